@@ -1,4 +1,5 @@
-//! A manifest, as an author writes it and as a component brings it. What is accepted survives the way into the section and back.
+//! A manifest, as an author writes it and as a component brings it. What is accepted survives the
+//! way into the section and back.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

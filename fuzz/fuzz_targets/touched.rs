@@ -1,5 +1,6 @@
-//! What the gate lets through of statements by a grammar, run on PostgreSQL and MariaDB: asked, the server says what was touched, and
-//! that is no more than is granted. Needs both servers installed; they are started once, on loopback.
+//! What the gate lets through of statements by a grammar, run on PostgreSQL and MariaDB: asked, the
+//! server says what was touched, and that is no more than is granted. Needs both servers installed;
+//! they are started once, on loopback.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

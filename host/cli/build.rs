@@ -1,4 +1,5 @@
-//! Builds the bundled plugins for wasm and packs them, so that the program carries them. It carries the pages of `docs/errors`, too.
+//! Builds the bundled plugins for wasm and packs them, so that the program carries them. It carries
+//! the pages of `docs/errors`, too.
 
 use runbook_pack::PackError;
 use runbook_pack::cargo::{BuildError, Profile, TargetDir, build};
@@ -6,8 +7,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    // Asked when it runs, not when it was compiled: a target folder may have been copied to another checkout.
-    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR")).join("../..");
+    // Asked when it runs, not when it was compiled: a target folder may have been copied to another
+    // checkout.
+    let root = PathBuf::from(
+        std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"),
+    )
+    .join("../..");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     for watched in ["plugins", "sdk/rust", "wit", "Cargo.lock", "docs/errors"] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
@@ -20,31 +25,51 @@ fn main() {
         .and_then(Path::parent)
         .map_or(out.join("plugins"), |target| target.join("plugins"));
     let folders = plugin_folders(&root.join("plugins"));
-    let components = build(&folders, &TargetDir::Given(target_dir), Profile::Plugin).unwrap_or_else(|error| fail(&error));
-    let mut table = String::from("/// Every plugin inside the program, sorted by name.\npub const BUNDLED: &[Bundled] = &[\n");
+    let components = build(&folders, &TargetDir::Given(target_dir), Profile::Plugin)
+        .unwrap_or_else(|error| fail(&error));
+    let mut table = String::from(
+        "/// Every plugin inside the program, sorted by name.\npub const BUNDLED: &[Bundled] = &[\n",
+    );
     for (folder, packed) in folders.iter().zip(components) {
-        let name = folder.file_name().and_then(|name| name.to_str()).expect("folders of plugins have plain names");
+        let name = folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("folders of plugins have plain names");
         let path = out.join(format!("{name}.wasm"));
         std::fs::write(&path, packed.component).expect("OUT_DIR can be written");
-        writeln!(table, "    Bundled {{ name: {name:?}, component: include_bytes!({:?}) }},", path.display().to_string())
-            .expect("strings can be written");
+        writeln!(
+            table,
+            "    Bundled {{ name: {name:?}, component: include_bytes!({:?}) }},",
+            path.display().to_string()
+        )
+        .expect("strings can be written");
     }
     table.push_str("];\n");
     std::fs::write(out.join("bundled.rs"), table).expect("OUT_DIR can be written");
-    std::fs::write(out.join("pages.rs"), pages(&root.join("docs/errors"))).expect("OUT_DIR can be written");
+    std::fs::write(out.join("pages.rs"), pages(&root.join("docs/errors")))
+        .expect("OUT_DIR can be written");
 }
 
 /// The table of the pages that explain a code, one for each file but the index.
 fn pages(folder: &Path) -> String {
     let entries = std::fs::read_dir(folder).expect("the repository has a folder `docs/errors`");
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder can be listed").path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("README.md"));
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("a folder can be listed").path()).collect();
+    files.retain(|path| {
+        path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("README.md")
+    });
     files.sort();
-    let mut table = String::from("/// Every page, sorted by code.\npub const PAGES: &[Page] = &[\n");
+    let mut table =
+        String::from("/// Every page, sorted by code.\npub const PAGES: &[Page] = &[\n");
     for file in files {
-        let code = file.file_stem().and_then(|name| name.to_str()).expect("a page is named by its code");
-        writeln!(table, "    Page {{ code: {code:?}, text: include_str!({:?}) }},", file.display().to_string())
-            .expect("strings can be written");
+        let code =
+            file.file_stem().and_then(|name| name.to_str()).expect("a page is named by its code");
+        writeln!(
+            table,
+            "    Page {{ code: {code:?}, text: include_str!({:?}) }},",
+            file.display().to_string()
+        )
+        .expect("strings can be written");
     }
     table.push_str("];\n");
     table
@@ -52,8 +77,10 @@ fn pages(folder: &Path) -> String {
 
 fn plugin_folders(plugins: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(plugins).expect("the repository has a folder `plugins`");
-    let mut folders: Vec<_> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join("plugin.toml").exists()).collect();
+    let mut folders: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("plugin.toml").exists())
+        .collect();
     folders.sort();
     folders
 }

@@ -42,14 +42,19 @@ fn waiting() -> (TestEnv, String) {
 /// A user of every system, who is not root.
 const DAEMON: &str = "1";
 
-/// The program, run by somebody else: by `sudo` of user `daemon`, who then is root and nobody's proof.
+/// The program, run by somebody else: by `sudo` of user `daemon`, who then is root and nobody's
+/// proof.
 fn as_daemon(env: &TestEnv, arguments: &[&str]) -> Finished {
-    assert!(rustix::process::geteuid().is_root(), "these tests become other users, so they need root");
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "these tests become other users, so they need root"
+    );
     finish(env.command(arguments).env("SUDO_UID", DAEMON).output().expect("the program starts"))
 }
 
 fn rows(env: &TestEnv) -> i64 {
-    let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("the database is there");
+    let database =
+        rusqlite::Connection::open(env.path().join("shop.db")).expect("the database is there");
     database.query_row("select count(*) from t", [], |row| row.get(0)).expect("the query works")
 }
 
@@ -75,13 +80,17 @@ fn a_second_operator_approves_and_the_run_goes_on() {
 /// Whoever sets variables is who they were; whoever really is another user is somebody else.
 #[test]
 fn who_approves_is_who_the_system_says_and_not_what_the_environment_says() {
-    assert!(rustix::process::geteuid().is_root(), "these tests become other users, so they need root");
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "these tests become other users, so they need root"
+    );
     let postgres = Postgres::start(1);
     let journal = postgres.database("persons");
     let env = home();
     env.file("r.toml", RUNBOOK);
-    let with =
-        |command: &mut std::process::Command| finish(command.env("RUNBOOK_JOURNAL", &journal).output().expect("it starts"));
+    let with = |command: &mut std::process::Command| {
+        finish(command.env("RUNBOOK_JOURNAL", &journal).output().expect("it starts"))
+    };
     with(&mut env.command(&["exec", "r.toml"])).status(5);
     let listed = with(&mut env.command(&["runs", "--limit", "1"]));
     let run = runbook_tests::env::first_run(&listed);
@@ -93,9 +102,17 @@ fn who_approves_is_who_the_system_says_and_not_what_the_environment_says() {
     std::os::unix::fs::chown(other.path(), Some(1), Some(1)).expect("root may");
     let plain = env.command(&[]);
     let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid", DAEMON, "--regid", DAEMON, "--clear-groups"]).arg(plain.get_program()).args(approve);
+    command
+        .args(["--reuid", DAEMON, "--regid", DAEMON, "--clear-groups"])
+        .arg(plain.get_program())
+        .args(approve);
     // What they say of themselves changes nothing here either.
-    command.env_clear().env("HOME", other.path()).env("USER", "root").env("SUDO_UID", "0").current_dir(other.path());
+    command
+        .env_clear()
+        .env("HOME", other.path())
+        .env("USER", "root")
+        .env("SUDO_UID", "0")
+        .current_dir(other.path());
     with(&mut command).status(0).out("approved by daemon@");
 }
 
@@ -141,7 +158,9 @@ fn whoever_approves_is_told_who_must_approve_besides_and_to_resume_only_when_tha
         .out("approved by you already, and a person counts once")
         .out("(1 of 2)")
         .without("runbook resume");
-    env.run(&approve("other")).status(0).out("goes on with it; the run also waits for 1 more person to approve `one` (1 of 2)");
+    env.run(&approve("other"))
+        .status(0)
+        .out("goes on with it; the run also waits for 1 more person to approve `one` (1 of 2)");
     // Followed as it stands, it goes on.
     env.run(&["resume", &run]).status(5).err("✓ other").err("`one`");
     as_daemon(&env, &approve("one")).status(0).out("continue with `runbook resume");
@@ -151,7 +170,9 @@ fn whoever_approves_is_told_who_must_approve_besides_and_to_resume_only_when_tha
 #[test]
 fn a_rejected_step_never_happens() {
     let (env, run) = waiting();
-    as_daemon(&env, &["reject", &run, "drop", "--reason", "the numbers are wrong"]).status(0).out("rejected by daemon@");
+    as_daemon(&env, &["reject", &run, "drop", "--reason", "the numbers are wrong"])
+        .status(0)
+        .out("rejected by daemon@");
     env.run(&["resume", &run]).err("the numbers are wrong");
     assert_eq!(rows(&env), 1);
     env.run(&["show", &run]).status(0).out("the numbers are wrong");
@@ -179,7 +200,11 @@ irreversible = "an example"
 fn a_person_answers_and_their_words_go_on() {
     let env = home();
     env.file("r.toml", BY_HAND);
-    env.run(&["exec", "r.toml"]).status(5).err("a person must do this").err("Is replication caught up?").err("runbook answer");
+    env.run(&["exec", "r.toml"])
+        .status(5)
+        .err("a person must do this")
+        .err("Is replication caught up?")
+        .err("runbook answer");
     let run = env.newest_run();
     env.run(&["answer", &run, "look", "--set", "lag_ok=perhaps", "--choice", "run"])
         .status(2)
@@ -188,11 +213,25 @@ fn a_person_answers_and_their_words_go_on() {
         .err("`note` is not given")
         .err("`--choice` is one of: go, stop")
         .err("--confirm \"orders\"");
-    let good = ["answer", &run, "look", "--set", "lag_ok=yes", "--set", "note=fine", "--choice", "go", "--confirm", "orders"];
+    let good = [
+        "answer",
+        &run,
+        "look",
+        "--set",
+        "lag_ok=yes",
+        "--set",
+        "note=fine",
+        "--choice",
+        "go",
+        "--confirm",
+        "orders",
+    ];
     env.run(&good).status(0).out("answered by ");
     env.run(&good).status(2).err("does not wait for an answer");
     env.run(&["resume", &run]).status(0).out("done by ");
-    let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("the database is there");
-    let note: String = database.query_row("select a from t", [], |row| row.get(0)).expect("the query works");
+    let database =
+        rusqlite::Connection::open(env.path().join("shop.db")).expect("the database is there");
+    let note: String =
+        database.query_row("select a from t", [], |row| row.get(0)).expect("the query works");
     assert_eq!(note, "fine");
 }

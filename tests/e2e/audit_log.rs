@@ -9,14 +9,16 @@ const AUDIT: &str = ".local/state/runbook/audit";
 
 fn quickstart() -> TestEnv {
     let env = home();
-    let text = std::fs::read_to_string(repository().join("runbooks/quickstart.toml")).expect("the runbook ships");
+    let text = std::fs::read_to_string(repository().join("runbooks/quickstart.toml"))
+        .expect("the runbook ships");
     env.file("quickstart.toml", &text);
     std::fs::create_dir_all(env.path().join("quickstart")).expect("a folder can be made");
     env
 }
 
 fn run_files(env: &TestEnv) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(env.path().join(AUDIT).join("runs")).expect("the audit log has runs");
+    let entries =
+        std::fs::read_dir(env.path().join(AUDIT).join("runs")).expect("the audit log has runs");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     files.sort();
     files
@@ -27,13 +29,20 @@ fn a_run_leaves_a_whole_log_and_every_change_of_it_is_found() {
     let env = quickstart();
     env.run(&["exec", "quickstart.toml"]).status(0);
     env.run(&["audit", "verify"]).status(0).out("The audit log is whole").out("1 chain of runs");
-    env.run(&["audit", "show"]).status(0).out("sql.transaction on `db`").out("statement delete [customers,orders]");
+    env.run(&["audit", "show"])
+        .status(0)
+        .out("sql.transaction on `db`")
+        .out("statement delete [customers,orders]");
     let file = run_files(&env).remove(0);
     let text = std::fs::read_to_string(&file).expect("readable");
     std::fs::write(&file, text.replacen("sql.transaction", "sql.query", 1)).expect("writable");
     env.run(&["audit", "verify"]).status(1).out("its hash does not fit").out("NOT whole");
-    let without_one: String =
-        text.lines().enumerate().filter(|(index, _)| *index != 4).flat_map(|(_, line)| [line, "\n"]).collect();
+    let without_one: String = text
+        .lines()
+        .enumerate()
+        .filter(|(index, _)| *index != 4)
+        .flat_map(|(_, line)| [line, "\n"])
+        .collect();
     std::fs::write(&file, without_one).expect("writable");
     env.run(&["audit", "verify"]).status(1).out("records were removed, added or moved");
     std::fs::remove_file(&file).expect("removable");
@@ -51,7 +60,11 @@ fn a_log_that_is_not_there_is_not_called_whole_however_it_is_named() {
     env.run(&["exec", "quickstart.toml"]).status(0);
     env.run(&["audit", "verify"]).status(0);
     is_not(env.run(&["audit", "verify", "--audit-log", "nope"]));
-    let by_variable = env.command(&["audit", "verify"]).env("RUNBOOK_AUDIT_LOG", "nope").output().expect("it runs");
+    let by_variable = env
+        .command(&["audit", "verify"])
+        .env("RUNBOOK_AUDIT_LOG", "nope")
+        .output()
+        .expect("it runs");
     is_not(runbook_tests::env::finish(by_variable));
     std::fs::remove_dir_all(env.path().join(AUDIT)).expect("removable");
     is_not(env.run(&["audit", "verify"]));
@@ -63,7 +76,14 @@ fn a_log_that_is_not_there_is_not_called_whole_however_it_is_named() {
 fn a_head_that_was_kept_elsewhere_finds_a_log_that_was_begun_anew() {
     let env = quickstart();
     env.run(&["exec", "quickstart.toml"]).status(0);
-    let head = env.run(&["audit", "verify"]).status(0).stdout.lines().last().expect("a line").replace("head ", "");
+    let head = env
+        .run(&["audit", "verify"])
+        .status(0)
+        .stdout
+        .lines()
+        .last()
+        .expect("a line")
+        .replace("head ", "");
     env.run(&["exec", "quickstart.toml"]).status(0);
     env.run(&["audit", "verify", "--head", &head]).status(0);
     std::fs::remove_dir_all(env.path().join(AUDIT)).expect("removable");
@@ -97,7 +117,10 @@ fn a_denied_call_is_in_the_log_with_its_rule_and_no_secret_ever_is() {
         let text = std::fs::read_to_string(&file).expect("readable");
         assert!(!text.contains("hunter2"), "{}: {text}", file.display());
     }
-    assert!(receiver.received().iter().all(|request| !request.line.contains("/denied")), "the denied request was sent");
+    assert!(
+        receiver.received().iter().all(|request| !request.line.contains("/denied")),
+        "the denied request was sent"
+    );
     env.run(&["review", "--used", "r.toml"]).status(0).out("used once");
 }
 
@@ -105,7 +128,10 @@ fn a_denied_call_is_in_the_log_with_its_rule_and_no_secret_ever_is() {
 fn nothing_runs_without_its_audit_log() {
     let env = quickstart();
     env.file("blocked", "a file where the folder should be");
-    env.run(&["exec", "--audit-log", "blocked", "quickstart.toml"]).status(3).err("audit log").err("--audit-log");
+    env.run(&["exec", "--audit-log", "blocked", "quickstart.toml"])
+        .status(3)
+        .err("audit log")
+        .err("--audit-log");
     assert!(!env.path().join("quickstart/shop.db").exists());
 }
 
@@ -118,26 +144,44 @@ fn what_tighten_proposes_is_enough_and_is_narrower() {
         .status(0)
         .out("statements = [\"define\", \"delete\", \"insert\", \"select\"]")
         .stdout;
-    let lines: Vec<&str> =
-        proposal.lines().filter(|line| line.starts_with("statements") || line.starts_with("relations")).collect();
-    let narrowed =
-        env.read("quickstart.toml").replacen("[targets.shop]\n", &format!("[targets.shop]\n{}\n", lines.join("\n")), 1);
+    let lines: Vec<&str> = proposal
+        .lines()
+        .filter(|line| line.starts_with("statements") || line.starts_with("relations"))
+        .collect();
+    let narrowed = env.read("quickstart.toml").replacen(
+        "[targets.shop]\n",
+        &format!("[targets.shop]\n{}\n", lines.join("\n")),
+        1,
+    );
     env.file("narrow.toml", &narrowed);
-    env.run(&["review", "--diff", "quickstart.toml", "narrow.toml"]).status(0).out("narrowed").without("widened");
+    env.run(&["review", "--diff", "quickstart.toml", "narrow.toml"])
+        .status(0)
+        .out("narrowed")
+        .without("widened");
     env.run(&["exec", "narrow.toml"]).status(0);
     env.run(&["review", "suggest", "narrow.toml"]).status(0).out("nothing can be narrower");
 }
 
-/// Killed at each host call; then each number of records is cut off the end, before the seal and after it.
+/// Killed at each host call; then each number of records is cut off the end, before the seal and
+/// after it.
 #[test]
 fn what_is_cut_off_a_killed_run_is_found_once_the_next_run_has_sealed_it() {
     let whole = quickstart();
     whole.run(&["exec", "quickstart.toml"]).status(0);
-    for (kill, next) in [("entered:1", "resume"), ("returned:2", "exec"), ("entered:4", "resume"), ("returned:4", "exec")] {
+    for (kill, next) in [
+        ("entered:1", "resume"),
+        ("returned:2", "exec"),
+        ("entered:4", "resume"),
+        ("returned:4", "exec"),
+    ] {
         let env = quickstart();
         let mut command = env.command(&["exec", "quickstart.toml"]);
         let killed = command.env("RUNBOOK_TEST_KILL", kill).output().expect("the program starts");
-        assert!(killed.status.code().is_none(), "{kill}: {}", String::from_utf8_lossy(&killed.stderr));
+        assert!(
+            killed.status.code().is_none(),
+            "{kill}: {}",
+            String::from_utf8_lossy(&killed.stderr)
+        );
         env.run(&["audit", "verify"]).status(0).out("its process was killed");
         env.run(&["audit", "verify", "--strict"]).status(1).out("NOT whole");
         let file = run_files(&env).remove(0);

@@ -81,7 +81,10 @@ fn a_swapped_binary_is_refused() {
 #[test]
 fn ci_refuses_what_is_not_locked() {
     let env = env_with(RUNBOOK);
-    env.run(&["validate", "--locked", "r.toml"]).status(6).err("is not locked").err("runbook lock r.toml");
+    env.run(&["validate", "--locked", "r.toml"])
+        .status(6)
+        .err("is not locked")
+        .err("runbook lock r.toml");
     env.run(&["validate", "r.toml"]).status(0);
 }
 
@@ -92,7 +95,8 @@ fn a_damaged_lockfile_stops_everything_and_is_shown_at_its_line() {
     env.run(&["exec", "r.toml"]).status(6).err("runbook.lock:2").err("has no `reference`");
 }
 
-const BOUNDARY: &str = "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nengines = [\"sqlite\"]\n";
+const BOUNDARY: &str =
+    "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nengines = [\"sqlite\"]\n";
 
 #[test]
 fn what_is_beyond_the_boundary_is_refused_with_a_call_that_would_be_possible() {
@@ -105,15 +109,23 @@ fn what_is_beyond_the_boundary_is_refused_with_a_call_that_would_be_possible() {
         .err("slot `db` of step `write` reaches beyond the boundary")
         .err("it would allow: transaction with a")
         .err("boundary.toml:2, allows only verbs = query");
-    assert_eq!(env.run(&["runs", "--format", "json"]).stdout.lines().count(), 1, "the second one was never a run");
+    assert_eq!(
+        env.run(&["runs", "--format", "json"]).stdout.lines().count(),
+        1,
+        "the second one was never a run"
+    );
 }
 
 #[test]
 fn a_boundary_that_cannot_be_read_stops_everything() {
     let env = env_with(RUNBOOK);
-    env.run(&["plan", "--boundary", "nobody.toml", "r.toml"]).status(6).err("`nobody.toml` cannot be read");
+    env.run(&["plan", "--boundary", "nobody.toml", "r.toml"])
+        .status(6)
+        .err("`nobody.toml` cannot be read");
     env.file("boundary.toml", "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"qery\"]\n");
-    env.run(&["plan", "--boundary", "boundary.toml", "r.toml"]).status(6).err("did you mean `query`?");
+    env.run(&["plan", "--boundary", "boundary.toml", "r.toml"])
+        .status(6)
+        .err("did you mean `query`?");
 }
 
 fn shipped() -> String {
@@ -122,9 +134,13 @@ fn shipped() -> String {
 
 fn validate(schema: &str, text: &str) -> serde_json::Value {
     let schema: serde_json::Value = serde_json::from_str(schema).expect("a schema is JSON");
-    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let value: serde_json::Value =
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let validator = jsonschema::validator_for(&schema).expect("a good schema");
-    let errors: Vec<_> = validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let errors: Vec<_> = validator
+        .iter_errors(&value)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
     assert!(errors.is_empty(), "{errors:#?}");
     value
 }
@@ -133,11 +149,14 @@ fn validate(schema: &str, text: &str) -> serde_json::Value {
 fn the_access_report_is_json_by_its_published_schema() {
     let env = home();
     env.file("boundary.toml", BOUNDARY);
-    let schema = std::fs::read_to_string(repository().join("schema/review.v1.json")).expect("the schema is published");
+    let schema = std::fs::read_to_string(repository().join("schema/review.v1.json"))
+        .expect("the schema is published");
     let plain = env.run(&["review", "--format", "json", &shipped(), "http", "docker"]).status(0);
     let report = validate(&schema, &plain.stdout);
     assert!(report["runbooks"].as_array().is_some_and(|runbooks| runbooks.len() >= 2));
-    let beyond = env.run(&["review", "--format", "json", "--boundary", "boundary.toml", &shipped()]).status(6);
+    let beyond = env
+        .run(&["review", "--format", "json", "--boundary", "boundary.toml", &shipped()])
+        .status(6);
     assert!(beyond.stdout.contains("\"exceeded\"") && beyond.stdout.contains("RB001"));
     validate(&schema, &beyond.stdout);
 }
@@ -149,12 +168,8 @@ fn the_findings_are_sarif() {
     // The schema of OASIS, with the regular expression of `language` closed where theirs is not.
     let sarif = validate(include_str!("sarif-2.1.0.json"), &sarif);
     let results = sarif["runs"][0]["results"].as_array().expect("results");
-    assert!(
-        results
-            .iter()
-            .any(|result| result["ruleId"] == "RB003"
-                && result["locations"][0]["physicalLocation"]["region"]["startLine"].is_u64())
-    );
+    assert!(results.iter().any(|result| result["ruleId"] == "RB003"
+        && result["locations"][0]["physicalLocation"]["region"]["startLine"].is_u64()));
 }
 
 #[test]
@@ -165,7 +180,10 @@ fn the_page_has_no_script_and_takes_texts_for_texts() {
             .replace("shop.db", "<img src=x>.db"),
     );
     let page = env.run(&["review", "--format", "html", "r.toml"]).status(0).stdout;
-    assert!(page.contains("&lt;img src=x&gt;") && !page.contains("<script") && !page.contains("<img"), "{page}");
+    assert!(
+        page.contains("&lt;img src=x&gt;") && !page.contains("<script") && !page.contains("<img"),
+        "{page}"
+    );
     assert!(page.contains("default-src 'none'") && !page.contains("http-equiv=\"refresh\""));
 }
 
@@ -196,10 +214,14 @@ fn a_difference_names_what_is_possible_now() {
     env.run(&["review", "--diff", "wider.toml", "r.toml"]).status(0).out("narrowed");
     env.run(&["review", "--diff", "r.toml", "r.toml"]).status(0).out("no difference in authority");
     env.run(&["lock", "r.toml"]).status(0);
-    env.run(&["review", "--diff", "runbook.lock", "wider.toml"]).status(1).out("is granted, which it was not");
+    env.run(&["review", "--diff", "runbook.lock", "wider.toml"])
+        .status(1)
+        .out("is granted, which it was not");
     std::fs::write(env.path().join("a.wasm"), bundled("sql")).expect("written");
     std::fs::write(env.path().join("b.wasm"), bundled("sqlite")).expect("written");
-    env.run(&["review", "--diff", "./a.wasm", "./b.wasm"]).status(1).out("declares `sql.backup` on slot `db`, which it did not");
+    env.run(&["review", "--diff", "./a.wasm", "./b.wasm"])
+        .status(1)
+        .out("declares `sql.backup` on slot `db`, which it did not");
 }
 
 #[test]
@@ -207,7 +229,14 @@ fn revisions_of_git_are_compared() {
     let env = env_with(RUNBOOK);
     let git = |arguments: &[&str]| {
         let done = std::process::Command::new("git")
-            .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"])
+            .args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@localhost",
+                "-c",
+                "init.defaultBranch=main",
+            ])
             .args(arguments)
             .current_dir(env.path())
             .env("HOME", env.path())
@@ -218,7 +247,9 @@ fn revisions_of_git_are_compared() {
     git(&["init", "-q"]);
     git(&["add", "r.toml"]);
     git(&["commit", "-q", "-m", "one"]);
-    env.run(&["review", "--diff", "HEAD:r.toml", "r.toml"]).status(0).out("no difference in authority");
+    env.run(&["review", "--diff", "HEAD:r.toml", "r.toml"])
+        .status(0)
+        .out("no difference in authority");
     env.file("r.toml", &format!("{RUNBOOK}{WIDER}"));
     env.run(&["review", "--diff", "HEAD:r.toml", "r.toml"]).status(1).out("step `write` of r.toml");
     env.run(&["review", "--diff", "nobody:r.toml", "r.toml"]).status(2).err("git:");
@@ -237,17 +268,27 @@ fn naming_a_secret(source: &str) -> String {
 fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
     let env = home();
     let folder = env.path().canonicalize().expect("it is there");
-    let (good, other) = (format!("age:{}/s.age#a", folder.display()), format!("age:{}/s.age#root-password", folder.display()));
+    let (good, other) = (
+        format!("age:{}/s.age#a", folder.display()),
+        format!("age:{}/s.age#root-password", folder.display()),
+    );
     env.file("r.toml", &naming_a_secret("age:s.age#a"));
     env.file("other.toml", &naming_a_secret("age:s.age#root-password"));
     let review = env.run(&["review", "r.toml"]).status(0).stdout;
-    let row = review.lines().find(|line| line.contains("http.get") && line.contains("https://api.example")).expect("a row");
+    let row = review
+        .lines()
+        .find(|line| line.contains("http.get") && line.contains("https://api.example"))
+        .expect("a row");
     assert!(row.contains(&format!("secret:a is {good}")), "{row}");
     assert!(review.contains(&format!("the value of secret `a` ({good}) is sent")), "{review}");
     // A difference, by itself and against the lockfile, in every checkout.
     env.run(&["review", "--diff", "r.toml", "other.toml"]).status(1).out("widened").out(&other);
     env.run(&["lock", "r.toml"]).status(0);
-    assert!(env.read("runbook.lock").contains("secrets = [\"age:./s.age#a\"]"), "{}", env.read("runbook.lock"));
+    assert!(
+        env.read("runbook.lock").contains("secrets = [\"age:./s.age#a\"]"),
+        "{}",
+        env.read("runbook.lock")
+    );
     env.run(&["validate", "--locked", "r.toml"]).status(0);
     env.file("r.toml", &naming_a_secret("age:s.age#root-password"));
     env.run(&["validate", "--locked", "r.toml"]).status(6).err("root-password");
@@ -277,7 +318,10 @@ fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
         assert_eq!(done.status, status, "{pattern} {file}: {}{}", done.stdout, done.stderr);
     }
     env.file("boundary.toml", &boundary("a"));
-    env.run(&["validate", "boundary.toml"]).status(2).err("`a` is not the source of a secret").err("age:/srv/checks");
+    env.run(&["validate", "boundary.toml"])
+        .status(2)
+        .err("`a` is not the source of a secret")
+        .err("age:/srv/checks");
 }
 
 #[test]
@@ -294,7 +338,8 @@ fn one_name_for_two_secrets_in_what_is_reviewed_together_is_a_finding() {
         .out("s.age#b in checks/two.toml");
 }
 
-/// A rule about servers says nothing of a SQLite file, whatever its values are, and the other way round: the key that is meant is named.
+/// A rule about servers says nothing of a SQLite file, whatever its values are, and the other way
+/// round: the key that is meant is named.
 #[test]
 fn a_rule_of_the_other_sort_of_database_is_answered_with_the_key_that_is_meant() {
     let env = home();
@@ -304,15 +349,30 @@ fn a_rule_of_the_other_sort_of_database_is_answered_with_the_key_that_is_meant()
              uses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select 1\" }}\n"
         )
     };
-    let boundary = |keys: &str| format!("format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n{keys}\n");
+    let boundary = |keys: &str| {
+        format!("format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n{keys}\n")
+    };
     let validate = ["validate", "r.toml", "--boundary", "b.toml"];
     env.file("r.toml", &runbook("sqlite:shop.db"));
-    for keys in ["databases = [\"*\"]", "hosts = [\"*\"]", "users = [\"*\"]", "hosts = [\"*\"]\ndatabases = [\"*\"]"] {
+    for keys in [
+        "databases = [\"*\"]",
+        "hosts = [\"*\"]",
+        "users = [\"*\"]",
+        "hosts = [\"*\"]\ndatabases = [\"*\"]",
+    ] {
         env.file("b.toml", &boundary(keys));
         let refused = env.run(&validate).status(6).err("E0120");
-        let words = refused.stderr.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
-        let named =
-            words.split("is allowed by `").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or_else(|| panic!("{words}"));
+        let words = refused
+            .stderr
+            .split_whitespace()
+            .filter(|word| *word != "│")
+            .collect::<Vec<_>>()
+            .join(" ");
+        let named = words
+            .split("is allowed by `")
+            .nth(1)
+            .and_then(|rest| rest.split('`').next())
+            .unwrap_or_else(|| panic!("{words}"));
         // Written as it stands, it lets the file through.
         env.file("b.toml", &boundary(named));
         env.run(&validate).status(0);

@@ -37,8 +37,14 @@ fn a_cycle_in_needs_is_shown() {
 fn a_missing_parameter_is_an_error_with_the_flag_to_add() {
     let env = home();
     let steps = "[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = { path = \"/\" }\n";
-    env.file("r.toml", &format!("{HEAD}[params.incident]\ntype = \"string\"\nrequired = true\n{API}{steps}"));
-    env.run(&["exec", "r.toml"]).status(2).err("parameter `incident` is required").err("--set incident=");
+    env.file(
+        "r.toml",
+        &format!("{HEAD}[params.incident]\ntype = \"string\"\nrequired = true\n{API}{steps}"),
+    );
+    env.run(&["exec", "r.toml"])
+        .status(2)
+        .err("parameter `incident` is required")
+        .err("--set incident=");
 }
 
 #[test]
@@ -50,15 +56,18 @@ fn an_undefined_name_in_a_template_is_found_before_anything_runs() {
 
 #[test]
 fn an_unbound_slot_is_refused_with_the_line_to_add() {
-    validate(&format!("{API}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nwith = {{ path = \"/\" }}\n"))
-        .status(2)
-        .err("slot `target` of `http:get` is not bound")
-        .err("bind.target = \"api\"");
+    validate(&format!(
+        "{API}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nwith = {{ path = \"/\" }}\n"
+    ))
+    .status(2)
+    .err("slot `target` of `http:get` is not bound")
+    .err("bind.target = \"api\"");
 }
 
 #[test]
 fn a_grant_wider_than_declared_is_refused() {
-    let targets = "[targets.api]\nhttp = \"http://127.0.0.1:1\"\nverbs = [\"get\", \"head\", \"delete\"]\n";
+    let targets =
+        "[targets.api]\nhttp = \"http://127.0.0.1:1\"\nverbs = [\"get\", \"head\", \"delete\"]\n";
     validate(&format!(
         "{targets}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n"
     ))
@@ -138,7 +147,9 @@ fn a_journal_that_cannot_be_written_stops_the_run_before_the_first_effect() {
     );
     env.file("r.toml", &format!("{HEAD}{text}"));
     env.file("not-a-folder", "");
-    env.run(&["--journal", "not-a-folder/journal.db", "exec", "r.toml"]).status(3).err("not-a-folder");
+    env.run(&["--journal", "not-a-folder/journal.db", "exec", "r.toml"])
+        .status(3)
+        .err("not-a-folder");
     assert!(hook.received().is_empty());
 }
 
@@ -160,7 +171,10 @@ const LISTS: &[(&[&str], Option<&str>)] = &[
 #[test]
 fn no_set_is_dropped_and_a_list_has_one_meaning() {
     let env = crate::home();
-    rusqlite::Connection::open(env.path().join("work.db")).expect("a file").execute_batch("vacuum").expect("a database");
+    rusqlite::Connection::open(env.path().join("work.db"))
+        .expect("a file")
+        .execute_batch("vacuum")
+        .expect("a database");
     env.file(
         "r.toml",
         "format = 1\n[runbook]\nname = \"lists\"\n[params.hosts]\ntype = \"list\"\ndefault = []\n[params.word]\ntype = \"string\"\ndefault = \"x\"\n\

@@ -1,4 +1,5 @@
-//! A run that was begun goes on with the texts and within the reach with which it was reviewed, and a suite is read once.
+//! A run that was begun goes on with the texts and within the reach with which it was reviewed, and
+//! a suite is read once.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -26,7 +27,10 @@ irreversible = "a copy"
 
 fn prepared(include: &str, own: &str) -> TestEnv {
     let env = home();
-    rusqlite::Connection::open(env.path().join("shop.db")).expect("a file").execute_batch("create table t (a)").expect("made");
+    rusqlite::Connection::open(env.path().join("shop.db"))
+        .expect("a file")
+        .execute_batch("create table t (a)")
+        .expect("made");
     env.file("r.toml", &format!("{}{own}", RUNBOOK.replace("INCLUDE", include)));
     for folder in ["good", "bad"] {
         std::fs::create_dir_all(env.path().join(folder)).expect("made");
@@ -41,7 +45,8 @@ fn files(folder: &Path) -> usize {
 /// The id of the only run.
 fn run_id(env: &TestEnv) -> String {
     let runs = env.run(&["runs", "--format", "json"]).status(0).stdout;
-    let runs: serde_json::Value = serde_json::from_str(runs.lines().next().expect("a run")).expect("JSON");
+    let runs: serde_json::Value =
+        serde_json::from_str(runs.lines().next().expect("a run")).expect("JSON");
     let run = if runs.is_array() { &runs[0] } else { &runs };
     run["run"].as_str().expect("an id").to_owned()
 }
@@ -50,9 +55,18 @@ fn run_id(env: &TestEnv) -> String {
 #[test]
 fn a_run_that_goes_on_takes_each_text_by_its_whole_name() {
     let env = prepared("include = [\"shared/targets.prod.toml\", \"x-targets.prod.toml\"]", "");
-    env.file("shared/targets.prod.toml", "format = 1\n[targets.out]\nfiles = \"bad\"\naccess = \"write\"\n");
-    env.file("x-targets.prod.toml", "format = 1\n[targets.other]\nfiles = \"bad\"\naccess = \"write\"\n");
-    env.file("targets.prod.toml", "format = 1\n[targets.out]\nfiles = \"good\"\naccess = \"write\"\n");
+    env.file(
+        "shared/targets.prod.toml",
+        "format = 1\n[targets.out]\nfiles = \"bad\"\naccess = \"write\"\n",
+    );
+    env.file(
+        "x-targets.prod.toml",
+        "format = 1\n[targets.other]\nfiles = \"bad\"\naccess = \"write\"\n",
+    );
+    env.file(
+        "targets.prod.toml",
+        "format = 1\n[targets.out]\nfiles = \"good\"\naccess = \"write\"\n",
+    );
     for (folder, path) in [(".", "r.toml"), ("good", "../r.toml")] {
         for copy in ["good/x.zst", "bad/x.zst"] {
             let _ = std::fs::remove_file(env.path().join(copy));
@@ -61,7 +75,11 @@ fn a_run_that_goes_on_takes_each_text_by_its_whole_name() {
         let run = run_id(&env);
         env.run(&["answer", &run, "look"]).status(0);
         env.run_in("bad", &["resume", &run]).status(0);
-        assert_eq!((files(&env.path().join("good")), files(&env.path().join("bad"))), (1, 0), "{folder} {path}");
+        assert_eq!(
+            (files(&env.path().join("good")), files(&env.path().join("bad"))),
+            (1, 0),
+            "{folder} {path}"
+        );
     }
 }
 
@@ -84,7 +102,8 @@ fn a_link_that_is_moved_while_a_run_waits_is_refused_when_it_goes_on() {
     assert_eq!(files(&env.path().join("good")), 1);
 }
 
-/// Somebody writes to the suite all the time: whatever was read first must be what is compared and what runs.
+/// Somebody writes to the suite all the time: whatever was read first must be what is compared and
+/// what runs.
 #[test]
 fn a_suite_that_is_exchanged_while_it_is_prepared_runs_as_it_was_compared() {
     let env = home();
@@ -94,7 +113,10 @@ fn a_suite_that_is_exchanged_while_it_is_prepared_runs_as_it_was_compared() {
              bind.db = \"db\"\nwith = {{ statement = \"select {number} as which\" }}\n"
         )
     };
-    rusqlite::Connection::open(env.path().join("shop.db")).expect("a file").execute_batch("create table t (a)").expect("made");
+    rusqlite::Connection::open(env.path().join("shop.db"))
+        .expect("a file")
+        .execute_batch("create table t (a)")
+        .expect("made");
     let path = env.file("s.toml", &suite(1));
     env.file("other.toml", &suite(22_222));
     env.run(&["lock", "s.toml"]).status(0);

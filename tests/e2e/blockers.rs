@@ -1,12 +1,13 @@
-//! The real emergency: a session that holds a lock, is never idle, and never runs anything for long.
+//! The real emergency: a session that holds a lock, is never idle, and never runs anything for
+//! long.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
 use runbook_tests::postgres::{PASSWORD, Postgres};
 use std::process::Child;
 
-/// A chatty session that holds `orders`; one that waits for it and holds `stock`; one that waits for that one; one more that waits
-/// for `orders`.
+/// A chatty session that holds `orders`; one that waits for it and holds `stock`; one that waits
+/// for that one; one more that waits for `orders`.
 struct Jam {
     postgres: Postgres,
     env: TestEnv,
@@ -16,18 +17,30 @@ struct Jam {
 impl Jam {
     fn new() -> Self {
         let postgres = Postgres::start(10);
-        postgres.psql("orders", "create table stock (n int); alter table stock owner to orders_admin");
+        postgres
+            .psql("orders", "create table stock (n int); alter table stock owner to orders_admin");
         let chatty = "begin;\nlock table orders in access exclusive mode;\nselect 1 \\watch 0.3\n";
-        let mut jam = Self { sessions: vec![postgres.named_session("billing-worker", chatty)], postgres, env: home() };
+        let mut jam = Self {
+            sessions: vec![postgres.named_session("billing-worker", chatty)],
+            postgres,
+            env: home(),
+        };
         jam.wait_for(
             "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'orders'::regclass",
             "1",
         );
         let middle = "begin; lock table stock in access exclusive mode; select count(*) from orders; select pg_sleep(600)";
-        for (waiting, sql) in [(1, middle), (2, "lock table stock in access share mode"), (3, "select count(*) from orders")] {
+        for (waiting, sql) in [
+            (1, middle),
+            (2, "lock table stock in access share mode"),
+            (3, "select count(*) from orders"),
+        ] {
             let sql = if waiting == 2 { format!("begin; {sql}") } else { sql.to_owned() };
             jam.sessions.push(jam.postgres.session(&sql));
-            jam.wait_for("select count(distinct pid) from pg_locks where not granted", &waiting.to_string());
+            jam.wait_for(
+                "select count(distinct pid) from pg_locks where not granted",
+                &waiting.to_string(),
+            );
         }
         jam.postgres.psql("postgres", "select pg_sleep(1.5)");
         jam.env.run(&["secret", "keygen"]).status(0);
@@ -39,7 +52,12 @@ impl Jam {
         runbook_tests::wait_for(sql, || self.postgres.psql("orders", sql) == expected);
     }
 
-    fn exec(&self, operation: &str, with: &str, arguments: &[&str]) -> runbook_tests::env::Finished {
+    fn exec(
+        &self,
+        operation: &str,
+        with: &str,
+        arguments: &[&str],
+    ) -> runbook_tests::env::Finished {
         let text = format!(
             "format = 1\n[runbook]\nname = \"jam\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n\
              sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n[[step]]\nid = \"free\"\n\
@@ -51,7 +69,10 @@ impl Jam {
     }
 
     fn pid_of(&self, application: &str) -> String {
-        self.postgres.psql("orders", &format!("select pid from pg_stat_activity where application_name = '{application}'"))
+        self.postgres.psql(
+            "orders",
+            &format!("select pid from pg_stat_activity where application_name = '{application}'"),
+        )
     }
 }
 
@@ -75,10 +96,16 @@ fn the_session_that_holds_the_lock_is_ended_and_those_that_waited_go_on() {
         "3 sessions wait for it".to_owned(),
         "select count(*) from orders".to_owned(),
     ] {
-        assert!(planned.stdout.contains(&said), "the plan does not say `{said}`:\n{}", planned.stdout);
+        assert!(
+            planned.stdout.contains(&said),
+            "the plan does not say `{said}`:\n{}",
+            planned.stdout
+        );
     }
     assert_eq!(jam.pid_of("billing-worker"), chatty, "a dry run ends nobody");
-    jam.exec("terminate-blockers", "{ older_than = \"1h\" }", &[]).status(0).out("no session that blocks others is that old");
+    jam.exec("terminate-blockers", "{ older_than = \"1h\" }", &[])
+        .status(0)
+        .out("no session that blocks others is that old");
     assert_eq!(jam.pid_of("billing-worker"), chatty, "it is younger than that");
 
     jam.exec("terminate-blockers", with, &[])
@@ -103,12 +130,16 @@ fn the_session_that_holds_the_lock_is_ended_and_those_that_waited_go_on() {
 fn a_transaction_that_is_never_idle_is_found_by_its_age_and_not_by_that_of_its_last_query() {
     let jam = Jam::new();
     let chatty = jam.pid_of("billing-worker");
-    jam.exec("terminate-queries", "{ older_than = \"1s\" }", &["--dry-run"]).status(0).without(&format!("process {chatty} "));
+    jam.exec("terminate-queries", "{ older_than = \"1s\" }", &["--dry-run"])
+        .status(0)
+        .without(&format!("process {chatty} "));
     jam.exec("terminate-queries", "{ older_than = \"1s\", by = \"transaction\" }", &["--dry-run"])
         .status(0)
         .out(&format!("process {chatty} of orders_admin (`billing-worker`)"));
     // Those that only waited may end by themselves when their turn comes.
-    jam.exec("terminate-queries", "{ older_than = \"1s\", by = \"transaction\" }", &[]).status(0).out(" terminated");
+    jam.exec("terminate-queries", "{ older_than = \"1s\", by = \"transaction\" }", &[])
+        .status(0)
+        .out(" terminated");
     assert_eq!(jam.pid_of("billing-worker"), "");
     let left = "select count(*) from pg_stat_activity where usename = 'orders_admin' and xact_start is not null";
     assert_eq!(jam.postgres.psql("orders", left), "0");
@@ -120,7 +151,13 @@ fn what_cannot_be_ended_is_said_and_fails_the_step() {
     // The superuser's session holds a lock for which an ordinary one waits.
     let mut superuser = jam.postgres.client("psql");
     let mut superuser = superuser
-        .args(["-XAt", "-d", "orders", "-c", "begin; lock table pg_description in access exclusive mode; select pg_sleep(600)"])
+        .args([
+            "-XAt",
+            "-d",
+            "orders",
+            "-c",
+            "begin; lock table pg_description in access exclusive mode; select pg_sleep(600)",
+        ])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -144,7 +181,10 @@ fn what_cannot_be_ended_is_said_and_fails_the_step() {
 #[test]
 fn a_role_that_is_told_nothing_of_others_does_not_take_that_for_nothing() {
     let jam = Jam::new();
-    jam.postgres.psql("postgres", "create role blind login password 'blind-word'; grant connect on database orders to blind");
+    jam.postgres.psql(
+        "postgres",
+        "create role blind login password 'blind-word'; grant connect on database orders to blind",
+    );
     jam.env.run_with_input(&["secret", "set", "s.age#word"], "blind-word").status(0);
     let text = format!(
         "format = 1\n[runbook]\nname = \"jam\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n\
@@ -155,5 +195,9 @@ fn a_role_that_is_told_nothing_of_others_does_not_take_that_for_nothing() {
     jam.env.file("blind.toml", &text);
     let looked = jam.env.run(&["exec", "blind.toml"]);
     assert_ne!(looked.status, 0, "what cannot be seen is not fine: {}", looked.stdout);
-    assert!(looked.stdout.contains("cannot be seen (grant `pg_read_all_stats`)"), "{}", looked.stdout);
+    assert!(
+        looked.stdout.contains("cannot be seen (grant `pg_read_all_stats`)"),
+        "{}",
+        looked.stdout
+    );
 }

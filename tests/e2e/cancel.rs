@@ -36,7 +36,10 @@ within = "60s"
 fn prepared() -> TestEnv {
     let env = home();
     std::fs::create_dir(env.path().join("out")).expect("a folder can be made");
-    rusqlite::Connection::open(env.path().join("work.db")).expect("a file").execute_batch("vacuum").expect("a database");
+    rusqlite::Connection::open(env.path().join("work.db"))
+        .expect("a file")
+        .execute_batch("vacuum")
+        .expect("a database");
     env.file("r.toml", RUNBOOK);
     env
 }
@@ -65,7 +68,11 @@ fn whoever_executes_it_ends_it_in_order() {
     env.run(&["show", &run]).status(0).out("Cancelled.");
     env.run(&["cancel", &run]).status(2).err("has ended");
     // What was asked for was done: nobody is told that it was not, nor that the run goes on.
-    env.run(&["resume", &run]).status(2).err("has ended").without("nobody has ended it").without("goes on now");
+    env.run(&["resume", &run])
+        .status(2)
+        .err("has ended")
+        .without("nobody has ended it")
+        .without("goes on now");
 }
 
 #[test]
@@ -82,19 +89,27 @@ fn a_run_that_nobody_executes_any_more_is_ended_from_here() {
     env.run(&["runs"]).status(0).out("undone");
 }
 
-/// A process that is stopped for longer than its lease lives: it is not called dead, and goes on when it is let.
+/// A process that is stopped for longer than its lease lives: it is not called dead, and goes on
+/// when it is let.
 #[test]
 fn a_process_that_stands_still_is_not_called_dead_and_goes_on_when_it_is_let() {
     let env = prepared();
     let mut command = env.command(&["exec", "r.toml", "--yes"]);
-    command.env("RUNBOOK_TEST_LEASE_MS", "1500").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .env("RUNBOOK_TEST_LEASE_MS", "1500")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let child = command.spawn().expect("the program starts");
     wait_for_the_copy(&env);
     let run = env.newest_run();
     runbook_tests::send(&child, "STOP");
     wait_for("its lease is over", || env.run(&["show", &run]).stdout.contains("stands still"));
     let pid = child.id();
-    env.run(&["show", &run]).status(0).out(&format!("kill -CONT {pid}")).without("nobody executes").without("Interrupted");
+    env.run(&["show", &run])
+        .status(0)
+        .out(&format!("kill -CONT {pid}"))
+        .without("nobody executes")
+        .without("Interrupted");
     env.run(&["runs"]).status(0).out("standing-still").without("interrupted");
     runbook_tests::send(&child, "CONT");
     wait_for("it goes on", || env.run(&["show", &run]).stdout.contains("executed by"));
@@ -112,8 +127,10 @@ fn a_cancel_that_died_with_its_process_is_told_to_whoever_resumes_the_run() {
     let run = env.newest_run();
     child.kill().expect("it is there");
     child.wait().expect("it ends");
-    // What `cancel` wrote a moment before. (A process that is stopped may hold the journal, and then nobody can ask.)
-    let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db")).expect("the journal is there");
+    // What `cancel` wrote a moment before. (A process that is stopped may hold the journal, and
+    // then nobody can ask.)
+    let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db"))
+        .expect("the journal is there");
     journal.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
     let asked = "insert into cancel_requests (run, executor, at_ns, operator) \
                  select run, '0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f', max(at_ns) + 1, 'ada@desk' from events group by run";
@@ -123,10 +140,14 @@ fn a_cancel_that_died_with_its_process_is_told_to_whoever_resumes_the_run() {
     wait_for("it goes on", || env.run(&["show", &run]).stdout.contains(&by));
     runbook_tests::interrupt(&again);
     let finished = runbook_tests::env::finish(again.wait_with_output().expect("it ends"));
-    finished.status(130).err("ada@desk asked that this run be ended").err(&format!("runbook cancel {run}"));
+    finished
+        .status(130)
+        .err("ada@desk asked that this run be ended")
+        .err(&format!("runbook cancel {run}"));
 }
 
-/// A process that lives heeds what was asked of it: whoever resumes its run is told that it lives, and nothing of a death.
+/// A process that lives heeds what was asked of it: whoever resumes its run is told that it lives,
+/// and nothing of a death.
 #[test]
 fn who_resumes_a_run_that_lives_and_is_being_cancelled_is_not_told_that_its_process_died() {
     let env = prepared();
@@ -134,12 +155,17 @@ fn who_resumes_a_run_that_lives_and_is_being_cancelled_is_not_told_that_its_proc
     wait_for_the_copy(&env);
     let run = env.newest_run();
     // As if it had not come to look for it yet: the request names another execution.
-    let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db")).expect("the journal is there");
+    let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db"))
+        .expect("the journal is there");
     journal.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
     let asked = "insert into cancel_requests (run, executor, at_ns, operator) \
                  select run, '0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f', max(at_ns) + 1, 'ada@desk' from events group by run";
     assert_eq!(journal.execute(asked, []).expect("it can be written"), 1);
-    env.run(&["resume", &run]).status(6).err("is executed by process").without("process died").without("goes on now");
+    env.run(&["resume", &run])
+        .status(6)
+        .err("is executed by process")
+        .without("process died")
+        .without("goes on now");
     interrupt(&child);
     assert_eq!(child.wait_with_output().expect("it ends").status.code(), Some(130));
 }
@@ -160,8 +186,11 @@ fn a_cancel_in_finally_is_too_late_and_says_so() {
     let (mut request, _) = slow.accept().expect("it asks");
     let run = env.newest_run();
     env.run(&["cancel", &run]).status(0).err("too late").err(&format!("runbook undo {run}"));
-    wait_for("it is in the journal", || env.run(&["show", &run, "--format", "jsonl"]).stdout.contains("cancel-requested"));
-    std::io::Write::write_all(&mut request, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").expect("it listens");
+    wait_for("it is in the journal", || {
+        env.run(&["show", &run, "--format", "jsonl"]).stdout.contains("cancel-requested")
+    });
+    std::io::Write::write_all(&mut request, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .expect("it listens");
     let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends"));
     finished
         .status(0)
@@ -212,9 +241,14 @@ fn a_cancel_that_is_stopped_in_its_undo_is_no_success_and_says_what_is_open() {
     assert!(shown.contains("Paused: interrupted by the operator"), "{shown}");
     assert!(!shown.contains("No step had changed anything"), "{shown}");
     let paused = env.run(&["show", &run]).status(0);
-    paused.out("its undo was cut off, and whether it happened is not known").out("the run ended before it").without("pending");
+    paused
+        .out("its undo was cut off, and whether it happened is not known")
+        .out("the run ended before it")
+        .without("pending");
     // Whoever looks for what waits finds it, and sees that it will not go on.
-    for arguments in [&["runs"][..], &["runs", "--state", "paused"], &["runs", "--state", "paused-undoing"]] {
+    for arguments in
+        [&["runs"][..], &["runs", "--state", "paused"], &["runs", "--state", "paused-undoing"]]
+    {
         env.run(arguments).status(0).out("paused-undoing");
     }
     env.run(&["cancel", &run, "--yes"]).status(7).out("DIRTY").out("--decide make=done");
@@ -226,7 +260,10 @@ fn who_cancels_a_run_that_is_being_cancelled_is_told_so() {
     let child = env.spawn(&["cancel", &run, "--yes"]);
     wait_for_the_undo(&env, &run);
     for _ in 0..2 {
-        env.run(&["cancel", &run, "--yes"]).status(0).err("is being cancelled already").without("E0508");
+        env.run(&["cancel", &run, "--yes"])
+            .status(0)
+            .err("is being cancelled already")
+            .without("E0508");
     }
     interrupt(&child);
     let output = child.wait_with_output().expect("it ends");
@@ -243,8 +280,15 @@ fn of_several_who_cancel_at_one_moment_one_ends_the_run_and_the_others_are_told(
     for child in children {
         let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends"));
         let told = &finished.stderr;
-        let is_told = ["is being cancelled already", "was asked to end run", "has ended"].iter().any(|text| told.contains(text));
-        assert!(finished.status == 7 || is_told, "{}\n{}\n{told}", finished.status, finished.stdout);
+        let is_told = ["is being cancelled already", "was asked to end run", "has ended"]
+            .iter()
+            .any(|text| told.contains(text));
+        assert!(
+            finished.status == 7 || is_told,
+            "{}\n{}\n{told}",
+            finished.status,
+            finished.stdout
+        );
         finished.without("is executed by process");
     }
 }
@@ -259,7 +303,9 @@ fn how_long_a_killed_run_took_is_one_number() {
     child.wait().expect("it ends");
     let run = env.newest_run();
     let shown = |key: &str| -> u64 {
-        let json: serde_json::Value = serde_json::from_str(&env.run(&["show", &run, "--format", "json"]).stdout).expect("JSON");
+        let json: serde_json::Value =
+            serde_json::from_str(&env.run(&["show", &run, "--format", "json"]).stdout)
+                .expect("JSON");
         json[key].as_u64().expect("a number")
     };
     let interrupted = shown("duration_ms");
@@ -267,7 +313,9 @@ fn how_long_a_killed_run_took_is_one_number() {
     env.run(&["cancel", &run, "--yes"]).status(0);
     let ended = shown("duration_ms");
     assert!(ended >= interrupted, "{ended} after {interrupted}");
-    let listed: serde_json::Value =
-        serde_json::from_str(env.run(&["runs", "--format", "json"]).stdout.lines().next().expect("a run")).expect("JSON");
+    let listed: serde_json::Value = serde_json::from_str(
+        env.run(&["runs", "--format", "json"]).stdout.lines().next().expect("a run"),
+    )
+    .expect("JSON");
     assert_eq!(listed["took_ms"].as_u64(), Some(ended));
 }

@@ -63,7 +63,10 @@ tags = ["broken"]
 
 fn prepared() -> (TestEnv, Receiver) {
     let (env, server) = (home(), Receiver::start());
-    rusqlite::Connection::open(env.path().join("work.db")).expect("a file").execute_batch("vacuum").expect("a database");
+    rusqlite::Connection::open(env.path().join("work.db"))
+        .expect("a file")
+        .execute_batch("vacuum")
+        .expect("a database");
     env.file("shop.toml", &suite(server.port, runbook_tests::free_port()));
     (env, server)
 }
@@ -93,7 +96,10 @@ fn what_cannot_be_told_is_never_healthy() {
     env.run(&["exec", "shop.toml"]).status(2).err("runbook check");
     // A server that takes the connection and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    env.file("silent.toml", &suite(silent.local_addr().expect("it is bound").port(), runbook_tests::free_port()));
+    env.file(
+        "silent.toml",
+        &suite(silent.local_addr().expect("it is bound").port(), runbook_tests::free_port()),
+    );
     let since = std::time::Instant::now();
     env.run(&["check", "silent.toml", "--tag", "web", "--timeout", "500ms"]).status(3).out("? api");
     assert!(since.elapsed().as_secs() < 10, "it waited for {:?}", since.elapsed());
@@ -112,16 +118,28 @@ fn each_format_says_the_same() {
     let (env, _server) = prepared();
     let out = |format: &str| env.run(&["check", "shop.toml", "--format", format]).status(2).stdout;
     let json: serde_json::Value = serde_json::from_str(&out("json")).expect("JSON");
-    let states: Vec<_> =
-        json["checks"].as_array().expect("a list").iter().map(|one| one["health"].as_str().expect("a word").to_owned()).collect();
+    let states: Vec<_> = json["checks"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| one["health"].as_str().expect("a word").to_owned())
+        .collect();
     assert_eq!(states, ["healthy", "healthy", "warning", "critical", "unknown", "skipped"]);
-    assert_eq!((json["worst"].as_str(), json["unhealthy_count"].as_u64()), (Some("critical"), Some(3)));
-    assert_eq!((json["totals"]["healthy"].as_u64(), json["totals"]["skipped"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(
+        (json["worst"].as_str(), json["unhealthy_count"].as_u64()),
+        (Some("critical"), Some(3))
+    );
+    assert_eq!(
+        (json["totals"]["healthy"].as_u64(), json["totals"]["skipped"].as_u64()),
+        (Some(2), Some(1))
+    );
     assert!(json["at"].as_str().is_some_and(|at| at.parse::<jiff::Timestamp>().is_ok()), "{json}");
     assert!(out("nagios").starts_with("CRITICAL - 2 healthy"));
     assert!(out("tap").contains("\nnot ok 4 - shop/broken"));
     assert!(out("junit").contains("tests=\"6\" skipped=\"1\" errors=\"1\" failures=\"2\""));
-    assert!(out("prometheus").contains("runbook_check_healthy{suite=\"shop\",check=\"broken\"} 0\n"));
+    assert!(
+        out("prometheus").contains("runbook_check_healthy{suite=\"shop\",check=\"broken\"} 0\n")
+    );
     assert!(out("github").contains("::error title=broken critical::"));
     assert!(out("markdown").contains("| broken | critical |"));
     assert_eq!(out("jsonl").lines().count(), 6);
@@ -133,15 +151,28 @@ fn each_format_says_the_same() {
 fn a_file_for_a_collector_is_replaced_as_a_whole_and_nothing_is_kept() {
     let (env, _server) = prepared();
     env.file("shop.prom", "old");
-    env.run(&["check", "shop.toml", "--tag", "web", "--format", "prometheus", "--output", "shop.prom"]).status(0);
-    assert!(env.read("shop.prom").contains("runbook_check_healthy{suite=\"shop\",check=\"api\"} 1"));
+    env.run(&[
+        "check",
+        "shop.toml",
+        "--tag",
+        "web",
+        "--format",
+        "prometheus",
+        "--output",
+        "shop.prom",
+    ])
+    .status(0);
+    assert!(
+        env.read("shop.prom").contains("runbook_check_healthy{suite=\"shop\",check=\"api\"} 1")
+    );
     env.run(&["runs"]).status(0).err("no run has been made yet");
 }
 
 #[test]
 fn it_goes_on_until_somebody_ends_it() {
     let (env, server) = prepared();
-    let child = env.spawn(&["check", "shop.toml", "--tag", "web", "--watch", "100ms", "--format", "jsonl"]);
+    let child =
+        env.spawn(&["check", "shop.toml", "--tag", "web", "--watch", "100ms", "--format", "jsonl"]);
     runbook_tests::wait_for("four times", || server.received().len() >= 4);
     runbook_tests::interrupt(&child);
     let output = child.wait_with_output().expect("it ends");
@@ -155,23 +186,34 @@ fn a_suite_is_granted_and_locked_as_a_runbook_is() {
     env.run(&["check", "shop.toml", "--tag", "web", "--locked"]).status(3).err("lock");
     env.run(&["lock", "shop.toml"]).status(0);
     env.run(&["check", "shop.toml", "--tag", "web", "--locked"]).status(0);
-    env.file("shop.toml", &env.read("shop.toml").replace("[targets.db]", "[targets.db]\ncreate = true"));
+    env.file(
+        "shop.toml",
+        &env.read("shop.toml").replace("[targets.db]", "[targets.db]\ncreate = true"),
+    );
     env.run(&["check", "shop.toml", "--tag", "web"]).status(3).err("widened");
     env.file("boundary.toml", "format = 1\n");
     env.run(&["check", "shop.toml", "--boundary", "boundary.toml"]).status(3).err("boundary");
 }
 
 fn waiver(check: &str, expires: &str) -> String {
-    format!("format = 1\n[[waiver]]\nsuite = \"shop\"\ncheck = \"{check}\"\nreason = \"known, SHOP-7\"\nexpires = {expires}\n")
+    format!(
+        "format = 1\n[[waiver]]\nsuite = \"shop\"\ncheck = \"{check}\"\nreason = \"known, SHOP-7\"\nexpires = {expires}\n"
+    )
 }
 
 #[test]
 fn a_waived_check_is_not_made_until_its_last_day_is_over() {
     let (env, _server) = prepared();
     env.file("waivers.toml", &waiver("minor", "2099-12-31"));
-    env.run(&["check", "shop.toml", "--tag", "data"]).status(0).out("- minor").out("waived until 2099-12-31: known, SHOP-7");
+    env.run(&["check", "shop.toml", "--tag", "data"])
+        .status(0)
+        .out("- minor")
+        .out("waived until 2099-12-31: known, SHOP-7");
     env.file("waivers.toml", &waiver("minor", "2020-01-31"));
-    env.run(&["check", "shop.toml", "--tag", "data"]).status(1).out("! minor").out("its waiver expired on 2020-01-31");
+    env.run(&["check", "shop.toml", "--tag", "data"])
+        .status(1)
+        .out("! minor")
+        .out("its waiver expired on 2020-01-31");
     // What depends on a waived check is made; what is not selected is not shown.
     env.file("waivers.toml", &waiver("broken", "2099-12-31"));
     env.run(&["check", "shop.toml", "--tag", "broken"]).out("- broken").without("- after");
@@ -203,14 +245,19 @@ fn a_watched_check_with_an_every_of_its_own_is_made_as_often_as_that() {
     let (env, server) = (home(), Receiver::start());
     let rare = Receiver::start();
     let check = |id: &str, more: &str| {
-        format!("[[check]]\nid = \"{id}\"\nuses = \"http:get\"\nbind.target = \"{id}\"\nwith = {{ path = \"/\" }}\n{more}")
+        format!(
+            "[[check]]\nid = \"{id}\"\nuses = \"http:get\"\nbind.target = \"{id}\"\nwith = {{ path = \"/\" }}\n{more}"
+        )
     };
     let targets = format!(
         "[targets.often]\nhttp = \"http://127.0.0.1:{}\"\n[targets.rare]\nhttp = \"http://127.0.0.1:{}\"\n",
         server.port, rare.port
     );
     let (often, rare_check) = (check("often", ""), check("rare", "every = \"1h\"\n"));
-    env.file("s.toml", &format!("format = 1\n[runbook]\nname = \"s\"\n{targets}{often}{rare_check}"));
+    env.file(
+        "s.toml",
+        &format!("format = 1\n[runbook]\nname = \"s\"\n{targets}{often}{rare_check}"),
+    );
     let child = env.spawn(&["check", "s.toml", "--watch", "100ms", "--format", "jsonl"]);
     runbook_tests::wait_for("four times", || server.received().len() >= 4);
     runbook_tests::interrupt(&child);
@@ -218,7 +265,9 @@ fn a_watched_check_with_an_every_of_its_own_is_made_as_often_as_that() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(rare.received().len(), 1, "an hour has not passed");
     let told = String::from_utf8_lossy(&output.stdout);
-    let lines = |check: &str| told.lines().filter(|line| line.contains(&format!("\"check\":\"{check}\""))).count();
+    let lines = |check: &str| {
+        told.lines().filter(|line| line.contains(&format!("\"check\":\"{check}\""))).count()
+    };
     assert_eq!(lines("rare"), lines("often"), "what it found last is told each time: {told}");
 }
 
@@ -227,11 +276,17 @@ fn who_watches_ends_when_nobody_reads_any_more() {
     use std::io::BufRead as _;
     let env = home();
     env.file("s.toml", "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[check]]\nid = \"a\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n");
-    rusqlite::Connection::open(env.path().join("work.db")).expect("it opens").execute_batch("create table t (a)").expect("SQL");
-    // Far longer than a test may take: it ends because nobody reads, and not because it writes again.
+    rusqlite::Connection::open(env.path().join("work.db"))
+        .expect("it opens")
+        .execute_batch("create table t (a)")
+        .expect("SQL");
+    // Far longer than a test may take: it ends because nobody reads, and not because it writes
+    // again.
     let mut child = env.spawn(&["check", "s.toml", "--watch", "1d", "--format", "jsonl"]);
     let mut line = String::new();
-    std::io::BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("it writes a line");
+    std::io::BufReader::new(child.stdout.take().expect("it is piped"))
+        .read_line(&mut line)
+        .expect("it writes a line");
     assert!(line.contains("healthy"), "{line}");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }
@@ -242,11 +297,15 @@ fn check_constraints_are_compared_although_a_probe_opens_the_file_for_reading() 
     env.file("s.toml", "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[check]]\nid = \"a\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n");
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("it opens");
     let run = |statements: &str| database.execute_batch(statements).expect("good SQL");
-    run("create table orders (n int check (n > 0), \"a b\" text, constraint c check (\"a b\" <> 'check (' or n is null))");
+    run(
+        "create table orders (n int check (n > 0), \"a b\" text, constraint c check (\"a b\" <> 'check (' or n is null))",
+    );
     run("insert into orders values (1, 'x'), (null, 'check (')");
     env.run(&["check", "s.toml"]).status(0).out("sound");
     run("pragma ignore_check_constraints = on; insert into orders values (-1, 'x')");
-    env.run(&["check", "s.toml"]).status(2).out("CHECK (n > 0) of `orders` does not hold for 1 row");
+    env.run(&["check", "s.toml"])
+        .status(2)
+        .out("CHECK (n > 0) of `orders` does not hold for 1 row");
     run("delete from orders where n < 0; insert into orders values (2, 'check (')");
     env.run(&["check", "s.toml"]).status(2).out("does not hold for 1 row");
 }

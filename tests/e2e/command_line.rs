@@ -9,7 +9,8 @@ mod exit_status;
 
 /// The rows of the tables below this heading row of a document, by code.
 fn rows<'a>(document: &'a str, heading: &str) -> Vec<(&'a str, &'a str)> {
-    let (_, table) = document.split_once(&format!("{heading}\n| --- | --- |\n")).expect("the table is there");
+    let (_, table) =
+        document.split_once(&format!("{heading}\n| --- | --- |\n")).expect("the table is there");
     let row = |line: &'a str| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ");
     table.lines().map_while(row).collect()
 }
@@ -17,13 +18,19 @@ fn rows<'a>(document: &'a str, heading: &str) -> Vec<(&'a str, &'a str)> {
 #[test]
 fn every_exit_status_is_one_row_of_one_table_in_the_program_its_help_and_the_documents() {
     let out = home().run(&["help", "exit-codes"]).status(0).stdout;
-    let documents = std::fs::read_to_string(repository().join("docs/runbooks.md")).expect("it is there");
+    let documents =
+        std::fs::read_to_string(repository().join("docs/runbooks.md")).expect("it is there");
     let (of_runs, of_checks) = out.split_once("\ncheck:\n").expect("two families");
-    let printed = |text: &str, code: u8, meaning: &str| text.lines().any(|line| line.trim() == format!("{code}  {meaning}"));
-    let runs: Vec<(String, &str)> = EXIT_STATUSES.iter().map(|(_, code, meaning)| (code.to_string(), *meaning)).collect();
-    let checks: Vec<(String, &str)> = CHECK_STATUSES.iter().map(|(_, code, meaning)| (code.to_string(), *meaning)).collect();
-    let named =
-        |table: &[(&str, &'static str)]| table.iter().map(|(code, meaning)| ((*code).to_owned(), *meaning)).collect::<Vec<_>>();
+    let printed = |text: &str, code: u8, meaning: &str| {
+        text.lines().any(|line| line.trim() == format!("{code}  {meaning}"))
+    };
+    let runs: Vec<(String, &str)> =
+        EXIT_STATUSES.iter().map(|(_, code, meaning)| (code.to_string(), *meaning)).collect();
+    let checks: Vec<(String, &str)> =
+        CHECK_STATUSES.iter().map(|(_, code, meaning)| (code.to_string(), *meaning)).collect();
+    let named = |table: &[(&str, &'static str)]| {
+        table.iter().map(|(code, meaning)| ((*code).to_owned(), *meaning)).collect::<Vec<_>>()
+    };
     let documents: &'static str = documents.leak();
     assert_eq!(named(&rows(documents, "| exit code | meaning |")), runs);
     assert_eq!(named(&rows(documents, "| exit code | what was found |")), checks);
@@ -37,7 +44,11 @@ fn every_exit_status_is_one_row_of_one_table_in_the_program_its_help_and_the_doc
 
 #[test]
 fn a_mistake_on_the_command_line_of_check_ends_with_its_own_code() {
-    for line in [&["--color", "never", "check", "--bogus"][..], &["check", "--bogus"], &["--journal=x://y", "check", "x.toml"]] {
+    for line in [
+        &["--color", "never", "check", "--bogus"][..],
+        &["check", "--bogus"],
+        &["--journal=x://y", "check", "x.toml"],
+    ] {
         home().run(line).status(3);
     }
     home().run(&["--color", "never", "exec", "--bogus"]).status(2);
@@ -64,7 +75,8 @@ irreversible = "an example"
 fn where_nobody_can_be_asked_only_yes_is_a_yes() {
     let is_done = |env: &runbook_tests::env::TestEnv| env.path().join("work.db").exists();
     for no_input in [&[][..], &["--no-input"]] {
-        for terminal in [false, true].iter().filter(|terminal| !**terminal || !no_input.is_empty()) {
+        for terminal in [false, true].iter().filter(|terminal| !**terminal || !no_input.is_empty())
+        {
             for yes in [false, true] {
                 let env = home();
                 env.file("r.toml", DESTRUCTIVE);
@@ -72,11 +84,19 @@ fn where_nobody_can_be_asked_only_yes_is_a_yes() {
                 line.extend(["exec", "r.toml"]);
                 line.extend(yes.then_some("--yes"));
                 let status = if *terminal {
-                    Terminal::open().spawn(&env.command(&line), Control::None).wait().expect("it ends").code()
+                    Terminal::open()
+                        .spawn(&env.command(&line), Control::None)
+                        .wait()
+                        .expect("it ends")
+                        .code()
                 } else {
                     Some(env.run(&line).status)
                 };
-                assert_eq!((status, is_done(&env)), (Some(if yes { 0 } else { 2 }), yes), "{line:?} on a terminal: {terminal}");
+                assert_eq!(
+                    (status, is_done(&env)),
+                    (Some(if yes { 0 } else { 2 }), yes),
+                    "{line:?} on a terminal: {terminal}"
+                );
             }
         }
     }
@@ -94,7 +114,9 @@ fn so_it_is_with_every_other_question() {
     );
     env.run(&["exec", "r.toml"]).status(0);
     let run = env.newest_run();
-    for line in [&["undo", &run][..], &["--no-input", "undo", &run], &["prune", "--older-than", "0s"]] {
+    for line in
+        [&["undo", &run][..], &["--no-input", "undo", &run], &["prune", "--older-than", "0s"]]
+    {
         env.run(line).status(2).err("--yes");
     }
     env.run(&["show", &run]).status(0).out("Succeeded.");
@@ -106,13 +128,20 @@ fn doctor_shows_every_option_of_every_command_with_its_origin() {
     let env = home();
     let help = env.run(&["help", "options"]).status(0).stdout;
     let (_, shared) = help.split_once("Options of every command:").expect("they have a heading");
-    let names: Vec<_> = shared.lines().filter_map(|line| line.trim().strip_prefix("--")?.split_whitespace().next()).collect();
+    let names: Vec<_> = shared
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("--")?.split_whitespace().next())
+        .collect();
     assert!(names.len() >= 10, "{names:?}");
     let shown = env.run(&["doctor", "--locked", "--cache", "other"]);
     for name in names {
         let row = shown.stdout.lines().find(|line| line.split_whitespace().next() == Some(name));
         let row = row.unwrap_or_else(|| panic!("{name} is not in\n{}", shown.stdout));
-        let origin = if ["locked", "cache"].contains(&name) { format!("from --{name}") } else { "default".to_owned() };
+        let origin = if ["locked", "cache"].contains(&name) {
+            format!("from --{name}")
+        } else {
+            "default".to_owned()
+        };
         assert!(row.ends_with(&origin), "{row}");
     }
     let mut command = env.command(&["doctor"]);
@@ -128,13 +157,24 @@ fn doctor_tries_the_files_that_limit_runs_and_tells_a_mistyped_variable() {
         for file in ["not-there.toml", "broken.toml"] {
             let found = env.command(&["doctor"]).env(variable, file).output().expect("it starts");
             let found = runbook_tests::env::finish(found).status(3);
-            let row = found.stdout.lines().find(|line| line.starts_with(check) && line.contains("FAIL"));
-            assert!(row.is_some_and(|row| row.contains(file)), "{variable} {file}: {}", found.stdout);
+            let row =
+                found.stdout.lines().find(|line| line.starts_with(check) && line.contains("FAIL"));
+            assert!(
+                row.is_some_and(|row| row.contains(file)),
+                "{variable} {file}: {}",
+                found.stdout
+            );
         }
     }
-    let found = env.command(&["doctor"]).env("RUNBOOK_BOUNDRY", "x").env("RUNBOOK_ENV", "prod").output().expect("it starts");
-    let found =
-        runbook_tests::env::finish(found).status(3).out("`RUNBOOK_BOUNDRY`: no such setting; did you mean `RUNBOOK_BOUNDARY`?");
+    let found = env
+        .command(&["doctor"])
+        .env("RUNBOOK_BOUNDRY", "x")
+        .env("RUNBOOK_ENV", "prod")
+        .output()
+        .expect("it starts");
+    let found = runbook_tests::env::finish(found)
+        .status(3)
+        .out("`RUNBOOK_BOUNDRY`: no such setting; did you mean `RUNBOOK_BOUNDARY`?");
     let row = found.stdout.lines().find(|line| line.starts_with("environment")).expect("a row");
     assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["environment", "prod", "RUNBOOK_ENV"]);
 }
@@ -157,7 +197,10 @@ fn help_explains_a_command_in_a_command() {
     let env = home();
     env.run(&["help", "secret", "set"]).status(0).out("Usage: runbook secret set");
     env.run(&["help", "secret", "sett"]).status(2).err("did you mean `set`?");
-    env.run(&["help", "undo"]).status(0).out("before undoing").without("Do not ask before starting");
+    env.run(&["help", "undo"])
+        .status(0)
+        .out("before undoing")
+        .without("Do not ask before starting");
     env.run(&["help", "resume"]).status(0).without("Do not ask");
     env.run(&["help", "ls"]).status(0).out("Usage: runbook runs");
 }
@@ -165,7 +208,8 @@ fn help_explains_a_command_in_a_command() {
 #[test]
 fn the_help_of_a_command_is_about_that_command() {
     let env = home();
-    let commands = ["exec", "run", "runs", "ls", "show", "logs", "locks break", "secret set", "check"];
+    let commands =
+        ["exec", "run", "runs", "ls", "show", "logs", "locks break", "secret set", "check"];
     for command in commands {
         let words: Vec<&str> = command.split(' ').collect();
         for line in [
@@ -192,22 +236,28 @@ fn other_names_of_commands_do_the_same() {
     env.run(&["run", "r.toml"]).status(0);
     assert_eq!(env.run(&["ls"]).status(0).stdout, env.run(&["runs"]).status(0).stdout);
     let run = env.newest_run();
-    assert_eq!(env.run(&["logs", &run]).status(0).stdout, env.run(&["show", &run]).status(0).stdout);
+    assert_eq!(
+        env.run(&["logs", &run]).status(0).stdout,
+        env.run(&["show", &run]).status(0).stdout
+    );
 }
 
 #[test]
 fn an_empty_run_is_no_run() {
     let env = home();
-    for line in [&["show", ""][..], &["audit", "show", ""], &["resume", ""], &["approve", "x", ""]] {
+    for line in [&["show", ""][..], &["audit", "show", ""], &["resume", ""], &["approve", "x", ""]]
+    {
         env.run(line).status(2).err("a value is required");
     }
 }
 
 #[test]
 fn completions_are_scripts_for_each_shell() {
-    for (shell, sign) in
-        [("bash", "-F _clap_complete_runbook runbook"), ("zsh", "#compdef runbook"), ("fish", "--command runbook")]
-    {
+    for (shell, sign) in [
+        ("bash", "-F _clap_complete_runbook runbook"),
+        ("zsh", "#compdef runbook"),
+        ("fish", "--command runbook"),
+    ] {
         home().run(&["completions", shell]).status(0).out(sign);
     }
 }
@@ -216,12 +266,23 @@ fn completions_are_scripts_for_each_shell() {
 fn bundled_plugins_are_listed_and_inspected_without_running_them() {
     let env = home();
     let list = env.run(&["plugin", "list"]).status(0).stdout;
-    for operation in
-        ["http:get", "postgres:dump", "docker:stop", "sqlite:backup", "webhook:post", "slack:post", "sql:query", "smoke:run"]
-    {
+    for operation in [
+        "http:get",
+        "postgres:dump",
+        "docker:stop",
+        "sqlite:backup",
+        "webhook:post",
+        "slack:post",
+        "sql:query",
+        "smoke:run",
+    ] {
         assert!(list.contains(operation), "{operation} in\n{list}");
     }
-    env.run(&["plugin", "inspect", "docker"]).status(0).out("docker.stop").out("runbook:docker/control@1.0.0").out("sha256:");
+    env.run(&["plugin", "inspect", "docker"])
+        .status(0)
+        .out("docker.stop")
+        .out("runbook:docker/control@1.0.0")
+        .out("sha256:");
     env.run(&["plugin", "inspect", "dokcer"]).status(2).err("did you mean `docker`?");
 }
 
@@ -261,17 +322,29 @@ fn to_undo_or_cancel_what_is_undone_already_says_so() {
         .err(&format!("runbook undo {run}"));
     env.run(&["undo", &run, "--yes"]).status(0);
     for yes in [&[][..], &["--yes"]] {
-        env.run(&[&["undo", &run], yes].concat()).status(0).err("is undone already; nothing of it is left to undo");
+        env.run(&[&["undo", &run], yes].concat())
+            .status(0)
+            .err("is undone already; nothing of it is left to undo");
     }
-    env.run(&["cancel", &run, "--yes"]).status(2).err("it is undone").err(&format!("runbook show {run}"));
+    env.run(&["cancel", &run, "--yes"])
+        .status(2)
+        .err("it is undone")
+        .err(&format!("runbook show {run}"));
 }
 
 #[test]
 fn what_help_says_of_a_command_is_what_it_does() {
     let env = home();
-    env.run(&["check", "--help"]).status(0).out("Smoke tests try things out, which may write").without("changes nothing");
-    env.run(&["lock", "--help"]).status(0).out("The text of each runbook and of every file that it is made of");
-    env.run(&["help", "options"]).status(0).out("Refuse a runbook without an entry in the `runbook.lock` beside it");
+    env.run(&["check", "--help"])
+        .status(0)
+        .out("Smoke tests try things out, which may write")
+        .without("changes nothing");
+    env.run(&["lock", "--help"])
+        .status(0)
+        .out("The text of each runbook and of every file that it is made of");
+    env.run(&["help", "options"])
+        .status(0)
+        .out("Refuse a runbook without an entry in the `runbook.lock` beside it");
 }
 
 #[test]
@@ -292,7 +365,10 @@ fn an_unknown_run_of_the_audit_log_comes_with_the_newest_and_an_ambiguous_one_wi
 fn an_example_of_a_parameter_fits_the_parameter() {
     let env = home();
     let kinds = [
-        ("type = \"string\"\npattern = \"OPS-[0-9]+\"", "--set a=…`, a value that matches `OPS-[0-9]+`"),
+        (
+            "type = \"string\"\npattern = \"OPS-[0-9]+\"",
+            "--set a=…`, a value that matches `OPS-[0-9]+`",
+        ),
         ("type = \"string\"", "--set a=orders`"),
         ("type = \"int\"\nmin = 100", "--set a=100`"),
         ("type = \"int\"", "--set a=5`"),
@@ -332,17 +408,25 @@ fn runs_are_listed_by_state_runbook_and_age() {
     }
     let names = |options: &[&str]| -> Vec<String> {
         let listed = env.run(&[&["runs", "--format", "json"], options].concat()).status(0).stdout;
-        let runs = listed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let runs = listed
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
         runs.map(|run| run["name"].as_str().expect("a name").to_owned()).collect()
     };
     assert_eq!(names(&[]), ["good", "bad", "good"]);
     assert_eq!(names(&["--state", "failed-clean"]), ["bad"]);
-    assert_eq!(names(&["--state", "failed-clean", "--state", "succeeded"]), ["good", "bad", "good"]);
+    assert_eq!(
+        names(&["--state", "failed-clean", "--state", "succeeded"]),
+        ["good", "bad", "good"]
+    );
     assert_eq!(names(&["--runbook", "good", "--limit", "1"]), ["good"]);
     assert_eq!(names(&["--since", "1h"]).len(), 3);
     assert_eq!(names(&["--since", "0s"]), <[&str; 0]>::default());
     env.run(&["runs", "--state", "dirty"]).status(0).err("there is no such run");
-    env.run(&["runs", "--state", "broken"]).status(2).err("succeeded-with-warnings").err("interrupted");
+    env.run(&["runs", "--state", "broken"])
+        .status(2)
+        .err("succeeded-with-warnings")
+        .err("interrupted");
 }
 
 /// Whatever is a list is one line of JSON an entry for programs, and nothing else is on stdout.
@@ -353,12 +437,22 @@ fn every_list_is_lines_of_json_for_programs() {
     env.run(&["exec", "r.toml"]).status(5);
     env.run(&["secret", "keygen"]).status(0);
     env.run_with_input(&["secret", "set", "s.age#word"], "a value").status(0);
-    let lists: &[&[&str]] = &[&["list"], &["runs"], &["locks"], &["doctor"], &["plugin", "list"], &["secret", "list", "s.age"]];
+    let lists: &[&[&str]] = &[
+        &["list"],
+        &["runs"],
+        &["locks"],
+        &["doctor"],
+        &["plugin", "list"],
+        &["secret", "list", "s.age"],
+    ];
     for list in lists {
         let printed = env.run(&[list, &["--format", "json"][..]].concat()).status(0).stdout;
         let entries: Vec<serde_json::Value> = printed
             .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{list:?}: {error}: {line}")))
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("{list:?}: {error}: {line}"))
+            })
             .collect();
         assert!(entries.iter().all(serde_json::Value::is_object), "{list:?}");
         assert!(!entries.is_empty() || *list == ["locks"], "{list:?} is empty");

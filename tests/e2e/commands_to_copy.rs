@@ -1,4 +1,5 @@
-//! Commands that messages tell people to run: the name of a file in one is one argument for a shell, whatever it is.
+//! Commands that messages tell people to run: the name of a file in one is one argument for a
+//! shell, whatever it is.
 
 use crate::{home, repository};
 use runbook_tests::env::TestEnv;
@@ -24,7 +25,8 @@ const STEMS: &[&str] = &[
     "#a",
 ];
 
-/// The commands between backticks in a text. A backtick between single quotes is a part of the command.
+/// The commands between backticks in a text. A backtick between single quotes is a part of the
+/// command.
 fn commands(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("`runbook ").chain(text.match_indices("`chmod ")) {
@@ -49,7 +51,12 @@ fn arguments(env: &TestEnv, command: &str) -> Vec<String> {
         std::fs::set_permissions(stub, std::fs::Permissions::from_mode(0o755)).expect("made");
     }
     let path = format!("{}:/usr/bin:/bin", folder.display());
-    let done = Command::new("sh").args(["-c", command]).env("PATH", path).current_dir(env.path()).output().expect("a shell");
+    let done = Command::new("sh")
+        .args(["-c", command])
+        .env("PATH", path)
+        .current_dir(env.path())
+        .output()
+        .expect("a shell");
     String::from_utf8_lossy(&done.stdout).split_terminator('\0').map(str::to_owned).collect()
 }
 
@@ -63,9 +70,14 @@ fn told(env: &TestEnv, name: &str, command: &[&str]) {
         assert!(!line.contains('\n'), "{line:?}");
         let arguments = arguments(env, &line);
         // A name of several lines cannot stand in a line: it is one argument all the same.
-        let is_there = arguments.iter().any(|argument| argument.strip_suffix("#NAME").unwrap_or(argument).ends_with(name));
+        let is_there = arguments
+            .iter()
+            .any(|argument| argument.strip_suffix("#NAME").unwrap_or(argument).ends_with(name));
         assert!(is_there || name.contains('\n'), "{line} → {arguments:?}");
-        assert!(!arguments.iter().any(|argument| argument.starts_with("-x")), "{line} → {arguments:?}");
+        assert!(
+            !arguments.iter().any(|argument| argument.starts_with("-x")),
+            "{line} → {arguments:?}"
+        );
     }
     assert!(!env.path().join("pwned").exists(), "{command:?} told to run: {said}");
 }
@@ -85,22 +97,36 @@ fn a_hostile_file_name_is_one_argument_of_every_command_that_is_printed() {
         env.file(&name, &RUNBOOK.replace("select 1", "select 2"));
         told(&env, &name, &["lock", "--", &name]);
         told(&env, &name, &["exec", "--yes", "--", &name]);
-        std::fs::set_permissions(env.path().join("runbook.lock"), std::fs::Permissions::from_mode(0o666)).expect("set");
+        std::fs::set_permissions(
+            env.path().join("runbook.lock"),
+            std::fs::Permissions::from_mode(0o666),
+        )
+        .expect("set");
         env.file("limit.toml", "format = 1\n");
         let store = format!("{stem}.age");
         told(&env, &store, &["secret", "list", "--", &store]);
         let boundary = format!("{stem}.limit");
         env.file(&boundary, "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n");
-        std::fs::set_permissions(env.path().join(&boundary), std::fs::Permissions::from_mode(0o666)).expect("set");
+        std::fs::set_permissions(
+            env.path().join(&boundary),
+            std::fs::Permissions::from_mode(0o666),
+        )
+        .expect("set");
         told(&env, &boundary, &[&format!("--boundary={boundary}"), "review", "--", &name]);
     }
 }
 
-/// The sources: what stands between the backticks of a command is text that is made for a shell, or has one form only.
+/// The sources: what stands between the backticks of a command is text that is made for a shell, or
+/// has one form only.
 #[test]
 fn no_command_in_a_message_holds_a_path_as_it_is() {
     let mut looked_at = 0;
-    let folders = ["host/cli/src", "host/cli/src/commands", "host/cli/src/commands/review", "host/cli/src/commands/plugin"];
+    let folders = [
+        "host/cli/src",
+        "host/cli/src/commands",
+        "host/cli/src/commands/review",
+        "host/cli/src/commands/plugin",
+    ];
     for folder in folders {
         for entry in std::fs::read_dir(repository().join(folder)).expect("sources").flatten() {
             let path = entry.path();
@@ -112,13 +138,15 @@ fn no_command_in_a_message_holds_a_path_as_it_is() {
                 let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
                 let is_comment = text[line_start..at].trim_start().starts_with("//");
                 let statement = text[at..].split(';').next().unwrap_or_default();
-                let (command, arguments) = statement[1..].split_once('`').unwrap_or((statement, ""));
+                let (command, arguments) =
+                    statement[1..].split_once('`').unwrap_or((statement, ""));
                 if is_comment || !command.contains('{') {
                     continue;
                 }
                 looked_at += 1;
-                let is_raw = arguments.split(".hint(").next().unwrap_or_default().contains(".display()")
-                    && !arguments.contains("runbook_text::file(");
+                let is_raw =
+                    arguments.split(".hint(").next().unwrap_or_default().contains(".display()")
+                        && !arguments.contains("runbook_text::file(");
                 assert!(!is_raw, "{}: `{command}` holds a path as it is", path.display());
             }
         }

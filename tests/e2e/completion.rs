@@ -33,8 +33,13 @@ fn prepared() -> TestEnv {
 /// What a shell is offered for the last of these words.
 fn offered(env: &TestEnv, words: &[&str]) -> Vec<String> {
     let mut command = env.command(&["--", "runbook"]);
-    command.args(words).env("COMPLETE", "bash").env("_CLAP_IFS", "\n").env("_CLAP_COMPLETE_INDEX", words.len().to_string());
-    let finished = runbook_tests::env::finish(command.output().expect("the program starts")).status(0);
+    command
+        .args(words)
+        .env("COMPLETE", "bash")
+        .env("_CLAP_IFS", "\n")
+        .env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+    let finished =
+        runbook_tests::env::finish(command.output().expect("the program starts")).status(0);
     assert_eq!(finished.stderr, "", "a shell that completes shows no error");
     finished.stdout.lines().filter(|line| !line.starts_with("--")).map(str::to_owned).collect()
 }
@@ -46,7 +51,10 @@ fn runs_and_the_steps_that_wait() {
     assert_eq!(offered(&env, &["show", ""]), [run.as_str()]);
     assert_eq!(offered(&env, &["resume", &run[..4]]), [run.as_str()]);
     assert_eq!(offered(&env, &["answer", &run, ""]), ["look"]);
-    assert_eq!(offered(&env, &["resume", &run, "--decide", "l"]), ["look=done", "look=retry", "look=not-done", "look=fail"]);
+    assert_eq!(
+        offered(&env, &["resume", &run, "--decide", "l"]),
+        ["look=done", "look=retry", "look=not-done", "look=fail"]
+    );
     assert!(offered(&env, &["show", "zzz"]).is_empty());
 }
 
@@ -86,7 +94,11 @@ fn bash_itself_completes() {
          _clap_complete_runbook runbook '' show; printf '%s\\n' \"${{COMPREPLY[@]}}\""
     );
     let mut bash = Command::new("bash");
-    bash.args(["-c", &script]).env_clear().env("HOME", env.path()).env("PATH", "/usr/bin:/bin").current_dir(env.path());
+    bash.args(["-c", &script])
+        .env_clear()
+        .env("HOME", env.path())
+        .env("PATH", "/usr/bin:/bin")
+        .current_dir(env.path());
     let finished = runbook_tests::env::finish(bash.output().expect("bash starts")).status(0);
     assert!(finished.stdout.contains(&env.newest_run()), "{finished:?}");
 }

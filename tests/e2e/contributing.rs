@@ -1,4 +1,5 @@
-//! The checklists of CONTRIBUTING.md are true: what they name exists for everything of its kind, and no place is left out.
+//! The checklists of CONTRIBUTING.md are true: what they name exists for everything of its kind,
+//! and no place is left out.
 
 use crate::repository;
 use std::collections::BTreeSet;
@@ -18,8 +19,10 @@ fn read(path: &str) -> String {
 /// Whether a word in backquotes is a path of the repository.
 fn is_path(word: &str) -> bool {
     let ends = [".rs", ".md", ".toml", ".wit", ".json"].iter().any(|end| word.ends_with(end));
-    let begins = ["host/", "wit/", "sdk/", "plugins/", "tests/", "docs/", "schema/", "scripts/", ".ci/"];
-    !word.contains([' ', '*']) && (begins.iter().any(|begin| word.starts_with(begin)) || (ends && !word.contains('/')))
+    let begins =
+        ["host/", "wit/", "sdk/", "plugins/", "tests/", "docs/", "schema/", "scripts/", ".ci/"];
+    !word.contains([' ', '*'])
+        && (begins.iter().any(|begin| word.starts_with(begin)) || (ends && !word.contains('/')))
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -31,7 +34,10 @@ fn checklists() -> Vec<Checklist> {
     let lists = text.split("\n### ").skip(1).map(|list| {
         let (heading, items) = list.split_once('\n').expect("a heading ends");
         let paths = items.split("- [ ] ").skip(1).flat_map(|item| {
-            words(item).filter(|word| is_path(word) && word.contains('/')).map(str::to_owned).collect::<Vec<_>>()
+            words(item)
+                .filter(|word| is_path(word) && word.contains('/'))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         });
         Checklist { heading: heading.to_owned(), paths: paths.collect() }
     });
@@ -39,28 +45,41 @@ fn checklists() -> Vec<Checklist> {
 }
 
 fn list(heading: &str) -> Checklist {
-    checklists().into_iter().find(|list| list.heading == heading).unwrap_or_else(|| panic!("no list `{heading}`"))
+    checklists()
+        .into_iter()
+        .find(|list| list.heading == heading)
+        .unwrap_or_else(|| panic!("no list `{heading}`"))
 }
 
 /// Every name of a kind of thing that there is.
 fn names(heading: &str) -> Vec<String> {
     let folder = |path: &str, has: &str| {
-        let entries = fs::read_dir(repository().join(path)).expect("readable").map(|entry| entry.expect("an entry").path());
+        let entries = fs::read_dir(repository().join(path))
+            .expect("readable")
+            .map(|entry| entry.expect("an entry").path());
         let names = entries.filter(|path| path.join(has).exists());
-        let mut names: Vec<_> = names.map(|path| path.file_name().expect("a name").to_string_lossy().into_owned()).collect();
+        let mut names: Vec<_> = names
+            .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
+            .collect();
         names.sort();
         names
     };
     match heading {
         "Add a capability" | "Add a target kind, or a key of a target" => linked_capabilities(),
-        "Add an output format for runs" => runbook_report::FORMATS.iter().map(|(_, name, ..)| (*name).to_owned()).collect(),
-        "Add an output format for checks" => {
-            runbook_report::checks::CHECK_FORMATS.iter().map(|(_, name)| (*name).to_owned()).collect()
+        "Add an output format for runs" => {
+            runbook_report::FORMATS.iter().map(|(_, name, ..)| (*name).to_owned()).collect()
         }
+        "Add an output format for checks" => runbook_report::checks::CHECK_FORMATS
+            .iter()
+            .map(|(_, name)| (*name).to_owned())
+            .collect(),
         "Add an event of a step" => events("StepEvent"),
         "Add an event of a run" => events("LifecycleEvent"),
         "Add a bundled plugin" => folder("plugins", "plugin.toml"),
-        "Add an error code" => runbook_authority::access_report::FINDING_RULES.iter().map(|row| row.id.to_owned()).collect(),
+        "Add an error code" => runbook_authority::access_report::FINDING_RULES
+            .iter()
+            .map(|row| row.id.to_owned())
+            .collect(),
         "Add a command" => commands(),
         other => panic!("say here what the names are of: {other}"),
     }
@@ -70,7 +89,9 @@ fn names(heading: &str) -> Vec<String> {
 fn linked_capabilities() -> Vec<String> {
     use runbook_authority::capability::{Availability, Capability, functions_of};
     let is_linked = |capability: &Capability| {
-        capability.verbs().any(|verb| functions_of(verb).any(|row| row.availability == Availability::Linked))
+        capability
+            .verbs()
+            .any(|verb| functions_of(verb).any(|row| row.availability == Availability::Linked))
     };
     Capability::all().filter(is_linked).map(|capability| capability.name().to_owned()).collect()
 }
@@ -78,40 +99,63 @@ fn linked_capabilities() -> Vec<String> {
 /// The variants of an enum of events.
 fn events(of: &str) -> Vec<String> {
     let text = read("host/engine/src/event/mod.rs");
-    let body = text.split_once(&format!("pub enum {of} {{")).expect("the enum of events").1.split_once("\n}").expect("its end").0;
-    let variants = body.lines().filter_map(|line| line.strip_prefix("    ").filter(|rest| rest.starts_with(char::is_uppercase)));
-    variants.map(|line| line.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()).collect()
+    let body = text
+        .split_once(&format!("pub enum {of} {{"))
+        .expect("the enum of events")
+        .1
+        .split_once("\n}")
+        .expect("its end")
+        .0;
+    let variants = body.lines().filter_map(|line| {
+        line.strip_prefix("    ").filter(|rest| rest.starts_with(char::is_uppercase))
+    });
+    variants
+        .map(|line| {
+            line.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+        })
+        .collect()
 }
 
 /// The subcommands, as the program is asked by its help.
 fn commands() -> Vec<String> {
     let help = crate::home().run(&["help"]).status(0).stdout;
-    let table = help.split_once("\nRun:\n").expect("groups of commands").1.split_once("Options:\n").expect("options follow").0;
+    let table = help
+        .split_once("\nRun:\n")
+        .expect("groups of commands")
+        .1
+        .split_once("Options:\n")
+        .expect("options follow")
+        .0;
     let rows = table.lines().filter_map(|line| line.strip_prefix("  "));
-    let names = rows.filter(|row| !row.starts_with(' ')).filter_map(|row| row.split_whitespace().next());
+    let names =
+        rows.filter(|row| !row.starts_with(' ')).filter_map(|row| row.split_whitespace().next());
     names.map(str::to_owned).collect()
 }
 
-/// `a`, `Http`, `http`, `"http"`, `HttpTarget`, `lock-waiting`, `LockWaiting`: a name in any of its spellings.
+/// `a`, `Http`, `http`, `"http"`, `HttpTarget`, `lock-waiting`, `LockWaiting`: a name in any of its
+/// spellings.
 fn is_named_in(text: &str, name: &str) -> bool {
     let kebab = name.chars().enumerate().fold(String::new(), |mut text, (at, letter)| {
         text.extend((letter.is_uppercase() && at > 0).then_some('-'));
         text.push(letter.to_ascii_lowercase());
         text
     });
-    let camel: String = name.split('-').map(|part| part[..1].to_ascii_uppercase() + &part[1..]).collect();
+    let camel: String =
+        name.split('-').map(|part| part[..1].to_ascii_uppercase() + &part[1..]).collect();
     let jsonl = (name == "jsonl").then_some("JsonLines");
     let secret = (name == "secrets").then_some("Secret");
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     [Some(name), Some(&kebab), Some(&camel), jsonl, secret].into_iter().flatten().any(|word| {
         text.match_indices(word).any(|(at, _)| {
             let after = text[at + word.len()..].chars().next();
-            !text[..at].ends_with(is_part) && after.is_none_or(|c| !is_part(c) || (word == camel && c.is_uppercase()))
+            !text[..at].ends_with(is_part)
+                && after.is_none_or(|c| !is_part(c) || (word == camel && c.is_uppercase()))
         })
     })
 }
 
-/// The file or folder that a path means for one name: `secret.rs` and `sql/mod.rs` count for `NAME.rs`.
+/// The file or folder that a path means for one name: `secret.rs` and `sql/mod.rs` count for
+/// `NAME.rs`.
 fn exists_for(path: &str, name: &str) -> bool {
     let root = repository();
     let module = name.replace('-', "_");
@@ -129,15 +173,32 @@ fn every_path_that_a_checklist_names_exists_for_everything_of_its_kind() {
     assert!(lists.len() >= 8, "{} lists", lists.len());
     for list in lists {
         let names = names(&list.heading);
-        assert!(names.len() >= 4 && list.paths.len() >= 4, "{}: {names:?} {:?}", list.heading, list.paths);
+        assert!(
+            names.len() >= 4 && list.paths.len() >= 4,
+            "{}: {names:?} {:?}",
+            list.heading,
+            list.paths
+        );
         for path in &list.paths {
             for name in names.iter().filter(|_| path.contains("NAME")) {
                 // One file has both halves of a decision.
-                let name = if list.heading == "Add a command" && name == "reject" { "approve" } else { name };
-                assert!(exists_for(path, name), "{}: there is no `{path}` for `{name}`", list.heading);
+                let name = if list.heading == "Add a command" && name == "reject" {
+                    "approve"
+                } else {
+                    name
+                };
+                assert!(
+                    exists_for(path, name),
+                    "{}: there is no `{path}` for `{name}`",
+                    list.heading
+                );
             }
             let is_plain = !path.contains("NAME");
-            assert!(!is_plain || repository().join(path).exists(), "{}: there is no `{path}`", list.heading);
+            assert!(
+                !is_plain || repository().join(path).exists(),
+                "{}: there is no `{path}`",
+                list.heading
+            );
         }
     }
 }
@@ -150,18 +211,23 @@ fn everything_else_that_contributing_names_is_there() {
     for folder in ["host", "tests", "sdk"] {
         crate::docs::files(&repository().join(folder), "rs", &mut sources);
     }
-    let sources: String = sources.iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
+    let sources: String =
+        sources.iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
     let prose: String = text.split("```").step_by(2).collect();
     for word in words(&prose) {
-        let is_test = word.matches('_').count() > 2 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let is_test = word.matches('_').count() > 2
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         assert!(!is_test || sources.contains(&format!("fn {word}(")), "there is no test `{word}`");
-        if let Some((_, function)) = word.split_once("::").filter(|(_, rest)| !rest.is_empty() && !word.contains(' ')) {
+        if let Some((_, function)) =
+            word.split_once("::").filter(|(_, rest)| !rest.is_empty() && !word.contains(' '))
+        {
             assert!(sources.contains(&format!("fn {function}")), "there is no function `{word}`");
         }
         let is_file = is_path(word) && !word.contains("NAME");
         assert!(!is_file || is_somewhere(word), "there is no file `{word}`");
     }
-    for line in text.lines().filter(|line| line.starts_with("scripts/") || line.starts_with(".ci/")) {
+    for line in text.lines().filter(|line| line.starts_with("scripts/") || line.starts_with(".ci/"))
+    {
         let script = line.split_whitespace().next().unwrap_or_default();
         assert!(repository().join(script).exists(), "there is no `{script}`");
     }
@@ -202,16 +268,21 @@ fn everything_of_a_kind_is_named_in_each_file_of_its_list() {
     for heading in kinds {
         let names = names(heading);
         let paths = list(heading).paths;
-        let files = paths.iter().filter(|path| !path.contains("NAME") && !of_some.contains(&path.as_str()));
+        let files =
+            paths.iter().filter(|path| !path.contains("NAME") && !of_some.contains(&path.as_str()));
         for path in files.filter(|path| repository().join(path).is_file()) {
             let text = read(path);
             let missing: Vec<_> = names.iter().filter(|name| !is_named_in(&text, name)).collect();
-            assert!(missing.is_empty(), "{heading}: `{path}` is on the list and does not name {missing:?}");
+            assert!(
+                missing.is_empty(),
+                "{heading}: `{path}` is on the list and does not name {missing:?}"
+            );
         }
     }
 }
 
-/// The other way round: a file in which everything of a kind has an arm is a file that somebody has to touch.
+/// The other way round: a file in which everything of a kind has an arm is a file that somebody has
+/// to touch.
 #[test]
 fn every_file_that_has_an_arm_for_everything_of_a_kind_is_on_its_list() {
     let mut files = Vec::new();
@@ -240,7 +311,8 @@ fn every_file_that_has_an_arm_for_everything_of_a_kind_is_on_its_list() {
                     name => name[..1].to_ascii_uppercase() + &name[1..],
                 };
                 prefixes.iter().any(|prefix| {
-                    let whole = |(at, _): (usize, &str)| !text[..at].ends_with(char::is_alphanumeric);
+                    let whole =
+                        |(at, _): (usize, &str)| !text[..at].ends_with(char::is_alphanumeric);
                     text.match_indices(&format!("{prefix}{variant}")).any(whole)
                 })
             };
@@ -249,7 +321,11 @@ fn every_file_that_has_an_arm_for_everything_of_a_kind_is_on_its_list() {
             if arms.len() + 1 < names.len() {
                 continue;
             }
-            let path = file.strip_prefix(repository()).expect("it is below").to_string_lossy().into_owned();
+            let path = file
+                .strip_prefix(repository())
+                .expect("it is below")
+                .to_string_lossy()
+                .into_owned();
             let is_listed = listed.iter().any(|listed| path == *listed || is_below(&path, listed));
             assert!(is_listed, "{heading}: `{path}` has an arm for each and is not on the list");
         }

@@ -55,8 +55,11 @@ fn prepared() -> TestEnv {
     let env = home();
     env.file("r.toml", RUNBOOK);
     std::fs::create_dir(env.path().join("out")).expect("a folder can be made");
-    let database = rusqlite::Connection::open(env.path().join("crash.db")).expect("a database can be made");
-    database.execute_batch("create table effects (name text primary key)").expect("a table can be made");
+    let database =
+        rusqlite::Connection::open(env.path().join("crash.db")).expect("a database can be made");
+    database
+        .execute_batch("create table effects (name text primary key)")
+        .expect("a table can be made");
     env
 }
 
@@ -66,7 +69,11 @@ fn effects(env: &TestEnv) -> Vec<String> {
 
 fn records(env: &TestEnv) -> i64 {
     let path = env.path().join(".local/state/runbook/journal.db");
-    let Ok(journal) = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY) else { return 0 };
+    let Ok(journal) =
+        rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+    else {
+        return 0;
+    };
     journal.query_row("select count(*) from events", [], |row| row.get(0)).unwrap_or(0)
 }
 
@@ -90,7 +97,8 @@ fn killed_after_each_record_the_run_is_resumed_to_the_same_end() {
         let run = env.newest_run();
         let resumed = env.run(&["resume", &run]);
         if resumed.status == 5 {
-            // A write that is not idempotent and cannot be observed is never repeated by itself: the operator decides.
+            // A write that is not idempotent and cannot be observed is never repeated by itself:
+            // the operator decides.
             let done = effects(&env);
             let step = if resumed.stderr.contains("`second`") { "second" } else { "first" };
             let decision = if done.iter().any(|name| name == step) { "done" } else { "retry" };
@@ -110,7 +118,10 @@ fn a_finished_run_can_be_undone_later() {
     let env = prepared();
     env.run(&["exec", "r.toml"]).status(0);
     assert!(env.path().join("out/copy.db").exists());
-    env.run(&["undo", &env.newest_run(), "--yes"]).status(0).out("Undone, as asked.").err("removed `copy.db`");
+    env.run(&["undo", &env.newest_run(), "--yes"])
+        .status(0)
+        .out("Undone, as asked.")
+        .err("removed `copy.db`");
     assert!(!env.path().join("out/copy.db").exists());
 }
 
@@ -124,8 +135,16 @@ fn a_cancelled_run_is_undone_in_order() {
     runbook_tests::interrupt(&child);
     let output = child.wait_with_output().expect("the program ends");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(130), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("Cancelled. What can be undone is undone, and was observed to be as before."), "{text}");
+    assert_eq!(
+        output.status.code(),
+        Some(130),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        text.contains("Cancelled. What can be undone is undone, and was observed to be as before."),
+        "{text}"
+    );
     assert!(!env.path().join("out/copy.db").exists());
 }
 
@@ -134,7 +153,9 @@ fn a_run_is_followed_from_another_terminal_until_it_ends() {
     let env = prepared();
     env.file("r.toml", &waiting());
     let child = env.spawn(&["exec", "r.toml"]);
-    runbook_tests::wait_for("it waits", || env.path().join("out/copy.db").exists() && records(&env) > 14);
+    runbook_tests::wait_for("it waits", || {
+        env.path().join("out/copy.db").exists() && records(&env) > 14
+    });
     let mut watcher = env.spawn(&["show", &env.newest_run(), "--follow"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(watcher.try_wait().expect("it can be asked"), None, "it ends while the run goes on");
@@ -142,9 +163,14 @@ fn a_run_is_followed_from_another_terminal_until_it_ends() {
     let run = child.wait_with_output().expect("the program ends");
     let told_of = watcher.wait_with_output().expect("the other terminal ends");
     assert_eq!(told_of.status.code(), Some(0));
-    let [told, own] = [&told_of, &run].map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
-    // What the program answers to Ctrl-C, and says of the journal, is said to who started it; all else is told to both.
-    let is_own = |line: &&str| line.starts_with("cancelling:") || line.starts_with("warning: lock `crash` excludes only runs in");
+    let [told, own] =
+        [&told_of, &run].map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+    // What the program answers to Ctrl-C, and says of the journal, is said to who started it; all
+    // else is told to both.
+    let is_own = |line: &&str| {
+        line.starts_with("cancelling:")
+            || line.starts_with("warning: lock `crash` excludes only runs in")
+    };
     let own: Vec<_> = own.lines().filter(|line| !is_own(line)).collect();
     assert_eq!(told.lines().collect::<Vec<_>>(), own);
     assert_eq!(String::from_utf8_lossy(&told_of.stdout), String::from_utf8_lossy(&run.stdout));
@@ -155,7 +181,9 @@ fn who_follows_a_run_whose_process_died_is_told_so() {
     let env = prepared();
     env.file("r.toml", &waiting());
     let mut child = env.spawn(&["exec", "r.toml"]);
-    runbook_tests::wait_for("it waits", || env.path().join("out/copy.db").exists() && records(&env) > 14);
+    runbook_tests::wait_for("it waits", || {
+        env.path().join("out/copy.db").exists() && records(&env) > 14
+    });
     let run = env.newest_run();
     let watcher = env.spawn(&["show", &run, "--follow"]);
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -163,8 +191,14 @@ fn who_follows_a_run_whose_process_died_is_told_so() {
     child.wait().expect("it ends");
     let told = watcher.wait_with_output().expect("it ends by itself");
     assert_eq!(told.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&told.stderr).contains("nobody executes this run any more"), "{told:?}");
-    assert!(String::from_utf8_lossy(&told.stdout).contains(&format!("runbook resume {run}")), "{told:?}");
+    assert!(
+        String::from_utf8_lossy(&told.stderr).contains("nobody executes this run any more"),
+        "{told:?}"
+    );
+    assert!(
+        String::from_utf8_lossy(&told.stdout).contains(&format!("runbook resume {run}")),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -172,8 +206,13 @@ fn a_second_operator_is_told_who_holds_the_lock() {
     let env = prepared();
     env.file("r.toml", &waiting());
     let mut first = env.spawn(&["exec", "r.toml"]);
-    runbook_tests::wait_for("the first run holds the lock", || env.path().join("out/copy.db").exists());
-    env.run(&["exec", "r.toml"]).status(6).out("lock `crash` is held by run").out(&format!("process {}", first.id()));
+    runbook_tests::wait_for("the first run holds the lock", || {
+        env.path().join("out/copy.db").exists()
+    });
+    env.run(&["exec", "r.toml"])
+        .status(6)
+        .out("lock `crash` is held by run")
+        .out(&format!("process {}", first.id()));
     first.kill().expect("the program can be killed");
     first.wait().expect("the program ends");
     // The holder is dead, which is seen at once: nobody waits for its lease.
@@ -231,14 +270,24 @@ fn killed_after_each_record_every_item_is_done_once() {
     for stop in 1..n_records {
         let env = fresh();
         let mut command = env.command(&["exec", "r.toml"]);
-        let killed = command.env("RUNBOOK_TEST_KILL", format!("record:{stop}")).output().expect("the program starts");
-        assert!(killed.status.code().is_none(), "record {stop}: {}", String::from_utf8_lossy(&killed.stderr));
+        let killed = command
+            .env("RUNBOOK_TEST_KILL", format!("record:{stop}"))
+            .output()
+            .expect("the program starts");
+        assert!(
+            killed.status.code().is_none(),
+            "record {stop}: {}",
+            String::from_utf8_lossy(&killed.stderr)
+        );
         let run = env.newest_run();
         let mut resumed = env.run(&["resume", &run]);
         if resumed.status == 5 {
             let done = effects(&env);
             let unknown = |name: &&str| resumed.stderr.contains(&format!("'each[{name}]=retry'`"));
-            let name = ["a", "b", "c"].into_iter().find(unknown).unwrap_or_else(|| panic!("which item?\n{}", resumed.stderr));
+            let name = ["a", "b", "c"]
+                .into_iter()
+                .find(unknown)
+                .unwrap_or_else(|| panic!("which item?\n{}", resumed.stderr));
             let decision = if done.iter().any(|found| found == name) { "done" } else { "retry" };
             resumed = env.run(&["resume", &run, "--decide", &format!("each[{name}]={decision}")]);
         }
@@ -247,10 +296,16 @@ fn killed_after_each_record_every_item_is_done_once() {
     }
 }
 
-/// As many items as there are rows, or none: a list that a limit has cut is no list to work through.
+/// As many items as there are rows, or none: a list that a limit has cut is no list to work
+/// through.
 #[test]
 fn two_hundred_and_fifty_rows_are_all_items_or_none_is_begun() {
-    for (limit, all) in [("", true), ("max_rows = 250\n", true), ("max_rows = 249\n", false), ("max_bytes = \"1KiB\"\n", false)] {
+    for (limit, all) in [
+        ("", true),
+        ("max_rows = 250\n", true),
+        ("max_rows = 249\n", false),
+        ("max_bytes = \"1KiB\"\n", false),
+    ] {
         let env = prepared();
         let rows = "with recursive n (name) as (select 1 union all select name + 1 from n where name < 250) select name from n";
         let text = ITEMS

@@ -1,5 +1,6 @@
-//! A runbook of twelve steps, killed at every record of its journal and at both ends of every host call, with its journal in SQLite
-//! and in PostgreSQL: the same final state and the same number of effects as if nothing had been.
+//! A runbook of twelve steps, killed at every record of its journal and at both ends of every host
+//! call, with its journal in SQLite and in PostgreSQL: the same final state and the same number of
+//! effects as if nothing had been.
 
 use crate::{home, texts};
 use runbook_tests::each_so_many;
@@ -68,7 +69,8 @@ fn prepared(end: End, journal: Option<&str>) -> TestEnv {
     let env = home();
     env.file("r.toml", &runbook(end));
     std::fs::create_dir(env.path().join("out")).expect("a folder can be made");
-    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made");
+    let database =
+        rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made");
     let tables = "create table effects (name text not null); create table inserted (name text not null); \
         create trigger logged after insert on effects begin insert into inserted values (new.name); end";
     database.execute_batch(tables).expect("tables can be made");
@@ -95,12 +97,15 @@ fn names(env: &TestEnv, table: &str) -> Vec<String> {
 
 fn copies(env: &TestEnv) -> Vec<String> {
     let entries = std::fs::read_dir(env.path().join("out")).expect("the folder is there");
-    let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
 
-/// Resumes the killed run as an operator would, who looks at the database when the outcome of a step is unknown.
+/// Resumes the killed run as an operator would, who looks at the database when the outcome of a
+/// step is unknown.
 fn resume(env: &TestEnv, id: &str) -> (Finished, Vec<String>) {
     resume_until(env, id, None)
 }
@@ -115,12 +120,23 @@ fn resume_until(env: &TestEnv, id: &str, mut kill: Option<(&str, u32)>) -> (Fini
         let resumed = run(env, &given, kill.take());
         let ids = || (1..=12).map(|number| format!("s{number:02}"));
         let unknown = ids().find(|id| resumed.stderr.contains(&format!("{id}=not-done`")));
-        let Some(unknown) = unknown.filter(|_| resumed.status == 5) else { return (resumed, asked) };
-        assert!(!IDEMPOTENT.contains(&unknown.as_str()), "what may run again is not asked about: {}", resumed.stderr);
+        let Some(unknown) = unknown.filter(|_| resumed.status == 5) else {
+            return (resumed, asked);
+        };
+        assert!(
+            !IDEMPOTENT.contains(&unknown.as_str()),
+            "what may run again is not asked about: {}",
+            resumed.stderr
+        );
         assert!(asked.len() < 3, "the same is asked again: {}", resumed.stderr);
-        let happened = names(env, "inserted").contains(&unknown) || copies(env).contains(&format!("{unknown}.db"));
+        let happened = names(env, "inserted").contains(&unknown)
+            || copies(env).contains(&format!("{unknown}.db"));
         // A run that is being undone does nothing again.
-        let again = if resumed.stderr.contains(&format!("{unknown}=retry`")) { "retry" } else { "not-done" };
+        let again = if resumed.stderr.contains(&format!("{unknown}=retry`")) {
+            "retry"
+        } else {
+            "not-done"
+        };
         let decision = if happened { "done" } else { again };
         // What was answered is not asked about any more.
         arguments.truncate(undecided);
@@ -130,7 +146,11 @@ fn resume_until(env: &TestEnv, id: &str, mut kill: Option<(&str, u32)>) -> (Fini
 }
 
 /// Kills at each moment, or at each so many, until there is none left; the last of each.
-fn kill_everywhere(end: End, each: usize, journal: &dyn Fn() -> Option<String>) -> BTreeMap<&'static str, u32> {
+fn kill_everywhere(
+    end: End,
+    each: usize,
+    journal: &dyn Fn() -> Option<String>,
+) -> BTreeMap<&'static str, u32> {
     let mut killed = BTreeMap::new();
     for moment in MOMENTS {
         for number in (1..).step_by(each) {
@@ -147,7 +167,10 @@ fn kill_everywhere(end: End, each: usize, journal: &dyn Fn() -> Option<String>) 
                 End::Succeeded => 0,
                 End::Undone => 1,
             };
-            let place = format!("{end:?}, killed at {moment} {number}\n{}\n{}", finished.stdout, finished.stderr);
+            let place = format!(
+                "{end:?}, killed at {moment} {number}\n{}\n{}",
+                finished.stdout, finished.stderr
+            );
             assert_eq!(finished.status, expected, "{place}");
             match end {
                 End::Succeeded => {
@@ -184,13 +207,19 @@ fn check_one(env: &TestEnv, end: End, moment: &str, number: u32) -> Finished {
 #[test]
 fn with_its_journal_in_sqlite_a_run_killed_anywhere_ends_as_if_nothing_had_been() {
     let killed = kill_everywhere(End::Succeeded, 1, &|| None);
-    assert!(killed["record"] >= 33 && killed["entered"] >= 18 && killed["returned"] >= 18, "{killed:?}");
+    assert!(
+        killed["record"] >= 33 && killed["entered"] >= 18 && killed["returned"] >= 18,
+        "{killed:?}"
+    );
 }
 
 #[test]
 fn with_its_journal_in_sqlite_an_undo_killed_anywhere_ends_as_if_nothing_had_been() {
     let killed = kill_everywhere(End::Undone, 1, &|| None);
-    assert!(killed["record"] >= 59 && killed["entered"] >= 32 && killed["returned"] >= 32, "{killed:?}");
+    assert!(
+        killed["record"] >= 59 && killed["entered"] >= 32 && killed["returned"] >= 32,
+        "{killed:?}"
+    );
 }
 
 #[test]
@@ -198,7 +227,10 @@ fn with_its_journal_in_postgresql_a_run_killed_anywhere_ends_as_if_nothing_had_b
     let postgres = Postgres::start(0);
     let url = postgres.database("runs");
     let killed = kill_everywhere(End::Succeeded, each_so_many(), &|| Some(url.clone()));
-    assert!(killed["record"] >= 31 && killed["entered"] >= 16 && killed["returned"] >= 16, "{killed:?}");
+    assert!(
+        killed["record"] >= 31 && killed["entered"] >= 16 && killed["returned"] >= 16,
+        "{killed:?}"
+    );
 }
 
 #[test]
@@ -206,19 +238,24 @@ fn with_its_journal_in_postgresql_an_undo_killed_anywhere_ends_as_if_nothing_had
     let postgres = Postgres::start(0);
     let url = postgres.database("runs");
     let killed = kill_everywhere(End::Undone, each_so_many(), &|| Some(url.clone()));
-    assert!(killed["record"] >= 57 && killed["entered"] >= 30 && killed["returned"] >= 30, "{killed:?}");
+    assert!(
+        killed["record"] >= 57 && killed["entered"] >= 30 && killed["returned"] >= 30,
+        "{killed:?}"
+    );
 }
 
 /// Numbers that look random and are the same every time (Knuth's MMIX generator).
 fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed;
     move |below| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     }
 }
 
-/// Killed, resumed, killed in the resume, and so on, up to five times, at moments that nobody chose.
+/// Killed, resumed, killed in the resume, and so on, up to five times, at moments that nobody
+/// chose.
 fn killed_again_and_again(journal: &dyn Fn() -> Option<String>, seeds: std::ops::Range<u64>) {
     let mut kills = 0;
     for seed in seeds {
@@ -253,7 +290,9 @@ fn killed_again_and_again(journal: &dyn Fn() -> Option<String>, seeds: std::ops:
             End::Succeeded => 0,
             End::Undone => 1,
         };
-        let has_ended = ["has ended: succeeded", "has ended: undone"].iter().any(|ended| finished.stderr.contains(ended));
+        let has_ended = ["has ended: succeeded", "has ended: undone"]
+            .iter()
+            .any(|ended| finished.stderr.contains(ended));
         assert!(
             finished.status == expected || has_ended,
             "{story:?}: {}\n{}\n{}",
@@ -261,12 +300,22 @@ fn killed_again_and_again(journal: &dyn Fn() -> Option<String>, seeds: std::ops:
             finished.stdout,
             finished.stderr
         );
-        assert_eq!(names(&env, "inserted"), INSERTING, "{story:?}: each effect happens once\n{}", finished.stdout);
+        assert_eq!(
+            names(&env, "inserted"),
+            INSERTING,
+            "{story:?}: each effect happens once\n{}",
+            finished.stdout
+        );
         let (effects, copied): (&[&str], &[&str]) = match end {
             End::Succeeded => (&INSERTING, &["s03.db", "s06.db", "s09.db"]),
             End::Undone => (&[], &[]),
         };
-        assert_eq!((names(&env, "effects"), copies(&env)), (owned(effects), owned(copied)), "{story:?}\n{}", finished.stdout);
+        assert_eq!(
+            (names(&env, "effects"), copies(&env)),
+            (owned(effects), owned(copied)),
+            "{story:?}\n{}",
+            finished.stdout
+        );
     }
     assert!(kills > 40, "only {kills} kills");
 }
@@ -287,7 +336,8 @@ fn with_its_journal_in_postgresql_a_run_killed_again_and_again_ends_as_if_nothin
     killed_again_and_again(&|| Some(url.clone()), 100..124);
 }
 
-/// A payment, its refund, and why it is refunded. The refund is an insert, and nobody says that it may be repeated.
+/// A payment, its refund, and why it is refunded. The refund is an insert, and nobody says that it
+/// may be repeated.
 const REFUND: &str = r#"
 format = 1
 [runbook]
@@ -320,17 +370,24 @@ fn an_undo_that_was_cut_off_is_never_made_twice() {
                 let id = first_run(&run(&env, &["runs", "--limit", "1"], None).status(0));
                 finished = run(&env, &["resume", &id], None);
                 if finished.status == 5 {
-                    let decision = if names(&env, "effects").is_empty() { "pay=retry" } else { "pay=done" };
+                    let decision =
+                        if names(&env, "effects").is_empty() { "pay=retry" } else { "pay=done" };
                     finished = run(&env, &["resume", &id, "--decide", decision], None);
                 }
             }
             let refunds = names(&env, "effects").iter().filter(|name| *name == "refunded").count();
-            let place = format!("killed at {moment} {number}: {}\n{}\n{}", finished.status, finished.stdout, finished.stderr);
+            let place = format!(
+                "killed at {moment} {number}: {}\n{}\n{}",
+                finished.status, finished.stdout, finished.stderr
+            );
             assert!(refunds <= 1, "{place}");
             match finished.status {
                 7 => {
                     dirty += 1;
-                    assert!(finished.stdout.contains("nobody can say whether it happened"), "{place}");
+                    assert!(
+                        finished.stdout.contains("nobody can say whether it happened"),
+                        "{place}"
+                    );
                 }
                 // It had ended before it was killed.
                 2 => assert!(finished.stderr.contains("has ended"), "{place}"),

@@ -1,9 +1,11 @@
-//! A call that is denied, and a thing that is not there, are told to the operator in full wherever the step is told.
+//! A call that is denied, and a thing that is not there, are told to the operator in full wherever
+//! the step is told.
 
 use crate::home;
 use runbook_tests::http::Receiver;
 
-/// What differs in a target, what is called, and what an operator must be told: the slot, the key, and the target with its line.
+/// What differs in a target, what is called, and what an operator must be told: the slot, the key,
+/// and the target with its line.
 const DENIALS: &[(&str, &str, &str, &str)] = &[
     (
         "http = \"<>\"\npaths = [\"/stts\"]",
@@ -11,7 +13,12 @@ const DENIALS: &[(&str, &str, &str, &str)] = &[
         "with = { path = \"/stats\" }",
         "`/stats` is none of `/stts` (rule `path` of target `queue`, key `paths`, r.toml:",
     ),
-    ("http = \"<>\"\npaths = [\"/a\"]", "http:head", "with = { path = \"/b\" }", "`http.head` on slot `target` is not granted"),
+    (
+        "http = \"<>\"\npaths = [\"/a\"]",
+        "http:head",
+        "with = { path = \"/b\" }",
+        "`http.head` on slot `target` is not granted",
+    ),
     (
         "http = \"<>\"",
         "smoke:run",
@@ -39,21 +46,46 @@ fn a_denied_call_says_which_call_slot_target_key_and_line_wherever_it_is_told() 
         let words = said.split_once(" (").map_or(*said, |(words, _)| words);
         for format in ["table", "json", "tap", "junit"] {
             let found = env.run(&["check", "r.toml", "--format", format]);
-            let text = found.stdout.replace("&apos;", "'").split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(text.contains(words) && text.contains("target `queue`"), "{uses} {format}: {text}");
+            let text = found
+                .stdout
+                .replace("&apos;", "'")
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            assert!(
+                text.contains(words) && text.contains("target `queue`"),
+                "{uses} {format}: {text}"
+            );
         }
         env.file("r.toml", &format!("{head}[[step]]\n{call}"));
         let run = env.run(&["exec", "r.toml"]);
-        let everything = format!("{}{}", run.stdout, run.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+        let everything = format!("{}{}", run.stdout, run.stderr)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
         assert!(everything.contains(said), "{uses}: {everything}");
         let id = env.newest_run();
-        for command in [&["show", &id][..], &["report", &id, "--format", "json"], &["report", &id, "--format", "markdown"]] {
+        for command in [
+            &["show", &id][..],
+            &["report", &id, "--format", "json"],
+            &["report", &id, "--format", "markdown"],
+        ] {
             let found = env.run(command);
-            let text =
-                format!("{}{}", found.stdout, found.stderr).replace('\\', "").split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(text.contains("target `queue`") && text.contains("r.toml:"), "{uses} {command:?}: {text}");
+            let text = format!("{}{}", found.stdout, found.stderr)
+                .replace('\\', "")
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            assert!(
+                text.contains("target `queue`") && text.contains("r.toml:"),
+                "{uses} {command:?}: {text}"
+            );
         }
-        env.run(&["audit", "show", &id]).status(0).out("DENIED by rule `").out("of target `queue`, key `").out("r.toml:4`");
+        env.run(&["audit", "show", &id])
+            .status(0)
+            .out("DENIED by rule `")
+            .out("of target `queue`, key `")
+            .out("r.toml:4`");
     }
 }
 
@@ -87,13 +119,23 @@ fn a_thing_of_this_machine_that_is_not_there_is_told_by_its_path_before_a_run_an
             .expect("a database");
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let warned = env.run(&["validate", "r.toml"]).status(0);
-        assert!(one_line(&warned.stderr).contains(path) && warned.stderr.contains("r.toml:4"), "{}", warned.stderr);
+        assert!(
+            one_line(&warned.stderr).contains(path) && warned.stderr.contains("r.toml:4"),
+            "{}",
+            warned.stderr
+        );
         for command in [&["plan", "r.toml"][..], &["exec", "--dry-run", "r.toml"]] {
             let asks_nobody = command[0] == "plan" && !step.contains("sqlite:backup");
             let found = env.run(command);
             let text = one_line(&found.stdout);
-            assert!(asks_nobody || (text.contains("cannot say") && text.contains(path)), "{command:?}: {text}");
-            assert!(!text.contains("would files") && !text.contains("would process"), "{command:?}: {text}");
+            assert!(
+                asks_nobody || (text.contains("cannot say") && text.contains(path)),
+                "{command:?}: {text}"
+            );
+            assert!(
+                !text.contains("would files") && !text.contains("would process"),
+                "{command:?}: {text}"
+            );
         }
         let run = env.run(&["exec", "r.toml"]).status(1);
         assert!(one_line(&run.stdout).contains(path), "{}", run.stdout);

@@ -24,7 +24,10 @@ fn a_probe_measures_how_full_a_file_system_is() {
     let found: serde_json::Value = serde_json::from_str(&found.stdout).expect("JSON");
     let measured = &found["checks"][0]["measurements"][0];
     assert_eq!((&measured["unit"], &measured["warn"]), (&"%".into(), &"100".into()), "{found:#}");
-    assert!(measured["value"].as_f64().is_some_and(|used| (0.0..=100.0).contains(&used)), "{found:#}");
+    assert!(
+        measured["value"].as_f64().is_some_and(|used| (0.0..=100.0).contains(&used)),
+        "{found:#}"
+    );
     env.run(&["check", "--format", "nagios", "checks.toml"]).status(0).out("%;100;100");
 }
 
@@ -33,7 +36,9 @@ fn what_could_not_be_looked_at_is_not_healthy_and_no_other_argument_is_let_throu
     let env = home();
     env.file(
         "checks.toml",
-        &SUITE.replace("one_of = [\"/\"", "one_of = [\"/nowhere\", \"/\"").replace("paths = [\"/\"", "paths = [\"/nowhere\""),
+        &SUITE
+            .replace("one_of = [\"/\"", "one_of = [\"/nowhere\", \"/\"")
+            .replace("paths = [\"/\"", "paths = [\"/nowhere\""),
     );
     env.run(&["check", "checks.toml"]).status(3).out("No such file");
     env.file("checks.toml", &SUITE.replace("paths = [\"/\"", "paths = [\"/etc\""));

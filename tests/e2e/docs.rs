@@ -22,25 +22,35 @@ fn every_test_that_a_document_names_is_there() {
     for folder in ["host", "tests", "sdk", "plugins"] {
         files(&repository().join(folder), "rs", &mut sources);
     }
-    let sources: String = sources.iter().map(|path| std::fs::read_to_string(path).expect("readable")).collect();
-    let read = |name: &str| std::fs::read_to_string(repository().join("docs").join(name)).expect("readable");
+    let sources: String =
+        sources.iter().map(|path| std::fs::read_to_string(path).expect("readable")).collect();
+    let read = |name: &str| {
+        std::fs::read_to_string(repository().join("docs").join(name)).expect("readable")
+    };
     let text = ["security.md", "semantics.md", "traps.md"].map(read).join("\n");
     let is_test = |name: &&str| {
         name.matches('_').count() > 2
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
     };
     let named: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_test).collect();
     assert!(named.len() > 60, "{} tests are named", named.len());
     for name in named {
-        assert!(sources.contains(&format!("fn {name}(")), "a document names `{name}`, which is no test");
+        assert!(
+            sources.contains(&format!("fn {name}(")),
+            "a document names `{name}`, which is no test"
+        );
     }
 }
 
 #[test]
 fn every_link_between_documents_leads_somewhere() {
     let root = repository();
-    let at_the_top = std::fs::read_dir(&root).expect("readable").map(|entry| entry.expect("an entry").path());
-    let mut documents: Vec<PathBuf> = at_the_top.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
+    let at_the_top =
+        std::fs::read_dir(&root).expect("readable").map(|entry| entry.expect("an entry").path());
+    let mut documents: Vec<PathBuf> =
+        at_the_top.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
     for folder in ["docs", "plugins", "sdk"] {
         files(&root.join(folder), "md", &mut documents);
     }
@@ -57,7 +67,8 @@ fn every_link_between_documents_leads_somewhere() {
     }
 }
 
-/// The index names each decision once, in the order of its number, with its title and status; each decision says why and what follows.
+/// The index names each decision once, in the order of its number, with its title and status; each
+/// decision says why and what follows.
 #[test]
 fn the_index_of_decisions_lists_each_of_them_in_order() {
     let folder = repository().join("docs/adr");
@@ -76,42 +87,71 @@ fn the_index_of_decisions_lists_each_of_them_in_order() {
         assert!(title.starts_with(&format!("{number}. ")), "{name}: `{title}`");
         let status = text.lines().find_map(|line| line.strip_prefix("Status: ")).expect("a status");
         for part in ["\n## Context\n", "\n## Decision\n", "\n## Consequences\n"] {
-            let said = text.split(part).nth(1).unwrap_or_else(|| panic!("{name} has no `{}`", part.trim()));
-            assert!(said.split("\n## ").next().is_some_and(|said| said.trim().len() > 40), "{name}: `{}` is empty", part.trim());
+            let said = text
+                .split(part)
+                .nth(1)
+                .unwrap_or_else(|| panic!("{name} has no `{}`", part.trim()));
+            assert!(
+                said.split("\n## ").next().is_some_and(|said| said.trim().len() > 40),
+                "{name}: `{}` is empty",
+                part.trim()
+            );
         }
-        expected.push(format!("| [{title}]({name}) | {} |", status.split(',').next().unwrap_or_default()));
+        expected.push(format!(
+            "| [{title}]({name}) | {} |",
+            status.split(',').next().unwrap_or_default()
+        ));
     }
     assert!(expected.len() > 25, "{} decisions", expected.len());
     assert_eq!(rows, expected);
 }
 
-/// The boundary and the trust file of the guide are good, and the emergency has the findings that it shows.
+/// The boundary and the trust file of the guide are good, and the emergency has the findings that
+/// it shows.
 #[test]
 fn the_review_guide_shows_what_comes_out() {
     let env = home();
-    let text = std::fs::read_to_string(repository().join("docs/review-guide.md")).expect("readable");
-    let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let text =
+        std::fs::read_to_string(repository().join("docs/review-guide.md")).expect("readable");
+    let blocks: Vec<&str> =
+        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     env.file("boundary.toml", blocks[0]);
     let runbook = repository().join("runbooks/emergency-db.toml").display().to_string();
     let found = env.run(&["review", "--boundary", "boundary.toml", &runbook]).status(6).stdout;
-    assert!(found.contains("RB016 system-program") && found.contains("BEYOND THE BOUNDARY"), "{found}");
-    let shown = text.split("```\nFindings\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    assert!(
+        found.contains("RB016 system-program") && found.contains("BEYOND THE BOUNDARY"),
+        "{found}"
+    );
+    let shown = text
+        .split("```\nFindings\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("an example");
     let folder = repository().join("runbooks").display().to_string();
-    let plain = env.run(&["review", &runbook]).status(0).stdout.replace(&runbook, "emergency-db.toml");
+    let plain =
+        env.run(&["review", &runbook]).status(0).stdout.replace(&runbook, "emergency-db.toml");
     let plain = plain.replace(&folder, "/srv/runbooks");
     for line in shown.lines().filter(|line| !line.trim().is_empty()) {
-        assert!(plain.contains(line.trim()), "the guide shows `{}`, which does not come out:\n{plain}", line.trim());
+        assert!(
+            plain.contains(line.trim()),
+            "the guide shows `{}`, which does not come out:\n{plain}",
+            line.trim()
+        );
     }
 }
 
-/// The list `Where next` of the README leads to every document, and no document of the top is forgotten.
+/// The list `Where next` of the README leads to every document, and no document of the top is
+/// forgotten.
 #[test]
 fn the_readme_leads_to_every_document() {
     let root = repository();
     let readme = std::fs::read_to_string(root.join("README.md")).expect("readable");
     let next = readme.split_once("## Where next").expect("a list").1;
-    let mut documents =
-        vec!["sdk/rust/README.md".to_owned(), "docs/adr/README.md".to_owned(), "docs/errors/README.md".to_owned()];
+    let mut documents = vec![
+        "sdk/rust/README.md".to_owned(),
+        "docs/adr/README.md".to_owned(),
+        "docs/errors/README.md".to_owned(),
+    ];
     for (folder, prefix) in [("", ""), ("docs", "docs/")] {
         for entry in std::fs::read_dir(root.join(folder)).expect("readable") {
             let path = entry.expect("an entry").path();
@@ -123,11 +163,15 @@ fn the_readme_leads_to_every_document() {
     }
     assert!(documents.len() > 12, "{documents:?}");
     for document in documents {
-        assert!(next.contains(&format!("({document})")), "`Where next` does not lead to {document}");
+        assert!(
+            next.contains(&format!("({document})")),
+            "`Where next` does not lead to {document}"
+        );
     }
 }
 
-/// The changelog has the form of Keep a Changelog: versions from new to old, with its kinds of change and no other.
+/// The changelog has the form of Keep a Changelog: versions from new to old, with its kinds of
+/// change and no other.
 #[test]
 fn the_changelog_keeps_its_form() {
     let text = std::fs::read_to_string(repository().join("CHANGELOG.md")).expect("readable");
@@ -140,7 +184,8 @@ fn the_changelog_keeps_its_form() {
 }
 
 fn document(path: &str) -> String {
-    std::fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read_to_string(repository().join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The blocks of a document in one language; an empty one is plain text.
@@ -150,7 +195,8 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     for line in text.lines() {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(language)) => open = Some((language.to_owned(), String::new())),
-            (Some(_), Some(_)) => found.extend(open.take().filter(|(found, _)| found == language).map(|(_, text)| text)),
+            (Some(_), Some(_)) => found
+                .extend(open.take().filter(|(found, _)| found == language).map(|(_, text)| text)),
             (Some((_, block)), None) => {
                 let _ = writeln!(block, "{line}");
             }
@@ -160,7 +206,8 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     found
 }
 
-/// Every sample of the format that users copy is accepted: whole files as they stand, parts of them in the file that they leave out.
+/// Every sample of the format that users copy is accepted: whole files as they stand, parts of them
+/// in the file that they leave out.
 #[test]
 fn every_sample_of_a_document_that_is_a_runbook_or_a_part_of_one_is_valid() {
     let mut documents = vec![repository().join("docs/runbooks.md"), repository().join("README.md")];
@@ -176,7 +223,8 @@ fn every_sample_of_a_document_that_is_a_runbook_or_a_part_of_one_is_valid() {
                 .next()
                 .and_then(|line| line.strip_prefix("# "))
                 .filter(|name| name.split('.').next_back() == Some("toml"));
-            let (name, text) = named.map_or_else(|| ("r.toml", completed(&block)), |name| (name, block.clone()));
+            let (name, text) =
+                named.map_or_else(|| ("r.toml", completed(&block)), |name| (name, block.clone()));
             env.file(name, &text);
             let finished = env.run(&["validate", name]);
             assert_eq!(finished.status, 0, "{}:\n{block}\n{}", path.display(), finished.stderr);
@@ -186,16 +234,25 @@ fn every_sample_of_a_document_that_is_a_runbook_or_a_part_of_one_is_valid() {
     assert!(seen >= 10, "only {seen} samples");
 }
 
-/// A part of a runbook with all that it leaves out: the head, secrets and targets that it names, a step that uses its targets.
+/// A part of a runbook with all that it leaves out: the head, secrets and targets that it names, a
+/// step that uses its targets.
 fn completed(block: &str) -> String {
-    let part: toml::Table = toml::from_str(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+    let part: toml::Table =
+        toml::from_str(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
     let mut text = String::new();
     if !part.contains_key("runbook") {
         text.push_str("format = 1\n[runbook]\nname = \"sample\"\n");
     }
-    let named: BTreeSet<&str> =
-        block.split("secret:").skip(1).map(name_of).chain(block.split("secret = \"").skip(1).map(name_of)).collect();
-    for name in named.into_iter().filter(|name| part.get("secrets").and_then(|secrets| secrets.get(name)).is_none()) {
+    let named: BTreeSet<&str> = block
+        .split("secret:")
+        .skip(1)
+        .map(name_of)
+        .chain(block.split("secret = \"").skip(1).map(name_of))
+        .collect();
+    for name in named
+        .into_iter()
+        .filter(|name| part.get("secrets").and_then(|secrets| secrets.get(name)).is_none())
+    {
         let _ = writeln!(text, "[secrets.{name}]\nsource = \"age:secrets/prod.age#{name}\"");
     }
     text.push_str(block);
@@ -209,10 +266,13 @@ fn completed(block: &str) -> String {
 }
 
 fn name_of(rest: &str) -> &str {
-    rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').next().unwrap_or_default()
+    rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
+        .next()
+        .unwrap_or_default()
 }
 
-/// The targets that calls of a part are bound to and that stand elsewhere, by what the names of their slots want.
+/// The targets that calls of a part are bound to and that stand elsewhere, by what the names of
+/// their slots want.
 fn missing_targets(part: &toml::Table) -> Vec<(String, &'static str)> {
     let own = |name: &str| part.get("targets").and_then(|targets| targets.get(name)).is_some();
     let sections = ["preflight", "step", "verify", "check", "finally", "notify"];
@@ -235,7 +295,9 @@ fn missing_targets(part: &toml::Table) -> Vec<(String, &'static str)> {
 #[test]
 fn the_suite_of_the_documents_runs_as_it_stands() {
     let env = home();
-    let suite = blocks(&document("docs/runbooks.md"), "toml").into_iter().find(|block| block.contains("orders-checks"));
+    let suite = blocks(&document("docs/runbooks.md"), "toml")
+        .into_iter()
+        .find(|block| block.contains("orders-checks"));
     env.file("checks.toml", &suite.expect("it is there"));
     let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("it opens");
     let run = |statements: &str| database.execute_batch(statements).expect("good SQL");
@@ -250,17 +312,21 @@ fn the_suite_of_the_documents_runs_as_it_stands() {
     env.run(&["check", "--tag", "quick", "checks.toml"]).status(0).out("1 healthy");
 }
 
-/// What differs between two runs: times, sizes of compressed files, ids, and who ran it. Everything else stands.
+/// What differs between two runs: times, sizes of compressed files, ids, and who ran it. Everything
+/// else stands.
 fn without_what_differs(text: &str) -> Vec<String> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let is_number = |word: &str| word.parse::<f64>().is_ok();
-        let is_unit = |word: &str| ["ms", "s", "B", "KiB"].contains(&word.trim_end_matches([',', ':']));
+        let is_unit =
+            |word: &str| ["ms", "s", "B", "KiB"].contains(&word.trim_end_matches([',', ':']));
         let mut kept = Vec::new();
         for (index, word) in words.iter().enumerate() {
-            let is_id = word.matches('-').count() >= 1 && word.bytes().filter(u8::is_ascii_digit).count() >= 4;
+            let is_id = word.matches('-').count() >= 1
+                && word.bytes().filter(u8::is_ascii_digit).count() >= 4;
             let is_time = word.matches(':').count() == 2 && word.as_bytes()[0].is_ascii_digit();
-            let is_amount = is_number(word) && words.get(index + 1).is_some_and(|next| is_unit(next));
+            let is_amount =
+                is_number(word) && words.get(index + 1).is_some_and(|next| is_unit(next));
             let is_of_amount = is_unit(word) && index > 0 && is_number(words[index - 1]);
             if is_id || is_time || word.contains('@') {
                 kept.push("…".to_owned());
@@ -279,12 +345,21 @@ fn the_readme_shows_what_the_quickstart_prints() {
     env.file("runbooks/quickstart.toml", &document("runbooks/quickstart.toml"));
     std::fs::create_dir_all(env.path().join("runbooks/quickstart")).expect("a folder can be made");
     let shown = blocks(&document("README.md"), "");
-    let find = |part: &str| shown.iter().find(|block| block.contains(part)).unwrap_or_else(|| panic!("no block shows `{part}`"));
+    let find = |part: &str| {
+        shown
+            .iter()
+            .find(|block| block.contains(part))
+            .unwrap_or_else(|| panic!("no block shows `{part}`"))
+    };
     let good = env.run(&["exec", "runbooks/quickstart.toml"]).status(0);
     let printed = without_what_differs(&good.stdout);
     let expected = without_what_differs(find("Succeeded. Everything was done."));
-    assert!(printed.ends_with(&expected), "the README shows\n{expected:#?}\nand this comes out\n{printed:#?}");
-    let bad = env.run(&["exec", "runbooks/quickstart.toml", "--set", "expected_orders=99"]).status(1);
+    assert!(
+        printed.ends_with(&expected),
+        "the README shows\n{expected:#?}\nand this comes out\n{printed:#?}"
+    );
+    let bad =
+        env.run(&["exec", "runbooks/quickstart.toml", "--set", "expected_orders=99"]).status(1);
     let printed = without_what_differs(&bad.stderr);
     let expected = without_what_differs(find("undoing 1 step"));
     assert!(
@@ -297,10 +372,14 @@ fn the_readme_shows_what_the_quickstart_prints() {
 fn the_lock_sample_of_the_review_guide_comes_out_and_what_is_accepted_runs() {
     let env = home();
     let guide = document("docs/review-guide.md");
-    let sample =
-        blocks(&guide, "").into_iter().find(|block| block.starts_with("error: `r.toml` is not what")).expect("it is there");
-    let added: String =
-        sample.lines().filter_map(|line| line.strip_prefix("    +")).fold(String::new(), |text, line| text + line + "\n");
+    let sample = blocks(&guide, "")
+        .into_iter()
+        .find(|block| block.starts_with("error: `r.toml` is not what"))
+        .expect("it is there");
+    let added: String = sample
+        .lines()
+        .filter_map(|line| line.strip_prefix("    +"))
+        .fold(String::new(), |text, line| text + line + "\n");
     let before = "format = 1\n[runbook]\nname = \"r\"\n\n[targets.shop]\nsql = \"sqlite:shop.db\"\ncreate = true\n\n\
         [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n";
     rusqlite::Connection::open(env.path().join("shop.db"))
@@ -315,7 +394,10 @@ fn the_lock_sample_of_the_review_guide_comes_out_and_what_is_accepted_runs() {
     for line in sample.lines().filter(|line| !line.trim().is_empty()) {
         let line = line.replace("/srv/checks", &here).replace("`runbook.lock`", "");
         let said = refused.replace(&format!("`{here}/runbook.lock`"), "");
-        assert!(said.contains(line.trim()), "the guide shows `{line}`, which does not come out:\n{said}");
+        assert!(
+            said.contains(line.trim()),
+            "the guide shows `{line}`, which does not come out:\n{said}"
+        );
     }
     env.run(&["lock", "--accept", "r.toml"]).status(0);
     env.run(&["exec", "--locked", "r.toml"]).status(0);

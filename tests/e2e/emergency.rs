@@ -19,8 +19,10 @@ struct Emergency {
 
 impl Emergency {
     fn new(name: &str) -> Self {
-        let (env, postgres, app, ops) = (home(), Postgres::start(2_000), App::start(name), Receiver::start());
-        let text = std::fs::read_to_string(repository().join("runbooks/emergency-db.toml")).expect("the runbook ships");
+        let (env, postgres, app, ops) =
+            (home(), Postgres::start(2_000), App::start(name), Receiver::start());
+        let text = std::fs::read_to_string(repository().join("runbooks/emergency-db.toml"))
+            .expect("the runbook ships");
         env.file("emergency-db.toml", &text);
         std::fs::create_dir(env.path().join("backups")).expect("a folder can be made");
         env.run(&["secret", "keygen"]).status(0);
@@ -49,11 +51,15 @@ impl Emergency {
     }
 
     fn exec(&self, more: &[&str]) -> runbook_tests::env::Finished {
-        self.env.run(&[&["exec", "emergency-db.toml", "--env", "e2e", "--set", "incident=INC-42"], more].concat())
+        self.env.run(
+            &[&["exec", "emergency-db.toml", "--env", "e2e", "--set", "incident=INC-42"], more]
+                .concat(),
+        )
     }
 
     fn backups(&self) -> Vec<std::path::PathBuf> {
-        let entries = std::fs::read_dir(self.env.path().join("backups")).expect("the folder is there");
+        let entries =
+            std::fs::read_dir(self.env.path().join("backups")).expect("the folder is there");
         entries.map(|entry| entry.expect("listed").path()).collect()
     }
 
@@ -66,11 +72,14 @@ impl Emergency {
 fn the_emergency_runs_end_to_end() {
     let emergency = Emergency::new("main");
     let mut sleeper = emergency.postgres.sleeper();
-    // The jam: a transaction that is never idle, never long in one query, and holds the table that others and the dump need.
+    // The jam: a transaction that is never idle, never long in one query, and holds the table that
+    // others and the dump need.
     let script = "begin;\nlock table orders in access exclusive mode;\nselect 1 \\watch 0.3\n";
     let mut chatty = emergency.postgres.named_session("billing-worker", script);
     let holds = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'orders'::regclass";
-    runbook_tests::wait_for("the table is locked", || emergency.postgres.psql("orders", holds) == "1");
+    runbook_tests::wait_for("the table is locked", || {
+        emergency.postgres.psql("orders", holds) == "1"
+    });
     let mut waiter = emergency.postgres.session("select count(*) from orders");
     let waits = "select count(distinct pid) from pg_locks where not granted";
     runbook_tests::wait_for("somebody waits", || emergency.postgres.psql("orders", waits) == "1");
@@ -89,7 +98,10 @@ fn the_emergency_runs_end_to_end() {
     assert!(!chatty.wait().expect("psql ends").success(), "the blocker was terminated");
     assert!(waiter.wait().expect("psql ends").success(), "who waited was served");
     let messages = emergency.messages();
-    assert!(messages.len() == 2 && messages[0].contains("INC-42") && messages[1].contains("is done"), "{messages:?}");
+    assert!(
+        messages.len() == 2 && messages[0].contains("INC-42") && messages[1].contains("is done"),
+        "{messages:?}"
+    );
     assert_eq!(emergency.ops.received()[0].line, "POST /hooks/ops");
     let vacuumed = emergency
         .postgres
@@ -161,10 +173,15 @@ fn a_step_that_fails_leaves_the_application_running_and_is_announced() {
     let emergency = Emergency::new("fails");
     // Nobody listens there, so the health check never becomes good.
     emergency.targets(runbook_tests::free_port());
-    let text = emergency.env.read("emergency-db.toml").replace("within = \"2m\"", "within = \"2s\"");
+    let text =
+        emergency.env.read("emergency-db.toml").replace("within = \"2m\"", "within = \"2s\"");
     emergency.env.file("emergency-db.toml", &text);
     emergency.exec(&[]).status(1).err("undoing 2 steps").out("observed to be as before");
-    assert_eq!(emergency.app.state(), "running", "the application is never left stopped by accident");
+    assert_eq!(
+        emergency.app.state(),
+        "running",
+        "the application is never left stopped by accident"
+    );
     let messages = emergency.messages();
     assert!(messages.last().is_some_and(|message| message.contains("undone")), "{messages:?}");
 }
@@ -172,9 +189,13 @@ fn a_step_that_fails_leaves_the_application_running_and_is_announced() {
 #[test]
 fn a_backup_that_fails_starts_the_application_again() {
     let emergency = Emergency::new("backup");
-    let targets = emergency.env.read("targets.e2e.toml").replace("/orders\"\npassword", "/nowhere\"\npassword");
+    let targets = emergency
+        .env
+        .read("targets.e2e.toml")
+        .replace("/orders\"\npassword", "/nowhere\"\npassword");
     emergency.env.file("targets.e2e.toml", &targets);
-    // The database of the connection does not exist: the preflight says so before anything is touched.
+    // The database of the connection does not exist: the preflight says so before anything is
+    // touched.
     emergency.exec(&[]).status(4).out("No step had changed anything");
     assert_eq!(emergency.app.state(), "running");
     assert!(emergency.messages().iter().all(|message| !message.contains("starts")));
@@ -183,11 +204,18 @@ fn a_backup_that_fails_starts_the_application_again() {
 #[test]
 fn killed_in_the_middle_it_is_resumed_and_no_step_runs_twice() {
     let emergency = Emergency::new("kill");
-    // The dump waits for a lock that another session holds, so there is time to kill the program in it.
+    // The dump waits for a lock that another session holds, so there is time to kill the program in
+    // it.
     let mut holder = emergency
         .postgres
         .client("psql")
-        .args(["-XAt", "-d", "orders", "-c", "begin; lock table orders in access exclusive mode; select pg_sleep(600)"])
+        .args([
+            "-XAt",
+            "-d",
+            "orders",
+            "-c",
+            "begin; lock table orders in access exclusive mode; select pg_sleep(600)",
+        ])
         .stdout(std::process::Stdio::null())
         .spawn()
         .expect("psql runs");
@@ -224,33 +252,48 @@ fn killed_in_the_middle_it_is_resumed_and_no_step_runs_twice() {
 /// How many records a journal has.
 fn records(emergency: &Emergency, journal: &str) -> i64 {
     let path = emergency.env.path().join(journal);
-    let Ok(journal) = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY) else { return 0 };
+    let Ok(journal) =
+        rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+    else {
+        return 0;
+    };
     journal.query_row("select count(*) from events", [], |row| row.get(0)).unwrap_or(0)
 }
 
-/// Resumes a run to its end. Where the outcome of a step is unknown, the operator looks and decides.
-fn resume_to_the_end(emergency: &Emergency, journal: &str, told_before: usize) -> runbook_tests::env::Finished {
+/// Resumes a run to its end. Where the outcome of a step is unknown, the operator looks and
+/// decides.
+fn resume_to_the_end(
+    emergency: &Emergency,
+    journal: &str,
+    told_before: usize,
+) -> runbook_tests::env::Finished {
     let runs = emergency.env.run(&["--journal", journal, "runs"]).status(0).stdout;
     let run = runs.split_whitespace().next().expect("there is a run").to_owned();
     let mut decision: Option<String> = None;
     for _ in 0..4 {
         // What was answered is not asked about any more.
-        let decide: Vec<&str> = decision.iter().flat_map(|decision| ["--decide", decision.as_str()]).collect();
-        let resumed = emergency.env.run(&[&["--journal", journal, "resume", &run], &decide[..]].concat());
+        let decide: Vec<&str> =
+            decision.iter().flat_map(|decision| ["--decide", decision.as_str()]).collect();
+        let resumed =
+            emergency.env.run(&[&["--journal", journal, "resume", &run], &decide[..]].concat());
         if resumed.status != 5 {
             return resumed;
         }
         let steps = ["announce-start", "announce-end", "terminate", "vacuum", "backup"];
-        let step = steps.into_iter().find(|step| resumed.stderr.contains(&format!("{step}=not-done"))).unwrap_or_else(|| {
-            panic!("which step is unknown?\n{}\n{}", resumed.stdout, resumed.stderr);
-        });
+        let step = steps
+            .into_iter()
+            .find(|step| resumed.stderr.contains(&format!("{step}=not-done")))
+            .unwrap_or_else(|| {
+                panic!("which step is unknown?\n{}\n{}", resumed.stdout, resumed.stderr);
+            });
         let told = emergency.messages().len() - told_before;
         let has_happened = match step {
             "announce-start" => told >= 1,
             "announce-end" => told >= 2,
             _ => false,
         };
-        let again = if resumed.stderr.contains(&format!("{step}=retry")) { "retry" } else { "not-done" };
+        let again =
+            if resumed.stderr.contains(&format!("{step}=retry")) { "retry" } else { "not-done" };
         decision = Some(format!("{step}={}", if has_happened { "done" } else { again }));
     }
     panic!("the run waits for ever");
@@ -268,17 +311,40 @@ fn killed_throughout_the_emergency_ends_as_if_nothing_had_been() {
         }
         let journal = format!("killed-{stop}.db");
         let told_before = emergency.messages().len();
-        let arguments = ["--journal", &journal, "exec", "emergency-db.toml", "--env", "e2e", "--set", "incident=INC-42"];
+        let arguments = [
+            "--journal",
+            &journal,
+            "exec",
+            "emergency-db.toml",
+            "--env",
+            "e2e",
+            "--set",
+            "incident=INC-42",
+        ];
         let mut command = emergency.env.command(&arguments);
-        let killed = command.env("RUNBOOK_TEST_KILL", format!("record:{stop}")).output().expect("the program starts");
-        assert!(killed.status.code().is_none(), "record {stop}: {}", String::from_utf8_lossy(&killed.stderr));
+        let killed = command
+            .env("RUNBOOK_TEST_KILL", format!("record:{stop}"))
+            .output()
+            .expect("the program starts");
+        assert!(
+            killed.status.code().is_none(),
+            "record {stop}: {}",
+            String::from_utf8_lossy(&killed.stderr)
+        );
         let resumed = resume_to_the_end(&emergency, &journal, told_before);
         assert_eq!(resumed.status, 0, "record {stop}\n{}\n{}", resumed.stdout, resumed.stderr);
         runbook_tests::wait_for("the application serves", || emergency.app.answers());
         let backups = emergency.backups();
-        assert!(backups.len() == 1 && backups[0].to_string_lossy().ends_with(".zst"), "record {stop}: {backups:?}");
+        assert!(
+            backups.len() == 1 && backups[0].to_string_lossy().ends_with(".zst"),
+            "record {stop}: {backups:?}"
+        );
         let whole = Command::new("zstd").arg("-t").arg(&backups[0]).output().expect("zstd runs");
-        assert!(whole.status.success(), "record {stop}: {}", String::from_utf8_lossy(&whole.stderr));
+        assert!(
+            whole.status.success(),
+            "record {stop}: {}",
+            String::from_utf8_lossy(&whole.stderr)
+        );
         let messages = emergency.messages().split_off(told_before);
         assert!(messages.len() == 2 && messages[0] != messages[1], "record {stop}: {messages:?}");
     }

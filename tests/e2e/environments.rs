@@ -18,8 +18,13 @@ fn with(environment: &str) -> TestEnv {
 const STAGE: &str = "sql = \"sqlite:stage.db\"\ncreate = true\n";
 
 #[test]
-fn a_target_of_an_environment_that_replaces_nothing_and_is_bound_nowhere_is_an_error_wherever_it_is_read() {
-    for (name, help) in [("shp", "did you mean `shop`?"), ("Shop", "did you mean `shop`?"), ("quite_another", "shop, other")] {
+fn a_target_of_an_environment_that_replaces_nothing_and_is_bound_nowhere_is_an_error_wherever_it_is_read()
+ {
+    for (name, help) in [
+        ("shp", "did you mean `shop`?"),
+        ("Shop", "did you mean `shop`?"),
+        ("quite_another", "shop, other"),
+    ] {
         let env = with(&format!("[targets.{name}]\n{STAGE}"));
         for command in [
             &["validate", "r.toml"][..],
@@ -39,12 +44,19 @@ fn a_target_of_an_environment_that_replaces_nothing_and_is_bound_nowhere_is_an_e
 fn a_file_of_an_environment_may_have_the_targets_of_every_runbook_beside_it() {
     let env = with(&format!("[targets.shop]\n{STAGE}[targets.of_others]\n{STAGE}"));
     env.run(&["validate", "r.toml", "--env", "stage"]).status(2).err("of_others");
-    env.file("other.toml", &RUNBOOK.replace("targets.other", "targets.of_others").replace("\"other\"", "\"of_others\""));
+    env.file(
+        "other.toml",
+        &RUNBOOK
+            .replace("targets.other", "targets.of_others")
+            .replace("\"other\"", "\"of_others\""),
+    );
     env.run(&["validate", "r.toml", "other.toml", "--env", "stage"]).status(0);
     // One that has no such target itself, and takes it from the environment.
     env.file(
         "other.toml",
-        &RUNBOOK.replace("[targets.other]\nsql = \"sqlite:other.db\"\ncreate = true\n", "").replace("\"other\"", "\"of_others\""),
+        &RUNBOOK
+            .replace("[targets.other]\nsql = \"sqlite:other.db\"\ncreate = true\n", "")
+            .replace("\"other\"", "\"of_others\""),
     );
     env.run(&["validate", "r.toml", "other.toml", "--env", "stage"]).status(0);
 }
@@ -63,7 +75,8 @@ fn a_run_and_a_check_say_which_environment_they_are_in_even_if_a_variable_named_
     for (command, file) in [("exec", "r.toml"), ("check", "s.toml")] {
         let named = env.run(&[command, file, "--env", "stage"]).status(0);
         named.err("environment stage");
-        let by_variable = env.command(&[command, file]).env("RUNBOOK_ENV", "stage").output().expect("it starts");
+        let by_variable =
+            env.command(&[command, file]).env("RUNBOOK_ENV", "stage").output().expect("it starts");
         runbook_tests::env::finish(by_variable).status(0).err("environment stage");
         assert!(!env.run(&[command, file]).status(0).stderr.contains("environment"), "{command}");
     }
@@ -72,6 +85,8 @@ fn a_run_and_a_check_say_which_environment_they_are_in_even_if_a_variable_named_
 #[test]
 fn a_plan_says_which_targets_are_those_of_the_environment() {
     let env = with(&format!("[targets.shop]\n{STAGE}"));
-    env.run(&["plan", "r.toml", "--env", "stage"]).status(0).out("environment: stage (shop; the runbook's own: other)");
+    env.run(&["plan", "r.toml", "--env", "stage"])
+        .status(0)
+        .out("environment: stage (shop; the runbook's own: other)");
     env.run(&["plan", "r.toml"]).status(0).without("environment:");
 }

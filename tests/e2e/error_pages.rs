@@ -1,4 +1,5 @@
-//! Each code has a page in `docs/errors`, each page a code, and what a page shows is what the program says.
+//! Each code has a page in `docs/errors`, each page a code, and what a page shows is what the
+//! program says.
 
 use crate::{home, repository};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +20,12 @@ fn folder() -> PathBuf {
 
 /// Every page, by its code.
 fn pages() -> BTreeMap<String, String> {
-    let entries = fs::read_dir(folder()).expect("the folder is there").map(|entry| entry.expect("an entry").path());
-    let name = |path: &PathBuf| path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
+    let entries = fs::read_dir(folder())
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path());
+    let name = |path: &PathBuf| {
+        path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned()
+    };
     let files = entries.filter(|path| name(path) != "README");
     files.map(|path| (name(&path), fs::read_to_string(&path).expect("a page is text"))).collect()
 }
@@ -43,7 +48,9 @@ fn blocks(page: &str) -> Vec<Block> {
 
 /// Whether a text is `E` and four digits, or `RB` and three.
 fn is_code(text: &str) -> bool {
-    let digits = |prefix: &str| text.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = |prefix: &str| {
+        text.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
     text.len() == 5 && (digits("E") || digits("RB"))
 }
 
@@ -77,24 +84,38 @@ fn a_code_means_one_thing_whichever_part_of_the_program_raises_it() {
     crate::docs::files(&repository().join("host"), "rs", &mut files);
     let mut raised: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in files.iter().filter(|file| file.to_string_lossy().contains("/src/")) {
-        let path = file.strip_prefix(repository().join("host")).expect("it is below").to_string_lossy().into_owned();
+        let path = file
+            .strip_prefix(repository().join("host"))
+            .expect("it is below")
+            .to_string_lossy()
+            .into_owned();
         let part = path.split('/').next().unwrap_or_default().to_owned();
         let text = fs::read_to_string(file).expect("a source file is text");
         for code in text.split('"').filter(|text| is_code(text) && text.starts_with('E')) {
             raised.entry(code.to_owned()).or_default().insert(part.clone());
         }
     }
-    let shared: BTreeSet<&str> = raised.iter().filter(|(_, parts)| parts.len() > 1).map(|(code, _)| code.as_str()).collect();
+    let shared: BTreeSet<&str> =
+        raised.iter().filter(|(_, parts)| parts.len() > 1).map(|(code, _)| code.as_str()).collect();
     let listed: BTreeSet<&str> = SHARED.iter().map(|(code, _)| *code).collect();
-    assert_eq!(shared, listed, "a code that two parts raise must mean one thing in both: look, and list it");
+    assert_eq!(
+        shared, listed,
+        "a code that two parts raise must mean one thing in both: look, and list it"
+    );
     for (code, page) in pages().into_iter().filter(|(code, _)| code.starts_with('E')) {
         for two in ["the code also stands for", "this code also"] {
             assert!(!page.contains(two), "{code} has two meanings");
         }
     }
-    let titles: Vec<String> =
-        pages().values().filter_map(|page| Some(page.lines().next()?.split_once(": ")?.1.to_owned())).collect();
-    assert_eq!(titles.iter().collect::<BTreeSet<_>>().len(), titles.len(), "two codes with one title: {titles:?}");
+    let titles: Vec<String> = pages()
+        .values()
+        .filter_map(|page| Some(page.lines().next()?.split_once(": ")?.1.to_owned()))
+        .collect();
+    assert_eq!(
+        titles.iter().collect::<BTreeSet<_>>().len(),
+        titles.len(),
+        "two codes with one title: {titles:?}"
+    );
 }
 
 #[test]
@@ -104,24 +125,35 @@ fn every_code_has_a_page_and_every_page_a_code() {
     assert!(codes.len() > 80, "{} codes are found", codes.len());
     let missing: Vec<_> = codes.difference(&pages).collect();
     let of_nothing: Vec<_> = pages.difference(&codes).collect();
-    assert!(missing.is_empty() && of_nothing.is_empty(), "without a page: {missing:?}; without a code: {of_nothing:?}");
+    assert!(
+        missing.is_empty() && of_nothing.is_empty(),
+        "without a page: {missing:?}; without a code: {of_nothing:?}"
+    );
 }
 
 #[test]
 fn every_page_says_what_it_means_shows_it_and_says_what_to_do() {
     let index = fs::read_to_string(folder().join("README.md")).expect("there is an index");
     for (code, page) in pages() {
-        let title = page.lines().next().and_then(|line| line.strip_prefix(&format!("# {code}: "))).expect("a title");
+        let title = page
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix(&format!("# {code}: ")))
+            .expect("a title");
         let row = format!("[{code}]({code}.md) | {title} |");
         assert!(index.contains(&row), "the index has no row `{row}`");
         let part = |from: &str, to: &str| {
-            let (_, rest) = page.split_once(from).unwrap_or_else(|| panic!("{code} has no `{from}`"));
+            let (_, rest) =
+                page.split_once(from).unwrap_or_else(|| panic!("{code} has no `{from}`"));
             rest.split(to).next().unwrap_or_default().trim().len()
         };
         assert!(part("\n\n", "## Example") > 40, "{code} does not say what it means");
         assert!(part("## Example\n", "## What to do") > 10, "{code} shows nothing");
         assert!(part("## What to do\n", "\n## ") > 20, "{code} does not say what to do");
-        assert!(page.lines().filter(|line| !line.starts_with(' ')).count() > 8, "{code} is too short");
+        assert!(
+            page.lines().filter(|line| !line.starts_with(' ')).count() > 8,
+            "{code} is too short"
+        );
     }
 }
 
@@ -137,17 +169,21 @@ fn the_page_of_a_finding_says_what_the_table_says() {
     }
 }
 
-/// What a command prints, line by line. The home is the folder `.`, and what lies in it has no folder.
+/// What a command prints, line by line. The home is the folder `.`, and what lies in it has no
+/// folder.
 fn printed(env: &runbook_tests::env::TestEnv, command: &str) -> Vec<String> {
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     let finished = env.run(&words);
     let home = env.path().display().to_string();
-    let text = format!("{}{}", finished.stdout, finished.stderr).replace(&format!("{home}/"), "").replace(&home, ".");
+    let text = format!("{}{}", finished.stdout, finished.stderr)
+        .replace(&format!("{home}/"), "")
+        .replace(&home, ".");
     text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// Each example is made, and each command answers as the page shows. A page that ends its answer with `…` shows the beginning.
-/// After a change of a message, `RUNBOOK_BLESS=1` writes the answers anew; read their diff.
+/// Each example is made, and each command answers as the page shows. A page that ends its answer
+/// with `…` shows the beginning. After a change of a message, `RUNBOOK_BLESS=1` writes the answers
+/// anew; read their diff.
 #[test]
 fn every_example_is_answered_as_its_page_shows() {
     let bless = std::env::var_os("RUNBOOK_BLESS").is_some();
@@ -155,23 +191,39 @@ fn every_example_is_answered_as_its_page_shows() {
     for (code, page) in pages() {
         let env = home();
         for name in ["checks.toml", "restore.toml"] {
-            env.file(name, &fs::read_to_string(repository().join("tests/wrong/beside").join(name)).expect("it is there"));
+            env.file(
+                name,
+                &fs::read_to_string(repository().join("tests/wrong/beside").join(name))
+                    .expect("it is there"),
+            );
         }
         for Block { info, lines } in blocks(&page) {
             let text = lines.join("\n") + "\n";
             if let Some((_, name)) = info.split_once(' ') {
                 env.file(name, &text);
             } else if info == "console" {
-                let command = lines[0].strip_prefix("$ ").unwrap_or_else(|| panic!("{code}: `{}` is no command", lines[0]));
+                let command = lines[0]
+                    .strip_prefix("$ ")
+                    .unwrap_or_else(|| panic!("{code}: `{}` is no command", lines[0]));
                 let mut answer = printed(&env, command);
                 if lines.last().is_some_and(|line| line == "…") {
-                    answer = answer.into_iter().take_while(|line| !line.is_empty()).chain(["…".to_owned()]).collect();
+                    answer = answer
+                        .into_iter()
+                        .take_while(|line| !line.is_empty())
+                        .chain(["…".to_owned()])
+                        .collect();
                 }
                 shown += 1;
                 if answer != lines[1..] {
-                    wrong.push_str(&format!("\n{code}: {command}\n--- found\n{}\n", answer.join("\n")));
+                    wrong.push_str(&format!(
+                        "\n{code}: {command}\n--- found\n{}\n",
+                        answer.join("\n")
+                    ));
                 }
-                assert!(answer.iter().any(|line| line.contains(&code)), "{code}: the example has another code: {answer:#?}");
+                assert!(
+                    answer.iter().any(|line| line.contains(&code)),
+                    "{code}: the example has another code: {answer:#?}"
+                );
                 if bless {
                     let path = folder().join(format!("{code}.md"));
                     let now = fs::read_to_string(&path).expect("a page is text");
@@ -185,17 +237,22 @@ fn every_example_is_answered_as_its_page_shows() {
     assert!(wrong.is_empty() || bless, "{wrong}");
 }
 
-/// Where a mistake cannot be made by a file and a command, the page quotes the message; `…` stands for what differs.
+/// Where a mistake cannot be made by a file and a command, the page quotes the message; `…` stands
+/// for what differs.
 #[test]
 fn every_message_that_a_page_quotes_is_in_the_sources() {
     let mut files = Vec::new();
     crate::docs::files(&repository().join("host"), "rs", &mut files);
-    let sources: Vec<String> = files.iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
+    let sources: Vec<String> =
+        files.iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
     let sources = sources.join("\n");
     for (code, page) in pages().into_iter().filter(|(code, _)| code.starts_with('E')) {
         for block in blocks(&page).iter().filter(|block| block.info == "text") {
             for part in block.lines.join("\n").split('…').filter(|part| part.trim().len() > 3) {
-                assert!(sources.contains(part.trim_matches('`')), "{code}: no message has `{part}`");
+                assert!(
+                    sources.contains(part.trim_matches('`')),
+                    "{code}: no message has `{part}`"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What programs are told: every line fits the published schema, and what happens is told in order and without gaps.
+//! What programs are told: every line fits the published schema, and what happens is told in order
+//! and without gaps.
 
 use crate::repository;
 use crate::signals::{open_gate, prepared, wait_for_the_gate};
@@ -6,14 +7,18 @@ use runbook_tests::env::TestEnv;
 use serde_json::Value;
 
 fn schema(name: &str) -> jsonschema::Validator {
-    let text = std::fs::read_to_string(repository().join("schema").join(name)).expect("the schema is published");
-    jsonschema::validator_for(&serde_json::from_str(&text).expect("a schema is JSON")).expect("a good schema")
+    let text = std::fs::read_to_string(repository().join("schema").join(name))
+        .expect("the schema is published");
+    jsonschema::validator_for(&serde_json::from_str(&text).expect("a schema is JSON"))
+        .expect("a good schema")
 }
 
 /// The events of a text, each of which fits the schema.
 fn events(text: &str) -> Vec<Value> {
     let schema = schema("events.v1.json");
-    let parsed = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")));
+    let parsed = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")));
     let events: Vec<Value> = parsed.collect();
     for event in &events {
         let wrong: Vec<_> = schema.iter_errors(event).map(|error| error.to_string()).collect();
@@ -24,7 +29,10 @@ fn events(text: &str) -> Vec<Value> {
 }
 
 fn numbers(events: &[Value], field: &str) -> Vec<u64> {
-    events.iter().map(|event| event[field].as_u64().unwrap_or_else(|| panic!("{field} in {event}"))).collect()
+    events
+        .iter()
+        .map(|event| event[field].as_u64().unwrap_or_else(|| panic!("{field} in {event}")))
+        .collect()
 }
 
 fn kinds(events: &[Value]) -> Vec<&str> {
@@ -47,7 +55,9 @@ fn exec_resume_undo_and_check_write_what_happens_while_it_happens() {
     let mut child = env.spawn(&["exec", "r.toml", "--events", "first.jsonl"]);
     wait_for_the_gate(&env, 0);
     // They are there before the run ends.
-    runbook_tests::wait_for("events are told", || env.read("first.jsonl").contains("\"attempt-ended\""));
+    runbook_tests::wait_for("events are told", || {
+        env.read("first.jsonl").contains("\"attempt-ended\"")
+    });
     child.kill().and_then(|()| child.wait()).expect("it is ours");
     open_gate(&env);
     let run = env.newest_run();
@@ -56,7 +66,10 @@ fn exec_resume_undo_and_check_write_what_happens_while_it_happens() {
     let undone = written(&env, &["undo", &run, "--yes"]);
     assert!(kinds(&undone).contains(&"undo-ended"), "{undone:?}");
     let checked = written(&env, &["check", "checks.toml"]);
-    assert_eq!((numbers(&checked, "seq")[0], *kinds(&checked).last().expect("some")), (0, "run-ended"));
+    assert_eq!(
+        (numbers(&checked, "seq")[0], *kinds(&checked).last().expect("some")),
+        (0, "run-ended")
+    );
     // All of it is in the journal, in order, and nothing else.
     let shown = events(&env.run(&["show", &run, "--format", "jsonl"]).status(0).stdout);
     assert_eq!(numbers(&shown, "seq"), (0..shown.len() as u64).collect::<Vec<_>>());
@@ -75,8 +88,14 @@ fn a_run_can_be_followed_by_a_program() {
     let told = follower.wait_with_output().expect("it ends");
     assert!(child.wait().expect("it ends").success());
     let events = events(&String::from_utf8_lossy(&told.stdout));
-    assert_eq!((kinds(&events)[0], *kinds(&events).last().expect("some")), ("run-started", "run-ended"));
-    assert!(events.iter().all(|event| event["monotonic_ms"].is_null()), "another program executed it");
+    assert_eq!(
+        (kinds(&events)[0], *kinds(&events).last().expect("some")),
+        ("run-started", "run-ended")
+    );
+    assert!(
+        events.iter().all(|event| event["monotonic_ms"].is_null()),
+        "another program executed it"
+    );
 }
 
 #[test]
@@ -85,7 +104,9 @@ fn events_on_stdout_have_it_for_themselves() {
     open_gate(&env);
     events(&env.run(&["exec", "r.toml", "--events", "-"]).status(0).stdout);
     events(&env.run(&["check", "checks.toml", "--events", "-"]).status(0).stdout);
-    env.run(&["exec", "r.toml", "--events", "-", "--report", "json=-"]).status(2).err("both to go to stdout");
+    env.run(&["exec", "r.toml", "--events", "-", "--report", "json=-"])
+        .status(2)
+        .err("both to go to stdout");
     env.run(&["exec", "r.toml", "--events", "no/such/folder"]).status(2).err("cannot be written");
 }
 
@@ -93,7 +114,9 @@ fn events_on_stdout_have_it_for_themselves() {
 fn a_stream_that_cannot_be_written_is_a_warning_and_no_reason_to_stop() {
     let env = prepared();
     open_gate(&env);
-    env.run(&["exec", "r.toml", "--events", "/dev/full"]).status(0).err("warning: events could not be written");
+    env.run(&["exec", "r.toml", "--events", "/dev/full"])
+        .status(0)
+        .err("warning: events could not be written");
 }
 
 #[test]
@@ -103,17 +126,24 @@ fn the_report_for_programs_fits_its_schema() {
     env.run(&["exec", "r.toml"]).status(0);
     let run = env.newest_run();
     env.run(&["undo", &run, "--yes"]).status(0);
-    let report: Value = serde_json::from_str(&env.run(&["report", &run, "--format", "json"]).status(0).stdout).expect("JSON");
+    let report: Value =
+        serde_json::from_str(&env.run(&["report", &run, "--format", "json"]).status(0).stdout)
+            .expect("JSON");
     let schema = schema("report.v1.json");
-    let wrong: Vec<_> = schema.iter_errors(&report).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let wrong: Vec<_> = schema
+        .iter_errors(&report)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
     // And nothing is in it that the schema does not name.
-    let known =
-        serde_json::from_str::<Value>(&std::fs::read_to_string(repository().join("schema/report.v1.json")).expect("it is there"));
+    let known = serde_json::from_str::<Value>(
+        &std::fs::read_to_string(repository().join("schema/report.v1.json")).expect("it is there"),
+    );
     let known = known.expect("JSON");
-    for (key, properties) in
-        [(&report, &known["properties"]), (&report["steps"][0], &known["$defs"]["StepSummary"]["properties"])]
-    {
+    for (key, properties) in [
+        (&report, &known["properties"]),
+        (&report["steps"][0], &known["$defs"]["StepSummary"]["properties"]),
+    ] {
         for name in key.as_object().expect("an object").keys() {
             assert!(properties.get(name).is_some(), "`{name}` is not in the schema");
         }

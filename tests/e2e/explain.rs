@@ -6,7 +6,10 @@ use crate::home;
 fn a_key_its_meaning_and_what_is_below_it() {
     let env = home();
     env.run(&["explain"]).status(0).out("targets").out("step").out("guard");
-    env.run(&["explain", "step.retry"]).status(0).out("attempts").out("Which errors are tried again");
+    env.run(&["explain", "step.retry"])
+        .status(0)
+        .out("attempts")
+        .out("Which errors are tried again");
     env.run(&["explain", "step.on_failure"]).status(0).out("`undo`").out("`stop`");
     env.run(&["explain", "params.type"]).status(0).out("`duration`");
     env.run(&["explain", "targets.statements"]).status(0).out("list of");
@@ -49,14 +52,29 @@ fn every_code_of_a_fault_that_the_program_or_a_bundled_plugin_has_is_explained()
     for folder in ["host", "plugins"] {
         crate::docs::files(&crate::repository().join(folder), "rs", &mut files);
     }
-    let families =
-        ["engine.", "sql.", "http.", "files.", "process.", "docker.", "disk.", "postgres.", "slack.", "smoke.", "webhook."];
+    let families = [
+        "engine.",
+        "sql.",
+        "http.",
+        "files.",
+        "process.",
+        "docker.",
+        "disk.",
+        "postgres.",
+        "slack.",
+        "smoke.",
+        "webhook.",
+    ];
     let mut codes = std::collections::BTreeSet::new();
     for file in files.iter().filter(|file| file.to_string_lossy().contains("/src/")) {
         let text = std::fs::read_to_string(file).expect("a source file is text");
         // A fault is made by its class, its code and its message.
         for made in text.match_indices("Fault::").map(|(at, _)| &text[at..]) {
-            let Some(code) = made.split('"').nth(1).filter(|_| made.find('"').is_some_and(|at| at < 60)) else { continue };
+            let Some(code) =
+                made.split('"').nth(1).filter(|_| made.find('"').is_some_and(|at| at < 60))
+            else {
+                continue;
+            };
             if families.iter().any(|family| code.starts_with(family)) && !code.contains(' ') {
                 codes.insert(code.to_owned());
             }
@@ -72,8 +90,9 @@ fn every_code_of_a_fault_that_the_program_or_a_bundled_plugin_has_is_explained()
 }
 
 fn is_engine_code(word: &str) -> bool {
-    word.strip_prefix("engine.")
-        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
+    word.strip_prefix("engine.").is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    })
 }
 
 #[test]
@@ -90,6 +109,8 @@ fn the_manual_has_a_page_for_each_command() {
     env.run(&["man", "--output", "man"]).status(0);
     env.file("taken", "a file");
     env.run(&["man", "-o", "taken"]).status(2).err("name a folder that you may write to");
-    assert!(env.path().join("man/runbook.1").exists() && env.path().join("man/runbook-exec.1").exists());
+    assert!(
+        env.path().join("man/runbook.1").exists() && env.path().join("man/runbook-exec.1").exists()
+    );
     env.run(&["man"]).status(0).out(".TH runbook 1");
 }

@@ -1,4 +1,5 @@
-//! Files that the program reads as a text: only regular ones, of a bounded size, and what a runbook is made of only from its folder.
+//! Files that the program reads as a text: only regular ones, of a bounded size, and what a runbook
+//! is made of only from its folder.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -26,11 +27,23 @@ const READINGS: &[Reading] = &[
     Reading { file: "part.toml", command: &["exec", "--yes", "including.toml"], is_part: true },
     Reading { file: "part.toml", command: &["validate", "nesting.toml"], is_part: true },
     Reading { file: "part.toml", command: &["validate", "suiting.toml"], is_part: true },
-    Reading { file: "targets.prod.toml", command: &["validate", "--env", "prod", "r.toml"], is_part: true },
+    Reading {
+        file: "targets.prod.toml",
+        command: &["validate", "--env", "prod", "r.toml"],
+        is_part: true,
+    },
     Reading { file: "waivers.toml", command: &["check", "s.toml"], is_part: true },
     Reading { file: "runbook.lock", command: &["validate", "--locked", "r.toml"], is_part: false },
-    Reading { file: "limit.toml", command: &["--boundary", "limit.toml", "validate", "r.toml"], is_part: false },
-    Reading { file: "keys.toml", command: &["--trust", "keys.toml", "validate", "r.toml"], is_part: false },
+    Reading {
+        file: "limit.toml",
+        command: &["--boundary", "limit.toml", "validate", "r.toml"],
+        is_part: false,
+    },
+    Reading {
+        file: "keys.toml",
+        command: &["--trust", "keys.toml", "validate", "r.toml"],
+        is_part: false,
+    },
 ];
 
 fn prepared() -> TestEnv {
@@ -38,10 +51,15 @@ fn prepared() -> TestEnv {
     env.file("r.toml", RUNBOOK);
     env.file("s.toml", SUITE);
     let with = |top: &str, step: &str| format!("format = 1\n{top}[runbook]\nname = \"t\"\n{step}");
-    env.file("including.toml", &RUNBOOK.replacen("[runbook]", "include = [\"part.toml\"]\n[runbook]", 1));
+    env.file(
+        "including.toml",
+        &RUNBOOK.replacen("[runbook]", "include = [\"part.toml\"]\n[runbook]", 1),
+    );
     env.file("nesting.toml", &with("", "[[step]]\nid = \"a\"\nrunbook = \"part.toml\"\n"));
     env.file("suiting.toml", &with("", "[[step]]\nid = \"a\"\nsuite = \"part.toml\"\n"));
-    rusqlite::Connection::open(env.path().join("shop.db")).and_then(|db| db.execute_batch("create table t (a)")).expect("made");
+    rusqlite::Connection::open(env.path().join("shop.db"))
+        .and_then(|db| db.execute_batch("create table t (a)"))
+        .expect("made");
     env
 }
 
@@ -56,7 +74,10 @@ fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
             let env = prepared();
             let path = env.path().join(reading.file);
             let made = match kind {
-                "pipe" => std::process::Command::new("mkfifo").arg(&path).status().map(|status| assert!(status.success())),
+                "pipe" => std::process::Command::new("mkfifo")
+                    .arg(&path)
+                    .status()
+                    .map(|status| assert!(status.success())),
                 "device" => symlink("/dev/zero", &path),
                 "folder" => std::fs::create_dir(&path),
                 _ => std::fs::File::create(&path).and_then(|file| file.set_len((16 << 20) + 1)),
@@ -66,7 +87,12 @@ fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
             assert_ne!(done.status, 0, "{kind} {:?}", reading.command);
             let said: String = done.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
             let reasons = ["not a regular file", "more than 16 MiB", "does not lie in the folder"];
-            assert!(reasons.iter().any(|reason| said.contains(reason)), "{kind} {:?}: {}", reading.command, done.stderr);
+            assert!(
+                reasons.iter().any(|reason| said.contains(reason)),
+                "{kind} {:?}: {}",
+                reading.command,
+                done.stderr
+            );
         }
     }
 }
@@ -86,16 +112,25 @@ fn no_line_of_a_file_elsewhere_is_quoted() {
         symlink(key(&env), env.path().join("work-link")).expect("a link can be made");
         let work = env.path().join("work");
         std::fs::create_dir(&work).expect("a folder can be made");
-        for file in ["r.toml", "s.toml", "including.toml", "nesting.toml", "suiting.toml", "shop.db"] {
+        for file in
+            ["r.toml", "s.toml", "including.toml", "nesting.toml", "suiting.toml", "shop.db"]
+        {
             std::fs::copy(env.path().join(file), work.join(file)).expect("copied");
         }
-        symlink(env.path().join("elsewhere/key"), work.join(reading.file)).expect("a link can be made");
+        symlink(env.path().join("elsewhere/key"), work.join(reading.file))
+            .expect("a link can be made");
         let done = env.run_in("work", reading.command);
         assert_ne!(done.status, 0, "{:?}", reading.command);
         assert!(!(done.stdout + &done.stderr).contains(CANARY), "{:?}", reading.command);
         if reading.is_part {
             let said = env.run_in("work", reading.command).stderr;
-            assert!(said.split_whitespace().collect::<Vec<_>>().join(" ").contains("does not lie in the folder"), "{said}");
+            assert!(
+                said.split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" ")
+                    .contains("does not lie in the folder"),
+                "{said}"
+            );
         }
     }
 }
@@ -108,8 +143,16 @@ fn what_a_runbook_includes_lies_in_its_folder_by_whatever_name() {
     symlink("../../elsewhere", env.path().join("work/sub/up")).expect("a link can be made");
     env.file("work/sub/good.toml", "format = 1\n[targets.more]\nsql = \"sqlite:more.db\"\n");
     symlink("sub/good.toml", env.path().join("work/inside.toml")).expect("a link can be made");
-    let including = |name: &str| RUNBOOK.replacen("[runbook]", &format!("include = [\"{name}\"]\n[runbook]"), 1);
-    for name in ["../elsewhere/key", "sub/../../elsewhere/key", "sub/up/key", "/etc/hostname", absolute.as_str()] {
+    let including = |name: &str| {
+        RUNBOOK.replacen("[runbook]", &format!("include = [\"{name}\"]\n[runbook]"), 1)
+    };
+    for name in [
+        "../elsewhere/key",
+        "sub/../../elsewhere/key",
+        "sub/up/key",
+        "/etc/hostname",
+        absolute.as_str(),
+    ] {
         env.file("work/t.toml", &including(name));
         let done = env.run_in("work", &["validate", "t.toml"]).status(2).err("E0225");
         assert!(!done.stderr.contains(CANARY), "{name}: {}", done.stderr);
@@ -144,13 +187,20 @@ fn no_hidden_file_of_the_checkout_is_a_text_of_a_runbook() {
 /// Whatever else a runbook names that is read: plugins, certificates, databases, stores.
 #[test]
 fn what_a_runbook_names_is_not_waited_for_either() {
-    let whole =
-        |targets: &str, step: &str| format!("format = 1\n[runbook]\nname = \"r\"\n{targets}\n[[step]]\nid = \"a\"\n{step}\n");
-    let http = |more: &str| format!("[targets.t]\nhttp = \"https://127.0.0.1:1\"\naddresses = [\"loopback\"]\n{more}");
+    let whole = |targets: &str, step: &str| {
+        format!("format = 1\n[runbook]\nname = \"r\"\n{targets}\n[[step]]\nid = \"a\"\n{step}\n")
+    };
+    let http = |more: &str| {
+        format!("[targets.t]\nhttp = \"https://127.0.0.1:1\"\naddresses = [\"loopback\"]\n{more}")
+    };
     let get = "uses = \"http:get\"\nbind.target = \"t\"\nwith.path = \"/\"";
     for kind in ["pipe", "device"] {
         for (what, text, command) in [
-            ("a plugin", whole(&http(""), "uses = \"./named.wasm:get\"\nbind.target = \"t\""), "validate"),
+            (
+                "a plugin",
+                whole(&http(""), "uses = \"./named.wasm:get\"\nbind.target = \"t\""),
+                "validate",
+            ),
             (
                 "a database",
                 whole(
@@ -176,7 +226,10 @@ fn what_a_runbook_names_is_not_waited_for_either() {
             let path = env.path().join("named.wasm");
             match kind {
                 "pipe" => {
-                    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("it starts");
+                    let made = std::process::Command::new("mkfifo")
+                        .arg(&path)
+                        .status()
+                        .expect("it starts");
                     assert!(made.success());
                 }
                 _ => symlink("/dev/zero", &path).expect("a link"),
@@ -212,8 +265,10 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("r.toml", &["exec", "r.toml"]),
 ];
 
-/// Whether the lines of the key are said in any way, whose second text is wrong in another way than the first: it is TOML.
-const KEYS: [&str; 2] = ["[default]\ntoken = b3BlbnNzaC1rZXktdjEAAAAA\n", "token = \"b3BlbnNzaC1rZXktdjEAAAAA\"\n"];
+/// Whether the lines of the key are said in any way, whose second text is wrong in another way than
+/// the first: it is TOML.
+const KEYS: [&str; 2] =
+    ["[default]\ntoken = b3BlbnNzaC1rZXktdjEAAAAA\n", "token = \"b3BlbnNzaC1rZXktdjEAAAAA\"\n"];
 
 #[test]
 fn no_file_beside_a_runbook_that_is_a_link_to_a_key_is_quoted_by_any_command() {
@@ -230,7 +285,10 @@ fn no_file_beside_a_runbook_that_is_a_link_to_a_key_is_quoted_by_any_command() {
                 let done = env.run_in("work", command);
                 // What is TOML can be formatted, whatever it is.
                 assert!(done.status != 0 || command[0] == "fmt", "{file} -> {hidden}: {command:?}");
-                assert!(!(done.stdout + &done.stderr).contains(CANARY), "{file} -> {hidden}: {command:?}");
+                assert!(
+                    !(done.stdout + &done.stderr).contains(CANARY),
+                    "{file} -> {hidden}: {command:?}"
+                );
             }
         }
     }
@@ -239,23 +297,39 @@ fn no_file_beside_a_runbook_that_is_a_link_to_a_key_is_quoted_by_any_command() {
 #[test]
 fn a_project_names_no_file_but_texts_in_its_folder() {
     for key in KEYS {
-        for hidden in ["elsewhere/key.toml", "work/.git/config", "work/.env", "work/.ci/limit.toml"] {
+        for hidden in ["elsewhere/key.toml", "work/.git/config", "work/.env", "work/.ci/limit.toml"]
+        {
             for limit in ["boundary", "trust"] {
                 let env = prepared();
                 env.file("work/r.toml", RUNBOOK);
                 let absolute = env.file(hidden, key).display().to_string();
-                let climbing = hidden.strip_prefix("work/").map_or_else(|| format!("../{hidden}"), str::to_owned);
+                let climbing = hidden
+                    .strip_prefix("work/")
+                    .map_or_else(|| format!("../{hidden}"), str::to_owned);
                 std::fs::create_dir_all(env.path().join("work/sub")).expect("a folder can be made");
                 let folder = Path::new(&absolute).parent().expect("a folder");
                 symlink(folder, env.path().join("work/sub/up")).expect("a link can be made");
-                let through = format!("sub/up/{}", Path::new(hidden).file_name().expect("a name").to_string_lossy());
+                let through = format!(
+                    "sub/up/{}",
+                    Path::new(hidden).file_name().expect("a name").to_string_lossy()
+                );
                 for named in [absolute, climbing, through] {
                     env.file("work/.runbook.toml", &format!("format = 1\n{limit} = {named:?}\n"));
-                    for command in
-                        [&["validate", "r.toml"][..], &["exec", "r.toml"], &["review", "."], &["lock", "r.toml"], &["list"]]
-                    {
-                        let done = env.run_in("work", command).status(6).err(&format!("`{limit}` of the project"));
-                        assert!(!(done.stdout + &done.stderr).contains(CANARY), "{named}: {command:?}");
+                    for command in [
+                        &["validate", "r.toml"][..],
+                        &["exec", "r.toml"],
+                        &["review", "."],
+                        &["lock", "r.toml"],
+                        &["list"],
+                    ] {
+                        let done = env
+                            .run_in("work", command)
+                            .status(6)
+                            .err(&format!("`{limit}` of the project"));
+                        assert!(
+                            !(done.stdout + &done.stderr).contains(CANARY),
+                            "{named}: {command:?}"
+                        );
                     }
                 }
             }
@@ -263,19 +337,24 @@ fn a_project_names_no_file_but_texts_in_its_folder() {
     }
     let env = prepared();
     env.file("work/r.toml", RUNBOOK);
-    env.file("work/sub/limit.toml", "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n");
+    env.file(
+        "work/sub/limit.toml",
+        "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n",
+    );
     env.file("work/.runbook.toml", "format = 1\nboundary = \"sub/limit.toml\"\n");
     env.run_in("work", &["validate", "r.toml"]).status(6).err("E0120");
 }
 
-/// Every text that findings may quote is made where it is known whether it lies where its name says.
+/// Every text that findings may quote is made where it is known whether it lies where its name
+/// says.
 #[test]
 fn a_file_becomes_a_text_in_one_place() {
     let sources = crate::repository().join("host/cli/src");
     let mut folders = vec![sources.clone()];
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
-        for path in std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()) {
+        for path in std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path())
+        {
             if path.is_dir() {
                 folders.push(path);
                 continue;
@@ -283,7 +362,10 @@ fn a_file_becomes_a_text_in_one_place() {
             let text = std::fs::read_to_string(&path).expect("a source");
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             // Other things are called sources of something.
-            if code.match_indices("Source::new(").any(|(at, _)| !code[..at].ends_with(char::is_alphanumeric)) {
+            if code
+                .match_indices("Source::new(")
+                .any(|(at, _)| !code[..at].ends_with(char::is_alphanumeric))
+            {
                 found.push(path.strip_prefix(&sources).expect("below").display().to_string());
             }
         }

@@ -32,7 +32,9 @@ fn a_file_that_is_no_toml_is_shown_and_left() {
 #[test]
 fn what_ships_is_formatted() {
     let env = home();
-    for file in ["runbooks/quickstart.toml", "runbooks/emergency-db.toml", "docs/pictures/orders.toml"] {
+    for file in
+        ["runbooks/quickstart.toml", "runbooks/emergency-db.toml", "docs/pictures/orders.toml"]
+    {
         env.run(&["fmt", "--check", &repository().join(file).display().to_string()]).status(0);
     }
 }

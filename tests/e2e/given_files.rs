@@ -1,4 +1,5 @@
-//! What a command is given: a whole folder of files, of which not all are runbooks; an environment, a tag or a folder that is not there.
+//! What a command is given: a whole folder of files, of which not all are runbooks; an environment,
+//! a tag or a folder that is not there.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -44,9 +45,24 @@ const OTHERS: &[(&str, &str, &str, (&str, &str))] = &[
          public = \"ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\"\n",
         ("ed25519:", "rsa:"),
     ),
-    ("settings.toml", "a settings file", "format = 1\naudit_log = \"/var/log/runbook\"\n", ("/var", "var")),
-    ("config.toml", "a configuration", "format = 1\njournal = \"journal.db\"\ncolor = \"auto\"\n", ("auto", "red")),
-    (".runbook.toml", "a project", "format = 1\nrunbooks = [\".\"]\nlocked = false\n", ("locked", "journal")),
+    (
+        "settings.toml",
+        "a settings file",
+        "format = 1\naudit_log = \"/var/log/runbook\"\n",
+        ("/var", "var"),
+    ),
+    (
+        "config.toml",
+        "a configuration",
+        "format = 1\njournal = \"journal.db\"\ncolor = \"auto\"\n",
+        ("auto", "red"),
+    ),
+    (
+        ".runbook.toml",
+        "a project",
+        "format = 1\nrunbooks = [\".\"]\nlocked = false\n",
+        ("locked", "journal"),
+    ),
     (
         "plugin.toml",
         "the manifest of a plugin",
@@ -82,10 +98,14 @@ fn a_whole_folder_is_locked_checked_and_audited_and_what_is_no_runbook_is_told_a
     for command in [&["lock"][..], &["lock"], &["check"], &["check", "--locked"], &["review"]] {
         let mut finished = env.run(&line(command, &files)).status(0);
         for (name, noun, ..) in OTHERS {
-            finished = finished.err(&format!("checks/{name}: skipped, because it is {noun} and not a runbook"));
+            finished = finished
+                .err(&format!("checks/{name}: skipped, because it is {noun} and not a runbook"));
         }
     }
-    let mut finished = env.run(&line(&["validate", "--locked"], &files)).status(0).out("checks/checks.toml: ok, 1 check");
+    let mut finished = env
+        .run(&line(&["validate", "--locked"], &files))
+        .status(0)
+        .out("checks/checks.toml: ok, 1 check");
     for (name, noun, ..) in OTHERS {
         finished = finished.out(&format!("checks/{name}: ok, {noun}"));
     }
@@ -96,7 +116,10 @@ fn a_file_that_is_no_runbook_is_validated_as_what_it_is() {
     for (name, _, text, (good, bad)) in OTHERS {
         let env = home();
         env.file(name, &text.replace(good, bad));
-        env.run(&["validate", name]).status(2).err(&format!("{name}:")).without("has no `[runbook]`");
+        env.run(&["validate", name])
+            .status(2)
+            .err(&format!("{name}:"))
+            .without("has no `[runbook]`");
         env.file(name, text);
         env.run(&["validate", name]).status(0);
     }
@@ -204,6 +227,12 @@ fn a_directory_that_is_not_there_is_said_without_a_path_of_the_host() {
         "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[targets.out]\nfiles = \"nowhere\"\naccess = \"write\"\n\
          [[step]]\nid = \"a\"\nuses = \"sqlite:backup\"\nbind = { db = \"db\", directory = \"out\" }\nwith.file = \"x.db\"\nundo = \"auto\"\n",
     );
-    rusqlite::Connection::open(env.path().join("shop.db")).expect("it opens").execute_batch("create table t (a)").expect("SQL");
-    env.run(&["exec", "r.toml"]).out("slot `directory`: its directory is not there").without(".runbook-").without("nowhere/");
+    rusqlite::Connection::open(env.path().join("shop.db"))
+        .expect("it opens")
+        .execute_batch("create table t (a)")
+        .expect("SQL");
+    env.run(&["exec", "r.toml"])
+        .out("slot `directory`: its directory is not there")
+        .without(".runbook-")
+        .without("nowhere/");
 }

@@ -7,7 +7,10 @@ use std::fs;
 /// The cells of each row of the tables below a heading, without head and rule.
 fn rows(text: &str) -> Vec<Vec<String>> {
     let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| ---");
-    let rows = text.lines().filter(is_row).map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()));
+    let rows = text
+        .lines()
+        .filter(is_row)
+        .map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()));
     rows.map(Iterator::collect::<Vec<_>>).filter(|row| row[0] != "word").collect()
 }
 
@@ -32,14 +35,20 @@ fn every_word_of_the_glossary_is_in_use() {
     for (folder, ending) in [("docs", "md"), ("schema", "json"), ("wit", "wit"), ("host", "rs")] {
         crate::docs::files(&root.join(folder), ending, &mut documents);
     }
-    let text: String = documents.iter().map(|path| fs::read_to_string(path).expect("readable").to_lowercase()).collect();
+    let text: String = documents
+        .iter()
+        .map(|path| fs::read_to_string(path).expect("readable").to_lowercase())
+        .collect();
     let words = glossary();
     assert!(words.len() > 70, "{} words", words.len());
     let mut seen = BTreeSet::new();
     for row in &words {
         assert!(row.len() == 2 && row[1].ends_with('.'), "one word, one sentence: {row:?}");
         for word in row[0].split(" · ") {
-            assert!(is_word_in(&text, &word.to_lowercase()), "`{word}` is in no document, schema or source");
+            assert!(
+                is_word_in(&text, &word.to_lowercase()),
+                "`{word}` is in no document, schema or source"
+            );
             assert!(seen.insert(word.to_owned()), "`{word}` is there twice");
         }
     }

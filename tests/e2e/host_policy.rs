@@ -1,7 +1,9 @@
-//! What stands in `/etc/runbook` holds for everybody: flags and variables add limits and replace none.
+//! What stands in `/etc/runbook` holds for everybody: flags and variables add limits and replace
+//! none.
 //!
-//! The folder cannot be named by a flag or a variable, or it would be no limit. So these tests run the real program in a mount
-//! namespace of its own (`unshare`), whose `/etc/runbook` is a folder of the test.
+//! The folder cannot be named by a flag or a variable, or it would be no limit. So these tests run
+//! the real program in a mount namespace of its own (`unshare`), whose `/etc/runbook` is a folder
+//! of the test.
 
 use crate::{bundled, home};
 use runbook_tests::env::{Finished, TestEnv};
@@ -26,7 +28,8 @@ irreversible = "an example"
 const WIDE: &str = "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"transaction\"]\nsuperuser = true\n";
 const NARROW: &str = "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n";
 
-/// Builds an `/etc` whose entries are those of the host, but for `runbook`, and then becomes the program.
+/// Builds an `/etc` whose entries are those of the host, but for `runbook`, and then becomes the
+/// program.
 const NAMESPACE: &str = r#"set -e
 mkdir -p "$HOME/etc-of-host" "$HOME/policy"
 mount --make-rprivate /
@@ -46,7 +49,10 @@ fn on_host(env: &TestEnv, variables: &[(&str, &str)], arguments: &[&str]) -> Fin
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    command.args(["--mount", "--", "sh", "-c", NAMESPACE, "sh"]).arg(program.get_program()).args(program.get_args());
+    command
+        .args(["--mount", "--", "sh", "-c", NAMESPACE, "sh"])
+        .arg(program.get_program())
+        .args(program.get_args());
     command.env_clear().current_dir(env.path());
     for (name, value) in program.get_envs() {
         command.env(name, value.unwrap_or_default());
@@ -54,7 +60,10 @@ fn on_host(env: &TestEnv, variables: &[(&str, &str)], arguments: &[&str]) -> Fin
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").envs(variables.iter().copied());
     let output = command.output().expect("`unshare` of util-linux runs");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!stderr.contains("unshare:") && !stderr.contains("mount:"), "no namespace could be made: {stderr}");
+    assert!(
+        !stderr.contains("unshare:") && !stderr.contains("mount:"),
+        "no namespace could be made: {stderr}"
+    );
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Finished { status: output.status.code().unwrap_or(-1), stdout, stderr }
 }
@@ -97,8 +106,12 @@ fn an_operator_can_be_stricter_than_the_host() {
     env.file("policy/boundary.toml", WIDE);
     on_host(&env, &[], &["exec", "r.toml"]).status(0);
     on_host(&env, &[], &["--boundary", "wide.toml", "exec", "r.toml"]).status(0);
-    on_host(&env, &[], &["--boundary", "narrow.toml", "exec", "r.toml"]).status(6).err("narrow.toml");
-    on_host(&env, &[("RUNBOOK_BOUNDARY", "narrow.toml")], &["exec", "r.toml"]).status(6).err("narrow.toml");
+    on_host(&env, &[], &["--boundary", "narrow.toml", "exec", "r.toml"])
+        .status(6)
+        .err("narrow.toml");
+    on_host(&env, &[("RUNBOOK_BOUNDARY", "narrow.toml")], &["exec", "r.toml"])
+        .status(6)
+        .err("narrow.toml");
 }
 
 #[test]
@@ -127,14 +140,19 @@ fn every_trust_file_must_accept_a_plugin() {
     env.file("r.toml", &RUNBOOK.replace("sql:transaction", "./mine.wasm:transaction"));
     let key = |name: &str| {
         let made = env.run(&["plugin", "keygen", "--output", &format!("{name}.key")]).status(0);
-        format!("format = 1\n[[key]]\nname = \"{name}\"\npublic = \"{}\"\nplugins = [\"*\"]\n", made.stdout.trim())
+        format!(
+            "format = 1\n[[key]]\nname = \"{name}\"\npublic = \"{}\"\nplugins = [\"*\"]\n",
+            made.stdout.trim()
+        )
     };
     let (ours, theirs) = (key("host"), key("operator"));
     env.file("policy/trust.toml", &ours);
     env.file("own.toml", &theirs);
     env.run(&["plugin", "sign", "mine.wasm", "--key", "operator.key"]).status(0);
     // The operator's own trust file accepts it, and that of the host does not.
-    for (variables, flags) in [(&[][..], &["--trust", "own.toml"][..]), (&[("RUNBOOK_TRUST", "own.toml")], &[])] {
+    for (variables, flags) in
+        [(&[][..], &["--trust", "own.toml"][..]), (&[("RUNBOOK_TRUST", "own.toml")], &[])]
+    {
         let refused = on_host(&env, variables, &[flags, &["exec", "r.toml"]].concat());
         refused.status(6).err("its signature is good, but key").err("/etc/runbook/trust.toml");
         on_host(&env, variables, &[flags, &["plugin", "verify", "mine.wasm"]].concat()).status(6);
@@ -144,7 +162,9 @@ fn every_trust_file_must_accept_a_plugin() {
     on_host(&env, &[], &["--trust", "own.toml", "exec", "r.toml"]).status(6).err("own.toml");
     env.file("own.toml", &format!("{theirs}{}", ours.replace("format = 1\n", "")));
     on_host(&env, &[], &["--trust", "own.toml", "exec", "r.toml"]).status(0);
-    on_host(&env, &[], &["--trust", "own.toml", "plugin", "verify", "mine.wasm"]).status(0).out("signed by `host`");
+    on_host(&env, &[], &["--trust", "own.toml", "plugin", "verify", "mine.wasm"])
+        .status(0)
+        .out("signed by `host`");
 }
 
 #[test]
@@ -160,8 +180,12 @@ fn the_audit_log_of_the_host_cannot_be_moved() {
         let refused = on_host(&env, variables, &[flags, &["exec", "r.toml"]].concat());
         refused.status(6).err("settings.toml").err("--audit-log");
     }
-    assert!(!env.path().join("shop.db").exists() && !Path::exists(&env.path().join("elsewhere")), "something was done");
-    on_host(&env, &[("XDG_STATE_HOME", "/nowhere")], &["--journal", "j.db", "exec", "r.toml"]).status(0);
+    assert!(
+        !env.path().join("shop.db").exists() && !Path::exists(&env.path().join("elsewhere")),
+        "something was done"
+    );
+    on_host(&env, &[("XDG_STATE_HOME", "/nowhere")], &["--journal", "j.db", "exec", "r.toml"])
+        .status(0);
     on_host(&env, &[], &["--audit-log", "log/../log", "exec", "r.toml"]).status(0);
     on_host(&env, &[], &["audit", "verify"]).status(0).out("2 chains of runs");
     // Reading another log is nobody's harm.
@@ -169,7 +193,8 @@ fn the_audit_log_of_the_host_cannot_be_moved() {
     env.run(&["--audit-log", "log", "audit", "verify"]).status(0).out("3 chains of runs");
 }
 
-/// A mount below a granted folder that shows a part of what the host believes: the kernel walks into it.
+/// A mount below a granted folder that shows a part of what the host believes: the kernel walks
+/// into it.
 #[test]
 fn a_folder_below_which_a_place_of_the_host_is_mounted_is_not_granted() {
     let env = env();
@@ -203,7 +228,10 @@ fn a_folder_below_which_a_place_of_the_host_is_mounted_is_not_granted() {
             .args(program.get_args());
         command.env_clear().current_dir(env.path());
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().expect("`unshare` of util-linux runs");
+        let output = command
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .output()
+            .expect("`unshare` of util-linux runs");
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(expected), "{shown} below {granted}: {told}");
         assert_eq!(told.contains("E0118"), expected != 0, "{shown} below {granted}: {told}");

@@ -1,4 +1,5 @@
-//! A file that somebody else wrote tries to be more than text, on the way through the whole program: who reviews it is not attacked.
+//! A file that somebody else wrote tries to be more than text, on the way through the whole
+//! program: who reviews it is not attacked.
 
 use crate::home;
 use runbook_tests::env::Finished;
@@ -44,8 +45,7 @@ approval = { expires = "15m" }
 "#;
 
 /// What a text of TOML may hold when it is written with escapes.
-const HOSTILE: &str =
-    "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}1A\r\u{202e}\u{2028}\u{200b}\nFORGED by a line\n::error::FORGED\n##[error]FORGED";
+const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}1A\r\u{202e}\u{2028}\u{200b}\nFORGED by a line\n::error::FORGED\n##[error]FORGED";
 
 /// Nothing steers the terminal, and no line is forged.
 fn assert_is_text(finished: &Finished, what: &str) {
@@ -55,7 +55,10 @@ fn assert_is_text(finished: &Finished, what: &str) {
         }
         for line in text.lines() {
             let begin = line.trim_start();
-            assert!(!begin.starts_with("FORGED") && !begin.starts_with("::") && !line.contains("##["), "{what}: {text}");
+            assert!(
+                !begin.starts_with("FORGED") && !begin.starts_with("::") && !line.contains("##["),
+                "{what}: {text}"
+            );
         }
     }
 }
@@ -94,7 +97,9 @@ fn with_hostile(runbook: &Value, pointer: &[String]) -> String {
     let text = place.as_str().expect("a text").to_owned();
     *place = Value::String("HOSTILE-TEXT-HERE".to_owned());
     let escaped: String = HOSTILE.chars().map(|c| format!("\\U{:08X}", u32::from(c))).collect();
-    let written = toml::to_string(&changed).expect("a table").replace("\"HOSTILE-TEXT-HERE\"", &format!("\"{text}{escaped}\""));
+    let written = toml::to_string(&changed)
+        .expect("a table")
+        .replace("\"HOSTILE-TEXT-HERE\"", &format!("\"{text}{escaped}\""));
     assert!(written.contains("\\U0000001B"), "{written}");
     written
 }
@@ -127,9 +132,13 @@ fn a_file_with_what_is_not_seen_is_refused_and_quoted_as_text() {
     let env = home();
     for hidden in ["\u{1b}[2J", "\u{202e}", "\u{200b}", "\u{9b}1A", "\u{e0041}", "\u{2028}"] {
         env.file("r.toml", &RUNBOOK.replace("Tidy up", &format!("Tidy{hidden} up")));
-        for command in
-            [&["validate", "r.toml"][..], &["plan", "r.toml"], &["exec", "r.toml"], &["check", "r.toml"], &["review", "r.toml"]]
-        {
+        for command in [
+            &["validate", "r.toml"][..],
+            &["plan", "r.toml"],
+            &["exec", "r.toml"],
+            &["check", "r.toml"],
+            &["review", "r.toml"],
+        ] {
             let finished = env.run(command).err("E0290").err("r.toml:4:");
             assert_is_text(&finished, &format!("{hidden:?} {command:?}"));
         }
@@ -139,11 +148,16 @@ fn a_file_with_what_is_not_seen_is_refused_and_quoted_as_text() {
 #[test]
 fn the_name_of_a_file_is_one_line_of_text() {
     let env = home();
-    for name in ["a\u{1b}[2J.toml", "::error::x\nFORGED.toml", "a\u{202e}b.toml", "-\u{1b}[2J\nFORGED"] {
+    for name in
+        ["a\u{1b}[2J.toml", "::error::x\nFORGED.toml", "a\u{202e}b.toml", "-\u{1b}[2J\nFORGED"]
+    {
         env.file(name, RUNBOOK);
         for command in ["validate", "plan", "review", "lock", "exec", "check", "fmt"] {
             assert_is_text(&env.run(&[command, name]), &format!("{command} {name:?}"));
-            assert_is_text(&env.run(&[command, &format!("./{name}")]), &format!("{command} ./{name:?}"));
+            assert_is_text(
+                &env.run(&[command, &format!("./{name}")]),
+                &format!("{command} ./{name:?}"),
+            );
         }
         env.file(name, "name = [");
         assert_is_text(&env.run(&["validate", &format!("./{name}")]), name);
@@ -153,10 +167,13 @@ fn the_name_of_a_file_is_one_line_of_text() {
 /// Written into a string of JSON, as long as it stands here.
 const IN_JSON: &str = "\\u001b[2J\\u202e\\u2028\\n::error::FORGED";
 
-/// The places of the texts of a component's manifest that are long enough, with what they begin with.
+/// The places of the texts of a component's manifest that are long enough, with what they begin
+/// with.
 fn texts_of_the_manifest(component: &[u8]) -> Vec<usize> {
     let mark = b"runbook:manifest";
-    let begin = component.windows(mark.len()).position(|bytes| bytes == mark).expect("it has a manifest") + mark.len();
+    let begin =
+        component.windows(mark.len()).position(|bytes| bytes == mark).expect("it has a manifest")
+            + mark.len();
     let mut found = Vec::new();
     for key in [
         "\"name\":\"",
@@ -167,9 +184,15 @@ fn texts_of_the_manifest(component: &[u8]) -> Vec<usize> {
         "\"const\":\"",
         "\"pattern\":\"",
     ] {
-        let places = component[begin..].windows(key.len()).enumerate().filter(|(_, bytes)| *bytes == key.as_bytes());
+        let places = component[begin..]
+            .windows(key.len())
+            .enumerate()
+            .filter(|(_, bytes)| *bytes == key.as_bytes());
         for text in places.map(|(at, _)| begin + at + key.len()) {
-            let end = component[text..].iter().position(|byte| *byte == b'"').map_or(component.len(), |length| text + length);
+            let end = component[text..]
+                .iter()
+                .position(|byte| *byte == b'"')
+                .map_or(component.len(), |length| text + length);
             let room = &component[text..end];
             if room.len() >= IN_JSON.len() && !room.contains(&b'\\') {
                 found.push(text);
@@ -179,23 +202,27 @@ fn texts_of_the_manifest(component: &[u8]) -> Vec<usize> {
     found
 }
 
-/// A manifest is what somebody sent: the component that bears it is looked at before anybody trusts it.
+/// A manifest is what somebody sent: the component that bears it is looked at before anybody trusts
+/// it.
 #[test]
 fn no_text_of_a_manifest_reaches_the_terminal_of_who_inspects_the_plugin_as_more_than_text() {
     let env = home();
     let mut seen = 0;
     for name in ["sql", "smoke", "disk"] {
         env.run(&["plugin", "export", name, "--output", &format!("{name}-good.wasm")]).status(0);
-        let good = std::fs::read(env.path().join(format!("{name}-good.wasm"))).expect("it was written");
+        let good =
+            std::fs::read(env.path().join(format!("{name}-good.wasm"))).expect("it was written");
         let places = texts_of_the_manifest(&good);
         assert!(places.len() >= 3, "{name}: {places:?}");
         for place in places {
             let mut bad = good.clone();
             bad[place..place + IN_JSON.len()].copy_from_slice(IN_JSON.as_bytes());
             std::fs::write(env.path().join("bad.wasm"), &bad).expect("it can be written");
-            for command in
-                [&["plugin", "inspect", "bad.wasm"][..], &["plugin", "inspect", "./bad.wasm:run"], &["review", "./bad.wasm"]]
-            {
+            for command in [
+                &["plugin", "inspect", "bad.wasm"][..],
+                &["plugin", "inspect", "./bad.wasm:run"],
+                &["review", "./bad.wasm"],
+            ] {
                 assert_is_text(&env.run(command), &format!("{name} at {place}: {command:?}"));
             }
             seen += 1;
@@ -204,11 +231,16 @@ fn no_text_of_a_manifest_reaches_the_terminal_of_who_inspects_the_plugin_as_more
     assert!(seen >= 15, "only {seen} texts");
 }
 
-/// What was typed, what a database answered, and who did it, in every command that tells of a run afterwards.
+/// What was typed, what a database answered, and who did it, in every command that tells of a run
+/// afterwards.
 #[test]
 fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() {
     let env = home();
-    let escaped: String = HOSTILE.chars().filter(|c| *c != '\'').map(|c| format!("||char({})", u32::from(c))).collect();
+    let escaped: String = HOSTILE
+        .chars()
+        .filter(|c| *c != '\'')
+        .map(|c| format!("||char({})", u32::from(c)))
+        .collect();
     env.file(
         "r.toml",
         &format!(
@@ -219,14 +251,23 @@ fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() 
              [[step]]\nid = \"ask\"\nmanual = {{ instructions = \"Look: {{{{ params.note }}}}\", form = {{ what = \"string\" }} }}\n"
         ),
     );
-    rusqlite::Connection::open(env.path().join("shop.db")).expect("it opens").execute_batch("create table t (a)").expect("SQL");
+    rusqlite::Connection::open(env.path().join("shop.db"))
+        .expect("it opens")
+        .execute_batch("create table t (a)")
+        .expect("SQL");
     let note = format!("note={HOSTILE}");
     assert_is_text(&env.run(&["exec", "r.toml", "--set", &note]).status(5), "exec");
     let run = env.newest_run();
-    assert_is_text(&env.run(&["answer", &run, "ask", "--set", &format!("what={HOSTILE}")]), "answer");
+    assert_is_text(
+        &env.run(&["answer", &run, "ask", "--set", &format!("what={HOSTILE}")]),
+        "answer",
+    );
     // Somebody else writes to the same journal, and calls themselves so.
-    let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db")).expect("it is there");
-    journal.execute("update runs set operator = ?1, title = ?1", [HOSTILE]).expect("it can be changed");
+    let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db"))
+        .expect("it is there");
+    journal
+        .execute("update runs set operator = ?1, title = ?1", [HOSTILE])
+        .expect("it can be changed");
     journal
         .execute("update events set event = json_set(event, '$.by', ?1) where json_extract(event, '$.by') is not null", [HOSTILE])
         .expect("it can be changed");
@@ -234,7 +275,8 @@ fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() 
     let line = |words: &[&str]| env.run(words);
     for format in ["text", "json", "junit", "markdown", "html", "jsonl"] {
         let finished = line(&["show", &run, "--format", format]).status(0);
-        // A page and a list of records have rules of their own, which the reports' own corpus holds them to.
+        // A page and a list of records have rules of their own, which the reports' own corpus holds
+        // them to.
         for text in [&finished.stdout, &finished.stderr] {
             assert!(runbook_text::first_hidden(text).is_none(), "{format}: {text:?}");
         }

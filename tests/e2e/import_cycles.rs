@@ -1,6 +1,8 @@
-//! No file of the host imports a file that imports it, directly or through others: each can be read after those below it.
+//! No file of the host imports a file that imports it, directly or through others: each can be read
+//! after those below it.
 //!
-//! What a file takes from the folder that it is in (its own ancestors) does not count: a folder's `mod.rs` is made of its files.
+//! What a file takes from the folder that it is in (its own ancestors) does not count: a folder's
+//! `mod.rs` is made of its files.
 
 use crate::repository;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +19,8 @@ fn modules(source: &Path) -> BTreeMap<Module, String> {
     let mut found = BTreeMap::new();
     for file in files {
         let below = file.strip_prefix(source).expect("it is below").with_extension("");
-        let mut module: Module = below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        let mut module: Module =
+            below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
         if module.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
             module.pop();
         }
@@ -28,7 +31,8 @@ fn modules(source: &Path) -> BTreeMap<Module, String> {
     found
 }
 
-/// The code of a file: without comments, and without the module of its tests, which is the last of each file.
+/// The code of a file: without comments, and without the module of its tests, which is the last of
+/// each file.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let line = |line: &str| format!("{}\n", line.split("//").next().unwrap_or_default());
@@ -48,13 +52,19 @@ fn push_imported(before: &str, tree: &str, named: &mut Vec<String>) {
         c == ',' && depth == 0
     }) {
         match part.trim().split_once('{') {
-            Some((path, inner)) => push_imported(&format!("{before}{path}"), inner.trim_end().trim_end_matches('}'), named),
-            None => named.push(format!("{before}{}", part.split(" as ").next().unwrap_or_default().trim())),
+            Some((path, inner)) => push_imported(
+                &format!("{before}{path}"),
+                inner.trim_end().trim_end_matches('}'),
+                named,
+            ),
+            None => named
+                .push(format!("{before}{}", part.split(" as ").next().unwrap_or_default().trim())),
         }
     }
 }
 
-/// Every path that a file names, from imports and from code. What is only handed on (`pub use`) is imported by whoever takes it from here.
+/// Every path that a file names, from imports and from code. What is only handed on (`pub use`) is
+/// imported by whoever takes it from here.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let code = code(text);
     let mut named = Vec::new();
@@ -99,7 +109,10 @@ fn target(from: &Module, path: &[String], modules: &BTreeMap<Module, String>) ->
         }
     }
     let whole = [base.as_slice(), rest].concat();
-    (0..=whole.len()).rev().map(|length| whole[..length].to_vec()).find(|module| modules.contains_key(module))
+    (0..=whole.len())
+        .rev()
+        .map(|length| whole[..length].to_vec())
+        .find(|module| modules.contains_key(module))
 }
 
 /// Which modules each module of a crate imports.
@@ -107,10 +120,17 @@ fn imports(modules: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Modu
     let mut graph = BTreeMap::new();
     let mut for_tests_only: BTreeSet<Module> = BTreeSet::new();
     for (module, text) in modules {
-        for_tests_only.extend(for_tests(text).into_iter().map(|name| [module.as_slice(), &[name.to_owned()]].concat()));
+        for_tests_only.extend(
+            for_tests(text)
+                .into_iter()
+                .map(|name| [module.as_slice(), &[name.to_owned()]].concat()),
+        );
         let named = paths(text);
         let found = named.iter().filter_map(|path| target(module, path, modules));
-        graph.insert(module.clone(), found.filter(|found| !module.starts_with(found)).collect::<BTreeSet<_>>());
+        graph.insert(
+            module.clone(),
+            found.filter(|found| !module.starts_with(found)).collect::<BTreeSet<_>>(),
+        );
     }
     graph.retain(|module, _| !for_tests_only.iter().any(|test| module.starts_with(test)));
     graph
@@ -120,13 +140,18 @@ fn imports(modules: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Modu
 fn cycle(graph: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<String>> {
     let mut left: BTreeSet<&Module> = graph.keys().collect();
     // Whoever imports nothing that is left is in no cycle.
-    while let Some(leaf) = left.iter().copied().find(|module| !graph[*module].iter().any(|to| left.contains(to))) {
+    while let Some(leaf) =
+        left.iter().copied().find(|module| !graph[*module].iter().any(|to| left.contains(to)))
+    {
         left.remove(leaf);
     }
     let mut way: Vec<&Module> = vec![left.first()?];
     loop {
         let last = way[way.len() - 1];
-        let next = graph[last].iter().find(|to| left.contains(to)).expect("all that are left import one that is left");
+        let next = graph[last]
+            .iter()
+            .find(|to| left.contains(to))
+            .expect("all that are left import one that is left");
         if let Some(begin) = way.iter().position(|known| *known == next) {
             let names = way[begin..].iter().copied().chain([next]);
             return Some(names.map(|module| module.join("::")).collect());
@@ -152,14 +177,27 @@ fn no_file_imports_one_that_imports_it() {
 #[test]
 fn a_cycle_is_found_and_a_folder_that_is_made_of_its_files_is_none() {
     let parse = |files: &[(&str, &str)]| -> BTreeMap<Module, String> {
-        let module = |name: &str| name.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        let module = |name: &str| {
+            name.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        };
         files.iter().map(|(name, text)| (module(name), format!("\n{text}\n"))).collect()
     };
     let found = |files: &[(&str, &str)]| cycle(&imports(&parse(files)));
-    let two = [("", "mod a; mod b;"), ("a", "use crate::b::B;"), ("b", "fn f() { crate::a::g(); }")];
+    let two =
+        [("", "mod a; mod b;"), ("a", "use crate::b::B;"), ("b", "fn f() { crate::a::g(); }")];
     assert_eq!(found(&two).expect("a cycle"), ["a", "b", "a"]);
-    let three = [("a", "use super::b::{self, B};"), ("b", "use crate::c as other;"), ("c", "impl crate::a::A {}")];
+    let three = [
+        ("a", "use super::b::{self, B};"),
+        ("b", "use crate::c as other;"),
+        ("c", "impl crate::a::A {}"),
+    ];
     assert_eq!(found(&three).map(|names| names.len()), Some(4));
     assert_eq!(found(&[("a", "mod b; use b::B;"), ("a::b", "use super::A;")]), None);
-    assert_eq!(found(&[("a", "use crate::b::B;"), ("b", "#[cfg(test)]\nmod tests {\n    use crate::a::A;\n}")]), None);
+    assert_eq!(
+        found(&[
+            ("a", "use crate::b::B;"),
+            ("b", "#[cfg(test)]\nmod tests {\n    use crate::a::A;\n}")
+        ]),
+        None
+    );
 }

@@ -1,5 +1,5 @@
-//! A stop that was interrupted in its grace goes on in the Docker engine. The application runs all the same when the run has ended,
-//! and is looked at again when the engine's time is over.
+//! A stop that was interrupted in its grace goes on in the Docker engine. The application runs all
+//! the same when the run has ended, and is looked at again when the engine's time is over.
 
 use crate::home;
 use runbook_tests::docker::App;
@@ -46,7 +46,9 @@ impl Trial {
     /// The engine's time is over, and the application was started after that.
     fn assert_it_runs(&self, asked: Instant) {
         let over = asked + Duration::from_secs(GRACE_S + 2);
-        wait_for("the engine has ended it, or its time is over", || self.app.signals().len() >= 2 || Instant::now() > over);
+        wait_for("the engine has ended it, or its time is over", || {
+            self.app.signals().len() >= 2 || Instant::now() > over
+        });
         assert_eq!(self.app.state(), "running", "signals: {:?}", self.app.signals());
         wait_for("the application answers", || self.app.answers());
     }
@@ -72,7 +74,8 @@ fn a_stop_whose_process_was_killed_is_undone_for_good_by_a_cancel_and_finished_b
         child.kill().expect("it runs");
         child.wait().expect("it ends");
         let run = trial.env.newest_run();
-        let arguments: &[&str] = if verb == "cancel" { &["cancel", &run, "--yes"] } else { &["resume", &run] };
+        let arguments: &[&str] =
+            if verb == "cancel" { &["cancel", &run, "--yes"] } else { &["resume", &run] };
         trial.env.run(arguments).status(0);
         assert_eq!(trial.app.state(), state, "{verb}");
         if verb == "cancel" {
@@ -90,7 +93,9 @@ fn a_timeout_that_is_shorter_than_the_grace_is_warned_of_and_leaves_the_applicat
         if step.is_empty() {
             validated.without("E0239");
         } else {
-            validated.err("E0239").err("`grace` of step `stop` is 4.0 s, and its `timeout` is 1.0 s");
+            validated
+                .err("E0239")
+                .err("`grace` of step `stop` is 4.0 s, and its `timeout` is 1.0 s");
         }
         let (child, asked) = trial.begin();
         let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends"));
@@ -123,15 +128,22 @@ fn a_stop_that_was_answered_is_undone_without_waiting() {
     let run = trial.env.newest_run();
     trial.env.run(&["undo", &run, "--yes"]).status(0).out("as before");
     assert_eq!(trial.app.state(), "running");
-    assert_eq!(trial.app.signals().len(), 2, "asked once and killed once: {:?}", trial.app.signals());
+    assert_eq!(
+        trial.app.signals().len(),
+        2,
+        "asked once and killed once: {:?}",
+        trial.app.signals()
+    );
 }
 
 /// However it is written that the application is to run again: the engine's time is waited for.
 #[test]
 fn an_explicit_start_waits_for_the_stop_that_was_cut_off() {
-    let start = format!("uses = \"docker:start\", bind.container = \"app\", with.grace = \"{GRACE_S}s\"");
-    let finally =
-        format!("[[finally]]\nid = \"start\"\nuses = \"docker:start\"\nbind.container = \"app\"\nwith.grace = \"{GRACE_S}s\"\n");
+    let start =
+        format!("uses = \"docker:start\", bind.container = \"app\", with.grace = \"{GRACE_S}s\"");
+    let finally = format!(
+        "[[finally]]\nid = \"start\"\nuses = \"docker:start\"\nbind.container = \"app\"\nwith.grace = \"{GRACE_S}s\"\n"
+    );
     let ways = [
         ("stop-undo-start", format!("undo = {{ {start} }}"), String::new()),
         ("stop-finally-start", "irreversible = \"`finally` starts it\"".to_owned(), finally),
@@ -141,13 +153,19 @@ fn an_explicit_start_waits_for_the_stop_that_was_cut_off() {
         let (child, asked) = trial.begin();
         interrupt(&child);
         let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends"));
-        assert!(finished.stdout.contains("ancelled"), "{name}: {}\n{}\n{}", finished.status, finished.stdout, finished.stderr);
+        assert!(
+            finished.stdout.contains("ancelled"),
+            "{name}: {}\n{}\n{}",
+            finished.status,
+            finished.stdout,
+            finished.stderr
+        );
         trial.assert_it_runs(asked);
     }
 }
 
-/// A stop and a start that undo each other's work, undone by another process than the one that did them, also when that one dies
-/// half way: no look takes what was undone later for a drift.
+/// A stop and a start that undo each other's work, undone by another process than the one that did
+/// them, also when that one dies half way: no look takes what was undone later for a drift.
 #[test]
 fn a_start_that_is_undone_after_a_resume_is_no_drift() {
     let last = "[[step]]\nid = \"start\"\nneeds = [\"stop\"]\nuses = \"docker:start\"\nbind.container = \"app\"\n\

@@ -1,4 +1,5 @@
-//! The journal when its place fails: a PostgreSQL server that goes away, a disk that is full; and when two operators use it at once.
+//! The journal when its place fails: a PostgreSQL server that goes away, a disk that is full; and
+//! when two operators use it at once.
 
 use crate::{home, texts};
 use runbook_tests::env::{Finished, TestEnv, first_run};
@@ -46,12 +47,15 @@ irreversible = "counted"
 fn prepared() -> TestEnv {
     let env = home();
     env.file("r.toml", RUNBOOK);
-    database(&env).execute_batch("create table effects (name text not null); create table said (name text)").expect("good SQL");
+    database(&env)
+        .execute_batch("create table effects (name text not null); create table said (name text)")
+        .expect("good SQL");
     env
 }
 
 fn database(env: &TestEnv) -> rusqlite::Connection {
-    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made");
+    let database =
+        rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made");
     database.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
     database
 }
@@ -65,19 +69,29 @@ fn say_go(env: &TestEnv) {
 }
 
 fn run(env: &TestEnv, journal: &str, arguments: &[&str]) -> Finished {
-    runbook_tests::env::finish(env.command(arguments).env("RUNBOOK_JOURNAL", journal).output().expect("the program starts"))
+    runbook_tests::env::finish(
+        env.command(arguments)
+            .env("RUNBOOK_JOURNAL", journal)
+            .output()
+            .expect("the program starts"),
+    )
 }
 
 /// Starts the run, and waits until its first effect has happened and is recorded.
 fn begun(env: &TestEnv, journal: &str) -> Child {
     let mut command = env.command(&["exec", "r.toml", "--yes"]);
-    command.env("RUNBOOK_JOURNAL", journal).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .env("RUNBOOK_JOURNAL", journal)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let child = command.spawn().expect("the program starts");
     wait_for("the first effect", || effects(env) == ["first"]);
     // And its record: killed before that, its outcome would be unknown.
     let recorded = || {
         let runs = run(env, journal, &["runs", "--limit", "1"]).stdout;
-        runs.split_whitespace().next().is_some_and(|id| run(env, journal, &["show", id]).stdout.contains("✓ first"))
+        runs.split_whitespace()
+            .next()
+            .is_some_and(|id| run(env, journal, &["show", id]).stdout.contains("✓ first"))
     };
     wait_for("the first record", recorded);
     child
@@ -102,7 +116,8 @@ fn a_run_goes_on_when_its_server_comes_back() {
     assert_eq!(effects(&env), ["first"], "no effect happens that the journal does not know of");
     postgres.start_again();
     // What it waits for is told once, and since when; and that it is over.
-    let told = end(child).status(0).err("does not answer since ").err("the journal answers again, after ");
+    let told =
+        end(child).status(0).err("does not answer since ").err("the journal answers again, after ");
     assert_eq!(told.stderr.matches("does not answer since ").count(), 1, "{}", told.stderr);
     assert_eq!(effects(&env), ["first", "second", "third"]);
     run(&env, &url, &["show", &newest(&env, &url)]).status(0).out("Succeeded");
@@ -115,7 +130,8 @@ fn a_run_whose_server_stays_away_stops_before_the_next_effect_and_is_resumed_lat
     let child = begun(&env, &url);
     postgres.kill();
     say_go(&env);
-    let stopped = end(child).status(5).err("cannot be reached").err("127.0.0.1").err("runbook resume");
+    let stopped =
+        end(child).status(5).err("cannot be reached").err("127.0.0.1").err("runbook resume");
     assert!(!stopped.stderr.contains("s3cret"), "{}", stopped.stderr);
     assert_eq!(effects(&env), ["first"]);
     run(&env, &url, &["runs"]).status(3).err("cannot be reached");
@@ -173,8 +189,8 @@ fn a_holder_that_died_is_replaced() {
     run(&env, &url, &["exec", "r.toml", "--yes"]).status(0).err("taken over from run");
 }
 
-/// What runs in a mount namespace of its own, with a disk of 1 MiB for the journal: the program, and what fills and frees the disk
-/// when a file says so.
+/// What runs in a mount namespace of its own, with a disk of 1 MiB for the journal: the program,
+/// and what fills and frees the disk when a file says so.
 const ON_A_SMALL_DISK: &str = r#"
 mkdir small; mount -t tmpfs -o size=1m tmpfs small
 until_there() { while [ ! -e "$1" ]; do sleep 0.05; done; }
@@ -197,8 +213,13 @@ fn a_full_disk_stops_a_run_before_its_next_effect_and_it_is_resumed_when_there_i
     let env = prepared();
     let program = env.command(&[]);
     let mut command = std::process::Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-ec", ON_A_SMALL_DISK, "sh"]).arg(program.get_program());
-    command.current_dir(env.path()).env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+        .args(["--map-root-user", "--mount", "sh", "-ec", ON_A_SMALL_DISK, "sh"])
+        .arg(program.get_program());
+    command
+        .current_dir(env.path())
+        .env_clear()
+        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = command.spawn().expect("unshare is there");
     let told = || std::fs::read_to_string(env.path().join("exec.err")).unwrap_or_default();
     wait_for("the first effect and its record", || told().contains("✓ first"));
@@ -213,9 +234,21 @@ fn a_full_disk_stops_a_run_before_its_next_effect_and_it_is_resumed_when_there_i
     env.file("free", "");
     assert!(child.wait().expect("it ends").success());
     // On the full disk, people can look, and nothing is begun.
-    assert_eq!(env.read("look.status"), "0\n0\n0\n", "{}{}", env.read("look.out"), env.read("look.err"));
+    assert_eq!(
+        env.read("look.status"),
+        "0\n0\n0\n",
+        "{}{}",
+        env.read("look.out"),
+        env.read("look.err")
+    );
     assert!(env.read("look.out").contains("✓ first"), "{}", env.read("look.out"));
-    assert_eq!(env.read("again.status").trim(), "3", "{}{}", env.read("again.out"), env.read("again.err"));
+    assert_eq!(
+        env.read("again.status").trim(),
+        "3",
+        "{}{}",
+        env.read("again.out"),
+        env.read("again.err")
+    );
     assert!(env.read("again.err").contains("E0501"), "{}", env.read("again.err"));
     assert_eq!(env.read("resume.status").trim(), "0", "{}", env.read("resume.err"));
     assert_eq!(effects(&env), ["first", "second", "third"]);
@@ -240,11 +273,20 @@ fn a_run_whose_journal_is_taken_away_stops_before_its_next_effect_and_goes_on_fr
         std::fs::create_dir(env.path().join("state")).expect("a folder can be made");
         let child = begun(&env, "state/j.db");
         let run_id = newest(&env, "state/j.db");
-        let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(env.path()).status().expect("sh");
+        let done = std::process::Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(env.path())
+            .status()
+            .expect("sh");
         assert!(done.success(), "{way}");
         say_go(&env);
         let ended = end(child);
-        assert_eq!(effects(&env), ["first"], "{way}: an effect that no journal knows of: {}", ended.stderr);
+        assert_eq!(
+            effects(&env),
+            ["first"],
+            "{way}: an effect that no journal knows of: {}",
+            ended.stderr
+        );
         assert_eq!(ended.status, 5, "{way}: {}", ended.stderr);
         for said in [
             "E0515",
@@ -255,12 +297,17 @@ fn a_run_whose_journal_is_taken_away_stops_before_its_next_effect_and_goes_on_fr
             assert!(ended.stderr.contains(said), "{way}: `{said}` is not said: {}", ended.stderr);
         }
         // Typed as it stands.
-        let printed =
-            ended.stderr.split("`runbook resume ").nth(1).and_then(|rest| rest.split('`').next()).expect("it is printed");
+        let printed = ended
+            .stderr
+            .split("`runbook resume ")
+            .nth(1)
+            .and_then(|rest| rest.split('`').next())
+            .expect("it is printed");
         let typed: Vec<&str> = printed.split(' ').map(|word| word.trim_matches('\'')).collect();
         assert_eq!(typed.len(), 3, "{printed}");
-        let mode =
-            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(typed[2]).expect("the copy is there").permissions());
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(typed[2]).expect("the copy is there").permissions(),
+        );
         assert_eq!(mode & 0o077, 0, "{way}: the copy is for its owner alone");
         // The lease of the process that ended is in the copy, and it is known to be dead.
         let resumed = env.run(&["resume", typed[0], typed[1], typed[2]]);
@@ -278,7 +325,8 @@ fn a_password_is_never_part_of_the_place() {
     refused.err("PGPASSWORD");
 }
 
-/// Every variable by which PostgreSQL's own programs are told where to connect and how, and a value with which they would fail.
+/// Every variable by which PostgreSQL's own programs are told where to connect and how, and a value
+/// with which they would fail.
 const VARIABLES: [(&str, &str); 17] = [
     ("PGHOST", "192.0.2.1"),
     ("PGHOSTADDR", "192.0.2.1"),
@@ -328,7 +376,8 @@ fn no_variable_leads_the_journal_elsewhere_than_its_url_says() {
     assert_ne!(runs(&owned, ("PGPASSWORD", "another")).status, 0);
 }
 
-/// A run with a journal of its own that waits for a person, and each format in which what comes next is told.
+/// A run with a journal of its own that waits for a person, and each format in which what comes
+/// next is told.
 #[test]
 fn each_command_that_is_printed_names_the_journal_of_the_run_and_works_from_any_folder() {
     let env = crate::home();
@@ -340,19 +389,32 @@ fn each_command_that_is_printed_names_the_journal_of_the_run_and_works_from_any_
     let journal = env.path().join("my runs/j.db").display().to_string();
     let named = format!("--journal '{journal}'");
     let own = ["--journal", "my runs/j.db"];
-    let paused = env.run(&[&["exec", "r.toml", "--report", "markdown=r.md"][..], &own].concat()).status(5);
+    let paused =
+        env.run(&[&["exec", "r.toml", "--report", "markdown=r.md"][..], &own].concat()).status(5);
     paused.err(&format!("{named}`"));
     assert!(env.read("r.md").contains(&named), "{}", env.read("r.md"));
     let runs = env.run(&[&["runs", "--format", "json"][..], &own].concat()).status(0).stdout;
-    let run = runs.split("\"run\":\"").nth(1).and_then(|rest| rest.get(..13)).expect("it is listed").to_owned();
+    let run = runs
+        .split("\"run\":\"")
+        .nth(1)
+        .and_then(|rest| rest.get(..13))
+        .expect("it is listed")
+        .to_owned();
     for format in ["text", "json", "markdown", "html"] {
-        let shown = env.run(&[&["show", &run, "--format", format][..], &own].concat()).status(0).stdout;
+        let shown =
+            env.run(&[&["show", &run, "--format", format][..], &own].concat()).status(0).stdout;
         let plain = shown.replace("&#39;", "'").replace("&#x27;", "'").replace("&apos;", "'");
         assert!(plain.contains(&named), "{format}: {plain}");
     }
     // Elsewhere it is said where was looked.
-    env.run(&["show", &run]).status(2).err("looked in the journal of this account").err("`--journal`");
-    env.run(&[&["show", "0000"][..], &own].concat()).status(2).err("looked in the journal").err("my runs/j.db");
+    env.run(&["show", &run])
+        .status(2)
+        .err("looked in the journal of this account")
+        .err("`--journal`");
+    env.run(&[&["show", "0000"][..], &own].concat())
+        .status(2)
+        .err("looked in the journal")
+        .err("my runs/j.db");
     // Typed as it stands.
     env.run(&["answer", &run, "look", "--confirm", "I looked", "--journal", &journal]).status(0);
     env.run(&["resume", &run, "--journal", &journal]).status(0).out("Succeeded.");

@@ -1,4 +1,5 @@
-//! The directory that is judged is the one that is opened, from wherever and through whatever the runbook is named.
+//! The directory that is judged is the one that is opened, from wherever and through whatever the
+//! runbook is named.
 
 use crate::home;
 use runbook_tests::env::{Finished, TestEnv, finish};
@@ -37,12 +38,17 @@ fn runbook(shop: &str, out: &str) -> String {
 fn site(shop: &str, out: &str) -> TestEnv {
     let env = home();
     env.file("site/app/r.toml", &runbook(shop, out));
-    for folder in ["site/app/out", "site/app/data", "site/app/sub", "site/app/app", "site/other", "elsewhere"] {
+    for folder in
+        ["site/app/out", "site/app/data", "site/app/sub", "site/app/app", "site/other", "elsewhere"]
+    {
         std::fs::create_dir_all(env.path().join(folder)).expect("a folder can be made");
     }
-    for (to, link) in
-        [("app", "site/link"), ("../app/r.toml", "site/other/file.toml"), ("site", "site-link"), ("app/sub", "site/sub-link")]
-    {
+    for (to, link) in [
+        ("app", "site/link"),
+        ("../app/r.toml", "site/other/file.toml"),
+        ("site", "site-link"),
+        ("app/sub", "site/sub-link"),
+    ] {
         symlink(to, env.path().join(link)).expect("a link can be made");
     }
     env
@@ -67,9 +73,18 @@ const WAYS: &[(&str, &str)] = &[
 
 /// Runs a command with the runbook named in one way; `/` in front of the way makes it absolute.
 fn run(env: &TestEnv, (folder, way): (&str, &str), arguments: &[&str]) -> Finished {
-    let way = way.strip_prefix('/').map_or_else(|| way.to_owned(), |rest| real(env).join(rest).display().to_string());
-    let all: Vec<&str> = arguments.iter().map(|argument| if *argument == "RUNBOOK" { way.as_str() } else { argument }).collect();
-    let output = env.command(&all).current_dir(env.path().join(folder)).output().expect("the program can be started");
+    let way = way
+        .strip_prefix('/')
+        .map_or_else(|| way.to_owned(), |rest| real(env).join(rest).display().to_string());
+    let all: Vec<&str> = arguments
+        .iter()
+        .map(|argument| if *argument == "RUNBOOK" { way.as_str() } else { argument })
+        .collect();
+    let output = env
+        .command(&all)
+        .current_dir(env.path().join(folder))
+        .output()
+        .expect("the program can be started");
     Finished {
         status: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -78,7 +93,11 @@ fn run(env: &TestEnv, (folder, way): (&str, &str), arguments: &[&str]) -> Finish
 }
 
 fn ways() -> impl Iterator<Item = (&'static str, &'static str)> {
-    WAYS.iter().copied().chain([("", "/site/app/r.toml"), ("site/other", "/site/link/r.toml"), ("", "/site-link/app/r.toml")])
+    WAYS.iter().copied().chain([
+        ("", "/site/app/r.toml"),
+        ("site/other", "/site/link/r.toml"),
+        ("", "/site-link/app/r.toml"),
+    ])
 }
 
 /// The home without links.
@@ -89,7 +108,8 @@ fn real(env: &TestEnv) -> PathBuf {
 /// A boundary that allows these directories and files, and nothing else of their kind.
 fn boundary(env: &TestEnv, name: &str, directories: &[&str], files: &[&str]) -> String {
     let list = |paths: &[&str]| {
-        let paths: Vec<_> = paths.iter().map(|path| format!("\"{}\"", env.path().join(path).display())).collect();
+        let paths: Vec<_> =
+            paths.iter().map(|path| format!("\"{}\"", env.path().join(path).display())).collect();
         format!("[{}]", paths.join(", "))
     };
     let text = format!(
@@ -116,7 +136,14 @@ fn a_boundary_judges_the_path_that_is_opened_however_the_runbook_is_named() {
     let env = site("data/shop.db", "out");
     let right = boundary(&env, "right.toml", &["site/app/out"], &["site/app/data/shop.db"]);
     // What other joinings of the same words would come to.
-    let others = ["site/app/app/out", "site/out", "out", "site/other/out", "site/app/sub/out", "site/app/out/out"];
+    let others = [
+        "site/app/app/out",
+        "site/out",
+        "out",
+        "site/other/out",
+        "site/app/sub/out",
+        "site/app/out/out",
+    ];
     let wrong = boundary(&env, "wrong.toml", &others, &["site/app/data/shop.db"]);
     let out = real(&env).join("site/app/out");
     for (number, way) in ways().enumerate() {
@@ -125,7 +152,11 @@ fn a_boundary_judges_the_path_that_is_opened_however_the_runbook_is_named() {
         let read = format!("read a file below {}", out.display());
         let removed = format!("remove a file below {}", out.display());
         let said = unwrapped(&refused.stderr);
-        assert!([named, read, removed].iter().any(|text| said.contains(&unwrapped(text))), "{way:?}: {}", refused.stderr);
+        assert!(
+            [named, read, removed].iter().any(|text| said.contains(&unwrapped(text))),
+            "{way:?}: {}",
+            refused.stderr
+        );
         assert_eq!(copies(&out), number, "{way:?}: a refused run wrote");
         run(&env, way, &["--boundary", &right, "exec", "RUNBOOK"]).status(0);
         assert_eq!(copies(&out), number + 1, "{way:?}: it wrote elsewhere");
@@ -157,7 +188,8 @@ fn a_lockfile_holds_however_the_runbook_is_named_and_in_every_checkout() {
 
 #[test]
 fn a_link_in_the_checkout_is_judged_as_what_it_leads_to() {
-    // The directory itself, a component in the middle, the database, and a directory on the way to it.
+    // The directory itself, a component in the middle, the database, and a directory on the way to
+    // it.
     for (shop, out) in [
         ("data/shop.db", "in/link"),
         ("data/shop.db", "in/link/deep"),
@@ -169,8 +201,10 @@ fn a_link_in_the_checkout_is_judged_as_what_it_leads_to() {
         std::fs::create_dir_all(env.path().join("site/app/in")).expect("a folder can be made");
         std::fs::create_dir_all(env.path().join("elsewhere/deep")).expect("a folder can be made");
         env.file("elsewhere/shop.db", "");
-        symlink("../../../elsewhere", env.path().join("site/app/in/link")).expect("a link can be made");
-        symlink("../../../elsewhere/shop.db", env.path().join("site/app/in/file.db")).expect("a link can be made");
+        symlink("../../../elsewhere", env.path().join("site/app/in/link"))
+            .expect("a link can be made");
+        symlink("../../../elsewhere/shop.db", env.path().join("site/app/in/file.db"))
+            .expect("a link can be made");
         let inside = boundary(&env, "inside.toml", &["site"], &["site"]);
         let both = boundary(&env, "both.toml", &["site", "elsewhere"], &["site", "elsewhere"]);
         // A boundary may itself be written through a link.
@@ -247,22 +281,41 @@ fn a_program_is_judged_by_its_name_and_by_the_file_that_it_leads_to() {
     }
 }
 
-/// Every place of this host, and every way to reach it by a target: refused before anything runs, and nothing is changed there.
+/// Every place of this host, and every way to reach it by a target: refused before anything runs,
+/// and nothing is changed there.
 #[test]
 fn no_target_reaches_a_place_of_the_host_by_whatever_name() {
     let env = home();
-    let cache =
-        env.command(&[]).get_envs().find(|(name, _)| *name == "RUNBOOK_CACHE").and_then(|(_, value)| value.map(PathBuf::from));
+    let cache = env
+        .command(&[])
+        .get_envs()
+        .find(|(name, _)| *name == "RUNBOOK_CACHE")
+        .and_then(|(_, value)| value.map(PathBuf::from));
     let cache = cache.expect("the cache of tests is named");
     let program = PathBuf::from(env.command(&[]).get_program());
-    for folder in [".local/state/runbook/audit", ".config/runbook", "elsewhere", "app", "app/dumps", "kept"] {
+    for folder in
+        [".local/state/runbook/audit", ".config/runbook", "elsewhere", "app", "app/dumps", "kept"]
+    {
         std::fs::create_dir_all(env.path().join(folder)).expect("a folder can be made");
     }
-    for (to, link) in [(".local", "elsewhere/link"), ("../.config/runbook", "app/keys"), ("../kept", "app/out")] {
-        symlink(if to == ".local" { real(&env).join(to) } else { to.into() }, env.path().join(link)).expect("a link can be made");
+    for (to, link) in
+        [(".local", "elsewhere/link"), ("../.config/runbook", "app/keys"), ("../kept", "app/out")]
+    {
+        symlink(
+            if to == ".local" { real(&env).join(to) } else { to.into() },
+            env.path().join(link),
+        )
+        .expect("a link can be made");
     }
     let home = real(&env);
-    let flags = ["--journal", "kept/journal.db", "--audit-log", "elsewhere/audit", "--identity", "app/key.txt"];
+    let flags = [
+        "--journal",
+        "kept/journal.db",
+        "--audit-log",
+        "elsewhere/audit",
+        "--identity",
+        "app/key.txt",
+    ];
     let write = |directory: &Path| runbook("shop.db", &directory.display().to_string());
     let mut cases: Vec<(String, &str)> = Vec::new();
     for directory in [
@@ -306,25 +359,36 @@ fn no_target_reaches_a_place_of_the_host_by_whatever_name() {
         for command in ["validate", "plan", "exec"] {
             let refused = env.run(&[&flags[..], &[command, "app/r.toml"]].concat()).status(6);
             let said = unwrapped(&refused.stderr);
-            assert!(said.contains("E0118") && said.contains(&format!("[targets.{target}]")), "{text}\n{}", refused.stderr);
+            assert!(
+                said.contains("E0118") && said.contains(&format!("[targets.{target}]")),
+                "{text}\n{}",
+                refused.stderr
+            );
         }
     }
-    assert!(!env.path().join("kept/journal.db").exists() && !env.path().join("app/shop.db").exists(), "something ran");
+    assert!(
+        !env.path().join("kept/journal.db").exists() && !env.path().join("app/shop.db").exists(),
+        "something ran"
+    );
     assert_eq!(copies(&home.join("app/dumps")), 0);
     // Variables of this run say nothing of the next one.
-    for (variable, directory) in
-        [("XDG_STATE_HOME", ".local/state/runbook"), ("XDG_CONFIG_HOME", ".config/runbook"), ("XDG_CACHE_HOME", ".cache/runbook")]
-    {
+    for (variable, directory) in [
+        ("XDG_STATE_HOME", ".local/state/runbook"),
+        ("XDG_CONFIG_HOME", ".config/runbook"),
+        ("XDG_CACHE_HOME", ".cache/runbook"),
+    ] {
         env.file("app/r.toml", &write(&home.join(directory)));
         let mut command = env.command(&["validate", "app/r.toml"]);
-        let refused = finish(command.env(variable, "/elsewhere").output().expect("the program starts"));
+        let refused =
+            finish(command.env(variable, "/elsewhere").output().expect("the program starts"));
         refused.status(6).err("E0118");
     }
     // Beside them all is well.
     env.file("app/r.toml", &runbook("shop.db", "dumps"));
     env.run(&[&flags[..], &["exec", "app/r.toml"]].concat()).status(0);
     assert_eq!(copies(&home.join("app/dumps")), 1);
-    // What the journal of the next run would hold is judged anew: the same runbook is refused where a journal lies in its folder.
+    // What the journal of the next run would hold is judged anew: the same runbook is refused where
+    // a journal lies in its folder.
     let moved = ["--journal", "app/dumps/journal.db", "validate", "app/r.toml"];
     env.run(&moved).status(6).err("E0118");
 }

@@ -1,4 +1,5 @@
-//! What contributors run says the same everywhere: scripts, recipes, workflows and the groups of tests.
+//! What contributors run says the same everywhere: scripts, recipes, workflows and the groups of
+//! tests.
 
 use crate::repository;
 use std::collections::BTreeSet;
@@ -15,7 +16,11 @@ fn toml(path: &str) -> toml::Table {
 
 /// `a|b` of the first `^(a|b)::` in a filter of nextest.
 fn modules(filter: &str) -> BTreeSet<String> {
-    let list = filter.split_once("/^(").and_then(|(_, rest)| rest.split_once(")::/")).expect("a list of modules").0;
+    let list = filter
+        .split_once("/^(")
+        .and_then(|(_, rest)| rest.split_once(")::/"))
+        .expect("a list of modules")
+        .0;
     list.split('|').map(str::to_owned).collect()
 }
 
@@ -23,7 +28,15 @@ fn modules(filter: &str) -> BTreeSet<String> {
 fn files_with_servers(folder: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     crate::docs::files(&repository().join(folder), "rs", &mut files);
-    let starts = ["postgres::", "mariadb::", "registry::", "docker::engine", "docker::App", "docker::{", "docker::docker"];
+    let starts = [
+        "postgres::",
+        "mariadb::",
+        "registry::",
+        "docker::engine",
+        "docker::App",
+        "docker::{",
+        "docker::docker",
+    ];
     let helpers = ["Postgres::start", "MariaDb::start", "Registry::start", "App::start"];
     files.retain(|path| {
         let text = fs::read_to_string(path).expect("readable");
@@ -46,16 +59,22 @@ fn module(path: &Path) -> String {
 fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
     let config = toml(".config/nextest.toml");
     let filter = config["profile"]["default"]["overrides"][0]["filter"].as_str().expect("a filter");
-    let with_servers: BTreeSet<String> = files_with_servers("tests/e2e").iter().map(|path| module(path)).collect();
+    let with_servers: BTreeSet<String> =
+        files_with_servers("tests/e2e").iter().map(|path| module(path)).collect();
     assert_eq!(modules(filter), with_servers);
     for folder in ["host/journal/tests", "host/runtime/tests", "host/runtime/src"] {
         for path in files_with_servers(folder) {
             let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
             let is_docker = path.ends_with("capabilities/docker/tests.rs");
-            assert!(is_docker || filter.contains(&format!("binary({stem})")), "{} starts a server", path.display());
+            assert!(
+                is_docker || filter.contains(&format!("binary({stem})")),
+                "{} starts a server",
+                path.display()
+            );
         }
     }
-    for folder in ["engine", "authority", "document", "report", "secrets", "text", "launch", "pack"] {
+    for folder in ["engine", "authority", "document", "report", "secrets", "text", "launch", "pack"]
+    {
         assert_eq!(files_with_servers(&format!("host/{folder}")), Vec::<PathBuf>::new());
     }
 }
@@ -64,7 +83,8 @@ fn the_group_of_servers_has_exactly_the_tests_that_start_one() {
 fn the_fast_tests_are_the_same_with_and_without_nextest_and_start_no_server() {
     let config = toml(".config/nextest.toml");
     let fast = config["profile"]["fast"]["default-filter"].as_str().expect("a filter");
-    let servers = config["profile"]["default"]["overrides"][0]["filter"].as_str().expect("a filter");
+    let servers =
+        config["profile"]["default"]["overrides"][0]["filter"].as_str().expect("a filter");
     let script = read("scripts/test-fast");
     let in_script: BTreeSet<String> = script
         .split_whitespace()
@@ -78,43 +98,78 @@ fn the_fast_tests_are_the_same_with_and_without_nextest_and_start_no_server() {
     for module in modules(fast).union(&modules(servers)) {
         assert!(main.contains(&format!("mod {module};")), "there is no e2e module `{module}`");
     }
-    let crates = script.split_once("host/{").and_then(|(_, rest)| rest.split_once('}')).expect("a list of crates").0;
+    let crates = script
+        .split_once("host/{")
+        .and_then(|(_, rest)| rest.split_once('}'))
+        .expect("a list of crates")
+        .0;
     for name in crates.split(',') {
-        assert!(fast.contains(&format!("package(runbook-{name})")), "`{name}` is in scripts/test-fast only");
+        assert!(
+            fast.contains(&format!("package(runbook-{name})")),
+            "`{name}` is in scripts/test-fast only"
+        );
     }
     assert_eq!(fast.matches("package(").count(), crates.split(',').count());
 }
 
 #[test]
 fn the_oldest_rust_is_said_the_same_everywhere() {
-    let oldest = toml("Cargo.toml")["workspace"]["package"]["rust-version"].as_str().expect("a version").to_owned();
-    assert!(read("scripts/setup-wasm").contains(&format!("Rust {oldest} or newer")), "scripts/setup-wasm");
-    assert!(read(".github/workflows/ci.yml").contains("s/^rust-version = "), "the workflow reads it from Cargo.toml");
-    let channel = toml("rust-toolchain.toml")["toolchain"]["channel"].as_str().expect("a channel").to_owned();
-    let number = |text: &str| text.split('.').take(2).map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>();
-    assert!(channel == "stable" || number(&channel) >= number(&oldest), "`{channel}` is older than {oldest}");
+    let oldest = toml("Cargo.toml")["workspace"]["package"]["rust-version"]
+        .as_str()
+        .expect("a version")
+        .to_owned();
+    assert!(
+        read("scripts/setup-wasm").contains(&format!("Rust {oldest} or newer")),
+        "scripts/setup-wasm"
+    );
+    assert!(
+        read(".github/workflows/ci.yml").contains("s/^rust-version = "),
+        "the workflow reads it from Cargo.toml"
+    );
+    let channel =
+        toml("rust-toolchain.toml")["toolchain"]["channel"].as_str().expect("a channel").to_owned();
+    let number = |text: &str| {
+        text.split('.').take(2).map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>()
+    };
+    assert!(
+        channel == "stable" || number(&channel) >= number(&oldest),
+        "`{channel}` is older than {oldest}"
+    );
 }
 
-/// Recipes and workflows call scripts that are there, with targets that are there; actions are pinned by their major version.
+/// Recipes and workflows call scripts that are there, with targets that are there; actions are
+/// pinned by their major version.
 #[test]
 fn recipes_and_workflows_call_what_is_there() {
     let workflow = read(".github/workflows/ci.yml");
     for text in [read("justfile"), workflow.clone(), read("CONTRIBUTING.md"), read("README.md")] {
-        for word in text.split([' ', '`', '\n', '(', ')']).filter(|word| word.starts_with("scripts/") || word.starts_with(".ci/"))
+        for word in text
+            .split([' ', '`', '\n', '(', ')'])
+            .filter(|word| word.starts_with("scripts/") || word.starts_with(".ci/"))
         {
             let word = word.trim_end_matches([',', '.', ':', ';']);
             assert!(repository().join(word).exists(), "there is no `{word}`");
         }
     }
-    for action in workflow.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: ")) {
+    for action in workflow
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: "))
+    {
         let version = action.split_once('@').map_or("", |(_, version)| version);
-        assert!(version.strip_prefix('v').is_some_and(|major| major.parse::<u32>().is_ok()), "`{action}`");
+        assert!(
+            version.strip_prefix('v').is_some_and(|major| major.parse::<u32>().is_ok()),
+            "`{action}`"
+        );
     }
     assert!(!workflow.contains("secrets."), "a workflow for everybody needs no secret");
     assert!(workflow.contains("permissions:\n  contents: read\n"), "a workflow may read only");
     for line in read("CONTRIBUTING.md").lines().filter(|line| line.contains("--test e2e")) {
-        let module = line.split("e2e ").nth(1).and_then(|rest| rest.split("::").next()).expect("a module");
-        assert!(repository().join(format!("tests/e2e/{module}.rs")).exists(), "there is no e2e module `{module}`");
+        let module =
+            line.split("e2e ").nth(1).and_then(|rest| rest.split("::").next()).expect("a module");
+        assert!(
+            repository().join(format!("tests/e2e/{module}.rs")).exists(),
+            "there is no e2e module `{module}`"
+        );
     }
 }
 
@@ -123,8 +178,11 @@ fn recipes_and_workflows_call_what_is_there() {
 fn the_workflow_runs_what_ci_runs() {
     let (workflow, recipes) = (read(".github/workflows/ci.yml"), read("justfile"));
     let script = read(".ci/run");
-    let lines = script.lines().filter(|line| line.starts_with("cargo ") || line.starts_with("RUSTDOCFLAGS="));
-    let commands: Vec<&str> = lines.map(|line| &line[line.find("cargo ").unwrap_or_default()..]).collect();
+    let lines = script
+        .lines()
+        .filter(|line| line.starts_with("cargo ") || line.starts_with("RUSTDOCFLAGS="));
+    let commands: Vec<&str> =
+        lines.map(|line| &line[line.find("cargo ").unwrap_or_default()..]).collect();
     assert!(commands.len() >= 3, "{commands:?}");
     for line in commands {
         assert!(workflow.contains(line), "the workflow does not run `{line}`");

@@ -27,7 +27,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "runbook-text",
         ],
     ),
-    ("runbook-report", &["runbook-document", "runbook-authority", "runbook-engine", "runbook-text"]),
+    (
+        "runbook-report",
+        &["runbook-document", "runbook-authority", "runbook-engine", "runbook-text"],
+    ),
     ("runbook-sdk", &[]),
 ];
 
@@ -36,7 +39,10 @@ fn dependencies_between_crates_point_one_way() {
     let metadata = metadata();
     let packages = metadata["packages"].as_array().expect("there are packages");
     for (name, allowed) in ALLOWED {
-        let package = packages.iter().find(|package| package["name"] == *name).unwrap_or_else(|| panic!("no crate {name}"));
+        let package = packages
+            .iter()
+            .find(|package| package["name"] == *name)
+            .unwrap_or_else(|| panic!("no crate {name}"));
         let dependencies = package["dependencies"].as_array().expect("a list");
         let own = dependencies
             .iter()
@@ -56,13 +62,17 @@ fn no_crate_depends_on_what_it_does_not_use() {
         let manifest = std::path::Path::new(package["manifest_path"].as_str().expect("a path"));
         let folder = manifest.parent().expect("a manifest is in a folder");
         let mut text = std::fs::read_to_string(folder.join("build.rs")).unwrap_or_default();
-        let mut folders: Vec<_> = ["src", "tests", "benches", "examples"].map(|below| folder.join(below)).to_vec();
+        let mut folders: Vec<_> =
+            ["src", "tests", "benches", "examples"].map(|below| folder.join(below)).to_vec();
         folders.extend((name == "runbook-cli").then(|| repository().join("tests/e2e")));
-        for file in folders.iter().filter(|folder| folder.is_dir()).flat_map(|folder| rust_files(folder)) {
+        for file in
+            folders.iter().filter(|folder| folder.is_dir()).flat_map(|folder| rust_files(folder))
+        {
             text.push_str(&std::fs::read_to_string(file).expect("a source file is text"));
         }
         for dependency in package["dependencies"].as_array().expect("a list") {
-            let used = dependency["rename"].as_str().or(dependency["name"].as_str()).expect("a name");
+            let used =
+                dependency["rename"].as_str().or(dependency["name"].as_str()).expect("a name");
             // Its derive names it.
             let is_derived = used == "schemars" && text.contains("JsonSchema");
             let word = used.replace('-', "_");
@@ -90,16 +100,24 @@ const WAYS_TO_THE_GATE: [&str; 3] = ["gate::decide", "gate::*", "gate as "];
 /// Whether code asks the gate: by its path, or by what it imports.
 fn asks_the_gate(text: &str) -> bool {
     let imports = |(at, _): (usize, &str)| {
-        text[at..].split('}').next().is_some_and(|list| list.contains("decide") || list.contains("self as"))
+        text[at..]
+            .split('}')
+            .next()
+            .is_some_and(|list| list.contains("decide") || list.contains("self as"))
     };
-    WAYS_TO_THE_GATE.iter().any(|way| text.contains(way)) || text.match_indices("gate::{").any(imports)
+    WAYS_TO_THE_GATE.iter().any(|way| text.contains(way))
+        || text.match_indices("gate::{").any(imports)
 }
 
 /// The files of modules that are there for tests only, as the file that has them says.
 fn modules_for_tests(file: &std::path::Path) -> Vec<std::path::PathBuf> {
     let text = std::fs::read_to_string(file).expect("a source file is text");
     let stem = file.file_stem().expect("it has a name");
-    let folder = if stem == "mod" || stem == "lib" || stem == "main" { file.with_file_name("") } else { file.with_extension("") };
+    let folder = if stem == "mod" || stem == "lib" || stem == "main" {
+        file.with_file_name("")
+    } else {
+        file.with_extension("")
+    };
     let marked = text.split("#[cfg(test)]\n").skip(1).filter_map(|after| after.lines().next());
     let names = marked.filter_map(|line| line.rsplit_once("mod ")?.1.strip_suffix(';'));
     names.map(|name| folder.join(format!("{name}.rs"))).collect()
@@ -107,33 +125,45 @@ fn modules_for_tests(file: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn only_the_one_door_asks_the_gate() {
-    for way in ["use crate::gate::{Mode, decide};", "runbook_authority::gate::decide(a, b, c)", "use crate::gate::*;"] {
+    for way in [
+        "use crate::gate::{Mode, decide};",
+        "runbook_authority::gate::decide(a, b, c)",
+        "use crate::gate::*;",
+    ] {
         assert!(asks_the_gate(way), "{way}");
     }
     assert!(!asks_the_gate("use crate::gate::{Mode, Operation}; fn decide() {}"));
     let host = repository().join("host");
     let files = rust_files(&host);
     let tests: Vec<_> = files.iter().flat_map(|file| modules_for_tests(file)).collect();
-    let is_code = |file: &&std::path::PathBuf| file.to_string_lossy().contains("/src/") && !tests.contains(file);
+    let is_code = |file: &&std::path::PathBuf| {
+        file.to_string_lossy().contains("/src/") && !tests.contains(file)
+    };
     let sources = files.iter().filter(is_code);
     let mut doors = Vec::new();
     for file in sources {
         let text = std::fs::read_to_string(file).expect("a source file is text");
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        let code: String =
-            code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
+        let code: String = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
         if asks_the_gate(&code) {
             doors.push(file.strip_prefix(&host).expect("it is below").display().to_string());
         }
     }
     doors.sort();
-    // The second one asks before a run whether a statement of the text would ever be let through, and lets nothing through itself.
+    // The second one asks before a run whether a statement of the text would ever be let through,
+    // and lets nothing through itself.
     assert_eq!(doors, ["cli/src/statements.rs", "runtime/src/host.rs"], "who asks the gate");
-    let door = std::fs::read_to_string(host.join("runtime/src/host.rs")).expect("a source file is text");
+    let door =
+        std::fs::read_to_string(host.join("runtime/src/host.rs")).expect("a source file is text");
     assert_eq!(door.matches("gate::decide").count(), 1, "the door asks once");
 }
 
-/// As ARCHITECTURE.md says: where native code is loaded, and in the memory of a guest. What is generated is not written.
+/// As ARCHITECTURE.md says: where native code is loaded, and in the memory of a guest. What is
+/// generated is not written.
 #[test]
 fn unsafe_is_written_in_two_files_only() {
     let mut written = Vec::new();
@@ -143,7 +173,9 @@ fn unsafe_is_written_in_two_files_only() {
             let code = text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
             let forms = ["{", "fn", "impl", "extern"].map(|next| format!("{} {next}", "unsafe"));
             if code.into_iter().any(|line| forms.iter().any(|form| line.contains(form.as_str()))) {
-                written.push(file.strip_prefix(repository()).expect("it is below").display().to_string());
+                written.push(
+                    file.strip_prefix(repository()).expect("it is below").display().to_string(),
+                );
             }
         }
     }

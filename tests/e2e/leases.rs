@@ -1,4 +1,5 @@
-//! Who holds a lock, when processes cannot see each other, and when one of them stands still: effects of two never overlap.
+//! Who holds a lock, when processes cannot see each other, and when one of them stands still:
+//! effects of two never overlap.
 
 use crate::{home, texts};
 use runbook_tests::env::{Finished, TestEnv, finish, first_run};
@@ -51,12 +52,15 @@ fn prepared(wait: &str) -> TestEnv {
     let env = home();
     let (before, after) = RUNBOOK.split_at(RUNBOOK.rfind("[[step]]").expect("two steps"));
     env.file("r.toml", &format!("{before}{wait}{after}"));
-    database(&env).execute_batch("create table effects (name text not null); create table said (name text)").expect("good SQL");
+    database(&env)
+        .execute_batch("create table effects (name text not null); create table said (name text)")
+        .expect("good SQL");
     env
 }
 
 fn database(env: &TestEnv) -> rusqlite::Connection {
-    let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made");
+    let database =
+        rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made");
     database.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
     database
 }
@@ -71,14 +75,22 @@ fn journals(postgres: &Postgres, name: &str) -> [(&'static str, String); 2] {
 }
 
 fn run(env: &TestEnv, journal: &str, arguments: &[&str]) -> Finished {
-    finish(env.command(arguments).env("RUNBOOK_JOURNAL", journal).output().expect("the program starts"))
+    finish(
+        env.command(arguments)
+            .env("RUNBOOK_JOURNAL", journal)
+            .output()
+            .expect("the program starts"),
+    )
 }
 
 /// The program in a pid namespace of its own, on the same machine: what a container is to its host.
 fn contained(env: &TestEnv, journal: &str, arguments: &[&str]) -> Command {
     let plain = env.command(arguments);
     let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]).arg(plain.get_program()).args(arguments);
+    command
+        .args(["--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .arg(plain.get_program())
+        .args(arguments);
     command.env_clear().current_dir(env.path()).stdin(Stdio::null());
     command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("RUNBOOK_JOURNAL", journal).env("RUNBOOK_TEST_LEASE_MS", SHORT);
@@ -92,13 +104,28 @@ fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_from_one_who_li
     let postgres = Postgres::start(1);
     for (name, journal) in journals(&postgres, "namespaces") {
         let env = prepared(WAIT);
-        let mut first = contained(&env, &journal, &["exec", "r.toml", "--set", "who=a"]).spawn().expect("`unshare` is there");
+        let mut first = contained(&env, &journal, &["exec", "r.toml", "--set", "who=a"])
+            .spawn()
+            .expect("`unshare` is there");
         wait_for("the first effect", || effects(&env) == ["a first"]);
-        let second = || finish(contained(&env, &journal, &["exec", "r.toml", "--set", "who=b"]).output().expect("it starts"));
+        let second = || {
+            finish(
+                contained(&env, &journal, &["exec", "r.toml", "--set", "who=b"])
+                    .output()
+                    .expect("it starts"),
+            )
+        };
         second().status(6).out("lock `thing` is held by run");
-        wait_for("the run is recorded", || run(&env, &journal, &["runs"]).stdout.contains("running"));
+        wait_for("the run is recorded", || {
+            run(&env, &journal, &["runs"]).stdout.contains("running")
+        });
         let runs = run(&env, &journal, &["runs"]).status(0);
-        let line = runs.stdout.lines().find(|line| line.contains("running")).expect("a run goes on").to_owned();
+        let line = runs
+            .stdout
+            .lines()
+            .find(|line| line.contains("running"))
+            .expect("a run goes on")
+            .to_owned();
         let id = line.split_whitespace().next().expect("an id").to_owned();
         finish(contained(&env, &journal, &["resume", &id]).output().expect("it starts"))
             .status(6)
@@ -106,7 +133,8 @@ fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_from_one_who_li
             .err("its lease ends in")
             .err(&format!("then `runbook resume {id} --journal "))
             .without("kill");
-        // Not from the same namespace as the test either, and whoever lives is asked to end through the journal.
+        // Not from the same namespace as the test either, and whoever lives is asked to end through
+        // the journal.
         run(&env, &journal, &["resume", &id]).status(6);
         assert_eq!(effects(&env), ["a first"], "{name}: nothing of the second operator happened");
         run(&env, &journal, &["cancel", &id]).status(0).err("was asked to end run");
@@ -119,19 +147,27 @@ fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_from_one_who_li
     }
 }
 
-/// A dead process of another namespace cannot be told from one that lives: its lease is waited for, and no longer.
+/// A dead process of another namespace cannot be told from one that lives: its lease is waited for,
+/// and no longer.
 #[test]
 fn the_lock_of_a_dead_operator_in_another_pid_namespace_is_free_when_its_lease_ends() {
     let env = prepared(WAIT);
-    let mut first = contained(&env, "shared.db", &["exec", "r.toml", "--set", "who=a"]).spawn().expect("`unshare` is there");
+    let mut first = contained(&env, "shared.db", &["exec", "r.toml", "--set", "who=a"])
+        .spawn()
+        .expect("`unshare` is there");
     wait_for("the first effect", || effects(&env) == ["a first"]);
     wait_for("it is recorded", || run(&env, "shared.db", &["runs"]).stdout.contains("running"));
     let id = first_run(&run(&env, "shared.db", &["runs"]));
-    wait_for("it is recorded", || run(&env, "shared.db", &["show", &id]).stdout.contains("✓ first"));
+    wait_for("it is recorded", || {
+        run(&env, "shared.db", &["show", &id]).stdout.contains("✓ first")
+    });
     first.kill().expect("it runs");
     first.wait().expect("it ends");
     wait_for("its lease ends", || run(&env, "shared.db", &["runs"]).stdout.contains("interrupted"));
-    run(&env, "shared.db", &["show", &id]).status(0).out("interrupted").out(&format!("runbook resume {id}"));
+    run(&env, "shared.db", &["show", &id])
+        .status(0)
+        .out("interrupted")
+        .out(&format!("runbook resume {id}"));
     database(&env).execute("insert into said values ('go')", []).expect("it can be written");
     run(&env, "shared.db", &["resume", &id]).status(0);
     assert_eq!(effects(&env), ["a first", "a second"]);
@@ -150,8 +186,15 @@ impl Stopped {
     fn at(moment: String, journal: String) -> Self {
         let env = prepared("");
         let mut command = env.command(&["exec", "r.toml", "--set", "who=a"]);
-        command.env("RUNBOOK_JOURNAL", &journal).env("RUNBOOK_TEST_STOP", &moment).env("RUNBOOK_TEST_LEASE_MS", SHORT);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        command
+            .env("RUNBOOK_JOURNAL", &journal)
+            .env("RUNBOOK_TEST_STOP", &moment)
+            .env("RUNBOOK_TEST_LEASE_MS", SHORT);
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
         wait_for(&format!("{moment}: it stands still"), || state_of(&child) == 'T');
         let run = first_run(&run(&env, &journal, &["runs"]));
         Self { env, journal, moment, child, run }
@@ -159,7 +202,10 @@ impl Stopped {
 
     /// It goes on, and ends.
     fn go_on(self) -> (TestEnv, String, String, Finished) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process has a pid");
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a process has a pid");
         kill_process(pid, Signal::CONT).expect("it runs");
         let output = finish(self.child.wait_with_output().expect("it ends"));
         (self.env, self.journal, self.run, output)
@@ -171,7 +217,8 @@ fn state_of(child: &Child) -> char {
     stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?')
 }
 
-/// Every moment at which the program can be made to stand still: after each record, and as each host call begins and returns.
+/// Every moment at which the program can be made to stand still: after each record, and as each
+/// host call begins and returns.
 fn moments() -> Vec<String> {
     let env = prepared("");
     run(&env, "shared.db", &["exec", "r.toml", "--set", "who=a"]).status(0);
@@ -199,7 +246,8 @@ fn resumed(env: &TestEnv, journal: &str, run_id: &str) -> Finished {
 }
 
 #[test]
-fn stopped_at_any_moment_for_longer_than_its_lease_a_run_does_nothing_more_once_its_lock_is_anothers() {
+fn stopped_at_any_moment_for_longer_than_its_lease_a_run_does_nothing_more_once_its_lock_is_anothers()
+ {
     let postgres = Postgres::start(1);
     for (index, moment) in moments().into_iter().enumerate() {
         for (name, journal) in journals(&postgres, &format!("lock_{index}")) {
@@ -207,33 +255,46 @@ fn stopped_at_any_moment_for_longer_than_its_lease_a_run_does_nothing_more_once_
             let (env, moment) = (&stopped.env, &stopped.moment);
             let before = effects(env);
             // Busy as long as the lease lives: the process is there, and may go on at any time.
-            wait_for("the lease ends", || run(env, &stopped.journal, &["exec", "r.toml", "--set", "who=b"]).status == 0);
+            wait_for("the lease ends", || {
+                run(env, &stopped.journal, &["exec", "r.toml", "--set", "who=b"]).status == 0
+            });
             let of_b = ["b first".to_owned(), "b second".to_owned()];
             let both: Vec<String> = before.into_iter().chain(of_b).collect();
             assert_eq!(effects(env), both, "{name} {moment}");
             let moment = moment.clone();
             let (env, journal, id, output) = stopped.go_on();
-            // What had no lock yet when it stood still takes it now; what was done when it stood still is done.
+            // What had no lock yet when it stood still takes it now; what was done when it stood
+            // still is done.
             let had_lock = moment != "record:1";
             if had_lock && output.status != 0 {
                 assert_eq!(effects(&env), both, "{name} {moment}: {output:?}");
                 assert_eq!(output.status, 5, "{name} {moment}: {output:?}");
                 let said = format!("{}{}", output.stdout, output.stderr);
-                assert!(said.contains("the lease on lock `thing` was lost"), "{name} {moment}: {said}");
+                assert!(
+                    said.contains("the lease on lock `thing` was lost"),
+                    "{name} {moment}: {said}"
+                );
                 let finished = resumed(&env, &journal, &id);
                 assert_eq!(finished.status, 0, "{name} {moment}: {finished:?}");
             }
             let after = effects(&env);
-            let of_a: Vec<&String> = after.iter().filter(|effect| effect.starts_with('a')).collect();
+            let of_a: Vec<&String> =
+                after.iter().filter(|effect| effect.starts_with('a')).collect();
             assert_eq!(of_a, ["a first", "a second"], "{name} {moment}: each once: {after:?}");
-            let at = |effect: &str| after.iter().position(|done| done == effect).expect("it happened");
-            assert_eq!(at("b second"), at("b first") + 1, "{name} {moment}: nothing between: {after:?}");
+            let at =
+                |effect: &str| after.iter().position(|done| done == effect).expect("it happened");
+            assert_eq!(
+                at("b second"),
+                at("b first") + 1,
+                "{name} {moment}: nothing between: {after:?}"
+            );
         }
     }
 }
 
 #[test]
-fn stopped_at_any_moment_for_longer_than_its_lease_a_run_that_another_resumed_writes_and_does_nothing_more() {
+fn stopped_at_any_moment_for_longer_than_its_lease_a_run_that_another_resumed_writes_and_does_nothing_more()
+ {
     let postgres = Postgres::start(1);
     for (index, moment) in moments().into_iter().enumerate() {
         for (name, journal) in journals(&postgres, &format!("run_{index}")) {
@@ -249,7 +310,11 @@ fn stopped_at_any_moment_for_longer_than_its_lease_a_run_that_another_resumed_wr
             assert_eq!(effects(&env), done, "{name} {moment}: {output:?}");
             assert_eq!(done, ["a first", "a second"], "{name} {moment}");
             output.status(5).err("is not executed here any more").err("runbook show");
-            assert_eq!(run(&env, &journal, &["show", &id]).stdout, shown, "{name} {moment}: nothing was written");
+            assert_eq!(
+                run(&env, &journal, &["show", &id]).stdout,
+                shown,
+                "{name} {moment}: nothing was written"
+            );
         }
     }
 }
@@ -261,25 +326,40 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
     for (name, journal) in journals(&postgres, "broken") {
         let env = prepared(WAIT);
         run(&env, &journal, &["locks"]).status(0);
-        let mut first =
-            env.command(&["exec", "r.toml", "--set", "who=a"]).env("RUNBOOK_JOURNAL", &journal).spawn().expect("it starts");
+        let mut first = env
+            .command(&["exec", "r.toml", "--set", "who=a"])
+            .env("RUNBOOK_JOURNAL", &journal)
+            .spawn()
+            .expect("it starts");
         wait_for("the first effect", || effects(&env) == ["a first"]);
         let listed = run(&env, &journal, &["locks", "--format", "json"]).status(0).stdout;
         let lock: serde_json::Value = serde_json::from_str(listed.trim()).expect("one lock");
         assert_eq!((&lock["name"], &lock["pid"]), (&"thing".into(), &first.id().into()), "{name}");
         run(&env, &journal, &["locks"]).status(0).out("thing");
-        run(&env, &journal, &["locks", "break", "thin", "--reason", "x", "--yes"]).status(2).err("did you mean `thing`?");
-        run(&env, &journal, &["locks", "break", "thing", "--reason", "the host is gone"]).status(2).err("--yes");
-        run(&env, &journal, &["locks", "break", "thing", "--reason", "the host is gone\n✓ a done", "--yes"])
-            .status(0)
-            .err("is free");
+        run(&env, &journal, &["locks", "break", "thin", "--reason", "x", "--yes"])
+            .status(2)
+            .err("did you mean `thing`?");
+        run(&env, &journal, &["locks", "break", "thing", "--reason", "the host is gone"])
+            .status(2)
+            .err("--yes");
+        run(
+            &env,
+            &journal,
+            &["locks", "break", "thing", "--reason", "the host is gone\n✓ a done", "--yes"],
+        )
+        .status(0)
+        .err("is free");
         run(&env, &journal, &["locks"]).status(0).err("no lock is held");
         database(&env).execute("insert into said values ('go')", []).expect("it can be written");
         wait_for("it stops", || first.try_wait().expect("it can be asked").is_some());
         assert_eq!(effects(&env), ["a first"], "{name}: nothing was done without the lock");
-        let runs = run(&env, &journal, &["runs", "--state", "paused", "--format", "json"]).status(0).stdout;
-        let id =
-            serde_json::from_str::<serde_json::Value>(runs.trim()).expect("one run")["run"].as_str().expect("an id").to_owned();
+        let runs = run(&env, &journal, &["runs", "--state", "paused", "--format", "json"])
+            .status(0)
+            .stdout;
+        let id = serde_json::from_str::<serde_json::Value>(runs.trim()).expect("one run")["run"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
         run(&env, &journal, &["show", &id])
             .status(0)
             .err("took the lock `thing` from this run")
@@ -294,7 +374,10 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
             .err(&format!("runbook show {other}"));
         assert_eq!(effects(&env), ["a first", "b first", "b second", "a second"], "{name}");
         let audited = env.run(&["audit", "show", &id]).status(0).stdout;
-        assert!(audited.contains("lock-taken") && audited.contains("the host is gone"), "{name}: {audited}");
+        assert!(
+            audited.contains("lock-taken") && audited.contains("the host is gone"),
+            "{name}: {audited}"
+        );
         env.run(&["audit", "verify"]).status(0);
     }
 }
@@ -304,8 +387,11 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
 fn no_lock_is_taken_without_a_record_of_it_in_the_audit_log() {
     let env = prepared(WAIT);
     let journal = env.path().join("j.db").display().to_string();
-    let mut first =
-        env.command(&["exec", "r.toml", "--set", "who=a"]).env("RUNBOOK_JOURNAL", &journal).spawn().expect("it starts");
+    let mut first = env
+        .command(&["exec", "r.toml", "--set", "who=a"])
+        .env("RUNBOOK_JOURNAL", &journal)
+        .spawn()
+        .expect("it starts");
     wait_for("the first effect", || effects(&env) == ["a first"]);
     env.file("no-folder", "");
     let taken = ["locks", "break", "thing", "--reason", "x", "--yes", "--audit-log", "no-folder"];

@@ -1,4 +1,5 @@
-//! The lockfile holds the text that was reviewed: of every file that a runbook is made of, and whatever was changed in it.
+//! The lockfile holds the text that was reviewed: of every file that a runbook is made of, and
+//! whatever was changed in it.
 
 use crate::{home, renamed, texts};
 use runbook_tests::env::TestEnv;
@@ -80,8 +81,16 @@ struct Edit {
 
 const STATEMENTS: &[Edit] = &[
     Edit { file: "day.toml", old: "update t set a = 'main {{ params.day }}'", new: "drop table t" },
-    Edit { file: "archive.toml", old: "update t set b = 'nested {{ params.file }}'", new: "drop table t" },
-    Edit { file: "checks.toml", old: "select count(*) as n from t", new: "select count(*) as n from u" },
+    Edit {
+        file: "archive.toml",
+        old: "update t set b = 'nested {{ params.file }}'",
+        new: "drop table t",
+    },
+    Edit {
+        file: "checks.toml",
+        old: "select count(*) as n from t",
+        new: "select count(*) as n from u",
+    },
     Edit { file: "shared.toml", old: "max_rows = 9", new: "max_rows = 8" },
     Edit { file: "targets.prod.toml", old: "max_rows = 7", new: "max_rows = 6" },
 ];
@@ -113,8 +122,10 @@ fn prepared() -> TestEnv {
     for (file, text) in FILES {
         env.file(file, text);
     }
-    let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("a database can be made");
-    let tables = "create table t (a text, b text); create table u (a text); insert into t values ('', '')";
+    let database =
+        rusqlite::Connection::open(env.path().join("shop.db")).expect("a database can be made");
+    let tables =
+        "create table t (a text, b text); create table u (a text); insert into t values ('', '')";
     database.execute_batch(tables).expect("tables can be made");
     env
 }
@@ -128,7 +139,8 @@ const LOCKED: &[&str] = &["exec", "--locked", "--yes", "--env", "prod", "day.tom
 const LOCK: &[&str] = &["lock", "--env", "prod", "day.toml"];
 const ACCEPT: &[&str] = &["lock", "--accept", "--env", "prod", "day.toml"];
 
-/// Whatever was changed is refused and shown, is not locked by accident, and runs once it was accepted.
+/// Whatever was changed is refused and shown, is not locked by accident, and runs once it was
+/// accepted.
 fn is_held(edits: &[Edit]) {
     for Edit { file, old, new } in edits {
         let env = prepared();
@@ -138,13 +150,19 @@ fn is_held(edits: &[Edit]) {
         let after = before.replace(old, new);
         assert_ne!(before, after, "{file}");
         env.file(file, &after);
-        let line =
-            |text: &str, part: &str| text.lines().find(|line| line.contains(part)).unwrap_or_default().trim_end().to_owned();
-        let (removed, added) = (format!("-{}", line(&before, old)), format!("+{}", line(&after, new)));
+        let line = |text: &str, part: &str| {
+            text.lines().find(|line| line.contains(part)).unwrap_or_default().trim_end().to_owned()
+        };
+        let (removed, added) =
+            (format!("-{}", line(&before, old)), format!("+{}", line(&after, new)));
         let heading = format!("file `{file}` has another text");
         for arguments in [EXEC, LOCKED, &["plan", "--env", "prod", "day.toml"]] {
-            let refused =
-                env.run(arguments).status(6).err(&heading).err(&removed).err("runbook lock --accept --env prod day.toml");
+            let refused = env
+                .run(arguments)
+                .status(6)
+                .err(&heading)
+                .err(&removed)
+                .err("runbook lock --accept --env prod day.toml");
             if !new.is_empty() {
                 refused.err(&added);
             }
@@ -163,12 +181,14 @@ fn is_held(edits: &[Edit]) {
 }
 
 #[test]
-fn a_statement_or_a_value_that_was_changed_in_any_file_of_a_runbook_is_refused_until_it_is_accepted() {
+fn a_statement_or_a_value_that_was_changed_in_any_file_of_a_runbook_is_refused_until_it_is_accepted()
+ {
     is_held(STATEMENTS);
 }
 
 #[test]
-fn a_default_of_a_parameter_that_was_changed_in_any_file_of_a_runbook_is_refused_until_it_is_accepted() {
+fn a_default_of_a_parameter_that_was_changed_in_any_file_of_a_runbook_is_refused_until_it_is_accepted()
+ {
     is_held(DEFAULTS);
 }
 
@@ -208,11 +228,17 @@ fn a_file_that_came_or_went_is_shown_whole() {
     env.run(LOCK).status(0);
     env.file("more.toml", "format = 1\n[targets.more]\nsql = \"sqlite:more.db\"\n");
     env.file("day.toml", &MAIN.replace("\"shared.toml\"", "\"shared.toml\", \"more.toml\""));
-    env.run(LOCKED).status(6).err("file `more.toml` is a new part of the runbook").err("+sql = \"sqlite:more.db\"");
+    env.run(LOCKED)
+        .status(6)
+        .err("file `more.toml` is a new part of the runbook")
+        .err("+sql = \"sqlite:more.db\"");
     env.run(ACCEPT).status(0);
     env.run(LOCKED).status(0);
     env.file("day.toml", MAIN);
-    env.run(LOCKED).status(6).err("file `more.toml` is no longer a part of the runbook").err("-sql = \"sqlite:more.db\"");
+    env.run(LOCKED)
+        .status(6)
+        .err("file `more.toml` is no longer a part of the runbook")
+        .err("-sql = \"sqlite:more.db\"");
 }
 
 #[test]
@@ -231,11 +257,17 @@ fn a_lockfile_of_format_1_says_that_it_does_not_hold_the_text() {
     let env = prepared();
     env.run(LOCK).status(0);
     let whole = env.read("runbook.lock");
-    let parts: Vec<&str> = whole.split("\n\n").filter(|part| !part.contains("[[runbook.text]]")).collect();
-    let old = parts.join("\n\n").replace("file = \"day.toml@prod\"\nplugins = [\"sql\"]\n", "file = \"day.toml@prod\"\n");
+    let parts: Vec<&str> =
+        whole.split("\n\n").filter(|part| !part.contains("[[runbook.text]]")).collect();
+    let old = parts
+        .join("\n\n")
+        .replace("file = \"day.toml@prod\"\nplugins = [\"sql\"]\n", "file = \"day.toml@prod\"\n");
     assert_eq!(old.len() + "plugins = [\"sql\"]\n".len(), parts.join("\n\n").len());
     env.file("runbook.lock", &(old.trim_end().replace("format = 2", "format = 1") + "\n"));
-    env.run(EXEC).status(0).err("does not hold the text of `day.toml`").err("runbook lock --env prod day.toml");
+    env.run(EXEC)
+        .status(0)
+        .err("does not hold the text of `day.toml`")
+        .err("runbook lock --env prod day.toml");
     env.run(LOCKED).status(6).err("does not hold the text of `day.toml`");
     env.run(LOCK).status(0).out("its text is held from now on");
     assert_eq!(env.read("runbook.lock"), whole);
@@ -247,7 +279,10 @@ fn without_grants() -> Vec<u8> {
     let (from, to) = (r#""slots":{"target":["http.get"]}"#, r#""slots":{                     }"#);
     assert_eq!(from.len(), to.len(), "a section keeps its length");
     let mut component = renamed("http", "mine");
-    let at = component.windows(from.len()).position(|found| found == from.as_bytes()).expect("the manifest is in the component");
+    let at = component
+        .windows(from.len())
+        .position(|found| found == from.as_bytes())
+        .expect("the manifest is in the component");
     component[at..at + from.len()].copy_from_slice(to.as_bytes());
     component
 }
@@ -263,28 +298,41 @@ fn a_runbook_whose_plugins_are_granted_nothing_can_be_locked_and_run() {
     env.run(&["validate", "--locked", "r.toml"]).status(0);
     // It runs, and its plugin is refused what it was not granted.
     env.run(&["exec", "--locked", "r.toml"]).without("is not what");
-    std::fs::write(env.path().join("mine.wasm"), [without_grants(), vec![0, 2, 1, b'x']].concat()).expect("written");
-    env.run(&["validate", "--locked", "r.toml"]).status(6).err("plugin `./mine.wasm`: is other code");
+    std::fs::write(env.path().join("mine.wasm"), [without_grants(), vec![0, 2, 1, b'x']].concat())
+        .expect("written");
+    env.run(&["validate", "--locked", "r.toml"])
+        .status(6)
+        .err("plugin `./mine.wasm`: is other code");
 }
 
 #[test]
 fn the_waivers_of_a_suite_are_a_part_of_what_is_locked() {
     let waiver = |check: &str| {
-        format!("format = 1\n[[waiver]]\nsuite = \"checks\"\ncheck = \"{check}\"\nreason = \"known\"\nexpires = 2099-12-31\n")
+        format!(
+            "format = 1\n[[waiver]]\nsuite = \"checks\"\ncheck = \"{check}\"\nreason = \"known\"\nexpires = 2099-12-31\n"
+        )
     };
     let env = prepared();
     env.run(&["lock", "checks.toml"]).status(0);
     env.run(&["check", "--locked", "checks.toml"]).status(0);
     env.file("waivers.toml", &waiver("rows"));
-    env.run(&["check", "--locked", "checks.toml"]).status(3).err("file `waivers.toml` is a new part").err("+check = \"rows\"");
+    env.run(&["check", "--locked", "checks.toml"])
+        .status(3)
+        .err("file `waivers.toml` is a new part")
+        .err("+check = \"rows\"");
     env.run(&["lock", "--accept", "checks.toml"]).status(0);
     env.run(&["validate", "--locked", "checks.toml"]).status(0);
     // Where all is waived, nothing is known.
     env.run(&["check", "--locked", "checks.toml"]).status(3).out("waived until 2099-12-31");
     env.file("waivers.toml", &waiver("rows").replace("2099", "2199"));
-    env.run(&["check", "--locked", "checks.toml"]).status(3).err("file `waivers.toml` has another text").err("+expires = 2199");
+    env.run(&["check", "--locked", "checks.toml"])
+        .status(3)
+        .err("file `waivers.toml` has another text")
+        .err("+expires = 2199");
     std::fs::remove_file(env.path().join("waivers.toml")).expect("it is there");
-    env.run(&["check", "--locked", "checks.toml"]).status(3).err("`waivers.toml` is no longer a part");
+    env.run(&["check", "--locked", "checks.toml"])
+        .status(3)
+        .err("`waivers.toml` is no longer a part");
 }
 
 #[test]
@@ -295,23 +343,30 @@ fn waivers_that_everybody_may_write_are_warned_of() {
     env.run(&["check", "checks.toml"]).status(0).without("everybody on this host");
     let path = env.path().join("waivers.toml");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).expect("it is there");
-    env.run(&["check", "checks.toml"]).status(0).err("everybody on this host can change the waivers");
+    env.run(&["check", "checks.toml"])
+        .status(0)
+        .err("everybody on this host can change the waivers");
 }
 
-/// A runbook named through a link that bears the name of one of its includes: two files, and each is held.
+/// A runbook named through a link that bears the name of one of its includes: two files, and each
+/// is held.
 #[test]
 fn a_runbook_and_an_include_that_bears_the_name_of_a_link_to_it_are_two_files() {
     let env = prepared();
     std::fs::create_dir(env.path().join("alias")).expect("a folder can be made");
     let alias = "alias/shared.toml";
-    std::os::unix::fs::symlink("../archive.toml", env.path().join(alias)).expect("a link can be made");
+    std::os::unix::fs::symlink("../archive.toml", env.path().join(alias))
+        .expect("a link can be made");
     let names = ["archive.toml", alias];
     let locked = |name: &str| env.run(&["validate", "--locked", name]);
     for name in names {
         env.run(&["lock", name]).status(0);
         names.into_iter().for_each(|name| drop(locked(name).status(0)));
         let held = env.read("runbook.lock");
-        assert!(held.contains("file = \"archive.toml\"") && held.contains("file = \"shared.toml\""), "{held}");
+        assert!(
+            held.contains("file = \"archive.toml\"") && held.contains("file = \"shared.toml\""),
+            "{held}"
+        );
         assert!(!env.path().join("alias/runbook.lock").exists());
         for (file, text) in [("archive.toml", ARCHIVE), ("shared.toml", SHARED)] {
             env.file(file, &format!("{text}# changed\n"));
@@ -325,8 +380,9 @@ fn a_runbook_and_an_include_that_bears_the_name_of_a_link_to_it_are_two_files() 
     }
 }
 
-/// The file of authorities is no text of the runbook, but decides whom it believes: one of its folder is held by its digest, one of the
-/// host by its name. The connection itself is made only with the file that was judged.
+/// The file of authorities is no text of the runbook, but decides whom it believes: one of its
+/// folder is held by its digest, one of the host by its name. The connection itself is made only
+/// with the file that was judged.
 #[test]
 fn another_file_of_authorities_is_a_difference_and_is_not_believed() {
     let env = home();

@@ -74,15 +74,23 @@ fn home() -> TestEnv {
 
 /// The texts that a query finds in a SQLite database of a home.
 fn texts(env: &TestEnv, database: &str, query: &str) -> Vec<String> {
-    let database = rusqlite::Connection::open(env.path().join(database)).expect("the database is there");
+    let database =
+        rusqlite::Connection::open(env.path().join(database)).expect("the database is there");
     database.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
     let mut statement = database.prepare(query).expect("good SQL");
-    statement.query_map([], |row| row.get(0)).expect("the query works").map(|text| text.expect("text")).collect()
+    statement
+        .query_map([], |row| row.get(0))
+        .expect("the query works")
+        .map(|text| text.expect("text"))
+        .collect()
 }
 
 /// The repository.
 fn repository() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository is there")
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the repository is there")
 }
 
 /// A plugin inside the program.
@@ -103,7 +111,9 @@ fn renamed(name: &str, to: &str) -> Vec<u8> {
     let written = [format!("name = \"{name}\""), format!("\"name\":\"{name}\"")];
     let (at, before) = written
         .iter()
-        .find_map(|text| Some((component.windows(text.len()).position(|found| found == text.as_bytes())?, text)))
+        .find_map(|text| {
+            Some((component.windows(text.len()).position(|found| found == text.as_bytes())?, text))
+        })
         .expect("the manifest says the name");
     let mut changed = component.to_vec();
     changed[at..at + before.len()].copy_from_slice(before.replace(name, to).as_bytes());
@@ -112,5 +122,9 @@ fn renamed(name: &str, to: &str) -> Vec<u8> {
 
 /// The component of a bundled plugin.
 fn bundled(name: &str) -> &'static [u8] {
-    BUNDLED.iter().find(|bundled| bundled.name == name).map(|bundled| bundled.component).expect("it is bundled")
+    BUNDLED
+        .iter()
+        .find(|bundled| bundled.name == name)
+        .map(|bundled| bundled.component)
+        .expect("it is bundled")
 }

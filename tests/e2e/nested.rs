@@ -94,12 +94,19 @@ with = { statement = "select count(*) as n from orders", first_row = { n = 2 } }
 
 fn prepared() -> TestEnv {
     let env = home();
-    for (name, text) in [("shop.toml", SHARED), ("day.toml", DAY), ("archive.toml", ARCHIVE), ("checks.toml", CHECKS)] {
+    for (name, text) in [
+        ("shop.toml", SHARED),
+        ("day.toml", DAY),
+        ("archive.toml", ARCHIVE),
+        ("checks.toml", CHECKS),
+    ] {
         env.file(name, text);
     }
     std::fs::create_dir(env.path().join("out")).expect("a folder can be made");
     let tables = "create table effects (name text); create table alarms (n int); create table orders (n int);";
-    database(&env).execute_batch(&format!("{tables} insert into orders values (1), (2);")).expect("tables can be made");
+    database(&env)
+        .execute_batch(&format!("{tables} insert into orders values (1), (2);"))
+        .expect("tables can be made");
     env
 }
 
@@ -124,7 +131,10 @@ fn nested_steps_run_with_their_own_parameters_under_the_locks_of_their_file() {
 #[test]
 fn a_failure_after_a_nested_runbook_undoes_its_steps() {
     let env = prepared();
-    env.file("day.toml", &DAY.replace("insert into effects values ('mark')", "insert into nowhere values (1)"));
+    env.file(
+        "day.toml",
+        &DAY.replace("insert into effects values ('mark')", "insert into nowhere values (1)"),
+    );
     env.run(EXEC)
         .status(1)
         .err("archive.move: undone")
@@ -153,14 +163,23 @@ fn a_guard_that_is_breached_lets_nothing_begin() {
 #[test]
 fn a_dry_run_asks_every_nested_step_and_changes_nothing() {
     let env = prepared();
-    env.run(&[EXEC, &["--dry-run"]].concat()).status(0).out("opens").out("archive.move").out("3 effects would").without("fail");
+    env.run(&[EXEC, &["--dry-run"]].concat())
+        .status(0)
+        .out("opens")
+        .out("archive.move")
+        .out("3 effects would")
+        .without("fail");
     assert_eq!(effects(&env), [""; 0]);
 }
 
 #[test]
 fn what_a_nested_runbook_may_do_stands_in_the_access_report() {
     let env = prepared();
-    env.run(&["review", "day.toml"]).out("archive.copy").out("files.write").out("before.orders").out("calm");
+    env.run(&["review", "day.toml"])
+        .out("archive.copy")
+        .out("files.write")
+        .out("before.orders")
+        .out("calm");
 }
 
 #[test]
@@ -173,12 +192,17 @@ fn killed_after_each_record_a_nested_run_ends_as_if_nothing_had_been() {
         let env = prepared();
         let mut command = env.command(EXEC);
         command.env("RUNBOOK_TEST_KILL", format!("record:{stop}"));
-        assert!(command.output().expect("the program starts").status.code().is_none(), "record {stop}: it was to be killed");
+        assert!(
+            command.output().expect("the program starts").status.code().is_none(),
+            "record {stop}: it was to be killed"
+        );
         let run = env.newest_run();
         let resumed = env.run(&["resume", &run]);
         if resumed.status == 5 {
             let step = if resumed.stderr.contains("`mark`") { "mark" } else { "archive.move" };
-            let is_done = effects(&env).iter().any(|name| name.starts_with(step.trim_start_matches("archive.")));
+            let is_done = effects(&env)
+                .iter()
+                .any(|name| name.starts_with(step.trim_start_matches("archive.")));
             let decision = if is_done { "done" } else { "retry" };
             env.run(&["resume", &run, "--decide", &format!("{step}={decision}")]).status(0);
         } else {
@@ -189,6 +213,7 @@ fn killed_after_each_record_a_nested_run_ends_as_if_nothing_had_been() {
 }
 
 fn records(env: &TestEnv) -> i64 {
-    let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db")).expect("the journal is there");
+    let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db"))
+        .expect("the journal is there");
     journal.query_row("select count(*) from events", [], |row| row.get(0)).expect("it has records")
 }

@@ -1,4 +1,5 @@
-//! A probe that gets no answer has no verdict, whichever probe it is and whatever kept the answer away.
+//! A probe that gets no answer has no verdict, whichever probe it is and whatever kept the answer
+//! away.
 
 use crate::{BUNDLED, home};
 use runbook_tests::free_port;
@@ -7,7 +8,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 
-/// Targets of one kind of server, by what keeps the answer away: nobody listens, the name is not found, or nobody answers.
+/// Targets of one kind of server, by what keeps the answer away: nobody listens, the name is not
+/// found, or nobody answers.
 struct Server {
     kind: &'static str,
     away: Vec<(&'static str, String)>,
@@ -41,7 +43,10 @@ fn servers(folder: &std::path::Path, silent: u16) -> Vec<Server> {
     let (refused, unknown) = (format!("127.0.0.1:{}", free_port()), no_name());
     let server = |kind, write: &dyn Fn(&str) -> String| Server {
         kind,
-        away: vec![("nobody-listens", write(&refused)), ("no-such-name", write(&format!("{unknown}:4999")))],
+        away: vec![
+            ("nobody-listens", write(&refused)),
+            ("no-such-name", write(&format!("{unknown}:4999"))),
+        ],
         silent: write(&format!("127.0.0.1:{silent}")),
         limit: Some("timeout = \"300ms\""),
     };
@@ -49,18 +54,30 @@ fn servers(folder: &std::path::Path, silent: u16) -> Vec<Server> {
     std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").expect("writable");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
     let arguments = "[\"-P\", \"-k\", \"--\", { repeat = { one_of = [\"/\"] } }]";
-    let program = format!("process = \"{}\"\narguments = {arguments}\nread_only = true", program.display());
+    let program =
+        format!("process = \"{}\"\narguments = {arguments}\nread_only = true", program.display());
     vec![
         server("http", &|at| format!("http = \"http://{at}\"")),
         server("postgres", &|at| format!("sql = \"postgres://me@{at}/shop?sslmode=disable\"")),
         server("mysql", &|at| format!("sql = \"mysql://me@{at}/shop?sslmode=disable\"")),
         Server {
             kind: "docker",
-            away: vec![("nobody-listens", format!("docker = {{ name = \"app\" }}\nsocket = \"{}/gone\"", folder.display()))],
-            silent: format!("docker = {{ name = \"app\" }}\nsocket = \"{}/silent\"", folder.display()),
+            away: vec![(
+                "nobody-listens",
+                format!("docker = {{ name = \"app\" }}\nsocket = \"{}/gone\"", folder.display()),
+            )],
+            silent: format!(
+                "docker = {{ name = \"app\" }}\nsocket = \"{}/silent\"",
+                folder.display()
+            ),
             limit: None,
         },
-        Server { kind: "program", away: Vec::new(), silent: program, limit: Some("timeout = \"300ms\"") },
+        Server {
+            kind: "program",
+            away: Vec::new(),
+            silent: program,
+            limit: Some("timeout = \"300ms\""),
+        },
     ]
 }
 
@@ -68,19 +85,27 @@ fn servers(folder: &std::path::Path, silent: u16) -> Vec<Server> {
 fn no_answer_is_no_verdict_for_every_probe_and_whatever_kept_it_away() {
     let env = home();
     // Whoever connects waits in the queue of a listener that never accepts.
-    let (tcp, _unix) =
-        (TcpListener::bind("127.0.0.1:0").expect("a port"), UnixListener::bind(env.path().join("silent")).expect("a socket"));
+    let (tcp, _unix) = (
+        TcpListener::bind("127.0.0.1:0").expect("a port"),
+        UnixListener::bind(env.path().join("silent")).expect("a socket"),
+    );
     let servers = servers(env.path(), tcp.local_addr().expect("bound").port());
     let mut text = "format = 1\n[runbook]\nname = \"away\"\n".to_owned();
     let mut expected = Vec::new();
     for server in &servers {
-        let mut cases: Vec<_> = server.away.iter().map(|(why, target)| (*why, target.clone(), "")).collect();
-        cases.extend(server.limit.map(|limit| ("limit-of-the-target", format!("{}\n{limit}", server.silent), "")));
+        let mut cases: Vec<_> =
+            server.away.iter().map(|(why, target)| (*why, target.clone(), "")).collect();
+        cases.extend(
+            server
+                .limit
+                .map(|limit| ("limit-of-the-target", format!("{}\n{limit}", server.silent), "")),
+        );
         cases.push(("limit-of-the-check", server.silent.clone(), "timeout = \"300ms\"\n"));
         for (why, target, limit) in cases {
             let name = format!("{}-{why}", server.kind);
             let _ = write!(text, "[targets.{name}]\n{target}\n");
-            for (uses, _, slot, input) in PROBES.iter().filter(|(_, kind, ..)| *kind == server.kind) {
+            for (uses, _, slot, input) in PROBES.iter().filter(|(_, kind, ..)| *kind == server.kind)
+            {
                 let id = format!("{}-{name}", uses.replace(':', "-"));
                 let _ = write!(
                     text,
@@ -104,7 +129,8 @@ fn no_answer_is_no_verdict_for_every_probe_and_whatever_kept_it_away() {
         .collect();
     assert!(expected.len() > 25, "{}", expected.len());
     for id in &expected {
-        let (health, summary) = health.get(id.as_str()).unwrap_or_else(|| panic!("{id} was not made: {found:#}"));
+        let (health, summary) =
+            health.get(id.as_str()).unwrap_or_else(|| panic!("{id} was not made: {found:#}"));
         assert_eq!(*health, "unknown", "{id}: {summary}");
         for other in ["not granted", "not a function", "does not fit"] {
             assert!(!summary.contains(other), "{id} fails for another reason: {summary}");
@@ -118,7 +144,8 @@ fn every_bundled_probe_is_among_those_that_get_no_answer() {
         let inspected = runbook_runtime::inspect(bundled.component).expect("it is a plugin");
         for (name, operation) in &inspected.manifest.operations {
             let reference = format!("{}:{name}", bundled.name);
-            let is_listed = PROBES.iter().any(|(uses, ..)| *uses == reference) || OF_FILES.contains(&reference.as_str());
+            let is_listed = PROBES.iter().any(|(uses, ..)| *uses == reference)
+                || OF_FILES.contains(&reference.as_str());
             assert_eq!(operation.kind.name() == "probe", is_listed, "{reference}");
         }
     }

@@ -1,4 +1,5 @@
-//! Files that an operator names to be written: a mistyped name costs nothing that the program reads.
+//! Files that an operator names to be written: a mistyped name costs nothing that the program
+//! reads.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -52,7 +53,8 @@ fn no_output_of_any_command_takes_the_place_of_what_the_program_reads() {
     let run: serde_json::Value = serde_json::from_str(run.trim()).expect("JSON");
     let run = run["run"].as_str().expect("an id");
     let rows = || {
-        let database = rusqlite::Connection::open(env.path().join("work/shop.db")).expect("it opens");
+        let database =
+            rusqlite::Connection::open(env.path().join("work/shop.db")).expect("it opens");
         database.query_row("select count(*) from t", [], |row| row.get::<_, i64>(0)).expect("SQL")
     };
     for kept in KEPT {
@@ -78,9 +80,15 @@ fn no_output_of_any_command_takes_the_place_of_what_the_program_reads() {
         }
     }
     env.run_in("work", &["show", run]).status(0).out("Succeeded");
-    env.run_in("work", &["exec", "r.toml", "--report", "json=one", "--events", "one"]).status(2).err("two of the files");
+    env.run_in("work", &["exec", "r.toml", "--report", "json=one", "--events", "one"])
+        .status(2)
+        .err("two of the files");
     for again in ["new", "replaced"] {
-        env.run_in("work", &["exec", "r.toml", "--report", "json=report.json", "--events", "events.jsonl"]).status(0);
+        env.run_in(
+            "work",
+            &["exec", "r.toml", "--report", "json=report.json", "--events", "events.jsonl"],
+        )
+        .status(0);
         env.run_in("work", &["plan", "r.toml", "--out", "plan.json"]).status(0).err("written");
         assert!(env.read("work/report.json").contains("\"r\""), "{again}");
     }

@@ -1,5 +1,5 @@
-//! Parameters: on the command line, in the environment, in a file, and asked for; the stronger one holds, and every mistake says where
-//! it was made.
+//! Parameters: on the command line, in the environment, in a file, and asked for; the stronger one
+//! holds, and every mistake says where it was made.
 
 use crate::home;
 use runbook_tests::env::{Finished, TestEnv, finish};
@@ -59,23 +59,38 @@ fn params(env: &TestEnv) -> serde_json::Value {
 #[test]
 fn the_command_line_is_stronger_than_a_variable_which_is_stronger_than_a_file() {
     let env = prepared();
-    env.file("p.toml", "incident = \"INC-1\"\ndry_rows = 2\nhosts = [\"x\", \"y\"]\nat = 2026-01-01T00:00:00Z\n");
+    env.file(
+        "p.toml",
+        "incident = \"INC-1\"\ndry_rows = 2\nhosts = [\"x\", \"y\"]\nat = 2026-01-01T00:00:00Z\n",
+    );
     let at = "2026-01-01T00:00:00Z";
     let file = ["--params-file", "p.toml"];
     run(&env, &file, &[]).status(0);
-    assert_eq!(params(&env), serde_json::json!({ "incident": "INC-1", "dry_rows": 2, "hosts": ["x", "y"], "at": at }));
+    assert_eq!(
+        params(&env),
+        serde_json::json!({ "incident": "INC-1", "dry_rows": 2, "hosts": ["x", "y"], "at": at })
+    );
     let variables = [("RUNBOOK_PARAM_INCIDENT", "INC-2"), ("RUNBOOK_PARAM_DRY_ROWS", "3")];
     run(&env, &file, &variables).status(0);
-    assert_eq!(params(&env), serde_json::json!({ "incident": "INC-2", "dry_rows": 3, "hosts": ["x", "y"], "at": at }));
-    run(&env, &[&file[..], &["--set", "incident=INC-3", "--set", "hosts=z"]].concat(), &variables).status(0);
-    assert_eq!(params(&env), serde_json::json!({ "incident": "INC-3", "dry_rows": 3, "hosts": ["z"], "at": at }));
+    assert_eq!(
+        params(&env),
+        serde_json::json!({ "incident": "INC-2", "dry_rows": 3, "hosts": ["x", "y"], "at": at })
+    );
+    run(&env, &[&file[..], &["--set", "incident=INC-3", "--set", "hosts=z"]].concat(), &variables)
+        .status(0);
+    assert_eq!(
+        params(&env),
+        serde_json::json!({ "incident": "INC-3", "dry_rows": 3, "hosts": ["z"], "at": at })
+    );
 }
 
 #[test]
 fn a_mistake_in_a_parameter_is_told_with_the_place_where_it_was_given() {
     let env = prepared();
     let set = ["--set", "incident=INC-1"];
-    run(&env, &set, &[("RUNBOOK_PARAM_DRY_ROWS", "many")]).status(2).err("RUNBOOK_PARAM_DRY_ROWS=many");
+    run(&env, &set, &[("RUNBOOK_PARAM_DRY_ROWS", "many")])
+        .status(2)
+        .err("RUNBOOK_PARAM_DRY_ROWS=many");
     let in_file = |text: &str| {
         env.file("p.toml", text);
         run(&env, &[&set[..], &["--params-file", "p.toml"]].concat(), &[]).status(2)
@@ -84,14 +99,24 @@ fn a_mistake_in_a_parameter_is_told_with_the_place_where_it_was_given() {
     in_file("dry_rows = \"x\"").err("p.toml: dry_rows = ");
     in_file("rows = 1").err("p.toml: rows = 1").err("has no parameter `rows`");
     in_file("a = 1\n[").err("p.toml:2:").err("as TOML");
-    run(&env, &["--params-file", "nowhere.toml"], &[]).status(2).err("nowhere.toml").err("cannot be read");
+    run(&env, &["--params-file", "nowhere.toml"], &[])
+        .status(2)
+        .err("nowhere.toml")
+        .err("cannot be read");
     in_file("at = 1979-05-27").err("p.toml: at = 1979-05-27");
     in_file(&format!("# {}\nincident = \"INC-2\"", "x".repeat(1 << 20))).err("cannot be read");
     std::fs::write(env.path().join("bytes.toml"), b"a = \"\xff\"").expect("written");
     run(&env, &["--params-file", "bytes.toml"], &[]).status(2).err("not UTF-8");
     let mut piped = env.command(&["exec", "r.toml", "--params-file", "-"]);
-    let mut child = piped.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it starts");
-    let _ = std::io::Write::write_all(&mut child.stdin.take().expect("piped"), "#".repeat((1 << 20) + 1).as_bytes());
+    let mut child = piped
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let _ = std::io::Write::write_all(
+        &mut child.stdin.take().expect("piped"),
+        "#".repeat((1 << 20) + 1).as_bytes(),
+    );
     finish(child.wait_with_output().expect("it ends")).status(2).err("cannot be read");
     assert!(!env.path().join("state").join("journal.db").exists(), "nothing began");
 }

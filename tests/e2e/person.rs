@@ -47,12 +47,20 @@ fn typed(env: &TestEnv, arguments: &[&str], keys: &str) -> (i32, String) {
     let mut line = vec![program.get_program().to_string_lossy().into_owned()];
     line.extend(program.get_args().map(|argument| format!("'{}'", argument.to_string_lossy())));
     let mut command = Command::new("script");
-    command.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]).current_dir(env.path()).env_clear();
+    command
+        .args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"])
+        .current_dir(env.path())
+        .env_clear();
     command
         .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .env("TERM", "xterm")
         .env("SHELL", "/bin/sh");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("script is there");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("script is there");
     let mut stdin = child.stdin.take().expect("it is piped");
     stdin.write_all(keys.as_bytes()).expect("it can be typed");
     // The end of the input would hang up the terminal while the program still runs.
@@ -66,7 +74,8 @@ fn typed(env: &TestEnv, arguments: &[&str], keys: &str) -> (i32, String) {
 }
 
 fn rows(env: &TestEnv) -> i64 {
-    let database = rusqlite::Connection::open(env.path().join("shop.db")).expect("the database is there");
+    let database =
+        rusqlite::Connection::open(env.path().join("shop.db")).expect("the database is there");
     database.query_row("select count(*) from t", [], |row| row.get(0)).expect("the query works")
 }
 
@@ -74,7 +83,8 @@ fn rows(env: &TestEnv) -> i64 {
 fn a_manual_step_is_asked_for_until_its_form_fits() {
     let env = home();
     env.file("r.toml", &format!("{HEAD}{MANUAL}"));
-    let (status, seen) = typed(&env, &["exec", "r.toml"], "perhaps\nyes\nrun\ngo\nI look\nI looked\n");
+    let (status, seen) =
+        typed(&env, &["exec", "r.toml"], "perhaps\nyes\nrun\ngo\nI look\nI looked\n");
     assert_eq!(status, 0, "{seen}");
     for text in [
         "lag_ok (bool):",
@@ -129,7 +139,11 @@ fn who_started_the_run_waits_at_the_terminal_until_somebody_else_has_approved() 
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         };
-        let ada = env.command(&["approve", &id, "empty", "--yes"]).env("SUDO_UID", "1").output().expect("the program starts");
+        let ada = env
+            .command(&["approve", &id, "empty", "--yes"])
+            .env("SUDO_UID", "1")
+            .output()
+            .expect("the program starts");
         assert!(ada.status.success(), "{}", String::from_utf8_lossy(&ada.stderr));
         run.join().expect("no panic")
     });
@@ -158,9 +172,12 @@ fn who_resumes_a_run_sees_all_that_is_to_be_done() {
     let run = env.newest_run();
     // Markdown says `2\.`, so that the instructions begin no list.
     let last = "NEVER while the replica lags";
-    for line in
-        [&["show", &run][..], &["report", &run], &["report", &run, "--format", "markdown"], &["report", &run, "--format", "html"]]
-    {
+    for line in [
+        &["show", &run][..],
+        &["report", &run],
+        &["report", &run, "--format", "markdown"],
+        &["report", &run, "--format", "html"],
+    ] {
         env.run(line).status(0).out(last).out("Move the address");
     }
     let (status, seen) = typed(&env, &["resume", &run], "moved\n");
@@ -172,7 +189,8 @@ fn a_question_goes_on_below_at_a_word() {
     let env = home();
     env.file("r.toml", &format!("{HEAD}{}", approval("quorum = 1")));
     let mut terminal = runbook_tests::terminal::Terminal::open();
-    let mut child = terminal.spawn(&env.command(&["exec", "r.toml"]), runbook_tests::terminal::Control::None);
+    let mut child =
+        terminal.spawn(&env.command(&["exec", "r.toml"]), runbook_tests::terminal::Control::None);
     runbook_tests::wait_for("it asks", || terminal.shown().contains("leaves it"));
     terminal.type_keys("\n");
     assert_eq!(child.wait().expect("it ends").code(), Some(5));
@@ -214,14 +232,18 @@ fn of_two_who_speak_at_one_moment_the_second_is_told_who_was_first() {
         let (status, shown, rows) = approved_after(other, head);
         assert_eq!((status, rows), (Some(expected), left), "{other:?}: {shown}");
         assert!(shown.contains(told), "{other:?}: {shown}");
-        assert!(!shown.contains("another process") && !shown.contains("E0508"), "{other:?}: {shown}");
+        assert!(
+            !shown.contains("another process") && !shown.contains("E0508"),
+            "{other:?}: {shown}"
+        );
     }
 }
 
 #[test]
 fn who_answers_what_somebody_else_has_answered_meanwhile_is_told_who_and_writes_nothing() {
     let env = home();
-    let manual = "\n[[step]]\nid = \"look\"\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n";
+    let manual =
+        "\n[[step]]\nid = \"look\"\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n";
     env.file("r.toml", &format!("{HEAD}{manual}"));
     let terminal = Terminal::open();
     let mut child = terminal.spawn(&env.command(&["exec", "r.toml"]), Control::Session);
@@ -231,18 +253,23 @@ fn who_answers_what_somebody_else_has_answered_meanwhile_is_told_who_and_writes_
     terminal.type_keys("I looked\n");
     child.wait().expect("it ends");
     let shown = terminal.shown().split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(shown.contains("was answered by") && shown.contains("a moment ago; nothing was written"), "{shown}");
+    assert!(
+        shown.contains("was answered by") && shown.contains("a moment ago; nothing was written"),
+        "{shown}"
+    );
     env.run(&["resume", &run]).status(0).out("Succeeded.");
 }
 
-/// Who approves sees where it would be done: the test database and the other one are told apart, also in what is kept.
+/// Who approves sees where it would be done: the test database and the other one are told apart,
+/// also in what is kept.
 #[test]
 fn who_approves_is_told_the_target_and_where_it_leads() {
     let digests: Vec<String> = ["prod", "test"]
         .into_iter()
         .map(|name| {
             let env = home();
-            let text = format!("{HEAD}{}", approval("quorum = 1")).replace("\"shop\"", &format!("\"{name}\""));
+            let text = format!("{HEAD}{}", approval("quorum = 1"))
+                .replace("\"shop\"", &format!("\"{name}\""));
             let text = text
                 .replace("[targets.shop]", &format!("[targets.{name}]"))
                 .replace("sqlite:shop.db", &format!("sqlite:{name}.db"));
@@ -250,15 +277,28 @@ fn who_approves_is_told_the_target_and_where_it_leads() {
             let place = format!("`{name}` (database ");
             let file = format!("{name}.db");
             let asked = env.run(&["exec", "r.toml", "--yes"]).status(5);
-            assert!(asked.stderr.contains(&place) && asked.stderr.contains(&file), "{}", asked.stderr);
+            assert!(
+                asked.stderr.contains(&place) && asked.stderr.contains(&file),
+                "{}",
+                asked.stderr
+            );
             let run = env.newest_run();
             for format in ["text", "json", "markdown"] {
                 env.run(&["show", &run, "--format", format]).status(0).out(&file);
             }
-            let approved = env.run(&["approve", &run, "empty", "--yes"]).status(0).err(&place).err(&file);
+            let approved =
+                env.run(&["approve", &run, "empty", "--yes"]).status(0).err(&place).err(&file);
             let again = env.run(&["approve", &run, "empty", "--yes"]).status(0);
-            assert!(format!("{}{}", again.stdout, again.stderr).contains("approved by you already"), "{}", again.stderr);
-            let digest = approved.stderr.lines().find_map(|line| line.trim().strip_prefix("digest ")).expect("it has one");
+            assert!(
+                format!("{}{}", again.stdout, again.stderr).contains("approved by you already"),
+                "{}",
+                again.stderr
+            );
+            let digest = approved
+                .stderr
+                .lines()
+                .find_map(|line| line.trim().strip_prefix("digest "))
+                .expect("it has one");
             digest.to_owned()
         })
         .collect();
@@ -272,13 +312,16 @@ fn what_is_rejected_cannot_be_approved_any_more() {
     env.run(&["exec", "r.toml", "--yes"]).status(5);
     let run = env.newest_run();
     env.run(&["reject", &run, "empty", "--reason", "wrong database"]).status(0);
-    for again in [&["approve", &run, "empty", "--yes"][..], &["reject", &run, "empty", "--reason", "x"]] {
+    for again in
+        [&["approve", &run, "empty", "--yes"][..], &["reject", &run, "empty", "--reason", "x"]]
+    {
         env.run(again).status(2).err("is rejected already, by ").err("wrong database");
     }
     assert_eq!(rows(&env), 1);
 }
 
-/// What a person does calls no plugin, so a dry run asks nobody about it: in the runbook, in a nested one, and under a condition.
+/// What a person does calls no plugin, so a dry run asks nobody about it: in the runbook, in a
+/// nested one, and under a condition.
 #[test]
 fn a_dry_run_and_a_plan_pass_over_what_a_person_does() {
     let env = home();
@@ -292,7 +335,12 @@ fn a_dry_run_and_a_plan_pass_over_what_a_person_does() {
         ),
     );
     let dry = env.run(&["exec", "r.toml", "--dry-run"]).status(0);
-    assert_eq!(dry.stdout.matches("a person does it and says what they found").count(), 2, "{}", dry.stdout);
+    assert_eq!(
+        dry.stdout.matches("a person does it and says what they found").count(),
+        2,
+        "{}",
+        dry.stdout
+    );
     env.run(&["plan", "r.toml", "--out", "p.json"]).status(0);
     env.run(&["exec", "--plan", "p.json"]).status(5).out("look");
 }

@@ -1,4 +1,5 @@
-//! `plan --out` and `exec --plan`: what was shown is what runs, once; whatever differs then is refused before the first effect.
+//! `plan --out` and `exec --plan`: what was shown is what runs, once; whatever differs then is
+//! refused before the first effect.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -23,7 +24,10 @@ fn shop() -> TestEnv {
     let env = home();
     let tables = "create table orders (id integer, total integer); insert into orders values (1, 10), (2, 20);";
     for name in ["shop.db", "other.db"] {
-        Connection::open(env.path().join(name)).expect("it opens").execute_batch(tables).expect("SQL");
+        Connection::open(env.path().join(name))
+            .expect("it opens")
+            .execute_batch(tables)
+            .expect("SQL");
     }
     env.file("r.toml", RUNBOOK);
     env.file("more.toml", "format = 1\n[targets.db]\nsql = \"sqlite:shop.db\"\n");
@@ -38,10 +42,16 @@ fn total(env: &TestEnv, name: &str) -> i64 {
 #[test]
 fn what_was_planned_is_what_runs_and_it_runs_once() {
     let env = shop();
-    env.run(&["plan", "r.toml", "--set", "id=2", "--out", "p.json"]).status(0).out("raise").err("runbook exec --plan p.json");
+    env.run(&["plan", "r.toml", "--set", "id=2", "--out", "p.json"])
+        .status(0)
+        .out("raise")
+        .err("runbook exec --plan p.json");
     assert_eq!(total(&env, "shop.db"), 30, "a plan changes nothing");
     std::fs::create_dir(env.path().join("elsewhere")).expect("a folder");
-    env.run_in("elsewhere", &["exec", "--plan", "../p.json", "-y"]).status(0).out("id = 2").out("Succeeded");
+    env.run_in("elsewhere", &["exec", "--plan", "../p.json", "-y"])
+        .status(0)
+        .out("id = 2")
+        .out("Succeeded");
     assert_eq!(total(&env, "shop.db"), 31);
     env.run(&["exec", "--plan", "p.json", "-y"]).status(0).err("was begun before");
     assert_eq!(total(&env, "shop.db"), 31);
@@ -65,7 +75,10 @@ fn whatever_differs_from_the_plan_is_shown_and_nothing_runs() {
         let text = env.read(name);
         assert!(text.contains(old), "{name} has no `{old}`: {text}");
         env.file(name, &text.replacen(old, new, 1));
-        env.run(&["exec", "--plan", "p.json", "-y"]).status(6).err("is not what `p.json` holds").err(said);
+        env.run(&["exec", "--plan", "p.json", "-y"])
+            .status(6)
+            .err("is not what `p.json` holds")
+            .err(said);
         assert_eq!((total(&env, "shop.db"), total(&env, "other.db")), (30, 30), "{name}: {old}");
         env.run(&["runs"]).status(0).without("raises");
     }
@@ -84,10 +97,19 @@ fn a_file_that_is_no_plan_is_refused_and_a_plan_takes_no_other_runbook_parameter
     let text = env.read("p.json");
     env.file("q.json", &text.replace("\"format\": 1,", "\"format\": 2,"));
     env.run(&["exec", "--plan", "q.json"]).status(2).err("has format 2");
-    for more in [&["r.toml"][..], &["--set", "id=2"], &["--dry-run"], &["--run-id", "0197a5c4-0000-4000-8000-00000000c0de"]] {
-        env.run(&[&["exec", "--plan", "p.json"], more].concat()).status(2).err("cannot be used with");
+    for more in [
+        &["r.toml"][..],
+        &["--set", "id=2"],
+        &["--dry-run"],
+        &["--run-id", "0197a5c4-0000-4000-8000-00000000c0de"],
+    ] {
+        env.run(&[&["exec", "--plan", "p.json"], more].concat())
+            .status(2)
+            .err("cannot be used with");
     }
-    env.run(&["exec", "--plan", "p.json", "--env", "prod"]).status(2).err("the plan was made with no environment");
+    env.run(&["exec", "--plan", "p.json", "--env", "prod"])
+        .status(2)
+        .err("the plan was made with no environment");
     env.run(&["exec"]).status(2).err("FILE|NAME");
     assert_eq!(total(&env, "shop.db"), 30);
 }
@@ -101,7 +123,11 @@ fn a_plan_is_run_as_it_was_shown_also_of_who_runs_it() {
     let plan: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let me = plan["operator"].as_str().expect("a name");
     env.file("of-ada.json", &text.replace(me, "ada@desk"));
-    env.run(&["exec", "--plan", "of-ada.json", "-y"]).status(6).err("planned with").err("ada@desk").err(me);
+    env.run(&["exec", "--plan", "of-ada.json", "-y"])
+        .status(6)
+        .err("planned with")
+        .err("ada@desk")
+        .err(me);
     assert_eq!(total(&env, "shop.db"), 30);
     env.run(&["exec", "--plan", "p.json", "-y"]).status(0);
     assert_eq!(total(&env, "shop.db"), 31);
@@ -121,7 +147,8 @@ fn a_plan_runs_once_and_in_no_other_journal_than_its_own() {
     assert_eq!(total(&env, "shop.db"), 30);
     // By another name it is the same one.
     let default = env.path().join(".local/state/runbook/journal.db");
-    std::os::unix::fs::symlink(default.parent().expect("a folder"), env.path().join("state")).expect("a link");
+    std::os::unix::fs::symlink(default.parent().expect("a folder"), env.path().join("state"))
+        .expect("a link");
     env.run(&["--journal", "state/journal.db", "exec", "--plan", "p.json", "-y"]).status(0);
     env.run(&["exec", "--plan", "p.json", "-y"]).status(0).err("was begun before");
     assert_eq!(total(&env, "shop.db"), 31);

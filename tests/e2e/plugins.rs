@@ -7,7 +7,8 @@ use runbook_tests::env::TestEnv;
 fn with_a_file() -> TestEnv {
     let env = home();
     env.file("checks/placeholder", "");
-    std::fs::write(env.path().join("checks/mine.wasm"), bundled("slack")).expect("it can be written");
+    std::fs::write(env.path().join("checks/mine.wasm"), bundled("slack"))
+        .expect("it can be written");
     env
 }
 
@@ -20,8 +21,9 @@ fn the_example_of_every_operation_is_a_good_part_of_a_runbook() {
         for name in inspected.manifest.operations.keys() {
             let reference = format!("{}:{name}", plugin.name);
             let shown = env.run(&["plugin", "inspect", &reference]).status(0).stdout;
-            let (_, example) =
-                shown.split_once("  example\n").unwrap_or_else(|| panic!("`{reference}` has no example:\n{shown}"));
+            let (_, example) = shown
+                .split_once("  example\n")
+                .unwrap_or_else(|| panic!("`{reference}` has no example:\n{shown}"));
             let mut text = format!("format = 1\n[runbook]\nname = \"example\"\n{example}\n");
             if !text.contains("[[step]]") {
                 text.push_str("[[step]]\nid = \"other\"\nuses = \"docker:status\"\nbind.container = \"c\"\n[targets.c]\ndocker = { name = \"c\" }\n");
@@ -68,11 +70,16 @@ fn a_file_is_named_as_the_runbook_has_it_and_what_is_suggested_works() {
         );
         env.run(&["validate", "checks/r.toml"])
     };
-    assert!(runbook("pots", "{ text = \"x\" }").stderr.contains("did you mean `./mine.wasm:post`?"));
+    assert!(
+        runbook("pots", "{ text = \"x\" }").stderr.contains("did you mean `./mine.wasm:post`?")
+    );
     assert!(runbook("post", "{ txt = \"x\" }").stderr.contains("did you mean `text`?"));
     let wrong = runbook("post", "{}").stderr;
-    let suggested =
-        wrong.split("see `runbook ").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or_else(|| panic!("{wrong}"));
+    let suggested = wrong
+        .split("see `runbook ")
+        .nth(1)
+        .and_then(|rest| rest.split('`').next())
+        .unwrap_or_else(|| panic!("{wrong}"));
     let arguments: Vec<&str> = suggested.split_whitespace().collect();
     env.run(&arguments).status(0).out("mine.wasm:post (step)").out("text  text  required");
     runbook("post", "{ text = \"x\" }").status(0);
@@ -102,18 +109,35 @@ fn the_name_of_a_bundled_plugin_is_borne_by_nothing_else() {
         let inspected = runbook_runtime::inspect(plugin.component).expect("it is a plugin");
         let operation = inspected.manifest.operations.keys().next().expect("it has an operation");
         let runbook = |reference: &str| {
-            format!("format = 1\n[runbook]\nname = \"x\"\n[[step]]\nid = \"one\"\nuses = \"{reference}:{operation}\"\n")
+            format!(
+                "format = 1\n[runbook]\nname = \"x\"\n[[step]]\nid = \"one\"\nuses = \"{reference}:{operation}\"\n"
+            )
         };
         env.file("r.toml", &runbook("./checks/other.wasm"));
-        std::fs::write(env.path().join("checks/other.wasm"), impostor(plugin)).expect("it can be written");
-        for command in [&["validate", "r.toml"][..], &["plan", "r.toml"], &["exec", "r.toml"], &["lock", "r.toml"]] {
-            env.run(command).status(6).err(&format!("calls itself `{name}`")).err("needs a name of its");
+        std::fs::write(env.path().join("checks/other.wasm"), impostor(plugin))
+            .expect("it can be written");
+        for command in [
+            &["validate", "r.toml"][..],
+            &["plan", "r.toml"],
+            &["exec", "r.toml"],
+            &["lock", "r.toml"],
+        ] {
+            env.run(command)
+                .status(6)
+                .err(&format!("calls itself `{name}`"))
+                .err("needs a name of its");
         }
-        env.run(&["review", "./checks/other.wasm"]).status(6).err(&format!("calls itself `{name}`"));
-        let shown = env.run(&["plugin", "inspect", "./checks/other.wasm"]).status(6).err(&format!("calls itself `{name}`"));
+        env.run(&["review", "./checks/other.wasm"])
+            .status(6)
+            .err(&format!("calls itself `{name}`"));
+        let shown = env
+            .run(&["plugin", "inspect", "./checks/other.wasm"])
+            .status(6)
+            .err(&format!("calls itself `{name}`"));
         assert!(shown.stdout.contains(&format!("NOT the bundled `{name}`")), "{}", shown.stdout);
         // The same bytes are the bundled plugin, wherever they are.
-        std::fs::write(env.path().join("checks/other.wasm"), plugin.component).expect("it can be written");
+        std::fs::write(env.path().join("checks/other.wasm"), plugin.component)
+            .expect("it can be written");
         env.run(&["validate", "r.toml"]).without("calls itself");
         env.run(&["plugin", "inspect", "./checks/other.wasm"])
             .status(0)
@@ -125,17 +149,26 @@ fn the_name_of_a_bundled_plugin_is_borne_by_nothing_else() {
 #[test]
 fn a_plugin_with_a_name_of_its_own_is_said_to_come_from_a_file() {
     let env = home();
-    std::fs::write(env.path().join("mine.wasm"), crate::renamed("sql", "our")).expect("it can be written");
+    std::fs::write(env.path().join("mine.wasm"), crate::renamed("sql", "our"))
+        .expect("it can be written");
     let inspected = env.run(&["plugin", "inspect", "./mine.wasm"]).status(0);
-    assert!(inspected.stdout.lines().any(|line| line == "file ./mine.wasm"), "{}", inspected.stdout);
+    assert!(
+        inspected.stdout.lines().any(|line| line == "file ./mine.wasm"),
+        "{}",
+        inspected.stdout
+    );
 }
 
 /// The command lines of all processes that a process has started and that go on.
 fn children(pid: u32) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let pids = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    let pids: Vec<String> = pids.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
-    pids.iter().filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()).collect()
+    let pids: Vec<String> = pids
+        .flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    pids.iter()
+        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok())
+        .collect()
 }
 
 #[test]
@@ -147,33 +180,59 @@ fn the_program_compiles_plugins_in_a_child_with_limits() {
          [[preflight]]\nid = \"p\"\nuses = \"http:get\"\nbind.target = \"site\"\n",
     );
     let seen_in = |cache: &std::path::Path| {
-        let mut run = env.command(&["exec", "c.toml"]).env("RUNBOOK_CACHE", cache).spawn().expect("the program starts");
+        let mut run = env
+            .command(&["exec", "c.toml"])
+            .env("RUNBOOK_CACHE", cache)
+            .spawn()
+            .expect("the program starts");
         let mut seen = Vec::new();
         while run.try_wait().expect("it is a child of ours").is_none() {
-            seen.extend(children(run.id()).into_iter().filter(|line| line.contains(runbook_runtime::COMPILE_MODE)));
+            seen.extend(
+                children(run.id())
+                    .into_iter()
+                    .filter(|line| line.contains(runbook_runtime::COMPILE_MODE)),
+            );
         }
         seen
     };
     let cache = env.path().join("cache");
     let seen = seen_in(&cache);
-    assert!(seen.iter().any(|line| line.contains("\"cpu_s\":300") && line.contains("\"memory\":4294967296")), "{seen:?}");
+    assert!(
+        seen.iter()
+            .any(|line| line.contains("\"cpu_s\":300") && line.contains("\"memory\":4294967296")),
+        "{seen:?}"
+    );
     assert_eq!(std::fs::read_dir(&cache).expect("there is a cache").count(), 1);
     assert_eq!(seen_in(&cache), Vec::<String>::new(), "what is kept is not compiled again");
 }
 
-/// A bundled plugin can be taken out, signed and trusted: all that is done with one from elsewhere, without building one.
+/// A bundled plugin can be taken out, signed and trusted: all that is done with one from elsewhere,
+/// without building one.
 #[test]
 fn a_bundled_plugin_is_exported_inspected_signed_and_trusted() {
     let env = home();
     env.run(&["plugin", "export", "sql"]).status(0).out("sql.wasm");
-    env.run(&["plugin", "inspect", "./sql.wasm"]).status(0).out("the same code as the bundled `sql`");
-    env.run(&["plugin", "export", "sql"]).status(2).err("`sql.wasm` cannot be written").err("--output");
+    env.run(&["plugin", "inspect", "./sql.wasm"])
+        .status(0)
+        .out("the same code as the bundled `sql`");
+    env.run(&["plugin", "export", "sql"])
+        .status(2)
+        .err("`sql.wasm` cannot be written")
+        .err("--output");
     env.run(&["plugin", "export", "sqll", "-o", "x.wasm"]).status(2).err("did you mean `sql`?");
     let public = env.run(&["plugin", "keygen", "-o", "key"]).status(0).stdout;
     env.run(&["plugin", "sign", "sql.wasm", "--key", "key"]).status(0);
-    env.file("trust.toml", &format!("format = 1\n[[key]]\nname = \"us\"\npublic = \"{}\"\nplugins = [\"sql\"]\n", public.trim()));
+    env.file(
+        "trust.toml",
+        &format!(
+            "format = 1\n[[key]]\nname = \"us\"\npublic = \"{}\"\nplugins = [\"sql\"]\n",
+            public.trim()
+        ),
+    );
     env.run(&["validate", "trust.toml"]).status(0);
-    env.run(&["--trust", "trust.toml", "plugin", "verify", "sql.wasm"]).status(0).out("trusted, signed by `us`");
+    env.run(&["--trust", "trust.toml", "plugin", "verify", "sql.wasm"])
+        .status(0)
+        .out("trusted, signed by `us`");
     env.file("junk.wasm", "junk");
     for line in [
         &["plugin", "inspect", "junk.wasm"][..],

@@ -22,7 +22,10 @@ irreversible = "a table of a test"
 
 fn prepared() -> TestEnv {
     let env = home();
-    rusqlite::Connection::open(env.path().join("work.db")).expect("a file").execute_batch("vacuum").expect("a database");
+    rusqlite::Connection::open(env.path().join("work.db"))
+        .expect("a file")
+        .execute_batch("vacuum")
+        .expect("a database");
     env.file("r.toml", RUNBOOK);
     env
 }
@@ -49,14 +52,21 @@ fn nothing_is_said_unless_somebody_asks() {
 
 #[test]
 fn runs_calls_and_host_calls_are_spans_within_each_other() {
-    for (arguments, variables) in
-        [(&["-v"][..], &[][..]), (&["--log", "info"], &[]), (&[], &[("RUNBOOK_LOG", "info")]), (&["--log-format", "text"], &[])]
-    {
+    for (arguments, variables) in [
+        (&["-v"][..], &[][..]),
+        (&["--log", "info"], &[]),
+        (&[], &[("RUNBOOK_LOG", "info")]),
+        (&["--log-format", "text"], &[]),
+    ] {
         let finished = exec(arguments, variables);
         assert_eq!(finished.status, 0, "{}", finished.stderr);
         let lines = logged(&finished);
-        let host_call = lines.iter().find(|line| line.contains("host call{")).unwrap_or_else(|| panic!("{lines:#?}"));
-        let order = ["run{id=", "call{step=make", "host call{slot=db"].map(|span| host_call.find(span));
+        let host_call = lines
+            .iter()
+            .find(|line| line.contains("host call{"))
+            .unwrap_or_else(|| panic!("{lines:#?}"));
+        let order =
+            ["run{id=", "call{step=make", "host call{slot=db"].map(|span| host_call.find(span));
         assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{host_call}");
         assert!(host_call.contains("time.busy"), "{host_call}");
     }
@@ -69,24 +79,34 @@ fn as_json_each_line_is_one_object() {
     let lines: Vec<&str> = finished.stderr.lines().filter(|line| line.starts_with('{')).collect();
     assert!(lines.len() > 3, "{}", finished.stderr);
     for line in lines {
-        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let value: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(value["level"].is_string() && value["timestamp"].is_string(), "{line}");
-        assert!(value["target"].as_str().is_some_and(|target| target.starts_with("runbook")), "{line}");
+        assert!(
+            value["target"].as_str().is_some_and(|target| target.starts_with("runbook")),
+            "{line}"
+        );
     }
 }
 
 /// Neither the program nor a library below it logs what it sends, whatever is asked for.
 #[test]
 fn no_statement_and_no_library_is_in_it_at_any_level() {
-    for (arguments, variables) in
-        [(&["-vvv"][..], &[][..]), (&[], &[("RUNBOOK_LOG", "trace")]), (&["-vvv"], &[("RUST_LOG", "trace")])]
-    {
+    for (arguments, variables) in [
+        (&["-vvv"][..], &[][..]),
+        (&[], &[("RUNBOOK_LOG", "trace")]),
+        (&["-vvv"], &[("RUST_LOG", "trace")]),
+    ] {
         let finished = exec(arguments, variables);
         assert_eq!(finished.status, 0, "{}", finished.stderr);
         assert!(!logged(&finished).is_empty());
         assert!(!finished.stderr.contains("a-word-of-the-statement"), "{}", finished.stderr);
         for library in ["sqlx", "hyper", "rustls", "reqwest", "wasmtime", "cranelift"] {
-            assert!(!finished.stderr.contains(&format!(" {library}")), "{library}: {}", finished.stderr);
+            assert!(
+                !finished.stderr.contains(&format!(" {library}")),
+                "{library}: {}",
+                finished.stderr
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A project: its runbooks are listed, and found by their names from any folder below it. And the settings of one person.
+//! A project: its runbooks are listed, and found by their names from any folder below it. And the
+//! settings of one person.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
@@ -19,16 +20,25 @@ fn suite(name: &str) -> String {
 /// Makes the database that the runbooks of a folder look into.
 fn database(env: &TestEnv, folder: &str) {
     let path = env.path().join(folder).join("shop.db");
-    rusqlite::Connection::open(path).expect("it opens").execute_batch("create table t (a)").expect("SQL");
+    rusqlite::Connection::open(path)
+        .expect("it opens")
+        .execute_batch("create table t (a)")
+        .expect("SQL");
 }
 
 /// A project with two runbooks in a folder of its own, a suite, and files that are neither.
 fn project() -> TestEnv {
     let env = home();
     env.file("p/.runbook.toml", "format = 1\nrunbooks = [\"ops\", \"checks\"]\n");
-    env.file("p/ops/emergency.toml", &runbook("emergency-db", "Ends the query that holds the lock"));
+    env.file(
+        "p/ops/emergency.toml",
+        &runbook("emergency-db", "Ends the query that holds the lock"),
+    );
     env.file("p/ops/deploy.toml", &runbook("deploy", "Deploys"));
-    env.file("p/ops/targets.prod.toml", "format = 1\n[targets.db]\nsql = \"sqlite:prod.db\"\ncreate = true\n");
+    env.file(
+        "p/ops/targets.prod.toml",
+        "format = 1\n[targets.db]\nsql = \"sqlite:prod.db\"\ncreate = true\n",
+    );
     env.file("p/checks/front.toml", &suite("front"));
     env.file("p/other/hidden.toml", &runbook("hidden", "Is in no folder of the project"));
     env.file("p/ops/deep/x", "");
@@ -39,7 +49,8 @@ fn project() -> TestEnv {
 
 /// The names in the list, in its order.
 fn names(json: &str) -> Vec<String> {
-    let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("each line is JSON");
+    let line =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("each line is JSON");
     json.lines().map(|text| line(text)["name"].as_str().expect("a name").to_owned()).collect()
 }
 
@@ -50,8 +61,12 @@ fn the_runbooks_of_a_project_are_listed_from_every_folder_in_it() {
         let listed = env.run_in(folder, &["list", "--format", "json"]).status(0);
         assert_eq!(names(&listed.stdout), ["deploy", "emergency-db", "front"], "{folder}");
     }
-    let text =
-        env.run_in("p", &["list"]).status(0).out("emergency-db").out("Ends the query that holds the lock").out("incident [wait]");
+    let text = env
+        .run_in("p", &["list"])
+        .status(0)
+        .out("emergency-db")
+        .out("Ends the query that holds the lock")
+        .out("incident [wait]");
     text.out("ops/emergency.toml").out("checks").without("hidden").without("targets.prod");
 }
 
@@ -59,14 +74,23 @@ fn the_runbooks_of_a_project_are_listed_from_every_folder_in_it() {
 fn every_command_that_takes_a_runbook_takes_its_name_from_every_folder_of_the_project() {
     let env = project();
     for folder in ["p", "p/ops", "p/ops/deep", "p/checks"] {
-        env.run_in(folder, &["exec", "emergency-db", "--set", "incident=INC-1"]).status(0).out("Succeeded");
-        env.run_in(folder, &["plan", "deploy", "--offline", "--set", "incident=INC-1"]).status(0).out("Deploys");
-        env.run_in(folder, &["validate", "deploy", "front"]).status(0).out("ok, 1 step").out("ok, 1 check");
+        env.run_in(folder, &["exec", "emergency-db", "--set", "incident=INC-1"])
+            .status(0)
+            .out("Succeeded");
+        env.run_in(folder, &["plan", "deploy", "--offline", "--set", "incident=INC-1"])
+            .status(0)
+            .out("Deploys");
+        env.run_in(folder, &["validate", "deploy", "front"])
+            .status(0)
+            .out("ok, 1 step")
+            .out("ok, 1 check");
         env.run_in(folder, &["check", "front"]).status(0);
     }
     // A file is stronger than a name.
     env.file("p/ops/deploy", &runbook("other", "Another"));
-    env.run_in("p/ops", &["plan", "deploy", "--offline", "--set", "incident=INC-1"]).status(0).out("Another");
+    env.run_in("p/ops", &["plan", "deploy", "--offline", "--set", "incident=INC-1"])
+        .status(0)
+        .out("Another");
     std::fs::remove_file(env.path().join("p/ops/deploy")).expect("it is there");
     env.run_in("p/checks", &["lock", "deploy"]).status(0);
     assert!(env.path().join("p/ops/runbook.lock").exists());
@@ -76,7 +100,10 @@ fn every_command_that_takes_a_runbook_takes_its_name_from_every_folder_of_the_pr
 fn a_name_that_no_runbook_or_more_than_one_has_is_told() {
     let env = project();
     for command in ["exec", "plan", "validate", "lock"] {
-        env.run_in("p", &[command, "emergency"]).status(2).err("neither a file `emergency` nor a runbook").err("emergency-db");
+        env.run_in("p", &[command, "emergency"])
+            .status(2)
+            .err("neither a file `emergency` nor a runbook")
+            .err("emergency-db");
     }
     env.run_in("p", &["check", "frnt"]).status(3).err("did you mean `front`?");
     env.file("p/ops/second.toml", &runbook("deploy", "Deploys, too"));
@@ -114,7 +141,9 @@ fn a_project_holds_its_limits_besides_those_of_the_operator_and_sets_nothing_of_
     env.file("p/.runbook.toml", "format = 1\nboundary = \"narrow.toml\"\n");
     let wider = env.path().join("all.toml").display().to_string();
     env.run_in("p", &[&exec[..], &["--boundary", &wider]].concat()).status(6).err("narrow.toml");
-    env.run_in("p/ops/deep", &["exec", "../deploy.toml", "--set", "incident=1"]).status(6).err("narrow.toml");
+    env.run_in("p/ops/deep", &["exec", "../deploy.toml", "--set", "incident=1"])
+        .status(6)
+        .err("narrow.toml");
     env.file("p/.runbook.toml", "format = 1\nlocked = true\n");
     env.run_in("p", &exec).status(6);
     for key in ["journal", "cache", "identity", "audit_log"] {
@@ -135,11 +164,25 @@ fn what_one_person_sets_is_weaker_than_a_variable_and_a_flag() {
     let mine = env.path().join(".config/runbook/mine.db");
     assert!(mine.exists());
     env.run(&["doctor"]).out("mine.db").out("config.toml:2");
-    env.run(&[&exec[..], &["--journal", "flag.db", "--color", "never"]].concat()).status(0).without("\u{1b}[");
+    env.run(&[&exec[..], &["--journal", "flag.db", "--color", "never"]].concat())
+        .status(0)
+        .without("\u{1b}[");
     assert!(env.path().join("flag.db").exists());
-    let variable = env.command(&["runs"]).env("RUNBOOK_JOURNAL", "variable.db").output().expect("the program starts");
-    assert!(String::from_utf8_lossy(&variable.stderr).contains("no run has been made yet"), "{variable:?}");
-    for wrong in ["format = 1\njournl = \"x\"\n", "format = 1\ncolor = \"red\"\n", "color = \"never\"\n", "format = \n"] {
+    let variable = env
+        .command(&["runs"])
+        .env("RUNBOOK_JOURNAL", "variable.db")
+        .output()
+        .expect("the program starts");
+    assert!(
+        String::from_utf8_lossy(&variable.stderr).contains("no run has been made yet"),
+        "{variable:?}"
+    );
+    for wrong in [
+        "format = 1\njournl = \"x\"\n",
+        "format = 1\ncolor = \"red\"\n",
+        "color = \"never\"\n",
+        "format = \n",
+    ] {
         env.file(config, wrong);
         env.run(&exec).status(2).err("config.toml:");
     }
@@ -150,7 +193,8 @@ fn the_limits_of_a_project_hold_for_its_runbooks_wherever_they_are_named_from() 
     let env = project();
     let file = env.path().join("p/ops/deploy.toml").display().to_string();
     std::fs::create_dir_all(env.path().join("away/links")).expect("a folder");
-    std::os::unix::fs::symlink(env.path().join("p/ops"), env.path().join("away/links/ops")).expect("a link");
+    std::os::unix::fs::symlink(env.path().join("p/ops"), env.path().join("away/links/ops"))
+        .expect("a link");
     let link = env.path().join("away/links/ops/deploy.toml").display().to_string();
     let set = ["--set", "incident=1"];
     env.run_in("away", &[&["plan", &file, "--out", "plan.json"][..], &set].concat()).status(0);
@@ -171,8 +215,12 @@ fn the_limits_of_a_project_hold_for_its_runbooks_wherever_they_are_named_from() 
             }
             for folder in ["away", "p", "p/ops", "p/ops/deep", "."] {
                 for named in [&file, &link] {
-                    env.run_in(folder, &[&["exec", named][..], &set].concat()).status(status).err(said);
-                    env.run_in(folder, &[&["plan", named][..], &set].concat()).status(status).err(said);
+                    env.run_in(folder, &[&["exec", named][..], &set].concat())
+                        .status(status)
+                        .err(said);
+                    env.run_in(folder, &[&["plan", named][..], &set].concat())
+                        .status(status)
+                        .err(said);
                 }
             }
             env.run_in("away", &["exec", "--plan", "plan.json"]).status(status).err(said);
@@ -223,7 +271,11 @@ fn no_variable_and_no_nearer_file_lifts_a_limit_that_somebody_set() {
                 .expect("the program starts");
             assert_eq!(done.status.code(), Some(6), "{file}: {variable}: {done:?}");
         }
-        let doctor = env.command(&["doctor"]).current_dir(env.path().join("p")).env("RUNBOOK_LOCKED", "false").output();
+        let doctor = env
+            .command(&["doctor"])
+            .current_dir(env.path().join("p"))
+            .env("RUNBOOK_LOCKED", "false")
+            .output();
         let said = String::from_utf8(doctor.expect("the program starts").stdout).expect("text");
         let row = said.lines().find(|line| line.starts_with("locked")).expect("a row");
         assert!(row.contains("yes") && row.contains(&format!("{file}:2")), "{row}");
@@ -236,11 +288,21 @@ fn no_variable_and_no_nearer_file_lifts_a_limit_that_somebody_set() {
 #[test]
 fn nothing_of_the_working_directory_is_taken_for_the_home_of_the_operator() {
     let env = home();
-    env.file(".config/runbook/config.toml", "format = 1\njournal = \"evil.db\"\ncache = \"evil\"\n");
+    env.file(
+        ".config/runbook/config.toml",
+        "format = 1\njournal = \"evil.db\"\ncache = \"evil\"\n",
+    );
     for home in ["", ".", "./", ".."] {
         let done = env.command(&["doctor"]).env("HOME", home).output().expect("the program starts");
-        let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-        assert!(!said.contains("evil") && said.contains("nor `HOME` is set to an absolute path"), "{home:?}: {said}");
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        );
+        assert!(
+            !said.contains("evil") && said.contains("nor `HOME` is set to an absolute path"),
+            "{home:?}: {said}"
+        );
     }
 }
 
@@ -248,15 +310,26 @@ fn nothing_of_the_working_directory_is_taken_for_the_home_of_the_operator() {
 fn a_project_that_is_wrong_keeps_nobody_from_what_was_written_of_a_run_nor_from_cancelling_it() {
     let env = home();
     let waits = runbook("waits", "Waits").replace("required = true", "default = \"x\"");
-    env.file("good/r.toml", &format!("{waits}[[step]]\nid = \"ask\"\nmanual = {{ instructions = \"look\" }}\n"));
+    env.file(
+        "good/r.toml",
+        &format!("{waits}[[step]]\nid = \"ask\"\nmanual = {{ instructions = \"look\" }}\n"),
+    );
     database(&env, "good");
-    for (number, wrong) in ["boundry = \"x\"\n", "journal = \"x\"\n", "boundary = \"/etc/passwd\"\n", "= \n"].iter().enumerate() {
+    for (number, wrong) in
+        ["boundry = \"x\"\n", "journal = \"x\"\n", "boundary = \"/etc/passwd\"\n", "= \n"]
+            .iter()
+            .enumerate()
+    {
         let run = format!("0197a5c4-0000-4000-8000-00000000000{number}");
         env.run(&["exec", "good/r.toml", "--run-id", &run]).status(5);
         env.file("wrong/.runbook.toml", &format!("format = 1\n{wrong}"));
-        for command in
-            [&["exec", "../good/r.toml"][..], &["validate", "../good/r.toml"], &["list"], &["resume", &run], &["doctor"]]
-        {
+        for command in [
+            &["exec", "../good/r.toml"][..],
+            &["validate", "../good/r.toml"],
+            &["list"],
+            &["resume", &run],
+            &["doctor"],
+        ] {
             assert_ne!(env.run_in("wrong", command).status, 0, "{wrong}: {command:?}");
         }
         for command in [

@@ -28,7 +28,10 @@ with = { statement = "select 1 as n", row_count = 2 }
 
 fn prepared(journal: &str) -> TestEnv {
     let env = home();
-    rusqlite::Connection::open(env.path().join("work.db")).expect("a file").execute_batch("vacuum").expect("a database");
+    rusqlite::Connection::open(env.path().join("work.db"))
+        .expect("a file")
+        .execute_batch("vacuum")
+        .expect("a database");
     env.file("clean.toml", CLEAN);
     env.file("dirty.toml", DIRTY);
     for (file, status) in [("clean.toml", 0), ("clean.toml", 0), ("dirty.toml", 7)] {
@@ -39,7 +42,10 @@ fn prepared(journal: &str) -> TestEnv {
 
 fn runs(env: &TestEnv, journal: &str) -> Vec<String> {
     let listed = env.run(&["runs", "--journal", journal]).status(0).stdout;
-    listed.lines().map(|line| line.split_whitespace().next_back().unwrap_or_default().to_owned()).collect()
+    listed
+        .lines()
+        .map(|line| line.split_whitespace().next_back().unwrap_or_default().to_owned())
+        .collect()
 }
 
 fn prunes(journal: &str) {
@@ -54,7 +60,11 @@ fn prunes(journal: &str) {
     assert_eq!(runs(&env, journal), ["dirty", "clean", "clean"]);
     // Nobody was asked, so nothing happens.
     prune(&["--older-than", "0s"]).status(2).err("--yes").err("remove 2 runs");
-    prune(&["--older-than", "0s", "--dry-run"]).status(0).err("2 runs").err("would be removed").err("1 dirty run");
+    prune(&["--older-than", "0s", "--dry-run"])
+        .status(0)
+        .err("2 runs")
+        .err("would be removed")
+        .err("1 dirty run");
     assert_eq!(runs(&env, journal), ["dirty", "clean", "clean"]);
     prune(&["--older-than", "0s", "--yes"]).status(0).err("removed 2 runs");
     assert_eq!(runs(&env, journal), ["dirty"]);
@@ -82,6 +92,8 @@ fn a_time_without_a_unit_is_refused() {
 #[test]
 fn where_there_is_no_journal_none_is_made() {
     let env = home();
-    env.run(&["prune", "--older-than", "1d", "--yes", "--journal", "none.db"]).status(0).err("no run has been made yet");
+    env.run(&["prune", "--older-than", "1d", "--yes", "--journal", "none.db"])
+        .status(0)
+        .err("no run has been made yet");
     assert!(!env.path().join("none.db").exists());
 }

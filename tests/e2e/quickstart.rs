@@ -5,7 +5,8 @@ use runbook_tests::env::TestEnv;
 fn with_runbooks() -> TestEnv {
     let env = home();
     for file in ["quickstart.toml", "emergency-db.toml"] {
-        let text = std::fs::read_to_string(repository().join("runbooks").join(file)).expect("the runbook ships");
+        let text = std::fs::read_to_string(repository().join("runbooks").join(file))
+            .expect("the runbook ships");
         env.file(&format!("runbooks/{file}"), &text);
     }
     std::fs::create_dir_all(env.path().join("runbooks/quickstart")).expect("a folder can be made");
@@ -13,14 +14,18 @@ fn with_runbooks() -> TestEnv {
 }
 
 fn count(env: &TestEnv, statement: &str) -> i64 {
-    let database = rusqlite::Connection::open(env.path().join("runbooks/quickstart/shop.db")).expect("the database is there");
+    let database = rusqlite::Connection::open(env.path().join("runbooks/quickstart/shop.db"))
+        .expect("the database is there");
     database.query_row(statement, [], |row| row.get(0)).expect("the query works")
 }
 
 #[test]
 fn the_quickstart_repairs_its_database() {
     let env = with_runbooks();
-    env.run(&["exec", "runbooks/quickstart.toml"]).status(0).out("Succeeded. Everything was done.").out("broken = 2");
+    env.run(&["exec", "runbooks/quickstart.toml"])
+        .status(0)
+        .out("Succeeded. Everything was done.")
+        .out("broken = 2");
     assert_eq!(count(&env, "select count(*) from orders"), 3);
     env.run(&["runs"]).status(0).out("succeeded").out("quickstart");
 }
@@ -35,8 +40,15 @@ fn a_verify_that_fails_puts_the_database_back() {
     assert_eq!(count(&env, "select count(*) from orders"), 5, "the two broken orders are back");
     env.run(&["runs"]).status(0).out("undone");
     // Tried again, it is another run, and its undo finds the backup of the first.
-    env.run(&["retry", &env.newest_run(), "--from", "repair", "--yes"]).status(1).err("undoing 1 step").without("DIRTY");
-    assert_eq!(count(&env, "select count(*) from orders"), 5, "the two broken orders are back again");
+    env.run(&["retry", &env.newest_run(), "--from", "repair", "--yes"])
+        .status(1)
+        .err("undoing 1 step")
+        .without("DIRTY");
+    assert_eq!(
+        count(&env, "select count(*) from orders"),
+        5,
+        "the two broken orders are back again"
+    );
 }
 
 #[test]
@@ -44,14 +56,24 @@ fn the_quickstart_tried_again_puts_the_database_back_too() {
     let env = with_runbooks();
     env.run(&["exec", "runbooks/quickstart.toml", "--set", "expected_orders=99"]).status(1);
     let run = env.newest_run();
-    env.run(&["retry", &run, "--from", "repair", "--yes"]).status(1).err("undoing 1 step").out("expected 99");
-    assert_eq!(count(&env, "select count(*) from orders"), 5, "the backup of the first run is the one that is restored");
+    env.run(&["retry", &run, "--from", "repair", "--yes"])
+        .status(1)
+        .err("undoing 1 step")
+        .out("expected 99");
+    assert_eq!(
+        count(&env, "select count(*) from orders"),
+        5,
+        "the backup of the first run is the one that is restored"
+    );
 }
 
 #[test]
 fn a_dry_run_changes_nothing() {
     let env = with_runbooks();
-    env.run(&["exec", "runbooks/quickstart.toml", "--dry-run"]).status(0).out("nothing was changed").out("sql.transaction");
+    env.run(&["exec", "runbooks/quickstart.toml", "--dry-run"])
+        .status(0)
+        .out("nothing was changed")
+        .out("sql.transaction");
     assert!(!env.path().join("runbooks/quickstart/shop.db").exists());
     env.run(&["runs"]).status(0).err("no run has been made yet");
 }
@@ -65,7 +87,10 @@ fn a_plan_asks_the_steps_and_offline_nobody() {
         .out("insert into customers values")
         .out("file = \"shop-")
         .out("Steps were asked, and could change nothing");
-    env.run(&["plan", "--offline", "runbooks/quickstart.toml"]).status(0).out("Nothing was contacted").without("would");
+    env.run(&["plan", "--offline", "runbooks/quickstart.toml"])
+        .status(0)
+        .out("Nothing was contacted")
+        .without("would");
     assert!(!env.path().join("runbooks/quickstart/shop.db").exists());
 }
 
@@ -91,19 +116,34 @@ fn a_plan_names_secrets_and_shows_what_runs_at_the_same_time() {
 #[test]
 fn a_run_can_be_shown_and_reported_in_every_format() {
     let env = with_runbooks();
-    let wanted = ["text=report.txt", "json=report.json", "junit=report.xml", "markdown=report.md", "html=report.html"];
-    let known: Vec<String> = runbook_report::FORMATS.iter().map(|(_, name, end, _)| format!("{name}=report.{end}")).collect();
+    let wanted = [
+        "text=report.txt",
+        "json=report.json",
+        "junit=report.xml",
+        "markdown=report.md",
+        "html=report.html",
+    ];
+    let known: Vec<String> = runbook_report::FORMATS
+        .iter()
+        .map(|(_, name, end, _)| format!("{name}=report.{end}"))
+        .collect();
     assert_eq!(known, wanted, "each format is asked for");
     let reports: Vec<&str> = wanted.iter().flat_map(|wanted| ["--report", wanted]).collect();
     env.run(&[&["exec", "runbooks/quickstart.toml"], &reports[..]].concat()).status(0);
     assert!(env.read("report.txt").contains("✓ repair     done"), "{}", env.read("report.txt"));
-    assert!(env.read("report.html").starts_with("<!doctype html>") && env.read("report.html").contains("repair"));
     assert!(
-        env.read("report.xml").contains("<testsuite name=\"quickstart\" tests=\"8\" skipped=\"0\" errors=\"0\" failures=\"0\""),
+        env.read("report.html").starts_with("<!doctype html>")
+            && env.read("report.html").contains("repair")
+    );
+    assert!(
+        env.read("report.xml").contains(
+            "<testsuite name=\"quickstart\" tests=\"8\" skipped=\"0\" errors=\"0\" failures=\"0\""
+        ),
         "{}",
         env.read("report.xml")
     );
-    let json: serde_json::Value = serde_json::from_str(&env.read("report.json")).expect("the report is JSON");
+    let json: serde_json::Value =
+        serde_json::from_str(&env.read("report.json")).expect("the report is JSON");
     assert_eq!(json["state"], "succeeded");
     assert!(env.read("report.md").contains("| repair | done |"));
     let id = json["run"].as_str().expect("a run has an id").to_owned();
@@ -121,7 +161,9 @@ fn a_second_start_compiles_nothing() {
         let entries = std::fs::read_dir(&cache).expect("the cache is there");
         let mut times: Vec<_> = entries
             .map(|entry| entry.expect("listed"))
-            .map(|entry| (entry.file_name(), entry.metadata().expect("there").modified().expect("known")))
+            .map(|entry| {
+                (entry.file_name(), entry.metadata().expect("there").modified().expect("known"))
+            })
             .collect();
         times.sort();
         times

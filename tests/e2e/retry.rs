@@ -48,29 +48,46 @@ fn a_run_is_begun_at_a_step_with_the_repaired_runbook_and_its_own_parameters() {
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     database.execute_batch("create table effects (name text)").expect("good SQL");
     env.file("r.toml", RUNBOOK);
-    env.run(&["exec", "r.toml", "--yes", "--set", "word=INC-42"]).status(7).out("no such table: missing");
+    env.run(&["exec", "r.toml", "--yes", "--set", "word=INC-42"])
+        .status(7)
+        .out("no such table: missing");
     let failed = env.newest_run();
     env.run(&["retry", &failed, "--from", "third", "--yes"])
         .status(2)
         .err("`second`, which `third` needs, is not done")
         .err("--from second");
     env.run(&["retry", &failed, "--from", "secnd", "--yes"]).status(2).err("first, second, third");
-    env.file("r.toml", &RUNBOOK.replace("into missing values (1)", "into effects values ('second')"));
+    env.file(
+        "r.toml",
+        &RUNBOOK.replace("into missing values (1)", "into effects values ('second')"),
+    );
     let done = env.run(&["retry", &failed, "--from", "second", "--yes"]).status(0);
-    done.err(&format!("tries run {failed} again; done there: first")).out("done in run").out("Succeeded");
+    done.err(&format!("tries run {failed} again; done there: first"))
+        .out("done in run")
+        .out("Succeeded");
     assert_eq!(effects(&env), ["first INC-42", "second", "third after [1]"]);
     // What the run did is undone by it alone, and the other run is as it was.
     let later = env.newest_run();
     // Whoever looks at the first run is not sent on the way that the second one has gone already.
-    let shown = env.run(&["show", &failed]).status(0).out("DIRTY").out(&format!("run {later} tries it again"));
+    let shown = env
+        .run(&["show", &failed])
+        .status(0)
+        .out("DIRTY")
+        .out(&format!("run {later} tries it again"));
     assert!(!shown.stdout.contains("runbook retry"), "{}", shown.stdout);
     env.run(&["show", &env.newest_run(), "--format", "json"]).status(0).out("\"retry_of\"");
     env.file("r.toml", &RUNBOOK.replace("params.word", "params.other"));
     env.run(&["retry", &failed, "--from", "second", "--yes"]).status(2);
     // A run is tried again once. The later run knows what both have done.
-    env.file("r.toml", &RUNBOOK.replace("into missing values (1)", "into effects values ('second')"));
+    env.file(
+        "r.toml",
+        &RUNBOOK.replace("into missing values (1)", "into effects values ('second')"),
+    );
     for from in ["first", "second", "third"] {
-        env.run(&["retry", &failed, "--from", from, "--yes"]).status(2).err("was tried again by run").err("runbook retry ");
+        env.run(&["retry", &failed, "--from", from, "--yes"])
+            .status(2)
+            .err("was tried again by run")
+            .err("runbook retry ");
     }
     assert_eq!(effects(&env), ["first INC-42", "second", "third after [1]"]);
 }
@@ -104,8 +121,13 @@ fn items_that_were_done_are_not_done_again_and_an_item_is_a_place_to_begin() {
     env.run(&["exec", "r.toml", "--yes"]).status(7);
     let failed = env.newest_run();
     database.execute_batch("drop trigger broken").expect("good SQL");
-    env.run(&["retry", &failed, "--from", "refund[1]", "--yes"]).status(2).err("is done in run").err("refund");
-    env.run(&["retry", &failed, "--from", "refund[3]", "--decide", "refund[1]=done"]).status(2).err("nothing is to be decided");
+    env.run(&["retry", &failed, "--from", "refund[1]", "--yes"])
+        .status(2)
+        .err("is done in run")
+        .err("refund");
+    env.run(&["retry", &failed, "--from", "refund[3]", "--decide", "refund[1]=done"])
+        .status(2)
+        .err("nothing is to be decided");
     env.run(&["retry", &failed, "--from", "refund[3]", "--yes"]).status(0).out("4 of 4 items done");
     assert_eq!(effects(&env), ["1", "2", "3", "4"]);
 }
@@ -118,7 +140,8 @@ fn repaid() -> String {
 }
 
 #[test]
-fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_undone_and_each_run_is_named() {
+fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_undone_and_each_run_is_named()
+ {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     let broken = "create trigger broken before insert on effects when new.name = '3' begin select raise(abort, 'no'); end";
@@ -141,11 +164,18 @@ fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_und
     undone
         .out(&format!("What run {first} did stays: `refund[1]`, `refund[2]`"))
         .out(&format!("`runbook undo {first}` puts back"));
-    env.run(&["undo", &second, "--yes"]).status(0).err("undone already").err(&format!("`runbook undo {first}`"));
+    env.run(&["undo", &second, "--yes"])
+        .status(0)
+        .err("undone already")
+        .err(&format!("`runbook undo {first}`"));
     for format in ["text", "json", "markdown"] {
-        env.run(&["show", &second, "--format", format]).status(0).out(&format!("runbook undo {first}"));
+        env.run(&["show", &second, "--format", format])
+            .status(0)
+            .out(&format!("runbook undo {first}"));
     }
-    env.run(&["show", &first]).status(0).out(&format!("`runbook undo {first}` puts back `refund[1]`, `refund[2]`"));
+    env.run(&["show", &first])
+        .status(0)
+        .out(&format!("`runbook undo {first}` puts back `refund[1]`, `refund[2]`"));
     assert_eq!(effects(&env), ["1", "2"]);
     env.run(&["retry", &second, "--from", "refund[1]", "--yes"])
         .status(2)
@@ -154,12 +184,17 @@ fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_und
     // Nobody asks, and nothing is done twice.
     env.file("r.toml", &more.replace("select 1 from gone", "select 1"));
     let third = env.run(&["retry", &second, "--from", "refund", "--yes"]).status(0);
-    third.err(&format!("done in run {first}: refund[1], refund[2]")).out(&format!("done in run {first}")).out("Succeeded");
+    third
+        .err(&format!("done in run {first}: refund[1], refund[2]"))
+        .out(&format!("done in run {first}"))
+        .out("Succeeded");
     let mut found = effects(&env);
     found.sort();
     assert_eq!(found, ["1", "2", "3", "4"], "5 is no customer");
     let newest = env.newest_run();
-    env.run(&["undo", &first, "--yes"]).status(2).err(&format!("run {newest} tried run {first} again"));
+    env.run(&["undo", &first, "--yes"])
+        .status(2)
+        .err(&format!("run {newest} tried run {first} again"));
     env.run(&["undo", &newest, "--yes"]).status(0);
     env.run(&["undo", &first, "--yes"]).status(0);
     assert!(effects(&env).is_empty());
@@ -167,7 +202,8 @@ fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_und
     assert!(!shown.stdout.contains("stays: "), "{}", shown.stdout);
 }
 
-/// `up` changes what `bad` then finds broken; the undo of `up` reads an output of its own that is not there.
+/// `up` changes what `bad` then finds broken; the undo of `up` reads an output of its own that is
+/// not there.
 const ROLLBACK: &str = r#"
 format = 1
 [runbook]
@@ -200,26 +236,43 @@ fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_mended_
     env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ params.tag }}\""));
     env.run(&["validate", "r.toml"]).status(2).err("/statements/0").err("params.tag | string");
     env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ params.tag + 0 }}\""));
-    env.run(&["plan", "r.toml"]).status(0).out("up/undo").out("could not be done").out("/statements/0");
-    env.run(&["exec", "r.toml", "--yes"]).status(1).out("could not be undone").out("No step had changed anything");
+    env.run(&["plan", "r.toml"])
+        .status(0)
+        .out("up/undo")
+        .out("could not be done")
+        .out("/statements/0");
+    env.run(&["exec", "r.toml", "--yes"])
+        .status(1)
+        .out("could not be undone")
+        .out("No step had changed anything");
     assert!(effects(&env).is_empty());
     // What the plugin never gives is known before, too, with what it gives.
     env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ steps.up.output.nothing }}\""));
     for command in ["validate", "plan", "exec"] {
-        env.run(&[command, "r.toml"]).status(2).err("E0234").err("`up` (`sql:transaction`) has no `nothing`").err("known: rows");
+        env.run(&[command, "r.toml"])
+            .status(2)
+            .err("E0234")
+            .err("`up` (`sql:transaction`) has no `nothing`")
+            .err("known: rows");
     }
     assert!(effects(&env).is_empty());
-    // Known only when the step has run: the run is dirty, says what to do now, and is undone by a mended copy.
+    // Known only when the step has run: the run is dirty, says what to do now, and is undone by a
+    // mended copy.
     env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ steps.up.output.rows[5] }}\""));
     let run = env.run(&["exec", "r.toml", "--yes"]);
     run.status(7).out("Next: repair what keeps `up` from being undone").out("--with FILE");
     assert_eq!(effects(&env), ["up"]);
     let dirty = env.newest_run();
     env.run(&["undo", &dirty, "--yes"]).status(7);
-    env.file("mended.toml", &ROLLBACK.replace("\"UNDO\"", "\"delete from effects where name = 'up'\""));
+    env.file(
+        "mended.toml",
+        &ROLLBACK.replace("\"UNDO\"", "\"delete from effects where name = 'up'\""),
+    );
     env.file("other.toml", &ROLLBACK.replace("name = \"rollback\"", "name = \"other\""));
     env.run(&["undo", &dirty, "--yes", "--with", "other.toml"]).status(2).err("is runbook `other`");
-    env.run(&["undo", &dirty, "--yes", "--with", "mended.toml"]).status(0).err("by another text (sha256:");
+    env.run(&["undo", &dirty, "--yes", "--with", "mended.toml"])
+        .status(0)
+        .err("by another text (sha256:");
     assert!(effects(&env).is_empty());
 }
 
@@ -235,14 +288,26 @@ fn of_two_who_try_a_run_again_at_one_moment_one_begins_and_the_other_is_told() {
         .replace("[locks]\nexclusive = [\"three\"]\n", "")
         .replace("into missing values (1)", "into effects values ('second')");
     env.file("r.toml", &repaired);
-    let tries: Vec<_> = (0..4).map(|_| env.spawn(&["retry", &failed, "--from", "second", "--yes"])).collect();
-    let ended: Vec<_> =
-        tries.into_iter().map(|child| runbook_tests::env::finish(child.wait_with_output().expect("it ends"))).collect();
+    let tries: Vec<_> =
+        (0..4).map(|_| env.spawn(&["retry", &failed, "--from", "second", "--yes"])).collect();
+    let ended: Vec<_> = tries
+        .into_iter()
+        .map(|child| runbook_tests::env::finish(child.wait_with_output().expect("it ends")))
+        .collect();
     let (done, refused): (Vec<_>, Vec<_>) = ended.iter().partition(|finished| finished.status == 0);
     assert_eq!(done.len(), 1, "{ended:?}");
-    assert!(refused.iter().all(|other| other.status == 2 && other.stderr.contains("was tried again by run")), "{refused:?}");
+    assert!(
+        refused
+            .iter()
+            .all(|other| other.status == 2 && other.stderr.contains("was tried again by run")),
+        "{refused:?}"
+    );
     assert_eq!(effects(&env), ["first INC-42", "second", "third after [1]"]);
-    assert_eq!(env.run(&["runs"]).status(0).stdout.lines().count(), 2, "no run is listed that never began");
+    assert_eq!(
+        env.run(&["runs"]).status(0).stdout.lines().count(),
+        2,
+        "no run is listed that never began"
+    );
 }
 
 #[test]
@@ -254,7 +319,10 @@ fn what_cannot_be_undone_is_refused_and_the_run_stays_as_it_is() {
     env.run(&["exec", "r.toml", "--yes", "--set", "word=INC-42"]).status(7).without("runbook undo");
     let failed = env.newest_run();
     env.run(&["undo", &failed, "--yes"]).status(2).err("nothing of run").err("`first` stays");
-    env.run(&["show", &failed]).status(0).out("DIRTY. Something was changed and not put back (first)").without("runbook undo");
+    env.run(&["show", &failed])
+        .status(0)
+        .out("DIRTY. Something was changed and not put back (first)")
+        .without("runbook undo");
 }
 
 /// Two steps, of which the second fails at first; both can be undone.
@@ -292,7 +360,10 @@ fn a_run_is_not_undone_under_a_later_one_that_stands_on_it() {
     env.run(&["retry", &first, "--from", "second", "--yes"]).status(0);
     let second = env.newest_run();
     assert_eq!(effects(&env), ["first", "second"]);
-    env.run(&["undo", &first, "--yes"]).status(2).err("stands on what that one did").err(&format!("runbook undo {second}"));
+    env.run(&["undo", &first, "--yes"])
+        .status(2)
+        .err("stands on what that one did")
+        .err(&format!("runbook undo {second}"));
     assert_eq!(effects(&env), ["first", "second"], "nothing was done");
     // As it says: last done, first undone.
     env.run(&["undo", &second, "--yes"]).status(0);
@@ -301,13 +372,15 @@ fn a_run_is_not_undone_under_a_later_one_that_stands_on_it() {
     assert!(effects(&env).is_empty());
 }
 
-/// Reads a request whole enough, and breaks the first connection without an answer; every later one is answered.
+/// Reads a request whole enough, and breaks the first connection without an answer; every later one
+/// is answered.
 fn break_the_first(listener: &TcpListener) {
     for (number, stream) in listener.incoming().enumerate() {
         let Ok(mut stream) = stream else { return };
         let _ = stream.read(&mut [0; 4096]);
         if number > 0 {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
         }
     }
 }
@@ -342,11 +415,17 @@ fn what_is_printed_after_an_unknown_outcome_can_be_typed() {
         );
         let failed = env.run(&["exec", "r.toml", "--yes"]).status(7);
         let shown = failed.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        let (_, command) = shown.split_once("`runbook retry ").unwrap_or_else(|| panic!("nothing to type in {shown}"));
+        let (_, command) = shown
+            .split_once("`runbook retry ")
+            .unwrap_or_else(|| panic!("nothing to type in {shown}"));
         let command = command.split('`').next().expect("it has an end");
-        assert!(command.ends_with("--decide tell=done") && shown.contains("`--decide tell=retry`"), "{shown}");
+        assert!(
+            command.ends_with("--decide tell=done") && shown.contains("`--decide tell=retry`"),
+            "{shown}"
+        );
         let command = command.replace("tell=done", &format!("tell={way}"));
-        let arguments: Vec<&str> = ["retry", "--yes"].into_iter().chain(command.split(' ')).collect();
+        let arguments: Vec<&str> =
+            ["retry", "--yes"].into_iter().chain(command.split(' ')).collect();
         env.run(&arguments).status(0).out("Succeeded");
         assert_eq!(effects(&env), ["first", "last"], "{way}");
     }

@@ -1,5 +1,5 @@
-//! What a reviewer is told: uses counted for exactly the runbook that had them, texts beside each call, every plugin once, a location
-//! for each finding.
+//! What a reviewer is told: uses counted for exactly the runbook that had them, texts beside each
+//! call, every plugin once, a location for each finding.
 
 use crate::{home, renamed, repository};
 use runbook_tests::env::TestEnv;
@@ -23,7 +23,9 @@ fn twins() -> TestEnv {
 
 /// The lines of one runbook in a review.
 fn part<'a>(review: &'a str, runbook: &str) -> &'a str {
-    let start = review.find(&format!("Runbook {runbook} ")).unwrap_or_else(|| panic!("no `{runbook}` in\n{review}"));
+    let start = review
+        .find(&format!("Runbook {runbook} "))
+        .unwrap_or_else(|| panic!("no `{runbook}` in\n{review}"));
     let rest = &review[start..];
     &rest[..rest.find("\n\n").unwrap_or(rest.len())]
 }
@@ -40,10 +42,15 @@ fn uses_count_for_the_runbook_that_ran_wherever_it_is_reviewed_from() {
         let review = env.run_in(folder, &arguments).status(0).stdout;
         let (used, unused) = (part(&review, used), part(&review, unused));
         assert!(used.contains("used 3 times"), "each item counts for its step:\n{used}");
-        assert!(!unused.contains("used once") && !unused.contains(" times"), "it never ran:\n{unused}");
+        assert!(
+            !unused.contains("used once") && !unused.contains(" times"),
+            "it never ran:\n{unused}"
+        );
         assert!(unused.contains("never used"), "{unused}");
     }
-    env.run(&["review", "suggest", "b/r.toml"]).status(2).err("no run of `b/r.toml` is in the audit log");
+    env.run(&["review", "suggest", "b/r.toml"])
+        .status(2)
+        .err("no run of `b/r.toml` is in the audit log");
     env.run(&["review", "suggest", "a/r.toml"]).status(0).out("statements = [");
 }
 
@@ -87,15 +94,27 @@ fn a_secret_that_the_host_puts_into_a_request_is_used_and_a_made_id_is_no_path()
     let never = env.run(&["review", "suggest", "r.toml"]).status(2);
     assert!(never.stderr.contains("plans and dry runs do not count"), "{}", never.stderr);
     let review = env.run(&["review", "--used", "r.toml"]).status(0).stdout;
-    assert!(part(&review, "r.toml").contains("never used") && !review.contains("used once"), "{review}");
+    assert!(
+        part(&review, "r.toml").contains("never used") && !review.contains("used once"),
+        "{review}"
+    );
     env.run(&["exec", "r.toml"]).status(0);
     let review = env.run(&["review", "--used", "r.toml"]).status(0).stdout;
-    let token = part(&review, "r.toml").lines().find(|line| line.contains("secrets.use")).expect("a row").to_owned();
+    let token = part(&review, "r.toml")
+        .lines()
+        .find(|line| line.contains("secrets.use"))
+        .expect("a row")
+        .to_owned();
     assert!(token.contains("used 2 times"), "{token}");
     assert!(token.contains("\"Bearer {}\" with the secret for {}"), "{token}");
-    // What a target puts in by itself is counted once for each request, and stands in the log by its name.
+    // What a target puts in by itself is counted once for each request, and stands in the log by
+    // its name.
     for verb in ["http.post", "http.delete"] {
-        let row = part(&review, "r.toml").lines().find(|line| line.contains(verb)).expect("a row").to_owned();
+        let row = part(&review, "r.toml")
+            .lines()
+            .find(|line| line.contains(verb))
+            .expect("a row")
+            .to_owned();
         assert!(row.contains("sent secret `key` once"), "{row}");
     }
     let log = env.run(&["audit", "show", "--json"]).status(0).stdout;
@@ -154,7 +173,8 @@ fn a_plugin_is_listed_once_with_where_it_comes_from_and_who_signed_it() {
     assert!(review.contains("  file plugins/mine.wasm, signature: none"), "{review}");
     assert!(review.contains("  bundled with this program"), "{review}");
     assert!(review.contains("1 runbook, 2 plugins,"), "{review}");
-    // With a trust file in force, that nobody signed it is a finding; without one nobody asked for it.
+    // With a trust file in force, that nobody signed it is a finding; without one nobody asked for
+    // it.
     assert!(!review.contains("RB015"), "{review}");
     env.file("trust.toml", "format = 1\n");
     let review = env.run(&["review", "--trust", "trust.toml", "."]).stdout;
@@ -167,7 +187,8 @@ fn every_finding_in_sarif_has_a_location() {
     std::fs::write(env.path().join("mine.wasm"), renamed("smoke", "smock")).expect("written");
     let shipped = repository().join("runbooks").display().to_string();
     let all: Vec<&str> = crate::BUNDLED.iter().map(|plugin| plugin.name).collect();
-    let arguments = [&["review", "--format", "sarif", &shipped, "./mine.wasm"], all.as_slice()].concat();
+    let arguments =
+        [&["review", "--format", "sarif", &shipped, "./mine.wasm"], all.as_slice()].concat();
     let sarif: serde_json::Value = serde_json::from_str(&env.run(&arguments).stdout).expect("JSON");
     let results = sarif["runs"][0]["results"].as_array().expect("results");
     assert!(!results.is_empty());
@@ -184,9 +205,11 @@ fn what_could_not_be_reviewed_is_the_first_finding_in_every_format() {
     env.file("a/broken.toml", "format = 1\n[runbook]\nname = \"broken\"\n[[stepp]]\nid = \"x\"\n");
     env.file("a/not-toml.toml", "[runbook]\nname = \n");
     env.file("a/no-plugin.wasm", "nothing of the kind");
-    std::fs::write(env.path().join("a/latin.toml"), b"[runbook]\nname = \"\xff\"\n").expect("written");
+    std::fs::write(env.path().join("a/latin.toml"), b"[runbook]\nname = \"\xff\"\n")
+        .expect("written");
     std::os::unix::fs::symlink("../b", env.path().join("a/elsewhere")).expect("a link");
-    let gaps = ["a/broken.toml", "a/not-toml.toml", "a/no-plugin.wasm", "a/latin.toml", "a/elsewhere"];
+    let gaps =
+        ["a/broken.toml", "a/not-toml.toml", "a/no-plugin.wasm", "a/latin.toml", "a/elsewhere"];
     for format in ["text", "json", "sarif", "html"] {
         let found = env.run(&["review", "--format", format, "a"]);
         assert_ne!(found.status, 0, "{format}");
@@ -194,9 +217,11 @@ fn what_could_not_be_reviewed_is_the_first_finding_in_every_format() {
             assert!(found.stdout.contains(gap), "{format} has no {gap}: {}", found.stdout);
         }
     }
-    let json: serde_json::Value = serde_json::from_str(&env.run(&["review", "--format", "json", "a"]).stdout).expect("JSON");
+    let json: serde_json::Value =
+        serde_json::from_str(&env.run(&["review", "--format", "json", "a"]).stdout).expect("JSON");
     let findings = json["findings"].as_array().expect("findings");
-    let rules: Vec<_> = findings.iter().map(|finding| finding["rule"].as_str().expect("a rule")).collect();
+    let rules: Vec<_> =
+        findings.iter().map(|finding| finding["rule"].as_str().expect("a rule")).collect();
     assert_eq!(rules[..gaps.len()], ["RB021"; 5], "{rules:?}");
     env.run(&["review", "b"]).status(0).without("RB021");
 }
@@ -205,7 +230,10 @@ fn what_could_not_be_reviewed_is_the_first_finding_in_every_format() {
 fn targets_of_an_environment_that_was_not_asked_for_are_told_first() {
     let env = twins();
     for name in ["prod", "stage"] {
-        env.file(&format!("a/targets.{name}.toml"), "format = 1\n[targets.db]\nsql = \"sqlite:other.db\"\ncreate = true\n");
+        env.file(
+            &format!("a/targets.{name}.toml"),
+            "format = 1\n[targets.db]\nsql = \"sqlite:other.db\"\ncreate = true\n",
+        );
     }
     let told = |more: &[&str]| {
         let found = env.run(&[&["review", "--format", "json", "a"], more].concat()).status(0);
@@ -214,7 +242,8 @@ fn targets_of_an_environment_that_was_not_asked_for_are_told_first() {
         let rules: Vec<bool> = findings.iter().map(|finding| finding["rule"] == "RB022").collect();
         assert!(rules.is_sorted_by(|a, b| a >= b), "they stand first: {rules:?}");
         let ours = findings.iter().filter(|finding| finding["rule"] == "RB022");
-        ours.map(|finding| finding["subject"].as_str().expect("text").to_owned()).collect::<Vec<_>>()
+        ours.map(|finding| finding["subject"].as_str().expect("text").to_owned())
+            .collect::<Vec<_>>()
     };
     let (prod, stage) = ("`a/targets.prod.toml`".to_owned(), "`a/targets.stage.toml`".to_owned());
     assert_eq!(told(&[]), [prod.clone(), stage.clone()]);
@@ -231,7 +260,10 @@ fn targets_of_an_environment_that_was_not_asked_for_are_told_first() {
     let steps = &steps[steps.find("[[step]]").expect("a step")..];
     env.file(
         "a/r.toml",
-        &format!("{}{steps}", before.replacen("format = 1\n", "format = 1\ninclude = [\"targets.prod.toml\"]\n", 1)),
+        &format!(
+            "{}{steps}",
+            before.replacen("format = 1\n", "format = 1\ninclude = [\"targets.prod.toml\"]\n", 1)
+        ),
     );
     assert_eq!(told(&[]), ["`a/targets.stage.toml`".to_owned()]);
 }

@@ -1,4 +1,5 @@
-//! A review shows every key of every file of a runbook, and a difference tells every one that changed.
+//! A review shows every key of every file of a runbook, and a difference tells every one that
+//! changed.
 
 use crate::{home, repository};
 use runbook_tests::env::TestEnv;
@@ -21,7 +22,9 @@ fn env() -> TestEnv {
 /// The way to every leaf of a value; what stands in a list has no part of its own.
 fn leaves(value: &toml::Value, path: &str, found: &mut Vec<String>) {
     match value {
-        toml::Value::Table(table) => table.iter().for_each(|(key, value)| leaves(value, &format!("{path}.{key}"), found)),
+        toml::Value::Table(table) => {
+            table.iter().for_each(|(key, value)| leaves(value, &format!("{path}.{key}"), found));
+        }
         toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
             items.iter().for_each(|item| leaves(item, path, found));
         }
@@ -36,12 +39,20 @@ fn leaves_of(text: &str) -> BTreeSet<String> {
 }
 
 /// Every way to a key that a schema knows: `step.retry.attempts`. A name that people choose is `*`.
-fn keys_of(schema: &serde_json::Value, at: &serde_json::Value, path: &str, depth: u32, found: &mut BTreeSet<String>) {
+fn keys_of(
+    schema: &serde_json::Value,
+    at: &serde_json::Value,
+    path: &str,
+    depth: u32,
+    found: &mut BTreeSet<String>,
+) {
     if depth > 12 {
         return;
     }
     let at = match at["$ref"].as_str() {
-        Some(reference) => schema.pointer(reference.trim_start_matches('#')).expect("a reference within the schema"),
+        Some(reference) => schema
+            .pointer(reference.trim_start_matches('#'))
+            .expect("a reference within the schema"),
         None => at,
     };
     let mut is_leaf = true;
@@ -73,11 +84,18 @@ fn every_key_of_every_file_of_a_runbook_stands_in_its_review() {
     let env = env();
     for (file, beside) in [("r.toml", "shared.toml"), ("s.toml", "waivers.toml")] {
         let review = env.run(&["review", file]).status(0).stdout;
-        let keys: Vec<&str> = review.lines().skip_while(|line| *line != "  Every key of its files").map(way_of).collect();
+        let keys: Vec<&str> = review
+            .lines()
+            .skip_while(|line| *line != "  Every key of its files")
+            .map(way_of)
+            .collect();
         for (name, text) in FILES.iter().filter(|(name, _)| [file, beside].contains(name)) {
             for leaf in leaves_of(text) {
                 let last = leaf.rsplit('.').next().expect("a leaf has a name");
-                assert!(keys.iter().any(|key| key.rsplit('.').next() == Some(last)), "{name}: `{leaf}` is not in\n{review}");
+                assert!(
+                    keys.iter().any(|key| key.rsplit('.').next() == Some(last)),
+                    "{name}: `{leaf}` is not in\n{review}"
+                );
             }
         }
     }
@@ -105,9 +123,15 @@ fn a_key_of_any_file_that_has_another_value_changes_the_review_and_is_told_as_a_
     let env = env();
     FILES.iter().for_each(|(name, text)| drop(env.file(&format!("old/{name}"), text)));
     let mut tried = 0;
-    for (file, (name, text)) in [("r.toml", FILES[0]), ("r.toml", FILES[1]), ("s.toml", FILES[2]), ("s.toml", FILES[3])] {
+    for (file, (name, text)) in
+        [("r.toml", FILES[0]), ("r.toml", FILES[1]), ("s.toml", FILES[2]), ("s.toml", FILES[3])]
+    {
         let lines = |review: String| -> Vec<String> {
-            review.lines().skip_while(|line| *line != "  Every key of its files").map(str::to_owned).collect()
+            review
+                .lines()
+                .skip_while(|line| *line != "  Every key of its files")
+                .map(str::to_owned)
+                .collect()
         };
         let before = lines(env.run(&["review", file]).status(0).stdout);
         let old = format!("old/{file}");
@@ -116,37 +140,54 @@ fn a_key_of_any_file_that_has_another_value_changes_the_review_and_is_told_as_a_
         env.file(name, &now);
         let after = lines(env.run(&["review", file]).status(0).stdout);
         let gone = before.iter().filter(|line| !after.contains(line));
-        let other: Vec<&String> = after.iter().filter(|line| !before.contains(line)).chain(gone).collect();
+        let other: Vec<&String> =
+            after.iter().filter(|line| !before.contains(line)).chain(gone).collect();
         let told = env.run(&["review", "--diff", &old, file]).stdout;
         let told: Vec<&str> = told.lines().filter(|line| line.contains("changed")).collect();
         for key in &keys {
             // What is changed may be one of the keys in a table.
             let is_key = |way: &str| way.split('.').any(|part| part == key);
-            assert!(other.iter().any(|line| is_key(way_of(line))), "{name}: `{key}` changes nothing in the review: {other:#?}");
-            let is_told =
-                |line: &&str| line.contains(&format!("` of {name} in")) && is_key(line.split('`').nth(1).unwrap_or_default());
+            assert!(
+                other.iter().any(|line| is_key(way_of(line))),
+                "{name}: `{key}` changes nothing in the review: {other:#?}"
+            );
+            let is_told = |line: &&str| {
+                line.contains(&format!("` of {name} in"))
+                    && is_key(line.split('`').nth(1).unwrap_or_default())
+            };
             assert!(told.iter().any(is_told), "{name}: `{key}` is not told: {told:#?}");
         }
         // As many as there are, and not one for several.
-        assert!(told.len() >= keys.len(), "{name}: {} of {} are told: {told:#?}", told.len(), keys.len());
+        assert!(
+            told.len() >= keys.len(),
+            "{name}: {} of {} are told: {told:#?}",
+            told.len(),
+            keys.len()
+        );
         tried += keys.len();
         env.file(name, text);
     }
     assert!(tried > 130, "only {tried} keys were changed");
 }
 
-/// The way to a key in a line of a review: `step.one.timeout` of `    shared.toml: step.one.timeout: "5m"`.
+/// The way to a key in a line of a review: `step.one.timeout` of
+/// `    shared.toml: step.one.timeout: "5m"`.
 fn way_of(line: &str) -> &str {
     let mut parts = line.trim().split(": ");
     let first = parts.next().unwrap_or_default();
-    if FILES.iter().any(|(name, _)| *name == first) { parts.next().unwrap_or_default() } else { first }
+    if FILES.iter().any(|(name, _)| *name == first) {
+        parts.next().unwrap_or_default()
+    } else {
+        first
+    }
 }
 
 #[test]
 fn every_key_of_the_schemas_is_in_the_files_of_this_test() {
     let repository = repository();
     let schema = |name: &str| -> serde_json::Value {
-        let text = std::fs::read_to_string(repository.join("schema").join(name)).expect("the schema is published");
+        let text = std::fs::read_to_string(repository.join("schema").join(name))
+            .expect("the schema is published");
         serde_json::from_str(&text).expect("a schema is JSON")
     };
     // By name: where a key stands says how it is called in a review, which the other tests look at.

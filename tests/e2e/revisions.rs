@@ -4,7 +4,8 @@ use crate::home;
 use runbook_tests::env::{Finished, TestEnv, finish};
 use std::process::Command;
 
-/// Targets beside the runbook, elsewhere in the repository, outside of it by both spellings, and of the host.
+/// Targets beside the runbook, elsewhere in the repository, outside of it by both spellings, and of
+/// the host.
 const RUNBOOK: &str = r#"format = 1
 [runbook]
 name = "check"
@@ -44,7 +45,14 @@ impl Repository {
 
     fn git(&self, arguments: &[&str]) {
         let done = std::process::Command::new("git")
-            .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"])
+            .args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@localhost",
+                "-c",
+                "init.defaultBranch=main",
+            ])
             .args(arguments)
             .current_dir(self.0.path().join("repo"))
             .env("HOME", self.0.path())
@@ -59,10 +67,14 @@ impl Repository {
         self.git(&["tag", "-f", tag]);
     }
 
-    /// The difference, asked for in a folder of the repository. Whatever is said, it names no temporary place.
+    /// The difference, asked for in a folder of the repository. Whatever is said, it names no
+    /// temporary place.
     fn diff(&self, folder: &str, sides: [&str; 2], more: &[&str]) -> Finished {
-        let mut command = self.0.command(&[&["review", "--diff", sides[0], sides[1]], more].concat());
-        command.current_dir(self.0.path().join("repo").join(folder)).env("TMPDIR", self.0.path().join("temporary-place"));
+        let mut command =
+            self.0.command(&[&["review", "--diff", sides[0], sides[1]], more].concat());
+        command
+            .current_dir(self.0.path().join("repo").join(folder))
+            .env("TMPDIR", self.0.path().join("temporary-place"));
         finish(command.output().expect("it runs")).without("temporary-place").without(".tmp/")
     }
 }
@@ -88,17 +100,27 @@ fn a_revision_is_the_same_as_the_files_that_it_holds_from_every_folder() {
         }
     }
     // Each of the targets makes a difference, at its own path.
-    repository
-        .0
-        .file("repo/sub/r.toml", &with_steps(&[]).replace("[targets.beside]", "[[step]]\nid = \"a\"\nkind = \"manual\"\n"));
-    repository.0.file("repo/sub/r.toml", &with_steps(&["beside"]).replace("../../outside.db", "../../elsewhere.db"));
+    repository.0.file(
+        "repo/sub/r.toml",
+        &with_steps(&[]).replace("[targets.beside]", "[[step]]\nid = \"a\"\nkind = \"manual\"\n"),
+    );
+    repository.0.file(
+        "repo/sub/r.toml",
+        &with_steps(&["beside"]).replace("../../outside.db", "../../elsewhere.db"),
+    );
     let here = repository.0.path().canonicalize().expect("it is there");
-    for (folder, old, new) in [(".", "sub", "main:sub"), ("sub", ".", "main:sub"), ("sub", "r.toml", "main:./r.toml")] {
+    for (folder, old, new) in
+        [(".", "sub", "main:sub"), ("sub", ".", "main:sub"), ("sub", "r.toml", "main:./r.toml")]
+    {
         for format in ["text", "json"] {
             let found = repository.diff(folder, [old, new], &["--format", format]).status(1);
             for path in ["repo/other/inside.db", "outside.db"] {
                 let path = here.join(path).display().to_string();
-                assert!(format == "json" || found.stdout.contains(&path), "{path}: {}", found.stdout);
+                assert!(
+                    format == "json" || found.stdout.contains(&path),
+                    "{path}: {}",
+                    found.stdout
+                );
             }
         }
     }
@@ -112,7 +134,10 @@ fn what_cannot_be_read_in_a_revision_is_told_by_the_name_that_was_asked_for() {
         .status(2)
         .err("`subb/r.toml` is not in revision `main`")
         .err("other/, sub/");
-    repository.diff("sub", ["main:sub/x.toml", "."], &[]).status(2).err("in `sub` there are: r.toml");
+    repository
+        .diff("sub", ["main:sub/x.toml", "."], &[])
+        .status(2)
+        .err("in `sub` there are: r.toml");
     repository.diff("sub", ["main:r.toml", "r.toml"], &[]).status(2).err("`main:./r.toml`");
     repository.diff(".", ["main:../../etc", "."], &[]).status(2).err("is not in revision");
     repository.diff(".", ["nobody:sub", "."], &[]).status(2).err("there is no revision `nobody`");
@@ -121,14 +146,18 @@ fn what_cannot_be_read_in_a_revision_is_told_by_the_name_that_was_asked_for() {
     for (name, text) in [
         ("syntax", "format = = 1\n".to_owned()),
         ("key", format!("{RUNBOOK}\n[nonsense]\na = 1\n")),
-        ("include", "format = 1\ninclude = [\"missing.toml\"]\n[runbook]\nname = \"a\"\n".to_owned()),
+        (
+            "include",
+            "format = 1\ninclude = [\"missing.toml\"]\n[runbook]\nname = \"a\"\n".to_owned(),
+        ),
         ("plugin", with_steps(&["beside"]).replace("sql:query", "./missing.wasm:query")),
         ("operation", with_steps(&["beside"]).replace("sql:query", "sql:nothing")),
         ("folder", with_steps(&["beside"]).replace("sqlite:beside.db", "ftp:beside")),
     ] {
         repository.0.file("repo/sub/r.toml", &text);
         repository.commit(name);
-        for (folder, path) in [(".", "sub"), (".", "sub/r.toml"), ("sub", "./r.toml"), ("sub", ".")] {
+        for (folder, path) in [(".", "sub"), (".", "sub/r.toml"), ("sub", "./r.toml"), ("sub", ".")]
+        {
             let found = repository.diff(folder, [&format!("{name}:{path}"), "main:sub"], &[]);
             assert_ne!(found.status, 0, "{name}: {}", found.stdout);
             let named = format!("{name}:sub/");
@@ -155,7 +184,9 @@ const PROD: &str = "format = 1\n[targets.beside]\nsql = \"sqlite:prod.db\"\n";
 #[test]
 fn a_difference_tells_of_every_environment_beside_a_runbook() {
     let repository = Repository::new();
-    let diff = |old: &str| repository.0.run_in("repo", &["review", "--diff", &format!("{old}:sub"), "sub"]);
+    let diff = |old: &str| {
+        repository.0.run_in("repo", &["review", "--diff", &format!("{old}:sub"), "sub"])
+    };
     diff("main").status(0).out("no difference");
     repository.0.file("repo/sub/targets.prod.toml", PROD);
     diff("main").status(1).out("sub/r.toml@prod").out("prod.db");
@@ -163,7 +194,8 @@ fn a_difference_tells_of_every_environment_beside_a_runbook() {
     diff("with-prod").status(0).out("no difference");
     repository.0.file("repo/sub/targets.prod.toml", &PROD.replace("prod.db", "other.db"));
     diff("with-prod").status(1).out("sub/r.toml@prod").out("other.db");
-    std::fs::remove_file(repository.0.path().join("repo/sub/targets.prod.toml")).expect("it is there");
+    std::fs::remove_file(repository.0.path().join("repo/sub/targets.prod.toml"))
+        .expect("it is there");
     diff("with-prod").status(0).out("sub/r.toml@prod");
 }
 
@@ -173,14 +205,19 @@ fn a_runbook_in_a_hidden_folder_is_reviewed_and_compared() {
     let repository = Repository::new();
     repository.0.file("repo/sub/.hidden/h.toml", &with_steps(&["absolute"]));
     repository.0.run_in("repo", &["review", "sub"]).out(".hidden/h.toml");
-    repository.0.run_in("repo", &["review", "--diff", "main:sub", "sub"]).status(1).out(".hidden/h.toml");
+    repository
+        .0
+        .run_in("repo", &["review", "--diff", "main:sub", "sub"])
+        .status(1)
+        .out(".hidden/h.toml");
 }
 
 #[test]
 fn validate_holds_the_targets_of_an_environment_against_the_lockfile() {
     let repository = Repository::new();
     let env = &repository.0;
-    let validate = || env.run_in("repo/sub", &["validate", "--locked", "r.toml", "targets.prod.toml"]);
+    let validate =
+        || env.run_in("repo/sub", &["validate", "--locked", "r.toml", "targets.prod.toml"]);
     env.file("repo/sub/targets.prod.toml", PROD);
     env.run_in("repo/sub", &["lock", "r.toml"]).status(0);
     validate().status(0).err("no runbook is locked in environment `prod`");
@@ -190,12 +227,28 @@ fn validate_holds_the_targets_of_an_environment_against_the_lockfile() {
     validate().status(6).err("other.db");
 }
 
-/// A change of what limits a checkout: the file, its text then (`None`: it is removed), and what is told.
+/// A change of what limits a checkout: the file, its text then (`None`: it is removed), and what is
+/// told.
 const OF_LIMITS: &[(&str, Option<&str>, i32, &str)] = &[
     (".runbook.toml", None, 1, "widened"),
-    (".runbook.toml", Some("format = 1\nboundary = \"limit.toml\"\n"), 1, "`locked` of .runbook.toml: is gone; it was true"),
-    (".runbook.toml", Some("format = 1\nboundary = \"limit.toml\"\nlocked = false\n"), 1, "`locked` of .runbook.toml: is false"),
-    (".runbook.toml", Some("format = 1\nlocked = true\n"), 1, "`boundary` of .runbook.toml: is gone"),
+    (
+        ".runbook.toml",
+        Some("format = 1\nboundary = \"limit.toml\"\n"),
+        1,
+        "`locked` of .runbook.toml: is gone; it was true",
+    ),
+    (
+        ".runbook.toml",
+        Some("format = 1\nboundary = \"limit.toml\"\nlocked = false\n"),
+        1,
+        "`locked` of .runbook.toml: is false",
+    ),
+    (
+        ".runbook.toml",
+        Some("format = 1\nlocked = true\n"),
+        1,
+        "`boundary` of .runbook.toml: is gone",
+    ),
     (
         ".runbook.toml",
         Some("format = 1\nboundary = \"other.toml\"\nlocked = true\n"),
@@ -208,10 +261,20 @@ const OF_LIMITS: &[(&str, Option<&str>, i32, &str)] = &[
         0,
         "`runbooks` of .runbook.toml: is new: [\"/tmp\"]",
     ),
-    ("limit.toml", Some("format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"execute\"]\n"), 1, "moved"),
+    (
+        "limit.toml",
+        Some("format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"execute\"]\n"),
+        1,
+        "moved",
+    ),
     ("limit.toml", None, 1, "limit.toml: is gone"),
     ("checks/runbook.lock", None, 1, "checks/runbook.lock: is gone"),
-    ("checks/.runbook.toml", Some("format = 1\nlocked = true\n"), 0, "checks/.runbook.toml: is new"),
+    (
+        "checks/.runbook.toml",
+        Some("format = 1\nlocked = true\n"),
+        0,
+        "checks/.runbook.toml: is new",
+    ),
 ];
 
 #[test]
@@ -219,7 +282,8 @@ fn a_difference_tells_every_limit_that_a_checkout_loses() {
     for (file, text, status, said) in OF_LIMITS {
         let env = home();
         let git = |arguments: &[&str]| {
-            let done = Command::new("git").args(arguments).current_dir(env.path()).output().expect("git");
+            let done =
+                Command::new("git").args(arguments).current_dir(env.path()).output().expect("git");
             assert!(done.status.success(), "{arguments:?}: {done:?}");
         };
         git(&["init", "-q", "."]);
@@ -228,7 +292,10 @@ fn a_difference_tells_every_limit_that_a_checkout_loses() {
         let runbook = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[[preflight]]\nid = \"look\"\n\
                        uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
         env.file("checks/r.toml", runbook);
-        env.file("limit.toml", "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n");
+        env.file(
+            "limit.toml",
+            "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n",
+        );
         env.file(".runbook.toml", "format = 1\nboundary = \"limit.toml\"\nlocked = true\n");
         env.run(&["lock", "checks/r.toml"]).status(0);
         git(&["add", "checks", "limit.toml", ".runbook.toml"]);
@@ -241,7 +308,10 @@ fn a_difference_tells_every_limit_that_a_checkout_loses() {
             None => std::fs::remove_file(env.path().join(file)).expect("it is there"),
         }
         for folders in [["HEAD:.", "."], ["HEAD:checks", "checks"]] {
-            env.run(&["review", "--diff", folders[0], folders[1]]).status(*status).out(said).without("no difference");
+            env.run(&["review", "--diff", folders[0], folders[1]])
+                .status(*status)
+                .out(said)
+                .without("no difference");
         }
     }
 }

@@ -9,7 +9,10 @@ const ID: &str = "0197a5c4-0000-4000-8000-00000000c0de";
 /// A runbook that adds a row each time, in an environment with its database.
 fn with_counter(more: &str) -> TestEnv {
     let env = home();
-    Connection::open(env.path().join("n.db")).expect("it opens").execute_batch("create table n (who)").expect("SQL");
+    Connection::open(env.path().join("n.db"))
+        .expect("it opens")
+        .execute_batch("create table n (who)")
+        .expect("SQL");
     let text = format!(
         "format = 1\n[runbook]\nname = \"counts\"\n[params.who]\ntype = \"string\"\ndefault = \"a\"\n\
          [targets.db]\nsql = \"sqlite:n.db\"\n[[step]]\nid = \"add\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
@@ -33,7 +36,10 @@ fn a_run_that_its_caller_names_is_begun_once_and_told_with_the_same_end() {
     let env = with_counter("");
     env.run(&exec(&[])).status(0).out("Succeeded");
     for _ in 0..2 {
-        env.run(&exec(&["--report", "json=again.json"])).status(0).out("Succeeded").err("was begun before under this id");
+        env.run(&exec(&["--report", "json=again.json"]))
+            .status(0)
+            .out("Succeeded")
+            .err("was begun before under this id");
         assert!(env.read("again.json").contains(ID));
     }
     assert_eq!(rows(&env), 1);
@@ -72,9 +78,14 @@ fn one_id_is_never_taken_for_another_run() {
     env.run(&exec(&[])).status(2).err("with another text");
     env.file("n.toml", &text.replace("\"counts\"", "\"other\""));
     env.run(&exec(&[])).status(2).err("of `counts`, not of `other`");
-    env.run(&["exec", "n.toml", "-y", "--run-id", "deploy-7"]).status(2).err("`deploy-7` is no UUID");
-    for nobodys in ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"] {
-        env.run(&["exec", "n.toml", "-y", "--run-id", nobodys]).status(2).err("names no run of yours");
+    env.run(&["exec", "n.toml", "-y", "--run-id", "deploy-7"])
+        .status(2)
+        .err("`deploy-7` is no UUID");
+    for nobodys in ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"]
+    {
+        env.run(&["exec", "n.toml", "-y", "--run-id", nobodys])
+            .status(2)
+            .err("names no run of yours");
     }
     assert_eq!(rows(&env), 1);
 }
@@ -83,11 +94,17 @@ fn one_id_is_never_taken_for_another_run() {
 fn of_callers_who_ask_at_once_one_begins_the_run_and_all_are_told() {
     let env = with_counter("");
     let started: Vec<_> = (0..8)
-        .map(|_| env.command(&exec(&[])).stderr(std::process::Stdio::piped()).spawn().expect("the program starts"))
+        .map(|_| {
+            env.command(&exec(&[]))
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .expect("the program starts")
+        })
         .collect();
     for child in started {
         let ended = child.wait_with_output().expect("it ends");
-        // The one that runs it ends with 0; who asks in the middle hears that it is being executed, and nobody that it was interrupted.
+        // The one that runs it ends with 0; who asks in the middle hears that it is being executed,
+        // and nobody that it was interrupted.
         let said = String::from_utf8_lossy(&ended.stderr);
         assert!(matches!(ended.status.code(), Some(0 | 6)), "{:?}: {said}", ended.status);
     }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// Mistakes that a schema can see: a key or a word that is not known, one that is missing, a value of another type.
+/// Mistakes that a schema can see: a key or a word that is not known, one that is missing, a value
+/// of another type.
 const OF_SHAPE: &[&str] = &["E0202", "E0203", "E0204", "E0205", "E0208"];
 
 fn schema() -> jsonschema::Validator {
@@ -13,8 +14,10 @@ fn schema() -> jsonschema::Validator {
 }
 
 fn published(name: &str) -> jsonschema::Validator {
-    let text = fs::read_to_string(repository().join("schema").join(name)).expect("the schema is published");
-    jsonschema::validator_for(&serde_json::from_str(&text).expect("a schema is JSON")).expect("a good schema")
+    let text = fs::read_to_string(repository().join("schema").join(name))
+        .expect("the schema is published");
+    jsonschema::validator_for(&serde_json::from_str(&text).expect("a schema is JSON"))
+        .expect("a good schema")
 }
 
 fn toml(path: &Path) -> Option<Value> {
@@ -37,7 +40,10 @@ fn the_shipped_runbooks_fit_the_schema() {
     let schema = schema();
     for path in runbooks("runbooks") {
         let value = toml(&path).expect("good TOML");
-        let errors: Vec<_> = schema.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        let errors: Vec<_> = schema
+            .iter_errors(&value)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
         assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
     }
 }
@@ -55,10 +61,15 @@ fn an_editor_sees_every_mistake_of_shape() {
     let schema = schema();
     let mut seen = 0;
     for path in runbooks("tests/wrong") {
-        let answer = fs::read_to_string(path.with_extension("txt")).expect("the answer stands beside it");
+        let answer =
+            fs::read_to_string(path.with_extension("txt")).expect("the answer stands beside it");
         let (Some(code), Some(value)) = (answer.lines().nth(1), toml(&path)) else { continue };
         if OF_SHAPE.contains(&code) && !answer.contains("the runbook has no step") {
-            assert!(!schema.is_valid(&value), "{}: the schema allows it, and the program says {code}", path.display());
+            assert!(
+                !schema.is_valid(&value),
+                "{}: the schema allows it, and the program says {code}",
+                path.display()
+            );
             seen += 1;
         }
     }
@@ -100,7 +111,10 @@ fn the_manifests_of_the_bundled_plugins_fit_the_schema() {
         let path = entry.expect("an entry").path().join("plugin.toml");
         if path.exists() {
             let value = toml(&path).expect("good TOML");
-            let errors: Vec<_> = schema.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+            let errors: Vec<_> = schema
+                .iter_errors(&value)
+                .map(|error| format!("{}: {error}", error.instance_path()))
+                .collect();
             assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
             seen += 1;
         }
@@ -126,7 +140,8 @@ fn both_refuse(schema: &str, good: &str, changes: &[(&str, &str)], program: &dyn
 
 #[test]
 fn a_mistake_in_a_manifest_is_seen_by_both() {
-    let good = fs::read_to_string(repository().join("plugins/postgres/plugin.toml")).expect("a manifest");
+    let good =
+        fs::read_to_string(repository().join("plugins/postgres/plugin.toml")).expect("a manifest");
     let program = |text: &str| {
         let mut diagnostics = runbook_document::Diagnostics::default();
         let source = runbook_document::Source::new("plugin.toml", text);

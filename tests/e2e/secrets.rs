@@ -7,10 +7,17 @@ use std::process::Command;
 fn a_secret_goes_in_and_comes_out_and_is_never_shown_on_the_way() {
     let env = home();
     let public = env.run(&["secret", "keygen"]).status(0).out("age1").stdout;
-    env.run_with_input(&["secret", "set", "prod.age#orders-db", "--note", "the orders database"], "s3cret\n")
+    env.run_with_input(
+        &["secret", "set", "prod.age#orders-db", "--note", "the orders database"],
+        "s3cret\n",
+    )
+    .status(0)
+    .without("s3cret");
+    env.run(&["secret", "list", "prod.age"])
         .status(0)
+        .out("orders-db")
+        .out("the orders database")
         .without("s3cret");
-    env.run(&["secret", "list", "prod.age"]).status(0).out("orders-db").out("the orders database").without("s3cret");
     assert_eq!(env.run(&["secret", "get", "prod.age#orders-db"]).status(0).stdout, "s3cret");
     assert!(!env.read("prod.age").contains("s3cret"));
     assert_eq!(env.read("prod.age.recipients").trim(), public.trim());
@@ -22,7 +29,11 @@ fn the_age_tool_reads_what_we_write() {
     env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
     env.run_with_input(&with_key(&["secret", "set", "prod.age#token"]), "abc").status(0);
     let age = runbook_tests::program(&["/usr/bin/age", "/usr/local/bin/age"], "age");
-    let output = Command::new(age).args(["-d", "-i", "key.txt", "prod.age"]).current_dir(env.path()).output().expect("age runs");
+    let output = Command::new(age)
+        .args(["-d", "-i", "key.txt", "prod.age"])
+        .current_dir(env.path())
+        .output()
+        .expect("age runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("abc"));
 }
@@ -35,7 +46,10 @@ fn a_wrong_key_and_a_wrong_name_are_clear_errors() {
     env.run(&["secret", "get", "prod.age#tokem"]).status(2).err("did you mean `token`?");
     env.run(&["secret", "get", "none.age#token"]).status(2).err("there is no secret store");
     env.run(&["secret", "keygen", "--output", "other.txt"]).status(0);
-    env.run(&["--identity", "other.txt", "secret", "get", "prod.age#token"]).status(2).err("prod.age").without("abc");
+    env.run(&["--identity", "other.txt", "secret", "get", "prod.age#token"])
+        .status(2)
+        .err("prod.age")
+        .without("abc");
 }
 
 #[test]
@@ -43,16 +57,21 @@ fn a_key_that_others_can_read_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let env = home();
     env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
-    std::fs::set_permissions(env.path().join("key.txt"), std::fs::Permissions::from_mode(0o644)).expect("a mode can be set");
+    std::fs::set_permissions(env.path().join("key.txt"), std::fs::Permissions::from_mode(0o644))
+        .expect("a mode can be set");
     env.run(&["--identity", "key.txt", "secret", "list", "x.age"]).status(2);
-    env.run_with_input(&["--identity", "key.txt", "secret", "set", "x.age#a"], "abc").status(2).err("chmod 600");
+    env.run_with_input(&["--identity", "key.txt", "secret", "set", "x.age#a"], "abc")
+        .status(2)
+        .err("chmod 600");
 }
 
 #[test]
 fn an_empty_value_changes_nothing() {
     let env = home();
     env.run(&["secret", "keygen"]).status(0);
-    env.run_with_input(&["secret", "set", "prod.age#token"], "\n").status(2).err("the value is empty");
+    env.run_with_input(&["secret", "set", "prod.age#token"], "\n")
+        .status(2)
+        .err("the value is empty");
     assert!(!env.path().join("prod.age").exists());
 }
 
@@ -63,7 +82,11 @@ fn with_key<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 /// The value of the secret, by the age tool alone.
 fn by_age(env: &runbook_tests::env::TestEnv, key: &str) -> Option<String> {
     let age = runbook_tests::program(&["/usr/bin/age", "/usr/local/bin/age"], "age");
-    let output = Command::new(age).args(["-d", "-i", key, "prod.age"]).current_dir(env.path()).output().expect("age runs");
+    let output = Command::new(age)
+        .args(["-d", "-i", key, "prod.age"])
+        .current_dir(env.path())
+        .output()
+        .expect("age runs");
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -71,10 +94,20 @@ fn by_age(env: &runbook_tests::env::TestEnv, key: &str) -> Option<String> {
 fn a_secret_is_rotated_and_only_one_that_is_there() {
     let env = home();
     env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
-    env.run_with_input(&with_key(&["secret", "set", "prod.age#token", "--note", "of the API"]), "first").status(0);
-    env.run_with_input(&with_key(&["secret", "rotate", "prod.age#tokem"]), "x").status(2).err("nothing was changed");
-    env.run_with_input(&with_key(&["secret", "rotate", "prod.age#token"]), "first").status(2).err("is the old one");
-    env.run_with_input(&with_key(&["secret", "rotate", "prod.age#token"]), "second").status(0).err("was 0 days old");
+    env.run_with_input(
+        &with_key(&["secret", "set", "prod.age#token", "--note", "of the API"]),
+        "first",
+    )
+    .status(0);
+    env.run_with_input(&with_key(&["secret", "rotate", "prod.age#tokem"]), "x")
+        .status(2)
+        .err("nothing was changed");
+    env.run_with_input(&with_key(&["secret", "rotate", "prod.age#token"]), "first")
+        .status(2)
+        .err("is the old one");
+    env.run_with_input(&with_key(&["secret", "rotate", "prod.age#token"]), "second")
+        .status(0)
+        .err("was 0 days old");
     assert_eq!(env.run(&with_key(&["secret", "get", "prod.age#token"])).status(0).stdout, "second");
     env.run(&with_key(&["secret", "list", "prod.age"])).status(0).out("of the API");
     env.run(&with_key(&["secret", "list", "prod.age", "--max-age", "90d"])).status(0);
@@ -84,8 +117,10 @@ fn a_secret_is_rotated_and_only_one_that_is_there() {
 #[test]
 fn recipients_come_and_go_and_nobody_locks_himself_out() {
     let env = home();
-    let own = env.run(&["secret", "keygen", "--output", "key.txt"]).status(0).stdout.trim().to_owned();
-    let other = env.run(&["secret", "keygen", "--output", "other.txt"]).status(0).stdout.trim().to_owned();
+    let own =
+        env.run(&["secret", "keygen", "--output", "key.txt"]).status(0).stdout.trim().to_owned();
+    let other =
+        env.run(&["secret", "keygen", "--output", "other.txt"]).status(0).stdout.trim().to_owned();
     let ssh = Command::new(runbook_tests::program(&["/usr/bin/ssh-keygen"], "openssh-client"))
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "ops@example", "-f", "id"])
         .current_dir(env.path())
@@ -104,10 +139,15 @@ fn recipients_come_and_go_and_nobody_locks_himself_out() {
     env.run(&["--identity", "id", "secret", "get", "prod.age#token"]).status(0).out("abc");
     let remove_own = env.run(&with_key(&["secret", "recipients", "prod.age", "--remove", &own]));
     remove_own.status(2).err("could not open `prod.age` any more").err("nothing was changed");
-    env.run(&with_key(&["secret", "recipients", "prod.age", "--remove", &other])).status(0).without(&other).err("rotate");
+    env.run(&with_key(&["secret", "recipients", "prod.age", "--remove", &other]))
+        .status(0)
+        .without(&other)
+        .err("rotate");
     assert_eq!(by_age(&env, "other.txt"), None);
     assert!(!env.read("prod.age.recipients").contains(&other));
-    env.run(&with_key(&["secret", "recipients", "prod.age", "--remove", "age1nobody"])).status(2).err("not among the recipients");
+    env.run(&with_key(&["secret", "recipients", "prod.age", "--remove", "age1nobody"]))
+        .status(2)
+        .err("not among the recipients");
     env.run(&with_key(&["secret", "recipients", "prod.age", "--add", "age1junk"])).status(2);
 }
 
@@ -118,7 +158,11 @@ fn rekey_follows_the_file_beside_the_store() {
     let other = env.run(&["secret", "keygen", "--output", "other.txt"]).status(0).stdout;
     env.run_with_input(&with_key(&["secret", "set", "prod.age#token"]), "abc").status(0);
     env.file("prod.age.recipients", &format!("{}{other}", env.read("prod.age.recipients")));
-    assert_eq!(by_age(&env, "other.txt"), None, "it takes effect when the store is encrypted again");
+    assert_eq!(
+        by_age(&env, "other.txt"),
+        None,
+        "it takes effect when the store is encrypted again"
+    );
     env.run(&with_key(&["secret", "rekey", "prod.age"])).status(0).err("for 2 recipients");
     assert!(by_age(&env, "other.txt").is_some());
 }
@@ -128,9 +172,12 @@ fn passphrases_come_from_a_file_where_nobody_can_be_asked() {
     use std::os::unix::fs::PermissionsExt as _;
     let env = home();
     let file = env.file("pass.txt", "correct horse battery\n");
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("a mode can be set");
-    let with_pass = |arguments: &[&'static str]| [&["--passphrase-file", "pass.txt"], arguments].concat();
-    env.run_with_input(&with_pass(&["secret", "set", "prod.age#token", "--passphrase"]), "abc").status(0);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))
+        .expect("a mode can be set");
+    let with_pass =
+        |arguments: &[&'static str]| [&["--passphrase-file", "pass.txt"], arguments].concat();
+    env.run_with_input(&with_pass(&["secret", "set", "prod.age#token", "--passphrase"]), "abc")
+        .status(0);
     env.run(&with_pass(&["secret", "get", "prod.age#token"])).status(0).out("abc");
     env.run(&["secret", "get", "prod.age#token"]).status(2);
     // An encrypted SSH key is opened the same way.
@@ -142,7 +189,8 @@ fn passphrases_come_from_a_file_where_nobody_can_be_asked() {
     assert!(made.success());
     env.file("ssh.age.recipients", &env.read("locked.pub"));
     let locked = ["--identity", "locked", "--passphrase-file", "pass.txt"];
-    env.run_with_input(&[&locked[..], &["secret", "set", "ssh.age#token"]].concat(), "def").status(0);
+    env.run_with_input(&[&locked[..], &["secret", "set", "ssh.age#token"]].concat(), "def")
+        .status(0);
     env.run(&[&locked[..], &["secret", "get", "ssh.age#token"]].concat()).status(0).out("def");
     env.run(&["--identity", "locked", "secret", "get", "ssh.age#token"]).status(2).without("def");
 }
@@ -163,8 +211,11 @@ fn a_secret_that_is_too_old_is_said_to_be_once() {
             receiver.port
         ),
     );
-    let finished =
-        env.run(&["exec", "r.toml"]).status(0).err("warning: secret `token` is 0 days old").err("runbook secret rotate");
+    let finished = env
+        .run(&["exec", "r.toml"])
+        .status(0)
+        .err("warning: secret `token` is 0 days old")
+        .err("runbook secret rotate");
     assert_eq!(finished.stderr.matches("warning: secret").count(), 1);
 }
 
@@ -199,7 +250,10 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
         ),
         ("form = { user = \"probe\" }", "form = \"password\"", "password", String::new()),
     ] {
-        let server = Receiver::answering("200 OK", "{\"token\":\"t-1\",\"you_sent\":\"hunter2 \\\"quoted\\\\ & ünïcode\"}");
+        let server = Receiver::answering(
+            "200 OK",
+            "{\"token\":\"t-1\",\"you_sent\":\"hunter2 \\\"quoted\\\\ & ünïcode\"}",
+        );
         let env = home();
         env.run(&["secret", "keygen"]).status(0);
         env.run_with_input(&["secret", "set", "s.age#login"], PASSWORD).status(0);
@@ -224,18 +278,31 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
         assert_eq!(received[0].line, "POST /session", "{}{}", done.stdout, done.stderr);
         if expected.is_empty() {
             let coded = received[0].body.replace("%20", "+").to_uppercase();
-            assert_eq!(coded, "user=probe&password=hunter2+%22quoted%5C+%26+%C3%BCn%C3%AFcode".to_uppercase());
+            assert_eq!(
+                coded,
+                "user=probe&password=hunter2+%22quoted%5C+%26+%C3%BCn%C3%AFcode".to_uppercase()
+            );
         } else {
-            let sent: serde_json::Value = serde_json::from_str(&received[0].body).expect("it is JSON");
-            assert_eq!(sent, serde_json::from_str::<serde_json::Value>(&expected).expect("it is JSON"));
+            let sent: serde_json::Value =
+                serde_json::from_str(&received[0].body).expect("it is JSON");
+            assert_eq!(
+                sent,
+                serde_json::from_str::<serde_json::Value>(&expected).expect("it is JSON")
+            );
         }
         // What the server said back was never the plugin's: it could not send it on.
-        assert!(!received.iter().skip(1).any(|request| request.body.contains("hunter2")), "{received:?}");
+        assert!(
+            !received.iter().skip(1).any(|request| request.body.contains("hunter2")),
+            "{received:?}"
+        );
         done.status(7).without("hunter2");
         let run = env.newest_run();
-        for command in
-            [&["show", &run][..], &["show", &run, "--format", "json"], &["audit", "show"], &["review", "--used", "r.toml"]]
-        {
+        for command in [
+            &["show", &run][..],
+            &["show", &run, "--format", "json"],
+            &["audit", "show"],
+            &["review", "--used", "r.toml"],
+        ] {
             env.run(command).status(0).without("hunter2");
         }
         env.run(&["audit", "show"]).out("+secret:");
@@ -246,7 +313,9 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
         let (before, other) = (server.received().len(), "header = \"authorization\"");
         env.file("r.toml", &runbook(other));
         env.run(&["exec", "r.toml", "--yes"]).without("hunter2");
-        assert!(server.received().iter().skip(before).all(|request| request.line != "POST /session"));
+        assert!(
+            server.received().iter().skip(before).all(|request| request.line != "POST /session")
+        );
     }
 }
 
@@ -255,7 +324,9 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
     // Its parts are plain, so that each is found wherever a part is left.
     const SECRET: &str = "qzjkvwx\"7 %ünïcode\\ wxvkjzq";
     for straddles in [1, 5, 9, 20] {
-        let body: &'static str = format!("{}{SECRET} and more of it{}", "x".repeat(512 - straddles), "y".repeat(4_000)).leak();
+        let body: &'static str =
+            format!("{}{SECRET} and more of it{}", "x".repeat(512 - straddles), "y".repeat(4_000))
+                .leak();
         let server = Receiver::answering("200 OK", body);
         let env = home();
         env.run(&["secret", "keygen"]).status(0);
@@ -264,10 +335,14 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
         let filled = "x".repeat(512 - straddles);
         let program =
             env.file("df.sh", &format!("#!/bin/sh\nprintf '%s%s, and more\\n' '{filled}' \"$KEY\" | tee /dev/stderr\nexit 1\n"));
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a file of our own");
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("a file of our own");
         // Elsewhere, because the text of that runbook holds it.
         let elsewhere = home();
-        let cell = format!("{filled}{SECRET}").bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let cell = format!("{filled}{SECRET}")
+            .bytes()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
         elsewhere.file(
             "fill.toml",
             &format!(
@@ -298,14 +373,24 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
         reports.iter().for_each(|report| arguments.extend(["--report", report]));
         let done = env.run(&arguments);
         assert!(
-            server.received().iter().any(|request| request.headers.iter().any(|header| header.contains("qzjkvwx"))),
+            server
+                .received()
+                .iter()
+                .any(|request| request.headers.iter().any(|header| header.contains("qzjkvwx"))),
             "{}",
             done.stderr
         );
         for part in ["qzjk", "kjzq", "vkjz"] {
             let run = env.newest_run();
-            assert!(!done.stdout.contains(part) && !done.stderr.contains(part), "{}{}", done.stdout, done.stderr);
-            for command in [&["show", &run][..], &["show", &run, "--format", "json"], &["audit", "show"]] {
+            assert!(
+                !done.stdout.contains(part) && !done.stderr.contains(part),
+                "{}{}",
+                done.stdout,
+                done.stderr
+            );
+            for command in
+                [&["show", &run][..], &["show", &run, "--format", "json"], &["audit", "show"]]
+            {
                 env.run(command).status(0).without(part);
             }
             let mut found = Vec::new();
@@ -355,7 +440,9 @@ type Loss = (&'static str, fn(&runbook_tests::env::TestEnv));
 /// Each way in which a secret cannot be had.
 fn ways_to_lack_it() -> [Loss; 3] {
     [
-        ("there is no secret store", |env| std::fs::remove_file(env.path().join("prod.age")).expect("it is there")),
+        ("there is no secret store", |env| {
+            std::fs::remove_file(env.path().join("prod.age")).expect("it is there");
+        }),
         ("has no secret `token`", |env| {
             std::fs::remove_file(env.path().join("prod.age")).expect("it is there");
             env.run_with_input(&with_key(&["secret", "set", "prod.age#other"]), "abc").status(0);
@@ -368,7 +455,8 @@ fn ways_to_lack_it() -> [Loss; 3] {
 }
 
 #[test]
-fn a_secret_that_cannot_be_had_is_told_before_the_first_effect_of_a_run_and_of_what_is_left_of_it() {
+fn a_secret_that_cannot_be_had_is_told_before_the_first_effect_of_a_run_and_of_what_is_left_of_it()
+{
     let keyed = || {
         let env = home();
         env.run(&["secret", "keygen", "--output", "key.txt"]).status(0);
@@ -379,7 +467,11 @@ fn a_secret_that_cannot_be_had_is_told_before_the_first_effect_of_a_run_and_of_w
     for (why, lack) in ways_to_lack_it() {
         let env = keyed();
         lack(&env);
-        env.run(&with_key(&["exec", "r.toml", "--yes"])).status(3).err(why).err("nothing was begun").err("`two`");
+        env.run(&with_key(&["exec", "r.toml", "--yes"]))
+            .status(3)
+            .err(why)
+            .err("nothing was begun")
+            .err("`two`");
         assert!(!env.path().join("work.db").exists(), "{why}: the first effect happened");
         // What is left of a run is looked at when it goes on, and the run stays as it is.
         let env = keyed();
@@ -395,5 +487,8 @@ fn a_secret_that_cannot_be_had_is_told_before_the_first_effect_of_a_run_and_of_w
     let env = home();
     env.file("r.toml", NEEDS);
     env.run(&["validate", "r.toml"]).status(0).err("there is no secret store").err("target `api`");
-    env.run(&["exec", "r.toml", "--dry-run"]).status(0).out("cannot say").out("there is no secret store");
+    env.run(&["exec", "r.toml", "--dry-run"])
+        .status(0)
+        .out("cannot say")
+        .out("there is no secret store");
 }

@@ -1,4 +1,5 @@
-//! Every signal, sent to a run in the middle of its work: what it does is counted in the database, not read from the screen.
+//! Every signal, sent to a run in the middle of its work: what it does is counted in the database,
+//! not read from the screen.
 
 use crate::{home, repository, texts};
 use runbook_tests::env::{Finished, TestEnv, finish};
@@ -104,7 +105,9 @@ const TABLE: &[(&str, &str, Effect)] = &[
 
 pub fn prepared() -> TestEnv {
     let env = home();
-    database(&env).execute_batch("create table done (what text); create table gate (open)").expect("good SQL");
+    database(&env)
+        .execute_batch("create table done (what text); create table gate (open)")
+        .expect("good SQL");
     env.file("r.toml", RUNBOOK);
     env.file("checks.toml", SUITE);
     env
@@ -133,7 +136,11 @@ pub fn wait_for_the_gate(env: &TestEnv, looks: i64) {
 
 pub fn looks_at_the_gate(env: &TestEnv) -> i64 {
     let journal = env.path().join(".local/state/runbook/journal.db");
-    let Ok(journal) = Connection::open_with_flags(journal, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY) else { return 0 };
+    let Ok(journal) =
+        Connection::open_with_flags(journal, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+    else {
+        return 0;
+    };
     let query = "select count(*) from events where event like '%\"attempt-ended\"%' and event like '%\"gate\"%'";
     journal.query_row(query, [], |row| row.get(0)).unwrap_or(0)
 }
@@ -142,7 +149,8 @@ fn end(child: Child) -> Finished {
     finish(child.wait_with_output().expect("it ends"))
 }
 
-/// Sends the signal until the program is gone: a handler that is there for faults of guests passes the first one on.
+/// Sends the signal until the program is gone: a handler that is there for faults of guests passes
+/// the first one on.
 fn kill(mut child: Child, signal: &str) {
     wait_for("the program dies", || {
         let gone = child.try_wait().expect("it is ours").is_some();
@@ -153,7 +161,8 @@ fn kill(mut child: Child, signal: &str) {
     });
 }
 
-/// Sends a signal to a run that executes `arguments` and stands at the gate, and checks what comes of it.
+/// Sends a signal to a run that executes `arguments` and stands at the gate, and checks what comes
+/// of it.
 fn sent(env: &TestEnv, arguments: &[&str], signal: &str, effect: Effect) {
     let looks = looks_at_the_gate(env);
     let child = env.spawn(arguments);
@@ -207,8 +216,13 @@ fn each<T: Sync>(all: &[T], f: impl Fn(&T) + Sync) {
 
 #[test]
 fn every_signal_does_to_a_run_what_the_table_says() {
-    let numbers: Vec<u32> = TABLE.iter().map(|(number, ..)| number.parse().expect("a number")).collect();
-    assert_eq!(numbers, (1..=31).chain([34, 64]).collect::<Vec<_>>(), "every signal is in the table");
+    let numbers: Vec<u32> =
+        TABLE.iter().map(|(number, ..)| number.parse().expect("a number")).collect();
+    assert_eq!(
+        numbers,
+        (1..=31).chain([34, 64]).collect::<Vec<_>>(),
+        "every signal is in the table"
+    );
     each(TABLE, |(number, _, effect)| sent(&prepared(), &["exec", "r.toml"], number, *effect));
 }
 
@@ -260,7 +274,8 @@ fn an_undo_outlives_its_terminal_and_is_resumed_after_every_other_signal() {
         if done(&env) != ["second"] {
             let shown = env.run(&["show", &run]).stdout;
             let command = if shown.contains("DIRTY") { "undo" } else { "resume" };
-            let arguments = if command == "undo" { vec!["undo", &run, "--yes"] } else { vec!["resume", &run] };
+            let arguments =
+                if command == "undo" { vec!["undo", &run, "--yes"] } else { vec!["resume", &run] };
             let finished = env.run(&arguments);
             assert_eq!(done(&env), ["second"], "signal {signal}: {shown}\n{finished:?}");
         }
@@ -268,7 +283,11 @@ fn an_undo_outlives_its_terminal_and_is_resumed_after_every_other_signal() {
 }
 
 fn undo_began(env: &TestEnv) -> bool {
-    let found = texts(env, ".local/state/runbook/journal.db", "select event from events where event like '%\"undo-started\"%'");
+    let found = texts(
+        env,
+        ".local/state/runbook/journal.db",
+        "select event from events where event like '%\"undo-started\"%'",
+    );
     !found.is_empty()
 }
 
@@ -278,7 +297,8 @@ fn checks_end_with_their_terminal_and_an_interrupted_round_is_unknown() {
         let env = prepared();
         let mut child = env.spawn(&["check", "checks.toml", "--events", "events.jsonl"]);
         wait_for("the check looks", || {
-            std::fs::read_to_string(env.path().join("events.jsonl")).is_ok_and(|text| text.contains("attempt-started"))
+            std::fs::read_to_string(env.path().join("events.jsonl"))
+                .is_ok_and(|text| text.contains("attempt-started"))
         });
         match effect {
             Effect::Dies => kill(child, signal),
@@ -299,9 +319,11 @@ fn checks_end_with_their_terminal_and_an_interrupted_round_is_unknown() {
 
 #[test]
 fn the_documented_table_of_signals_is_the_tested_one() {
-    let text = std::fs::read_to_string(repository().join("docs/semantics.md")).expect("it is there");
+    let text =
+        std::fs::read_to_string(repository().join("docs/semantics.md")).expect("it is there");
     for (_, name, effect) in TABLE {
-        let row = text.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
+        let row =
+            text.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
         let row = row.unwrap_or_else(|| panic!("{name} is not in docs/semantics.md"));
         let words = match effect {
             Effect::GoesOn => "goes on",

@@ -5,14 +5,21 @@ use runbook_tests::env::TestEnv;
 
 fn env() -> (TestEnv, String) {
     let env = home();
-    std::fs::write(env.path().join("mine.wasm"), renamed("sql", "our")).expect("a file can be written");
+    std::fs::write(env.path().join("mine.wasm"), renamed("sql", "our"))
+        .expect("a file can be written");
     env.file("shop.db", "");
     env.file(
         "r.toml",
         "format = 1\n[runbook]\nname = \"check\"\n[targets.shop]\nsql = \"sqlite:shop.db\"\n[[preflight]]\nid = \"there\"\n\
          uses = \"./mine.wasm:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n",
     );
-    let public = env.run(&["plugin", "keygen", "--output", "team.key"]).status(0).out("ed25519:").stdout.trim().to_owned();
+    let public = env
+        .run(&["plugin", "keygen", "--output", "team.key"])
+        .status(0)
+        .out("ed25519:")
+        .stdout
+        .trim()
+        .to_owned();
     (env, public)
 }
 
@@ -29,31 +36,42 @@ fn a_plugin_runs_when_an_accepted_key_has_signed_it() {
     env.run(EXEC).status(6).err("plugin `our`").err("is not signed").err("runbook plugin sign");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0).out("mine.wasm.sig");
     env.run(EXEC).status(0);
-    env.run(&["plugin", "verify", "--trust", "trust.toml", "mine.wasm"]).status(0).out("trusted, signed by `team`");
-    env.run(&["plugin", "inspect", "--trust", "trust.toml", "./mine.wasm"]).status(0).out("accepted for this plugin");
+    env.run(&["plugin", "verify", "--trust", "trust.toml", "mine.wasm"])
+        .status(0)
+        .out("trusted, signed by `team`");
+    env.run(&["plugin", "inspect", "--trust", "trust.toml", "./mine.wasm"])
+        .status(0)
+        .out("accepted for this plugin");
     // A bundled plugin is a part of the program.
     env.file("r.toml", &env.read("r.toml").replace("./mine.wasm:query", "sql:query"));
     env.run(EXEC).status(0);
 }
 
-/// Whoever reviews at a desk has no trust file; a signature that is wrong is told all the same, and one that is missing is not.
+/// Whoever reviews at a desk has no trust file; a signature that is wrong is told all the same, and
+/// one that is missing is not.
 #[test]
 fn a_signature_that_is_wrong_is_a_finding_wherever_it_is_reviewed() {
     let (env, public) = env();
     trust(&env, &public, "[\"our\"]", "");
-    let audit = |more: &[&str]| env.run(&[more, &["review", "--fail-on", "high", "r.toml"]].concat());
+    let audit =
+        |more: &[&str]| env.run(&[more, &["review", "--fail-on", "high", "r.toml"]].concat());
     let (good, signature) = (renamed("sql", "our"), "mine.wasm.sig");
     audit(&[]).status(0).without("RB020");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
     audit(&[]).status(0).without("RB020").without("RB015");
     audit(&["--trust", "trust.toml"]).status(0).without("RB020").without("RB015");
     let signed = env.read(signature);
-    // Another file under the same signature; and the same file under a signature whose digest or bytes were changed.
+    // Another file under the same signature; and the same file under a signature whose digest or
+    // bytes were changed.
     let changed = [good.as_slice(), &[0, 2, 1, b'x']].concat();
     let hex = |from: &str, to: &str| signed.replacen(from, to, 1);
-    let digit = signed.split("sha256:").nth(1).and_then(|rest| rest.chars().next()).expect("a digest");
+    let digit =
+        signed.split("sha256:").nth(1).and_then(|rest| rest.chars().next()).expect("a digest");
     let other = if digit == '0' { "1" } else { "0" };
-    let cases = [(changed, signed.clone()), (good.clone(), hex(&format!("sha256:{digit}"), &format!("sha256:{other}")))];
+    let cases = [
+        (changed, signed.clone()),
+        (good.clone(), hex(&format!("sha256:{digit}"), &format!("sha256:{other}"))),
+    ];
     for (bytes, signature_text) in cases {
         std::fs::write(env.path().join("mine.wasm"), bytes).expect("a file can be written");
         env.file(signature, &signature_text);
@@ -69,10 +87,14 @@ fn a_changed_component_a_strange_key_and_another_plugin_are_refused() {
     let (env, public) = env();
     trust(&env, &public, "[\"our\"]", "");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
-    std::fs::write(env.path().join("mine.wasm"), [renamed("sql", "our").as_slice(), &[0, 2, 1, b'x']].concat())
-        .expect("a file can be written");
+    std::fs::write(
+        env.path().join("mine.wasm"),
+        [renamed("sql", "our").as_slice(), &[0, 2, 1, b'x']].concat(),
+    )
+    .expect("a file can be written");
     env.run(EXEC).status(6).err("it was changed after");
-    std::fs::write(env.path().join("mine.wasm"), renamed("sql", "our")).expect("a file can be written");
+    std::fs::write(env.path().join("mine.wasm"), renamed("sql", "our"))
+        .expect("a file can be written");
     env.run(&["plugin", "keygen", "--output", "stranger.key"]).status(0);
     env.run(&["plugin", "sign", "mine.wasm", "--key", "stranger.key"]).status(0);
     env.run(EXEC).status(6).err("its signature is good, but key");
@@ -89,7 +111,8 @@ fn a_changed_component_a_strange_key_and_another_plugin_are_refused() {
 fn a_key_that_others_can_read_is_not_used() {
     use std::os::unix::fs::PermissionsExt as _;
     let (env, _) = env();
-    std::fs::set_permissions(env.path().join("team.key"), std::fs::Permissions::from_mode(0o644)).expect("a mode can be set");
+    std::fs::set_permissions(env.path().join("team.key"), std::fs::Permissions::from_mode(0o644))
+        .expect("a mode can be set");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(2).err("chmod 600");
     env.run(&["plugin", "keygen", "--output", "team.key"]).status(2);
 }
@@ -102,7 +125,8 @@ fn a_file_that_decides_what_runs_and_that_everybody_may_write_is_warned_of() {
     env.file("boundary.toml", "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nengines = [\"sqlite\"]\n");
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
     let mode = |file: &str, mode: u32| {
-        std::fs::set_permissions(env.path().join(file), std::fs::Permissions::from_mode(mode)).expect("it is ours");
+        std::fs::set_permissions(env.path().join(file), std::fs::Permissions::from_mode(mode))
+            .expect("it is ours");
     };
     let arguments = ["validate", "--trust", "trust.toml", "--boundary", "boundary.toml", "r.toml"];
     env.run(&["lock", "r.toml"]).status(0);
@@ -119,8 +143,12 @@ fn a_file_that_decides_what_runs_and_that_everybody_may_write_is_warned_of() {
     env.run(&arguments).status(0).without("everybody on this host");
     for (what, file) in files {
         mode(file, 0o666);
-        let said =
-            env.run(&arguments).status(0).err(&format!("everybody on this host can change {what}")).err("chmod o-w").stderr;
+        let said = env
+            .run(&arguments)
+            .status(0)
+            .err(&format!("everybody on this host can change {what}"))
+            .err("chmod o-w")
+            .stderr;
         assert_eq!(said.matches("everybody on this host").count(), 1, "{said}");
         mode(file, 0o664);
     }

@@ -1,4 +1,5 @@
-//! Reading is reading, on every database, whatever the statement says; and every type arrives as a value.
+//! Reading is reading, on every database, whatever the statement says; and every type arrives as a
+//! value.
 
 mod answered;
 mod commit;
@@ -13,14 +14,17 @@ use runbook_tests::env::TestEnv;
 use runbook_tests::mariadb::{self, MariaDb};
 use runbook_tests::postgres::{PASSWORD, Postgres};
 
-/// The text of a statement that nobody knows before its turn, so that what refuses it then is tried, and not what foresees it.
+/// The text of a statement that nobody knows before its turn, so that what refuses it then is
+/// tried, and not what foresees it.
 fn at_its_turn(statement: &str) -> String {
     format!("{{{{ '' }}}}{statement}")
 }
 
-/// A runbook with one step that queries, and one preflight for each statement, all of which are to fail.
+/// A runbook with one step that queries, and one preflight for each statement, all of which are to
+/// fail.
 fn query(env: &TestEnv, target: &str, statement: &str) -> runbook_tests::env::Finished {
-    let quoted = serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
+    let quoted =
+        serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
     let text = format!(
         "format = 1\n[runbook]\nname = \"q\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{target}\n\
          [[preflight]]\nid = \"q\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = {quoted} }}\n"
@@ -38,7 +42,8 @@ fn with_secret(password: &str) -> TestEnv {
 
 /// The first row of the last query.
 fn first_row(env: &TestEnv) -> serde_json::Value {
-    let report: serde_json::Value = serde_json::from_str(&env.read("q.json")).expect("the report is JSON");
+    let report: serde_json::Value =
+        serde_json::from_str(&env.read("q.json")).expect("the report is JSON");
     report["steps"][0]["output"]["rows"][0].clone()
 }
 
@@ -150,7 +155,10 @@ fn no_statement_writes_through_a_query_on_postgresql() {
     let postgres = Postgres::start(1);
     postgres.psql("orders", "create table t (a int); alter table t owner to orders_admin; insert into t values (1); create sequence s; alter sequence s owner to orders_admin");
     let env = with_secret(PASSWORD);
-    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    let target = format!(
+        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
+        postgres.port
+    );
     query(&env, &target, "select a from t").status(0);
     for statement in POSTGRES_WRITES {
         let finished = query(&env, &target, statement);
@@ -170,7 +178,10 @@ fn no_statement_writes_through_a_query_on_postgresql() {
 fn every_postgresql_type_arrives_as_a_value() {
     let postgres = Postgres::start(1);
     let env = with_secret(PASSWORD);
-    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    let target = format!(
+        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
+        postgres.port
+    );
     let statement = "select true as b, 5::int2 as i2, 9007199254740993::int8 as i8, 1.5::float8 as f, 12.50::numeric as n, 'NaN'::numeric as nan, \
         'x'::text as t, '\\x00ff'::bytea as y, '2026-11-20 21:50:00+00'::timestamptz as tz, 'infinity'::timestamptz as inf, '294276-12-31'::timestamp as far, \
         '2026-11-20'::date as d, '21:50'::time as tm, '6f1c1c5e-5b0e-4f6e-8f5e-000000000001'::uuid as u, '{\"a\": [1]}'::jsonb as j, \
@@ -189,7 +200,10 @@ fn every_postgresql_type_arrives_as_a_value() {
 fn a_superuser_is_refused_because_nothing_is_read_only_for_one() {
     let postgres = Postgres::start(1);
     let env = with_secret("postgres-word");
-    let target = format!("sql = \"postgres://postgres@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    let target = format!(
+        "sql = \"postgres://postgres@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
+        postgres.port
+    );
     query(&env, &target, "select 1").status(4).err("superuser").without("postgres-word");
     query(&env, &format!("{target}\nsuperuser = true"), "select 1 as one").status(0);
 }
@@ -198,22 +212,49 @@ fn a_superuser_is_refused_because_nothing_is_read_only_for_one() {
 fn roles_as_good_as_a_superuser_are_refused_on_postgresql() {
     let postgres = Postgres::start(1);
     let env = with_secret(PASSWORD);
-    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    let target = format!(
+        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
+        postgres.port
+    );
     query(&env, &target, "select 1").status(0);
     postgres.psql("postgres", "create role middle; create role top superuser");
     for (give, take, reason) in [
-        ("alter role orders_admin createrole", "alter role orders_admin nocreaterole", "CREATEROLE"),
+        (
+            "alter role orders_admin createrole",
+            "alter role orders_admin nocreaterole",
+            "CREATEROLE",
+        ),
         ("alter role orders_admin bypassrls", "alter role orders_admin nobypassrls", "BYPASSRLS"),
-        ("alter role orders_admin replication", "alter role orders_admin noreplication", "REPLICATION"),
-        ("grant pg_execute_server_program to orders_admin", "revoke pg_execute_server_program from orders_admin", "run programs"),
-        ("grant pg_write_server_files to orders_admin", "revoke pg_write_server_files from orders_admin", "write files"),
-        ("grant pg_read_server_files to orders_admin", "revoke pg_read_server_files from orders_admin", "read files"),
+        (
+            "alter role orders_admin replication",
+            "alter role orders_admin noreplication",
+            "REPLICATION",
+        ),
+        (
+            "grant pg_execute_server_program to orders_admin",
+            "revoke pg_execute_server_program from orders_admin",
+            "run programs",
+        ),
+        (
+            "grant pg_write_server_files to orders_admin",
+            "revoke pg_write_server_files from orders_admin",
+            "write files",
+        ),
+        (
+            "grant pg_read_server_files to orders_admin",
+            "revoke pg_read_server_files from orders_admin",
+            "read files",
+        ),
         (
             "grant pg_execute_server_program to middle; grant middle to orders_admin",
             "revoke middle from orders_admin",
             "run programs",
         ),
-        ("alter role orders_admin noinherit; grant top to orders_admin", "revoke top from orders_admin", "superuser"),
+        (
+            "alter role orders_admin noinherit; grant top to orders_admin",
+            "revoke top from orders_admin",
+            "superuser",
+        ),
     ] {
         postgres.psql("postgres", give);
         query(&env, &target, "select 1").status(4).err(reason);
@@ -227,15 +268,25 @@ fn roles_as_good_as_a_superuser_are_refused_on_postgresql() {
 fn users_as_good_as_a_superuser_are_refused_on_mariadb() {
     let server = MariaDb::start();
     let env = with_secret(mariadb::PASSWORD);
-    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
+    let target = format!(
+        "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"",
+        server.port
+    );
     query(&env, &target, "select 1").status(0);
-    server.sql("create role middle; create role top; grant file on *.* to top; grant top to middle");
+    server
+        .sql("create role middle; create role top; grant file on *.* to top; grant top to middle");
     for (give, take) in [
         ("grant file on *.* to shop@'127.0.0.1'", "revoke file on *.* from shop@'127.0.0.1'"),
         ("grant super on *.* to shop@'127.0.0.1'", "revoke super on *.* from shop@'127.0.0.1'"),
-        ("grant create user on *.* to shop@'127.0.0.1'", "revoke create user on *.* from shop@'127.0.0.1'"),
+        (
+            "grant create user on *.* to shop@'127.0.0.1'",
+            "revoke create user on *.* from shop@'127.0.0.1'",
+        ),
         ("grant update on *.* to shop@'127.0.0.1'", "revoke update on *.* from shop@'127.0.0.1'"),
-        ("grant insert on mysql.* to shop@'127.0.0.1'", "revoke insert on mysql.* from shop@'127.0.0.1'"),
+        (
+            "grant insert on mysql.* to shop@'127.0.0.1'",
+            "revoke insert on mysql.* from shop@'127.0.0.1'",
+        ),
         ("grant middle to shop@'127.0.0.1'", "revoke middle from shop@'127.0.0.1'"),
     ] {
         server.sql(give);
@@ -308,8 +359,13 @@ fn no_statement_writes_through_a_query_on_sqlite() {
     let path = env.path().join("data.db");
     let count = || -> (i64, i64, i64) {
         let database = rusqlite::Connection::open(&path).expect("the database is there");
-        let version = database.query_row("pragma user_version", [], |row| row.get(0)).expect("a number");
-        database.query_row("select count(*), sum(a) from t", [], |row| Ok((row.get(0)?, row.get(1)?, version))).expect("one row")
+        let version =
+            database.query_row("pragma user_version", [], |row| row.get(0)).expect("a number");
+        database
+            .query_row("select count(*), sum(a) from t", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, version))
+            })
+            .expect("one row")
     };
     rusqlite::Connection::open(&path)
         .expect("a database can be made")
@@ -337,7 +393,8 @@ fn a_query_that_never_ends_is_stopped_at_its_deadline() {
         .expect("a database can be made")
         .execute_batch("create table t (a)")
         .expect("good SQL");
-    let forever = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
+    let forever =
+        "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
     let start = std::time::Instant::now();
     query(&env, "sql = \"sqlite:data.db\"\ntimeout = \"1s\"", forever).status(4);
     assert!(start.elapsed() < std::time::Duration::from_secs(6));
@@ -419,16 +476,26 @@ fn no_statement_writes_through_a_query_on_mariadb() {
     // With the privilege to write files, so that nothing but our own walls is tried.
     server.sql("create table shop.t (a int); insert into shop.t values (1); grant file on *.* to shop@'127.0.0.1'");
     let env = with_secret(mariadb::PASSWORD);
-    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\nsuperuser = true", server.port);
+    let target = format!(
+        "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\nsuperuser = true",
+        server.port
+    );
     query(&env, &target, "select a from t").status(0);
     query(&env, &target, "show tables").status(0);
-    for statement in HONEST_READS.iter().filter(|statement| !statement.contains("\"update\"") && !statement.contains("FROM T")) {
+    for statement in HONEST_READS
+        .iter()
+        .filter(|statement| !statement.contains("\"update\"") && !statement.contains("FROM T"))
+    {
         query(&env, &target, statement).status(0);
     }
     for statement in MARIADB_WRITES {
         let finished = query(&env, &target, statement);
         assert_ne!(finished.status, 0, "`{statement}` was answered\n{}", finished.stdout);
-        assert_eq!(server.sql("select count(*), sum(a) from shop.t"), "1\t1", "`{statement}` changed something");
+        assert_eq!(
+            server.sql("select count(*), sum(a) from shop.t"),
+            "1\t1",
+            "`{statement}` changed something"
+        );
         assert_eq!(server.sql("show tables from shop"), "t", "`{statement}` made something");
     }
     let values = "select cast(12.50 as decimal(10,2)) as n, true as b, 18446744073709551615 as big, 'x' as t, x'00ff' as y, \
@@ -437,7 +504,13 @@ fn no_statement_writes_through_a_query_on_mariadb() {
     let row = first_row(&env);
     assert_eq!(
         (&row["n"], &row["big"], &row["at"], &row["d"], &row["y"]),
-        (&"12.50".into(), &"18446744073709551615".into(), &"2026-11-20T21:50:00".into(), &"2026-11-20".into(), &"00ff".into()),
+        (
+            &"12.50".into(),
+            &"18446744073709551615".into(),
+            &"2026-11-20T21:50:00".into(),
+            &"2026-11-20".into(),
+            &"00ff".into()
+        ),
         "{row}"
     );
 }
@@ -451,7 +524,8 @@ fn a_result_is_cut_at_the_rows_and_the_bytes_of_the_target() {
         .expect("good SQL");
     let report = |more: &str| -> serde_json::Value {
         query(&env, &format!("sql = \"sqlite:data.db\"\n{more}"), "select a from t");
-        let report: serde_json::Value = serde_json::from_str(&env.read("q.json")).expect("the report is JSON");
+        let report: serde_json::Value =
+            serde_json::from_str(&env.read("q.json")).expect("the report is JSON");
         report["steps"][0].clone()
     };
     assert_eq!(report("")["output"]["rows"].as_array().map(Vec::len), Some(3));
@@ -459,7 +533,10 @@ fn a_result_is_cut_at_the_rows_and_the_bytes_of_the_target() {
     for limit in ["max_rows = 2", "max_bytes = \"40B\""] {
         let step = report(limit);
         let is_told = step["output"]["truncated"] == true || step["fault"].is_object();
-        assert!(is_told && step["output"]["rows"].as_array().is_none_or(|rows| rows.len() < 3), "{limit}: {step}");
+        assert!(
+            is_told && step["output"]["rows"].as_array().is_none_or(|rows| rows.len() < 3),
+            "{limit}: {step}"
+        );
     }
 }
 

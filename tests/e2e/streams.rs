@@ -1,4 +1,5 @@
-//! Every way in which stdin, stdout and stderr can be closed, full, stopped or gone: none stops a run or changes how it ends.
+//! Every way in which stdin, stdout and stderr can be closed, full, stopped or gone: none stops a
+//! run or changes how it ends.
 
 use crate::home;
 use crate::signals::{done, looks_at_the_gate, open_gate, prepared, wait_for_the_gate};
@@ -39,8 +40,16 @@ fn all() -> Vec<Vec<(Stream, Wrong)>> {
         all.push(vec![(Stream::Err, *wrong)]);
         all.push(vec![(Stream::Out, *wrong), (Stream::Err, *wrong)]);
     }
-    all.push(vec![(Stream::In, Wrong::Closed), (Stream::Out, Wrong::Closed), (Stream::Err, Wrong::Closed)]);
-    all.push(vec![(Stream::In, Wrong::TerminalGone), (Stream::Out, Wrong::TerminalGone), (Stream::Err, Wrong::TerminalGone)]);
+    all.push(vec![
+        (Stream::In, Wrong::Closed),
+        (Stream::Out, Wrong::Closed),
+        (Stream::Err, Wrong::Closed),
+    ]);
+    all.push(vec![
+        (Stream::In, Wrong::TerminalGone),
+        (Stream::Out, Wrong::TerminalGone),
+        (Stream::Err, Wrong::TerminalGone),
+    ]);
     all
 }
 
@@ -58,13 +67,21 @@ fn status(env: &TestEnv, arguments: &[&str], wrongs: &[(Stream, Wrong)]) -> Opti
         }
     }
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("exec \"$@\"{closed}"), "sh"]).arg(program.get_program()).args(program.get_args());
-    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(env.path());
+    command
+        .args(["-c", &format!("exec \"$@\"{closed}"), "sh"])
+        .arg(program.get_program())
+        .args(program.get_args());
+    command
+        .env_clear()
+        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(env.path());
     command.env("TERM", "xterm").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     for (stream, wrong) in wrongs {
         let end = match wrong {
             Wrong::Closed => continue,
-            Wrong::Full => Stdio::from(OpenOptions::new().write(true).open("/dev/full").expect("Linux has it")),
+            Wrong::Full => {
+                Stdio::from(OpenOptions::new().write(true).open("/dev/full").expect("Linux has it"))
+            }
             Wrong::NobodyReads => Stdio::from(std::io::pipe().expect("a pipe").1),
             Wrong::TerminalGone => {
                 let mut terminal = Terminal::open();
@@ -117,8 +134,11 @@ fn so_it_is_with_a_run_that_is_resumed_or_undone_and_with_checks() {
         assert_eq!(done(&env), ["first", "second"], "{wrongs:?}");
         assert_eq!(status(&env, &["undo", &run, "--yes"], &wrongs), Some(0), "{wrongs:?}");
         assert_eq!(done(&env), ["second"], "{wrongs:?}");
-        // What checks found is their output: where it cannot be written, nothing is known. A reader that has had enough is no error.
-        let is_lost = |wrong: &(Stream, Wrong)| wrong.0 == Stream::Out && matches!(wrong.1, Wrong::Full | Wrong::TerminalGone);
+        // What checks found is their output: where it cannot be written, nothing is known. A reader
+        // that has had enough is no error.
+        let is_lost = |wrong: &(Stream, Wrong)| {
+            wrong.0 == Stream::Out && matches!(wrong.1, Wrong::Full | Wrong::TerminalGone)
+        };
         let expected = if wrongs.iter().any(is_lost) { 3 } else { 0 };
         assert_eq!(status(&env, &["check", "checks.toml"], &wrongs), Some(expected), "{wrongs:?}");
     }
@@ -129,7 +149,12 @@ fn a_warning_says_that_the_report_could_not_be_written() {
     let env = prepared();
     open_gate(&env);
     let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
-    let output = env.command(&["exec", "r.toml"]).stdout(full).stderr(Stdio::piped()).output().expect("it starts");
+    let output = env
+        .command(&["exec", "r.toml"])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("it starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("warning: the report of the run"), "{said}");
     assert!(said.contains("No space left on device"), "{said}");
@@ -157,7 +182,12 @@ fn a_pipe_that_does_not_block_and_has_no_room_delays_only_what_is_said() {
         while rustix::io::write(end, &[b'.'; 4096]).is_ok() {}
         while rustix::io::write(end, b".").is_ok() {}
     }
-    let mut child = env.command(&["exec", "r.toml"]).stdout(out_end).stderr(err_end).spawn().expect("it starts");
+    let mut child = env
+        .command(&["exec", "r.toml"])
+        .stdout(out_end)
+        .stderr(err_end)
+        .spawn()
+        .expect("it starts");
     wait_for_the_gate(&env, 0);
     open_gate(&env);
     wait_for("the run has ended although nobody reads", || ended(&env));
@@ -172,7 +202,10 @@ fn a_pipe_that_does_not_block_and_has_no_room_delays_only_what_is_said() {
         (read(&mut out), said.join().expect("no panic"))
     });
     assert!(child.wait().expect("it ends").success());
-    assert!(said.0.contains("Succeeded.") && said.1.contains("second"), "nothing is lost: {said:?}");
+    assert!(
+        said.0.contains("Succeeded.") && said.1.contains("second"),
+        "nothing is lost: {said:?}"
+    );
 }
 
 #[test]
@@ -184,7 +217,12 @@ fn a_signal_ends_a_program_that_only_waits_to_be_read() {
     rustix::fs::fcntl_setfl(&end, flags | rustix::fs::OFlags::NONBLOCK).expect("it can be set");
     while rustix::io::write(&end, &[b'.'; 4096]).is_ok() {}
     while rustix::io::write(&end, b".").is_ok() {}
-    let mut child = env.command(&["exec", "r.toml"]).stdout(end).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut child = env
+        .command(&["exec", "r.toml"])
+        .stdout(end)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
     // Its tables may not be there yet.
     wait_for("the run has begun", || looks_at_the_gate(&env) > 0);
     wait_for("the run has ended", || ended(&env));
@@ -242,7 +280,11 @@ fn a_terminal_that_is_closed_in_the_middle_ends_no_run() {
 
 /// What a run waits for at a terminal, and the beginning of an answer.
 const QUESTIONS: &[(&str, &str, &str)] = &[
-    ("manual = { instructions = \"Look.\", confirm = \"I looked\" }", "when it is done: ", "I looked"),
+    (
+        "manual = { instructions = \"Look.\", confirm = \"I looked\" }",
+        "when it is done: ",
+        "I looked",
+    ),
     ("manual = { instructions = \"Look.\", form = { n = \"int\" } }", "n (int): ", "3"),
     ("manual = { instructions = \"Look.\", choices = [\"go\"] }", "choose one of go: ", "go"),
     (
@@ -257,8 +299,7 @@ fn a_question_whose_terminal_goes_away_has_no_answer_and_the_run_waits() {
     for control in [Control::Session, Control::None] {
         for (step, question, beginning) in QUESTIONS {
             let env = prepared();
-            let head =
-                "format = 1\n[runbook]\nname = \"asks\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[step]]\nid = \"look\"\n";
+            let head = "format = 1\n[runbook]\nname = \"asks\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[step]]\nid = \"look\"\n";
             env.file("q.toml", &format!("{head}{step}\n"));
             let mut terminal = Terminal::open();
             let mut child = terminal.spawn(&env.command(&["exec", "q.toml"]), control);
@@ -269,7 +310,11 @@ fn a_question_whose_terminal_goes_away_has_no_answer_and_the_run_waits() {
             let ended = child.wait().expect("it ends");
             assert_eq!(ended.code(), Some(5), "{control:?} {step}: {ended}");
             let run = env.newest_run();
-            env.run(&["show", &run]).status(0).out("Paused").without("answered by").without("approved by");
+            env.run(&["show", &run])
+                .status(0)
+                .out("Paused")
+                .without("answered by")
+                .without("approved by");
             env.run(&["resume", &run]).status(5);
         }
     }
@@ -279,7 +324,11 @@ fn a_question_whose_terminal_goes_away_has_no_answer_and_the_run_waits() {
 fn a_yes_that_was_not_finished_is_none() {
     for keys in ["y", "\u{4}", "no\n"] {
         let env = prepared();
-        env.file("r.toml", &crate::signals::RUNBOOK.replace("name = \"signals\"", "name = \"signals\"\nrisk = \"destructive\""));
+        env.file(
+            "r.toml",
+            &crate::signals::RUNBOOK
+                .replace("name = \"signals\"", "name = \"signals\"\nrisk = \"destructive\""),
+        );
         let mut terminal = Terminal::open();
         let mut child = terminal.spawn(&env.command(&["exec", "r.toml"]), Control::None);
         wait_for("it asks", || terminal.shown().contains("[y/N]"));

@@ -32,7 +32,10 @@ with = { statement = "select count(*) as n from made", first_row = { n = 1 } }
 
 fn prepared(runbook: &str) -> TestEnv {
     let env = home();
-    rusqlite::Connection::open(env.path().join("work.db")).expect("a file").execute_batch("vacuum").expect("a database");
+    rusqlite::Connection::open(env.path().join("work.db"))
+        .expect("a file")
+        .execute_batch("vacuum")
+        .expect("a database");
     env.file("r.toml", runbook);
     env
 }
@@ -57,13 +60,18 @@ fn no_variable_says_whose_certificates_are_believed() {
         let finished = exec(&env, variables);
         assert_ne!(finished.status, 0, "it speaks no TLS");
         let lines = finished.stdout.lines().chain(finished.stderr.lines());
-        lines.filter_map(|line| line.split_once("https://")).map(|(_, rest)| rest.to_owned()).collect::<Vec<_>>()
+        lines
+            .filter_map(|line| line.split_once("https://"))
+            .map(|(_, rest)| rest.to_owned())
+            .collect::<Vec<_>>()
     };
     let without = said(&[]);
     assert!(!without.is_empty());
-    for variables in
-        [&[("SSL_CERT_FILE", "/dev/null")][..], &[("SSL_CERT_DIR", "/")], &[("SSL_CERT_FILE", "/"), ("SSL_CERT_DIR", "/")]]
-    {
+    for variables in [
+        &[("SSL_CERT_FILE", "/dev/null")][..],
+        &[("SSL_CERT_DIR", "/")],
+        &[("SSL_CERT_FILE", "/"), ("SSL_CERT_DIR", "/")],
+    ] {
         assert_eq!(said(variables), without, "{variables:?}");
     }
 }
@@ -79,27 +87,47 @@ fn spans(collector: &Receiver) -> Vec<Span> {
     let request = ExportTraceServiceRequest::decode(one.bytes.as_slice()).expect("it is OTLP");
     let resource = format!("{:?}", request.resource_spans[0].resource);
     assert!(resource.contains("service.name"), "{resource}");
-    request.resource_spans.into_iter().flat_map(|of| of.scope_spans).flat_map(|of| of.spans).collect()
+    request
+        .resource_spans
+        .into_iter()
+        .flat_map(|of| of.scope_spans)
+        .flat_map(|of| of.spans)
+        .collect()
 }
 
 fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     let names: Vec<_> = spans.iter().map(|span| &span.name).collect();
-    spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no span `{name}` in {names:?}"))
+    spans
+        .iter()
+        .find(|span| span.name == name)
+        .unwrap_or_else(|| panic!("no span `{name}` in {names:?}"))
 }
 
 #[test]
 fn a_run_is_a_trace_with_a_span_for_each_attempt() {
     let (env, collector) = (prepared(RUNBOOK), Receiver::start());
-    exec(&env, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint(&collector))]).status(0).without("warning");
+    exec(&env, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint(&collector))])
+        .status(0)
+        .without("warning");
     let spans = spans(&collector);
     let root = named(&spans, "runbook traced");
     let (make, look) = (named(&spans, "make: attempt 1"), named(&spans, "look: attempt 1"));
-    assert!(root.parent_span_id.is_empty() && make.parent_span_id == root.span_id && look.parent_span_id == root.span_id);
-    assert!(root.start_time_unix_nano <= make.start_time_unix_nano && make.end_time_unix_nano <= look.start_time_unix_nano);
+    assert!(
+        root.parent_span_id.is_empty()
+            && make.parent_span_id == root.span_id
+            && look.parent_span_id == root.span_id
+    );
+    assert!(
+        root.start_time_unix_nano <= make.start_time_unix_nano
+            && make.end_time_unix_nano <= look.start_time_unix_nano
+    );
     assert!(look.end_time_unix_nano <= root.end_time_unix_nano);
     // The trace is found by the id of the run.
     let shown = env.run(&["runs", "--format", "json"]).status(0).stdout;
-    let run = serde_json::from_str::<serde_json::Value>(&shown).expect("JSON")["run"].as_str().expect("an id").replace('-', "");
+    let run = serde_json::from_str::<serde_json::Value>(&shown).expect("JSON")["run"]
+        .as_str()
+        .expect("an id")
+        .replace('-', "");
     let id = u128::from_be_bytes(root.trace_id.as_slice().try_into().expect("16 bytes"));
     assert_eq!(format!("{id:032x}"), run);
     // What runbooks are given and what plugins say stays here.
@@ -109,19 +137,35 @@ fn a_run_is_a_trace_with_a_span_for_each_attempt() {
 #[test]
 fn a_run_that_fails_is_a_trace_with_errors_and_its_undo() {
     let (env, collector) = (prepared(&RUNBOOK.replace("n = 1", "n = 2")), Receiver::start());
-    exec(&env, &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/v1/traces", endpoint(&collector)))]).status(1);
+    exec(
+        &env,
+        &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/v1/traces", endpoint(&collector)))],
+    )
+    .status(1);
     let spans = spans(&collector);
     let code = |name: &str| {
-        named(&spans, name).status.as_ref().map_or(StatusCode::Unset, opentelemetry_proto::tonic::trace::v1::Status::code)
+        named(&spans, name)
+            .status
+            .as_ref()
+            .map_or(StatusCode::Unset, opentelemetry_proto::tonic::trace::v1::Status::code)
     };
-    assert_eq!((code("runbook traced"), code("look: attempt 1")), (StatusCode::Error, StatusCode::Error));
-    assert_eq!((code("make: attempt 1"), code("make: undo 1")), (StatusCode::Unset, StatusCode::Unset));
+    assert_eq!(
+        (code("runbook traced"), code("look: attempt 1")),
+        (StatusCode::Error, StatusCode::Error)
+    );
+    assert_eq!(
+        (code("make: attempt 1"), code("make: undo 1")),
+        (StatusCode::Unset, StatusCode::Unset)
+    );
 }
 
 #[test]
 fn headers_of_the_environment_are_sent() {
     let (env, collector) = (prepared(RUNBOOK), Receiver::start());
-    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint(&collector)), ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=ops")];
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint(&collector)),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=ops"),
+    ];
     exec(&env, &variables).status(0);
     let headers = format!("{:?}", collector.received()[0].headers).to_lowercase();
     assert!(headers.contains("x-tenant") && headers.contains("ops"), "{headers}");
@@ -136,24 +180,37 @@ fn a_collector_that_is_away_or_refuses_is_a_warning_and_changes_nothing() {
         .err("warning: the trace of the run could not be sent")
         .out("Succeeded");
     let (env, collector) = (prepared(RUNBOOK), Receiver::answering("403 Forbidden", "no"));
-    exec(&env, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint(&collector))]).status(0).err("warning: the trace").out("Succeeded");
+    exec(&env, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint(&collector))])
+        .status(0)
+        .err("warning: the trace")
+        .out("Succeeded");
 }
 
 #[test]
 fn nothing_is_sent_unless_it_is_asked_for() {
     let (env, collector) = (prepared(RUNBOOK), Receiver::start());
-    let disabled = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint(&collector)), ("OTEL_SDK_DISABLED", "true")];
+    let disabled =
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint(&collector)), ("OTEL_SDK_DISABLED", "true")];
     exec(&env, &disabled).status(0).without("warning");
     assert!(collector.received().is_empty());
 }
 
 /// Every name by which programs are told of a proxy.
-const PROXY_VARIABLES: [&str; 8] =
-    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "http_proxy", "https_proxy", "all_proxy", "ftp_proxy"];
+const PROXY_VARIABLES: [&str; 8] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "FTP_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "ftp_proxy",
+];
 
 #[test]
 fn neither_plugins_nor_traces_go_through_a_proxy_that_the_environment_names() {
-    let (application, collector, proxy) = (Receiver::start(), Receiver::start(), Receiver::answering("502 Bad Gateway", "proxy"));
+    let (application, collector, proxy) =
+        (Receiver::start(), Receiver::start(), Receiver::answering("502 Bad Gateway", "proxy"));
     let env = home();
     env.file(
         "r.toml",
@@ -166,11 +223,14 @@ fn neither_plugins_nor_traces_go_through_a_proxy_that_the_environment_names() {
         ),
     );
     let through = endpoint(&proxy);
-    let mut variables: Vec<(&str, &str)> = PROXY_VARIABLES.iter().map(|name| (*name, through.as_str())).collect();
+    let mut variables: Vec<(&str, &str)> =
+        PROXY_VARIABLES.iter().map(|name| (*name, through.as_str())).collect();
     let to = endpoint(&collector);
     variables.push(("OTEL_EXPORTER_OTLP_ENDPOINT", &to));
     exec(&env, &variables).status(0).without("warning");
-    let lines = |receiver: &Receiver| receiver.received().into_iter().map(|request| request.line).collect::<Vec<_>>();
+    let lines = |receiver: &Receiver| {
+        receiver.received().into_iter().map(|request| request.line).collect::<Vec<_>>()
+    };
     assert_eq!(lines(&application), ["GET /health", "POST /done"]);
     assert_eq!(lines(&collector), ["POST /v1/traces"]);
     assert_eq!(lines(&proxy), [""; 0], "a proxy was used");

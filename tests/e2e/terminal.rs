@@ -33,7 +33,10 @@ within = "3s"
 
 fn prepared() -> TestEnv {
     let env = home();
-    rusqlite::Connection::open(env.path().join("work.db")).expect("a file").execute_batch("vacuum").expect("a database");
+    rusqlite::Connection::open(env.path().join("work.db"))
+        .expect("a file")
+        .execute_batch("vacuum")
+        .expect("a database");
     env.file("r.toml", RUNBOOK);
     env
 }
@@ -41,7 +44,8 @@ fn prepared() -> TestEnv {
 /// All that a terminal of 80 columns is sent.
 fn on_a_terminal(env: &TestEnv, command_line: &str, colour: &str) -> String {
     let program = env.command(&[]);
-    let line = format!("stty cols 80 rows 24; {} {command_line}", program.get_program().to_string_lossy());
+    let line =
+        format!("stty cols 80 rows 24; {} {command_line}", program.get_program().to_string_lossy());
     let mut command = Command::new("script");
     command.args(["--quiet", "--command", &line, "/dev/null"]).current_dir(env.path()).env_clear();
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -66,7 +70,10 @@ fn plain(sent: &str) -> String {
 #[test]
 fn no_line_is_wider_than_the_terminal() {
     let env = prepared();
-    env.file("wrong.toml", &RUNBOOK.replace("every = ", "evry = ").replace("[targets.db]", "[targets.data]"));
+    env.file(
+        "wrong.toml",
+        &RUNBOOK.replace("every = ", "evry = ").replace("[targets.db]", "[targets.data]"),
+    );
     let commands = [
         "exec r.toml --yes",
         "plan r.toml",
@@ -87,12 +94,18 @@ fn no_line_is_wider_than_the_terminal() {
             if line.contains(" │ ") {
                 continue;
             }
-            // What moves is cut to the width by who draws it, and several such lines are sent as one.
+            // What moves is cut to the width by who draws it, and several such lines are sent as
+            // one.
             if line.contains(['⠁', '─', '━']) {
                 continue;
             }
-            let words_fit = line.split_whitespace().all(|word| word.width() < 40) && !line.contains('/');
-            assert!(line.width() <= 80 || !words_fit, "`{command_line}`: {} columns: {line}", line.width());
+            let words_fit =
+                line.split_whitespace().all(|word| word.width() < 40) && !line.contains('/');
+            assert!(
+                line.width() <= 80 || !words_fit,
+                "`{command_line}`: {} columns: {line}",
+                line.width()
+            );
         }
     }
 }
@@ -100,7 +113,10 @@ fn no_line_is_wider_than_the_terminal() {
 #[test]
 fn colour_is_used_on_a_terminal_and_never_alone_and_never_against_no_color() {
     let env = prepared();
-    let (coloured, bare) = (on_a_terminal(&env, "exec r.toml --yes", ""), on_a_terminal(&env, "exec r.toml --yes", "1"));
+    let (coloured, bare) = (
+        on_a_terminal(&env, "exec r.toml --yes", ""),
+        on_a_terminal(&env, "exec r.toml --yes", "1"),
+    );
     assert!(coloured.contains("\u{1b}[32m") && coloured.contains("\u{1b}[31m"), "{coloured}");
     for code in ["\u{1b}[3", "\u{1b}[1;3", "\u{1b}[2m"] {
         assert!(!bare.contains(code), "{bare}");

@@ -1,4 +1,5 @@
-//! Mistakes that other tools are known for, each shown not to be made by the real program. `docs/traps.md` says which is which.
+//! Mistakes that other tools are known for, each shown not to be made by the real program.
+//! `docs/traps.md` says which is which.
 
 use crate::{home, texts};
 use runbook_tests::env::TestEnv;
@@ -38,7 +39,8 @@ fn database(env: &TestEnv) -> rusqlite::Connection {
 }
 
 fn journal(env: &TestEnv) -> rusqlite::Connection {
-    rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db")).expect("the journal is there")
+    rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db"))
+        .expect("the journal is there")
 }
 
 fn effects(env: &TestEnv) -> Vec<String> {
@@ -49,7 +51,11 @@ fn effects(env: &TestEnv) -> Vec<String> {
 fn a_verify_that_fails_is_never_exit_code_0() {
     let verify = "[[verify]]\nid = \"two\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select count(*) as n from effects\", first_row = { n = 2 } }\n";
     let env = prepared(&format!("{RUNBOOK}{verify}"));
-    env.run(&["exec", "r.toml", "--yes"]).status(1).out("Failed.").out("verify `two` failed").without("Succeeded");
+    env.run(&["exec", "r.toml", "--yes"])
+        .status(1)
+        .out("Failed.")
+        .out("verify `two` failed")
+        .without("Succeeded");
     assert!(effects(&env).is_empty());
 }
 
@@ -73,7 +79,9 @@ fn a_record_that_cannot_be_read_stops_its_own_run_only() {
     let env = prepared(RUNBOOK);
     env.run(&["exec", "r.toml", "--yes"]).status(0);
     let broken = env.newest_run();
-    journal(&env).execute("update events set event = 'garbage' where seq = 3", []).expect("it can be damaged");
+    journal(&env)
+        .execute("update events set event = 'garbage' where seq = 3", [])
+        .expect("it can be damaged");
     env.run(&["show", &broken]).status(3).err(&broken).without("Succeeded");
     env.run(&["undo", &broken, "--yes"]).status(3);
     assert_eq!(effects(&env), ["one"], "nothing is done by a journal that cannot be understood");
@@ -88,10 +96,15 @@ fn a_run_goes_on_as_it_began_or_says_what_changed() {
     let killed = |env: &TestEnv| {
         let mut command = env.command(&["exec", "r.toml", "--yes"]);
         command.env("RUNBOOK_TEST_KILL", "record:5");
-        assert_eq!(command.output().expect("the program starts").status.code(), None, "it is killed");
+        assert_eq!(
+            command.output().expect("the program starts").status.code(),
+            None,
+            "it is killed"
+        );
         env.newest_run()
     };
-    // The text that was begun with is in the journal: what is on the disk meanwhile changes nothing.
+    // The text that was begun with is in the journal: what is on the disk meanwhile changes
+    // nothing.
     let env = prepared(RUNBOOK);
     let run = killed(&env);
     env.file("r.toml", &RUNBOOK.replace("max(name)", "min(name)"));
@@ -121,7 +134,9 @@ fn a_run_sees_nothing_of_another() {
 fn nobody_else_can_read_what_runs_leave_behind() {
     let env = prepared(RUNBOOK);
     env.run(&["exec", "r.toml", "--yes"]).status(0);
-    let mode = |path: &std::path::Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o077;
+    let mode = |path: &std::path::Path| {
+        std::fs::metadata(path).expect("it is there").permissions().mode() & 0o077
+    };
     let mut open = vec![env.path().join(".local/state/runbook")];
     let mut seen = 0;
     while let Some(folder) = open.pop() {

@@ -1,5 +1,5 @@
-//! What an operation leaves out, it says: `truncated = true` in its output, "50 of 120" in its summary. Each operation is given more
-//! than any limit lets through, by a real service.
+//! What an operation leaves out, it says: `truncated = true` in its output, "50 of 120" in its
+//! summary. Each operation is given more than any limit lets through, by a real service.
 
 use crate::{BUNDLED, home};
 use runbook_tests::env::TestEnv;
@@ -17,10 +17,14 @@ const CASES: &[(&str, fn())] = &[
     ("sqlite:integrity-check", integrity_check),
 ];
 
-/// Operations whose output holds a list that is never cut, and why; and one that has a test of its own.
+/// Operations whose output holds a list that is never cut, and why; and one that has a test of its
+/// own.
 const WHOLE: &[(&str, &str)] = &[
     ("sql:transaction", "one number for each statement that the runbook writes"),
-    ("disk:space", "one file system for each path that the runbook writes; what `df` printed and was cut is refused"),
+    (
+        "disk:space",
+        "one file system for each path that the runbook writes; what `df` printed and was cut is refused",
+    ),
     ("sql:query", "has tests of its own, beside the other tests of SQL"),
 ];
 
@@ -30,8 +34,12 @@ fn can_hold_a_list(schema: &Json, definitions: &Json) -> bool {
         // Anything fits.
         Json::Bool(any) => *any,
         Json::Object(entries) => {
-            let is_array = |kind: &Json| kind == "array" || kind.as_array().is_some_and(|kinds| kinds.contains(&"array".into()));
-            let referred = entries.get("$ref").and_then(Json::as_str).and_then(|name| name.rsplit('/').next());
+            let is_array = |kind: &Json| {
+                kind == "array"
+                    || kind.as_array().is_some_and(|kinds| kinds.contains(&"array".into()))
+            };
+            let referred =
+                entries.get("$ref").and_then(Json::as_str).and_then(|name| name.rsplit('/').next());
             entries.get("type").is_some_and(is_array)
                 || referred.is_some_and(|name| can_hold_a_list(&definitions[name], definitions))
                 || ["anyOf", "oneOf", "allOf"].iter().filter_map(|key| entries.get(*key)?.as_array()).flatten().any(|one| can_hold_a_list(one, definitions))
@@ -60,10 +68,18 @@ fn every_output_that_can_be_cut_says_whether_it_was_and_is_tried_with_more_than_
             if WHOLE.iter().any(|(known, _)| *known == reference) {
                 continue;
             }
-            assert_eq!(schema["properties"]["truncated"]["type"], "boolean", "`{reference}` can hold a list: {schema}");
-            let required = schema["required"].as_array().is_some_and(|required| required.contains(&"truncated".into()));
+            assert_eq!(
+                schema["properties"]["truncated"]["type"], "boolean",
+                "`{reference}` can hold a list: {schema}"
+            );
+            let required = schema["required"]
+                .as_array()
+                .is_some_and(|required| required.contains(&"truncated".into()));
             assert!(required, "`{reference}` need not say whether it was cut");
-            assert!(CASES.iter().any(|(known, _)| *known == reference), "`{reference}` is not tried with more than fits");
+            assert!(
+                CASES.iter().any(|(known, _)| *known == reference),
+                "`{reference}` is not tried with more than fits"
+            );
         }
     }
     assert_eq!(found, CASES.len() + WHOLE.len(), "an operation in a table is no longer there");
@@ -80,14 +96,18 @@ fn step(env: &TestEnv, targets: &str, uses: &str, slot: &str, with: &str, more: 
     );
     env.file("t.toml", &text);
     let finished = env.run(&["exec", "t.toml", "--report", "json=t.json"]);
-    let report: Json = serde_json::from_str(&env.read("t.json")).unwrap_or_else(|error| panic!("{error}\n{finished:?}"));
+    let report: Json = serde_json::from_str(&env.read("t.json"))
+        .unwrap_or_else(|error| panic!("{error}\n{finished:?}"));
     report["steps"][0].clone()
 }
 
 /// The entries of a list of the output, whether it says that it was cut, and the summary.
 fn found(step: &Json, list: &str) -> (usize, bool, String) {
-    let entries = step["output"][list].as_array().unwrap_or_else(|| panic!("there is no `{list}`: {step}"));
-    let truncated = step["output"]["truncated"].as_bool().unwrap_or_else(|| panic!("nothing says whether it was cut: {step}"));
+    let entries =
+        step["output"][list].as_array().unwrap_or_else(|| panic!("there is no `{list}`: {step}"));
+    let truncated = step["output"]["truncated"]
+        .as_bool()
+        .unwrap_or_else(|| panic!("nothing says whether it was cut: {step}"));
     (entries.len(), truncated, step["summary"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -108,8 +128,15 @@ fn answers(uses: &str, with: &str, more: &str) {
     for (entries, limit) in [(450_000, "an output holds"), (1_500_000, "`max_body`")] {
         let (_server, target) = server(entries);
         let cut = step(&env, &target, uses, "target", with, more);
-        assert_eq!((&cut["output"]["body"], &cut["output"]["truncated"]), (&Json::Null, &Json::Bool(true)), "{entries}: {cut}");
-        assert!(cut["summary"].as_str().is_some_and(|summary| summary.contains(limit)), "{entries}: {cut}");
+        assert_eq!(
+            (&cut["output"]["body"], &cut["output"]["truncated"]),
+            (&Json::Null, &Json::Bool(true)),
+            "{entries}: {cut}"
+        );
+        assert!(
+            cut["summary"].as_str().is_some_and(|summary| summary.contains(limit)),
+            "{entries}: {cut}"
+        );
     }
 }
 
@@ -126,13 +153,18 @@ fn crowded(sessions: usize) -> (Postgres, Vec<std::process::Child>, TestEnv, Str
     let postgres = Postgres::start(1);
     let sleepers = (0..sessions).map(|_| postgres.sleeper()).collect();
     let asleep = "select count(*) from pg_stat_activity where usename = 'orders_admin' and wait_event = 'PgSleep'";
-    runbook_tests::wait_for("all sleep", || postgres.psql("orders", asleep) == sessions.to_string());
+    runbook_tests::wait_for("all sleep", || {
+        postgres.psql("orders", asleep) == sessions.to_string()
+    });
     // Older than a second, by the server's clock.
     postgres.psql("orders", "select pg_sleep(1.5)");
     let env = home();
     env.run(&["secret", "keygen"]).status(0);
     env.run_with_input(&["secret", "set", "s.age#word"], PASSWORD).status(0);
-    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    let target = format!(
+        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
+        postgres.port
+    );
     (postgres, sleepers, env, target)
 }
 
@@ -147,8 +179,12 @@ fn long_running() {
     let (_postgres, sleepers, env, target) = crowded(120);
     let with = "{ older_than = \"1s\", max = 500 }";
     let whole = step(&env, &target, "postgres:long-running", "db", with, "");
-    assert_eq!((found(&whole, "queries").0, &whole["output"]["count"], found(&whole, "queries").1), (120, &120.into(), false));
-    let cut = step(&env, &format!("{target}\nmax_rows = 50"), "postgres:long-running", "db", with, "");
+    assert_eq!(
+        (found(&whole, "queries").0, &whole["output"]["count"], found(&whole, "queries").1),
+        (120, &120.into(), false)
+    );
+    let cut =
+        step(&env, &format!("{target}\nmax_rows = 50"), "postgres:long-running", "db", with, "");
     let (entries, truncated, summary) = found(&cut, "queries");
     assert_eq!((entries, &cut["output"]["count"], truncated), (50, &120.into(), true), "{cut}");
     assert!(summary.contains("120 queries") && summary.contains("50 of 120"), "{summary}");
@@ -159,10 +195,16 @@ fn terminate_queries() {
     let (postgres, sleepers, env, target) = crowded(120);
     let more = "irreversible = \"clients connect again\"";
     let target = format!("{target}\nmax_rows = 50");
-    let done = step(&env, &target, "postgres:terminate-queries", "db", "{ older_than = \"1s\" }", more);
-    assert_eq!((found(&done, "pids").0, &done["output"]["count"], found(&done, "pids").1), (120, &120.into(), false), "{done}");
+    let done =
+        step(&env, &target, "postgres:terminate-queries", "db", "{ older_than = \"1s\" }", more);
+    assert_eq!(
+        (found(&done, "pids").0, &done["output"]["count"], found(&done, "pids").1),
+        (120, &120.into(), false),
+        "{done}"
+    );
     assert!(found(&done, "pids").2.contains("120 terminated"), "{done}");
-    let left = postgres.psql("orders", "select count(*) from pg_stat_activity where usename = 'orders_admin'");
+    let left = postgres
+        .psql("orders", "select count(*) from pg_stat_activity where usename = 'orders_admin'");
     assert_eq!(left, "0", "none is left");
     end_all(sleepers);
 }
@@ -177,17 +219,30 @@ fn terminate_blockers() {
     let mut sessions: Vec<_> = (1..=12).map(|n| postgres.session(&lock(n))).collect();
     let asleep = "select count(*) from pg_stat_activity where usename = 'orders_admin' and wait_event = 'PgSleep'";
     runbook_tests::wait_for("all hold their rows", || postgres.psql("orders", asleep) == "12");
-    sessions.extend((1..=12).map(|n| postgres.session(&format!("update many set n = n where n = {n}"))));
+    sessions.extend(
+        (1..=12).map(|n| postgres.session(&format!("update many set n = n where n = {n}"))),
+    );
     let waiting = "select count(*) from pg_locks where not granted";
     runbook_tests::wait_for("all wait", || postgres.psql("orders", waiting) == "12");
     postgres.psql("orders", "select pg_sleep(1.5)");
     let more = "irreversible = \"clients connect again\"";
     let with = "{ older_than = \"1s\" }";
-    let refused = step(&env, &format!("{target}\nmax_rows = 5"), "postgres:terminate-blockers", "db", with, more);
+    let refused = step(
+        &env,
+        &format!("{target}\nmax_rows = 5"),
+        "postgres:terminate-blockers",
+        "db",
+        with,
+        more,
+    );
     assert!(refused.to_string().contains("5 of 12 blockers"), "{refused}");
     assert_eq!(postgres.psql("orders", waiting), "12", "a part of them is not ended");
     let done = step(&env, &target, "postgres:terminate-blockers", "db", with, more);
-    assert_eq!((found(&done, "ended").0, &done["output"]["count"], found(&done, "ended").1), (12, &12.into(), false), "{done}");
+    assert_eq!(
+        (found(&done, "ended").0, &done["output"]["count"], found(&done, "ended").1),
+        (12, &12.into(), false),
+        "{done}"
+    );
     assert_eq!(done["output"]["still_waiting"], 0, "{done}");
     end_all(sleepers);
     end_all(sessions);
@@ -204,7 +259,14 @@ fn integrity_check() {
         )
         .expect("good SQL");
     for (limit, kept) in [("", 100), ("max_rows = 50", 50)] {
-        let cut = step(&env, &format!("sql = \"sqlite:data.db\"\n{limit}"), "sqlite:integrity-check", "db", "{}", "");
+        let cut = step(
+            &env,
+            &format!("sql = \"sqlite:data.db\"\n{limit}"),
+            "sqlite:integrity-check",
+            "db",
+            "{}",
+            "",
+        );
         let (entries, truncated, summary) = found(&cut, "problems");
         assert_eq!((entries, truncated), (kept, true), "{cut}");
         assert!(summary.contains(&format!("{kept} problems or more")), "{summary}");

@@ -9,7 +9,8 @@ use runbook_tests::env::TestEnv;
 fn another_day() -> &'static str {
     let now = Timestamp::now().to_zoned(TimeZone::UTC);
     let day = (now.date() + jiff::Span::new().days(3)).weekday().to_monday_zero_offset();
-    ["mon", "tue", "wed", "thu", "fri", "sat", "sun"][usize::try_from(day).expect("a day of the week")]
+    ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+        [usize::try_from(day).expect("a day of the week")]
 }
 
 /// A runbook that makes a table, with a window on some days of the week.
@@ -31,7 +32,9 @@ fn with_window(day: &str, outside: &str) -> TestEnv {
 fn a_closed_window_refuses_the_run_and_can_be_overridden() {
     let env = with_window(another_day(), "refuse");
     env.run(&["plan", "r.toml"]).status(0).out("closed now; outside: refuse");
-    env.run(&["exec", "r.toml", "--dry-run"]).status(0).out("the maintenance window is closed, and opens at");
+    env.run(&["exec", "r.toml", "--dry-run"])
+        .status(0)
+        .out("the maintenance window is closed, and opens at");
     env.run(&["exec", "r.toml"]).status(6).out("Refused.").out("the maintenance window is closed");
     assert!(!env.path().join("w.db").exists());
     env.run(&["exec", "r.toml", "--outside-window"]).status(0).err("overridden by ");
@@ -56,16 +59,22 @@ fn inside_its_window_a_run_says_nothing_of_it() {
 /// What is printed can be typed: outside the window the run goes on only if that is said.
 #[test]
 fn what_is_to_be_typed_outside_the_window_works() {
-    let manual = "[[step]]\nid = \"look\"\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n";
+    let manual =
+        "[[step]]\nid = \"look\"\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n";
     for way in ["resume", "cancel"] {
         let env = with_window(another_day(), "refuse");
-        let text = env.read("r.toml").replacen("[[step]]", &format!("{manual}[[step]]\nneeds = [\"look\"]"), 1);
+        let text = env.read("r.toml").replacen(
+            "[[step]]",
+            &format!("{manual}[[step]]\nneeds = [\"look\"]"),
+            1,
+        );
         env.file("r.toml", &text);
         env.run(&["exec", "r.toml", "--outside-window", "--yes"]).status(5);
         let run = env.newest_run();
         env.run(&["answer", &run, "look", "--confirm", "I looked"]).status(0);
         let closed = env.run(&["resume", &run]).status(6).out("the maintenance window is closed");
-        let commands = [format!("runbook resume {run} --outside-window"), format!("runbook cancel {run}")];
+        let commands =
+            [format!("runbook resume {run} --outside-window"), format!("runbook cancel {run}")];
         let shown = closed.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         for command in &commands {
             assert!(shown.contains(&format!("`{command}`")), "{shown}");

@@ -1,6 +1,8 @@
-//! Every mistake of `tests/wrong/*.toml` is answered by exactly what stands beside it: where it is, what is wrong, and what to do.
+//! Every mistake of `tests/wrong/*.toml` is answered by exactly what stands beside it: where it is,
+//! what is wrong, and what to do.
 //!
-//! The first line of the answer is the exit code. After a change of a message, `RUNBOOK_BLESS=1` writes the answers anew; read their diff.
+//! The first line of the answer is the exit code. After a change of a message, `RUNBOOK_BLESS=1`
+//! writes the answers anew; read their diff.
 
 use crate::{home, repository};
 use std::fmt::Write as _;
@@ -12,8 +14,10 @@ const LEAST: usize = 80;
 #[test]
 fn every_mistake_is_answered_as_it_stands_beside_it() {
     let folder = repository().join("tests/wrong");
-    let mut files: Vec<_> =
-        fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("an entry").path()).collect();
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
     assert!(files.len() >= LEAST, "only {} mistakes", files.len());
@@ -43,7 +47,8 @@ fn every_mistake_is_answered_as_it_stands_beside_it() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// What an editor is told is what a person is shown: every finding, at its line, and by the published schema.
+/// What an editor is told is what a person is shown: every finding, at its line, and by the
+/// published schema.
 #[test]
 fn every_mistake_is_told_to_programs_as_it_is_shown_to_people() {
     let folder = repository().join("tests/wrong");
@@ -53,17 +58,24 @@ fn every_mistake_is_told_to_programs_as_it_is_shown_to_people() {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         env.file(name, &fs::read_to_string(&path).expect("a runbook"));
     }
-    let schema = fs::read_to_string(repository().join("schema/validation.v1.json")).expect("it is published");
+    let schema = fs::read_to_string(repository().join("schema/validation.v1.json"))
+        .expect("it is published");
     let schema = serde_json::from_str(&schema).expect("JSON");
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let mut findings_seen = 0;
-    let files = fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("an entry").path());
+    let files = fs::read_dir(&folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path());
     for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         env.file(name, &fs::read_to_string(&path).expect("a runbook"));
         let shown = fs::read_to_string(path.with_extension("txt")).expect("its answer");
         let told = env.run(&["validate", "--format", "json", name]);
-        assert!(shown.starts_with(&format!("exit code {}\n", told.status)), "{name}: exit code {}", told.status);
+        assert!(
+            shown.starts_with(&format!("exit code {}\n", told.status)),
+            "{name}: exit code {}",
+            told.status
+        );
         let line: serde_json::Value = serde_json::from_str(&told.stdout).expect("one object");
         assert!(validator.is_valid(&line), "{name}: {line}");
         assert_eq!((&line["ok"], &line["file"]), (&false.into(), &name.into()), "{name}");
@@ -77,7 +89,10 @@ fn every_mistake_is_told_to_programs_as_it_is_shown_to_people() {
         }
         let errors = findings.iter().filter(|finding| finding["severity"] == "error").count();
         let counted = if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") };
-        assert!(findings.is_empty() || shown.contains(&counted), "{name}: {counted} are told: {shown}");
+        assert!(
+            findings.is_empty() || shown.contains(&counted),
+            "{name}: {counted} are told: {shown}"
+        );
         findings_seen += findings.len();
     }
     assert!(findings_seen > LEAST, "only {findings_seen} findings");
@@ -85,12 +100,15 @@ fn every_mistake_is_told_to_programs_as_it_is_shown_to_people() {
         "good.toml",
         "format = 1\n[runbook]\nname = \"good\"\n[[step]]\nid = \"look\"\nmanual = { instructions = \"Look.\" }\n",
     );
-    let good: serde_json::Value =
-        serde_json::from_str(&env.run(&["validate", "--format", "json", "good.toml"]).status(0).stdout).expect("JSON");
+    let good: serde_json::Value = serde_json::from_str(
+        &env.run(&["validate", "--format", "json", "good.toml"]).status(0).stdout,
+    )
+    .expect("JSON");
     assert!(validator.is_valid(&good) && good["ok"] == true && good["holds"] == "1 step", "{good}");
 }
 
-/// A runbook with a place for a mistake of each stage: what is good there, what is wrong, and the code of the answer.
+/// A runbook with a place for a mistake of each stage: what is good there, what is wrong, and the
+/// code of the answer.
 const STAGES: &[(&str, &str, &str)] = &[
     // A key.
     ("owner = \"team\"", "ownr = \"team\"", "E0204"),
@@ -169,8 +187,13 @@ fn codes(stderr: &str) -> Vec<String> {
     let mut lines = stderr.lines().peekable();
     let mut found = Vec::new();
     while let Some(line) = lines.next() {
-        let is_code = line.len() == 5 && line.starts_with('E') && line[1..].bytes().all(|byte| byte.is_ascii_digit());
-        let is_error = lines.clone().find(|line| !line.trim().is_empty()).is_some_and(|line| line.trim_start().starts_with('×'));
+        let is_code = line.len() == 5
+            && line.starts_with('E')
+            && line[1..].bytes().all(|byte| byte.is_ascii_digit());
+        let is_error = lines
+            .clone()
+            .find(|line| !line.trim().is_empty())
+            .is_some_and(|line| line.trim_start().starts_with('×'));
         if is_code && is_error {
             found.push(line.to_owned());
         }
@@ -199,38 +222,75 @@ fn mistakes_of_different_stages_are_all_said_at_once_and_each_once() {
         (codes(&finished.stderr), finished.stderr)
     };
     let mut sets: Vec<Vec<usize>> = (0..STAGES.len()).map(|one| vec![one]).collect();
-    sets.extend((0..STAGES.len()).flat_map(|one| (one + 1..STAGES.len()).map(move |other| vec![one, other])));
+    sets.extend(
+        (0..STAGES.len())
+            .flat_map(|one| (one + 1..STAGES.len()).map(move |other| vec![one, other])),
+    );
     sets.push((0..STAGES.len()).collect());
     for mistakes in sets {
-        let mut expected: Vec<String> = mistakes.iter().map(|mistake| STAGES[*mistake].2.to_owned()).collect();
+        let mut expected: Vec<String> =
+            mistakes.iter().map(|mistake| STAGES[*mistake].2.to_owned()).collect();
         expected.sort();
         let (found, said) = answer(&mistakes);
         assert_eq!(found, expected, "{mistakes:?}\n{said}");
     }
 }
 
-/// Every place that names a field of an output, with `FIELD` for it: the good field, then what is never there.
+/// Every place that names a field of an output, with `FIELD` for it: the good field, then what is
+/// never there.
 const DOORS: &[(&str, &str, &str)] = &[
     ("[[preflight]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
     ("[[step]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
     ("[[verify]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
     ("[[finally]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
-    ("[[guard]]\nid = \"q\"\nevery = \"5s\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
+    (
+        "[[guard]]\nid = \"q\"\nevery = \"5s\"\nQUERYexpect = { FIELD = 1 }\n",
+        "row_count",
+        "row_cont",
+    ),
     ("[[step]]\nid = \"q\"\nQUERYexpect = { row_count = FIELD }\n", "1", "\"1\""),
     ("[[step]]\nid = \"q\"\nQUERYexpect = { truncated = FIELD }\n", "false", "\"no\""),
     ("[[step]]\nid = \"q\"\nQUERYexpect = { rows = FIELD }\n", "[]", "\"none\""),
-    ("[[step]]\nid = \"q\"\nQUERYexpect = { row_count = { FIELD = { crit = \"1\" } } }\n", "crit = \"1\", warn", "last"),
-    ("[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"output.FIELD == 1\"\n", "row_count", "row_cont"),
-    ("[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"output.row_count == FIELD\"\n", "1", "'1'"),
-    ("[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"outcome == FIELD\"\n", "'pass'", "'passed'"),
+    (
+        "[[step]]\nid = \"q\"\nQUERYexpect = { row_count = { FIELD = { crit = \"1\" } } }\n",
+        "crit = \"1\", warn",
+        "last",
+    ),
+    (
+        "[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"output.FIELD == 1\"\n",
+        "row_count",
+        "row_cont",
+    ),
+    (
+        "[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"output.row_count == FIELD\"\n",
+        "1",
+        "'1'",
+    ),
+    (
+        "[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"outcome == FIELD\"\n",
+        "'pass'",
+        "'passed'",
+    ),
     (
         "[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"'fail' != outcome or outcome in ['warn', FIELD]\"\n",
         "'pass'",
         "'ok'",
     ),
-    ("[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.outcome == FIELD\"\nQUERY", "'pass'", "'succeeded'"),
-    ("[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.output.FIELD == 1\"\nQUERY", "row_count", "row_cont"),
-    ("[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.output.row_count == FIELD\"\nQUERY", "1", "'one'"),
+    (
+        "[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.outcome == FIELD\"\nQUERY",
+        "'pass'",
+        "'succeeded'",
+    ),
+    (
+        "[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.output.FIELD == 1\"\nQUERY",
+        "row_count",
+        "row_cont",
+    ),
+    (
+        "[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.output.row_count == FIELD\"\nQUERY",
+        "1",
+        "'one'",
+    ),
     (
         "[[step]]\nid = \"s\"\nuses = \"smoke:run\"\nbind.target = \"api\"\nwith.cases = [{ name = \"a\", path = \"/\" }]\nexpect = { FIELD = 1 }\n",
         "passed",
@@ -239,7 +299,11 @@ const DOORS: &[(&str, &str, &str)] = &[
     ("[[check]]\nid = \"q\"\nQUERYexpect = { FIELD = 1 }\n", "row_count", "row_cont"),
     // What a person answers has the fields of its form, and the choice.
     ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.FIELD\"\nQUERY", "yes", "form.yes"),
-    ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.choice == FIELD\"\nQUERY", "'stop'", "'stopp'"),
+    (
+        "ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.choice == FIELD\"\nQUERY",
+        "'stop'",
+        "'stopp'",
+    ),
     ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.yes == FIELD\"\nQUERY", "true", "'yes'"),
     ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.FIELD > 1\"\nQUERY", "whole", "confirm"),
     (
@@ -252,7 +316,11 @@ const DOORS: &[(&str, &str, &str)] = &[
         "part",
         "text.x",
     ),
-    ("ASKED[[step]]\nid = \"t\"\nmanual = { instructions = \"see {{ steps.ask.output.FIELD }}\" }\n", "choice", "choices"),
+    (
+        "ASKED[[step]]\nid = \"t\"\nmanual = { instructions = \"see {{ steps.ask.output.FIELD }}\" }\n",
+        "choice",
+        "choices",
+    ),
     (
         "[[step]]\nid = \"t\"\nmanual = { instructions = \"look\", confirm = \"yes\" }\n[[step]]\nid = \"r\"\nwhen = \"steps.t.FIELD\"\nQUERY",
         "output",
@@ -269,18 +337,31 @@ fn a_field_or_value_that_an_output_never_has_is_found_at_every_door() {
     let head = "format = 1\n[runbook]\nname = \"doors\"\n[targets.api]\nhttp = \"http://127.0.0.1:1\"\n[targets.db]\nsql = \"sqlite:w.db\"\n";
     let query = "uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
     for (door, good, bad) in DOORS {
-        let guarded = if door.starts_with("[[guard]]") { "[[step]]\nid = \"x\"\nQUERY" } else { "" };
+        let guarded =
+            if door.starts_with("[[guard]]") { "[[step]]\nid = \"x\"\nQUERY" } else { "" };
         let text = |field: &str| {
-            format!("{head}{door}{guarded}").replace("QUERY", query).replace("ASKED", ASKED).replace("FIELD", field)
+            format!("{head}{door}{guarded}")
+                .replace("QUERY", query)
+                .replace("ASKED", ASKED)
+                .replace("FIELD", field)
         };
         if !good.contains("crit") {
             env.file("r.toml", &text(good));
             let finished = env.run(&["validate", "r.toml"]);
-            assert!(finished.status == 0 && !finished.stderr.contains("E0234"), "{door}: {}", finished.stderr);
+            assert!(
+                finished.status == 0 && !finished.stderr.contains("E0234"),
+                "{door}: {}",
+                finished.stderr
+            );
         }
         env.file("r.toml", &text(bad));
         let finished = env.run(&["validate", "r.toml"]);
-        assert_eq!((finished.status, codes(&finished.stderr)), (2, vec!["E0234".to_owned()]), "{door}: {}", finished.stderr);
+        assert_eq!(
+            (finished.status, codes(&finished.stderr)),
+            (2, vec!["E0234".to_owned()]),
+            "{door}: {}",
+            finished.stderr
+        );
     }
 }
 
@@ -296,7 +377,12 @@ fn every_mistake_of_an_input_is_said_at_its_key_in_the_words_of_inspect() {
         (
             sql,
             "{ statment = \"select 1\", row_count = \"1\" }",
-            &[":18:10]", "did you mean `statement`?", ":18:45]", "`/row_count`: it must be: whole number"],
+            &[
+                ":18:10]",
+                "did you mean `statement`?",
+                ":18:45]",
+                "`/row_count`: it must be: whole number",
+            ],
         ),
         (
             sql,
@@ -305,7 +391,11 @@ fn every_mistake_of_an_input_is_said_at_its_key_in_the_words_of_inspect() {
         ),
         (sql, "{ statement = \"{{ params.count }}\" }", &["{{ params.count | string }}"]),
         (sql, "{ row_count = 1 }", &["it needs `statement` (text)"]),
-        (http, "{ status = \"200\", warn = \"3\" }", &["whole number | list of whole number", "duration, such as \"5m\""]),
+        (
+            http,
+            "{ status = \"200\", warn = \"3\" }",
+            &["whole number | list of whole number", "duration, such as \"5m\""],
+        ),
         (http, "{ patth = \"/\", stats = 1 }", &["did you mean `path`?", "did you mean `status`?"]),
         (
             smoke,
@@ -317,18 +407,32 @@ fn every_mistake_of_an_input_is_said_at_its_key_in_the_words_of_inspect() {
     for (uses, with, said) in cases {
         env.file("r.toml", &format!("{head}{uses}with = {with}\n"));
         let finished = env.run(&["validate", "r.toml"]).status(2);
-        let shown = finished.stderr.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+        let shown = finished
+            .stderr
+            .split_whitespace()
+            .filter(|word| *word != "│")
+            .collect::<Vec<_>>()
+            .join(" ");
         for said in *said {
             assert!(shown.contains(said), "`{said}` is not said of {with}:\n{}", finished.stderr);
         }
     }
 }
 
-/// A list or map, a template that reads of its items, and what is said if some item does not have it.
+/// A list or map, a template that reads of its items, and what is said if some item does not have
+/// it.
 const ITEMS: &[(&str, &str, Option<&str>)] = &[
     ("[{ id = 1, host = \"a\" }, { id = 2, host = \"b\" }]", "item.host", None),
-    ("[{ id = 1, host = \"a\" }, { id = 2, host = \"b\" }]", "item.hots", Some("item 1 of `for_each` has no `hots`")),
-    ("[{ id = 1, host = \"a\" }, { id = 2 }]", "item.host", Some("item 2 of `for_each` has no `host`")),
+    (
+        "[{ id = 1, host = \"a\" }, { id = 2, host = \"b\" }]",
+        "item.hots",
+        Some("item 1 of `for_each` has no `hots`"),
+    ),
+    (
+        "[{ id = 1, host = \"a\" }, { id = 2 }]",
+        "item.host",
+        Some("item 2 of `for_each` has no `host`"),
+    ),
     ("[{ id = 1, host = \"a\" }, { id = 2 }]", "item.host | default('x')", None),
     ("[{ id = { a = 1 } }]", "item.id.a", None),
     ("[{ id = { a = 1 } }]", "item.id.b", Some("item 1 of `for_each` has no `b`")),
@@ -337,17 +441,27 @@ const ITEMS: &[(&str, &str, Option<&str>)] = &[
     ("[\"{{ params.any }}\", \"{{ params.any }}x\"]", "item.id", None),
     ("{ a = { port = 1 }, b = { port = 2 } }", "item.key", None),
     ("{ a = { port = 1 }, b = { port = 2 } }", "item.value.port", None),
-    ("{ a = { port = 1 }, b = { prot = 2 } }", "item.value.port", Some("`b` of `for_each` has no `port`")),
+    (
+        "{ a = { port = 1 }, b = { prot = 2 } }",
+        "item.value.port",
+        Some("`b` of `for_each` has no `port`"),
+    ),
     ("{ a = { port = 1 } }", "item.port", Some("an item of the map `for_each` has no `port`")),
 ];
 
 #[test]
-fn what_an_item_of_a_written_list_does_not_have_is_found_and_a_key_that_is_the_same_for_all_is_told() {
+fn what_an_item_of_a_written_list_does_not_have_is_found_and_a_key_that_is_the_same_for_all_is_told()
+ {
     let env = home();
     let head = "format = 1\n[runbook]\nname = \"items\"\n[params.any]\ntype = \"string\"\ndefault = \"a\"\n[targets.db]\nsql = \"sqlite:w.db\"\n\
         [[step]]\nid = \"each\"\nuses = \"sql:query\"\nbind.db = \"db\"\n";
     for (items, read, said) in ITEMS {
-        env.file("r.toml", &format!("{head}for_each = {items}\nwith = {{ statement = \"select '{{{{ {read} }}}}'\" }}\n"));
+        env.file(
+            "r.toml",
+            &format!(
+                "{head}for_each = {items}\nwith = {{ statement = \"select '{{{{ {read} }}}}'\" }}\n"
+            ),
+        );
         let finished = env.run(&["validate", "r.toml"]);
         match said {
             None => finished.status(0).without("for_each"),

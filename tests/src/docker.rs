@@ -11,8 +11,8 @@ pub const IMAGE: &str = "runbook-tests/busybox:1";
 /// The engine's socket.
 pub const SOCKET: &str = "/var/run/docker.sock";
 
-/// Makes sure that an engine answers and has [`IMAGE`]. If none is running, one is started; it serves all tests of the
-/// machine and is left running, because other test processes may use it.
+/// Makes sure that an engine answers and has [`IMAGE`]. If none is running, one is started; it
+/// serves all tests of the machine and is left running, because other test processes may use it.
 ///
 /// # Panics
 /// If no engine can be had.
@@ -24,9 +24,15 @@ pub fn engine() {
         let dockerd = program(&["/usr/sbin/dockerd", "/usr/bin/dockerd"], "docker.io");
         let log = fs::File::create("/tmp/runbook-tests-dockerd.log").expect("a log can be made");
         let mut command = Command::new(dockerd);
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be cloned"))
+            .stderr(log);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        #[expect(clippy::zombie_processes, reason = "the engine outlives this process and serves the tests of others")]
+        #[expect(
+            clippy::zombie_processes,
+            reason = "the engine outlives this process and serves the tests of others"
+        )]
         let _engine = command.spawn().expect("dockerd starts (it needs root)");
         wait_for("the Docker engine answers (see /tmp/runbook-tests-dockerd.log)", answers);
     }
@@ -65,15 +71,32 @@ fn make_image() {
     let busybox = PathBuf::from(program(&["/usr/bin/busybox", "/bin/busybox"], "busybox-static"));
     fs::copy(busybox, root.join("bin/busybox")).expect("busybox can be copied");
     for applet in ["sh", "httpd", "sleep", "cat", "echo", "true", "false"] {
-        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("a link can be made");
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet))
+            .expect("a link can be made");
     }
     fs::write(root.join("www/health"), "{\"status\":\"ok\"}\n").expect("a file can be written");
-    fs::write(root.join("www/orders.json"), "{\"orders\":[{\"id\":1,\"item\":\"book\"}],\"total\":1}\n")
-        .expect("a file can be written");
+    fs::write(
+        root.join("www/orders.json"),
+        "{\"orders\":[{\"id\":1,\"item\":\"book\"}],\"total\":1}\n",
+    )
+    .expect("a file can be written");
     let tar = folder.path().join("image.tar");
-    let made = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status().expect("tar runs");
+    let made = Command::new("tar")
+        .arg("-C")
+        .arg(&root)
+        .arg("-cf")
+        .arg(&tar)
+        .arg(".")
+        .status()
+        .expect("tar runs");
     assert!(made.success(), "tar failed");
-    let (text, imported) = docker(&["import", "-c", "CMD [\"/bin/sleep\",\"600\"]", &tar.display().to_string(), IMAGE]);
+    let (text, imported) = docker(&[
+        "import",
+        "-c",
+        "CMD [\"/bin/sleep\",\"600\"]",
+        &tar.display().to_string(),
+        IMAGE,
+    ]);
     assert!(imported, "docker import: {text}");
 }
 
@@ -143,7 +166,8 @@ impl App {
         docker(&["inspect", "--format", "{{.State.Status}}", &self.name]).0
     }
 
-    /// How often it was killed, and asked to end, as the engine remembers: the signals in their order.
+    /// How often it was killed, and asked to end, as the engine remembers: the signals in their
+    /// order.
     pub fn signals(&self) -> Vec<String> {
         let filter = format!("container={}", self.name);
         let asked = [

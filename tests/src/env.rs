@@ -31,7 +31,11 @@ impl Finished {
     /// With all that was printed, if it is another.
     #[track_caller]
     pub fn status(self, expected: i32) -> Self {
-        assert_eq!(self.status, expected, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.status, expected,
+            "\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 
@@ -41,7 +45,12 @@ impl Finished {
     /// With all that was printed, if it has not.
     #[track_caller]
     pub fn out(self, text: &str) -> Self {
-        assert!(self.stdout.contains(text), "no `{text}` in stdout\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert!(
+            self.stdout.contains(text),
+            "no `{text}` in stdout\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
@@ -51,7 +60,12 @@ impl Finished {
     /// With all that was printed, if it has not.
     #[track_caller]
     pub fn err(self, text: &str) -> Self {
-        assert!(self.stderr.contains(text), "no `{text}` in stderr\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert!(
+            self.stderr.contains(text),
+            "no `{text}` in stderr\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
@@ -78,7 +92,10 @@ impl TestEnv {
     /// If no folder can be made.
     pub fn new(program: &str) -> Self {
         let home = tempfile::tempdir().expect("a folder can be made");
-        let cache = Path::new(program).parent().expect("the program is in a folder").join("test-plugin-cache");
+        let cache = Path::new(program)
+            .parent()
+            .expect("the program is in a folder")
+            .join("test-plugin-cache");
         fs::create_dir_all(&cache).expect("a folder can be made");
         let _ = fs::set_permissions(&cache, std::os::unix::fs::PermissionsExt::from_mode(0o700));
         Self { program: program.into(), home, cache }
@@ -95,7 +112,8 @@ impl TestEnv {
     /// If it cannot be written.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.home.path().join(name);
-        fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("a folder can be made");
+        fs::create_dir_all(path.parent().expect("a file is in a folder"))
+            .expect("a folder can be made");
         fs::write(&path, text).expect("a file can be written");
         path
     }
@@ -105,7 +123,8 @@ impl TestEnv {
     /// # Panics
     /// If it cannot be read.
     pub fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.home.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+        fs::read_to_string(self.home.path().join(name))
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// The program with arguments, not started.
@@ -137,7 +156,12 @@ impl TestEnv {
     /// # Panics
     /// If it cannot be started.
     pub fn run_in(&self, folder: &str, arguments: &[&str]) -> Finished {
-        finish(self.command(arguments).current_dir(self.path().join(folder)).output().expect("the program starts"))
+        finish(
+            self.command(arguments)
+                .current_dir(self.path().join(folder))
+                .output()
+                .expect("the program starts"),
+        )
     }
 
     /// Runs the program with a text on stdin.
@@ -147,9 +171,18 @@ impl TestEnv {
     pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Finished {
         use std::io::Write as _;
         let mut command = self.command(arguments);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        child.stdin.take().expect("stdin is piped").write_all(input.as_bytes()).expect("the program reads stdin");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        child
+            .stdin
+            .take()
+            .expect("stdin is piped")
+            .write_all(input.as_bytes())
+            .expect("the program reads stdin");
         finish(child.wait_with_output().expect("the program ends"))
     }
 
@@ -166,7 +199,11 @@ impl TestEnv {
     /// # Panics
     /// If it cannot be started.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
-        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts")
+        self.command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts")
     }
 }
 
@@ -175,7 +212,12 @@ impl TestEnv {
 /// # Panics
 /// If there is none.
 pub fn first_run(listed: &Finished) -> String {
-    listed.stdout.split_whitespace().next().unwrap_or_else(|| panic!("there is no run: {listed:?}")).to_owned()
+    listed
+        .stdout
+        .split_whitespace()
+        .next()
+        .unwrap_or_else(|| panic!("there is no run: {listed:?}"))
+        .to_owned()
 }
 
 /// How a command ended.

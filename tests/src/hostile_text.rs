@@ -1,6 +1,7 @@
 //! Texts that try to be more than text.
 
-/// What a plugin, a server or a file might write to deceive who reads it. Each is told by a few letters at its beginning.
+/// What a plugin, a server or a file might write to deceive who reads it. Each is told by a few
+/// letters at its beginning.
 pub fn texts() -> Vec<String> {
     let mut texts: Vec<String> = [
         // A terminal: clear it, set its title, write a link, ask it to answer, colour.

@@ -97,9 +97,12 @@ fn answer(stream: &TcpStream, status: &str, body: &str) -> Option<Received> {
         }
         headers.push(header.trim().to_owned());
     }
-    let length = headers
-        .iter()
-        .find_map(|header| header.to_lowercase().strip_prefix("content-length:").and_then(|value| value.trim().parse().ok()));
+    let length = headers.iter().find_map(|header| {
+        header
+            .to_lowercase()
+            .strip_prefix("content-length:")
+            .and_then(|value| value.trim().parse().ok())
+    });
     let mut content = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut content).ok()?;
     let mut stream = stream;

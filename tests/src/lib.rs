@@ -1,4 +1,5 @@
-//! What tests of the real program stand on: a home of their own, and real servers on loopback, each stopped by its own pid.
+//! What tests of the real program stand on: a home of their own, and real servers on loopback, each
+//! stopped by its own pid.
 //!
 //! A server that cannot be had is a failure with what to install, never a skip.
 
@@ -20,13 +21,15 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// How far apart the places are at which the longest tests kill a program: each third one, or what `RUNBOOK_TEST_EACH` says. What they
-/// would find at the others, a test of the same engine with a quicker journal finds at each.
+/// How far apart the places are at which the longest tests kill a program: each third one, or what
+/// `RUNBOOK_TEST_EACH` says. What they would find at the others, a test of the same engine with a
+/// quicker journal finds at each.
 ///
 /// # Panics
 /// If the variable is no number.
 pub fn each_so_many() -> usize {
-    std::env::var("RUNBOOK_TEST_EACH").map_or(3, |text| text.parse().expect("RUNBOOK_TEST_EACH is a number"))
+    std::env::var("RUNBOOK_TEST_EACH")
+        .map_or(3, |text| text.parse().expect("RUNBOOK_TEST_EACH is a number"))
 }
 
 /// The launcher as a program of its own, built beside the test that asks.
@@ -37,7 +40,11 @@ pub fn launcher() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let test = std::env::current_exe().expect("a test has a path");
-        let folder = test.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent).expect("cargo's folders");
+        let folder = test
+            .ancestors()
+            .find(|folder| folder.ends_with("deps"))
+            .and_then(Path::parent)
+            .expect("cargo's folders");
         let target = folder.parent().expect("cargo's folders");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let output = Command::new(env!("CARGO"))
@@ -86,7 +93,8 @@ pub fn interrupt(child: &std::process::Child) {
 /// # Panics
 /// If the program does not run any more.
 pub fn send(child: &std::process::Child, signal: &str) {
-    let sent = std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+    let sent =
+        std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
     assert!(sent.expect("`kill` is there").success(), "the program runs");
 }
 
@@ -96,6 +104,8 @@ pub fn send(child: &std::process::Child, signal: &str) {
 /// With the name of the Debian package that has it.
 pub fn program(candidates: &[&str], package: &str) -> String {
     let found = candidates.iter().find(|path| Path::new(path).exists());
-    (*found.unwrap_or_else(|| panic!("none of {candidates:?} is here; install Debian's `{package}` (scripts/test does)")))
-        .to_owned()
+    (*found.unwrap_or_else(|| {
+        panic!("none of {candidates:?} is here; install Debian's `{package}` (scripts/test does)")
+    }))
+    .to_owned()
 }

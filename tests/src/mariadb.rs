@@ -35,27 +35,38 @@ impl MariaDb {
     /// # Panics
     /// If the server cannot be started.
     pub fn start_with_tls() -> Self {
-        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate can be made");
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])
+            .expect("a certificate can be made");
         Self::start_with(|folder| {
             let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
             fs::write(&certificate, made.cert.pem()).expect("a file can be written");
             fs::write(&key, made.signing_key.serialize_pem()).expect("a file can be written");
-            vec![format!("--ssl-cert={}", certificate.display()), format!("--ssl-key={}", key.display())]
+            vec![
+                format!("--ssl-cert={}", certificate.display()),
+                format!("--ssl-key={}", key.display()),
+            ]
         })
     }
 
     /// Starts a server with these arguments more, which may name files in its folder.
     fn start_with(arguments: impl FnOnce(&Path) -> Vec<String>) -> Self {
-        let folder = tempfile::Builder::new().prefix("rb-my").tempdir_in("/tmp").expect("a folder can be made");
+        let folder = tempfile::Builder::new()
+            .prefix("rb-my")
+            .tempdir_in("/tmp")
+            .expect("a folder can be made");
         let ids = server_user();
         chown(folder.path(), Some(ids.0), Some(ids.1)).expect("root can give a folder away");
         let data = format!("--datadir={}/data", folder.path().display());
-        // A server that starts removes what it finds of temporary tables, also those of a server beside it.
+        // A server that starts removes what it finds of temporary tables, also those of a server
+        // beside it.
         let temporary = folder.path().join("tmp");
         fs::create_dir(&temporary).expect("a folder can be made");
         chown(&temporary, Some(ids.0), Some(ids.1)).expect("root can give a folder away");
         let temporary = format!("--tmpdir={}", temporary.display());
-        let install = program(&["/usr/bin/mariadb-install-db", "/usr/bin/mysql_install_db"], "mariadb-server");
+        let install = program(
+            &["/usr/bin/mariadb-install-db", "/usr/bin/mysql_install_db"],
+            "mariadb-server",
+        );
         let made = Command::new(install)
             .args([
                 "--no-defaults",
@@ -70,13 +81,28 @@ impl MariaDb {
             .gid(ids.1)
             .output()
             .expect("mariadb-install-db runs");
-        assert!(made.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "mariadb-install-db: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         let port = free_port();
         let log = fs::File::create(folder.path().join("log")).expect("a log can be made");
-        let mut command = Command::new(program(&["/usr/sbin/mariadbd", "/usr/sbin/mysqld"], "mariadb-server"));
+        let mut command =
+            Command::new(program(&["/usr/sbin/mariadbd", "/usr/sbin/mysqld"], "mariadb-server"));
         command
-            .args(["--no-defaults", &data, &temporary, "--bind-address=127.0.0.1", &format!("--port={port}"), "--skip-log-bin"])
-            .args([format!("--socket={}/sock", folder.path().display()), format!("--pid-file={}/pid", folder.path().display())])
+            .args([
+                "--no-defaults",
+                &data,
+                &temporary,
+                "--bind-address=127.0.0.1",
+                &format!("--port={port}"),
+                "--skip-log-bin",
+            ])
+            .args([
+                format!("--socket={}/sock", folder.path().display()),
+                format!("--pid-file={}/pid", folder.path().display()),
+            ])
             .args(arguments(folder.path()))
             .current_dir("/")
             .uid(ids.0)
@@ -99,7 +125,8 @@ impl MariaDb {
         self.try_sql(sql).unwrap_or_else(|error| panic!("mariadb: {error}"))
     }
 
-    /// A session of root that runs SQL and stays until it is killed. It has printed `held` when this returns.
+    /// A session of root that runs SQL and stays until it is killed. It has printed `held` when
+    /// this returns.
     ///
     /// # Panics
     /// If it does not come so far.
@@ -107,7 +134,11 @@ impl MariaDb {
         use std::io::{BufRead as _, BufReader};
         let client = program(&["/usr/bin/mariadb", "/usr/bin/mysql"], "mariadb-client");
         let mut child = Command::new(client)
-            .args(["--no-defaults", "-uroot", &format!("--socket={}/sock", self.folder.path().display())])
+            .args([
+                "--no-defaults",
+                "-uroot",
+                &format!("--socket={}/sock", self.folder.path().display()),
+            ])
             .args(["-N", "-B", "--unbuffered", "-e", sql])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -115,7 +146,9 @@ impl MariaDb {
             .spawn()
             .expect("mariadb runs");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("stdout is piped")).read_line(&mut line).expect("it is text");
+        BufReader::new(child.stdout.take().expect("stdout is piped"))
+            .read_line(&mut line)
+            .expect("it is text");
         assert_eq!(line.trim(), "held", "the session came so far");
         child
     }
@@ -133,8 +166,8 @@ impl MariaDb {
         });
     }
 
-    /// Asks the table of `InnoDB`'s transactions. The server renews it only for who has not read it for 0.1 s: whoever asks more often
-    /// is told the same for ever.
+    /// Asks the table of `InnoDB`'s transactions. The server renews it only for who has not read it
+    /// for 0.1 s: whoever asks more often is told the same for ever.
     ///
     /// # Panics
     /// As [`sql`](Self::sql).
@@ -159,7 +192,8 @@ impl MariaDb {
         }
     }
 
-    /// Runs each statement as root, whatever becomes of those before, and returns what those that work print.
+    /// Runs each statement as root, whatever becomes of those before, and returns what those that
+    /// work print.
     ///
     /// # Panics
     /// If the client cannot be started.
@@ -182,7 +216,8 @@ impl MariaDb {
     }
 
     fn client(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program(&["/usr/bin/mariadb", "/usr/bin/mysql"], "mariadb-client"));
+        let mut command =
+            Command::new(program(&["/usr/bin/mariadb", "/usr/bin/mysql"], "mariadb-client"));
         let socket = format!("--socket={}/sock", self.folder.path().display());
         command.args(["--no-defaults", "-uroot", &socket, "-N", "-B"]).args(arguments);
         command
@@ -196,7 +231,10 @@ fn server_user() -> (u32, u32) {
         .lines()
         .find(|line| line.starts_with("mysql:"))
         .or_else(|| passwd.lines().find(|line| line.starts_with("nobody:")));
-    let mut fields =
-        entry.expect("mysql or nobody is a user").split(':').skip(2).map(|field| field.parse().expect("ids are numbers"));
+    let mut fields = entry
+        .expect("mysql or nobody is a user")
+        .split(':')
+        .skip(2)
+        .map(|field| field.parse().expect("ids are numbers"));
     (fields.next().expect("a user id"), fields.next().expect("a group id"))
 }

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// A running server with a superuser `postgres`, an ordinary role `orders_admin` (password `s3cret-pg-word`, member of
-/// `pg_signal_backend` and owner of database `orders`), and a role `journal` that needs no password and may make databases.
+/// A running server with a superuser `postgres`, an ordinary role `orders_admin` (password
+/// `s3cret-pg-word`, member of `pg_signal_backend` and owner of database `orders`), and a role
+/// `journal` that needs no password and may make databases.
 #[derive(Debug)]
 pub struct Postgres {
     server: Server,
@@ -22,12 +23,18 @@ pub struct Postgres {
 /// The password of `orders_admin`.
 pub const PASSWORD: &str = "s3cret-pg-word";
 
-const VERSIONS: &[&str] =
-    &["/usr/lib/postgresql/15/bin/initdb", "/usr/lib/postgresql/16/bin/initdb", "/usr/lib/postgresql/17/bin/initdb"];
+const VERSIONS: &[&str] = &[
+    "/usr/lib/postgresql/15/bin/initdb",
+    "/usr/lib/postgresql/16/bin/initdb",
+    "/usr/lib/postgresql/17/bin/initdb",
+];
 
 /// The folder with the server's programs.
 pub fn programs() -> PathBuf {
-    PathBuf::from(program(VERSIONS, "postgresql-15")).parent().expect("the program is in a folder").to_owned()
+    PathBuf::from(program(VERSIONS, "postgresql-15"))
+        .parent()
+        .expect("the program is in a folder")
+        .to_owned()
 }
 
 /// As which user the server runs: it refuses root.
@@ -53,11 +60,30 @@ fn as_server_user(command: &mut Command) -> &mut Command {
 
 /// Starts the server of a folder.
 fn launch(folder: &TempDir, port: u16) -> Server {
-    let log = fs::OpenOptions::new().create(true).append(true).open(folder.path().join("log")).expect("a log can be made");
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.path().join("log"))
+        .expect("a log can be made");
     let mut command = Command::new(programs().join("postgres"));
     as_server_user(command.current_dir("/"))
-        .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "autovacuum=off", "-c", "max_connections=200"])
-        .args(["-c", &format!("port={port}"), "-c", &format!("unix_socket_directories={}", folder.path().display()), "-D"])
+        .args([
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "fsync=off",
+            "-c",
+            "autovacuum=off",
+            "-c",
+            "max_connections=200",
+        ])
+        .args([
+            "-c",
+            &format!("port={port}"),
+            "-c",
+            &format!("unix_socket_directories={}", folder.path().display()),
+            "-D",
+        ])
         .arg(folder.path().join("data"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -72,7 +98,10 @@ impl Postgres {
     /// # Panics
     /// If the server cannot be started.
     pub fn start(rows: u32) -> Self {
-        let folder = tempfile::Builder::new().prefix("rb-pg").tempdir_in("/tmp").expect("a folder can be made");
+        let folder = tempfile::Builder::new()
+            .prefix("rb-pg")
+            .tempdir_in("/tmp")
+            .expect("a folder can be made");
         if let Some((uid, gid)) = server_user() {
             chown(folder.path(), Some(uid), Some(gid)).expect("root can give a folder away");
         }
@@ -95,7 +124,8 @@ impl Postgres {
         let port = free_port();
         let rules = data.join("pg_hba.conf");
         let others = fs::read_to_string(&rules).expect("initdb made it");
-        fs::write(&rules, format!("host all journal 127.0.0.1/32 trust\n{others}")).expect("it can be written");
+        fs::write(&rules, format!("host all journal 127.0.0.1/32 trust\n{others}"))
+            .expect("it can be written");
         let server = launch(&folder, port);
         let postgres = Self { server, folder, port };
         postgres.wait_until_it_answers();
@@ -158,8 +188,11 @@ impl Postgres {
     /// # Panics
     /// If `psql` cannot be started.
     pub fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
-        let output =
-            self.client("psql").args(["-XAt", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]).output().expect("psql runs");
+        let output = self
+            .client("psql")
+            .args(["-XAt", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql])
+            .output()
+            .expect("psql runs");
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         } else {
@@ -194,13 +227,17 @@ impl Postgres {
         self.named_session("psql", sql)
     }
 
-    /// A session of `orders_admin` that calls itself `application` and does what a script of psql says.
+    /// A session of `orders_admin` that calls itself `application` and does what a script of psql
+    /// says.
     ///
     /// # Panics
     /// If psql cannot be started.
     pub fn named_session(&self, application: &str, script: &str) -> Child {
         let mut command = self.client("psql");
-        command.env("PGUSER", "orders_admin").env("PGPASSWORD", PASSWORD).env("PGAPPNAME", application);
+        command
+            .env("PGUSER", "orders_admin")
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGAPPNAME", application);
         command
             .args(["-XAt", "-d", "orders"])
             .stdin(pipe(script.as_bytes()))

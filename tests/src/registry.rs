@@ -40,7 +40,12 @@ impl Registry {
         );
         std::fs::write(&config, text).expect("a file can be written");
         let mut command = Command::new(program(&["/usr/bin/docker-registry"], "docker-registry"));
-        command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let server = Server::start(&mut command, Stop::Terminate, folder.path());
         wait_for("the registry answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { port, server, folder }

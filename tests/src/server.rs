@@ -1,4 +1,5 @@
-//! The one door through which tests start a server: it is stopped when it is dropped, and by a watchdog when the test is killed.
+//! The one door through which tests start a server: it is stopped when it is dropped, and by a
+//! watchdog when the test is killed.
 
 use crate::watchdog::Watchdog;
 use rustix::process::{Pid, Signal, kill_process};
@@ -45,7 +46,9 @@ impl Server {
     /// # Panics
     /// If it cannot be started.
     pub fn start(command: &mut Command, stop: Stop, folder: &Path) -> Self {
-        let child = command.spawn().unwrap_or_else(|error| panic!("{} starts: {error}", command.get_program().display()));
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} starts: {error}", command.get_program().display()));
         let watchdog = Watchdog::over(&child, stop.name(), folder);
         Self { child, stop, _watchdog: watchdog }
     }
@@ -116,19 +119,28 @@ mod tests {
     fn no_server_outlives_a_test_that_is_killed_by_whatever_signal() {
         for name in ["postgres", "mariadb", "registry"] {
             for signal in ["TERM", "KILL", "INT", "HUP"] {
-                // Whoever started this test may ignore signals (`nohup`, a background job); its child must not.
+                // Whoever started this test may ignore signals (`nohup`, a background job); its
+                // child must not.
                 let mut test = Command::new("env")
                     .arg("--default-signal")
                     .arg(std::env::current_exe().expect("a test has a path"))
-                    .args(["--exact", "--nocapture", "server::tests::starts_a_server_and_waits_if_it_is_asked_to"])
+                    .args([
+                        "--exact",
+                        "--nocapture",
+                        "server::tests::starts_a_server_and_waits_if_it_is_asked_to",
+                    ])
                     .env(CHILD, name)
                     .stdin(Stdio::null())
                     .stdout(Stdio::piped())
                     .spawn()
                     .expect("it starts");
                 let lines = BufReader::new(test.stdout.take().expect("it is piped")).lines();
-                let line = lines.map_while(Result::ok).find(|line| line.starts_with("server ")).expect("the server has started");
-                let (id, folder) = line["server ".len()..].split_once(' ').expect("an id and a folder");
+                let line = lines
+                    .map_while(Result::ok)
+                    .find(|line| line.starts_with("server "))
+                    .expect("the server has started");
+                let (id, folder) =
+                    line["server ".len()..].split_once(' ').expect("an id and a folder");
                 assert!(is_there(id) && Path::new(folder).exists(), "{name}");
                 crate::send(&test, signal);
                 test.wait().expect("it ends");
@@ -177,7 +189,8 @@ mod tests {
             }
         }
         found.sort();
-        let mut listed: Vec<(String, usize)> = OTHERS.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        let mut listed: Vec<(String, usize)> =
+            OTHERS.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
         listed.sort();
         assert_eq!(found, listed, "a server is started by `Server::start`; list what is none");
     }

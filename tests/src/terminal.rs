@@ -1,4 +1,5 @@
-//! A terminal whose end a test holds: what is shown on it is kept, keys can be typed, and it can be closed while a program runs.
+//! A terminal whose end a test holds: what is shown on it is kept, keys can be typed, and it can be
+//! closed while a program runs.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -11,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Whether a terminal is the one that controls the session of a program: only then is the program told when it hangs up.
+/// Whether a terminal is the one that controls the session of a program: only then is the program
+/// told when it hangs up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     /// As in a shell: closed, it sends SIGHUP.
@@ -36,15 +38,20 @@ impl Terminal {
     /// # Panics
     /// If the system has none.
     pub fn open() -> Self {
-        let master =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("the system has pseudo terminals");
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("the system has pseudo terminals");
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("it is ours");
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&master, size).expect("it has a size");
-        let slave = ptsname(&master, Vec::new()).expect("it has a name").into_string().expect("it is ASCII");
-        let (master, shown, stop) = (Arc::new(master), Arc::default(), Arc::new(AtomicBool::new(false)));
+        let slave = ptsname(&master, Vec::new())
+            .expect("it has a name")
+            .into_string()
+            .expect("it is ASCII");
+        let (master, shown, stop) =
+            (Arc::new(master), Arc::default(), Arc::new(AtomicBool::new(false)));
         let reader = std::thread::spawn({
-            let (master, shown, stop) = (Arc::clone(&master), Arc::clone(&shown), Arc::clone(&stop));
+            let (master, shown, stop) =
+                (Arc::clone(&master), Arc::clone(&shown), Arc::clone(&stop));
             move || read(&master, &shown, &stop)
         });
         Self { master: Some(master), slave, shown, stop, reader: Some(reader) }
@@ -56,7 +63,12 @@ impl Terminal {
     /// If it cannot be opened.
     pub fn end(&self) -> File {
         let noctty = i32::try_from(rustix::fs::OFlags::NOCTTY.bits()).expect("a flag is small");
-        OpenOptions::new().read(true).write(true).custom_flags(noctty).open(&self.slave).expect("it can be opened")
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(noctty)
+            .open(&self.slave)
+            .expect("it can be opened")
     }
 
     /// Starts a program on it, with all three descriptors.
@@ -72,7 +84,9 @@ impl Terminal {
             command.arg("--ctty");
         }
         command.arg(program.get_program()).args(program.get_args()).env_clear();
-        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
+        command
+            .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .env("TERM", "xterm");
         command.current_dir(program.get_current_dir().unwrap_or_else(|| "/".as_ref()));
         let end = || Stdio::from(self.end());
         command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("the program starts")
@@ -94,10 +108,12 @@ impl Terminal {
     /// All that it was sent so far: everything, if the program on it has ended.
     pub fn shown(&self) -> String {
         self.master.iter().for_each(|master| take(master, &self.shown));
-        String::from_utf8_lossy(&self.shown.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        String::from_utf8_lossy(&self.shown.lock().unwrap_or_else(PoisonError::into_inner))
+            .into_owned()
     }
 
-    /// Hangs up, as a window that is closed or a connection that dies does. What was shown stays readable.
+    /// Hangs up, as a window that is closed or a connection that dies does. What was shown stays
+    /// readable.
     pub fn close(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         if let Some(reader) = self.reader.take() {
@@ -129,7 +145,8 @@ fn read(master: &OwnedFd, shown: &Mutex<Vec<u8>>, stop: &AtomicBool) {
     }
 }
 
-/// Takes what is there now. Whoever takes holds the lock, so that bytes are kept in the order in which they came.
+/// Takes what is there now. Whoever takes holds the lock, so that bytes are kept in the order in
+/// which they came.
 fn take(master: &OwnedFd, shown: &Mutex<Vec<u8>>) {
     let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };

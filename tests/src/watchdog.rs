@@ -1,12 +1,13 @@
-//! Servers of a process that may end without a word, as a fuzzer does: at its time limit, at a finding, by a signal.
+//! Servers of a process that may end without a word, as a fuzzer does: at its time limit, at a
+//! finding, by a signal.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Waits beside this process until it is gone, however it ended; then stops one server by its pid, at once or after 10 s, and removes
-/// its folder.
-/// Dropped, it does nothing any more: who drops it has stopped the server.
+/// Waits beside this process until it is gone, however it ended; then stops one server by its pid,
+/// at once or after 10 s, and removes its folder. Dropped, it does nothing any more: who drops it
+/// has stopped the server.
 #[derive(Debug)]
 pub struct Watchdog(Child);
 
@@ -46,12 +47,15 @@ mod tests {
     use crate::wait_for;
     use std::os::unix::process::ExitStatusExt as _;
 
-    /// A server with the signals that `option` of `env` says, whoever started the tests with signals that are ignored (`nohup`, a
-    /// background job).
+    /// A server with the signals that `option` of `env` says, whoever started the tests with
+    /// signals that are ignored (`nohup`, a background job).
     fn server_with(option: &str) -> Child {
-        let server = Command::new("env").args([option, "sleep", "600"]).spawn().expect("sleep is there");
+        let server =
+            Command::new("env").args([option, "sleep", "600"]).spawn().expect("sleep is there");
         let name = Path::new("/proc").join(server.id().to_string()).join("comm");
-        wait_for("the server has its signals", || std::fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n"));
+        wait_for("the server has its signals", || {
+            std::fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n")
+        });
         server
     }
 
@@ -64,7 +68,10 @@ mod tests {
     fn when_the_process_is_gone_the_server_is_stopped_and_its_folder_removed() {
         let (mut server, folder) = (server(), tempfile::tempdir().expect("a folder can be made"));
         let mut watchdog = Watchdog::over(&server, "INT", folder.path());
-        assert!(server.try_wait().expect("it is a child").is_none(), "it runs as long as this process does");
+        assert!(
+            server.try_wait().expect("it is a child").is_none(),
+            "it runs as long as this process does"
+        );
         // The end of the pipe is all that it sees of the end of a process.
         drop(watchdog.0.stdin.take());
         let status = server.wait().expect("it is a child");
@@ -74,7 +81,10 @@ mod tests {
 
     #[test]
     fn a_server_that_does_not_stop_is_killed() {
-        let (mut server, folder) = (server_with("--ignore-signal=INT"), tempfile::tempdir().expect("a folder can be made"));
+        let (mut server, folder) = (
+            server_with("--ignore-signal=INT"),
+            tempfile::tempdir().expect("a folder can be made"),
+        );
         let mut watchdog = Watchdog::over(&server, "INT", folder.path());
         drop(watchdog.0.stdin.take());
         assert_eq!(server.wait().expect("it is a child").signal(), Some(9), "SIGKILL");

@@ -52,21 +52,33 @@ sql = "postgres://a@h/d"
 
 fn effective() -> Effective {
     let mut diagnostics = Diagnostics::default();
-    let manifest = Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics).expect("good");
+    let manifest =
+        Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics).expect("good");
     let source = Source::new("r.toml", TARGETS);
     let table = runbook_document::parse(&source, &mut diagnostics).expect("good");
-    let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else { panic!("targets") };
+    let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else {
+        panic!("targets")
+    };
     let mut targets = Targets::default();
-    targets.read(&source, table, Folder::without_links(Path::new("/base")).expect("absolute"), &mut diagnostics);
+    targets.read(
+        &source,
+        table,
+        Folder::without_links(Path::new("/base")).expect("absolute"),
+        &mut diagnostics,
+    );
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
-    let bindings = ["api", "app", "program", "db"].map(|name| Binding { slot: located(name), target: located(name) });
+    let bindings = ["api", "app", "program", "db"]
+        .map(|name| Binding { slot: located(name), target: located(name) });
     let site = UseSite { step: "s", uses: "p:o", operation: "o", source: &source, span: &(0..0) };
     grant(&site, &manifest, &bindings, &targets).expect("granted")
 }
 
 fn gate(criterion: &mut Criterion) {
     let effective = effective();
-    let headers = [("accept", HeaderValue::Plain("application/json")), ("x-trace", HeaderValue::Plain("abc"))];
+    let headers = [
+        ("accept", HeaderValue::Plain("application/json")),
+        ("x-trace", HeaderValue::Plain("abc")),
+    ];
     let request = Operation::Http {
         slot: "api",
         verb: Verb::HttpGet,
@@ -74,18 +86,30 @@ fn gate(criterion: &mut Criterion) {
         headers: &headers,
         secrets: &[],
     };
-    let denied = Operation::Http { slot: "api", verb: Verb::HttpGet, path: "/admin", headers: &headers, secrets: &[] };
+    let denied = Operation::Http {
+        slot: "api",
+        verb: Verb::HttpGet,
+        path: "/admin",
+        headers: &headers,
+        secrets: &[],
+    };
     let labels = [("role".to_owned(), "api".to_owned())];
     let container = ContainerFacts { name: "orders-api", labels: &labels };
     let stop = Operation::Container { slot: "app", verb: Verb::DockerStop, container };
     let arguments = ["--format=plain".to_owned(), "--table=orders".to_owned()];
     let run = Operation::Process { slot: "program", verb: Verb::ProcessRun, arguments: &arguments };
     let query = Operation::Sql { slot: "db", verb: Verb::SqlQuery, statement: Some("select 1") };
-    for (name, operation) in
-        [("request", request), ("request that is denied", denied), ("container", stop), ("program", run), ("statement", query)]
-    {
+    for (name, operation) in [
+        ("request", request),
+        ("request that is denied", denied),
+        ("container", stop),
+        ("program", run),
+        ("statement", query),
+    ] {
         criterion.bench_function(&format!("gate: {name}"), |bencher| {
-            bencher.iter(|| black_box(decide(black_box(&effective), Mode::Effects, black_box(&operation))));
+            bencher.iter(|| {
+                black_box(decide(black_box(&effective), Mode::Effects, black_box(&operation)))
+            });
         });
     }
 }

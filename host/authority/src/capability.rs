@@ -1,7 +1,7 @@
 //! The table of capabilities: every verb, every host function behind it, and how much it matters.
 //!
-//! This is the one vocabulary of authority. Manifests, grants, the gate, the linker, reports and help all read it; a host
-//! function that has no row here cannot be linked.
+//! This is the one vocabulary of authority. Manifests, grants, the gate, the linker, reports and
+//! help all read it; a host function that has no row here cannot be linked.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +55,13 @@ pub enum Risk {
     Critical,
 }
 
-const RISKS: &[(Risk, &str)] =
-    &[(Risk::Info, "info"), (Risk::Low, "low"), (Risk::Medium, "medium"), (Risk::High, "high"), (Risk::Critical, "critical")];
+const RISKS: &[(Risk, &str)] = &[
+    (Risk::Info, "info"),
+    (Risk::Low, "low"),
+    (Risk::Medium, "medium"),
+    (Risk::High, "high"),
+    (Risk::Critical, "critical"),
+];
 
 impl Risk {
     /// Its name in reports.
@@ -89,7 +94,8 @@ pub struct VerbRow {
 
 macro_rules! verbs {
     ($($verb:ident $capability:ident $name:literal $effect:ident $risk:ident $sentence:literal;)*) => {
-        /// One thing that a capability can be used for. Its meaning is the sentence of its row in [`VERBS`].
+        /// One thing that a capability can be used for. Its meaning is the sentence of its row in
+        /// [`VERBS`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[expect(missing_docs, reason = "each verb is described by its row in `VERBS`, which this macro makes from the same line")]
         pub enum Verb { $($verb),* }
@@ -165,7 +171,10 @@ impl Verb {
 
     /// The verb that a family calls `name`.
     pub fn find(capability: Capability, name: &str) -> Option<Self> {
-        VERBS.iter().find(|row| row.capability == capability && row.name == name).map(|row| row.verb)
+        VERBS
+            .iter()
+            .find(|row| row.capability == capability && row.name == name)
+            .map(|row| row.verb)
     }
 }
 
@@ -211,7 +220,10 @@ impl Capability {
 
     /// Its name in manifests and WIT.
     pub fn name(self) -> &'static str {
-        CAPABILITIES.iter().find(|(capability, _)| *capability == self).map_or("", |(_, name)| *name)
+        CAPABILITIES
+            .iter()
+            .find(|(capability, _)| *capability == self)
+            .map_or("", |(_, name)| *name)
     }
 
     /// The capability called `name`.
@@ -307,17 +319,31 @@ functions! {
     }
 }
 
-/// Verbs that a function asks the gate for besides its own: what it reads from or writes to another slot on the plugin's behalf.
+/// Verbs that a function asks the gate for besides its own: what it reads from or writes to another
+/// slot on the plugin's behalf.
 pub const USED_THROUGH: &[(Verb, &[Verb])] = &[
-    (Verb::SecretsUse, &[Verb::HttpGet, Verb::HttpHead, Verb::HttpPost, Verb::HttpPut, Verb::HttpPatch, Verb::HttpDelete]),
+    (
+        Verb::SecretsUse,
+        &[
+            Verb::HttpGet,
+            Verb::HttpHead,
+            Verb::HttpPost,
+            Verb::HttpPut,
+            Verb::HttpPatch,
+            Verb::HttpDelete,
+        ],
+    ),
     (Verb::FilesRead, &[Verb::ProcessRun, Verb::SqlRestore]),
     (Verb::FilesWrite, &[Verb::ProcessRun, Verb::SqlBackup]),
 ];
 
 /// The functions by which a verb can be used.
 pub fn functions_of(verb: Verb) -> impl Iterator<Item = &'static FunctionRow> {
-    let through: &[Verb] = USED_THROUGH.iter().find(|(used, _)| *used == verb).map_or(&[], |(_, through)| through);
-    FUNCTIONS.iter().filter(move |row| row.verb.is_some_and(|own| own == verb || through.contains(&own)))
+    let through: &[Verb] =
+        USED_THROUGH.iter().find(|(used, _)| *used == verb).map_or(&[], |(_, through)| through);
+    FUNCTIONS
+        .iter()
+        .filter(move |row| row.verb.is_some_and(|own| own == verb || through.contains(&own)))
 }
 
 /// The row of one imported function, if the contract has it.
@@ -348,7 +374,11 @@ mod tests {
     fn interfaces_of_a_verb_belong_to_its_capability() {
         for function in FUNCTIONS {
             let Some(verb) = function.verb else { continue };
-            assert!(function.interface.starts_with(&format!("runbook:{}/", verb.row().capability)), "{}", function.interface);
+            assert!(
+                function.interface.starts_with(&format!("runbook:{}/", verb.row().capability)),
+                "{}",
+                function.interface
+            );
         }
     }
 }

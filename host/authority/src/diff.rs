@@ -1,7 +1,7 @@
 //! What changed between two moments, in terms of authority: widened, narrowed, moved.
 //!
-//! A grant that reaches anywhere it did not reach before is widened, even if it gave up something else; then one concrete call is
-//! named that was not possible before.
+//! A grant that reaches anywhere it did not reach before is widened, even if it gave up something
+//! else; then one concrete call is named that was not possible before.
 
 use crate::boundary::{Rule, uncovered};
 use crate::capability::{Risk, Verb};
@@ -70,11 +70,16 @@ pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     changes
 }
 
-/// Every key of the runbooks' files that has another value: what decides what a run does and is no authority. Of a runbook whose texts
-/// nobody kept, nothing is told.
+/// Every key of the runbooks' files that has another value: what decides what a run does and is no
+/// authority. Of a runbook whose texts nobody kept, nothing is told.
 pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
-    let change =
-        |subject: String, what: String| Change { direction: Direction::Changed, risk: Risk::Info, subject, what, witness: None };
+    let change = |subject: String, what: String| Change {
+        direction: Direction::Changed,
+        risk: Risk::Info,
+        subject,
+        what,
+        witness: None,
+    };
     let mut changes = Vec::new();
     for (runbook, pair) in pairs(&old.runbooks, &new.runbooks) {
         let (old, new) = match pair {
@@ -107,7 +112,10 @@ pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
 
 type Pair<'a, V> = (Option<&'a V>, Option<&'a V>);
 
-fn pairs<'a, K: Ord, V>(old: &'a BTreeMap<K, V>, new: &'a BTreeMap<K, V>) -> impl Iterator<Item = (&'a K, Pair<'a, V>)> {
+fn pairs<'a, K: Ord, V>(
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, Pair<'a, V>)> {
     let keys: BTreeSet<&K> = old.keys().chain(new.keys()).collect();
     keys.into_iter().map(move |key| (key, (old.get(key), new.get(key))))
 }
@@ -128,7 +136,11 @@ fn plugin(reference: &str, pair: Pair<'_, PluginFacts>, changes: &mut Vec<Change
             return;
         }
         (Some(old), None) => {
-            push(Direction::Narrowed, Risk::Info, format!("is no longer used (it was version {})", old.version));
+            push(
+                Direction::Narrowed,
+                Risk::Info,
+                format!("is no longer used (it was version {})", old.version),
+            );
             return;
         }
         (None, None) => return,
@@ -139,17 +151,26 @@ fn plugin(reference: &str, pair: Pair<'_, PluginFacts>, changes: &mut Vec<Change
         } else {
             format!("version {} → {}", old.version, new.version)
         };
-        let what = format!("is other code: {} → {} ({version})", old.digest.short(), new.digest.short());
+        let what =
+            format!("is other code: {} → {} ({version})", old.digest.short(), new.digest.short());
         push(Direction::Moved, riskiest(new.slots.values().flat_map(|slot| &slot.verbs)), what);
     }
     if old.interface != new.interface {
-        push(Direction::Moved, Risk::Low, "offers or imports something else: its interface has another fingerprint".to_owned());
+        push(
+            Direction::Moved,
+            Risk::Low,
+            "offers or imports something else: its interface has another fingerprint".to_owned(),
+        );
     }
     for (name, (old, new)) in pairs(&old.slots, &new.slots) {
         slot(name, (old, new), &mut push);
     }
     for import in new.imports.difference(&old.imports) {
-        push(Direction::Widened, import_risk(import), format!("imports `{import}`, which it did not"));
+        push(
+            Direction::Widened,
+            import_risk(import),
+            format!("imports `{import}`, which it did not"),
+        );
     }
     for import in old.imports.difference(&new.imports) {
         push(Direction::Narrowed, Risk::Info, format!("no longer imports `{import}`"));
@@ -163,10 +184,18 @@ fn slot(name: &str, pair: Pair<'_, SlotFacts>, push: &mut impl FnMut(Direction, 
     let old = pair.0.filter(|_| same_kind).map_or(&nothing, |slot| &slot.verbs);
     let new = pair.1.map_or(&nothing, |slot| &slot.verbs);
     for verb in new.difference(old) {
-        push(Direction::Widened, verb.row().risk, format!("declares `{}` on slot `{name}`, which it did not", verb.full_name()));
+        push(
+            Direction::Widened,
+            verb.row().risk,
+            format!("declares `{}` on slot `{name}`, which it did not", verb.full_name()),
+        );
     }
     for verb in old.difference(new) {
-        push(Direction::Narrowed, Risk::Info, format!("no longer declares `{}` on slot `{name}`", verb.full_name()));
+        push(
+            Direction::Narrowed,
+            Risk::Info,
+            format!("no longer declares `{}` on slot `{name}`", verb.full_name()),
+        );
     }
 }
 
@@ -188,7 +217,8 @@ fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<Change>) {
     };
     match pair {
         (None, Some(new)) => {
-            let what = format!("is granted, which it was not: `{}` on target `{}`", new.uses, new.target);
+            let what =
+                format!("is granted, which it was not: `{}` on target `{}`", new.uses, new.target);
             push(Direction::Widened, risk_of(&new.extent), what, one_call(&new.extent));
         }
         (Some(old), None) => {
@@ -201,7 +231,12 @@ fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<Change>) {
         }
         (Some(old), Some(new)) => {
             if old.uses != new.uses {
-                push(Direction::Moved, risk_of(&new.extent), format!("is used by `{}`; it was `{}`", new.uses, old.uses), None);
+                push(
+                    Direction::Moved,
+                    risk_of(&new.extent),
+                    format!("is used by `{}`; it was `{}`", new.uses, old.uses),
+                    None,
+                );
             }
             reach(old, new, &mut push);
         }
@@ -209,14 +244,20 @@ fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<Change>) {
     }
 }
 
-fn reach(old: &GrantFacts, new: &GrantFacts, push: &mut impl FnMut(Direction, Risk, String, Option<String>)) {
+fn reach(
+    old: &GrantFacts,
+    new: &GrantFacts,
+    push: &mut impl FnMut(Direction, Risk, String, Option<String>),
+) {
     if is_same(&old.extent, &new.extent) {
         return;
     }
     let changed = changed_dimensions(&old.extent, &new.extent);
     match beyond(&new.extent, &old.extent) {
         Reach::Within => push(Direction::Narrowed, Risk::Info, changed, None),
-        Reach::Beyond(call) => push(Direction::Widened, risk_of(&new.extent), changed, Some(call.sentence())),
+        Reach::Beyond(call) => {
+            push(Direction::Widened, risk_of(&new.extent), changed, Some(call.sentence()));
+        }
         // What cannot be compared is taken for wider.
         Reach::Unknown => push(Direction::Widened, risk_of(&new.extent), changed, None),
     }
@@ -234,7 +275,12 @@ fn beyond(extent: &AccessScope, other: &AccessScope) -> Reach {
     if extent.values.keys().any(|dimension| is_new(dimension) && opens(*dimension)) {
         return one_call_of(extent).map_or(Reach::Unknown, |call| Reach::Beyond(Box::new(call)));
     }
-    let rule = Rule { capability: other.capability, reason: None, values: other.values.clone(), span: 0..0 };
+    let rule = Rule {
+        capability: other.capability,
+        reason: None,
+        values: other.values.clone(),
+        span: 0..0,
+    };
     match uncovered(extent, &[&rule]) {
         Ok(None) => Reach::Within,
         Ok(Some(call)) => Reach::Beyond(Box::new(call)),
@@ -246,7 +292,11 @@ fn beyond(extent: &AccessScope, other: &AccessScope) -> Reach {
 fn opens(dimension: Dimension) -> bool {
     !matches!(
         dimension,
-        Dimension::MaxBody | Dimension::MaxBytes | Dimension::MaxRows | Dimension::MaxOutput | Dimension::Timeout
+        Dimension::MaxBody
+            | Dimension::MaxBytes
+            | Dimension::MaxRows
+            | Dimension::MaxOutput
+            | Dimension::Timeout
     )
 }
 
@@ -282,7 +332,12 @@ fn changed_dimensions(old: &AccessScope, new: &AccessScope) -> String {
 fn risk_of(extent: &AccessScope) -> Risk {
     let Some(values) = extent.get(Dimension::Verbs) else { return Risk::Info };
     let names = values.words(Dimension::Verbs.row().shape);
-    names.iter().filter_map(|name| Verb::find(extent.capability, name)).map(|verb| verb.row().risk).max().unwrap_or(Risk::Info)
+    names
+        .iter()
+        .filter_map(|name| Verb::find(extent.capability, name))
+        .map(|verb| verb.row().risk)
+        .max()
+        .unwrap_or(Risk::Info)
 }
 
 fn one_call(extent: &AccessScope) -> Option<String> {

@@ -1,7 +1,8 @@
-//! The one gate. Every host function asks [`decide`] before it touches anything; nothing else judges.
+//! The one gate. Every host function asks [`decide`] before it touches anything; nothing else
+//! judges.
 //!
-//! Invariant: pure. No I/O, no clock, no state. What it answers depends on its arguments alone, so that reports, tests and the
-//! runtime cannot disagree.
+//! Invariant: pure. No I/O, no clock, no state. What it answers depends on its arguments alone, so
+//! that reports, tests and the runtime cannot disagree.
 
 mod approved;
 mod canonical;
@@ -11,9 +12,12 @@ pub use canonical::Clean;
 
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};
-use crate::pattern::{StatementClass, canonical_request_path, classify, first_mismatch, relative_file_path};
+use crate::pattern::{
+    StatementClass, canonical_request_path, classify, first_mismatch, relative_file_path,
+};
 use crate::targets::{
-    ContainerFacts, DockerTarget, HttpTarget, ProcessTarget, SecretPlace, SqlTarget, TargetKind, is_name, unusable_header,
+    ContainerFacts, DockerTarget, HttpTarget, ProcessTarget, SecretPlace, SqlTarget, TargetKind,
+    is_name, unusable_header,
 };
 pub use runbook_contract::Mode;
 use std::net::IpAddr;
@@ -207,7 +211,11 @@ impl<'a> Operation<'a> {
                     HeaderValue::Plain(_) => None,
                     HeaderValue::Secret(slot) => Some(*slot),
                 };
-                headers.iter().filter_map(slot_of).chain(secrets.iter().map(|(_, slot)| *slot)).collect()
+                headers
+                    .iter()
+                    .filter_map(slot_of)
+                    .chain(secrets.iter().map(|(_, slot)| *slot))
+                    .collect()
             }
             Self::Connect { .. }
             | Self::Redirect { .. }
@@ -387,7 +395,11 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
         return deny(Rule::Unbound, "the slot is not bound in this step".to_owned(), None);
     };
     if !grant.verbs.contains(&verb) {
-        return deny(Rule::Verb, format!("the step may only {}", crate::manifest::list(&grant.verbs)), Some(grant));
+        return deny(
+            Rule::Verb,
+            format!("the step may only {}", crate::manifest::list(&grant.verbs)),
+            Some(grant),
+        );
     }
     if mode == Mode::ReadOnly && verb.effect() == Effect::Change {
         return deny(
@@ -396,20 +408,26 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
             Some(grant),
         );
     }
-    judge_operation(effective, grant, operation).or_else(|(rule, reason)| deny(rule, reason, Some(grant)))
+    judge_operation(effective, grant, operation)
+        .or_else(|(rule, reason)| deny(rule, reason, Some(grant)))
 }
 
 type Judged = Result<(), (Rule, String)>;
 
-/// Holds a call to the target that its slot is bound to. Every operation names the one kind of target that it is about.
+/// Holds a call to the target that its slot is bound to. Every operation names the one kind of
+/// target that it is about.
 fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'_>) -> Judged {
     let kind = &grant.target.kind;
-    let other_kind = || Err((Rule::Verb, format!("the slot is bound to a `{}` target", grant.target.capability())));
+    let other_kind = || {
+        Err((Rule::Verb, format!("the slot is bound to a `{}` target", grant.target.capability())))
+    };
     match operation {
         Operation::Http { slot, path, headers, secrets, .. } => {
             let TargetKind::Http(target) = kind else { return other_kind() };
             judge_request(effective, slot, target, path, headers)?;
-            secrets.iter().try_for_each(|(place, secret_slot)| judge_position(effective, slot, secret_slot, place))
+            secrets.iter().try_for_each(|(place, secret_slot)| {
+                judge_position(effective, slot, secret_slot, place)
+            })
         }
         Operation::Connect { base, address, .. } => {
             let TargetKind::Http(target) = kind else { return other_kind() };
@@ -449,7 +467,9 @@ fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'
         }
         Operation::Files { path, .. } => {
             let TargetKind::Files(_) = kind else { return other_kind() };
-            relative_file_path(path).map(drop).map_err(|error| (Rule::File, format!("`{}`: {error}", path.escape_debug())))
+            relative_file_path(path)
+                .map(drop)
+                .map_err(|error| (Rule::File, format!("`{}`: {error}", path.escape_debug())))
         }
         Operation::Process { verb, arguments, .. } => {
             let TargetKind::Process(target) = kind else { return other_kind() };
@@ -459,7 +479,14 @@ fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'
 }
 
 /// Headers that any plugin may set.
-const FREE_HEADERS: &[&str] = &["accept", "accept-language", "content-type", "user-agent", "if-none-match", "if-modified-since"];
+const FREE_HEADERS: &[&str] = &[
+    "accept",
+    "accept-language",
+    "content-type",
+    "user-agent",
+    "if-none-match",
+    "if-modified-since",
+];
 
 fn judge_request(
     effective: &Effective,
@@ -468,15 +495,23 @@ fn judge_request(
     path: &str,
     headers: &[(&str, HeaderValue<'_>)],
 ) -> Judged {
-    let (plain, _) = canonical_request_path(path).map_err(|error| (Rule::Path, format!("`{}`: {error}", path.escape_debug())))?;
+    let (plain, _) = canonical_request_path(path)
+        .map_err(|error| (Rule::Path, format!("`{}`: {error}", path.escape_debug())))?;
     if !target.paths.is_empty() && !target.paths.iter().any(|pattern| pattern.matches(plain)) {
-        let allowed: Vec<_> = target.paths.iter().map(|pattern| format!("`{}`", pattern.as_str())).collect();
+        let allowed: Vec<_> =
+            target.paths.iter().map(|pattern| format!("`{}`", pattern.as_str())).collect();
         return Err((Rule::Path, format!("`{plain}` is none of {}", allowed.join(", "))));
     }
     headers.iter().try_for_each(|(name, value)| judge_header(effective, slot, target, name, *value))
 }
 
-fn judge_header(effective: &Effective, slot: &str, target: &HttpTarget, name: &str, value: HeaderValue<'_>) -> Judged {
+fn judge_header(
+    effective: &Effective,
+    slot: &str,
+    target: &HttpTarget,
+    name: &str,
+    value: HeaderValue<'_>,
+) -> Judged {
     let name = name.to_ascii_lowercase();
     let shown = name.escape_debug();
     if let Some(why) = unusable_header(&name) {
@@ -489,28 +524,53 @@ fn judge_header(effective: &Effective, slot: &str, target: &HttpTarget, name: &s
         HeaderValue::Plain(text) if text.chars().any(|c| c.is_control() && c != '\t') => {
             Err((Rule::Header, format!("the value of `{shown}` has a control character")))
         }
-        HeaderValue::Plain(_) if FREE_HEADERS.contains(&name.as_str()) || target.request_headers.contains(&name) => Ok(()),
-        HeaderValue::Plain(_) => Err((Rule::Header, format!("`{shown}` is not among `request_headers`"))),
-        HeaderValue::Secret(secret_slot) => judge_position(effective, slot, secret_slot, &SecretPlace::Header(name)),
+        HeaderValue::Plain(_)
+            if FREE_HEADERS.contains(&name.as_str()) || target.request_headers.contains(&name) =>
+        {
+            Ok(())
+        }
+        HeaderValue::Plain(_) => {
+            Err((Rule::Header, format!("`{shown}` is not among `request_headers`")))
+        }
+        HeaderValue::Secret(secret_slot) => {
+            judge_position(effective, slot, secret_slot, &SecretPlace::Header(name))
+        }
     }
 }
 
 /// Whether the secret of `secret_slot` may go into this place of a request on `http_slot`.
-fn judge_position(effective: &Effective, http_slot: &str, secret_slot: &str, place: &SecretPlace) -> Judged {
+fn judge_position(
+    effective: &Effective,
+    http_slot: &str,
+    secret_slot: &str,
+    place: &SecretPlace,
+) -> Judged {
     let denied = |why: &str| {
         let shown = match place {
             SecretPlace::Header(name) => format!("header `{name}`"),
             SecretPlace::Json(pointer) => format!("JSON `{}` of the body", pointer.escape_debug()),
             SecretPlace::Form(name) => format!("field `{}` of the form", name.escape_debug()),
         };
-        Err((Rule::Position, format!("secret slot `{}` in {shown} of `{http_slot}`: {why}", secret_slot.escape_debug())))
+        Err((
+            Rule::Position,
+            format!(
+                "secret slot `{}` in {shown} of `{http_slot}`: {why}",
+                secret_slot.escape_debug()
+            ),
+        ))
     };
     let Some(grant) = effective.get(secret_slot) else { return denied("the slot is not bound") };
-    let TargetKind::Secret(secret) = &grant.target.kind else { return denied("the slot is not bound to a secret") };
+    let TargetKind::Secret(secret) = &grant.target.kind else {
+        return denied("the slot is not bound to a secret");
+    };
     if !grant.verbs.contains(&Verb::SecretsUse) {
         return denied("`use` is not granted");
     }
-    if secret.positions.iter().any(|position| position.slot == http_slot && position.place == *place) {
+    if secret
+        .positions
+        .iter()
+        .any(|position| position.slot == http_slot && position.place == *place)
+    {
         return Ok(());
     }
     let line = match place {
@@ -518,7 +578,9 @@ fn judge_position(effective: &Effective, http_slot: &str, secret_slot: &str, pla
         SecretPlace::Json(pointer) => format!("json = {pointer:?}"),
         SecretPlace::Form(name) => format!("form = {name:?}"),
     };
-    denied(&format!("it is not among the target's `positions`; add {{ slot = {http_slot:?}, {line} }} if that is right"))
+    denied(&format!(
+        "it is not among the target's `positions`; add {{ slot = {http_slot:?}, {line} }} if that is right"
+    ))
 }
 
 fn judge_address(target: &HttpTarget, base: &Url, address: IpAddr) -> Judged {
@@ -530,27 +592,43 @@ fn judge_address(target: &HttpTarget, base: &Url, address: IpAddr) -> Judged {
     let host = base.host_str().unwrap_or_default();
     Err((
         Rule::Address,
-        format!("`{host}` leads to {address}, a {class} address; add `addresses = [\"{class}\"]` to the target if that is right"),
+        format!(
+            "`{host}` leads to {address}, a {class} address; add `addresses = [\"{class}\"]` to the target if that is right"
+        ),
     ))
 }
 
 fn judge_redirect(target: &HttpTarget, base: &Url, to: &Url, hop: u32) -> Judged {
     if hop > target.redirects {
-        return Err((Rule::Redirect, format!("the server redirects, and the target allows {} redirects", target.redirects)));
+        return Err((
+            Rule::Redirect,
+            format!("the server redirects, and the target allows {} redirects", target.redirects),
+        ));
     }
-    let same_origin =
-        base.scheme() == to.scheme() && base.host() == to.host() && base.port_or_known_default() == to.port_or_known_default();
+    let same_origin = base.scheme() == to.scheme()
+        && base.host() == to.host()
+        && base.port_or_known_default() == to.port_or_known_default();
     let prefix = base.path().trim_end_matches('/');
-    let below = to.path().strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let (true, Some(rest)) = (same_origin && to.username().is_empty() && to.password().is_none(), below) else {
-        return Err((Rule::Redirect, "the server redirects to another place than the target".to_owned()));
+    let below =
+        to.path().strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let (true, Some(rest)) =
+        (same_origin && to.username().is_empty() && to.password().is_none(), below)
+    else {
+        return Err((
+            Rule::Redirect,
+            "the server redirects to another place than the target".to_owned(),
+        ));
     };
     let path = if rest.is_empty() { "/" } else { rest };
-    let (plain, _) = canonical_request_path(path).map_err(|error| (Rule::Redirect, error.to_string()))?;
+    let (plain, _) =
+        canonical_request_path(path).map_err(|error| (Rule::Redirect, error.to_string()))?;
     if target.paths.is_empty() || target.paths.iter().any(|pattern| pattern.matches(plain)) {
         return Ok(());
     }
-    Err((Rule::Redirect, "the server redirects to a path that the target does not allow".to_owned()))
+    Err((
+        Rule::Redirect,
+        "the server redirects to a path that the target does not allow".to_owned(),
+    ))
 }
 
 fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
@@ -564,22 +642,34 @@ fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
                 .to_owned(),
         ));
     };
-    let allows = |class: &StatementClass| target.statements.as_ref().is_none_or(|classes| classes.contains(class));
+    let allows = |class: &StatementClass| {
+        target.statements.as_ref().is_none_or(|classes| classes.contains(class))
+    };
     if let Some(class) = facts.classes.iter().find(|class| !allows(class)) {
-        let allowed: Vec<_> = target.statements.iter().flatten().map(|class| format!("`{}`", class.name())).collect();
-        return Err((Rule::Statement, format!("a `{}` statement is none of {}", class.name(), allowed.join(", "))));
+        let allowed: Vec<_> =
+            target.statements.iter().flatten().map(|class| format!("`{}`", class.name())).collect();
+        return Err((
+            Rule::Statement,
+            format!("a `{}` statement is none of {}", class.name(), allowed.join(", ")),
+        ));
     }
     let Some(relations) = &target.relations else { return Ok(()) };
-    // What changes something and names nothing (`vacuum`), or is not understood, may be about everything.
+    // What changes something and names nothing (`vacuum`), or is not understood, may be about
+    // everything.
     let only_reads = facts.classes.iter().all(|class| *class == StatementClass::Select);
-    let may_be_anything = facts.classes.contains(&StatementClass::Other) || (!only_reads && facts.relations.is_empty());
+    let may_be_anything = facts.classes.contains(&StatementClass::Other)
+        || (!only_reads && facts.relations.is_empty());
     if may_be_anything || facts.relations.contains("*") {
         let classes: Vec<_> = facts.classes.iter().map(|class| class.name()).collect();
-        let message =
-            format!("a `{}` statement that may be about every relation; the target names relations", classes.join("`, `"));
+        let message = format!(
+            "a `{}` statement that may be about every relation; the target names relations",
+            classes.join("`, `")
+        );
         return Err((Rule::Relation, message));
     }
-    if let Some(function) = facts.relations.iter().find_map(|name| name.strip_prefix(crate::pattern::FUNCTION)) {
+    if let Some(function) =
+        facts.relations.iter().find_map(|name| name.strip_prefix(crate::pattern::FUNCTION))
+    {
         let message = format!(
             "`{function}` may read any relation, and the target names relations: ask for what it does by a view that the target names, or \
              leave `relations` out and give the step a role that may see no more"
@@ -587,7 +677,9 @@ fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
         return Err((Rule::Relation, message));
     }
     match facts.relations.iter().find(|relation| !relations.contains(relation)) {
-        Some(relation) => Err((Rule::Relation, format!("`{relation}` is not among the target's relations"))),
+        Some(relation) => {
+            Err((Rule::Relation, format!("`{relation}` is not among the target's relations")))
+        }
         None => Ok(()),
     }
 }
@@ -596,14 +688,20 @@ fn judge_container(target: &DockerTarget, container: ContainerFacts<'_>) -> Judg
     if target.filter.matches(container) {
         return Ok(());
     }
-    Err((Rule::Container, format!("container `{}` is not one of the target's", container.name.escape_debug())))
+    Err((
+        Rule::Container,
+        format!("container `{}` is not one of the target's", container.name.escape_debug()),
+    ))
 }
 
 fn judge_image(target: &DockerTarget, image: &str) -> Judged {
     if target.images.iter().any(|pattern| crate::pattern_matches(pattern, image)) {
         return Ok(());
     }
-    Err((Rule::Image, format!("image `{}` is not among the target's `images`", image.escape_debug())))
+    Err((
+        Rule::Image,
+        format!("image `{}` is not among the target's `images`", image.escape_debug()),
+    ))
 }
 
 /// Without a command the image says what runs, and images are named by the target.
@@ -618,7 +716,10 @@ fn judge_creation(target: &DockerTarget, creation: &Creation<'_>) -> Judged {
 
 fn judge_variable(target: &DockerTarget, name: &str, value: &str) -> Judged {
     if !is_name(name) {
-        return Err((Rule::Environment, format!("`{}` is not the name of a variable", name.escape_debug())));
+        return Err((
+            Rule::Environment,
+            format!("`{}` is not the name of a variable", name.escape_debug()),
+        ));
     }
     if value.contains('\0') {
         return Err((Rule::Environment, format!("the value of the variable `{name}` has a NUL")));
@@ -627,15 +728,27 @@ fn judge_variable(target: &DockerTarget, name: &str, value: &str) -> Judged {
     if target.environment.iter().any(|pattern| crate::pattern_matches(pattern, &variable)) {
         return Ok(());
     }
-    Err((Rule::Environment, format!("the variable `{name}`, with this value, is not among the target's `environment`")))
+    Err((
+        Rule::Environment,
+        format!("the variable `{name}`, with this value, is not among the target's `environment`"),
+    ))
 }
 
-/// A program that may only read is run by one verb, any other by the other one, whatever a target lists.
+/// A program that may only read is run by one verb, any other by the other one, whatever a target
+/// lists.
 fn judge_program(target: &ProcessTarget, verb: Verb, arguments: &[String]) -> Judged {
     match (target.read_only, verb) {
-        (true, Verb::ProcessInspect) | (false, Verb::ProcessRun) => judge_command(&target.arguments, arguments),
-        (true, _) => Err((Rule::Verb, "the target's program may only read (`read_only`)".to_owned())),
-        (false, _) => Err((Rule::Verb, "the target does not say that its program only reads; add `read_only = true`".to_owned())),
+        (true, Verb::ProcessInspect) | (false, Verb::ProcessRun) => {
+            judge_command(&target.arguments, arguments)
+        }
+        (true, _) => {
+            Err((Rule::Verb, "the target's program may only read (`read_only`)".to_owned()))
+        }
+        (false, _) => Err((
+            Rule::Verb,
+            "the target does not say that its program only reads; add `read_only = true`"
+                .to_owned(),
+        )),
     }
 }
 
@@ -645,7 +758,9 @@ fn judge_command(patterns: &[crate::pattern::ArgumentPattern], arguments: &[Stri
     }
     match first_mismatch(patterns, arguments) {
         None => Ok(()),
-        Some((position, expected)) => Err((Rule::Argument, format!("argument {position} must be {expected}"))),
+        Some((position, expected)) => {
+            Err((Rule::Argument, format!("argument {position} must be {expected}")))
+        }
     }
 }
 

@@ -58,7 +58,8 @@ impl Effective {
         Self::default()
     }
 
-    /// The same with every verb on every slot, which no plugin can declare: for tests of what holds whatever is granted.
+    /// The same with every verb on every slot, which no plugin can declare: for tests of what holds
+    /// whatever is granted.
     #[cfg(test)]
     pub(crate) fn with_every_verb(mut self) -> Self {
         for grant in self.grants.values_mut() {
@@ -90,7 +91,8 @@ impl Effective {
 
     /// The names of all secrets that the step's host functions may need.
     pub fn secrets(&self) -> Vec<&str> {
-        let targets = self.grants.values().map(|grant| &grant.target).chain(self.connections.values());
+        let targets =
+            self.grants.values().map(|grant| &grant.target).chain(self.connections.values());
         let mut names: Vec<_> = targets.flat_map(|target| target.secrets()).collect();
         names.sort_unstable();
         names.dedup();
@@ -181,7 +183,9 @@ pub fn grant(
     let operation = judge.operation().map_err(|refusal| vec![refusal])?;
     let mut effective = Effective::none();
     let mut refusals = Vec::new();
-    for binding in bindings.iter().filter(|binding| !operation.slots.contains_key(&binding.slot.value)) {
+    for binding in
+        bindings.iter().filter(|binding| !operation.slots.contains_key(&binding.slot.value))
+    {
         refusals.push(judge.unknown_slot(operation, binding));
     }
     for (slot, needed) in &operation.slots {
@@ -218,22 +222,33 @@ impl Judge<'_> {
     fn operation(&self) -> Result<&manifest::Operation, Refusal> {
         self.manifest.operations.get(self.site.operation).ok_or_else(|| {
             let known: Vec<_> = self.manifest.operations.keys().map(String::as_str).collect();
-            let help = runbook_document::nearest(self.site.operation, known.iter().copied()).map_or_else(
-                || format!("it has: {}", known.join(", ")),
-                // As the runbook names the plugin: a file by its path.
-                |near| {
-                    let reference = self.site.uses.rsplit_once(':').map_or(self.site.uses, |(reference, _)| reference);
-                    format!("did you mean `{reference}:{near}`?")
-                },
+            let help = runbook_document::nearest(self.site.operation, known.iter().copied())
+                .map_or_else(
+                    || format!("it has: {}", known.join(", ")),
+                    // As the runbook names the plugin: a file by its path.
+                    |near| {
+                        let reference = self
+                            .site
+                            .uses
+                            .rsplit_once(':')
+                            .map_or(self.site.uses, |(reference, _)| reference);
+                        format!("did you mean `{reference}:{near}`?")
+                    },
+                );
+            let message = format!(
+                "plugin `{}` has no operation `{}`",
+                self.manifest.name, self.site.operation
             );
-            let message = format!("plugin `{}` has no operation `{}`", self.manifest.name, self.site.operation);
             self.refusal(RefusalRule::UnknownOperation, message, self.site.span, help)
         })
     }
 
     fn unknown_slot(&self, operation: &manifest::Operation, binding: &Binding) -> Refusal {
         let known: Vec<_> = operation.slots.keys().map(String::as_str).collect();
-        let help = match (runbook_document::nearest(&binding.slot.value, known.iter().copied()), known.is_empty()) {
+        let help = match (
+            runbook_document::nearest(&binding.slot.value, known.iter().copied()),
+            known.is_empty(),
+        ) {
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, true) => "remove the binding: the operation uses no slot".to_owned(),
             (None, false) => format!("its slots: {}", known.join(", ")),
@@ -243,14 +258,26 @@ impl Judge<'_> {
     }
 
     fn unbound(&self, slot: &str, needed: &[Verb]) -> Refusal {
-        let capability = self.manifest.slots.get(slot).map_or(Capability::Http, |slot| slot.capability);
-        let fitting: Vec<_> =
-            self.targets.iter().filter(|target| target.capability() == capability).map(|target| target.name.as_str()).collect();
+        let capability =
+            self.manifest.slots.get(slot).map_or(Capability::Http, |slot| slot.capability);
+        let fitting: Vec<_> = self
+            .targets
+            .iter()
+            .filter(|target| target.capability() == capability)
+            .map(|target| target.name.as_str())
+            .collect();
         let help = match fitting.as_slice() {
-            [] => format!("add a target with `{capability} = …` and `bind.{slot} = \"its-name\"` to step `{}`", self.site.step),
+            [] => format!(
+                "add a target with `{capability} = …` and `bind.{slot} = \"its-name\"` to step `{}`",
+                self.site.step
+            ),
             [first, ..] => format!("add `bind.{slot} = \"{first}\"` to step `{}`", self.site.step),
         };
-        let message = format!("slot `{slot}` of `{}` is not bound; it needs {}", self.site.uses, manifest::list(needed));
+        let message = format!(
+            "slot `{slot}` of `{}` is not bound; it needs {}",
+            self.site.uses,
+            manifest::list(needed)
+        );
         self.refusal(RefusalRule::Unbound, message, self.site.span, help)
     }
 
@@ -258,13 +285,26 @@ impl Judge<'_> {
         let Some(target) = self.targets.get(&binding.target.value) else {
             let known: Vec<_> = self.targets.names().collect();
             let help = runbook_document::nearest(&binding.target.value, known.iter().copied())
-                .map_or_else(|| format!("add `[targets.{}]`", binding.target.value), |near| format!("did you mean `{near}`?"));
-            let message =
-                format!("slot `{slot}` of `{}` is bound to `{}`, which is not a target", self.site.uses, binding.target.value);
-            return Err(self.refusal(RefusalRule::UnknownTarget, message, &binding.target.span, help));
+                .map_or_else(
+                    || format!("add `[targets.{}]`", binding.target.value),
+                    |near| format!("did you mean `{near}`?"),
+                );
+            let message = format!(
+                "slot `{slot}` of `{}` is bound to `{}`, which is not a target",
+                self.site.uses, binding.target.value
+            );
+            return Err(self.refusal(
+                RefusalRule::UnknownTarget,
+                message,
+                &binding.target.span,
+                help,
+            ));
         };
-        let declared =
-            self.manifest.slots.get(slot).expect("operations only use declared slots: checked when the manifest was read");
+        let declared = self
+            .manifest
+            .slots
+            .get(slot)
+            .expect("operations only use declared slots: checked when the manifest was read");
         if target.capability() != declared.capability {
             let message = format!(
                 "slot `{slot}` of `{}` needs a `{}` target, but `{}` is a `{}` target",
@@ -279,10 +319,16 @@ impl Judge<'_> {
         if let Some(listed) = &target.verbs {
             self.check_listed(slot, needed, declared, target, &listed.value)?;
         }
-        Ok(Grant { slot: slot.to_owned(), capability: declared.capability, verbs: needed.to_vec(), target: Arc::clone(target) })
+        Ok(Grant {
+            slot: slot.to_owned(),
+            capability: declared.capability,
+            verbs: needed.to_vec(),
+            target: Arc::clone(target),
+        })
     }
 
-    /// A target that lists its verbs must list no more than the plugin declares and no less than the operation needs.
+    /// A target that lists its verbs must list no more than the plugin declares and no less than
+    /// the operation needs.
     fn check_listed(
         &self,
         slot: &str,
@@ -291,9 +337,15 @@ impl Judge<'_> {
         target: &Target,
         listed: &[Verb],
     ) -> Result<(), Refusal> {
-        let refusal =
-            |rule, message, help| Refusal { rule, message, source: Arc::clone(&target.source), span: target.span.clone(), help };
-        let missing: Vec<Verb> = needed.iter().copied().filter(|verb| !listed.contains(verb)).collect();
+        let refusal = |rule, message, help| Refusal {
+            rule,
+            message,
+            source: Arc::clone(&target.source),
+            span: target.span.clone(),
+            help,
+        };
+        let missing: Vec<Verb> =
+            needed.iter().copied().filter(|verb| !listed.contains(verb)).collect();
         if !missing.is_empty() {
             // All at once: one after the other is one more round for each.
             let all = manifest::list(&missing);
@@ -304,21 +356,30 @@ impl Judge<'_> {
                 manifest::list(listed)
             );
             let help = match &target.kind {
-                TargetKind::Files(_) => format!("set `access = \"write\"` in `[targets.{}]`, if that is right", target.name),
+                TargetKind::Files(_) => format!(
+                    "set `access = \"write\"` in `[targets.{}]`, if that is right",
+                    target.name
+                ),
                 TargetKind::Process(_) if missing == [Verb::ProcessInspect] => {
                     format!(
                         "set `read_only = true` in `[targets.{}]`: the program is then run where it can change nothing",
                         target.name
                     )
                 }
-                _ => format!("add {all} to the verbs of `[targets.{}]`, if that is right", target.name),
+                _ => format!(
+                    "add {all} to the verbs of `[targets.{}]`, if that is right",
+                    target.name
+                ),
             };
             return Err(refusal(RefusalRule::Narrower, message, help));
         }
         let wider = match &target.kind {
-            // A directory's access is one word for several verbs: it is too wide only if the plugin changes nothing at all.
+            // A directory's access is one word for several verbs: it is too wide only if the plugin
+            // changes nothing at all.
             TargetKind::Files(_) => {
-                let changes = |verbs: &[Verb]| verbs.iter().any(|verb| verb.effect() == crate::Effect::Change);
+                let changes = |verbs: &[Verb]| {
+                    verbs.iter().any(|verb| verb.effect() == crate::Effect::Change)
+                };
                 (changes(listed) && !changes(&declared.verbs)).then_some(Verb::FilesWrite)
             }
             _ => listed.iter().find(|verb| !declared.verbs.contains(verb)).copied(),
@@ -332,9 +393,15 @@ impl Judge<'_> {
         );
         let help = match &target.kind {
             TargetKind::Files(_) => {
-                format!("bind slot `{slot}` of step `{}` to a target without `access = \"write\"`", self.site.step)
+                format!(
+                    "bind slot `{slot}` of step `{}` to a target without `access = \"write\"`",
+                    self.site.step
+                )
             }
-            _ => format!("remove `{extra}` from the verbs of `[targets.{}]`, or bind another target", target.name),
+            _ => format!(
+                "remove `{extra}` from the verbs of `[targets.{}]`, or bind another target",
+                target.name
+            ),
         };
         Err(refusal(RefusalRule::Wider, message, help))
     }
@@ -375,11 +442,13 @@ optional = ["notes"]
     /// What granting says of a runbook whose targets are `targets` and whose step binds `bindings`.
     fn refusals(operation: &str, targets: &str, bindings: &[(&str, &str)]) -> Vec<String> {
         let mut diagnostics = Diagnostics::default();
-        let manifest =
-            Manifest::parse(&Source::new("plugin.toml", PLUGIN), &mut diagnostics).expect("the test's manifest is good");
+        let manifest = Manifest::parse(&Source::new("plugin.toml", PLUGIN), &mut diagnostics)
+            .expect("the test's manifest is good");
         let source = Source::new("r.toml", format!("# step\n{targets}"));
         let document = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
-        let Some(runbook_document::Value::Table(table)) = document.get("targets").map(|node| &node.value) else {
+        let Some(runbook_document::Value::Table(table)) =
+            document.get("targets").map(|node| &node.value)
+        else {
             panic!("no targets")
         };
         let mut all = Targets::default();
@@ -387,15 +456,26 @@ optional = ["notes"]
         all.read(&source, table, folder, &mut diagnostics);
         assert!(!diagnostics.has_errors(), "{diagnostics:?}");
         let located = |text: &str| Located { value: text.to_owned(), span: 0..1 };
-        let bindings: Vec<_> =
-            bindings.iter().map(|(slot, target)| Binding { slot: located(slot), target: located(target) }).collect();
+        let bindings: Vec<_> = bindings
+            .iter()
+            .map(|(slot, target)| Binding { slot: located(slot), target: located(target) })
+            .collect();
         let uses = format!("docker:{operation}");
-        let site = UseSite { step: "stop-app", uses: &uses, operation, source: &source, span: &(0..1) };
+        let site =
+            UseSite { step: "stop-app", uses: &uses, operation, source: &source, span: &(0..1) };
         let refusals = grant(&site, &manifest, &bindings, &all).err().unwrap_or_default();
         let place = |refusal: &Refusal| refusal.source.place(&refusal.span);
         refusals
             .iter()
-            .map(|refusal| format!("{} {} [{}] {}", refusal.rule.name(), refusal.message, place(refusal), refusal.help))
+            .map(|refusal| {
+                format!(
+                    "{} {} [{}] {}",
+                    refusal.rule.name(),
+                    refusal.message,
+                    place(refusal),
+                    refusal.help
+                )
+            })
             .collect()
     }
 
@@ -432,21 +512,35 @@ optional = ["notes"]
     fn a_writable_directory_for_a_slot_that_only_reads_is_refused() {
         let targets = format!("{APP}[targets.dir]\nfiles = \"x\"\naccess = \"write\"\n");
         let found = refusals("stop", &targets, &[("container", "app"), ("notes", "dir")]);
-        assert!(found.len() == 1 && found[0].starts_with("grant-wider-than-declared target `dir` grants `write`"), "{found:?}");
+        assert!(
+            found.len() == 1
+                && found[0].starts_with("grant-wider-than-declared target `dir` grants `write`"),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn a_grant_narrower_than_needed_is_refused_at_the_target() {
         let targets = "[targets.app]\ndocker = { name = \"app\" }\nverbs = [\"inspect\"]\n";
         let found = refusals("stop", targets, &[("container", "app")]);
-        assert!(found[0].starts_with("grant-narrower-than-needed `docker:stop` needs `stop` on slot `container`"), "{found:?}");
+        assert!(
+            found[0].starts_with(
+                "grant-narrower-than-needed `docker:stop` needs `stop` on slot `container`"
+            ),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn wrong_names_and_kinds_are_all_refused_at_once() {
         let targets = format!("{APP}[targets.api]\nhttp = \"http://h\"\n");
-        let found = refusals("stop", &targets, &[("container", "api"), ("notes", "nobody"), ("contaner", "app")]);
-        let rules: Vec<_> = found.iter().map(|text| text.split(' ').next().expect("a rule")).collect();
+        let found = refusals(
+            "stop",
+            &targets,
+            &[("container", "api"), ("notes", "nobody"), ("contaner", "app")],
+        );
+        let rules: Vec<_> =
+            found.iter().map(|text| text.split(' ').next().expect("a rule")).collect();
         assert_eq!(rules, ["unknown-slot", "wrong-kind", "unknown-target"]);
         assert!(found[0].ends_with("did you mean `container`?"), "{found:?}");
         assert!(refusals("stpo", APP, &[])[0].ends_with("did you mean `docker:stop`?"));

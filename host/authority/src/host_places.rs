@@ -1,5 +1,6 @@
-//! The host's own places: what it believes without asking anybody. Compiled code in its cache runs without a sandbox, the journal says
-//! what was approved, the audit log what was done, `/etc/runbook` what is allowed. No target may reach them.
+//! The host's own places: what it believes without asking anybody. Compiled code in its cache runs
+//! without a sandbox, the journal says what was approved, the audit log what was done,
+//! `/etc/runbook` what is allowed. No target may reach them.
 
 use crate::capability::{Effect, Verb};
 use crate::grant::{Effective, Grant};
@@ -74,13 +75,18 @@ struct Granted<'a> {
 impl HostPlaces<'_> {
     /// The places that the grants of one step reach, with the grant of each.
     pub fn reached<'g>(&self, effective: &'g Effective) -> Vec<(&'g Grant, Reached)> {
-        effective.iter().filter_map(|grant| self.reached_by(grant).map(|reached| (grant, reached))).collect()
+        effective
+            .iter()
+            .filter_map(|grant| self.reached_by(grant).map(|reached| (grant, reached)))
+            .collect()
     }
 
     /// The first place that a grant reaches.
     pub fn reached_by(&self, grant: &Grant) -> Option<Reached> {
         let granted = granted(&grant.target.kind, &grant.verbs)?;
-        let counts = |place: &&HostPlace| granted.effect == Effect::Change || place.privacy == Privacy::Private;
+        let counts = |place: &&HostPlace| {
+            granted.effect == Effect::Change || place.privacy == Privacy::Private
+        };
         let by_name = self.places.iter().filter(counts).find_map(|place| {
             let how = self.how(&granted, &place.path)?;
             Some(granted.reached(&format!("{how} {}, `{}`", place.what, place.path.display())))
@@ -88,10 +94,16 @@ impl HostPlaces<'_> {
         by_name.or_else(|| {
             (self.other_names)(granted.path).iter().find_map(|name| {
                 let other = Granted { path: name, ..granted };
-                let (place, how) =
-                    self.places.iter().filter(counts).find_map(|place| Some((place, self.how(&other, &place.path)?)))?;
+                let (place, how) = self
+                    .places
+                    .iter()
+                    .filter(counts)
+                    .find_map(|place| Some((place, self.how(&other, &place.path)?)))?;
                 let (name, at) = (name.display(), place.path.display());
-                Some(granted.reached(&format!("shows by a mount `{name}`, which {how} {}, `{at}`", place.what)))
+                Some(granted.reached(&format!(
+                    "shows by a mount `{name}`, which {how} {}, `{at}`",
+                    place.what
+                )))
             })
         })
     }
@@ -102,7 +114,9 @@ impl HostPlaces<'_> {
             Some("is")
         } else if granted.path.ancestors().any(|above| is_one(above, place)) {
             Some("lies in")
-        } else if granted.reach == Reach::Below && place.ancestors().any(|above| is_one(above, granted.path)) {
+        } else if granted.reach == Reach::Below
+            && place.ancestors().any(|above| is_one(above, granted.path))
+        {
             Some("holds")
         } else {
             None
@@ -116,20 +130,28 @@ impl Granted<'_> {
     }
 }
 
-/// The path of this host that a target names for files. What a program may do is not limited by its working directory, so that one
-/// counts only where it is a place of the host, or below one.
+/// The path of this host that a target names for files. What a program may do is not limited by its
+/// working directory, so that one counts only where it is a place of the host, or below one.
 fn granted<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Option<Granted<'a>> {
     let changes = verbs.iter().any(|verb| verb.effect() == Effect::Change);
     match target {
         TargetKind::Files(files) => {
             let effect = if changes { Effect::Change } else { Effect::Read };
-            Some(Granted { kind: "directory", path: files.root.real(), reach: Reach::Below, effect })
+            Some(Granted {
+                kind: "directory",
+                path: files.root.real(),
+                reach: Reach::Below,
+                effect,
+            })
         }
         TargetKind::Sql(sql) => match &sql.address {
             // Files are made beside a database that is only read.
-            SqlAddress::File(path) => {
-                Some(Granted { kind: "database", path: path.real(), reach: Reach::Itself, effect: Effect::Change })
-            }
+            SqlAddress::File(path) => Some(Granted {
+                kind: "database",
+                path: path.real(),
+                reach: Reach::Itself,
+                effect: Effect::Change,
+            }),
             SqlAddress::Server { .. } => None,
         },
         TargetKind::Process(process) => process.directory.as_ref().map(|directory| Granted {
@@ -152,7 +174,8 @@ const BELOW_A_HOME: &[(&[&str], &str)] = &[
 /// Where the settings of a host are.
 const SETTINGS: &str = "/etc/runbook";
 
-/// What a target reaches, by the places that every host has by default: for a review, which is made on another host than the run.
+/// What a target reaches, by the places that every host has by default: for a review, which is made
+/// on another host than the run.
 pub(crate) fn default_place(target: &TargetKind, verbs: &[Verb]) -> Option<Reached> {
     let granted = granted(target, verbs).filter(|granted| granted.effect == Effect::Change)?;
     let parts: Vec<_> = granted
@@ -160,7 +183,10 @@ pub(crate) fn default_place(target: &TargetKind, verbs: &[Verb]) -> Option<Reach
         .components()
         .filter_map(|part| match part {
             Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
-            Component::RootDir | Component::CurDir | Component::ParentDir | Component::Prefix(_) => None,
+            Component::RootDir
+            | Component::CurDir
+            | Component::ParentDir
+            | Component::Prefix(_) => None,
         })
         .collect();
     let settings = Path::new(SETTINGS);
@@ -180,7 +206,8 @@ pub(crate) fn default_place(target: &TargetKind, verbs: &[Verb]) -> Option<Reach
     }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let is_home = matches!(parts.as_slice(), ["home" | "root"] | ["home", _]);
-    let below_home = |folder: &[&str]| (1..folder.len()).any(|length| parts.ends_with(&folder[..length]));
+    let below_home =
+        |folder: &[&str]| (1..folder.len()).any(|length| parts.ends_with(&folder[..length]));
     let held = BELOW_A_HOME.iter().find(|(folder, _)| is_home || below_home(folder));
     held.map(|(folder, what)| granted.reached(&format!("holds {what}, `~/{}`", folder.join("/"))))
 }
@@ -199,8 +226,10 @@ mod tests {
 
     /// `/mnt/again` is another name of `/home/ops`.
     fn is_same(one: &Path, other: &Path) -> bool {
-        let named =
-            |path: &Path| path.strip_prefix("/mnt/again").map_or(path.to_owned(), |rest| Path::new("/home/ops").join(rest));
+        let named = |path: &Path| {
+            path.strip_prefix("/mnt/again")
+                .map_or(path.to_owned(), |rest| Path::new("/home/ops").join(rest))
+        };
         // Compared are files, and what stands behind the name of a mount is one.
         named(one).components().eq(named(other).components())
     }
@@ -218,9 +247,12 @@ mod tests {
     #[test]
     fn a_place_that_is_mounted_below_what_is_granted_is_reached() {
         for path in ["/data", "/data/part", "/data/part/x"] {
-            let found = how("files", &["write"], &format!("files = \"{path}\"\naccess = \"write\""));
+            let found =
+                how("files", &["write"], &format!("files = \"{path}\"\naccess = \"write\""));
             assert!(
-                found.as_ref().is_some_and(|how| how.contains("by a mount") && how.contains("lies in it")),
+                found
+                    .as_ref()
+                    .is_some_and(|how| how.contains("by a mount") && how.contains("lies in it")),
                 "{path}: {found:?}"
             );
         }
@@ -231,8 +263,14 @@ mod tests {
     }
 
     fn how(capability: &str, verbs: &[&str], target: &str) -> Option<String> {
-        let places: Vec<_> =
-            PLACES.iter().map(|(path, privacy)| HostPlace { what: "it", path: PathBuf::from(path), privacy: *privacy }).collect();
+        let places: Vec<_> = PLACES
+            .iter()
+            .map(|(path, privacy)| HostPlace {
+                what: "it",
+                path: PathBuf::from(path),
+                privacy: *privacy,
+            })
+            .collect();
         let places = HostPlaces { places: &places, is_same: &is_same, other_names: &mounted };
         let effective = effective_for(capability, verbs, target);
         let mut reached = places.reached(&effective);
@@ -240,18 +278,24 @@ mod tests {
         reached.pop().map(|(_, reached)| reached.how)
     }
 
-    /// Every place × itself, what holds it at every height, and what lies in it at some depths × everything that names a path.
+    /// Every place × itself, what holds it at every height, and what lies in it at some depths ×
+    /// everything that names a path.
     #[test]
     fn no_target_holds_is_or_lies_in_a_place_of_the_host() {
         for (place, privacy) in PLACES {
             for above in Path::new(place).ancestors() {
                 let files = format!("files = \"{}\"", above.display());
-                let writes = how("files", &["read", "write"], &format!("{files}\naccess = \"write\""));
+                let writes =
+                    how("files", &["read", "write"], &format!("{files}\naccess = \"write\""));
                 let expected = if above == Path::new(place) { "is it, `" } else { "holds it, `" };
-                assert!(writes.as_ref().is_some_and(|how| how.starts_with(expected)), "{above:?}: {writes:?}");
+                assert!(
+                    writes.as_ref().is_some_and(|how| how.starts_with(expected)),
+                    "{above:?}: {writes:?}"
+                );
                 let reads = how("files", &["read"], &files);
-                let is_private =
-                    PLACES.iter().any(|(place, privacy)| *privacy == Privacy::Private && Path::new(place).starts_with(above));
+                let is_private = PLACES.iter().any(|(place, privacy)| {
+                    *privacy == Privacy::Private && Path::new(place).starts_with(above)
+                });
                 assert_eq!(reads.is_some(), is_private, "{above:?}");
             }
             for below in ["", "/x", "/x/../y", "//x/./z"] {
@@ -263,19 +307,57 @@ mod tests {
                     *privacy == Privacy::Private,
                     "{path}"
                 );
-                assert!(how("sql", &["query"], &format!("sql = \"sqlite:{path}\"")).is_some(), "{path}");
-                assert!(how("process", &["run"], &format!("process = \"/bin/x\"\ndirectory = \"{path}\"")).is_some(), "{path}");
+                assert!(
+                    how("sql", &["query"], &format!("sql = \"sqlite:{path}\"")).is_some(),
+                    "{path}"
+                );
+                assert!(
+                    how(
+                        "process",
+                        &["run"],
+                        &format!("process = \"/bin/x\"\ndirectory = \"{path}\"")
+                    )
+                    .is_some(),
+                    "{path}"
+                );
             }
         }
-        for again in ["/mnt/again", "/mnt/again/.cache", "/mnt/again/.cache/runbook", "/mnt/again/.cache/runbook/x"] {
-            assert!(how("files", &["write"], &format!("files = \"{again}\"\naccess = \"write\"")).is_some(), "{again}");
+        for again in [
+            "/mnt/again",
+            "/mnt/again/.cache",
+            "/mnt/again/.cache/runbook",
+            "/mnt/again/.cache/runbook/x",
+        ] {
+            assert!(
+                how("files", &["write"], &format!("files = \"{again}\"\naccess = \"write\""))
+                    .is_some(),
+                "{again}"
+            );
         }
-        for beside in ["/home/ops/.cache/runbooks", "/srv/app/journal.db2", "/srv/app/dumps", "/etc/runbook.d", "/home/ops/x"] {
-            assert_eq!(how("files", &["write"], &format!("files = \"{beside}\"\naccess = \"write\"")), None, "{beside}");
-            assert_eq!(how("sql", &["query"], &format!("sql = \"sqlite:{beside}\"")), None, "{beside}");
+        for beside in [
+            "/home/ops/.cache/runbooks",
+            "/srv/app/journal.db2",
+            "/srv/app/dumps",
+            "/etc/runbook.d",
+            "/home/ops/x",
+        ] {
+            assert_eq!(
+                how("files", &["write"], &format!("files = \"{beside}\"\naccess = \"write\"")),
+                None,
+                "{beside}"
+            );
+            assert_eq!(
+                how("sql", &["query"], &format!("sql = \"sqlite:{beside}\"")),
+                None,
+                "{beside}"
+            );
         }
-        // What a program may do is not limited by its working directory, which is `/` where none is named.
-        assert_eq!(how("process", &["run"], "process = \"/bin/x\"\ndirectory = \"/srv/app\""), None);
+        // What a program may do is not limited by its working directory, which is `/` where none is
+        // named.
+        assert_eq!(
+            how("process", &["run"], "process = \"/bin/x\"\ndirectory = \"/srv/app\""),
+            None
+        );
         assert_eq!(how("sql", &["query"], "sql = \"postgres://a@h/d\""), None);
     }
 
@@ -286,24 +368,54 @@ mod tests {
 
     #[test]
     fn the_default_places_of_any_user_are_known() {
-        let write = |path: &str| default_of("files", &["write"], &format!("files = \"{path}\"\naccess = \"write\""));
+        let write = |path: &str| {
+            default_of("files", &["write"], &format!("files = \"{path}\"\naccess = \"write\""))
+        };
         for home in ["/root", "/home/ops", "/home/somebody.else"] {
-            for below in ["", "/.cache", "/.cache/runbook", "/.cache/runbook/x", "/.local", "/.local/state", "/.config"] {
+            for below in [
+                "",
+                "/.cache",
+                "/.cache/runbook",
+                "/.cache/runbook/x",
+                "/.local",
+                "/.local/state",
+                "/.config",
+            ] {
                 assert!(write(&format!("{home}{below}")), "{home}{below}");
             }
             for beside in ["/dumps", "/.cache/other", "/.local/share", "/.config/other"] {
                 assert!(!write(&format!("{home}{beside}")), "{home}{beside}");
             }
         }
-        for path in ["/", "/etc", "/etc/runbook", "/etc/runbook/x", "/home", "/var/lib/ci/.cache/runbook", "/data/u/.config"] {
+        for path in [
+            "/",
+            "/etc",
+            "/etc/runbook",
+            "/etc/runbook/x",
+            "/home",
+            "/var/lib/ci/.cache/runbook",
+            "/data/u/.config",
+        ] {
             assert!(write(path), "{path}");
         }
         for path in ["/var/backups", "/etc/cron.d", "/srv", "/base/dumps"] {
             assert!(!write(path), "{path}");
         }
-        assert!(default_of("sql", &["query"], "sql = \"sqlite:/home/ops/.local/state/runbook/journal.db\""));
+        assert!(default_of(
+            "sql",
+            &["query"],
+            "sql = \"sqlite:/home/ops/.local/state/runbook/journal.db\""
+        ));
         assert!(!default_of("sql", &["query"], "sql = \"sqlite:/home/ops/orders.db\""));
-        assert!(default_of("process", &["run"], "process = \"/bin/x\"\ndirectory = \"/etc/runbook\""));
-        assert!(!default_of("process", &["run"], "process = \"/bin/x\"\ndirectory = \"/home/ops\""));
+        assert!(default_of(
+            "process",
+            &["run"],
+            "process = \"/bin/x\"\ndirectory = \"/etc/runbook\""
+        ));
+        assert!(!default_of(
+            "process",
+            &["run"],
+            "process = \"/bin/x\"\ndirectory = \"/home/ops\""
+        ));
     }
 }

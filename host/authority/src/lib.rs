@@ -1,7 +1,9 @@
-//! What a plugin may do: manifests (declared), targets and grants (granted), and the one gate that decides every call.
+//! What a plugin may do: manifests (declared), targets and grants (granted), and the one gate that
+//! decides every call.
 //!
-//! This crate is pure: no I/O, no async, no wasm. The same [`gate::decide`] answers the runtime, the audit and the tests, so
-//! what a report says is what the runtime does. The decisions behind it are in `docs/adr`, the threats and tests in `docs/security.md`.
+//! This crate is pure: no I/O, no async, no wasm. The same [`gate::decide`] answers the runtime,
+//! the audit and the tests, so what a report says is what the runtime does. The decisions behind it
+//! are in `docs/adr`, the threats and tests in `docs/security.md`.
 #![deny(missing_docs)]
 
 pub mod access_report;

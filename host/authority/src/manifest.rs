@@ -1,7 +1,8 @@
 //! What a plugin says that it needs: the declared set, D.
 //!
-//! An author writes `plugin.toml`; `runbook plugin build` embeds it, with the schemas of the operations, as the custom section
-//! [`SECTION`] of the component, so that one digest covers code and claim.
+//! An author writes `plugin.toml`; `runbook plugin build` embeds it, with the schemas of the
+//! operations, as the custom section [`SECTION`] of the component, so that one digest covers code
+//! and claim.
 
 use crate::capability::{Capability, Verb};
 pub use runbook_contract::Kind;
@@ -73,12 +74,15 @@ impl Operation {
     fn problem(&self) -> Option<&'static str> {
         let has = |slot: &String| self.slots.contains_key(slot);
         match self.kind {
-            Kind::Probe if self.writes() => Some("is a probe, and uses verbs that change something"),
-            Kind::Probe if !self.idempotent => Some("is a probe that is not idempotent; each is"),
-            Kind::Probe | Kind::SmokeTest if self.undo => Some("has an undo, which only a step has"),
-            Kind::Probe | Kind::SmokeTest | Kind::Step => {
-                (!self.optional.iter().all(has)).then_some("has an optional slot that is not among its slots")
+            Kind::Probe if self.writes() => {
+                Some("is a probe, and uses verbs that change something")
             }
+            Kind::Probe if !self.idempotent => Some("is a probe that is not idempotent; each is"),
+            Kind::Probe | Kind::SmokeTest if self.undo => {
+                Some("has an undo, which only a step has")
+            }
+            Kind::Probe | Kind::SmokeTest | Kind::Step => (!self.optional.iter().all(has))
+                .then_some("has an optional slot that is not among its slots"),
         }
     }
 
@@ -98,12 +102,20 @@ impl Manifest {
         let mut reader = Reader::new(source, &table, "the manifest", diagnostics);
         let format = reader.required::<u32>("format");
         if let Some(format) = format.filter(|format| format.value != FORMAT) {
-            let message = format!("manifest format {} is not known; this host reads format {FORMAT}", format.value);
+            let message = format!(
+                "manifest format {} is not known; this host reads format {FORMAT}",
+                format.value
+            );
             reader.error("E0301", format.span, message, "unknown format");
         }
         let identity = reader.section("plugin", "`[plugin]`", read_identity);
         if identity.is_none() && table.get("plugin").is_none() {
-            reader.error("E0202", table.span.clone(), "the manifest has no `[plugin]` table", "`[plugin]` is missing");
+            reader.error(
+                "E0202",
+                table.span.clone(),
+                "the manifest has no `[plugin]` table",
+                "`[plugin]` is missing",
+            );
         }
         let mut in_part = BTreeSet::new();
         let slots = reader.named("slots", "slot", |name, reader| {
@@ -116,18 +128,23 @@ impl Manifest {
         });
         let slots: BTreeMap<_, _> = slots.into_iter().collect();
         let declared = Declared { slots: &slots, in_part };
-        let operations = reader.each("operation", "operation", |reader| read_operation(reader, &declared));
+        let operations =
+            reader.each("operation", "operation", |reader| read_operation(reader, &declared));
         reader.finish();
         let mut by_name = BTreeMap::new();
         for (name, operation) in operations {
             let duplicate = by_name.insert(name.value.clone(), operation).is_some();
             if duplicate {
                 let message = format!("operation `{}` is there twice", name.value);
-                diagnostics.push(runbook_document::Diagnostic::error("E0207", source, name.span, message).label("second one"));
+                diagnostics.push(
+                    runbook_document::Diagnostic::error("E0207", source, name.span, message)
+                        .label("second one"),
+                );
             }
         }
         let (name, version, description) = identity.flatten()?;
-        let manifest = Self { format: FORMAT, name, version, description, slots, operations: by_name };
+        let manifest =
+            Self { format: FORMAT, name, version, description, slots, operations: by_name };
         // A mistake elsewhere may be the very use that is missing here.
         if !diagnostics.has_errors() {
             manifest.report_unused_slots(source, &table, diagnostics);
@@ -154,33 +171,52 @@ impl Manifest {
 
     /// A section comes from a file that anybody can write, so what `parse` checks is checked again.
     fn check_consistency(&self) -> Result<(), ManifestError> {
-        let names = self.slots.keys().map(|name| ("slot", name)).chain(self.operations.keys().map(|name| ("operation", name)));
+        let names = self
+            .slots
+            .keys()
+            .map(|name| ("slot", name))
+            .chain(self.operations.keys().map(|name| ("operation", name)));
         for (what, name) in std::iter::once(("plugin", &self.name)).chain(names) {
             if !is_kebab_case(name) {
                 return Err(ManifestError::Name { what, name: name.clone() });
             }
         }
         for (slot_name, slot) in &self.slots {
-            if let Some(verb) = slot.verbs.iter().find(|verb| verb.row().capability != slot.capability) {
+            if let Some(verb) =
+                slot.verbs.iter().find(|verb| verb.row().capability != slot.capability)
+            {
                 return Err(ManifestError::ForeignVerb { slot: slot_name.clone(), verb: *verb });
             }
         }
         for (operation_name, operation) in &self.operations {
             for (slot_name, verbs) in &operation.slots {
                 let declared = self.slots.get(slot_name);
-                let undeclared = verbs.iter().find(|verb| !declared.is_some_and(|slot| slot.verbs.contains(verb)));
+                let undeclared = verbs
+                    .iter()
+                    .find(|verb| !declared.is_some_and(|slot| slot.verbs.contains(verb)));
                 if declared.is_none() || undeclared.is_some() {
-                    return Err(ManifestError::UndeclaredUse { operation: operation_name.clone(), slot: slot_name.clone() });
+                    return Err(ManifestError::UndeclaredUse {
+                        operation: operation_name.clone(),
+                        slot: slot_name.clone(),
+                    });
                 }
             }
             if let Some(problem) = operation.problem() {
-                return Err(ManifestError::Operation { operation: operation_name.clone(), problem });
+                return Err(ManifestError::Operation {
+                    operation: operation_name.clone(),
+                    problem,
+                });
             }
         }
         Ok(())
     }
 
-    fn report_unused_slots(&self, source: &Arc<Source>, table: &Table, diagnostics: &mut Diagnostics) {
+    fn report_unused_slots(
+        &self,
+        source: &Arc<Source>,
+        table: &Table,
+        diagnostics: &mut Diagnostics,
+    ) {
         let headers = match table.get("slots").map(|node| &node.value) {
             Some(Value::Table(slots)) => slots.entries.as_slice(),
             Some(_) | None => &[],
@@ -188,9 +224,17 @@ impl Manifest {
         for name in self.slots.keys() {
             if !self.operations.values().any(|operation| operation.slots.contains_key(name)) {
                 let message = format!("slot `{name}` is used by no operation");
-                let header = headers.iter().find(|(key, _)| key.name == *name).map_or(0..0, |(key, _)| key.span.clone());
-                let warning = runbook_document::Diagnostic::warning("E0302", source, header, message).label("this slot");
-                diagnostics.push(warning.help("name it in the `slots` of the operation that uses it, or remove it"));
+                let header = headers
+                    .iter()
+                    .find(|(key, _)| key.name == *name)
+                    .map_or(0..0, |(key, _)| key.span.clone());
+                let warning =
+                    runbook_document::Diagnostic::warning("E0302", source, header, message)
+                        .label("this slot");
+                diagnostics
+                    .push(warning.help(
+                        "name it in the `slots` of the operation that uses it, or remove it",
+                    ));
             }
         }
     }
@@ -256,14 +300,23 @@ pub enum ManifestError {
     },
 }
 
-/// Refuses texts that cannot be shown as they are. Those of schemas may have several lines, all others have one.
+/// Refuses texts that cannot be shown as they are. Those of schemas may have several lines, all
+/// others have one.
 fn check_texts(value: &serde_json::Value, path: &mut Vec<String>) -> Result<(), ManifestError> {
     use serde_json::Value as Json;
     let check = |text: &str, path: &[String]| {
-        let in_schema = path.len() > 3 && path[0] == "operations" && matches!(path[2].as_str(), "input" | "output");
-        let found = if in_schema { runbook_text::first_hidden(text) } else { runbook_text::first_not_in_line(text) };
+        let in_schema = path.len() > 3
+            && path[0] == "operations"
+            && matches!(path[2].as_str(), "input" | "output");
+        let found = if in_schema {
+            runbook_text::first_hidden(text)
+        } else {
+            runbook_text::first_not_in_line(text)
+        };
         found.map_or(Ok(()), |found| {
-            let keys = path.iter().map(|key| runbook_text::shortened(&runbook_text::line(key), 100).into_owned());
+            let keys = path
+                .iter()
+                .map(|key| runbook_text::shortened(&runbook_text::line(key), 100).into_owned());
             let place = format!("`{}`", keys.collect::<Vec<_>>().join("."));
             Err(ManifestError::Text { place, character: found.character })
         })
@@ -321,7 +374,11 @@ fn read_slot(name: &Key, reader: &mut Reader<'_>) -> Option<(String, Slot)> {
     Some((name.name.clone(), Slot { capability, verbs, reason: reason?.value }))
 }
 
-fn read_verbs(reader: &mut Reader<'_>, capability: Capability, names: Located<Vec<Located<String>>>) -> Vec<Verb> {
+fn read_verbs(
+    reader: &mut Reader<'_>,
+    capability: Capability,
+    names: Located<Vec<Located<String>>>,
+) -> Vec<Verb> {
     if names.value.is_empty() {
         reader.error("E0306", names.span, "the list of verbs is empty", "name at least one verb");
     }
@@ -343,11 +400,15 @@ fn read_verbs(reader: &mut Reader<'_>, capability: Capability, names: Located<Ve
 /// What `[slots]` declares, as far as it could be read.
 struct Declared<'a> {
     slots: &'a BTreeMap<String, Slot>,
-    /// Slots that are written there, but could not be read whole: what they lack may be only mistyped.
+    /// Slots that are written there, but could not be read whole: what they lack may be only
+    /// mistyped.
     in_part: BTreeSet<String>,
 }
 
-fn read_operation(reader: &mut Reader<'_>, declared: &Declared<'_>) -> Option<(Located<String>, Operation)> {
+fn read_operation(
+    reader: &mut Reader<'_>,
+    declared: &Declared<'_>,
+) -> Option<(Located<String>, Operation)> {
     let name = reader.required::<String>("name");
     if let Some(name) = name.as_ref().filter(|name| !is_kebab_case(&name.value)) {
         let message = format!("operation name `{}` is not kebab case", name.value);
@@ -356,16 +417,29 @@ fn read_operation(reader: &mut Reader<'_>, declared: &Declared<'_>) -> Option<(L
     let kind = reader.required::<String>("kind").and_then(|typed| {
         let found = Kind::parse(&typed.value);
         if found.is_none() {
-            report_unknown(reader, "E0307", &typed, "kind of operation", &["probe", "smoke-test", "step"]);
+            report_unknown(
+                reader,
+                "E0307",
+                &typed,
+                "kind of operation",
+                &["probe", "smoke-test", "step"],
+            );
         }
         found.map(|kind| Located { value: kind, span: typed.span })
     });
     let summary = reader.required::<String>("summary");
-    let used = reader.optional::<runbook_document::Table>("slots").map(|table| table.value.entries).unwrap_or_default();
-    let optional = reader.optional::<Vec<Located<String>>>("optional").map(|list| list.value).unwrap_or_default();
+    let used = reader
+        .optional::<runbook_document::Table>("slots")
+        .map(|table| table.value.entries)
+        .unwrap_or_default();
+    let optional = reader
+        .optional::<Vec<Located<String>>>("optional")
+        .map(|list| list.value)
+        .unwrap_or_default();
     let idempotent = reader.optional::<bool>("idempotent").is_some_and(|flag| flag.value);
     let undo = reader.optional::<bool>("undo");
-    let used: BTreeMap<_, _> = used.iter().filter_map(|(slot, verbs)| read_use(reader, declared, slot, verbs)).collect();
+    let used: BTreeMap<_, _> =
+        used.iter().filter_map(|(slot, verbs)| read_use(reader, declared, slot, verbs)).collect();
     for slot in optional.iter().filter(|slot| !used.contains_key(&slot.value)) {
         let message = format!("`{}` is optional but not among the operation's slots", slot.value);
         reader.error("E0308", slot.span.clone(), message, "not in `slots`");
@@ -401,7 +475,12 @@ fn read_operation(reader: &mut Reader<'_>, declared: &Declared<'_>) -> Option<(L
 }
 
 /// One `slot = ["verb"]` of an operation.
-fn read_use(reader: &mut Reader<'_>, declared: &Declared<'_>, key: &Key, node: &Node) -> Option<(String, Vec<Verb>)> {
+fn read_use(
+    reader: &mut Reader<'_>,
+    declared: &Declared<'_>,
+    key: &Key,
+    node: &Node,
+) -> Option<(String, Vec<Verb>)> {
     let is_in_part = declared.in_part.contains(&key.name);
     let Some(slot) = declared.slots.get(&key.name) else {
         if is_in_part {
@@ -413,18 +492,34 @@ fn read_use(reader: &mut Reader<'_>, declared: &Declared<'_>, key: &Key, node: &
         return None;
     };
     let names = match &node.value {
-        Value::Array(items) => {
-            items.iter().map(<Located<String> as runbook_document::FromNode>::from_node).collect::<Option<Vec<_>>>()
-        }
-        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Table(_) => None,
+        Value::Array(items) => items
+            .iter()
+            .map(<Located<String> as runbook_document::FromNode>::from_node)
+            .collect::<Option<Vec<_>>>(),
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Table(_) => None,
     };
     let Some(names) = names else {
-        reader.error("E0203", node.span.clone(), format!("`{}` must be a list of verbs", key.name), "wrong type");
+        reader.error(
+            "E0203",
+            node.span.clone(),
+            format!("`{}` must be a list of verbs", key.name),
+            "wrong type",
+        );
         return None;
     };
-    let verbs = read_verbs(reader, slot.capability, Located { value: names, span: node.span.clone() });
+    let verbs =
+        read_verbs(reader, slot.capability, Located { value: names, span: node.span.clone() });
     for verb in verbs.iter().filter(|verb| !is_in_part && !slot.verbs.contains(verb)) {
-        let message = format!("the operation uses `{verb}` on slot `{}`, which declares only {}", key.name, list(&slot.verbs));
+        let message = format!(
+            "the operation uses `{verb}` on slot `{}`, which declares only {}",
+            key.name,
+            list(&slot.verbs)
+        );
         reader.error("E0311", node.span.clone(), message, "not declared by the slot");
     }
     Some((key.name.clone(), verbs))
@@ -435,9 +530,21 @@ pub(crate) fn list(verbs: &[Verb]) -> String {
     verbs.iter().map(|verb| format!("`{verb}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn report_unknown(reader: &mut Reader<'_>, code: &'static str, typed: &Located<String>, noun: &str, known: &[&str]) {
+fn report_unknown(
+    reader: &mut Reader<'_>,
+    code: &'static str,
+    typed: &Located<String>,
+    noun: &str,
+    known: &[&str],
+) {
     let help = runbook_document::suggestion(&typed.value, known);
-    reader.error_with_help(code, typed.span.clone(), format!("`{}` is not a {noun}", typed.value), "unknown", help);
+    reader.error_with_help(
+        code,
+        typed.span.clone(),
+        format!("`{}` is not a {noun}", typed.value),
+        "unknown",
+        help,
+    );
 }
 
 /// Lower-case letters, digits and single dashes, starting with a letter.
@@ -472,14 +579,22 @@ slots = { db = ["query"] }
     fn parse(text: &str) -> Result<Manifest, Vec<String>> {
         let mut diagnostics = Diagnostics::default();
         let manifest = Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics);
-        manifest.ok_or_else(|| diagnostics.iter().map(|d| format!("{}: {} {}", d.position().line, d.code, d.message)).collect())
+        manifest.ok_or_else(|| {
+            diagnostics
+                .iter()
+                .map(|d| format!("{}: {} {}", d.position().line, d.code, d.message))
+                .collect()
+        })
     }
 
     /// All that is said of a text, warnings too: line, code and message.
     fn told(text: &str) -> Vec<String> {
         let mut diagnostics = Diagnostics::default();
         let _ = Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics);
-        diagnostics.iter().map(|d| format!("{}: {} {}", d.position().line, d.code, d.message)).collect()
+        diagnostics
+            .iter()
+            .map(|d| format!("{}: {} {}", d.position().line, d.code, d.message))
+            .collect()
     }
 
     #[test]
@@ -487,11 +602,27 @@ slots = { db = ["query"] }
         assert_eq!(told(GOOD), Vec::<String>::new());
         // Each mistake by itself, and the only line that is to be said of it.
         for (good, wrong, expected) in [
-            ("verbs = [\"query\", \"execute\"]", "verbs = [\"qery\"]", "9: E0305 `qery` is not a verb of `sql`"),
-            ("verbs = [\"query\", \"execute\"]", "verbs = [\"qery\", \"execute\"]", "9: E0305 `qery` is not a verb of `sql`"),
+            (
+                "verbs = [\"query\", \"execute\"]",
+                "verbs = [\"qery\"]",
+                "9: E0305 `qery` is not a verb of `sql`",
+            ),
+            (
+                "verbs = [\"query\", \"execute\"]",
+                "verbs = [\"qery\", \"execute\"]",
+                "9: E0305 `qery` is not a verb of `sql`",
+            ),
             ("{ db = [\"query\"] }", "{ dbb = [\"query\"] }", "15: E0308 `dbb` is not a slot"),
-            ("{ db = [\"query\"] }", "{ db = [\"qery\"] }", "15: E0305 `qery` is not a verb of `sql`"),
-            ("capability = \"sql\"", "capability = \"sqll\"", "8: E0304 `sqll` is not a capability"),
+            (
+                "{ db = [\"query\"] }",
+                "{ db = [\"qery\"] }",
+                "15: E0305 `qery` is not a verb of `sql`",
+            ),
+            (
+                "capability = \"sql\"",
+                "capability = \"sqll\"",
+                "8: E0304 `sqll` is not a capability",
+            ),
         ] {
             let found = told(&GOOD.replace(good, wrong));
             assert_eq!(found, [expected], "{wrong}");
@@ -501,24 +632,35 @@ slots = { db = ["query"] }
     #[test]
     fn an_unused_slot_is_told_at_its_header() {
         let unused = "[slots.other]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"none\"\n[[operation]]";
-        assert_eq!(told(&GOOD.replace("[[operation]]", unused)), ["11: E0302 slot `other` is used by no operation"]);
+        assert_eq!(
+            told(&GOOD.replace("[[operation]]", unused)),
+            ["11: E0302 slot `other` is used by no operation"]
+        );
     }
 
     #[test]
     fn a_manifest_survives_the_way_into_the_section_and_back() {
         let manifest = parse(GOOD).expect("the example is good");
-        assert_eq!(Manifest::from_section(&manifest.to_section()).expect("own output is readable"), manifest);
+        assert_eq!(
+            Manifest::from_section(&manifest.to_section()).expect("own output is readable"),
+            manifest
+        );
     }
 
     #[test]
     fn an_operation_that_uses_an_undeclared_verb_is_refused() {
-        let errors = parse(&GOOD.replace("[\"query\", \"execute\"]", "[\"execute\"]")).expect_err("`query` is not declared");
-        assert_eq!(errors, ["15: E0311 the operation uses `query` on slot `db`, which declares only `execute`"]);
+        let errors = parse(&GOOD.replace("[\"query\", \"execute\"]", "[\"execute\"]"))
+            .expect_err("`query` is not declared");
+        assert_eq!(
+            errors,
+            ["15: E0311 the operation uses `query` on slot `db`, which declares only `execute`"]
+        );
     }
 
     #[test]
     fn a_probe_that_changes_something_is_refused() {
-        let errors = parse(&GOOD.replace("{ db = [\"query\"] }", "{ db = [\"execute\"] }")).expect_err("probes do not write");
+        let errors = parse(&GOOD.replace("{ db = [\"query\"] }", "{ db = [\"execute\"] }"))
+            .expect_err("probes do not write");
         assert_eq!(errors, ["13: E0310 a probe changes nothing, but this one uses verbs that do"]);
     }
 
@@ -526,7 +668,10 @@ slots = { db = ["query"] }
     fn a_section_that_claims_less_than_it_uses_is_refused() {
         let mut manifest = parse(GOOD).expect("the example is good");
         manifest.slots.get_mut("db").expect("the slot is there").verbs = vec![Verb::SqlExecute];
-        assert!(matches!(Manifest::from_section(&manifest.to_section()), Err(ManifestError::UndeclaredUse { .. })));
+        assert!(matches!(
+            Manifest::from_section(&manifest.to_section()),
+            Err(ManifestError::UndeclaredUse { .. })
+        ));
     }
 
     /// Every place of a text in a JSON value, and the value with `hostile` in its place.
@@ -547,16 +692,23 @@ slots = { db = ["query"] }
             }
             Json::Object(entries) => {
                 let one = |(key, value): (&String, &Json)| {
-                    let in_value = with_hostile(value, hostile).into_iter().map(|(place, value)| {
-                        let mut changed = entries.clone();
-                        changed.insert(key.clone(), value);
-                        (format!("/{key}{place}"), Json::Object(changed))
+                    let in_value =
+                        with_hostile(value, hostile).into_iter().map(|(place, value)| {
+                            let mut changed = entries.clone();
+                            changed.insert(key.clone(), value);
+                            (format!("/{key}{place}"), Json::Object(changed))
+                        });
+                    let in_key = entries.iter().map(|(known, value)| {
+                        (
+                            if known == key { hostile.to_owned() } else { known.clone() },
+                            value.clone(),
+                        )
                     });
-                    let in_key = entries
-                        .iter()
-                        .map(|(known, value)| (if known == key { hostile.to_owned() } else { known.clone() }, value.clone()));
                     in_value
-                        .chain([(format!("/{key} itself"), in_key.collect::<serde_json::Map<_, _>>().into())])
+                        .chain([(
+                            format!("/{key} itself"),
+                            in_key.collect::<serde_json::Map<_, _>>().into(),
+                        )])
                         .collect::<Vec<_>>()
                 };
                 entries.iter().flat_map(one).collect()
@@ -570,11 +722,21 @@ slots = { db = ["query"] }
         let mut manifest = parse(GOOD).expect("the example is good");
         let operation = manifest.operations.get_mut("ping").expect("it is there");
         operation.optional = vec!["db".to_owned()];
-        operation.input =
-            serde_json::json!({ "title": "T", "properties": { "a": { "description": "two\nlines", "enum": ["x"] } } });
-        let section: serde_json::Value = serde_json::from_slice(&manifest.to_section()).expect("it is JSON");
+        operation.input = serde_json::json!({ "title": "T", "properties": { "a": { "description": "two\nlines", "enum": ["x"] } } });
+        let section: serde_json::Value =
+            serde_json::from_slice(&manifest.to_section()).expect("it is JSON");
         assert!(Manifest::from_section(section.to_string().as_bytes()).is_ok());
-        for hostile in ["\u{1b}[2J", "a\rb", "\u{9b}", "\u{202e}", "\u{2028}", "\u{ffff}", "\u{200b}", "\u{e0041}", "\0"] {
+        for hostile in [
+            "\u{1b}[2J",
+            "a\rb",
+            "\u{9b}",
+            "\u{202e}",
+            "\u{2028}",
+            "\u{ffff}",
+            "\u{200b}",
+            "\u{e0041}",
+            "\0",
+        ] {
             let places = with_hostile(&section, hostile);
             assert!(places.len() > 20, "{}", places.len());
             for (place, value) in places {
@@ -591,9 +753,13 @@ slots = { db = ["query"] }
         for name in ["../../etc/passwd", "A", "a b", "", "a\\b", "é"] {
             let section = String::from_utf8(parse(GOOD).expect("good").to_section()).expect("text");
             for known in ["postgres", "db", "ping"] {
-                let changed = section.replace(&format!("\"{known}\""), &serde_json::Value::from(name).to_string());
+                let changed = section
+                    .replace(&format!("\"{known}\""), &serde_json::Value::from(name).to_string());
                 let error = Manifest::from_section(changed.as_bytes()).expect_err(name);
-                assert!(matches!(error, ManifestError::Name { .. }), "{known} as {name:?}: {error}");
+                assert!(
+                    matches!(error, ManifestError::Name { .. }),
+                    "{known} as {name:?}: {error}"
+                );
             }
         }
     }
@@ -625,22 +791,28 @@ slots = { db = ["query"] }
                 manifest.operations.get_mut(operation).expect("it is there").undo = true;
             }),
             ("an optional slot", |manifest, operation| {
-                manifest.operations.get_mut(operation).expect("it is there").optional = vec!["nobody".to_owned()];
+                manifest.operations.get_mut(operation).expect("it is there").optional =
+                    vec!["nobody".to_owned()];
             }),
         ];
         for (what, change) in changes {
             let mut manifest = parse(GOOD).expect("the example is good");
             change(&mut manifest, "ping");
             let error = Manifest::from_section(&manifest.to_section()).expect_err(what);
-            assert!(matches!(error, ManifestError::Operation { .. } | ManifestError::Name { .. }), "{what}: {error}");
+            assert!(
+                matches!(error, ManifestError::Operation { .. } | ManifestError::Name { .. }),
+                "{what}: {error}"
+            );
         }
-        let errors = parse(&GOOD.replace("name = \"ping\"", "name = \"Ping it\"")).expect_err("no name");
+        let errors =
+            parse(&GOOD.replace("name = \"ping\"", "name = \"Ping it\"")).expect_err("no name");
         assert_eq!(errors, ["12: E0303 operation name `Ping it` is not kebab case"]);
     }
 
     #[test]
     fn unknown_names_come_with_the_nearest_known_one() {
-        let errors = parse(&GOOD.replace("capability = \"sql\"", "capability = \"sqll\"")).expect_err("no such capability");
+        let errors = parse(&GOOD.replace("capability = \"sql\"", "capability = \"sqll\""))
+            .expect_err("no such capability");
         assert!(errors[0].contains("`sqll` is not a capability"), "{errors:?}");
     }
 }

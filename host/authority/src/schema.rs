@@ -1,5 +1,5 @@
-//! JSON Schemas (draft 07) of the files of authority, made from the tables that their readers use, so that an editor knows
-//! every word that the program knows.
+//! JSON Schemas (draft 07) of the files of authority, made from the tables that their readers use,
+//! so that an editor knows every word that the program knows.
 
 use crate::capability::Capability;
 use crate::manifest::Kind;
@@ -15,7 +15,8 @@ const KEBAB_CASE: &str = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$";
 pub fn plugin() -> Json {
     let slots: Vec<Json> = Capability::all().map(slot).collect();
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-    let mut all_verbs: Vec<_> = Capability::all().flat_map(Capability::verbs).map(|verb| verb.row().name).collect();
+    let mut all_verbs: Vec<_> =
+        Capability::all().flat_map(Capability::verbs).map(|verb| verb.row().name).collect();
     all_verbs.sort_unstable();
     all_verbs.dedup();
     let used = json!({
@@ -104,8 +105,14 @@ pub fn boundary() -> Json {
 
 fn rule(capability: Capability) -> Json {
     let mut properties = Map::new();
-    properties.insert("capability".to_owned(), json!({ "description": "What it is about", "const": capability.name() }));
-    properties.insert("reason".to_owned(), json!({ "description": "Why, in security's words", "type": "string" }));
+    properties.insert(
+        "capability".to_owned(),
+        json!({ "description": "What it is about", "const": capability.name() }),
+    );
+    properties.insert(
+        "reason".to_owned(),
+        json!({ "description": "Why, in security's words", "type": "string" }),
+    );
     for row in Dimension::of(capability) {
         let mut value = values(capability, row);
         value["description"] = Json::from(row.meaning);
@@ -124,11 +131,15 @@ fn values(capability: Capability, row: &DimensionRow) -> Json {
             json!({ "type": "array", "items": { "type": ["string", "integer"] } })
         }
         Shape::Glob => json!({ "type": "array", "items": { "type": "string" } }),
-        Shape::Path | Shape::Directory => json!({ "type": "array", "items": { "type": "string", "pattern": "^(/|\\*$)" } }),
+        Shape::Path | Shape::Directory => {
+            json!({ "type": "array", "items": { "type": "string", "pattern": "^(/|\\*$)" } })
+        }
         Shape::Address => {
             json!({ "type": "array", "items": { "anyOf": [{ "enum": AddressClass::names() }, { "type": "string", "pattern": "^[0-9a-fA-F:.]+$" }] } })
         }
-        Shape::Arguments => json!({ "type": "array", "items": { "type": "array", "items": { "type": ["string", "object"] } } }),
+        Shape::Arguments => {
+            json!({ "type": "array", "items": { "type": "array", "items": { "type": ["string", "object"] } } })
+        }
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Count => json!({ "type": "integer", "minimum": 0 }),
         Shape::Size => json!({ "type": "string", "pattern": "^[0-9.]+ *(B|[kKMGT]i?B)$" }),

@@ -1,5 +1,5 @@
-//! What plugins and runbooks may do at one moment, in the form in which moments are compared: a lockfile is one, a folder is one,
-//! a git revision is one.
+//! What plugins and runbooks may do at one moment, in the form in which moments are compared: a
+//! lockfile is one, a folder is one, a git revision is one.
 
 use crate::capability::{Capability, Verb};
 use crate::digest::Digest;
@@ -24,7 +24,13 @@ impl Snapshot {
     pub fn rebased(mut self, root: &str) -> Self {
         for grant in self.runbooks.values_mut().flat_map(|runbook| runbook.grants.values_mut()) {
             for (dimension, values) in &mut grant.extent.values {
-                if matches!(dimension, Dimension::Files | Dimension::Directories | Dimension::Programs | Dimension::Secrets) {
+                if matches!(
+                    dimension,
+                    Dimension::Files
+                        | Dimension::Directories
+                        | Dimension::Programs
+                        | Dimension::Secrets
+                ) {
                     *values = values.rebased(root);
                 }
             }
@@ -64,7 +70,8 @@ pub struct SlotFacts {
 pub struct RunbookFacts {
     /// The plugins that its steps use, by what `uses` calls them.
     pub plugins: BTreeSet<String>,
-    /// The text of each file that it is made of, by path below its folder. Empty if nobody kept it: a lockfile of format 1.
+    /// The text of each file that it is made of, by path below its folder. Empty if nobody kept it:
+    /// a lockfile of format 1.
     pub texts: BTreeMap<String, String>,
     /// What each slot of each step is granted, by step and slot.
     pub grants: BTreeMap<(String, String), GrantFacts>,
@@ -83,9 +90,20 @@ pub struct GrantFacts {
 
 impl PluginFacts {
     /// The facts of one component.
-    pub fn of(manifest: &Manifest, digest: &Digest, imports: BTreeSet<String>, exports: &[String]) -> Self {
+    pub fn of(
+        manifest: &Manifest,
+        digest: &Digest,
+        imports: BTreeSet<String>,
+        exports: &[String],
+    ) -> Self {
         let slots = manifest.slots.iter().map(|(name, slot)| {
-            (name.clone(), SlotFacts { capability: slot.capability, verbs: slot.verbs.iter().copied().collect() })
+            (
+                name.clone(),
+                SlotFacts {
+                    capability: slot.capability,
+                    verbs: slot.verbs.iter().copied().collect(),
+                },
+            )
         });
         Self {
             name: manifest.name.clone(),
@@ -98,7 +116,8 @@ impl PluginFacts {
     }
 }
 
-/// The digest of all by which others use a plugin: what it imports, exports and offers; not its code, texts or version.
+/// The digest of all by which others use a plugin: what it imports, exports and offers; not its
+/// code, texts or version.
 fn fingerprint(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[String]) -> Digest {
     let operations: BTreeMap<_, _> = manifest
         .operations
@@ -119,7 +138,8 @@ fn fingerprint(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[Strin
             )
         })
         .collect();
-    let text = serde_json::to_vec(&(imports, exports, operations)).expect("string keys only, so it is always JSON");
+    let text = serde_json::to_vec(&(imports, exports, operations))
+        .expect("string keys only, so it is always JSON");
     Digest::of(&text)
 }
 

@@ -1,7 +1,8 @@
 //! Whose signatures are accepted for which plugins.
 //!
-//! A signature is over the digest of a component, which covers the manifest inside. A trust file names keys and, for each, the
-//! plugins that it may sign. Where one is in force, a plugin of a file that no accepted key has signed is refused.
+//! A signature is over the digest of a component, which covers the manifest inside. A trust file
+//! names keys and, for each, the plugins that it may sign. Where one is in force, a plugin of a
+//! file that no accepted key has signed is refused.
 
 use crate::digest::Digest;
 use crate::pattern_matches;
@@ -121,7 +122,8 @@ impl SigningKey {
     /// The key in the text of a file.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.trim().strip_prefix("runbook-signing-key-v1 ")?;
-        let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(|at| hex.get(at..at + 2).and_then(hex_byte)).collect();
+        let bytes: Option<Vec<u8>> =
+            (0..hex.len()).step_by(2).map(|at| hex.get(at..at + 2).and_then(hex_byte)).collect();
         Ed25519KeyPair::from_pkcs8(&bytes?).ok().map(Self)
     }
 
@@ -163,19 +165,28 @@ impl Signature {
         check_format(&mut reader);
         let algorithm = reader.required::<String>("algorithm");
         if let Some(other) = algorithm.filter(|algorithm| algorithm.value != "ed25519") {
-            reader.error("E0123", other.span, format!("algorithm `{}` is not known", other.value), "only `ed25519` is");
+            reader.error(
+                "E0123",
+                other.span,
+                format!("algorithm `{}` is not known", other.value),
+                "only `ed25519` is",
+            );
         }
         let digest = read(&mut reader, "digest", "`sha256:` and 64 hex digits", Digest::parse);
         let key = read(&mut reader, "key", "`ed25519:` and 64 hex digits", PublicKey::parse);
         let bytes = read(&mut reader, "signature", "128 hex digits", from_hex);
         reader.finish();
-        Some(Self { digest: digest?, key: key?, bytes: bytes? }).filter(|_| !diagnostics.has_errors())
+        Some(Self { digest: digest?, key: key?, bytes: bytes? })
+            .filter(|_| !diagnostics.has_errors())
     }
 
     /// Whether it is over this digest and of the key that it names.
     pub fn check(&self, digest: &Digest) -> Result<(), Untrusted> {
         if self.digest != *digest {
-            return Err(Untrusted::OtherDigest { signed: self.digest.short().to_owned(), found: digest.short().to_owned() });
+            return Err(Untrusted::OtherDigest {
+                signed: self.digest.short().to_owned(),
+                found: digest.short().to_owned(),
+            });
         }
         UnparsedPublicKey::new(&ED25519, &self.key.0)
             .verify(&message(digest), &self.bytes)
@@ -195,7 +206,12 @@ impl Trust {
             let public = read(reader, "public", "`ed25519:` and 64 hex digits", PublicKey::parse);
             let plugins = reader.required::<Vec<String>>("plugins");
             let expires = read_date(reader);
-            Some(TrustedKey { name: name?.value, public: public?, plugins: plugins?.value, expires })
+            Some(TrustedKey {
+                name: name?.value,
+                public: public?,
+                plugins: plugins?.value,
+                expires,
+            })
         });
         reader.finish();
         let is_good = !found.has_errors();
@@ -216,8 +232,17 @@ impl Trust {
         let key = self.keys.iter().find(|key| key.public == signature.key);
         let key = key.ok_or_else(|| Untrusted::UnknownKey { key: signature.key.to_string() })?;
         if !key.plugins.iter().any(|pattern| pattern_matches(pattern, plugin)) {
-            let accepted = key.plugins.iter().map(|pattern| format!("`{pattern}`")).collect::<Vec<_>>().join(", ");
-            return Err(Untrusted::OtherPlugins { name: key.name.clone(), accepted, plugin: plugin.to_owned() });
+            let accepted = key
+                .plugins
+                .iter()
+                .map(|pattern| format!("`{pattern}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(Untrusted::OtherPlugins {
+                name: key.name.clone(),
+                accepted,
+                plugin: plugin.to_owned(),
+            });
         }
         // Dates of this form are in order as texts.
         match &key.expires {
@@ -231,17 +256,29 @@ impl Trust {
 
 fn check_format(reader: &mut Reader<'_>) {
     if let Some(format) = reader.required::<u32>("format").filter(|format| format.value != FORMAT) {
-        let message = format!("format {} is not known; this host reads format {FORMAT}", format.value);
+        let message =
+            format!("format {} is not known; this host reads format {FORMAT}", format.value);
         reader.error("E0123", format.span, message, "unknown format");
     }
 }
 
-fn read<T>(reader: &mut Reader<'_>, key: &'static str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+fn read<T>(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    expected: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<T> {
     let text = reader.required::<String>(key)?;
     let value = parse(&text.value);
     if value.is_none() {
         let help = "copy it as a whole, as `runbook plugin keygen` or `runbook plugin sign` has written it";
-        reader.error_with_help("E0123", text.span, format!("`{key}` must be {expected}"), "not this", help);
+        reader.error_with_help(
+            "E0123",
+            text.span,
+            format!("`{key}` must be {expected}"),
+            "not this",
+            help,
+        );
     }
     value
 }
@@ -251,7 +288,12 @@ fn read_date(reader: &mut Reader<'_>) -> Option<String> {
     let node = reader.optional::<runbook_document::Node>("expires")?;
     let date = node.value.date();
     if date.is_none() {
-        reader.error("E0123", node.span, "`expires` must be a date", "such as 2027-01-31, without quotes");
+        reader.error(
+            "E0123",
+            node.span,
+            "`expires` must be a date",
+            "such as 2027-01-31, without quotes",
+        );
     }
     date.map(str::to_owned)
 }
@@ -276,7 +318,11 @@ fn from_hex<const N: usize>(hex: &str) -> Option<[u8; N]> {
 }
 
 fn hex_byte(digits: &str) -> Option<u8> {
-    digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+    digits
+        .bytes()
+        .all(|digit| digit.is_ascii_hexdigit())
+        .then(|| u8::from_str_radix(digits, 16).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -307,7 +353,9 @@ mod tests {
             key.public()
         ));
         let signature = reread(&key.sign(&digest));
-        let judge = |plugin: &str, today: &str| trust.judge(plugin, &digest, Some(&signature), today).map(|key| key.name.clone());
+        let judge = |plugin: &str, today: &str| {
+            trust.judge(plugin, &digest, Some(&signature), today).map(|key| key.name.clone())
+        };
         assert_eq!(judge("lag", "2026-11-21").as_deref(), Ok("team"));
         assert_eq!(judge("acme-disk", "2027-01-31").as_deref(), Ok("team"));
         assert!(matches!(judge("acme-disk", "2027-02-01"), Err(Untrusted::Expired { .. })));
@@ -317,12 +365,22 @@ mod tests {
     #[test]
     fn everything_else_is_not() {
         let (own, stranger, digest) = (key(), key(), Digest::of(b"component"));
-        let trust = trust(&format!("[[key]]\nname = \"team\"\npublic = \"{}\"\nplugins = [\"*\"]\n", own.public()));
-        let judge =
-            |digest: &Digest, signature: Option<&Signature>| trust.judge("p", digest, signature, "2026-11-21").map(|_| ());
+        let trust = trust(&format!(
+            "[[key]]\nname = \"team\"\npublic = \"{}\"\nplugins = [\"*\"]\n",
+            own.public()
+        ));
+        let judge = |digest: &Digest, signature: Option<&Signature>| {
+            trust.judge("p", digest, signature, "2026-11-21").map(|_| ())
+        };
         assert_eq!(judge(&digest, None), Err(Untrusted::Unsigned));
-        assert!(matches!(judge(&Digest::of(b"changed"), Some(&own.sign(&digest))), Err(Untrusted::OtherDigest { .. })));
-        assert!(matches!(judge(&digest, Some(&stranger.sign(&digest))), Err(Untrusted::UnknownKey { .. })));
+        assert!(matches!(
+            judge(&Digest::of(b"changed"), Some(&own.sign(&digest))),
+            Err(Untrusted::OtherDigest { .. })
+        ));
+        assert!(matches!(
+            judge(&digest, Some(&stranger.sign(&digest))),
+            Err(Untrusted::UnknownKey { .. })
+        ));
         // A stranger who writes the team's key beside his own signature.
         let forged = Signature { key: own.public(), ..stranger.sign(&digest) };
         assert!(matches!(judge(&digest, Some(&forged)), Err(Untrusted::Forged { .. })));
@@ -342,11 +400,21 @@ mod tests {
             "format = 1\n[[key]]\nname = \"a\"\npublic = \"ed25519:0000000000000000000000000000000000000000000000000000000000000000\"\nplugins = []\nexpires = \"soon\"\n",
         ] {
             let mut diagnostics = Diagnostics::default();
-            assert_eq!(Trust::parse(&Source::new("trust.toml", text), &mut diagnostics), None, "{text}");
+            assert_eq!(
+                Trust::parse(&Source::new("trust.toml", text), &mut diagnostics),
+                None,
+                "{text}"
+            );
             assert!(diagnostics.has_errors());
         }
         let mut diagnostics = Diagnostics::default();
-        assert_eq!(Signature::parse(&Source::new("x.sig", "format = 1\nalgorithm = \"rsa\"\n"), &mut diagnostics), None);
+        assert_eq!(
+            Signature::parse(
+                &Source::new("x.sig", "format = 1\nalgorithm = \"rsa\"\n"),
+                &mut diagnostics
+            ),
+            None
+        );
         assert!(SigningKey::parse("runbook-signing-key-v1 00").is_none());
     }
 }

@@ -1,5 +1,5 @@
-//! What the files of a runbook say, key by key: for reviews, which show every key, and for differences, which tell every one that
-//! changed.
+//! What the files of a runbook say, key by key: for reviews, which show every key, and for
+//! differences, which tell every one that changed.
 
 use runbook_document::{Diagnostics, Node, Source, Table, Value, parse};
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// One key and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// The way to the key: `step.restart.retry.attempts`. What stands in a list is named by its `id`, or by its place, counted from 1.
+    /// The way to the key: `step.restart.retry.attempts`. What stands in a list is named by its
+    /// `id`, or by its place, counted from 1.
     pub key: String,
     /// Its value, as JSON.
     pub value: String,
@@ -44,7 +45,12 @@ fn push(path: &str, node: &Node, found: &mut Vec<Written>) {
                 push(&format!("{path}.{name}"), item, found);
             }
         }
-        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) => {
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Array(_) => {
             found.push(Written { key: path.to_owned(), value: node.to_json().to_string() });
         }
     }
@@ -72,23 +78,30 @@ pub struct Rewritten {
 }
 
 /// Every key that is not the same in two sets of files, by path.
-pub fn difference(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<Rewritten> {
+pub fn difference(
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+) -> Vec<Rewritten> {
     let files: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let mut changed = Vec::new();
     for file in files.into_iter().filter(|file| old.get(*file) != new.get(*file)) {
         let keys = |texts: &BTreeMap<String, String>| -> BTreeMap<String, String> {
             texts
                 .get(file)
-                .map(|text| of(text).into_iter().map(|written| (written.key, written.value)).collect())
+                .map(|text| {
+                    of(text).into_iter().map(|written| (written.key, written.value)).collect()
+                })
                 .unwrap_or_default()
         };
         let (old, new) = (keys(old), keys(new));
         let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        changed.extend(keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).map(|key| Rewritten {
-            file: file.clone(),
-            key: key.clone(),
-            old: old.get(key).cloned(),
-            new: new.get(key).cloned(),
+        changed.extend(keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).map(|key| {
+            Rewritten {
+                file: file.clone(),
+                key: key.clone(),
+                old: old.get(key).cloned(),
+                new: new.get(key).cloned(),
+            }
         }));
     }
     changed
@@ -101,7 +114,8 @@ mod tests {
     #[test]
     fn every_leaf_of_a_file_is_one_key_in_file_order() {
         let text = "a = 1\nempty = {}\n[t]\nlist = [1, 2]\n[[step]]\nid = \"x\"\nwith = { b = [{ c = true }, 2] }\n[[step]]\nid = \"x\"\n[[notify]]\non = [\"start\"]\n";
-        let found: Vec<_> = of(text).into_iter().map(|Written { key, value }| format!("{key} = {value}")).collect();
+        let found: Vec<_> =
+            of(text).into_iter().map(|Written { key, value }| format!("{key} = {value}")).collect();
         let expected = [
             "a = 1",
             "empty = {}",
@@ -119,8 +133,14 @@ mod tests {
     fn a_key_that_changed_is_new_or_gone_is_told_and_a_comment_is_not() {
         let texts = |text: &str| BTreeMap::from([("r.toml".to_owned(), text.to_owned())]);
         let found = difference(&texts("a = 1\nb = 2\n"), &texts("# other\na = 3\nc = 4\n"));
-        let told: Vec<_> = found.iter().map(|one| (one.key.as_str(), one.old.as_deref(), one.new.as_deref())).collect();
-        assert_eq!(told, [("a", Some("1"), Some("3")), ("b", Some("2"), None), ("c", None, Some("4"))]);
+        let told: Vec<_> = found
+            .iter()
+            .map(|one| (one.key.as_str(), one.old.as_deref(), one.new.as_deref()))
+            .collect();
+        assert_eq!(
+            told,
+            [("a", Some("1"), Some("3")), ("b", Some("2"), None), ("c", None, Some("4"))]
+        );
         assert_eq!(difference(&texts("a = 1"), &texts("a = 1 # said")), []);
     }
 }

@@ -28,7 +28,11 @@ fn measure(env: &TestEnv, arguments: &[&str], n: usize) -> Duration {
     let once = || {
         let mut command = env.command(arguments);
         let start = Instant::now();
-        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("the program starts");
+        let status = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("the program starts");
         assert!(status.success());
         start.elapsed()
     };
@@ -47,7 +51,11 @@ fn milliseconds(duration: Duration) -> String {
 }
 
 fn start(env: &TestEnv) {
-    report("runbook --version, median of 200", &milliseconds(measure(env, &["--version"], 200)), "5 ms");
+    report(
+        "runbook --version, median of 200",
+        &milliseconds(measure(env, &["--version"], 200)),
+        "5 ms",
+    );
 }
 
 /// 25 steps that use 6 plugins.
@@ -63,27 +71,39 @@ fn plan(env: &TestEnv) {
         "http:get\"\nbind.target = \"api",
     ];
     for index in 0..23 {
-        let _ = write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"{}\"\n", uses[index % uses.len()]);
+        let _ =
+            write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"{}\"\n", uses[index % uses.len()]);
     }
     text.push_str("[[step]]\nid = \"tell\"\nuses = \"webhook:post\"\nbind.webhook = \"api\"\nwith = { text = \"x\" }\nirreversible = \"a message\"\n");
     text.push_str("[[step]]\nid = \"rows\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n");
     env.file("plan.toml", &text);
     let found = measure(env, &["plan", "--offline", "plan.toml"], 100);
-    report("runbook plan --offline, 25 steps, 6 plugins, median of 100", &milliseconds(found), "20 ms");
+    report(
+        "runbook plan --offline, 25 steps, 6 plugins, median of 100",
+        &milliseconds(found),
+        "20 ms",
+    );
 }
 
 /// The access report of 40 runbooks and 15 plugins, within a boundary.
 fn audit(env: &TestEnv) {
     let text = std::fs::read_to_string(env.path().join("plan.toml")).expect("`plan` wrote it");
     for index in 0..40 {
-        env.file(&format!("all/r{index}.toml"), &text.replace("name = \"bench\"", &format!("name = \"bench-{index}\"")));
+        env.file(
+            &format!("all/r{index}.toml"),
+            &text.replace("name = \"bench\"", &format!("name = \"bench-{index}\"")),
+        );
     }
     for index in 0..15 {
         let bundled = &BUNDLED[index % BUNDLED.len()];
         // A custom section more: another digest, another plugin.
         let name = format!("{index:03}");
         let section = [&[0, 4, 3][..], name.as_bytes()].concat();
-        std::fs::write(env.path().join(format!("all/p{index}.wasm")), [bundled.component, &section].concat()).expect("written");
+        std::fs::write(
+            env.path().join(format!("all/p{index}.wasm")),
+            [bundled.component, &section].concat(),
+        )
+        .expect("written");
     }
     let rules = ["http", "sql", "docker", "files", "process", "secrets"].map(|capability| {
         let verbs = match capability {
@@ -116,9 +136,13 @@ include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
 fn peak(child: &mut Child) -> u64 {
     let mut peak = 0;
     loop {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        peak = line.and_then(|text| text.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(peak).max(peak);
+        peak = line
+            .and_then(|text| text.trim().trim_end_matches(" kB").trim().parse().ok())
+            .unwrap_or(peak)
+            .max(peak);
         if child.try_wait().expect("the program runs").is_some() {
             return peak;
         }
@@ -135,9 +159,14 @@ fn branches(env: &TestEnv) {
             std::thread::spawn(move || answer_late(stream));
         }
     });
-    let mut text = format!("format = 1\n[runbook]\nname = \"branches\"\n[targets.api]\nhttp = \"http://127.0.0.1:{port}\"\n");
+    let mut text = format!(
+        "format = 1\n[runbook]\nname = \"branches\"\n[targets.api]\nhttp = \"http://127.0.0.1:{port}\"\n"
+    );
     for index in 0..200 {
-        let _ = write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"http:get\"\nbind.target = \"api\"\nneeds = []\n");
+        let _ = write!(
+            text,
+            "[[step]]\nid = \"s{index}\"\nuses = \"http:get\"\nbind.target = \"api\"\nneeds = []\n"
+        );
     }
     env.file("branches.toml", &text);
     let mut times = Vec::new();
@@ -145,7 +174,11 @@ fn branches(env: &TestEnv) {
     for _ in 0..3 {
         let start = Instant::now();
         let mut command = env.command(&["exec", "branches.toml"]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
         most = peak(&mut child).max(most);
         assert!(child.wait().expect("the program ends").success());
         times.push(start.elapsed());
@@ -159,8 +192,7 @@ fn kept(env: &TestEnv) {
     env.file("kept.toml", "format = 1\n[runbook]\nname = \"kept\"\n[targets.db]\nsql = \"sqlite:kept.db\"\ncreate = true\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith.statement = \"select 1 as n\"\n");
     drop(rusqlite::Connection::open(env.path().join("kept.db")).expect("a database can be made"));
     let copies = |id: &str, like: &str| {
-        let numbers =
-            "WITH RECURSIVE numbers(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)";
+        let numbers = "WITH RECURSIVE numbers(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)";
         format!(
             "INSERT INTO runs {numbers} SELECT {id}, name, title, operator, environment, phase, started_ns - n, ended_ns - n, digest, sources, params FROM runs, numbers; \
              INSERT INTO events {numbers} SELECT {id}, seq, at_ns, event FROM events, numbers WHERE events.run NOT LIKE '{like}';"
@@ -168,21 +200,37 @@ fn kept(env: &TestEnv) {
     };
     let measure_both = |name: &str, journal: &str| {
         let runs = measure(env, &["--journal", journal, "runs"], 50);
-        report(&format!("runbook runs, 100,000 runs in {name}, median of 50"), &milliseconds(runs), "50 ms");
+        report(
+            &format!("runbook runs, 100,000 runs in {name}, median of 50"),
+            &milliseconds(runs),
+            "50 ms",
+        );
         let show = measure(env, &["--journal", journal, "show", "0000c350-0000"], 50);
-        report(&format!("runbook show, 100,000 runs in {name}, median of 50"), &milliseconds(show), "50 ms");
+        report(
+            &format!("runbook show, 100,000 runs in {name}, median of 50"),
+            &milliseconds(show),
+            "50 ms",
+        );
     };
     let file = env.path().join("kept-runs.db").display().to_string();
     env.run(&["--journal", &file, "exec", "kept.toml"]).status(0);
     let sqlite = rusqlite::Connection::open(&file).expect("the journal is there");
     let made = copies("printf('%08x-0000-7000-8000-%012x', n, n)", "0000%");
-    sqlite.execute_batch(&format!("BEGIN; {made} COMMIT; PRAGMA wal_checkpoint(TRUNCATE);")).expect("good SQL");
+    sqlite
+        .execute_batch(&format!("BEGIN; {made} COMMIT; PRAGMA wal_checkpoint(TRUNCATE);"))
+        .expect("good SQL");
     drop(sqlite);
     measure_both("SQLite", &file);
     let postgres = Postgres::start(1);
     let url = postgres.database("kept");
     env.run(&["--journal", &url, "exec", "kept.toml"]).status(0);
-    postgres.psql("kept", &copies("lpad(to_hex(n), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(n), 12, '0')", "0000%"));
+    postgres.psql(
+        "kept",
+        &copies(
+            "lpad(to_hex(n), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(n), 12, '0')",
+            "0000%",
+        ),
+    );
     postgres.psql("kept", "ANALYZE");
     measure_both("PostgreSQL", &url);
 }
@@ -191,16 +239,23 @@ fn answer_late(mut stream: std::net::TcpStream) {
     let mut request = [0; 1024];
     let _ = stream.read(&mut request);
     std::thread::sleep(Duration::from_secs(1));
-    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+    let _ =
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
 }
 
 fn dump(env: &TestEnv) {
-    let megabytes: u32 = std::env::var("RUNBOOK_BENCH_DUMP_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000);
+    let megabytes: u32 = std::env::var("RUNBOOK_BENCH_DUMP_MB")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1_000);
     let postgres = Postgres::start(1);
     postgres.psql("orders", &format!("create table big as select i, md5(i::text) || md5((i * 7)::text) as a, repeat(md5((i % 1000)::text), 28) as b from generate_series(1, {megabytes} * 1000) i; alter table big owner to orders_admin"));
     let size = postgres.psql("orders", "select pg_size_pretty(pg_database_size('orders'))");
     let pg_dump = programs().join("pg_dump");
-    let shell = format!("'{}' --format=plain --no-password -d orders | zstd -q -3 -o reference.sql.zst -f", pg_dump.display());
+    let shell = format!(
+        "'{}' --format=plain --no-password -d orders | zstd -q -3 -o reference.sql.zst -f",
+        pg_dump.display()
+    );
     let reference = || {
         let mut command = Command::new("sh");
         command.args(["-c", &shell]).current_dir(env.path());
@@ -232,7 +287,11 @@ fn dump(env: &TestEnv) {
     let ours = || {
         let mut command = env.command(&["exec", "dump.toml"]);
         let start = Instant::now();
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
         let peak = peak(&mut child);
         assert!(child.wait().expect("the program ends").success());
         (start.elapsed(), peak)
@@ -246,8 +305,16 @@ fn dump(env: &TestEnv) {
         peaks.push(peak);
     }
     let (reference, time) = (median(references), median(times));
-    report(&format!("dump of {size}: pg_dump | zstd -3, median of 3"), &milliseconds(reference), "");
-    report("dump of the same: runbook exec, median of 3", &milliseconds(time), &milliseconds(reference.mul_f64(1.15)));
+    report(
+        &format!("dump of {size}: pg_dump | zstd -3, median of 3"),
+        &milliseconds(reference),
+        "",
+    );
+    report(
+        "dump of the same: runbook exec, median of 3",
+        &milliseconds(time),
+        &milliseconds(reference.mul_f64(1.15)),
+    );
     let peak = peaks.into_iter().max().unwrap_or(0);
     report("peak memory of runbook in it", &format!("{} MiB", peak >> 10), "80 MiB");
 }

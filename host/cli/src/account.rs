@@ -1,16 +1,19 @@
-//! Who runs the program, as the operating system knows them. The environment says nothing about it: everybody sets their own.
+//! Who runs the program, as the operating system knows them. The environment says nothing about it:
+//! everybody sets their own.
 
 use std::process::{Command, Stdio};
 
 /// The user id of nobody: a process that no login started.
 const NO_LOGIN: u32 = u32::MAX;
 
-/// `user@host`. Root is who became it, as `sudo` or the login says: `ada@bastion (as root)`. What root says of itself is a claim and no
-/// proof; that somebody is not root is the kernel's word.
+/// `user@host`. Root is who became it, as `sudo` or the login says: `ada@bastion (as root)`. What
+/// root says of itself is a claim and no proof; that somebody is not root is the kernel's word.
 pub fn operator(host: &str) -> String {
     let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
-    let login = std::fs::read_to_string("/proc/self/loginuid").ok().and_then(|uid| uid.trim().parse().ok());
-    let account = Account { effective: user_id(), sudo, login: login.filter(|uid| *uid != NO_LOGIN) };
+    let login =
+        std::fs::read_to_string("/proc/self/loginuid").ok().and_then(|uid| uid.trim().parse().ok());
+    let account =
+        Account { effective: user_id(), sudo, login: login.filter(|uid| *uid != NO_LOGIN) };
     account.shown(host, name)
 }
 
@@ -22,15 +25,25 @@ pub fn user_id() -> u32 {
 /// The name of a user id; the number, if no user has it.
 fn name(uid: u32) -> String {
     let local = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    name_in(&local, uid).or_else(|| name_in(&directory(uid), uid)).unwrap_or_else(|| format!("uid-{uid}"))
+    name_in(&local, uid)
+        .or_else(|| name_in(&directory(uid), uid))
+        .unwrap_or_else(|| format!("uid-{uid}"))
 }
 
-/// What a directory (LDAP, say) knows of a user that the machine itself does not. Asked of the system's own program at its own place:
-/// the C library's way there is not safe code, and not there in a static program.
+/// What a directory (LDAP, say) knows of a user that the machine itself does not. Asked of the
+/// system's own program at its own place: the C library's way there is not safe code, and not there
+/// in a static program.
 fn directory(uid: u32) -> String {
     let mut getent = Command::new("/usr/bin/getent");
-    getent.args(["passwd", &uid.to_string()]).env_clear().stdin(Stdio::null()).stderr(Stdio::null());
-    getent.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    getent
+        .args(["passwd", &uid.to_string()])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    getent
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default()
 }
 
 /// The name in the line `name:password:uid:…` of this user.
@@ -58,7 +71,9 @@ impl Account {
                 Some(uid) => format!("{}@{host} (as root)", name(uid)),
                 None => format!("{}@{host}", name(0)),
             },
-            (own, Some(login)) if login != own => format!("{}@{host} (login {})", name(own), name(login)),
+            (own, Some(login)) if login != own => {
+                format!("{}@{host} (login {})", name(own), name(login))
+            }
             (own, _) => format!("{}@{host}", name(own)),
         }
     }
@@ -71,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_name_is_found_by_its_number_alone() {
-        let lines = "root:x:0:0::/root:/bin/sh\nada:x:1001:7:1002,:/home/ada:/bin/sh\nbroken\n:x:5:5::/:/";
+        let lines =
+            "root:x:0:0::/root:/bin/sh\nada:x:1001:7:1002,:/home/ada:/bin/sh\nbroken\n:x:5:5::/:/";
         let names = [0, 1001, 7, 1002, 5].map(|uid| name_in(lines, uid));
         assert_eq!(names, [Some("root".to_owned()), Some("ada".to_owned()), None, None, None]);
     }
@@ -82,9 +98,15 @@ mod tests {
         for sudo in all {
             for login in all {
                 for effective in [0, 1, 2] {
-                    let shown = Account { effective, sudo, login }.shown("h", |uid| format!("u{uid}"));
-                    let expected = if effective == 0 { sudo.or(login).unwrap_or(0) } else { effective };
-                    assert_eq!(person_of(&shown), format!("u{expected}"), "{effective} {sudo:?} {login:?}: {shown}");
+                    let shown =
+                        Account { effective, sudo, login }.shown("h", |uid| format!("u{uid}"));
+                    let expected =
+                        if effective == 0 { sudo.or(login).unwrap_or(0) } else { effective };
+                    assert_eq!(
+                        person_of(&shown),
+                        format!("u{expected}"),
+                        "{effective} {sudo:?} {login:?}: {shown}"
+                    );
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Files that are written whole or not at all: a crash leaves the old one, and nobody ever reads half of it.
+//! Files that are written whole or not at all: a crash leaves the old one, and nobody ever reads
+//! half of it.
 
 use crate::failure::Failure;
 use std::fs::{self, Permissions};
@@ -17,17 +18,20 @@ pub enum FileMode {
     Everybody,
 }
 
-/// Replaces a file, or makes it. A link stays, and what it leads to is replaced. What is no file (a pipe, a terminal, a device) is
-/// written to: put in its place, a file would end it for everybody.
+/// Replaces a file, or makes it. A link stays, and what it leads to is replaced. What is no file (a
+/// pipe, a terminal, a device) is written to: put in its place, a file would end it for everybody.
 pub fn replace(path: &Path, text: &str, rights: FileMode) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::usage(format!("`{}` cannot be written: {error}", path.display()));
+    let failed = |error: std::io::Error| {
+        Failure::usage(format!("`{}` cannot be written: {error}", path.display()))
+    };
     // A pipe has no path of its own, so this is asked through the link that leads to it.
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         let mut stream = fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
         return stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).map_err(failed);
     }
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let permissions = match rights {
         FileMode::AsBefore => fs::metadata(&target).map_err(failed)?.permissions(),
         FileMode::Owner => Permissions::from_mode(0o600),
@@ -49,7 +53,8 @@ mod tests {
     fn a_pipe_is_written_to_and_stays_one_by_its_name_and_through_a_link() {
         let folder = tempfile::tempdir().expect("a folder");
         let (pipe, link) = (folder.path().join("pipe"), folder.path().join("link"));
-        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).expect("a pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600))
+            .expect("a pipe");
         symlink(&pipe, &link).expect("a link");
         for name in [&pipe, &link] {
             for rights in [FileMode::Owner, FileMode::Everybody] {
@@ -58,7 +63,10 @@ mod tests {
                     move || fs::read_to_string(pipe)
                 });
                 assert!(replace(name, "text\n", rights).is_ok());
-                assert!(fs::metadata(name).expect("it is there").file_type().is_fifo(), "it is a pipe still");
+                assert!(
+                    fs::metadata(name).expect("it is there").file_type().is_fifo(),
+                    "it is a pipe still"
+                );
                 assert_eq!(reader.join().expect("it ends").expect("it is read"), "text\n");
             }
         }

@@ -10,7 +10,9 @@ use runbook_authority::{Decision, Effect};
 use runbook_engine::{Call, RunId};
 use runbook_journal::LockOfRun;
 use runbook_journal::audit::{AuditError, AuditLog, Rotation, RunAudit, Urgency};
-use runbook_runtime::{AuditEvent, AuditRecord, AuditSink, AuditUnavailable, CallOutcome, follow_links};
+use runbook_runtime::{
+    AuditEvent, AuditRecord, AuditSink, AuditUnavailable, CallOutcome, follow_links,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,7 +53,12 @@ pub struct Called {
 
 impl AuditWriter {
     /// Opens the run's part of the audit log. Without it nothing runs.
-    pub fn open(context: &Context, prepared: &Prepared, run: RunId, purpose: Purpose) -> Result<Self, Failure> {
+    pub fn open(
+        context: &Context,
+        prepared: &Prepared,
+        run: RunId,
+        purpose: Purpose,
+    ) -> Result<Self, Failure> {
         check_place(context)?;
         let audited = audited::of(prepared);
         let opened = RunOpened {
@@ -67,7 +74,8 @@ impl AuditWriter {
         let log = AuditLog::new(&context.audit_log, Rotation::default());
         let opened = log.open_run(&run.to_string(), format_args!("{}", members(&opened)));
         let run = opened.map_err(|error| {
-            Failure::engine(error).hint("nothing runs without its audit log; name another folder with `--audit-log`")
+            Failure::engine(error)
+                .hint("nothing runs without its audit log; name another folder with `--audit-log`")
         })?;
         Ok(Self { run: Arc::new(run) })
     }
@@ -75,10 +83,13 @@ impl AuditWriter {
     /// Where the runtime tells of host calls.
     pub fn sink(&self) -> AuditSink {
         let run = Arc::clone(&self.run);
-        Arc::new(move |record| write(&run, record).map_err(|error| AuditUnavailable { reason: error.to_string() }))
+        Arc::new(move |record| {
+            write(&run, record).map_err(|error| AuditUnavailable { reason: error.to_string() })
+        })
     }
 
-    /// Tells that a plugin is called. If it cannot be kept, the first host call of the plugin finds that out.
+    /// Tells that a plugin is called. If it cannot be kept, the first host call of the plugin finds
+    /// that out.
     pub fn called(&self, call: &Call, plugin: &str, digest: &str) -> Called {
         let (step, attempt) = (call.step.as_str(), call.attempt);
         let record = Record::Called { step, attempt, phase: call.phase.name(), plugin, digest };
@@ -93,7 +104,8 @@ impl AuditWriter {
             Err(fault) => &fault.code,
         };
         let duration_us = called.since.elapsed().as_micros();
-        let record = Record::Ended { step: &called.step, attempt: called.attempt, ended, duration_us };
+        let record =
+            Record::Ended { step: &called.step, attempt: called.attempt, ended, duration_us };
         let _ = append(&self.run, Urgency::Flushed, &record);
     }
 }
@@ -105,13 +117,15 @@ impl AuditWriter {
 pub fn lock_taken(context: &Context, lock: &LockOfRun, reason: &str) -> Result<(), Failure> {
     check_place(context)?;
     let by = &context.operator;
-    let opened = LogOpened { purpose: INTERVENTION, operator: by, version: env!("CARGO_PKG_VERSION") };
+    let opened =
+        LogOpened { purpose: INTERVENTION, operator: by, version: env!("CARGO_PKG_VERSION") };
     let log = AuditLog::new(&context.audit_log, Rotation::default());
     let opened = log.open_run(&lock.holder.run.to_string(), format_args!("{}", members(&opened)));
     let record = Record::LockTaken { lock: &lock.name, token: lock.token, by, reason };
     let written = opened.and_then(|run| append(&run, Urgency::Flushed, &record));
     written.map_err(|error| {
-        Failure::engine(error).hint("no lock is taken without the audit log; name another folder with `--audit-log`")
+        Failure::engine(error)
+            .hint("no lock is taken without the audit log; name another folder with `--audit-log`")
     })
 }
 
@@ -140,7 +154,8 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
     }
     match record.event {
         AuditEvent::Judged { slot, verb, operation, secrets, target_secrets, decision } => {
-            // What changes something is out of this program's hands before it happens; so is every refusal.
+            // What changes something is out of this program's hands before it happens; so is every
+            // refusal.
             let urgency = match (decision, verb.effect()) {
                 (Decision::Allow, Effect::Read) => Urgency::Buffered,
                 (Decision::Allow, Effect::Change) | (Decision::Deny(_), _) => Urgency::Flushed,
@@ -155,13 +170,27 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
                 },
             };
             let function = verb.full_name();
-            let record =
-                Record::Judged { step, attempt, plugin, digest, slot, function, operation, secrets, target_secrets, decision };
+            let record = Record::Judged {
+                step,
+                attempt,
+                plugin,
+                digest,
+                slot,
+                function,
+                operation,
+                secrets,
+                target_secrets,
+                decision,
+            };
             append(run, urgency, &record)
         }
         AuditEvent::Returned { slot, verb, bytes, duration } => {
             let (function, duration_us) = (verb.full_name(), duration.as_micros());
-            append(run, Urgency::Buffered, &Record::Returned { step, attempt, slot, function, bytes, duration_us })
+            append(
+                run,
+                Urgency::Buffered,
+                &Record::Returned { step, attempt, slot, function, bytes, duration_us },
+            )
         }
     }
 }

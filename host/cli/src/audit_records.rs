@@ -1,4 +1,5 @@
-//! The records of the audit log that a run writes: the names of their kinds and members, in the order in which they are written.
+//! The records of the audit log that a run writes: the names of their kinds and members, in the
+//! order in which they are written.
 
 use serde::Serialize;
 
@@ -23,7 +24,8 @@ pub struct RunOpened<'a> {
     pub version: &'static str,
 }
 
-/// What is known of a person who does something to a run from outside, when their part of the audit log is opened.
+/// What is known of a person who does something to a run from outside, when their part of the audit
+/// log is opened.
 #[derive(Debug, Serialize)]
 pub struct LogOpened<'a> {
     /// Why it is opened.
@@ -135,7 +137,8 @@ pub enum Judgement<'a> {
     },
 }
 
-/// The members of a record, without the braces of the object: the log adds its own before and after.
+/// The members of a record, without the braces of the object: the log adds its own before and
+/// after.
 pub fn members(record: &impl Serialize) -> String {
     let mut text = serde_json::to_string(record).expect("a record has string keys only");
     text.pop();
@@ -164,14 +167,30 @@ mod tests {
             members(&opened),
             r#""purpose":"preview","runbook":"r.toml","path":"/r.toml","environment":null,"prefix":"","name":"n","operator":"ada \"a\"","version":"1.0.0""#
         );
-        let called = Record::Called { step: "s", attempt: 1, phase: "execute", plugin: "p", digest: "d" };
-        assert_eq!(members(&called), r#""kind":"called","step":"s","attempt":1,"phase":"execute","plugin":"p","digest":"d""#);
+        let called =
+            Record::Called { step: "s", attempt: 1, phase: "execute", plugin: "p", digest: "d" };
+        assert_eq!(
+            members(&called),
+            r#""kind":"called","step":"s","attempt":1,"phase":"execute","plugin":"p","digest":"d""#
+        );
         let ended = Record::Ended { step: "s", attempt: 1, ended: "ok", duration_us: 7 };
-        assert_eq!(members(&ended), r#""kind":"ended","step":"s","attempt":1,"ended":"ok","duration_us":7"#);
+        assert_eq!(
+            members(&ended),
+            r#""kind":"ended","step":"s","attempt":1,"ended":"ok","duration_us":7"#
+        );
         let taken = Record::LockTaken { lock: "db", token: 3, by: "ada", reason: "r" };
-        assert_eq!(members(&taken), r#""kind":"lock-taken","lock":"db","token":3,"by":"ada","reason":"r""#);
-        let returned =
-            Record::Returned { step: "s", attempt: 1, slot: "api", function: "http.get".to_owned(), bytes: 5, duration_us: 7 };
+        assert_eq!(
+            members(&taken),
+            r#""kind":"lock-taken","lock":"db","token":3,"by":"ada","reason":"r""#
+        );
+        let returned = Record::Returned {
+            step: "s",
+            attempt: 1,
+            slot: "api",
+            function: "http.get".to_owned(),
+            bytes: 5,
+            duration_us: 7,
+        };
         assert_eq!(
             members(&returned),
             r#""kind":"returned","step":"s","attempt":1,"slot":"api","function":"http.get","bytes":5,"duration_us":7"#
@@ -193,7 +212,10 @@ mod tests {
             decision,
         };
         let before = r#""kind":"judged","step":"s","attempt":1,"plugin":"p","digest":"d","slot":"api","function":"http.get","operation":"GET /""#;
-        assert_eq!(members(&judged(&[], Judgement::Allow)), format!(r#"{before},"decision":"allow""#));
+        assert_eq!(
+            members(&judged(&[], Judgement::Allow)),
+            format!(r#"{before},"decision":"allow""#)
+        );
         let denied = Judgement::Deny { rule: "path", key: "paths", target: "t", place: "r.toml:3" };
         assert_eq!(
             members(&judged(&["token"], denied)),

@@ -1,4 +1,5 @@
-//! Under which runbook the audit log counts what a run does, so that a review finds the uses of exactly that runbook.
+//! Under which runbook the audit log counts what a run does, so that a review finds the uses of
+//! exactly that runbook.
 
 use crate::prepared::Prepared;
 use runbook_authority::access_report::UsedAt;
@@ -9,7 +10,8 @@ use std::path::Path;
 pub struct Audited {
     /// Its file and environment.
     pub at: UsedAt,
-    /// What stands before each step's id in the run and not in the file: `check.` where `runbook check` executes a suite.
+    /// What stands before each step's id in the run and not in the file: `check.` where
+    /// `runbook check` executes a suite.
     pub prefix: String,
 }
 
@@ -29,8 +31,12 @@ pub fn of(prepared: &Prepared) -> Audited {
     }
 }
 
-/// The key of a runbook's file: absolute, with links resolved, so that it does not depend on the current folder.
+/// The key of a runbook's file: absolute, with links resolved, so that it does not depend on the
+/// current folder.
 fn used_at(file: &Path, prepared: &Prepared) -> UsedAt {
-    let absolute = file.canonicalize().or_else(|_| std::path::absolute(file)).unwrap_or_else(|_| file.to_owned());
+    let absolute = file
+        .canonicalize()
+        .or_else(|_| std::path::absolute(file))
+        .unwrap_or_else(|_| file.to_owned());
     UsedAt { file: absolute.display().to_string(), environment: prepared.environment.clone() }
 }

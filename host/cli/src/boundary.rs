@@ -1,4 +1,5 @@
-//! The boundary of this host or organisation: found, read, and held against what each step is granted.
+//! The boundary of this host or organisation: found, read, and held against what each step is
+//! granted.
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -13,7 +14,8 @@ use runbook_runtime::follow_links;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The boundaries in force, each of which must contain every grant. One that cannot be read whole stops everything.
+/// The boundaries in force, each of which must contain every grant. One that cannot be read whole
+/// stops everything.
 pub fn load(context: &Context) -> Result<Vec<Boundary>, Failure> {
     context.boundaries.iter().map(|path| read(path)).collect()
 }
@@ -24,13 +26,16 @@ pub fn of_projects(projects: &[Project]) -> Result<Vec<Boundary>, Failure> {
 }
 
 fn read(path: &Path) -> Result<Boundary, Failure> {
-    let source = text_file::source(path)
-        .map_err(|error| Failure::refused(format!("the boundary `{}` cannot be read: {error}", path.display())))?;
+    let source = text_file::source(path).map_err(|error| {
+        Failure::refused(format!("the boundary `{}` cannot be read: {error}", path.display()))
+    })?;
     writable::warn("the boundary", path);
     let mut diagnostics = Diagnostics::default();
     match Boundary::parse(&source, &mut diagnostics) {
         Some(boundary) => Ok(boundary.on_this_host(&follow_links)),
-        None => Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics }),
+        None => {
+            Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics })
+        }
     }
 }
 
@@ -42,12 +47,19 @@ pub fn check(
     diagnostics: &mut Diagnostics,
 ) {
     for grant in effective.iter() {
-        let Err(exceeded) = boundary.check_grant(&manifest.name, grant, effective) else { continue };
+        let Err(exceeded) = boundary.check_grant(&manifest.name, grant, effective) else {
+            continue;
+        };
         let target = &grant.target;
-        let message =
-            format!("slot `{}` of step `{}` reaches beyond the boundary: {}", grant.slot, site.step, witness(&exceeded));
-        let diagnostic = Diagnostic::error("E0120", &Arc::clone(&target.source), target.span.clone(), message)
-            .label("grants more than the boundary allows");
+        let message = format!(
+            "slot `{}` of step `{}` reaches beyond the boundary: {}",
+            grant.slot,
+            site.step,
+            witness(&exceeded)
+        );
+        let diagnostic =
+            Diagnostic::error("E0120", &Arc::clone(&target.source), target.span.clone(), message)
+                .label("grants more than the boundary allows");
         diagnostics.push(diagnostic.help(help(boundary, &exceeded)));
     }
 }
@@ -63,19 +75,37 @@ pub fn witness(exceeded: &Exceeded) -> String {
 /// Which rule comes nearest, and where the call leaves it.
 fn help(boundary: &Boundary, exceeded: &Exceeded) -> String {
     let Some(nearest) = &exceeded.nearest else {
-        return format!("no rule of {} is about this; narrow the target, or ask who owns the boundary", boundary.source.name());
+        return format!(
+            "no rule of {} is about this; narrow the target, or ask who owns the boundary",
+            boundary.source.name()
+        );
     };
-    let leaves: Vec<_> = nearest.leaves.iter().map(|(dimension, covered)| format!("{} = {covered}", dimension.key())).collect();
-    let sort = exceeded.witness.as_ref().and_then(|call| other_sort(call, &nearest.leaves)).unwrap_or_default();
-    format!("narrow the target; the nearest rule, {}, allows only {}{sort}", nearest.place, leaves.join("; "))
+    let leaves: Vec<_> = nearest
+        .leaves
+        .iter()
+        .map(|(dimension, covered)| format!("{} = {covered}", dimension.key()))
+        .collect();
+    let sort = exceeded
+        .witness
+        .as_ref()
+        .and_then(|call| other_sort(call, &nearest.leaves))
+        .unwrap_or_default();
+    format!(
+        "narrow the target; the nearest rule, {}, allows only {}{sort}",
+        nearest.place,
+        leaves.join("; ")
+    )
 }
 
-/// That the nearest rule is about servers and the call about a SQLite file, or the other way round: no value of its keys would do.
+/// That the nearest rule is about servers and the call about a SQLite file, or the other way round:
+/// no value of its keys would do.
 fn other_sort(call: &Call, leaves: &[(Dimension, String)]) -> Option<String> {
     if call.capability != Capability::Sql {
         return None;
     }
-    let leaves_one = |dimensions: &[Dimension]| leaves.iter().any(|(dimension, _)| dimensions.contains(dimension));
+    let leaves_one = |dimensions: &[Dimension]| {
+        leaves.iter().any(|(dimension, _)| dimensions.contains(dimension))
+    };
     match call.values.get(&Dimension::Files) {
         Some(CallValue::Text(file))
             if leaves_one(&[Dimension::Hosts, Dimension::Databases, Dimension::Ports, Dimension::Users]) =>

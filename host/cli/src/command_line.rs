@@ -8,7 +8,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Runs health probes, smoke tests and runbook steps in sandboxed plugins, survives crashes, and undoes what failed.
+/// Runs health probes, smoke tests and runbook steps in sandboxed plugins, survives crashes, and
+/// undoes what failed.
 #[derive(Debug, Parser)]
 #[command(name = "runbook", version, disable_help_subcommand = true, max_term_width = 100)]
 pub struct Args {
@@ -28,11 +29,13 @@ pub enum Command {
     Exec(commands::exec::ExecArgs),
     /// Make the checks of suites, and say what they found
     ///
-    /// Probes only look. Smoke tests try things out, which may write, and remove what they made. No journal is kept.
+    /// Probes only look. Smoke tests try things out, which may write, and remove what they made. No
+    /// journal is kept.
     Check(commands::check::CheckArgs),
     /// Show what a runbook would do, and ask its steps
     ///
-    /// Order, groups that run at the same time, inputs, authority, and what each step says it would do.
+    /// Order, groups that run at the same time, inputs, authority, and what each step says it would
+    /// do.
     Plan(commands::plan::PlanArgs),
     /// Check runbooks and the plugins that they use
     Validate(commands::validate::ValidateArgs),
@@ -40,15 +43,18 @@ pub enum Command {
     Resume(commands::resume::ResumeArgs),
     /// Begin a new run at a step of a finished one
     ///
-    /// What that one has done and not undone is not done again. The runbook is as it is now, the parameters as they were.
+    /// What that one has done and not undone is not done again. The runbook is as it is now, the
+    /// parameters as they were.
     Retry(commands::retry::RetryArgs),
     /// Undo a finished run, last step first
     ///
-    /// What could not be undone before is tried again. With `--with FILE` the undo is that of a mended runbook.
+    /// What could not be undone before is tried again. With `--with FILE` the undo is that of a
+    /// mended runbook.
     Undo(commands::undo::UndoArgs),
     /// End a run in order, from another terminal
     ///
-    /// One that nobody executes any more is ended from here. What it did is undone as its runbook says.
+    /// One that nobody executes any more is ended from here. What it did is undone as its runbook
+    /// says.
     Cancel(commands::cancel::CancelArgs),
     /// Say that a step may do what it says it would
     Approve(commands::approve::ApproveArgs),
@@ -60,7 +66,8 @@ pub enum Command {
     Answer(commands::answer::AnswerArgs),
     /// List the runbooks of this project
     ///
-    /// Each with the name by which `exec`, `plan`, `check`, `validate` and `lock` find it. A project is a folder with `.runbook.toml`.
+    /// Each with the name by which `exec`, `plan`, `check`, `validate` and `lock` find it. A
+    /// project is a folder with `.runbook.toml`.
     List(commands::list::ListArgs),
     /// List runs, newest first
     #[command(visible_alias = "ls")]
@@ -74,8 +81,9 @@ pub enum Command {
     Prune(commands::prune::PruneArgs),
     /// Write down what was reviewed
     ///
-    /// The text of each runbook and of every file that it is made of, its plugins, and what it grants to them. A run that differs in
-    /// any of these is refused. A file that `validate` refuses is not locked.
+    /// The text of each runbook and of every file that it is made of, its plugins, and what it
+    /// grants to them. A run that differs in any of these is refused. A file that `validate`
+    /// refuses is not locked.
     Lock(commands::lock::LockArgs),
     /// Show what plugins and runbooks may do
     ///
@@ -118,7 +126,8 @@ pub enum Command {
     },
     /// Print the manual page, or write all of them
     Man {
-        /// A folder for one page a command; it is made if it is not there [default: one page to stdout]
+        /// A folder for one page a command; it is made if it is not there [default: one page to
+        /// stdout]
         #[arg(long, short, value_name = "DIR")]
         output: Option<PathBuf>,
     },
@@ -143,32 +152,45 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["doctor", "secret", "completions", "man", "help"]),
 ];
 
-/// The command line as it is parsed and explained: commands in groups, and what every command takes in a place of its own
-/// (`runbook help options`), so that the help of a command is about that command.
+/// The command line as it is parsed and explained: commands in groups, and what every command takes
+/// in a place of its own (`runbook help options`), so that the help of a command is about that
+/// command.
 pub fn command() -> clap::Command {
     let plain = Args::command();
     let mut groups = String::new();
     for (heading, names) in GROUPS {
         groups.push_str(&format!("{heading}:\n"));
         for name in *names {
-            let known = plain.find_subcommand(name).expect("a group names commands that there are: a test");
+            let known =
+                plain.find_subcommand(name).expect("a group names commands that there are: a test");
             let about = known.get_about().map(ToString::to_string).unwrap_or_default();
             let aliases: Vec<_> = known.get_visible_aliases().collect();
-            let aliases = if aliases.is_empty() { String::new() } else { format!(" [also: {}]", aliases.join(", ")) };
+            let aliases = if aliases.is_empty() {
+                String::new()
+            } else {
+                format!(" [also: {}]", aliases.join(", "))
+            };
             groups.push_str(&format!("  {name:<11}  {about}{aliases}\n"));
         }
         groups.push('\n');
     }
-    let template = format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}");
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}"
+    );
     with_common_options_folded(plain).help_template(template)
 }
 
 fn with_common_options_folded(command: clap::Command) -> clap::Command {
-    let names: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
+    let names: Vec<String> =
+        command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
     let folded = command
         .mut_args(|argument| if argument.is_global_set() { argument.hide(true) } else { argument })
-        .after_help("Options of every command, such as `--journal` and `-v`: `runbook help options`");
-    names.into_iter().fold(folded, |command, name| command.mut_subcommand(name, with_common_options_folded))
+        .after_help(
+            "Options of every command, such as `--journal` and `-v`: `runbook help options`",
+        );
+    names
+        .into_iter()
+        .fold(folded, |command, name| command.mut_subcommand(name, with_common_options_folded))
 }
 
 /// What a command works with.
@@ -176,12 +198,14 @@ fn with_common_options_folded(command: clap::Command) -> clap::Command {
 pub enum Matter {
     /// Files of runbooks, so the limits of the project around hold.
     Runbooks,
-    /// What was written down of runs, or this program itself: a project that is wrong is no obstacle.
+    /// What was written down of runs, or this program itself: a project that is wrong is no
+    /// obstacle.
     Records,
 }
 
 impl Command {
-    /// What it works with. What `cancel` undoes is held to the limits of the project in which its runbook lies.
+    /// What it works with. What `cancel` undoes is held to the limits of the project in which its
+    /// runbook lies.
     pub fn matter(&self) -> Matter {
         match self {
             Self::Exec(_)
@@ -222,7 +246,8 @@ impl Command {
     }
 }
 
-/// How the program ends when its command line is wrong. No command was parsed, so it is looked for among the words.
+/// How the program ends when its command line is wrong. No command was parsed, so it is looked for
+/// among the words.
 pub fn status_of_a_usage_error(error: &clap::Error, words: impl Iterator<Item = OsString>) -> u8 {
     match error.exit_code() {
         0 => ExitStatus::Success.code(),
@@ -234,8 +259,13 @@ pub fn status_of_a_usage_error(error: &clap::Error, words: impl Iterator<Item = 
 fn family_of(words: impl Iterator<Item = OsString>) -> Family {
     let command = Args::command();
     let takes_value = |word: &str| {
-        let of_word = |option: &&clap::Arg| option.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long));
-        command.get_arguments().find(of_word).is_some_and(|option| option.get_action().takes_values())
+        let of_word = |option: &&clap::Arg| {
+            option.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long))
+        };
+        command
+            .get_arguments()
+            .find(of_word)
+            .is_some_and(|option| option.get_action().takes_values())
     };
     let mut words = words.map(|word| word.to_string_lossy().into_owned());
     while let Some(word) = words.next() {
@@ -261,7 +291,8 @@ mod tests {
     fn commands(command: &clap::Command, words: &[String]) -> Vec<(Vec<String>, clap::Command)> {
         let mut found = vec![(words.to_vec(), command.clone())];
         for below in command.get_subcommands() {
-            let words: Vec<_> = words.iter().cloned().chain([below.get_name().to_owned()]).collect();
+            let words: Vec<_> =
+                words.iter().cloned().chain([below.get_name().to_owned()]).collect();
             found.extend(commands(below, &words));
         }
         found
@@ -271,12 +302,24 @@ mod tests {
     fn an_empty_name_of_a_run_or_a_step_is_refused_by_every_command() {
         let mut seen = 0;
         for (words, command) in commands(&Args::command(), &["runbook".to_owned()]) {
-            let names: Vec<_> = command.get_positionals().map(|argument| argument.get_id().to_string()).collect();
-            for (empty, name) in names.iter().enumerate().filter(|(_, name)| ["run", "step"].contains(&name.as_str())) {
-                let given = names.iter().enumerate().map(|(index, _)| if index == empty { "" } else { "x" }.to_owned());
+            let names: Vec<_> =
+                command.get_positionals().map(|argument| argument.get_id().to_string()).collect();
+            for (empty, name) in names
+                .iter()
+                .enumerate()
+                .filter(|(_, name)| ["run", "step"].contains(&name.as_str()))
+            {
+                let given = names
+                    .iter()
+                    .enumerate()
+                    .map(|(index, _)| if index == empty { "" } else { "x" }.to_owned());
                 let line: Vec<String> = words.iter().cloned().chain(given).collect();
                 let error = Args::try_parse_from(&line).expect_err("it is empty").to_string();
-                assert!(error.contains(&format!("'<{}>'", name.to_uppercase())) || error.contains("[RUN]"), "{line:?}: {error}");
+                assert!(
+                    error.contains(&format!("'<{}>'", name.to_uppercase()))
+                        || error.contains("[RUN]"),
+                    "{line:?}: {error}"
+                );
                 seen += 1;
             }
         }
@@ -285,7 +328,8 @@ mod tests {
 
     #[test]
     fn every_command_is_in_one_group_of_the_help() {
-        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let mut grouped: Vec<&str> =
+            GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         let command = Args::command();
         let mut known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
         grouped.sort_unstable();
@@ -318,9 +362,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_on_the_command_line_of_check_is_told_in_its_own_exit_codes_wherever_options_stand() {
-        let mut lines =
-            vec![vec!["check", "--bogus"], vec!["--no-input", "check"], vec!["-v", "check"], vec!["--bogus", "check"]];
+    fn a_mistake_on_the_command_line_of_check_is_told_in_its_own_exit_codes_wherever_options_stand()
+    {
+        let mut lines = vec![
+            vec!["check", "--bogus"],
+            vec!["--no-input", "check"],
+            vec!["-v", "check"],
+            vec!["--bogus", "check"],
+        ];
         let command = Args::command();
         let names: Vec<String> = command
             .get_opts()
@@ -338,7 +387,9 @@ mod tests {
         for line in lines {
             assert_eq!(family_of(line.iter().map(OsString::from)), Family::Check, "{line:?}");
         }
-        for line in [&["exec", "check"][..], &["--journal", "check", "exec"], &["--color=check"], &[]] {
+        for line in
+            [&["exec", "check"][..], &["--journal", "check", "exec"], &["--color=check"], &[]]
+        {
             assert_eq!(family_of(line.iter().map(OsString::from)), Family::Run, "{line:?}");
         }
     }

@@ -1,5 +1,6 @@
-//! What a command line can be completed with: runs, steps, parameters, environments, plugins, keys. Whatever cannot be read offers
-//! nothing: a shell that completes must never show an error, and nothing here waits for a person or changes anything.
+//! What a command line can be completed with: runs, steps, parameters, environments, plugins, keys.
+//! Whatever cannot be read offers nothing: a shell that completes must never show an error, and
+//! nothing here waits for a person or changes anything.
 
 use crate::command_line::Args;
 use crate::configuration::Configuration;
@@ -31,10 +32,12 @@ const DECISIONS: [(Decision, &str, &str); 4] = Decision::ALL;
 /// Ids of runs, newest first, those that wait or go on before the others.
 pub fn runs(current: &OsStr) -> Vec<Candidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
-    let list = |journal: SqlJournal| async move { journal.list(RUNS).await.map_err(Failure::engine) };
+    let list =
+        |journal: SqlJournal| async move { journal.list(RUNS).await.map_err(Failure::engine) };
     let Some(mut runs) = from_journal(list) else { return Vec::new() };
     runs.sort_by_key(|run| run.ended.is_some());
-    let offered = runs.iter().map(|run| (run.run.short(), format!("{} {}", run.name, run.phase.name())));
+    let offered =
+        runs.iter().map(|run| (run.run.short(), format!("{} {}", run.name, run.phase.name())));
     begin_with(typed, offered)
 }
 
@@ -47,9 +50,9 @@ pub fn steps(current: &OsStr) -> Vec<Candidate> {
 /// `STEP=done` and the other decisions, for the run that was typed.
 pub fn decisions(current: &OsStr) -> Vec<Candidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
-    let offered = steps_of_run()
-        .into_iter()
-        .flat_map(|(step, _)| DECISIONS.map(|(_, word, meaning)| (format!("{step}={word}"), meaning.to_owned())));
+    let offered = steps_of_run().into_iter().flat_map(|(step, _)| {
+        DECISIONS.map(|(_, word, meaning)| (format!("{step}={word}"), meaning.to_owned()))
+    });
     begin_with(typed, offered)
 }
 
@@ -74,10 +77,13 @@ pub fn parameters(current: &OsStr) -> Vec<Candidate> {
 /// The runbooks and suites of this project by name, and files.
 pub fn runbooks(current: &OsStr) -> Vec<Candidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
-    let files = clap_complete::PathCompleter::file()
-        .filter(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "toml"));
+    let files = clap_complete::PathCompleter::file().filter(|path| {
+        path.is_dir() || path.extension().is_some_and(|extension| extension == "toml")
+    });
     let files = clap_complete::engine::ValueCompleter::complete(&files, current);
-    let Ok((listed, _)) = Project::here().and_then(|project| project::runbooks(&project)) else { return files };
+    let Ok((listed, _)) = Project::here().and_then(|project| project::runbooks(&project)) else {
+        return files;
+    };
     let mut offered = begin_with(typed, listed.into_iter().map(|one| (one.name, one.title)));
     offered.extend(files);
     offered
@@ -88,15 +94,23 @@ pub fn environments(current: &OsStr) -> Vec<Candidate> {
     let (Some(typed), Some(file)) = (current.to_str(), runbook_file()) else { return Vec::new() };
     let Ok(file) = RunbookFile::locate(&file) else { return Vec::new() };
     let environments = crate::prepare::environments(file.folder()).into_iter();
-    begin_with(typed, environments.map(|environment| (environment.clone(), format!("targets.{environment}.toml"))))
+    begin_with(
+        typed,
+        environments
+            .map(|environment| (environment.clone(), format!("targets.{environment}.toml"))),
+    )
 }
 
 /// Bundled plugins.
 pub fn plugins(current: &OsStr) -> Vec<Candidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
-    let mut offered = begin_with(typed, BUNDLED.iter().map(|bundled| (bundled.name.to_owned(), "bundled".to_owned())));
-    let components = clap_complete::PathCompleter::file()
-        .filter(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "wasm"));
+    let mut offered = begin_with(
+        typed,
+        BUNDLED.iter().map(|bundled| (bundled.name.to_owned(), "bundled".to_owned())),
+    );
+    let components = clap_complete::PathCompleter::file().filter(|path| {
+        path.is_dir() || path.extension().is_some_and(|extension| extension == "wasm")
+    });
     offered.extend(clap_complete::engine::ValueCompleter::complete(&components, current));
     offered
 }
@@ -106,7 +120,10 @@ pub fn keys(current: &OsStr) -> Vec<Candidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
     // Keys are written in small letters, codes are not.
     if typed.starts_with(|first: char| first.is_ascii_uppercase()) {
-        return begin_with(typed, crate::error_pages::codes().map(|(code, title)| (code.to_owned(), title.to_owned())));
+        return begin_with(
+            typed,
+            crate::error_pages::codes().map(|(code, title)| (code.to_owned(), title.to_owned())),
+        );
     }
     let above = typed.rsplit_once('.').map_or("", |(above, _)| above);
     let Ok(found) = find(&schema(FileKind::Runbook), above) else { return Vec::new() };
@@ -116,7 +133,8 @@ pub fn keys(current: &OsStr) -> Vec<Candidate> {
 
 fn begin_with(typed: &str, offered: impl IntoIterator<Item = (String, String)>) -> Vec<Candidate> {
     let fits = offered.into_iter().filter(|(value, _)| value.starts_with(typed));
-    fits.map(|(value, help)| Candidate::new(value).help((!help.is_empty()).then(|| help.into()))).collect()
+    fits.map(|(value, help)| Candidate::new(value).help((!help.is_empty()).then(|| help.into())))
+        .collect()
 }
 
 /// What the command line says so far, as well as it can be understood.
@@ -132,10 +150,13 @@ fn context() -> Option<Context> {
     let configuration = Configuration::load().ok()?;
     let here = std::env::current_dir().ok()?;
     let projects = Project::all_of(&here).unwrap_or_default();
-    Context::new(&configuration.complete(global, &typed), &configuration, &typed, (&here, projects)).ok()
+    Context::new(&configuration.complete(global, &typed), &configuration, &typed, (&here, projects))
+        .ok()
 }
 
-fn from_journal<T, F: Future<Output = Result<T, Failure>>>(read: impl FnOnce(SqlJournal) -> F) -> Option<T> {
+fn from_journal<T, F: Future<Output = Result<T, Failure>>>(
+    read: impl FnOnce(SqlJournal) -> F,
+) -> Option<T> {
     let context = context()?;
     if !context.has_journal() {
         return None;
@@ -150,8 +171,10 @@ fn from_journal<T, F: Future<Output = Result<T, Failure>>>(read: impl FnOnce(Sql
 /// The steps of the run that was typed, and why they are offered.
 fn steps_of_run() -> Vec<(String, &'static str)> {
     let words = typed();
-    let run =
-        words.as_ref().and_then(|words| words.subcommand()).and_then(|(_, words)| words.try_get_one::<String>("run").ok()?);
+    let run = words
+        .as_ref()
+        .and_then(|words| words.subcommand())
+        .and_then(|(_, words)| words.try_get_one::<String>("run").ok()?);
     let Some(run) = run.cloned() else { return Vec::new() };
     let load = |journal: SqlJournal| async move {
         let id: RunId = journal.find(&run).await.map_err(Failure::engine)?;
@@ -185,13 +208,17 @@ fn runbook_file() -> Option<PathBuf> {
     let words = typed()?;
     let (_, words) = words.subcommand()?;
     let one = words.try_get_one::<PathBuf>("file").ok().flatten().cloned();
-    let written = one.or_else(|| words.try_get_many::<PathBuf>("files").ok().flatten()?.next().cloned())?;
+    let written =
+        one.or_else(|| words.try_get_many::<PathBuf>("files").ok().flatten()?.next().cloned())?;
     project::find(&Project::here().ok()?, &written).ok()
 }
 
 fn runbook() -> Option<serde_json::Value> {
     let file = runbook_file()?;
     let text = crate::text_file::read(&file).ok()?;
-    let table = runbook_document::parse(&Source::new(file.to_string_lossy(), text), &mut Diagnostics::default())?;
+    let table = runbook_document::parse(
+        &Source::new(file.to_string_lossy(), text),
+        &mut Diagnostics::default(),
+    )?;
     Some(table.to_json())
 }

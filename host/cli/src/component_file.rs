@@ -5,18 +5,23 @@ use runbook_runtime::{Inspected, inspect};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A component is never larger than this: what a toolchain for a scripting language makes is half of it.
+/// A component is never larger than this: what a toolchain for a scripting language makes is half
+/// of it.
 const MAX_COMPONENT: u64 = 64 << 20;
 
 /// The bytes of a component file.
 pub fn read(path: &Path) -> Result<Arc<[u8]>, Failure> {
-    let unreadable = |error: std::io::Error| Failure::usage(format!("plugin `{}` cannot be read: {error}", path.display()));
+    let unreadable = |error: std::io::Error| {
+        Failure::usage(format!("plugin `{}` cannot be read: {error}", path.display()))
+    };
     match runbook_regular_file::read(path, MAX_COMPONENT) {
         Ok(bytes) => Ok(bytes.into()),
-        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Err(Failure::refused(format!(
-            "plugin `{}` has more than {MAX_COMPONENT} bytes, which are not loaded",
-            path.display()
-        ))),
+        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+            Err(Failure::refused(format!(
+                "plugin `{}` has more than {MAX_COMPONENT} bytes, which are not loaded",
+                path.display()
+            )))
+        }
         Err(error) => Err(unreadable(error)),
     }
 }
@@ -28,6 +33,10 @@ pub fn read_and_inspect(path: &Path) -> Result<Inspected, Failure> {
 
 /// The refusal of what is no plugin, with its name.
 pub fn unusable(reference: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-    let said = std::iter::once(error.to_string()).chain(Failure::causes(error)).collect::<Vec<_>>().join(": ");
-    Failure::refused(format!("`{reference}` is not a plugin that can be used: {said}")).hint("it was not run")
+    let said = std::iter::once(error.to_string())
+        .chain(Failure::causes(error))
+        .collect::<Vec<_>>()
+        .join(": ");
+    Failure::refused(format!("`{reference}` is not a plugin that can be used: {said}"))
+        .hint("it was not run")
 }

@@ -1,5 +1,6 @@
-//! What one person sets for every command, in `config.toml` of the configuration directory. A flag and a variable are stronger; a
-//! boundary, a trust file and `locked` are held besides theirs, as every limit is.
+//! What one person sets for every command, in `config.toml` of the configuration directory. A flag
+//! and a variable are stronger; a boundary, a trust file and `locked` are held besides theirs, as
+//! every limit is.
 
 use crate::directories::config_directory;
 use crate::failure::Failure;
@@ -48,7 +49,8 @@ pub struct Configuration {
     cache: Option<PathBuf>,
     log: Option<String>,
     log_format: Option<LogFormat>,
-    /// Where each option that it sets stands, such as `/home/me/.config/runbook/config.toml:3`, by the option's name.
+    /// Where each option that it sets stands, such as `/home/me/.config/runbook/config.toml:3`, by
+    /// the option's name.
     places: BTreeMap<&'static str, String>,
 }
 
@@ -56,7 +58,8 @@ impl Configuration {
     /// Reads the file of this account, if there is one.
     ///
     /// # Errors
-    /// It cannot be read, or something in it is wrong: nothing is done with a part of what somebody set.
+    /// It cannot be read, or something in it is wrong: nothing is done with a part of what somebody
+    /// set.
     pub fn load() -> Result<Self, Failure> {
         // Who has no home has no configuration; a command that needs a directory of it says so.
         let Ok(folder) = config_directory() else { return Ok(Self::default()) };
@@ -64,7 +67,12 @@ impl Configuration {
         let source = match text_file::source(&path) {
             Ok(source) => source,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(Failure::usage(format!("the configuration `{}` cannot be read: {error}", path.display()))),
+            Err(error) => {
+                return Err(Failure::usage(format!(
+                    "the configuration `{}` cannot be read: {error}",
+                    path.display()
+                )));
+            }
         };
         writable::warn("the configuration", &path);
         let mut diagnostics = Diagnostics::default();
@@ -90,13 +98,21 @@ impl Configuration {
     /// What the command line says, and of what neither it nor a variable says, this.
     pub fn complete(&self, typed: GlobalArgs, matches: &ArgMatches) -> GlobalArgs {
         let matches = deepest(matches);
-        let is_open =
-            |option: &str| !matches!(matches.value_source(option), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
+        let is_open = |option: &str| {
+            !matches!(
+                matches.value_source(option),
+                Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+            )
+        };
         let color = self.color.filter(|_| is_open("color")).unwrap_or(typed.color);
         let no_input = self.no_input.filter(|_| is_open("no_input")).unwrap_or(typed.no_input);
         // A limit: each that is set holds, so no variable lifts it.
         let locked = typed.locked || self.locked == Some(true);
-        let identity = if typed.identity.is_empty() { self.identity.clone().unwrap_or_default() } else { typed.identity };
+        let identity = if typed.identity.is_empty() {
+            self.identity.clone().unwrap_or_default()
+        } else {
+            typed.identity
+        };
         GlobalArgs {
             color,
             no_input,
@@ -122,8 +138,13 @@ pub fn deepest(matches: &ArgMatches) -> &ArgMatches {
 
 /// Reads a configuration. All mistakes are reported.
 pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Configuration {
-    let Some(table) = runbook_document::parse(source, diagnostics) else { return Configuration::default() };
-    let mut keys = Keys { reader: Reader::new(source, &table, "the configuration", diagnostics), places: BTreeMap::new() };
+    let Some(table) = runbook_document::parse(source, diagnostics) else {
+        return Configuration::default();
+    };
+    let mut keys = Keys {
+        reader: Reader::new(source, &table, "the configuration", diagnostics),
+        places: BTreeMap::new(),
+    };
     file_format::check(&mut keys.reader, "E0125", "a configuration");
     let read = Configuration {
         color: keys.word("color", "color"),
@@ -152,7 +173,11 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    fn located<T: FromNode>(&mut self, key: &'static str, option: &'static str) -> Option<Located<T>> {
+    fn located<T: FromNode>(
+        &mut self,
+        key: &'static str,
+        option: &'static str,
+    ) -> Option<Located<T>> {
         let read = self.reader.optional::<T>(key)?;
         self.places.insert(option, self.reader.source().place(&read.span));
         Some(read)
@@ -169,7 +194,8 @@ impl Keys<'_> {
         if known.is_none() {
             let words = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
             let words: Vec<_> = words.map(|word| format!("`{}`", word.get_name())).collect();
-            let message = format!("`{key}` is one of {}, not `{}`", words.join(", "), written.value);
+            let message =
+                format!("`{key}` is one of {}, not `{}`", words.join(", "), written.value);
             self.reader.error("E0125", written.span, message, "not known");
         }
         known
@@ -189,7 +215,11 @@ impl Keys<'_> {
     /// The address of a server as it is, or a file.
     fn journal(&mut self) -> Option<String> {
         let written = self.value::<String>("journal", "journal")?;
-        Some(if written.contains("://") { written } else { self.beside(&written).display().to_string() })
+        Some(if written.contains("://") {
+            written
+        } else {
+            self.beside(&written).display().to_string()
+        })
     }
 
     fn beside(&self, written: &str) -> PathBuf {
@@ -229,14 +259,19 @@ mod tests {
     ];
 
     fn whole() -> String {
-        KEYS.iter().zip(VALUES).fold("format = 1\n".to_owned(), |text, (key, value)| format!("{text}{key} = {value}\n"))
+        KEYS.iter().zip(VALUES).fold("format = 1\n".to_owned(), |text, (key, value)| {
+            format!("{text}{key} = {value}\n")
+        })
     }
 
     #[test]
     fn every_option_of_every_command_but_verbose_has_a_key() {
         let read = read(&whole()).expect("it is right");
         let command = Args::command();
-        let options = command.get_opts().filter(|option| option.is_global_set()).filter_map(clap::Arg::get_long);
+        let options = command
+            .get_opts()
+            .filter(|option| option.is_global_set())
+            .filter_map(clap::Arg::get_long);
         for option in options.filter(|option| *option != "verbose") {
             assert!(read.place(option).is_some(), "{option}");
         }
@@ -283,9 +318,17 @@ mod tests {
     #[test]
     fn a_configuration_is_read_whole_or_not_at_all() {
         assert_eq!(read("format = 1\n"), Ok(Configuration::default()));
-        let wrong = ["", "format = 2\n", "format = 1\ncolor = \"red\"\n", "format = 1\nlog_format = \"xml\"\n"];
-        for text in wrong.into_iter().chain(["format = 1\njournals = \"x\"\n", "format = 1\nidentity = \"one\"\n", "format = \n"])
-        {
+        let wrong = [
+            "",
+            "format = 2\n",
+            "format = 1\ncolor = \"red\"\n",
+            "format = 1\nlog_format = \"xml\"\n",
+        ];
+        for text in wrong.into_iter().chain([
+            "format = 1\njournals = \"x\"\n",
+            "format = 1\nidentity = \"one\"\n",
+            "format = \n",
+        ]) {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -1,4 +1,5 @@
-//! Everything that the program takes from its surroundings, read once: directories, terminal, operator.
+//! Everything that the program takes from its surroundings, read once: directories, terminal,
+//! operator.
 
 use crate::account;
 use crate::configuration::{self, Configuration};
@@ -44,7 +45,10 @@ impl LockPolicy {
 
 /// The program's surroundings.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about the surroundings, each with a name of its own")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about the surroundings, each with a name of its own"
+)]
 pub struct Context {
     /// Whether stderr may be coloured.
     pub color_stderr: bool,
@@ -52,7 +56,8 @@ pub struct Context {
     pub color_stdout: bool,
     /// Whether progress may be drawn on stderr.
     pub live: bool,
-    /// Whether stdout and stderr are one terminal: what is said on one need not be said on the other.
+    /// Whether stdout and stderr are one terminal: what is said on one need not be said on the
+    /// other.
     pub one_terminal: bool,
     /// Whether a question can be asked.
     pub interactive: bool,
@@ -66,13 +71,15 @@ pub struct Context {
     pub identity_origin: Origin,
     /// Where passphrases are read from instead of the terminal.
     pub passphrase_file: Option<PathBuf>,
-    /// The files of all boundaries in force: that of the host, and one that the operator adds. Each must be there.
+    /// The files of all boundaries in force: that of the host, and one that the operator adds. Each
+    /// must be there.
     pub boundaries: Vec<PathBuf>,
     /// All trust files in force, likewise.
     pub trusts: Vec<PathBuf>,
     /// The folder of the audit log that is read.
     pub audit_log: PathBuf,
-    /// The only folder of an audit log that runs on this host may write, if the administrator named one.
+    /// The only folder of an audit log that runs on this host may write, if the administrator named
+    /// one.
     pub audit_log_of_host: Option<PathBuf>,
     /// Whether a runbook must be locked.
     pub lock_policy: LockPolicy,
@@ -102,7 +109,8 @@ impl Context {
         self.journal.file().is_none_or(Path::exists)
     }
 
-    /// The projects whose limits hold for what lies in a folder, besides those of the working directory.
+    /// The projects whose limits hold for what lies in a folder, besides those of the working
+    /// directory.
     ///
     /// # Errors
     /// As [`Project::all_of`].
@@ -124,8 +132,8 @@ impl Context {
         }
     }
 
-    /// Reads the environment, once. `args` are those of the command line, completed by the configuration; the projects are those of the
-    /// working directory.
+    /// Reads the environment, once. `args` are those of the command line, completed by the
+    /// configuration; the projects are those of the working directory.
     ///
     /// # Errors
     /// What the host or the environment sets cannot be used.
@@ -139,14 +147,19 @@ impl Context {
         let stderr_terminal = std::io::stderr().is_terminal();
         let moves = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
         let is_coloured = |is_terminal: bool| match args.color {
-            Color::Auto => wants_color(|name| std::env::var(name).ok()).unwrap_or(is_terminal && moves),
+            Color::Auto => {
+                wants_color(|name| std::env::var(name).ok()).unwrap_or(is_terminal && moves)
+            }
             Color::Always => true,
             Color::Never => false,
         };
         let host_policy = HostPolicy::load()?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let identities =
-            if args.identity.is_empty() { vec![config_directory()?.join("identity.txt")] } else { args.identity.clone() };
+        let identities = if args.identity.is_empty() {
+            vec![config_directory()?.join("identity.txt")]
+        } else {
+            args.identity.clone()
+        };
         Ok(Self {
             color_stderr: is_coloured(stderr_terminal),
             color_stdout: is_coloured(std::io::stdout().is_terminal()),
@@ -159,7 +172,11 @@ impl Context {
             identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
             passphrase_file: args.passphrase_file.clone(),
             boundaries: limits(
-                [host_policy.boundary, configuration.boundary().map(Path::to_owned), args.boundary.clone()],
+                [
+                    host_policy.boundary,
+                    configuration.boundary().map(Path::to_owned),
+                    args.boundary.clone(),
+                ],
                 projects.iter().map(|project| project.boundary.clone()),
             ),
             trusts: limits(
@@ -172,7 +189,9 @@ impl Context {
                 .or_else(|| host_policy.audit_log.clone())
                 .map_or_else(|| state_directory().map(|dir| dir.join("audit")), Ok)?,
             audit_log_of_host: host_policy.audit_log,
-            lock_policy: LockPolicy::required_if(args.locked || projects.iter().any(|project| project.locked.is_some())),
+            lock_policy: LockPolicy::required_if(
+                args.locked || projects.iter().any(|project| project.locked.is_some()),
+            ),
             cache: args.cache.clone().map_or_else(cache_directory, Ok)?,
             operator: account::operator(&host),
             host,
@@ -187,29 +206,44 @@ impl Context {
 }
 
 /// Every limit that somebody set: each holds.
-fn limits(of: [Option<PathBuf>; 3], of_projects: impl Iterator<Item = Option<PathBuf>>) -> Vec<PathBuf> {
+fn limits(
+    of: [Option<PathBuf>; 3],
+    of_projects: impl Iterator<Item = Option<PathBuf>>,
+) -> Vec<PathBuf> {
     of.into_iter().chain(of_projects).flatten().collect()
 }
 
-/// Where each option of every command comes from: its flag, its variable, a file, or nowhere. A limit comes from wherever one was added.
-fn origins(matches: &ArgMatches, configuration: &Configuration, projects: &[Project]) -> BTreeMap<String, String> {
+/// Where each option of every command comes from: its flag, its variable, a file, or nowhere. A
+/// limit comes from wherever one was added.
+fn origins(
+    matches: &ArgMatches,
+    configuration: &Configuration,
+    projects: &[Project],
+) -> BTreeMap<String, String> {
     let command = GlobalArgs::augment_args(clap::Command::new("runbook"));
     let matches = configuration::deepest(matches);
     let origin = |option: &clap::Arg| {
         let name = option.get_long().unwrap_or_default();
         let id = option.get_id().as_str();
         // A switch that is off sets nothing.
-        let is_off = matches!(option.get_action(), clap::ArgAction::SetTrue) && !matches.get_flag(id);
+        let is_off =
+            matches!(option.get_action(), clap::ArgAction::SetTrue) && !matches.get_flag(id);
         let typed = match matches.value_source(id) {
             Some(_) if is_off && name == "locked" => None,
             Some(ValueSource::CommandLine) => Some(format!("from --{name}")),
-            Some(ValueSource::EnvVariable) => Some(format!("from {}", option.get_env().unwrap_or_default().to_string_lossy())),
+            Some(ValueSource::EnvVariable) => {
+                Some(format!("from {}", option.get_env().unwrap_or_default().to_string_lossy()))
+            }
             Some(_) | None => None,
         };
         let configured = configuration.place(name).map(|place| format!("from {place}"));
         let of_project = |project: &Project| match (name, &project.file) {
-            ("boundary", Some(file)) => project.boundary.as_ref().map(|_| format!("from {}", file.display())),
-            ("trust", Some(file)) => project.trust.as_ref().map(|_| format!("from {}", file.display())),
+            ("boundary", Some(file)) => {
+                project.boundary.as_ref().map(|_| format!("from {}", file.display()))
+            }
+            ("trust", Some(file)) => {
+                project.trust.as_ref().map(|_| format!("from {}", file.display()))
+            }
             ("locked", _) => project.locked.as_ref().map(|place| format!("from {place}")),
             _ => None,
         };
@@ -220,7 +254,8 @@ fn origins(matches: &ArgMatches, configuration: &Configuration, projects: &[Proj
     global.filter_map(|option| Some((option.get_long()?.to_owned(), origin(option)))).collect()
 }
 
-/// What the environment says of colour, wherever stderr leads; `None` if nothing. `NO_COLOR` is the strongest.
+/// What the environment says of colour, wherever stderr leads; `None` if nothing. `NO_COLOR` is the
+/// strongest.
 fn wants_color(variable: impl Fn(&str) -> Option<String>) -> Option<bool> {
     let is_on = |name: &str| variable(name).is_some_and(|value| !value.is_empty() && value != "0");
     if variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {
@@ -244,9 +279,13 @@ fn is_one_device() -> bool {
 fn journal(given: Option<&str>) -> Result<Location, Failure> {
     match given {
         Some(text) => {
-            let unusable = |error: runbook_journal::LocationError| Failure::usage(format!("`--journal`: {error}"));
+            let unusable = |error: runbook_journal::LocationError| {
+                Failure::usage(format!("`--journal`: {error}"))
+            };
             let location = Location::parse(text).map_err(unusable)?;
-            location.check_environment(|name| std::env::var_os(name).is_some()).map_err(unusable)?;
+            location
+                .check_environment(|name| std::env::var_os(name).is_some())
+                .map_err(unusable)?;
             Ok(location)
         }
         None => Ok(Location::File(state_directory()?.join("journal.db"))),
@@ -272,7 +311,9 @@ mod tests {
             (&[("NO_COLOR", "1"), ("FORCE_COLOR", "1"), ("CLICOLOR_FORCE", "1")], Some(false)),
         ];
         for (set, expected) in table {
-            let variable = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            let variable = |name: &str| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            };
             assert_eq!(wants_color(variable), *expected, "{set:?}");
         }
     }

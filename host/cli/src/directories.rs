@@ -1,4 +1,5 @@
-//! Where the files of this account are by default: state, cache and configuration, as the XDG base directories say.
+//! Where the files of this account are by default: state, cache and configuration, as the XDG base
+//! directories say.
 
 use crate::failure::Failure;
 use std::path::PathBuf;
@@ -22,10 +23,17 @@ pub fn config_directory() -> Result<PathBuf, Failure> {
 fn directory(variable: &str, below_home: &str) -> Result<PathBuf, Failure> {
     let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     // An empty or relative one would be the working directory, whoever made what lies there.
-    let home = || std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()).map(|home| home.join(below_home));
+    let home = || {
+        std::env::var_os("HOME")
+            .map(PathBuf::from)
+            .filter(|home| home.is_absolute())
+            .map(|home| home.join(below_home))
+    };
     match set.or_else(home) {
         Some(base) => Ok(base.join("runbook")),
-        None => Err(Failure::usage(format!("neither `{variable}` nor `HOME` is set to an absolute path"))
-            .hint(format!("set `{variable}`"))),
+        None => Err(Failure::usage(format!(
+            "neither `{variable}` nor `HOME` is set to an absolute path"
+        ))
+        .hint(format!("set `{variable}`"))),
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::command_line::Command;
 use crate::commands::{
-    answer, approve, audit, cancel, check, completions, doctor, exec, explain, fmt, help, list, lock, locks, man, plan, plugin,
-    prune, report, resume, retry, review, runs, schema, secret, show, undo, validate,
+    answer, approve, audit, cancel, check, completions, doctor, exec, explain, fmt, help, list,
+    lock, locks, man, plan, plugin, prune, report, resume, retry, review, runs, schema, secret,
+    show, undo, validate,
 };
 use crate::context::Context;
 use crate::exit_status::ExitStatus;

@@ -1,4 +1,5 @@
-//! Runs that were tried again: what each later one takes as done stands in an earlier one, which alone undoes it.
+//! Runs that were tried again: what each later one takes as done stands in an earlier one, which
+//! alone undoes it.
 
 use crate::failure::Failure;
 use runbook_engine::{Journal as _, RunId, RunState, fold, runs_stood_on};
@@ -6,13 +7,20 @@ use runbook_journal::{JournalError, SqlJournal};
 use runbook_report::{LaterRun, Summary};
 use std::collections::BTreeMap;
 
-/// The states of the runs whose effects this one takes as done. One that was pruned has nothing left to say.
-pub async fn states(journal: &SqlJournal, state: &RunState) -> Result<BTreeMap<RunId, RunState>, Failure> {
+/// The states of the runs whose effects this one takes as done. One that was pruned has nothing
+/// left to say.
+pub async fn states(
+    journal: &SqlJournal,
+    state: &RunState,
+) -> Result<BTreeMap<RunId, RunState>, Failure> {
     of_runs(journal, runs_stood_on(state)).await
 }
 
 /// The states of these runs, as far as the journal still has them.
-pub async fn of_runs(journal: &SqlJournal, runs: impl IntoIterator<Item = RunId>) -> Result<BTreeMap<RunId, RunState>, Failure> {
+pub async fn of_runs(
+    journal: &SqlJournal,
+    runs: impl IntoIterator<Item = RunId>,
+) -> Result<BTreeMap<RunId, RunState>, Failure> {
     let mut states = BTreeMap::new();
     for run in runs {
         let stored = match journal.load(run).await {

@@ -1,5 +1,6 @@
-//! The targets of an environment: which ones it replaces, and those that it adds for nothing. A name that is mistyped there would let the
-//! runbook run against its own target, in another environment than the one that was named.
+//! The targets of an environment: which ones it replaces, and those that it adds for nothing. A
+//! name that is mistyped there would let the runbook run against its own target, in another
+//! environment than the one that was named.
 
 use crate::runbook_file::RunbookFile;
 use crate::text_file;
@@ -31,14 +32,18 @@ pub fn strays(runbook: &Runbook, targets: &Targets, neighbors: Neighbors<'_>) ->
             continue;
         }
         let own: Vec<&str> = of_origin(runbook, TargetOrigin::Runbook).collect();
-        let message = format!("target `{name}` of the environment replaces no target of the runbook, and is bound nowhere");
+        let message = format!(
+            "target `{name}` of the environment replaces no target of the runbook, and is bound nowhere"
+        );
         let help = match runbook_document::nearest(name, own.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if own.is_empty() => "remove it, or bind a slot to it".to_owned(),
             None => format!("remove it, or name one that the runbook has: {}", own.join(", ")),
         };
         found.push(
-            Diagnostic::error("E0238", &entry.source, entry.name.span.clone(), message).label("used by nothing").help(help),
+            Diagnostic::error("E0238", &entry.source, entry.name.span.clone(), message)
+                .label("used by nothing")
+                .help(help),
         );
     }
     found
@@ -48,17 +53,23 @@ pub fn strays(runbook: &Runbook, targets: &Targets, neighbors: Neighbors<'_>) ->
 pub fn described(runbook: &Runbook, environment: &str) -> String {
     let named = |origin| of_origin(runbook, origin).collect::<Vec<_>>().join(", ");
     let of_environment = [named(TargetOrigin::Replaced), named(TargetOrigin::Added)];
-    let of_environment: Vec<_> = of_environment.into_iter().filter(|names| !names.is_empty()).collect();
+    let of_environment: Vec<_> =
+        of_environment.into_iter().filter(|names| !names.is_empty()).collect();
     let own = match named(TargetOrigin::Runbook) {
         own if own.is_empty() => "the runbook adds none".to_owned(),
         own => format!("the runbook's own: {own}"),
     };
-    let of_environment = if of_environment.is_empty() { "no target".to_owned() } else { of_environment.join(", ") };
+    let of_environment =
+        if of_environment.is_empty() { "no target".to_owned() } else { of_environment.join(", ") };
     format!("environment: {environment} ({of_environment}; {own})")
 }
 
 fn of_origin(runbook: &Runbook, origin: TargetOrigin) -> impl Iterator<Item = &str> {
-    runbook.targets.iter().filter(move |entry| entry.origin == origin).map(|entry| entry.name.name.as_str())
+    runbook
+        .targets
+        .iter()
+        .filter(move |entry| entry.origin == origin)
+        .map(|entry| entry.name.name.as_str())
 }
 
 fn bound<'a>(runbook: &'a Runbook, targets: &'a Targets) -> BTreeSet<&'a str> {
@@ -68,7 +79,11 @@ fn bound<'a>(runbook: &'a Runbook, targets: &'a Targets) -> BTreeSet<&'a str> {
     }
     bound.extend(targets.iter().filter_map(|target| match &target.kind {
         TargetKind::Process(process) => process.connection.as_deref(),
-        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => None,
+        TargetKind::Http(_)
+        | TargetKind::Sql(_)
+        | TargetKind::Docker(_)
+        | TargetKind::Files(_)
+        | TargetKind::Secret(_) => None,
     }));
     bound
 }
@@ -77,10 +92,14 @@ fn bound<'a>(runbook: &'a Runbook, targets: &'a Targets) -> BTreeSet<&'a str> {
 fn is_named_beside(file: &RunbookFile, name: &str) -> bool {
     let entries = std::fs::read_dir(file.folder()).into_iter().flatten().flatten();
     let others = entries.map(|entry| entry.path()).filter(|path| is_another_runbook(path, file));
-    others.filter_map(|path| Some(Source::new(path.display().to_string(), text_file::read(&path).ok()?))).any(|source| {
-        let table = runbook_document::parse(&source, &mut Diagnostics::default());
-        table.is_some_and(|table| names(&table.to_json(), name))
-    })
+    others
+        .filter_map(|path| {
+            Some(Source::new(path.display().to_string(), text_file::read(&path).ok()?))
+        })
+        .any(|source| {
+            let table = runbook_document::parse(&source, &mut Diagnostics::default());
+            table.is_some_and(|table| names(&table.to_json(), name))
+        })
 }
 
 fn is_another_runbook(path: &Path, file: &RunbookFile) -> bool {
@@ -95,8 +114,12 @@ fn names(file: &serde_json::Value, name: &str) -> bool {
         match value {
             serde_json::Value::String(text) => text == name,
             serde_json::Value::Array(items) => items.iter().any(|item| is_said(item, name)),
-            serde_json::Value::Object(entries) => entries.values().any(|value| is_said(value, name)),
-            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+            serde_json::Value::Object(entries) => {
+                entries.values().any(|value| is_said(value, name))
+            }
+            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
+                false
+            }
         }
     }
     file.get("targets").and_then(|targets| targets.get(name)).is_some() || is_said(file, name)

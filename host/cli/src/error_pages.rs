@@ -12,6 +12,12 @@ include!(concat!(env!("OUT_DIR"), "/pages.rs"));
 
 /// Every code that has a page, with the title of its page.
 pub fn codes() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let title = |page: &Page| page.text.lines().next().and_then(|line| line.split_once(": ")).map_or("", |(_, title)| title);
+    let title = |page: &Page| {
+        page.text
+            .lines()
+            .next()
+            .and_then(|line| line.split_once(": "))
+            .map_or("", |(_, title)| title)
+    };
     PAGES.iter().map(move |page| (page.code, title(page)))
 }

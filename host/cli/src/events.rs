@@ -1,4 +1,5 @@
-//! `--events`: what happens, for programs, while it happens. A file that cannot be written is a warning: the journal has it all.
+//! `--events`: what happens, for programs, while it happens. A file that cannot be written is a
+//! warning: the journal has it all.
 
 use crate::failure::Failure;
 use crate::screen::{Screen, Surface, write_whole};
@@ -28,7 +29,10 @@ impl Surface for Sink {
         if let Err(error) = &written
             && !std::mem::replace(&mut self.failed, true)
         {
-            ui::warning(&format!("events could not be written to {}: {error}; no more are", self.name));
+            ui::warning(&format!(
+                "events could not be written to {}: {error}; no more are",
+                self.name
+            ));
         }
         // A line in the middle of a line would be worse than no more lines.
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())
@@ -46,11 +50,15 @@ impl Events {
     /// It cannot be opened.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let (out, name) = if path == Path::new("-") {
-            (rustix::io::dup(rustix::stdio::stdout()).map_err(io::Error::from)?, "stdout".to_owned())
+            (
+                rustix::io::dup(rustix::stdio::stdout()).map_err(io::Error::from)?,
+                "stdout".to_owned(),
+            )
         } else {
             let name = format!("`{}`", path.display());
             let file = File::create(path).map_err(|error| {
-                Failure::usage(format!("events cannot be written to {name}: {error}")).hint("name another file")
+                Failure::usage(format!("events cannot be written to {name}: {error}"))
+                    .hint("name another file")
             })?;
             (OwnedFd::from(file), name)
         };

@@ -1,4 +1,5 @@
-//! What executions of runs need: the journal, the clock, who executes a run, the reports, and how the program ends.
+//! What executions of runs need: the journal, the clock, who executes a run, the reports, and how
+//! the program ends.
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
@@ -7,7 +8,8 @@ use crate::failure::Failure;
 use crate::process;
 use crate::ui;
 use runbook_engine::{
-    Account, Cause, Holder, LEASE_TTL, OutsideWindow, PauseReason, RunEnd, RunError, RunId, Section, StepId, Stopped, Unwritten,
+    Account, Cause, Holder, LEASE_TTL, OutsideWindow, PauseReason, RunEnd, RunError, RunId,
+    Section, StepId, Stopped, Unwritten,
 };
 use runbook_journal::{Away, JournalError, Location, SqlJournal};
 use runbook_report::{Format, Summary};
@@ -16,16 +18,23 @@ use std::time::Duration;
 
 /// Runs a future on a runtime of its own.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::engine)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::engine)?;
     let result = runtime.block_on(future);
-    // What a cancelled call left running (a statement that the server is still ending) must not hold the program.
+    // What a cancelled call left running (a statement that the server is still ending) must not
+    // hold the program.
     runtime.shutdown_timeout(Duration::from_secs(2));
     result
 }
 
 /// Opens the journal.
 pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
-    SqlJournal::open(&context.journal).await.map(|journal| journal.telling(tell_away)).map_err(Failure::engine)
+    SqlJournal::open(&context.journal)
+        .await
+        .map(|journal| journal.telling(tell_away))
+        .map_err(Failure::engine)
 }
 
 /// Whoever waits is told what for, and since when.
@@ -62,31 +71,54 @@ pub enum Executor {
         /// How long its lease lives, unless it is renewed.
         left: Duration,
     },
-    /// A process of this machine that lives and stood still for longer than its lease: it was stopped, or its machine slept.
+    /// A process of this machine that lives and stood still for longer than its lease: it was
+    /// stopped, or its machine slept.
     StandsStill(Box<Holder>),
     /// It is paused, or its process died.
     Nobody,
 }
 
 /// Who executes a run now, as its lease says.
-pub async fn executor(context: &Context, journal: &SqlJournal, run: RunId) -> Result<Executor, Failure> {
-    let held = journal.holder(&format!("run:{run}"), jiff::Timestamp::now()).await.map_err(Failure::engine)?;
+pub async fn executor(
+    context: &Context,
+    journal: &SqlJournal,
+    run: RunId,
+) -> Result<Executor, Failure> {
+    let held = journal
+        .holder(&format!("run:{run}"), jiff::Timestamp::now())
+        .await
+        .map_err(Failure::engine)?;
     if let Some((holder, left)) = held.filter(|(holder, _)| !is_dead(context, holder)) {
         return Ok(Executor::Somebody { holder: Box::new(holder), left });
     }
-    let late = journal.late_holder(&format!("run:{run}"), jiff::Timestamp::now()).await.map_err(Failure::engine)?;
+    let late = journal
+        .late_holder(&format!("run:{run}"), jiff::Timestamp::now())
+        .await
+        .map_err(Failure::engine)?;
     let lives = |holder: &Holder| {
-        let is_seen = context.process.as_ref().zip(holder.process.as_ref()).is_some_and(|(own, other)| own.sees(other));
+        let is_seen = context
+            .process
+            .as_ref()
+            .zip(holder.process.as_ref())
+            .is_some_and(|(own, other)| own.sees(other));
         is_seen && !is_dead(context, holder)
     };
-    Ok(late.filter(lives).map_or(Executor::Nobody, |holder| Executor::StandsStill(Box::new(holder))))
+    Ok(late
+        .filter(lives)
+        .map_or(Executor::Nobody, |holder| Executor::StandsStill(Box::new(holder))))
 }
 
 /// When the process that executes a run was seen last: now, or at the last heartbeat of its lease.
-pub async fn last_seen(journal: &SqlJournal, run: RunId, executor: &Executor) -> Result<Option<jiff::Timestamp>, Failure> {
+pub async fn last_seen(
+    journal: &SqlJournal,
+    run: RunId,
+    executor: &Executor,
+) -> Result<Option<jiff::Timestamp>, Failure> {
     match executor {
         Executor::Somebody { .. } => Ok(Some(jiff::Timestamp::now())),
-        Executor::StandsStill(_) | Executor::Nobody => journal.last_seen(run, lease_ttl()).await.map_err(Failure::engine),
+        Executor::StandsStill(_) | Executor::Nobody => {
+            journal.last_seen(run, lease_ttl()).await.map_err(Failure::engine)
+        }
     }
 }
 
@@ -131,18 +163,29 @@ impl Onward {
                      then `runbook resume {run} --journal {copy}{decided}`"
                 )
             }
-            Self::Lost => "it cannot be resumed: put back by hand what is to be put back".to_owned(),
-            Self::There => format!("when the journal can be written again: `runbook resume {run}{decided}`"),
+            Self::Lost => {
+                "it cannot be resumed: put back by hand what is to be put back".to_owned()
+            }
+            Self::There => {
+                format!("when the journal can be written again: `runbook resume {run}{decided}`")
+            }
         }
     }
 }
 
-/// What this process knows and the journal does not, what is changed as far as the journal knows, and what is typed then.
-fn after_the_journal(run: &str, known: &[(StepId, Unwritten)], account: &Account, onward: &Onward) -> Vec<String> {
+/// What this process knows and the journal does not, what is changed as far as the journal knows,
+/// and what is typed then.
+fn after_the_journal(
+    run: &str,
+    known: &[(StepId, Unwritten)],
+    account: &Account,
+    onward: &Onward,
+) -> Vec<String> {
     let mut hints = Vec::new();
     let mut decided = String::new();
     for (step, what) in known {
-        let say = |how: &str| format!(" --decide {}", runbook_text::argument(&format!("{step}={how}")));
+        let say =
+            |how: &str| format!(" --decide {}", runbook_text::argument(&format!("{step}={how}")));
         let told = match what {
             Unwritten::Done => {
                 decided += &say("done");
@@ -157,7 +200,12 @@ fn after_the_journal(run: &str, known: &[(StepId, Unwritten)], account: &Account
         hints.push(format!("`{step}` {told}; the journal does not know it"));
     }
     let is_known = |step: &&StepId| known.iter().any(|(known, _)| known == *step);
-    let changed: Vec<String> = account.changed.iter().filter(|step| !is_known(step)).map(|step| format!("`{step}`")).collect();
+    let changed: Vec<String> = account
+        .changed
+        .iter()
+        .filter(|step| !is_known(step))
+        .map(|step| format!("`{step}`"))
+        .collect();
     if !changed.is_empty() {
         hints.push(format!("changed so far, and not put back: {}", changed.join(", ")));
     }
@@ -180,13 +228,19 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
                 Some(_) => format!("`runbook undo {run}`"),
                 None => format!("`runbook resume {run}`"),
             };
-            Failure::refused(error).hint(format!("when it is free (in {left}, if its holder is dead): {again}"))
+            Failure::refused(error)
+                .hint(format!("when it is free (in {left}, if its holder is dead): {again}"))
         }
         RunError::TakenOver { run } => {
-            let hint = format!("`runbook show {} --follow` shows who goes on with it, and how", run.short());
+            let hint = format!(
+                "`runbook show {} --follow` shows who goes on with it, and how",
+                run.short()
+            );
             Failure::Error { status: ExitStatus::Waiting, error: error.into(), hints: vec![hint] }
         }
-        RunError::Journal { source, .. } if let Some(JournalError::TriedAgain { by, .. }) = source.downcast_ref() => {
+        RunError::Journal { source, .. }
+            if let Some(JournalError::TriedAgain { by, .. }) = source.downcast_ref() =>
+        {
             let by = by.short();
             Failure::usage(source.to_string())
                 .hint(format!("`runbook show {by}` says how it stands"))
@@ -197,33 +251,37 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
             Failure::usage(error).hint(hint)
         }
         RunError::UndoUnclear { steps } => {
-            let step = runbook_text::argument(steps.first().map_or("STEP", |step| step.as_str())).into_owned();
+            let step = runbook_text::argument(steps.first().map_or("STEP", |step| step.as_str()))
+                .into_owned();
             Failure::usage(error)
                 .hint(format!("look, then say so: `--decide {step}=done` (it is undone), `--decide {step}=retry` (it is not; undo it) or `--decide {step}=not-done` (it is not; leave it)"))
         }
         RunError::NothingAsked { step, .. } | RunError::NoStep { step, .. } => {
             let run = runbook_report::short(&summary.run);
-            let hint = format!("leave out `--decide {step}=…`; `runbook show {run}` says what is asked");
+            let hint =
+                format!("leave out `--decide {step}=…`; `runbook show {run}` says what is asked");
             Failure::usage(error).hint(hint)
         }
         RunError::NotAgain { step } => {
             let step = runbook_text::argument(step.as_str()).into_owned();
-            Failure::usage(error).hint(format!("if it did not happen, say `--decide {step}=not-done`"))
+            Failure::usage(error)
+                .hint(format!("if it did not happen, say `--decide {step}=not-done`"))
         }
         RunError::NotAsked { step } => {
             let hint = format!("leave out `--decide {step}=…`");
             Failure::usage(error).hint(hint)
         }
-        RunError::Changed { .. } if summary.end.is_some() => {
-            Failure::usage(error).hint("give a copy of the runbook in which nothing but an `undo` differs")
-        }
-        RunError::Changed { .. } => Failure::refused(error).hint("look at the difference, then continue with `--accept-changes`"),
+        RunError::Changed { .. } if summary.end.is_some() => Failure::usage(error)
+            .hint("give a copy of the runbook in which nothing but an `undo` differs"),
+        RunError::Changed { .. } => Failure::refused(error)
+            .hint("look at the difference, then continue with `--accept-changes`"),
         RunError::Journal { unwritten, source } => {
             let known = unwritten.clone();
             let onward = source.downcast_ref().map_or(Onward::There, Onward::after);
             let run = runbook_report::short(&summary.run);
             // An error of the engine says that nothing was changed; this run is half done.
-            let begun = summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
+            let begun =
+                summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
             let status = match onward {
                 Onward::There | Onward::Copy(_) if begun => ExitStatus::Waiting,
                 Onward::Lost if begun => ExitStatus::Dirty,
@@ -250,7 +308,9 @@ pub fn in_seconds(left: Duration) -> String {
 /// The exit status of an outcome.
 pub fn status_of(stopped: &Stopped, by_signal: Option<ExitStatus>) -> ExitStatus {
     match stopped {
-        Stopped::Paused { reason: PauseReason::Interrupted } => by_signal.unwrap_or(ExitStatus::Interrupted),
+        Stopped::Paused { reason: PauseReason::Interrupted } => {
+            by_signal.unwrap_or(ExitStatus::Interrupted)
+        }
         Stopped::Paused { reason: PauseReason::OutsideWindow { .. } } => ExitStatus::Refused,
         Stopped::Paused {
             reason:
@@ -262,14 +322,22 @@ pub fn status_of(stopped: &Stopped, by_signal: Option<ExitStatus>) -> ExitStatus
         } => ExitStatus::Waiting,
         Stopped::Ended { end, cause } => match (end, cause) {
             (RunEnd::Dirty, _) => ExitStatus::Dirty,
-            (RunEnd::Succeeded | RunEnd::SucceededWithWarnings, _) | (RunEnd::Undone, Some(Cause::Requested)) => {
-                ExitStatus::Success
+            (RunEnd::Succeeded | RunEnd::SucceededWithWarnings, _)
+            | (RunEnd::Undone, Some(Cause::Requested)) => ExitStatus::Success,
+            (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, Some(Cause::Timeout)) => {
+                ExitStatus::Deadline
             }
-            (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, Some(Cause::Timeout)) => ExitStatus::Deadline,
-            (RunEnd::FailedClean, Some(Cause::LockBusy { .. } | Cause::OutsideWindow { .. })) => ExitStatus::Refused,
-            (RunEnd::FailedClean, Some(Cause::Preflight { .. } | Cause::Verify { .. })) => ExitStatus::CheckFailed,
-            // Who asked for it by a signal has the status of the signal; by `runbook cancel` it is a run that did not succeed.
-            (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => by_signal.unwrap_or(ExitStatus::Failed),
+            (RunEnd::FailedClean, Some(Cause::LockBusy { .. } | Cause::OutsideWindow { .. })) => {
+                ExitStatus::Refused
+            }
+            (RunEnd::FailedClean, Some(Cause::Preflight { .. } | Cause::Verify { .. })) => {
+                ExitStatus::CheckFailed
+            }
+            // Who asked for it by a signal has the status of the signal; by `runbook cancel` it is
+            // a run that did not succeed.
+            (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => {
+                by_signal.unwrap_or(ExitStatus::Failed)
+            }
             // A cancel that came when it had failed already changed nothing of how it ended.
             (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => ExitStatus::Failed,
         },

@@ -2,7 +2,8 @@
 
 use runbook_report::checks::Health;
 
-/// How the program ends. Callers may rely on the numbers; a number that is not in [`EXIT_STATUSES`] is a failure.
+/// How the program ends. Callers may rely on the numbers; a number that is not in [`EXIT_STATUSES`]
+/// is a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
     /// It worked.
@@ -51,8 +52,16 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     (ExitStatus::Usage, 2, "the command line, a runbook or a file is wrong; nothing was executed"),
     (ExitStatus::Engine, 3, "an error of the engine or a plugin before any effect"),
     (ExitStatus::CheckFailed, 4, "a preflight or verify failed, and there was nothing to undo"),
-    (ExitStatus::Waiting, 5, "waiting for a person, a lock or its journal; continue with `runbook resume`"),
-    (ExitStatus::Refused, 6, "refused: authority, boundary, window, or a lock that somebody else holds"),
+    (
+        ExitStatus::Waiting,
+        5,
+        "waiting for a person, a lock or its journal; continue with `runbook resume`",
+    ),
+    (
+        ExitStatus::Refused,
+        6,
+        "refused: authority, boundary, window, or a lock that somebody else holds",
+    ),
     (ExitStatus::Dirty, 7, "dirty: an undo failed or an outcome is unknown; a person must look"),
     (ExitStatus::Deadline, 124, "the run's time limit was reached"),
     (
@@ -67,10 +76,15 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     ),
 ];
 
-/// Every status of `runbook check`: number and meaning. An error of its command line or of a file is 3, too.
+/// Every status of `runbook check`: number and meaning. An error of its command line or of a file
+/// is 3, too.
 pub const CHECK_STATUSES: &[(Health, u8, &str)] = &[
     (Health::Healthy, 0, "all are healthy"),
-    (Health::Warning, 1, "a threshold was passed, or a check with `critical = false` failed; 0 with `--fail-on critical`"),
+    (
+        Health::Warning,
+        1,
+        "a threshold was passed, or a check with `critical = false` failed; 0 with `--fail-on critical`",
+    ),
     (Health::Critical, 2, "a critical check failed: an answer came, and it is wrong"),
     (
         Health::Unknown,
@@ -83,7 +97,10 @@ impl ExitStatus {
     /// The number.
     pub fn code(self) -> u8 {
         if let Self::Checked(found) = self {
-            return CHECK_STATUSES.iter().find(|(health, ..)| *health == found).map_or(3, |(_, code, _)| *code);
+            return CHECK_STATUSES
+                .iter()
+                .find(|(health, ..)| *health == found)
+                .map_or(3, |(_, code, _)| *code);
         }
         EXIT_STATUSES.iter().find(|(status, ..)| *status == self).map_or(3, |(_, code, _)| *code)
     }
@@ -91,7 +108,9 @@ impl ExitStatus {
     /// The number in a family: whatever stops `runbook check`, nothing was found out.
     pub fn code_in(self, family: Family) -> u8 {
         match family {
-            Family::Check if !matches!(self, Self::Checked(_)) => Self::Checked(Health::Unknown).code(),
+            Family::Check if !matches!(self, Self::Checked(_)) => {
+                Self::Checked(Health::Unknown).code()
+            }
             Family::Check | Family::Run => self.code(),
         }
     }
@@ -106,7 +125,8 @@ mod tests {
         let mut codes: Vec<_> = EXIT_STATUSES.iter().map(|(_, code, _)| *code).collect();
         codes.dedup();
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 124, 130, 143]);
-        let checked = [Health::Healthy, Health::Warning, Health::Critical, Health::Unknown, Health::Skipped];
+        let checked =
+            [Health::Healthy, Health::Warning, Health::Critical, Health::Unknown, Health::Skipped];
         assert_eq!(checked.map(|health| ExitStatus::Checked(health).code()), [0, 1, 2, 3, 3]);
     }
 }

@@ -1,15 +1,17 @@
-//! Faults on demand, for the crash tests: kills the program as `kill -9` does, or stops it as Ctrl-Z would, at a moment that a test
-//! asks for. Not in release builds.
+//! Faults on demand, for the crash tests: kills the program as `kill -9` does, or stops it as
+//! Ctrl-Z would, at a moment that a test asks for. Not in release builds.
 
 use rustix::process::{Signal, getpid, kill_process};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Set by the crash tests to `MOMENT:N`: the N-th such moment of the process (a record of the journal: the N-th of its run), from 1.
+/// Set by the crash tests to `MOMENT:N`: the N-th such moment of the process (a record of the
+/// journal: the N-th of its run), from 1.
 const KILL: &str = "RUNBOOK_TEST_KILL";
 /// The same: the program stands still there until somebody sends SIGCONT.
 const STOP: &str = "RUNBOOK_TEST_STOP";
-/// How long leases live, in milliseconds: a test that waits for the end of one need not wait for long.
+/// How long leases live, in milliseconds: a test that waits for the end of one need not wait for
+/// long.
 const LEASE: &str = "RUNBOOK_TEST_LEASE_MS";
 
 /// Moments at which the program can be killed.

@@ -59,7 +59,8 @@ impl Failure {
         self
     }
 
-    /// It in one line, for a table or a review that goes on without what failed: of several findings the first, and how many there are.
+    /// It in one line, for a table or a review that goes on without what failed: of several
+    /// findings the first, and how many there are.
     pub fn in_one_line(&self) -> String {
         match self {
             Self::Error { error, .. } => {
@@ -67,9 +68,11 @@ impl Failure {
                 std::iter::once(error.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
             }
             Self::Findings { diagnostics, .. } => {
-                let mut errors = diagnostics.iter().filter(|found| found.severity == Severity::Error);
+                let mut errors =
+                    diagnostics.iter().filter(|found| found.severity == Severity::Error);
                 let Some(first) = errors.next() else { return "unusable".to_owned() };
-                let place = format!("{}:{}: {}", first.source.name(), first.position().line, first.message);
+                let place =
+                    format!("{}:{}: {}", first.source.name(), first.position().line, first.message);
                 match errors.count() {
                     0 => place,
                     more => format!("{place} (and {more} more)"),
@@ -94,7 +97,8 @@ impl Failure {
         causes
     }
 
-    /// The code under which `runbook explain` has more to say, such as `E0509`: of the error, or of the first cause that has one.
+    /// The code under which `runbook explain` has more to say, such as `E0509`: of the error, or of
+    /// the first cause that has one.
     pub fn code(error: &(dyn Error + 'static)) -> Option<&'static str> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -117,7 +121,11 @@ impl Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::BrokenPipe { Self::BrokenPipe } else { Self::engine(error) }
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Self::BrokenPipe
+        } else {
+            Self::engine(error)
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The codes of faults, which reports print as `(assertion, engine.expect)`: what each means, or whose it is.
+//! The codes of faults, which reports print as `(assertion, engine.expect)`: what each means, or
+//! whose it is.
 
 use crate::plugins::BUNDLED;
 use runbook_authority::Capability;
@@ -15,14 +16,23 @@ const OF_THE_ENGINE: &[(&str, &str)] = &[
         "expect",
         "What the step answered is not what `expect` of the runbook, or the operation itself, asks for. The message says what was seen.",
     ),
-    ("items", "What `for_each` names is no list that it can go through, or items of it failed. The message says which."),
+    (
+        "items",
+        "What `for_each` names is no list that it can go through, or items of it failed. The message says which.",
+    ),
     (
         "items-cut",
         "The list of `for_each` is only a part of what there is. Raise `max_rows` or `max_bytes` of the target that it was read from.",
     ),
-    ("lease-lost", "This run may not hold its locks any more, so nothing new was begun. `runbook locks` says who holds them."),
+    (
+        "lease-lost",
+        "This run may not hold its locks any more, so nothing new was begun. `runbook locks` says who holds them.",
+    ),
     ("manual", "Nobody answered the manual step within its time."),
-    ("max-effects", "The run has made as many effects as `[limits] max_effects` allows, and was stopped before the next one."),
+    (
+        "max-effects",
+        "The run has made as many effects as `[limits] max_effects` allows, and was stopped before the next one.",
+    ),
     ("operator", "An operator recorded what became of this step."),
     ("params", "The parameters of a nested runbook or suite do not fit what it declares."),
     ("rejected", "Who was asked to approve this step rejected it."),
@@ -30,19 +40,39 @@ const OF_THE_ENGINE: &[(&str, &str)] = &[
         "still-needed",
         "What this step made is kept, because a later step that stands on it could not be put back. Repair that one, then `runbook undo RUN`.",
     ),
-    ("still-runs", "What an earlier attempt began still goes on outside. Wait until it has ended, then `runbook resume RUN`."),
+    (
+        "still-runs",
+        "What an earlier attempt began still goes on outside. Wait until it has ended, then `runbook resume RUN`.",
+    ),
     ("template", "A template or expression has no value. The message names what is missing."),
-    ("timeout", "The step was not done within its `timeout`. Whether it took effect may be unknown."),
-    ("undo-cut-off", "The undo was stopped in the middle, so whether it took effect is unknown. Look, then `runbook undo RUN`."),
-    ("undo-input", "The input of `undo` cannot be made, so the step was not begun: nobody could have put it back."),
-    ("unobservable", "The step cannot say what is there, so whether its undo took effect cannot be seen. A person must look."),
-    ("until", "The expression of `until` did not hold before `within` was over. The message says what was seen last."),
+    (
+        "timeout",
+        "The step was not done within its `timeout`. Whether it took effect may be unknown.",
+    ),
+    (
+        "undo-cut-off",
+        "The undo was stopped in the middle, so whether it took effect is unknown. Look, then `runbook undo RUN`.",
+    ),
+    (
+        "undo-input",
+        "The input of `undo` cannot be made, so the step was not begun: nobody could have put it back.",
+    ),
+    (
+        "unobservable",
+        "The step cannot say what is there, so whether its undo took effect cannot be seen. A person must look.",
+    ),
+    (
+        "until",
+        "The expression of `until` did not hold before `within` was over. The message says what was seen last.",
+    ),
 ];
 
 /// What there is to say of a code, if it is written as one and its first word is known.
 pub fn explained(code: &str) -> Option<String> {
     let (family, name) = code.split_once('.')?;
-    let is_a_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    let is_a_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    };
     if !is_a_word(name) {
         return None;
     }
@@ -55,7 +85,9 @@ pub fn explained(code: &str) -> Option<String> {
         let is_plugin = BUNDLED.iter().any(|bundled| bundled.name == family);
         let is_capability = Capability::all().any(|capability| capability.name() == family);
         match (is_capability, is_plugin) {
-            (true, true) => format!("of the host's `{family}` calls, or of the bundled plugin `{family}` itself"),
+            (true, true) => format!(
+                "of the host's `{family}` calls, or of the bundled plugin `{family}` itself"
+            ),
             (true, false) => format!("of the host's `{family}` calls, whichever plugin makes them"),
             (false, true) => format!("of the bundled plugin `{family}`"),
             (false, false) => return None,
@@ -64,7 +96,9 @@ pub fn explained(code: &str) -> Option<String> {
     let see = if family == "plugin" {
         "`runbook plugin inspect FILE` shows what it takes and gives back.".to_owned()
     } else {
-        format!("The message beside it says what happened; `runbook plugin inspect {family}` shows what the plugin does.")
+        format!(
+            "The message beside it says what happened; `runbook plugin inspect {family}` shows what the plugin does."
+        )
     };
     Some(format!("{code}: a fault {whose}\n  {see}\n{CLASSES}"))
 }
@@ -78,10 +112,22 @@ mod tests {
 
     #[test]
     fn a_word_of_nobody_is_no_code() {
-        for word in ["nobody.timeout", concat!("engine.", "nothing"), "engine.", "sql", "sql.No", "step.retry"] {
+        for word in [
+            "nobody.timeout",
+            concat!("engine.", "nothing"),
+            "engine.",
+            "sql",
+            "sql.No",
+            "step.retry",
+        ] {
             assert_eq!(explained(word), None, "{word}");
         }
-        assert!(explained("sql.timeout").is_some_and(|text| text.contains("the host's `sql` calls")));
-        assert!(explained("webhook.status").is_some_and(|text| text.contains("bundled plugin `webhook`")));
+        assert!(
+            explained("sql.timeout").is_some_and(|text| text.contains("the host's `sql` calls"))
+        );
+        assert!(
+            explained("webhook.status")
+                .is_some_and(|text| text.contains("bundled plugin `webhook`"))
+        );
     }
 }

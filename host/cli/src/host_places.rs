@@ -28,15 +28,21 @@ pub fn of(context: &Context, projects: &[Project]) -> PlacesOfHost {
     PlacesOfHost { places: places(context, projects), mounts: Mounts::of_this_process() }
 }
 
-/// Every place of this host: what it wrote and believes, what it obeys, also by the word of other projects than that of the working
-/// directory, and itself.
+/// Every place of this host: what it wrote and believes, what it obeys, also by the word of other
+/// projects than that of the working directory, and itself.
 pub fn places(context: &Context, projects: &[Project]) -> Vec<HostPlace> {
     let mut places = Places(Vec::new());
     places.add("the settings of this host", Path::new(host_policy::FOLDER), Privacy::Public);
-    for boundary in context.boundaries.iter().chain(projects.iter().filter_map(|project| project.boundary.as_ref())) {
+    for boundary in context
+        .boundaries
+        .iter()
+        .chain(projects.iter().filter_map(|project| project.boundary.as_ref()))
+    {
         places.add("a boundary", boundary, Privacy::Public);
     }
-    for trust in context.trusts.iter().chain(projects.iter().filter_map(|project| project.trust.as_ref())) {
+    for trust in
+        context.trusts.iter().chain(projects.iter().filter_map(|project| project.trust.as_ref()))
+    {
         places.add("a trust file", trust, Privacy::Public);
     }
     places.add("the cache of compiled plugins", &context.cache, Privacy::Public);
@@ -48,7 +54,9 @@ pub fn places(context: &Context, projects: &[Project]) -> Vec<HostPlace> {
             places.add("a part of the journal", Path::new(&name), Privacy::Private);
         }
     }
-    for audit_log in [Some(&context.audit_log), context.audit_log_of_host.as_ref()].into_iter().flatten() {
+    for audit_log in
+        [Some(&context.audit_log), context.audit_log_of_host.as_ref()].into_iter().flatten()
+    {
         places.add("the audit log", audit_log, Privacy::Private);
     }
     for identity in &context.identities {
@@ -91,22 +99,29 @@ impl Places {
 
 /// Whether two paths are one file or folder: a bind mount is another name, and so is a hard link.
 fn is_same(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()));
+    let identity =
+        |path: &Path| path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()));
     identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 /// Reports every slot of one step that reaches a place of the host.
-pub fn check(of_host: &PlacesOfHost, site: &UseSite<'_>, effective: &Effective, diagnostics: &mut Diagnostics) {
+pub fn check(
+    of_host: &PlacesOfHost,
+    site: &UseSite<'_>,
+    effective: &Effective,
+    diagnostics: &mut Diagnostics,
+) {
     let other_names = |path: &Path| of_host.mounts.other_names(path);
-    let places = HostPlaces { places: &of_host.places, is_same: &is_same, other_names: &other_names };
+    let places =
+        HostPlaces { places: &of_host.places, is_same: &is_same, other_names: &other_names };
     for (grant, reached) in places.reached(effective) {
         let target = &grant.target;
         let message = format!(
             "slot `{}` of step `{}` reaches what this host believes: {} {}",
             grant.slot, site.step, reached.by, reached.how
         );
-        let diagnostic =
-            Diagnostic::error("E0118", &target.source, target.span.clone(), message).label("reaches a place of the host");
+        let diagnostic = Diagnostic::error("E0118", &target.source, target.span.clone(), message)
+            .label("reaches a place of the host");
         diagnostics.push(diagnostic.help(
             "grant another folder, such as one below that of the runbook that holds nothing of the host; where the host keeps its own is said by `runbook doctor`",
         ));
@@ -126,7 +141,9 @@ mod tests {
         std::fs::hard_link(path("a"), path("again")).expect("a link can be made");
         assert!(is_same(&path("a"), &path("again")));
         assert!(
-            !is_same(&path("a"), &path("b")) && !is_same(&path("a"), &path("none")) && !is_same(&path("none"), &path("none"))
+            !is_same(&path("a"), &path("b"))
+                && !is_same(&path("a"), &path("none"))
+                && !is_same(&path("none"), &path("none"))
         );
     }
 }

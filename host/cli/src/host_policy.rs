@@ -1,5 +1,5 @@
-//! What the administrator of this host has set for everybody, in `/etc/runbook`. No flag and no variable replaces any of it: the
-//! operator can only add a limit to it.
+//! What the administrator of this host has set for everybody, in `/etc/runbook`. No flag and no
+//! variable replaces any of it: the operator can only add a limit to it.
 
 use crate::failure::Failure;
 use crate::file_format;
@@ -7,7 +7,8 @@ use runbook_document::{Diagnostics, Reader, Source};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The administrator's folder. There is no way to name another one: whoever could would be outside of its limits.
+/// The administrator's folder. There is no way to name another one: whoever could would be outside
+/// of its limits.
 pub const FOLDER: &str = "/etc/runbook";
 
 /// The administrator's files.
@@ -24,11 +25,16 @@ pub struct HostPolicy {
 impl HostPolicy {
     /// Looks for the files. A settings file that cannot be read whole stops everything.
     pub fn load() -> Result<Self, Failure> {
-        Ok(Self { boundary: present("boundary.toml"), trust: present("trust.toml"), audit_log: audit_log()? })
+        Ok(Self {
+            boundary: present("boundary.toml"),
+            trust: present("trust.toml"),
+            audit_log: audit_log()?,
+        })
     }
 }
 
-/// The file, unless it is certain that there is none. One that cannot be looked at counts as there, so that reading it fails.
+/// The file, unless it is certain that there is none. One that cannot be looked at counts as there,
+/// so that reading it fails.
 fn present(name: &str) -> Option<PathBuf> {
     let path = Path::new(FOLDER).join(name);
     match path.symlink_metadata() {
@@ -39,12 +45,16 @@ fn present(name: &str) -> Option<PathBuf> {
 
 fn audit_log() -> Result<Option<PathBuf>, Failure> {
     let Some(path) = present("settings.toml") else { return Ok(None) };
-    let source = crate::text_file::source(&path)
-        .map_err(|error| Failure::refused(format!("the settings `{}` cannot be read: {error}", path.display())))?;
+    let source = crate::text_file::source(&path).map_err(|error| {
+        Failure::refused(format!("the settings `{}` cannot be read: {error}", path.display()))
+    })?;
     let mut diagnostics = Diagnostics::default();
     let found = parse(&source, &mut diagnostics);
     if diagnostics.has_errors() {
-        return Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics });
+        return Err(Failure::Findings {
+            status: crate::exit_status::ExitStatus::Refused,
+            diagnostics,
+        });
     }
     Ok(found)
 }
@@ -60,7 +70,12 @@ pub fn parse(source: &std::sync::Arc<Source>, diagnostics: &mut Diagnostics) -> 
         if path.is_absolute() {
             return Some(path);
         }
-        reader.error("E0124", text.span, format!("`{}` is not an absolute path", text.value), "such as \"/var/log/runbook\"");
+        reader.error(
+            "E0124",
+            text.span,
+            format!("`{}` is not an absolute path", text.value),
+            "such as \"/var/log/runbook\"",
+        );
         None
     });
     reader.finish();
@@ -83,9 +98,17 @@ mod tests {
     #[test]
     fn settings_of_the_host_are_read_whole_or_not_at_all() {
         assert_eq!(read("format = 1\n"), Ok(None));
-        assert_eq!(read("format = 1\naudit_log = \"/var/log/runbook\"\n"), Ok(Some(PathBuf::from("/var/log/runbook"))));
-        for wrong in ["", "format = 2\n", "format = 1\naudit_log = \"log\"\n", "format = 1\naudit-log = \"/x\"\n", "format = \n"]
-        {
+        assert_eq!(
+            read("format = 1\naudit_log = \"/var/log/runbook\"\n"),
+            Ok(Some(PathBuf::from("/var/log/runbook")))
+        );
+        for wrong in [
+            "",
+            "format = 2\n",
+            "format = 1\naudit_log = \"log\"\n",
+            "format = 1\naudit-log = \"/x\"\n",
+            "format = \n",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

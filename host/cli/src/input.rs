@@ -1,5 +1,5 @@
-//! What a person types. The end of input, an error and a line that was not finished are never an answer: they say that the terminal
-//! is gone.
+//! What a person types. The end of input, an error and a line that was not finished are never an
+//! answer: they say that the terminal is gone.
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -45,8 +45,8 @@ fn from(input: &mut impl BufRead, mut wait: impl FnMut() -> io::Result<()>) -> T
     String::from_utf8(bytes).map_or(Typed::NotText, |text| Typed::Line(text.trim().to_owned()))
 }
 
-/// The thread that reads. One for the program: a thread that waits for a key cannot be stopped, and a second one would take the
-/// answer that the first one was not there to give.
+/// The thread that reads. One for the program: a thread that waits for a key cannot be stopped, and
+/// a second one would take the answer that the first one was not there to give.
 struct Reader {
     ask: UnboundedSender<()>,
     lines: Mutex<UnboundedReceiver<Typed>>,
@@ -55,7 +55,9 @@ struct Reader {
 
 static READER: LazyLock<Reader> = LazyLock::new(|| {
     let ((ask, mut asked), (sender, lines)) = (unbounded_channel(), unbounded_channel());
-    std::thread::spawn(move || while asked.blocking_recv().is_some() && sender.send(line()).is_ok() {});
+    std::thread::spawn(
+        move || while asked.blocking_recv().is_some() && sender.send(line()).is_ok() {},
+    );
     Reader { ask, lines: Mutex::new(lines), asked: AtomicBool::new(false) }
 });
 
@@ -102,7 +104,12 @@ mod tests {
     #[test]
     fn a_descriptor_that_does_not_block_is_waited_for_and_an_error_is_no_answer() {
         let mut waited = 0;
-        let pieces = Pieces(vec![Err(io::ErrorKind::WouldBlock), Ok(b"y"), Err(io::ErrorKind::Interrupted), Ok(b"es\n")]);
+        let pieces = Pieces(vec![
+            Err(io::ErrorKind::WouldBlock),
+            Ok(b"y"),
+            Err(io::ErrorKind::Interrupted),
+            Ok(b"es\n"),
+        ]);
         let typed = from(&mut io::BufReader::new(pieces), || {
             waited += 1;
             Ok(())

@@ -1,5 +1,6 @@
-//! Asks the person at the terminal for what a run waits for, so that the run goes on where it stands. Where nobody can be asked,
-//! the run stays paused, and others answer by `runbook answer`, `approve` and `reject`.
+//! Asks the person at the terminal for what a run waits for, so that the run goes on where it
+//! stands. Where nobody can be asked, the run stays paused, and others answer by `runbook answer`,
+//! `approve` and `reject`.
 
 use crate::commands::record_decision;
 use crate::context::Context;
@@ -10,8 +11,8 @@ use crate::signals::CancelSignals;
 use crate::ui;
 use runbook_engine::model::{Approval, Manual, SelfApproval, Typed};
 use runbook_engine::{
-    ApprovalRequest, ApprovalVerdict, CancelLevel, Decision, Journal as _, Json, PauseReason, Plan, Recovery, RunEvent, RunId,
-    RunState, Stage, StepEvent, StepId, fold,
+    ApprovalRequest, ApprovalVerdict, CancelLevel, Decision, Journal as _, Json, PauseReason, Plan,
+    Recovery, RunEvent, RunId, RunState, Stage, StepEvent, StepId, fold,
 };
 use runbook_journal::SqlJournal;
 use runbook_report::push_line;
@@ -47,7 +48,8 @@ pub struct OperatorPrompt<'a> {
 impl OperatorPrompt<'_> {
     /// Asks for all that a paused run waits for.
     pub async fn ask(&self, live: &mut Live, state: RunState) -> Result<Next, Failure> {
-        if !self.context.interactive || !self.signals.has_terminal() || self.signals.is_cancelled() {
+        if !self.context.interactive || !self.signals.has_terminal() || self.signals.is_cancelled()
+        {
             return Ok(Next::Leave);
         }
         live.ask();
@@ -65,30 +67,49 @@ impl OperatorPrompt<'_> {
         }
     }
 
-    async fn manual(&self, live: &mut Live, mut state: RunState, steps: &[StepId]) -> Result<Next, Failure> {
+    async fn manual(
+        &self,
+        live: &mut Live,
+        mut state: RunState,
+        steps: &[StepId],
+    ) -> Result<Next, Failure> {
         for step in steps {
-            let Some(manual) = self.plan.step(step).and_then(|step| step.manual.as_ref()) else { return Ok(Next::Leave) };
+            let Some(manual) = self.plan.step(step).and_then(|step| step.manual.as_ref()) else {
+                return Ok(Next::Leave);
+            };
             let left = left(manual, state.step(step).manual_asked);
             let instructions = live.instructions(step).to_owned();
-            let Ok(values) = tokio::time::timeout(left, self.fill_in(step, manual, &instructions)).await else {
+            let Ok(values) =
+                tokio::time::timeout(left, self.fill_in(step, manual, &instructions)).await
+            else {
                 // The run itself says what follows from that.
                 return Ok(Next::GoOn(BTreeMap::new()));
             };
             let Some(values) = values else { return Ok(Next::Leave) };
-            let event = StepEvent::ManualAnswered { by: self.context.operator.clone(), values }.of(step.clone());
+            let event = StepEvent::ManualAnswered { by: self.context.operator.clone(), values }
+                .of(step.clone());
             state = self.say(live, state, event).await?;
         }
         Ok(Next::GoOn(BTreeMap::new()))
     }
 
-    /// The answer as the form wants it: each part asked again until it fits. `None` if the person leaves it open.
-    async fn fill_in(&self, step: &StepId, manual: &Manual, instructions: &str) -> Option<runbook_engine::Json> {
+    /// The answer as the form wants it: each part asked again until it fits. `None` if the person
+    /// leaves it open.
+    async fn fill_in(
+        &self,
+        step: &StepId,
+        manual: &Manual,
+        instructions: &str,
+    ) -> Option<runbook_engine::Json> {
         let indented: String = instructions.lines().map(|line| format!("\n    {line}")).collect();
-        ui::note(&ui::wrapped(&format!("\nStep `{step}` is yours:{indented}\nCtrl-C leaves it open; the run then waits.")));
+        ui::note(&ui::wrapped(&format!(
+            "\nStep `{step}` is yours:{indented}\nCtrl-C leaves it open; the run then waits."
+        )));
         let mut values: Vec<(String, String)> = Vec::new();
         for (name, kind) in &manual.form {
             let question = format!("  {name} ({}): ", kind.name());
-            let text = self.until(&question, |text| manual.read_field(name, text).map(drop)).await?;
+            let text =
+                self.until(&question, |text| manual.read_field(name, text).map(drop)).await?;
             values.push((name.clone(), text));
         }
         let choice = if manual.choices.is_empty() {
@@ -98,10 +119,16 @@ impl OperatorPrompt<'_> {
             Some(self.until(&question, |text| manual.read_choice(text).map(drop)).await?)
         };
         let wanted = manual.confirm.as_deref().unwrap_or("done");
-        let typed = |text: &str| if text == wanted { Ok(()) } else { Err(format!("that is not `{wanted}`")) };
+        let typed = |text: &str| {
+            if text == wanted { Ok(()) } else { Err(format!("that is not `{wanted}`")) }
+        };
         let confirm = self.until(&format!("  type `{wanted}` when it is done: "), typed).await?;
         let confirm = manual.confirm.is_some().then_some(confirm);
-        match manual.read(&Typed { values: &values, choice: choice.as_deref(), confirm: confirm.as_deref() }) {
+        match manual.read(&Typed {
+            values: &values,
+            choice: choice.as_deref(),
+            confirm: confirm.as_deref(),
+        }) {
             Ok(values) => Some(values),
             Err(wrong) => {
                 ui::note(&format!("  nothing was written: {}", wrong.join("; ")));
@@ -111,7 +138,11 @@ impl OperatorPrompt<'_> {
     }
 
     /// Asks until the answer fits.
-    async fn until(&self, question: &str, fits: impl Fn(&str) -> Result<(), String>) -> Option<String> {
+    async fn until(
+        &self,
+        question: &str,
+        fits: impl Fn(&str) -> Result<(), String>,
+    ) -> Option<String> {
         loop {
             let text = self.line(question).await?;
             match fits(&text) {
@@ -121,7 +152,12 @@ impl OperatorPrompt<'_> {
         }
     }
 
-    async fn approvals(&self, live: &mut Live, mut state: RunState, steps: &[StepId]) -> Result<Next, Failure> {
+    async fn approvals(
+        &self,
+        live: &mut Live,
+        mut state: RunState,
+        steps: &[StepId],
+    ) -> Result<Next, Failure> {
         for step in steps {
             let Some(approval) = self.plan.approval(step) else { return Ok(Next::Leave) };
             let Some(asked) = state.step(step).asked.clone() else { return Ok(Next::Leave) };
@@ -132,7 +168,10 @@ impl OperatorPrompt<'_> {
                     .say(
                         live,
                         state,
-                        RunEvent::Step { step: step.clone(), event: StepEvent::ApprovalGiven { digest, by, verdict } },
+                        RunEvent::Step {
+                            step: step.clone(),
+                            event: StepEvent::ApprovalGiven { digest, by, verdict },
+                        },
                     )
                     .await?;
             }
@@ -150,12 +189,17 @@ impl OperatorPrompt<'_> {
         ui::note(&ui::wrapped(&format!("\n{}", shown(step, self.run, asked))));
         let approve = format!("approve {step}");
         loop {
-            let question = format!("  type `{approve}` to let it happen, `reject` to refuse it; Enter leaves it open: ");
+            let question = format!(
+                "  type `{approve}` to let it happen, `reject` to refuse it; Enter leaves it open: "
+            );
             match self.line(&question).await?.as_str() {
                 "" => return None,
                 "reject" => {
-                    let is_said = |text: &str| if text.is_empty() { Err("a reason is needed".to_owned()) } else { Ok(()) };
-                    let reason = self.until("  why, for those who read the report: ", is_said).await?;
+                    let is_said = |text: &str| {
+                        if text.is_empty() { Err("a reason is needed".to_owned()) } else { Ok(()) }
+                    };
+                    let reason =
+                        self.until("  why, for those who read the report: ", is_said).await?;
                     return Some(ApprovalVerdict::Rejected { reason });
                 }
                 text if text == approve => return Some(ApprovalVerdict::Approved),
@@ -165,15 +209,30 @@ impl OperatorPrompt<'_> {
     }
 
     /// Waits at the terminal for those who approve elsewhere.
-    async fn wait_for_others(&self, mut state: RunState, steps: &[StepId]) -> Result<Next, Failure> {
+    async fn wait_for_others(
+        &self,
+        mut state: RunState,
+        steps: &[StepId],
+    ) -> Result<Next, Failure> {
         let open = |state: &RunState| -> Vec<String> {
-            let open =
-                steps.iter().filter(|step| !self.plan.approval(step).is_none_or(|known| known.is_answered(state.step(step))));
-            open.map(|step| format!("`runbook approve {} {}`", self.run.short(), runbook_text::argument(step.as_str()))).collect()
+            let open = steps.iter().filter(|step| {
+                !self.plan.approval(step).is_none_or(|known| known.is_answered(state.step(step)))
+            });
+            open.map(|step| {
+                format!(
+                    "`runbook approve {} {}`",
+                    self.run.short(),
+                    runbook_text::argument(step.as_str())
+                )
+            })
+            .collect()
         };
         let waiting = open(&state);
         if !waiting.is_empty() {
-            ui::note(&format!("\nwaiting for somebody else: {}; Ctrl-C leaves the run waiting", waiting.join(", ")));
+            ui::note(&format!(
+                "\nwaiting for somebody else: {}; Ctrl-C leaves the run waiting",
+                waiting.join(", ")
+            ));
         }
         while !open(&state).is_empty() {
             tokio::select! {
@@ -182,7 +241,9 @@ impl OperatorPrompt<'_> {
                 () = self.signals.hung_up() => return Ok(Next::Leave),
             }
             let stored = self.journal.load(self.run).await.map_err(Failure::engine)?;
-            state = fold(&stored.records).map_err(Failure::engine)?.ok_or_else(|| Failure::engine("the run has no record"))?;
+            state = fold(&stored.records)
+                .map_err(Failure::engine)?
+                .ok_or_else(|| Failure::engine("the run has no record"))?;
         }
         Ok(Next::GoOn(BTreeMap::new()))
     }
@@ -192,8 +253,10 @@ impl OperatorPrompt<'_> {
         for step in steps {
             ui::note(&format!("\n{}", unknown(state, step)));
             let asked = Decision::ALL.iter().filter(|(decision, ..)| can_be_said(state, *decision));
-            let words: Vec<String> = asked.map(|(_, word, meaning)| format!("`{word}` ({meaning})")).collect();
-            let question = format!("  did `{step}` happen? type {}; Enter leaves it open: ", words.join(", "));
+            let words: Vec<String> =
+                asked.map(|(_, word, meaning)| format!("`{word}` ({meaning})")).collect();
+            let question =
+                format!("  did `{step}` happen? type {}; Enter leaves it open: ", words.join(", "));
             let decision = loop {
                 let Some(text) = self.line(&question).await else { return Ok(Next::Leave) };
                 if text.is_empty() {
@@ -210,13 +273,19 @@ impl OperatorPrompt<'_> {
     }
 
     /// Writes down what was said, and tells it like everything that happens.
-    async fn say(&self, live: &mut Live, state: RunState, event: RunEvent) -> Result<RunState, Failure> {
+    async fn say(
+        &self,
+        live: &mut Live,
+        state: RunState,
+        event: RunEvent,
+    ) -> Result<RunState, Failure> {
         let (state, record) = record_decision::append(self.journal, self.run, state, event).await?;
         live.tell(&record);
         Ok(state)
     }
 
-    /// One line, without the space around it; `None` if nobody will answer: the terminal is gone, or Ctrl-C was pressed.
+    /// One line, without the space around it; `None` if nobody will answer: the terminal is gone,
+    /// or Ctrl-C was pressed.
     async fn line(&self, question: &str) -> Option<String> {
         loop {
             ui::prompt(question);
@@ -238,7 +307,8 @@ impl OperatorPrompt<'_> {
 fn left(manual: &Manual, asked: Option<jiff::Timestamp>) -> Duration {
     let day = Duration::from_hours(24);
     let Some((timeout, asked)) = manual.timeout.zip(asked) else { return day };
-    let waited = Duration::try_from(jiff::Timestamp::now().duration_since(asked)).unwrap_or_default();
+    let waited =
+        Duration::try_from(jiff::Timestamp::now().duration_since(asked)).unwrap_or_default();
     // A little more, so that the run, which looks at its own clock, agrees.
     timeout.saturating_sub(waited) + Duration::from_millis(100)
 }
@@ -247,16 +317,26 @@ fn left(manual: &Manual, asked: Option<jiff::Timestamp>) -> Duration {
 pub fn shown(step: &StepId, run: RunId, asked: &ApprovalRequest) -> String {
     let ApprovalRequest { digest, input, proposal, places } = asked;
     let mut text = String::new();
-    push_line(&mut text, format_args!("step `{step}` of run {} would: {}", run.short(), proposal.summary));
+    push_line(
+        &mut text,
+        format_args!("step `{step}` of run {} would: {}", run.short(), proposal.summary),
+    );
     for effect in &proposal.effects {
-        push_line(&mut text, format_args!("  {} on `{}`: {}", effect.verb, effect.target, effect.summary));
+        push_line(
+            &mut text,
+            format_args!("  {} on `{}`: {}", effect.verb, effect.target, effect.summary),
+        );
     }
     if !places.is_empty() {
         push_line(&mut text, format_args!("  where  {}", places.join(", ")));
     }
     // Whole, however long it is: what is not seen must not be approved. JSON is one line.
     let _ = writeln!(text, "  input  {}", whole(input));
-    let there = if proposal.before.is_null() { "nothing that its plugin can see".to_owned() } else { whole(&proposal.before) };
+    let there = if proposal.before.is_null() {
+        "nothing that its plugin can see".to_owned()
+    } else {
+        whole(&proposal.before)
+    };
     let _ = writeln!(text, "  there  {there}");
     let _ = write!(text, "  digest {digest}");
     text
@@ -276,7 +356,8 @@ fn can_be_said(state: &RunState, decision: Decision) -> bool {
 fn unknown(state: &RunState, step: &StepId) -> String {
     let mut text = format!("It cannot be told whether `{step}` took effect.");
     if let Some(Recovery::AskOperator { known, before, now }) = &state.step(step).question {
-        let _ = write!(text, "\n  known   {}\n  before  {}", runbook_text::line(known), whole(before));
+        let _ =
+            write!(text, "\n  known   {}\n  before  {}", runbook_text::line(known), whole(before));
         if let Some(now) = now {
             let _ = write!(text, "\n  now     {}", whole(now));
         }

@@ -1,4 +1,5 @@
-//! Which kind of file a TOML file is, told from what stands in it: one function for every command that is given files.
+//! Which kind of file a TOML file is, told from what stands in it: one function for every command
+//! that is given files.
 
 use crate::failure::Failure;
 use runbook_document::{Diagnostics, Source};
@@ -13,7 +14,8 @@ pub const PROJECT_FILE: &str = ".runbook.toml";
 pub enum KindOfFile {
     /// A runbook or a suite of checks.
     Runbook,
-    /// Nothing tells what it is. Where somebody named it, it is read as a runbook, so that its mistakes are said.
+    /// Nothing tells what it is. Where somebody named it, it is read as a runbook, so that its
+    /// mistakes are said.
     Untold,
     /// Targets and secrets, which runbooks include or take by `--env`.
     Targets,
@@ -40,7 +42,8 @@ struct Row {
     noun: &'static str,
     /// What stands at its top. None of them is a key of another kind.
     keys: &'static [&'static str],
-    /// The name by which the program looks for it, which tells a file that says nothing or has a mistake.
+    /// The name by which the program looks for it, which tells a file that says nothing or has a
+    /// mistake.
     name: fn(&str) -> bool,
 }
 
@@ -50,19 +53,56 @@ const ROWS: &[Row] = &[
         kind: KindOfFile::Targets,
         noun: "a file of targets",
         keys: &["targets", "secrets"],
-        name: |name| name.strip_prefix("targets.").is_some_and(|rest| rest == "toml" || rest.strip_suffix(".toml").is_some()),
+        name: |name| {
+            name.strip_prefix("targets.")
+                .is_some_and(|rest| rest == "toml" || rest.strip_suffix(".toml").is_some())
+        },
     },
-    Row { kind: KindOfFile::Waivers, noun: "a file of waivers", keys: &["waiver"], name: |name| name == "waivers.toml" },
-    Row { kind: KindOfFile::Boundary, noun: "a boundary", keys: &["allow"], name: |name| name == "boundary.toml" },
-    Row { kind: KindOfFile::Trust, noun: "a trust file", keys: &["key"], name: |name| name == "trust.toml" },
-    Row { kind: KindOfFile::Settings, noun: "a settings file", keys: &["audit_log"], name: |name| name == "settings.toml" },
+    Row {
+        kind: KindOfFile::Waivers,
+        noun: "a file of waivers",
+        keys: &["waiver"],
+        name: |name| name == "waivers.toml",
+    },
+    Row {
+        kind: KindOfFile::Boundary,
+        noun: "a boundary",
+        keys: &["allow"],
+        name: |name| name == "boundary.toml",
+    },
+    Row {
+        kind: KindOfFile::Trust,
+        noun: "a trust file",
+        keys: &["key"],
+        name: |name| name == "trust.toml",
+    },
+    Row {
+        kind: KindOfFile::Settings,
+        noun: "a settings file",
+        keys: &["audit_log"],
+        name: |name| name == "settings.toml",
+    },
     Row {
         kind: KindOfFile::Configuration,
         noun: "a configuration",
-        keys: &["color", "no_input", "journal", "identity", "passphrase_file", "cache", "log", "log_format"],
+        keys: &[
+            "color",
+            "no_input",
+            "journal",
+            "identity",
+            "passphrase_file",
+            "cache",
+            "log",
+            "log_format",
+        ],
         name: |name| name == "config.toml",
     },
-    Row { kind: KindOfFile::Project, noun: "a project", keys: &["runbooks"], name: |name| name == PROJECT_FILE },
+    Row {
+        kind: KindOfFile::Project,
+        noun: "a project",
+        keys: &["runbooks"],
+        name: |name| name == PROJECT_FILE,
+    },
     Row {
         kind: KindOfFile::Manifest,
         noun: "the manifest of a plugin",
@@ -72,16 +112,19 @@ const ROWS: &[Row] = &[
 ];
 
 /// What only a runbook or a suite has at its top, beside `[runbook]`.
-const OF_A_RUNBOOK: &[&str] = &["params", "defaults", "step", "check", "preflight", "verify", "finally", "guard", "notify"];
+const OF_A_RUNBOOK: &[&str] =
+    &["params", "defaults", "step", "check", "preflight", "verify", "finally", "guard", "notify"];
 
 impl KindOfFile {
     /// The kind of a file. Keys at its top decide, then its name.
     pub fn of(source: &Arc<Source>) -> Self {
         let name = Path::new(source.name()).file_name().unwrap_or_default().to_string_lossy();
-        let by_name = || ROWS.iter().find(|row| (row.name)(&name)).map_or(Self::Untold, |row| row.kind);
+        let by_name =
+            || ROWS.iter().find(|row| (row.name)(&name)).map_or(Self::Untold, |row| row.kind);
         // What is wrong with it is said by whoever reads it as what it is.
         let Some(table) = runbook_document::parse(source, &mut Diagnostics::default()) else {
-            let says_so = source.text().lines().any(|line| line.trim_start().starts_with("[runbook]"));
+            let says_so =
+                source.text().lines().any(|line| line.trim_start().starts_with("[runbook]"));
             return if says_so { Self::Runbook } else { by_name() };
         };
         if table.get("runbook").is_some() {
@@ -90,8 +133,10 @@ impl KindOfFile {
         if OF_A_RUNBOOK.iter().any(|key| table.get(key).is_some()) {
             return Self::Untold;
         }
-        let of_another = |key: &str| ROWS.iter().find(|row| row.keys.contains(&key)).map(|row| row.kind);
-        let kinds: Vec<Self> = table.entries.iter().filter_map(|(key, _)| of_another(&key.name)).collect();
+        let of_another =
+            |key: &str| ROWS.iter().find(|row| row.keys.contains(&key)).map(|row| row.kind);
+        let kinds: Vec<Self> =
+            table.entries.iter().filter_map(|(key, _)| of_another(&key.name)).collect();
         match kinds.split_first() {
             Some((kind, others)) if others.iter().all(|other| other == kind) => *kind,
             Some(_) | None => by_name(),
@@ -126,7 +171,10 @@ mod tests {
         for row in ROWS {
             for key in row.keys {
                 assert_eq!(kind("any.toml", &format!("format = 1\n[{key}]\n")), row.kind, "{key}");
-                assert_eq!(kind("any.toml", &format!("format = 1\n[{key}]\n[runbook]\nname = \"a\"\n")), KindOfFile::Runbook);
+                assert_eq!(
+                    kind("any.toml", &format!("format = 1\n[{key}]\n[runbook]\nname = \"a\"\n")),
+                    KindOfFile::Runbook
+                );
             }
         }
         let names = [
@@ -145,9 +193,21 @@ mod tests {
                 assert_eq!(kind("a/other.toml", text), KindOfFile::Untold);
             }
         }
-        assert_eq!(kind("boundary.toml", "[[step]]\nid = \"a\"\n"), KindOfFile::Untold, "keys are stronger than a name");
-        assert_eq!(kind("any.toml", "[targets]\n[[allow]]\n"), KindOfFile::Untold, "two kinds at once are none");
-        assert_eq!(kind("boundary.toml", "[runbook]\nname = \n"), KindOfFile::Runbook, "a broken runbook is one");
+        assert_eq!(
+            kind("boundary.toml", "[[step]]\nid = \"a\"\n"),
+            KindOfFile::Untold,
+            "keys are stronger than a name"
+        );
+        assert_eq!(
+            kind("any.toml", "[targets]\n[[allow]]\n"),
+            KindOfFile::Untold,
+            "two kinds at once are none"
+        );
+        assert_eq!(
+            kind("boundary.toml", "[runbook]\nname = \n"),
+            KindOfFile::Runbook,
+            "a broken runbook is one"
+        );
         assert_eq!(kind("Cargo.toml", "[package]\nname = \"a\"\n"), KindOfFile::Untold);
     }
 

@@ -1,5 +1,5 @@
-//! What the operator sees while a run goes on: plain lines for what has happened, and on a terminal a moving line for each step
-//! under way. Both come from the same events as the report.
+//! What the operator sees while a run goes on: plain lines for what has happened, and on a terminal
+//! a moving line for each step under way. Both come from the same events as the report.
 
 use crate::context::Context;
 use crate::events::Events;
@@ -8,8 +8,8 @@ use crate::output_arguments::OutputArgs;
 use crate::screen::{Moving, MovingLine, Progress};
 use crate::ui;
 use runbook_engine::{
-    AfterAttempt, AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record, Reporter, RunEvent, RunHeader, RunId, RunState,
-    Section, StepEvent, StepId,
+    AfterAttempt, AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record, Reporter, RunEvent,
+    RunHeader, RunId, RunState, Section, StepEvent, StepId,
 };
 use runbook_report::{Format, StepSummary, Summary, Tone, lines};
 use std::collections::BTreeMap;
@@ -49,7 +49,8 @@ struct View {
     at: Option<Instant>,
 }
 
-/// How many steps under way have a line of their own: more than that nobody reads, and a terminal has 24.
+/// How many steps under way have a line of their own: more than that nobody reads, and a terminal
+/// has 24.
 const LINES: usize = 8;
 
 /// How often it is counted at most: a run may have ten thousand steps.
@@ -58,7 +59,11 @@ const COUNTED_EVERY: Duration = Duration::from_millis(120);
 /// Whether a step is one of those that the operator waits for.
 fn counts(step: &StepSummary) -> bool {
     match step.section {
-        Section::Preflight | Section::Step | Section::Verify | Section::Finally | Section::Check => true,
+        Section::Preflight
+        | Section::Step
+        | Section::Verify
+        | Section::Finally
+        | Section::Check => true,
         Section::Guard | Section::Undo | Section::Notify => false,
     }
 }
@@ -66,8 +71,14 @@ fn counts(step: &StepSummary) -> bool {
 impl Live {
     /// A view of a run, with what happened before (of a resumed run) folded in silently.
     pub fn new(context: &Context, header: &RunHeader, records: &[Record]) -> Self {
-        let view = context.live.then(|| View { under_way: Vec::new(), since: Instant::now(), counted: (0, 0), at: None });
-        let told = if context.one_terminal && records.is_empty() { Told::Here } else { Told::Elsewhere };
+        let view = context.live.then(|| View {
+            under_way: Vec::new(),
+            since: Instant::now(),
+            counted: (0, 0),
+            at: None,
+        });
+        let told =
+            if context.one_terminal && records.is_empty() { Told::Here } else { Told::Elsewhere };
         Self {
             summary: Summary::of(header, records),
             color: context.color_stderr.into(),
@@ -103,7 +114,8 @@ impl Live {
         }
     }
 
-    /// Shows how the run ended or where it stands: the whole report, or what the lines above it have not said.
+    /// Shows how the run ended or where it stands: the whole report, or what the lines above it
+    /// have not said.
     ///
     /// # Errors
     /// Stdout cannot be written to.
@@ -137,7 +149,9 @@ impl Live {
         {
             ui::warning(&warning);
         }
-        if self.told == Told::Here && matches!(record.event, RunEvent::Run(LifecycleEvent::RunEnded { .. })) {
+        if self.told == Told::Here
+            && matches!(record.event, RunEvent::Run(LifecycleEvent::RunEnded { .. }))
+        {
             // `conclude` says it.
             return;
         }
@@ -177,10 +191,16 @@ impl Live {
     /// A moving line for what began, none for what ended.
     fn follow(&mut self, event: &RunEvent) {
         match event {
-            RunEvent::Run(LifecycleEvent::RunEnded { .. } | LifecycleEvent::Paused { .. }) => self.stop_all(),
+            RunEvent::Run(LifecycleEvent::RunEnded { .. } | LifecycleEvent::Paused { .. }) => {
+                self.stop_all();
+            }
             RunEvent::Step { step, event } => self.follow_step(step, event),
-            RunEvent::Notify { notify, event: NotifyEvent::NotifyStarted, .. } => self.start(notify, notify.to_string()),
-            RunEvent::Notify { notify, event: NotifyEvent::NotifyEnded { .. }, .. } => self.stop(notify),
+            RunEvent::Notify { notify, event: NotifyEvent::NotifyStarted, .. } => {
+                self.start(notify, notify.to_string());
+            }
+            RunEvent::Notify { notify, event: NotifyEvent::NotifyEnded { .. }, .. } => {
+                self.stop(notify);
+            }
             RunEvent::Run(_) | RunEvent::Guard { .. } => {}
         }
     }
@@ -188,17 +208,31 @@ impl Live {
     fn follow_step(&mut self, step: &StepId, event: &StepEvent) {
         match event {
             StepEvent::AttemptStarted { attempt, proposal, .. } => {
-                let doing = proposal.as_ref().map(|proposal| proposal.summary.clone()).unwrap_or_default();
-                let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
-                let title = self.summary.step(step).filter(|step| step.has_title()).map(|step| step.title.clone());
-                let what: Vec<String> = title.into_iter().chain((!doing.is_empty()).then_some(doing)).collect();
+                let doing =
+                    proposal.as_ref().map(|proposal| proposal.summary.clone()).unwrap_or_default();
+                let again =
+                    if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+                let title = self
+                    .summary
+                    .step(step)
+                    .filter(|step| step.has_title())
+                    .map(|step| step.title.clone());
+                let what: Vec<String> =
+                    title.into_iter().chain((!doing.is_empty()).then_some(doing)).collect();
                 self.start(step, format!("{step}{again}  {}", what.join(": ")));
             }
             StepEvent::UndoStarted { .. } => self.start(step, format!("undo of {step}")),
-            StepEvent::AttemptEnded { result, then: AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. }, logs, .. } => {
+            StepEvent::AttemptEnded {
+                result,
+                then: AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. },
+                logs,
+                ..
+            } => {
                 self.wait(step, result, logs);
             }
-            StepEvent::AttemptEnded { then: AfterAttempt::Final | AfterAttempt::Continue, .. }
+            StepEvent::AttemptEnded {
+                then: AfterAttempt::Final | AfterAttempt::Continue, ..
+            }
             | StepEvent::AttemptRefused { .. }
             | StepEvent::UndoEnded { .. } => self.stop(step),
             StepEvent::StepSkipped { .. }
@@ -231,7 +265,8 @@ impl Live {
         let Some(view) = &mut self.view else { return };
         if view.at.is_none_or(|at| at.elapsed() >= COUNTED_EVERY) {
             let counted = self.summary.steps.iter().filter(|step| counts(step));
-            view.counted = counted.fold((0, 0), |(over, all), step| (over + usize::from(step.is_over()), all + 1));
+            view.counted = counted
+                .fold((0, 0), |(over, all), step| (over + usize::from(step.is_over()), all + 1));
             view.at = Some(Instant::now());
         }
         let ((over, all), more) = (view.counted, view.under_way.len().saturating_sub(LINES));

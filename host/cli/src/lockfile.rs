@@ -35,11 +35,13 @@ pub struct LockfileEntry {
 pub fn place(runbook: &Path, environment: Option<&str>) -> Result<LockfileEntry, Failure> {
     let file = RunbookFile::locate(runbook)?;
     let (folder, name) = (file.folder().to_owned(), file.name());
-    let entry = environment.map_or_else(|| name.clone(), |environment| format!("{name}@{environment}"));
+    let entry =
+        environment.map_or_else(|| name.clone(), |environment| format!("{name}@{environment}"));
     Ok(LockfileEntry { file: folder.join(FILE_NAME), folder, entry })
 }
 
-/// What one prepared runbook is made of, and what its plugins may do. Its entry gets the name `entry`.
+/// What one prepared runbook is made of, and what its plugins may do. Its entry gets the name
+/// `entry`.
 pub fn snapshot(prepared: &Prepared, runbook: &Path, entry: &str) -> Result<Snapshot, Failure> {
     let file = RunbookFile::locate(runbook)?;
     let mut snapshot = Snapshot::default();
@@ -54,8 +56,9 @@ pub fn snapshot(prepared: &Prepared, runbook: &Path, entry: &str) -> Result<Snap
     Ok(snapshot)
 }
 
-/// The texts that a runbook is made of, each under its own name in the folder. The runbook itself is the first of them, whatever it
-/// was called on the command line: an include that bears the name of a link to it is another file.
+/// The texts that a runbook is made of, each under its own name in the folder. The runbook itself
+/// is the first of them, whatever it was called on the command line: an include that bears the name
+/// of a link to it is another file.
 fn texts(prepared: &Prepared, file: &RunbookFile) -> Result<BTreeMap<String, String>, Failure> {
     let mut texts = BTreeMap::new();
     if let Some(waivers) = &prepared.waivers {
@@ -80,7 +83,9 @@ pub fn plugin_facts(plugin: &Verified) -> PluginFacts {
     let imports: BTreeSet<_> = plugin
         .imports()
         .iter()
-        .filter_map(|import| import.function.as_ref().map(|function| format!("{}#{function}", import.interface)))
+        .filter_map(|import| {
+            import.function.as_ref().map(|function| format!("{}#{function}", import.interface))
+        })
         .collect();
     PluginFacts::of(plugin.manifest(), plugin.digest(), imports, plugin.exports())
 }
@@ -90,13 +95,20 @@ pub fn read(place: &LockfileEntry) -> Result<Option<Snapshot>, Failure> {
     let source = match text_file::source(&place.file) {
         Ok(source) => source,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Failure::refused(format!("`{}` cannot be read: {error}", place.file.display()))),
+        Err(error) => {
+            return Err(Failure::refused(format!(
+                "`{}` cannot be read: {error}",
+                place.file.display()
+            )));
+        }
     };
     writable::warn("the lockfile", &place.file);
     let mut diagnostics = Diagnostics::default();
     match lockfile::parse(&source, &place.folder.to_string_lossy(), &mut diagnostics) {
         Some(snapshot) => Ok(Some(snapshot)),
-        None => Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics }),
+        None => {
+            Err(Failure::Findings { status: crate::exit_status::ExitStatus::Refused, diagnostics })
+        }
     }
 }
 
@@ -107,7 +119,8 @@ pub fn write(place: &LockfileEntry, snapshot: &Snapshot) -> Result<Digest, Failu
     Ok(Digest::of(text.as_bytes()))
 }
 
-/// The part of a lockfile that is about one runbook: its entry, and the plugins that it uses now or used then.
+/// The part of a lockfile that is about one runbook: its entry, and the plugins that it uses now or
+/// used then.
 pub fn part(locked: &Snapshot, entry: &str, now: &Snapshot) -> Snapshot {
     let mut part = Snapshot::default();
     let Some(runbook) = locked.runbooks.get(entry) else { return part };
@@ -122,18 +135,28 @@ pub fn part(locked: &Snapshot, entry: &str, now: &Snapshot) -> Snapshot {
 }
 
 /// Stops a runbook that is not what was locked.
-pub fn check(context: &Context, runbook: &Path, environment: Option<&str>, prepared: &Prepared) -> Result<(), Failure> {
+pub fn check(
+    context: &Context,
+    runbook: &Path,
+    environment: Option<&str>,
+    prepared: &Prepared,
+) -> Result<(), Failure> {
     let place = place(runbook, environment)?;
-    let is_required = context.projects_beyond(&place.folder)?.iter().any(|project| project.locked.is_some());
-    let policy = LockPolicy::required_if(is_required || context.lock_policy == LockPolicy::Required);
-    let again = format!("review it, then `runbook lock {}`", command_arguments(runbook, environment));
+    let is_required =
+        context.projects_beyond(&place.folder)?.iter().any(|project| project.locked.is_some());
+    let policy =
+        LockPolicy::required_if(is_required || context.lock_policy == LockPolicy::Required);
+    let again =
+        format!("review it, then `runbook lock {}`", command_arguments(runbook, environment));
     let Some(locked) = read(&place)? else {
         return match policy {
             LockPolicy::WherePresent => Ok(()),
-            LockPolicy::Required => {
-                Err(Failure::refused(format!("`{}` is not locked: there is no `{}`", runbook.display(), place.file.display()))
-                    .hint(again))
-            }
+            LockPolicy::Required => Err(Failure::refused(format!(
+                "`{}` is not locked: there is no `{}`",
+                runbook.display(),
+                place.file.display()
+            ))
+            .hint(again)),
         };
     };
     if !locked.runbooks.contains_key(&place.entry) {
@@ -143,33 +166,53 @@ pub fn check(context: &Context, runbook: &Path, environment: Option<&str>, prepa
     let now = snapshot(prepared, runbook, &place.entry)?;
     let difference = Difference::between(&locked, &place.entry, &now);
     if !difference.is_empty() {
-        let message = format!("`{}` is not what `{}` holds:\n{}", runbook.display(), place.file.display(), difference.render());
-        let accept =
-            format!("review the difference; if it is right: `runbook lock --accept {}`", command_arguments(runbook, environment));
+        let message = format!(
+            "`{}` is not what `{}` holds:\n{}",
+            runbook.display(),
+            place.file.display(),
+            difference.render()
+        );
+        let accept = format!(
+            "review the difference; if it is right: `runbook lock --accept {}`",
+            command_arguments(runbook, environment)
+        );
         return Err(Failure::refused(message).hint(accept));
     }
     if !difference.lacks_text {
         return Ok(());
     }
-    let message =
-        format!("`{}` does not hold the text of `{}`: an earlier version wrote it", place.file.display(), runbook.display());
+    let message = format!(
+        "`{}` does not hold the text of `{}`: an earlier version wrote it",
+        place.file.display(),
+        runbook.display()
+    );
     match policy {
         LockPolicy::Required => Err(Failure::refused(message).hint(again)),
         LockPolicy::WherePresent => {
-            ui::note(&format!("warning: {message}, so only plugins and grants are compared; {again}"));
+            ui::note(&format!(
+                "warning: {message}, so only plugins and grants are compared; {again}"
+            ));
             Ok(())
         }
     }
 }
 
-/// Compares what a run that goes on may reach with its lock entry, if it has one. Its texts are those of the journal, which may
-/// be older than the entry; but where its paths lead is looked at anew, and nothing may be within reach that was not reviewed.
+/// Compares what a run that goes on may reach with its lock entry, if it has one. Its texts are
+/// those of the journal, which may be older than the entry; but where its paths lead is looked at
+/// anew, and nothing may be within reach that was not reviewed.
 ///
 /// # Errors
 /// The run could reach what the lockfile does not hold.
-pub fn check_reach(runbook: &Path, environment: Option<&str>, prepared: &Prepared) -> Result<(), Failure> {
+pub fn check_reach(
+    runbook: &Path,
+    environment: Option<&str>,
+    prepared: &Prepared,
+) -> Result<(), Failure> {
     let place = place(runbook, environment)?;
-    let Some(locked) = read(&place)?.filter(|locked| locked.runbooks.contains_key(&place.entry)) else { return Ok(()) };
+    let Some(locked) = read(&place)?.filter(|locked| locked.runbooks.contains_key(&place.entry))
+    else {
+        return Ok(());
+    };
     let now = snapshot(prepared, runbook, &place.entry)?;
     let wider: Vec<Change> = diff(&part(&locked, &place.entry, &now), &now)
         .into_iter()
@@ -178,8 +221,13 @@ pub fn check_reach(runbook: &Path, environment: Option<&str>, prepared: &Prepare
     if wider.is_empty() {
         return Ok(());
     }
-    let message = format!("the run could reach what `{}` does not hold:\n{}", place.file.display(), render(&wider));
-    Err(Failure::refused(message).hint("put back what was moved since the run was begun, or review it and lock it again"))
+    let message = format!(
+        "the run could reach what `{}` does not hold:\n{}",
+        place.file.display(),
+        render(&wider)
+    );
+    Err(Failure::refused(message)
+        .hint("put back what was moved since the run was begun, or review it and lock it again"))
 }
 
 /// How a runbook departs from its entry.
@@ -196,7 +244,9 @@ impl Difference {
     /// Compares an entry of a lockfile with what there is now.
     pub fn between(locked: &Snapshot, entry: &str, now: &Snapshot) -> Self {
         let nothing = BTreeMap::new();
-        let [old, new] = [locked, now].map(|snapshot| snapshot.runbooks.get(entry).map_or(&nothing, |runbook| &runbook.texts));
+        let [old, new] = [locked, now].map(|snapshot| {
+            snapshot.runbooks.get(entry).map_or(&nothing, |runbook| &runbook.texts)
+        });
         let lacks_text = old.is_empty();
         let texts = if lacks_text { Vec::new() } else { text_change::between(old, new) };
         Self { reach: diff(&part(locked, entry, now), now), texts, lacks_text }
@@ -210,16 +260,22 @@ impl Difference {
     /// What plugins may do now, then the texts.
     pub fn render(&self) -> String {
         let texts = self.texts.iter().map(TextChange::render);
-        let parts: Vec<String> = Some(render(&self.reach)).filter(|reach| !reach.is_empty()).into_iter().chain(texts).collect();
+        let parts: Vec<String> = Some(render(&self.reach))
+            .filter(|reach| !reach.is_empty())
+            .into_iter()
+            .chain(texts)
+            .collect();
         parts.join("\n")
     }
 }
 
 /// What to type behind a command to mean this runbook.
 pub fn command_arguments(runbook: &Path, environment: Option<&str>) -> String {
-    let (written, environment) = (runbook.display().to_string(), environment.map(runbook_text::argument));
+    let (written, environment) =
+        (runbook.display().to_string(), environment.map(runbook_text::argument));
     let file = runbook_text::file(&written);
-    environment.map_or_else(|| file.to_string(), |environment| format!("--env {environment} {file}"))
+    environment
+        .map_or_else(|| file.to_string(), |environment| format!("--env {environment} {file}"))
 }
 
 /// Changes, one a line, with what would be possible below each that widens.
@@ -227,7 +283,10 @@ pub fn render(changes: &[Change]) -> String {
     let mut text = String::new();
     for change in changes {
         let (direction, risk) = (change.direction.name(), change.risk.name());
-        push_line(&mut text, format_args!("  {direction:<8}  {risk:<8}  {}: {}", change.subject, change.what));
+        push_line(
+            &mut text,
+            format_args!("  {direction:<8}  {risk:<8}  {}: {}", change.subject, change.what),
+        );
         if let Some(witness) = &change.witness {
             push_line(&mut text, format_args!("            {:<8}  now possible: {witness}", ""));
         }

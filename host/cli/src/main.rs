@@ -79,17 +79,20 @@ use clap::FromArgMatches as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // In one mode it starts one program and becomes it, in the other it compiles one component: nothing of what follows is for
-    // either.
+    // In one mode it starts one program and becomes it, in the other it compiles one component:
+    // nothing of what follows is for either.
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
-        Some(mode) if mode == runbook_launch::MODE => return runbook_launch::run(arguments.next().as_deref()),
+        Some(mode) if mode == runbook_launch::MODE => {
+            return runbook_launch::run(arguments.next().as_deref());
+        }
         Some(mode) if mode == runbook_runtime::COMPILE_MODE => {
             return runbook_runtime::serve_compiler(arguments.next().as_deref());
         }
         Some(_) | None => {}
     }
-    // A shell that completes a command line sets `COMPLETE`, gets its answer, and nothing else happens.
+    // A shell that completes a command line sets `COMPLETE`, gets its answer, and nothing else
+    // happens.
     clap_complete::CompleteEnv::with_factory(command_line::command).complete();
     let status = run();
     ui::flush();
@@ -128,7 +131,8 @@ fn run() -> u8 {
     }
 }
 
-/// Reads the configuration and the environment, and begins to say what the program does, if somebody asked for it.
+/// Reads the configuration and the environment, and begins to say what the program does, if
+/// somebody asked for it.
 fn surroundings(
     typed: global_arguments::GlobalArgs,
     matches: &clap::ArgMatches,
@@ -143,7 +147,10 @@ fn surroundings(
         (Err(failure), command_line::Matter::Runbooks) => return Err(failure),
         // Somebody who cancels a run at night is not kept from it by a file that lies around.
         (Err(failure), command_line::Matter::Records) => {
-            ui::warning(&format!("{}; this command does without the project", failure.in_one_line()));
+            ui::warning(&format!(
+                "{}; this command does without the project",
+                failure.in_one_line()
+            ));
             Vec::new()
         }
     };

@@ -1,4 +1,5 @@
-//! What of an input does not fit the schema of its operation, in the words of `runbook plugin inspect`.
+//! What of an input does not fit the schema of its operation, in the words of
+//! `runbook plugin inspect`.
 
 use crate::schema_words::{self, DEEPEST};
 use runbook_document::{nearest, suggestion};
@@ -6,8 +7,8 @@ use runbook_engine::{Misfit, MisfitKind};
 use runbook_runtime::{Mismatch, Verified};
 use serde_json::Value as Json;
 
-/// What of an input does not fit an operation. A key that its schema does not list is a mistake, unless the schema says that others
-/// may stand there.
+/// What of an input does not fit an operation. A key that its schema does not list is a mistake,
+/// unless the schema says that others may stand there.
 pub fn misfits(plugin: &Verified, operation: &str, input: &Json) -> Vec<Misfit> {
     let Some(declared) = plugin.manifest().operations.get(operation) else { return Vec::new() };
     all(&declared.input, input, &plugin.mismatches(operation, input))
@@ -39,19 +40,24 @@ fn is_about_keys(keyword: &str) -> bool {
 
 fn kind_of(keyword: &str) -> MisfitKind {
     match keyword {
-        "type" | "required" | "additionalProperties" | "unevaluatedProperties" | "falseSchema" => MisfitKind::Structure,
+        "type" | "required" | "additionalProperties" | "unevaluatedProperties" | "falseSchema" => {
+            MisfitKind::Structure
+        }
         "anyOf" | "oneOf" | "not" | "if" | "contains" => MisfitKind::Choice,
         _ => MisfitKind::Value,
     }
 }
 
-/// What the type there is in words, if it is what the value breaks; otherwise what the validator says of the value.
+/// What the type there is in words, if it is what the value breaks; otherwise what the validator
+/// says of the value.
 fn worded(schema: &Json, mismatch: &Mismatch) -> Misfit {
-    let type_there = schema_words::kind(schema_words::at(schema, mismatch.place()), schema, DEEPEST);
+    let type_there =
+        schema_words::kind(schema_words::at(schema, mismatch.place()), schema, DEEPEST);
     let is_of_type = matches!(mismatch.keyword(), "type" | "anyOf" | "oneOf" | "enum" | "const")
         || (mismatch.keyword() == "pattern" && type_there == schema_words::DURATION);
     let reason = if is_of_type && type_there != schema_words::ANYTHING {
-        let example = if type_there.contains(schema_words::DURATION) { ", such as \"5m\"" } else { "" };
+        let example =
+            if type_there.contains(schema_words::DURATION) { ", such as \"5m\"" } else { "" };
         format!("it must be: {type_there}{example}")
     } else {
         mismatch.reason().to_owned()
@@ -62,9 +68,13 @@ fn worded(schema: &Json, mismatch: &Mismatch) -> Misfit {
 
 /// Keys that are missing at one place are one misfit.
 fn add_missing(schema: &Json, place: &str, missing: &str, found: &mut Vec<Misfit>) {
-    let type_there = schema_words::kind(schema_words::at(schema, &below(place, missing)), schema, DEEPEST);
+    let type_there =
+        schema_words::kind(schema_words::at(schema, &below(place, missing)), schema, DEEPEST);
     let needed = format!("`{missing}` ({type_there})");
-    match found.iter_mut().find(|misfit| misfit.pointer == place && misfit.reason.starts_with(MISSING)) {
+    match found
+        .iter_mut()
+        .find(|misfit| misfit.pointer == place && misfit.reason.starts_with(MISSING))
+    {
         Some(misfit) => misfit.reason = format!("{}, {needed}", misfit.reason),
         None => found.push(Misfit {
             pointer: place.to_owned(),
@@ -89,12 +99,19 @@ struct UnknownKey {
 impl UnknownKey {
     fn misfit(&self) -> Misfit {
         let reason = format!("there is no key `{}`", self.key);
-        let (pointer, key, help) = (self.pointer.clone(), Some(self.key.clone()), Some(self.help.clone()));
+        let (pointer, key, help) =
+            (self.pointer.clone(), Some(self.key.clone()), Some(self.help.clone()));
         Misfit { pointer, key, reason, help, kind: MisfitKind::Structure }
     }
 }
 
-fn collect_unknown(schema: &Json, root: &Json, value: &Json, pointer: &str, found: &mut Vec<UnknownKey>) {
+fn collect_unknown(
+    schema: &Json,
+    root: &Json,
+    value: &Json,
+    pointer: &str,
+    found: &mut Vec<UnknownKey>,
+) {
     let own = schema_words::present(schema, root);
     match value {
         Json::Object(entries) => {
@@ -103,10 +120,20 @@ fn collect_unknown(schema: &Json, root: &Json, value: &Json, pointer: &str, foun
                 if let Some(property) = properties.and_then(|properties| properties.get(key)) {
                     collect_unknown(property, root, value, &below(pointer, key), found);
                 } else if own["additionalProperties"].is_object() {
-                    collect_unknown(&own["additionalProperties"], root, value, &below(pointer, key), found);
+                    collect_unknown(
+                        &own["additionalProperties"],
+                        root,
+                        value,
+                        &below(pointer, key),
+                        found,
+                    );
                 } else if let Some(properties) = properties.filter(|_| lists_all(own)) {
                     let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-                    let help = if known.is_empty() { "it takes no key".to_owned() } else { suggestion(key, &known) };
+                    let help = if known.is_empty() {
+                        "it takes no key".to_owned()
+                    } else {
+                        suggestion(key, &known)
+                    };
                     found.push(UnknownKey { pointer: pointer.to_owned(), key: key.clone(), help });
                 }
             }

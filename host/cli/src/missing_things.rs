@@ -1,4 +1,5 @@
-//! What targets name and this machine does not have: looked at before a plugin is asked, because it is local and certain.
+//! What targets name and this machine does not have: looked at before a plugin is asked, because it
+//! is local and certain.
 
 use runbook_authority::grant::Effective;
 use runbook_authority::targets::{SqlAddress, Target, TargetKind};
@@ -22,7 +23,11 @@ pub struct Missing {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { target, place, what, path } = self;
-        write!(f, "target `{target}` ({place}): there is no {what} `{}` on this machine", path.display())
+        write!(
+            f,
+            "target `{target}` ({place}): there is no {what} `{}` on this machine",
+            path.display()
+        )
     }
 }
 
@@ -31,13 +36,22 @@ pub fn of(effective: &Effective) -> Vec<Missing> {
     effective.iter().filter_map(|grant| missing(&grant.target)).collect()
 }
 
-/// The stores of secrets that a call may need and that are not there. `stores` says where the store of each secret would be.
+/// The stores of secrets that a call may need and that are not there. `stores` says where the store
+/// of each secret would be.
 pub fn stores(effective: &Effective, stores: &BTreeMap<String, PathBuf>) -> Vec<Missing> {
     let of_target = |target: &Target| {
-        let paths = target.secrets().into_iter().filter_map(|secret| stores.get(secret)).filter(|path| !path.exists());
+        let paths = target
+            .secrets()
+            .into_iter()
+            .filter_map(|secret| stores.get(secret))
+            .filter(|path| !path.exists());
         let (name, place) = (target.name.clone(), target.place());
-        let missing =
-            paths.map(|path| Missing { target: name.clone(), place: place.clone(), what: "secret store", path: path.clone() });
+        let missing = paths.map(|path| Missing {
+            target: name.clone(),
+            place: place.clone(),
+            what: "secret store",
+            path: path.clone(),
+        });
         missing.collect::<Vec<_>>()
     };
     effective.iter().flat_map(|grant| of_target(&grant.target)).collect()
@@ -53,6 +67,11 @@ fn missing(target: &Target) -> Option<Missing> {
         },
         TargetKind::Http(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => return None,
     };
-    let absent = || Missing { target: target.name.clone(), place: target.place(), what, path: path.to_owned() };
+    let absent = || Missing {
+        target: target.name.clone(),
+        place: target.place(),
+        what,
+        path: path.to_owned(),
+    };
     (!path.exists()).then(absent)
 }

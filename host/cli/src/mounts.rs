@@ -1,5 +1,6 @@
-//! What is mounted where in this process, and by which other names a path of it can be reached: a bind mount is another name of a
-//! folder, and the kernel walks into one that lies below a folder that is granted.
+//! What is mounted where in this process, and by which other names a path of it can be reached: a
+//! bind mount is another name of a folder, and the kernel walks into one that lies below a folder
+//! that is granted.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -30,7 +31,11 @@ impl Mounts {
         let mount = |line: &[u8]| {
             let mut fields = line.split(|byte| *byte == b' ').skip(2);
             let device = String::from_utf8(fields.next()?.to_owned()).ok()?;
-            Some(Mount { device, root: unescaped(fields.next()?), point: unescaped(fields.next()?) })
+            Some(Mount {
+                device,
+                root: unescaped(fields.next()?),
+                point: unescaped(fields.next()?),
+            })
         };
         Self(text.split(|byte| *byte == b'\n').filter_map(mount).collect())
     }
@@ -38,10 +43,16 @@ impl Mounts {
     /// Every other name of a path, and of what is mounted below it.
     pub fn other_names(&self, path: &Path) -> Vec<PathBuf> {
         // What was mounted last at a place hides the others.
-        let holding =
-            self.0.iter().filter(|mount| path.starts_with(&mount.point)).max_by_key(|mount| mount.point.components().count());
-        let own = holding.and_then(|mount| Some((mount, mount.root.join(path.strip_prefix(&mount.point).ok()?))));
-        let mut names: Vec<PathBuf> = own.map(|(mount, within)| self.names(&mount.device, &within)).unwrap_or_default();
+        let holding = self
+            .0
+            .iter()
+            .filter(|mount| path.starts_with(&mount.point))
+            .max_by_key(|mount| mount.point.components().count());
+        let own = holding.and_then(|mount| {
+            Some((mount, mount.root.join(path.strip_prefix(&mount.point).ok()?)))
+        });
+        let mut names: Vec<PathBuf> =
+            own.map(|(mount, within)| self.names(&mount.device, &within)).unwrap_or_default();
         for below in self.0.iter().filter(|mount| mount.point.starts_with(path)) {
             names.push(below.point.clone());
             names.extend(self.names(&below.device, &below.root));
@@ -55,7 +66,8 @@ impl Mounts {
     /// The names of a folder of a file system, by all mounts that show it.
     fn names(&self, device: &str, within: &Path) -> Vec<PathBuf> {
         let shows = |mount: &&Mount| mount.device == device;
-        let name = |mount: &Mount| Some(joined(&mount.point, within.strip_prefix(&mount.root).ok()?));
+        let name =
+            |mount: &Mount| Some(joined(&mount.point, within.strip_prefix(&mount.root).ok()?));
         self.0.iter().filter(shows).filter_map(name).collect()
     }
 }
@@ -69,7 +81,10 @@ fn joined(folder: &Path, below: &Path) -> PathBuf {
 fn unescaped(field: &[u8]) -> PathBuf {
     let (mut bytes, mut rest) = (Vec::new(), field);
     while let Some((first, behind)) = rest.split_first() {
-        let octal = behind.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        let octal = behind
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) => {
                 bytes.push(byte);
@@ -96,10 +111,15 @@ mod tests {
 ";
 
     #[test]
-    fn the_other_names_of_a_path_are_those_of_all_mounts_that_show_it_and_of_what_is_mounted_below() {
+    fn the_other_names_of_a_path_are_those_of_all_mounts_that_show_it_and_of_what_is_mounted_below()
+    {
         let mounts = Mounts::parse(LINES.as_bytes());
         let names = |path: &str| -> Vec<String> {
-            mounts.other_names(Path::new(path)).iter().map(|name| name.display().to_string()).collect()
+            mounts
+                .other_names(Path::new(path))
+                .iter()
+                .map(|name| name.display().to_string())
+                .collect()
         };
         assert_eq!(names("/srv/data"), ["/home/ops/.local/state/runbook", "/srv/data/sub"]);
         assert_eq!(names("/srv/data/sub/x"), ["/home/ops/.local/state/runbook/x"]);

@@ -1,5 +1,6 @@
-//! What a call ended with, in words for the operator. A plugin learns of a denial only that it was denied, and of a target only the
-//! name of its slot; whoever runs the program is told which call, which target, and the line that decides.
+//! What a call ended with, in words for the operator. A plugin learns of a denial only that it was
+//! denied, and of a target only the name of its slot; whoever runs the program is told which call,
+//! which target, and the line that decides.
 
 use crate::missing_things;
 use runbook_authority::gate::Denial;
@@ -12,7 +13,9 @@ const NOT_GRANTED: &str = "not granted";
 /// The fault of a call, with what the host knows of it.
 pub fn fault(fault: Fault, denials: &[Denial], effective: &Effective) -> Fault {
     let message = match (fault.class, denials.last()) {
-        (_, Some(_)) if fault.message.contains(NOT_GRANTED) => Told::new(denials).in_full(&fault.message),
+        (_, Some(_)) if fault.message.contains(NOT_GRANTED) => {
+            Told::new(denials).in_full(&fault.message)
+        }
         (ErrorClass::Denied, Some(denial)) => format!("{}: {denial}", fault.message),
         (ErrorClass::NotFound, _) => match missing_things::of(effective).first() {
             Some(missing) => format!("{}: {missing}", fault.message),
@@ -40,11 +43,14 @@ pub fn response(response: Response, denials: &[Denial]) -> Response {
             }
             Response::Cases(cases)
         }
-        other @ (Response::Proposal(_) | Response::Observation(_) | Response::Completion(_)) => other,
+        other @ (Response::Proposal(_) | Response::Observation(_) | Response::Completion(_)) => {
+            other
+        }
     }
 }
 
-/// Denials in the order in which a plugin was told of them; the last one stands for all that were not kept.
+/// Denials in the order in which a plugin was told of them; the last one stands for all that were
+/// not kept.
 struct Told<'a> {
     denials: &'a [Denial],
     next: usize,
@@ -57,7 +63,9 @@ impl<'a> Told<'a> {
 
     fn in_full(&mut self, text: &str) -> String {
         let Some((before, after)) = text.split_once(NOT_GRANTED) else { return text.to_owned() };
-        let Some(denial) = self.denials.get(self.next).or(self.denials.last()) else { return text.to_owned() };
+        let Some(denial) = self.denials.get(self.next).or(self.denials.last()) else {
+            return text.to_owned();
+        };
         self.next += 1;
         format!("{before}{denial}{after}")
     }

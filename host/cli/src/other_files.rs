@@ -10,7 +10,8 @@ use runbook_document::{Diagnostics, Source};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The kind of a file. Of one that cannot be read nothing is told; whoever reads it as a runbook says why.
+/// The kind of a file. Of one that cannot be read nothing is told; whoever reads it as a runbook
+/// says why.
 pub fn kind(file: &Path) -> KindOfFile {
     source(file).map_or(KindOfFile::Untold, |source| KindOfFile::of(&source))
 }
@@ -35,14 +36,16 @@ pub fn runbooks_of(files: &[PathBuf]) -> Result<Vec<&PathBuf>, Failure> {
         }
     }
     if runbooks.is_empty() {
-        return Err(Failure::usage("none of the files is a runbook or a suite").hint("name one that has `[runbook]`"));
+        return Err(Failure::usage("none of the files is a runbook or a suite")
+            .hint("name one that has `[runbook]`"));
     }
     Ok(runbooks)
 }
 
 /// Checks a file by itself, as what it is. Nothing is known of files that use it.
 pub fn validate(file: &Path, kind: KindOfFile) -> Result<(), Failure> {
-    let source = source(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
+    let source = source(file)
+        .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
     let mut found = Diagnostics::default();
     match kind {
         KindOfFile::Runbook | KindOfFile::Untold => {}

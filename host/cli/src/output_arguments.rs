@@ -1,4 +1,5 @@
-//! The arguments of every command that runs something: what is told of the run beside what is shown.
+//! The arguments of every command that runs something: what is told of the run beside what is
+//! shown.
 
 use crate::context::Context;
 use crate::events::Events;
@@ -11,23 +12,26 @@ use std::path::{Path, PathBuf};
 /// What is told of a run beside what is shown.
 #[derive(Debug, ClapArgs)]
 pub struct OutputArgs {
-    /// Write a report of the run when it ends or waits, such as `junit=report.xml`; may be given several times; `-` is stdout
+    /// Write a report of the run when it ends or waits, such as `junit=report.xml`; may be given
+    /// several times; `-` is stdout
     #[arg(long, value_name = "FORMAT=PATH", value_parser = report)]
     pub report: Vec<(runbook_report::Format, PathBuf)>,
-    /// Write what happens while it happens, one line of JSON an event (`runbook schema events`); `-` is stdout, which then has nothing else
+    /// Write what happens while it happens, one line of JSON an event (`runbook schema events`);
+    /// `-` is stdout, which then has nothing else
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
 }
 
 impl OutputArgs {
-    /// Whether each report has a folder to be written into and replaces nothing that is read, before anything runs: afterwards it would
-    /// be too late.
+    /// Whether each report has a folder to be written into and replaces nothing that is read,
+    /// before anything runs: afterwards it would be too late.
     ///
     /// # Errors
     /// The first report or file of events of which that is not so, and two that would be one file.
     pub fn look_before(&self, context: &Context) -> Result<(), Failure> {
         let mut files: Vec<&Path> = Vec::new();
-        let named = self.report.iter().map(|(_, path)| path).chain(&self.events).map(PathBuf::as_path);
+        let named =
+            self.report.iter().map(|(_, path)| path).chain(&self.events).map(PathBuf::as_path);
         for path in named.filter(|path| *path != Path::new("-")) {
             output_file::refuse_loss(context, path)?;
             if files.contains(&path) {
@@ -39,7 +43,9 @@ impl OutputArgs {
         for (_, path) in self.report.iter().filter(|(_, path)| path != std::path::Path::new("-")) {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             let why = match folder {
-                Some(folder) if !folder.is_dir() => format!("there is no folder `{}`", folder.display()),
+                Some(folder) if !folder.is_dir() => {
+                    format!("there is no folder `{}`", folder.display())
+                }
                 _ if path.is_dir() => "it is a folder".to_owned(),
                 _ => continue,
             };
@@ -61,8 +67,11 @@ impl OutputArgs {
     /// It cannot be opened, or a report goes to stdout as well.
     pub fn open(&self) -> Result<Option<Events>, Failure> {
         let stdout = Path::new("-");
-        if self.events.as_deref() == Some(stdout) && self.report.iter().any(|(_, path)| path == stdout) {
-            return Err(Failure::usage("events and a report are both to go to stdout").hint("write one of them to a file"));
+        if self.events.as_deref() == Some(stdout)
+            && self.report.iter().any(|(_, path)| path == stdout)
+        {
+            return Err(Failure::usage("events and a report are both to go to stdout")
+                .hint("write one of them to a file"));
         }
         self.events.as_deref().map(Events::open).transpose()
     }

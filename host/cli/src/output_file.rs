@@ -1,4 +1,5 @@
-//! Files that an operator names to be written: plans, reports, events. None of them takes the place of what this program reads.
+//! Files that an operator names to be written: plans, reports, events. None of them takes the place
+//! of what this program reads.
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -26,8 +27,9 @@ const BEGINNINGS: &[(&[u8], &str)] = &[
     (b"-----BEGIN ", "a key or a certificate"),
 ];
 
-/// Refuses to write to what this program reads, before anything is done: a runbook or what lies beside it, a plugin, a database, a
-/// place of this host. A file of another kind is replaced, as every program does that writes reports.
+/// Refuses to write to what this program reads, before anything is done: a runbook or what lies
+/// beside it, a plugin, a database, a place of this host. A file of another kind is replaced, as
+/// every program does that writes reports.
 ///
 /// # Errors
 /// The file is one of these, with what it is.
@@ -40,7 +42,10 @@ pub fn refuse_loss(context: &Context, path: &Path) -> Result<(), Failure> {
 /// What a path is to this host, if it lies in a place that it believes.
 fn of_this_host(context: &Context, path: &Path) -> Option<&'static str> {
     let real = follow_links(&std::path::absolute(path).ok()?);
-    host_places::places(context, &[]).into_iter().find(|place| real.starts_with(&place.path)).map(|place| place.what)
+    host_places::places(context, &[])
+        .into_iter()
+        .find(|place| real.starts_with(&place.path))
+        .map(|place| place.what)
 }
 
 /// What a file is that is there already, if commands read such files.
@@ -55,8 +60,12 @@ fn read_here(path: &Path) -> Option<&'static str> {
     if real.file_name().is_some_and(|name| name == lockfile::FILE_NAME) {
         return Some("a lockfile");
     }
-    let by_name = real.extension().and_then(|ending| Some(ENDINGS.iter().find(|(known, _)| ending == *known)?.1));
-    by_name.or_else(|| BEGINNINGS.iter().find(|(known, _)| beginning.starts_with(known)).map(|(_, what)| *what))
+    let by_name = real
+        .extension()
+        .and_then(|ending| Some(ENDINGS.iter().find(|(known, _)| ending == *known)?.1));
+    by_name.or_else(|| {
+        BEGINNINGS.iter().find(|(known, _)| beginning.starts_with(known)).map(|(_, what)| *what)
+    })
 }
 
 #[cfg(test)]
@@ -76,10 +85,17 @@ mod tests {
             let link = folder.path().join(format!("{ending}.json"));
             std::os::unix::fs::symlink(&path, &link).expect("a link");
             assert_eq!((read_here(&path), read_here(&link)), (Some(*what), Some(*what)));
-            assert_eq!(read_here(&file(&format!("empty.{ending}"), b"")), None, "of nothing nothing is lost");
+            assert_eq!(
+                read_here(&file(&format!("empty.{ending}"), b"")),
+                None,
+                "of nothing nothing is lost"
+            );
         }
         for (beginning, what) in BEGINNINGS {
-            assert_eq!(read_here(&file("report.json", &[beginning, &b" and more"[..]].concat())), Some(*what));
+            assert_eq!(
+                read_here(&file("report.json", &[beginning, &b" and more"[..]].concat())),
+                Some(*what)
+            );
         }
         assert_eq!(read_here(&file(lockfile::FILE_NAME, b"format = 2\n")), Some("a lockfile"));
         assert_eq!(read_here(&file("report.json", b"{\"format\": 1}")), None);

@@ -1,5 +1,5 @@
-//! What templates read of outputs and what `expect` names in them, compared with the schemas that the plugins declare for them, and
-//! with what a person is asked for.
+//! What templates read of outputs and what `expect` names in them, compared with the schemas that
+//! the plugins declare for them, and with what a person is asked for.
 
 use crate::prepared::Site;
 use crate::schema_words;
@@ -12,8 +12,13 @@ use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// What of an output is read that is declared nowhere: it would be missing when it is needed, perhaps for an undo.
-pub fn wrong_reads(reads: &[OutputRead], steps: &[Step], sites: &BTreeMap<StepId, Site>) -> Vec<Diagnostic> {
+/// What of an output is read that is declared nowhere: it would be missing when it is needed,
+/// perhaps for an undo.
+pub fn wrong_reads(
+    reads: &[OutputRead],
+    steps: &[Step],
+    sites: &BTreeMap<StepId, Site>,
+) -> Vec<Diagnostic> {
     let manuals: BTreeMap<&StepId, &Manual> =
         steps.iter().filter_map(|step| Some((&step.id.value, step.manual.as_ref()?))).collect();
     let declared = |step| match (sites.get(step), manuals.get(step)) {
@@ -69,7 +74,8 @@ impl Declared {
 fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
     let Declared { schema, maker, authority, measurements, without_fields } = declared;
     let of = format!("the output of `{}` (`{maker}`)", read.step);
-    let error = |message: String| Diagnostic::error("E0234", &read.source, read.span.clone(), message);
+    let error =
+        |message: String| Diagnostic::error("E0234", &read.source, read.span.clone(), message);
     match Schema::new(schema).reach(schema, &read.path, 0) {
         Reached::Perhaps => None,
         Reached::At(found) => {
@@ -80,7 +86,8 @@ fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
                     let message = format!("`{path}` in {of} is never {value}, {authority}");
                     Some(error(message).label("never so").help(format!("it is: {kind}")))
                 }
-                // A measurement may have this name; only what is further inside can be nothing else.
+                // A measurement may have this name; only what is further inside can be nothing
+                // else.
                 Wanted::Number
                     if (read.path.len() > 1 || *measurements == Measurements::None)
                         && Schema::new(schema).is_never_number(found) =>
@@ -95,11 +102,17 @@ fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
             let key = &read.path[at];
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let near = runbook_document::nearest(key, known.iter().copied());
-            let place = if at == 0 { "output".to_owned() } else { format!("output.{}", read.path[..at].join(".")) };
+            let place = if at == 0 {
+                "output".to_owned()
+            } else {
+                format!("output.{}", read.path[..at].join("."))
+            };
             let message = format!("{of} has no `{key}` in `{place}`, {authority}");
             let diagnostic = match (&read.wanted, read.path.as_slice(), near) {
                 // A measurement may have this name, and measurements are not declared.
-                (Wanted::Number, [_], None) if *measurements == Measurements::Possible => return None,
+                (Wanted::Number, [_], None) if *measurements == Measurements::Possible => {
+                    return None;
+                }
                 (Wanted::Number, [_], Some(_)) if *measurements == Measurements::Possible => {
                     Diagnostic::warning("E0234", &read.source, read.span.clone(), message)
                 }
@@ -138,10 +151,12 @@ enum Reached<'s> {
     Nowhere { at: usize, known: Vec<String> },
 }
 
-/// How many parts of a schema are looked at, each within the other at worst: one whose parts refer to each other would not end.
+/// How many parts of a schema are looked at, each within the other at worst: one whose parts refer
+/// to each other would not end.
 const MOST_LOOKS: u32 = 256;
 
-/// A schema, followed until it has been looked at often enough. What is then not known may be there, and may be anything.
+/// A schema, followed until it has been looked at often enough. What is then not known may be
+/// there, and may be anything.
 struct Schema<'s> {
     root: &'s Value,
     looks: Cell<u32>,
@@ -157,12 +172,15 @@ impl<'s> Schema<'s> {
         loop {
             self.looks.set(self.looks.get() + 1);
             let object = schema.as_object().filter(|_| self.looks.get() < MOST_LOOKS)?;
-            let Some(reference) = object.get("$ref").and_then(Value::as_str) else { return Some(object) };
+            let Some(reference) = object.get("$ref").and_then(Value::as_str) else {
+                return Some(object);
+            };
             schema = self.root.pointer(reference.strip_prefix('#')?)?;
         }
     }
 
-    /// Follows a path. What a schema leaves open may be there; an object that lists its properties has no others, unless it says so.
+    /// Follows a path. What a schema leaves open may be there; an object that lists its properties
+    /// has no others, unless it says so.
     fn reach(&self, schema: &'s Value, path: &[String], at: usize) -> Reached<'s> {
         let Some(key) = path.get(at) else { return Reached::At(schema) };
         let Some(object) = self.part(schema) else { return Reached::Perhaps };
@@ -189,13 +207,16 @@ impl<'s> Schema<'s> {
                 None if is_open(object) => Reached::Perhaps,
                 None => Reached::Nowhere { at, known: properties.keys().cloned().collect() },
             },
-            (None, Ok(_)) if object.contains_key("items") => self.reach(&object["items"], path, at + 1),
+            (None, Ok(_)) if object.contains_key("items") => {
+                self.reach(&object["items"], path, at + 1)
+            }
             (None, _) if is_plain(object) => Reached::Nowhere { at, known: Vec::new() },
             (None, _) => nowhere.unwrap_or(Reached::Perhaps),
         }
     }
 
-    /// Whether no value of this schema equals this one. Whether something is nothing may always be asked.
+    /// Whether no value of this schema equals this one. Whether something is nothing may always be
+    /// asked.
     fn is_never(&self, schema: &'s Value, value: &Value) -> bool {
         let Some(object) = self.part(schema) else { return false };
         let differs = |other: &Value| match (other.as_f64(), value.as_f64()) {
@@ -207,7 +228,10 @@ impl<'s> Schema<'s> {
             return false;
         }
         (choices.peek().is_some() && choices.all(|choice| self.is_never(choice, value)))
-            || object.get("enum").and_then(Value::as_array).is_some_and(|values| values.iter().all(differs))
+            || object
+                .get("enum")
+                .and_then(Value::as_array)
+                .is_some_and(|values| values.iter().all(differs))
             || object.get("const").is_some_and(differs)
             || !may_be(object, value)
     }
@@ -216,7 +240,8 @@ impl<'s> Schema<'s> {
     fn is_never_number(&self, schema: &'s Value) -> bool {
         let Some(object) = self.part(schema) else { return false };
         let mut choices = choices(object).peekable();
-        (choices.peek().is_some() && choices.all(|choice| self.is_never_number(choice))) || !may_be(object, &Value::from(1))
+        (choices.peek().is_some() && choices.all(|choice| self.is_never_number(choice)))
+            || !may_be(object, &Value::from(1))
     }
 }
 
@@ -248,7 +273,9 @@ fn is_open(object: &serde_json::Map<String, Value>) -> bool {
 
 /// Whether it is a value without keys.
 fn is_plain(object: &serde_json::Map<String, Value>) -> bool {
-    let plain = |name: &Value| matches!(name.as_str(), Some("string" | "number" | "integer" | "boolean" | "null"));
+    let plain = |name: &Value| {
+        matches!(name.as_str(), Some("string" | "number" | "integer" | "boolean" | "null"))
+    };
     match object.get("type") {
         Some(Value::Array(names)) => names.iter().all(plain),
         Some(name) => plain(name),
@@ -282,10 +309,26 @@ mod tests {
                 Reached::Nowhere { at, .. } => Some(at),
             }
         };
-        for path in ["rows", "rows.0", "rows.7.id", "any.x.y", "open.b", "map.x.y", "maybe.id", "text", "rows.first"] {
+        for path in [
+            "rows",
+            "rows.0",
+            "rows.7.id",
+            "any.x.y",
+            "open.b",
+            "map.x.y",
+            "maybe.id",
+            "text",
+            "rows.first",
+        ] {
             assert_eq!(at(path), None, "{path}");
         }
-        for (path, place) in [("row", 0), ("rows.0.ids", 2), ("maybe.ids", 1), ("text.length", 1), ("rows.0.id.x", 3)] {
+        for (path, place) in [
+            ("row", 0),
+            ("rows.0.ids", 2),
+            ("maybe.ids", 1),
+            ("text.length", 1),
+            ("rows.0.id.x", 3),
+        ] {
             assert_eq!(at(path), Some(place), "{path}");
         }
     }
@@ -303,7 +346,9 @@ mod tests {
         });
         let never = |key: &str, value: Value| {
             let path = [key.to_owned()];
-            let Reached::At(found) = Schema::new(&schema).reach(&schema, &path, 0) else { panic!("{key} is there") };
+            let Reached::At(found) = Schema::new(&schema).reach(&schema, &path, 0) else {
+                panic!("{key} is there")
+            };
             Schema::new(&schema).is_never(found, &value)
         };
         for (key, value) in [

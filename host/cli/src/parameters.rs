@@ -1,4 +1,5 @@
-//! The parameters of a run: what is given on the command line, in the environment and in a file, and what a person is asked for.
+//! The parameters of a run: what is given on the command line, in the environment and in a file,
+//! and what a person is asked for.
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -19,31 +20,39 @@ const LIMIT: u64 = 1 << 20;
 /// How often a person may mistype one value.
 const TRIES: u32 = 3;
 
-/// The parameters of a run. What is required and given nowhere is asked for where somebody can be asked.
+/// The parameters of a run. What is required and given nowhere is asked for where somebody can be
+/// asked.
 ///
 /// # Errors
 /// Every unknown, missing and wrong parameter; a file that cannot be read.
 pub fn resolve(context: &Context, runbook: &Runbook, args: &ParamArgs) -> Result<Params, Failure> {
     warn_of_unknown_variables(runbook);
-    let set: Vec<GivenParam> = args.set.iter().map(|(name, text)| GivenParam::set(name, text)).collect();
+    let set: Vec<GivenParam> =
+        args.set.iter().map(|(name, text)| GivenParam::set(name, text)).collect();
     let file = args.params_file.as_deref().map_or_else(|| Ok(Vec::new()), from_file)?;
     let mut given = set;
     for weaker in [from_environment(runbook)?, file] {
-        let new: Vec<_> = weaker.into_iter().filter(|one| !given.iter().any(|known| known.name == one.name)).collect();
+        let new: Vec<_> = weaker
+            .into_iter()
+            .filter(|one| !given.iter().any(|known| known.name == one.name))
+            .collect();
         given.extend(new);
     }
     if context.interactive {
-        let is_missing = |param: &&Param| param.required && !given.iter().any(|one| one.name == param.name.name);
-        let asked: Vec<GivenParam> = runbook.params.iter().filter(is_missing).filter_map(ask).collect();
+        let is_missing =
+            |param: &&Param| param.required && !given.iter().any(|one| one.name == param.name.name);
+        let asked: Vec<GivenParam> =
+            runbook.params.iter().filter(is_missing).filter_map(ask).collect();
         given.extend(asked);
     }
     resolve_params(runbook, &given).map_err(Failure::findings)
 }
 
-/// A variable that gives no parameter of this runbook may be meant for another one, so it is no error; mistyped it is one that nobody
-/// would be told of.
+/// A variable that gives no parameter of this runbook may be meant for another one, so it is no
+/// error; mistyped it is one that nobody would be told of.
 fn warn_of_unknown_variables(runbook: &Runbook) {
-    let known: Vec<String> = runbook.params.iter().map(|param| param.name.name.to_ascii_uppercase()).collect();
+    let known: Vec<String> =
+        runbook.params.iter().map(|param| param.name.name.to_ascii_uppercase()).collect();
     let mut unknown: Vec<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.to_str()?.strip_prefix(VARIABLE).map(str::to_owned))
         .filter(|name| !known.contains(name))
@@ -51,8 +60,12 @@ fn warn_of_unknown_variables(runbook: &Runbook) {
     unknown.sort_unstable();
     for name in unknown {
         let near = runbook_document::nearest(&name, known.iter().map(String::as_str));
-        let near = near.map_or_else(String::new, |near| format!("; did you mean {VARIABLE}{near}?"));
-        ui::warning(&format!("the variable {VARIABLE}{name} names no parameter of `{}`{near}", runbook.name.value));
+        let near =
+            near.map_or_else(String::new, |near| format!("; did you mean {VARIABLE}{near}?"));
+        ui::warning(&format!(
+            "the variable {VARIABLE}{name} names no parameter of `{}`{near}",
+            runbook.name.value
+        ));
     }
 }
 
@@ -63,11 +76,17 @@ fn from_environment(runbook: &Runbook) -> Result<Vec<GivenParam>, Failure> {
         match std::env::var(&name) {
             Ok(text) => {
                 let place = format!("{name}={text}");
-                Some(Ok(GivenParam { name: param.name.name.clone(), place, value: GivenValue::Text(text) }))
+                Some(Ok(GivenParam {
+                    name: param.name.name.clone(),
+                    place,
+                    value: GivenValue::Text(text),
+                }))
             }
             Err(std::env::VarError::NotPresent) => None,
             // A weaker value in its place would be a mistake that nobody is told of.
-            Err(std::env::VarError::NotUnicode(_)) => Some(Err(Failure::usage(format!("the variable {name} is not UTF-8")))),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                Some(Err(Failure::usage(format!("the variable {name} is not UTF-8"))))
+            }
         }
     };
     runbook.params.iter().filter_map(variable).collect()
@@ -85,11 +104,15 @@ fn from_file(path: &Path) -> Result<Vec<GivenParam>, Failure> {
     } else {
         runbook_regular_file::read(path, LIMIT)
     };
-    let bytes = read.map_err(|error| Failure::usage(format!("the parameters `{shown}` cannot be read: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|_| Failure::usage(format!("the parameters `{shown}` are not UTF-8")))?;
+    let bytes = read.map_err(|error| {
+        Failure::usage(format!("the parameters `{shown}` cannot be read: {error}"))
+    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::usage(format!("the parameters `{shown}` are not UTF-8")))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        Failure::usage(format!("{shown}:{line}: {}", error.message())).hint("write one `name = value` a line, as TOML")
+        Failure::usage(format!("{shown}:{line}: {}", error.message()))
+            .hint("write one `name = value` a line, as TOML")
     })?;
     let values = table.into_iter().map(|(name, value)| {
         let place = format!("{shown}: {name} = {value}");
@@ -103,7 +126,8 @@ fn from_file(path: &Path) -> Result<Vec<GivenParam>, Failure> {
     values.collect()
 }
 
-/// Asks for one value until it fits. `None` if nobody answers: then it is missing, which is told with the others.
+/// Asks for one value until it fits. `None` if nobody answers: then it is missing, which is told
+/// with the others.
 fn ask(param: &Param) -> Option<GivenParam> {
     let name = &param.name.name;
     let about = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();

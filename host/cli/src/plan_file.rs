@@ -9,7 +9,9 @@ use crate::text_file;
 use jiff::Timestamp;
 use runbook_authority::lockfile as format_of_lockfile;
 use runbook_document::{Diagnostics, Source};
-use runbook_engine::{DryFinding, DryStep, GivenParam, GivenValue, Json, Params, Plan, RunId, Runbook, resolve_params};
+use runbook_engine::{
+    DryFinding, DryStep, GivenParam, GivenValue, Json, Params, Plan, RunId, Runbook, resolve_params,
+};
 use runbook_journal::Location;
 use runbook_report::push_line;
 use serde::{Deserialize, Serialize};
@@ -62,7 +64,10 @@ impl PlannedText {
         let says = match &step.finding {
             DryFinding::Failed(fault) => vec![format!("cannot say: {}", fault.code)],
             DryFinding::Found { .. } | DryFinding::NotAsked => Vec::new(),
-            DryFinding::Would(_) | DryFinding::Opens { .. } | DryFinding::Skipped | DryFinding::AtRunTime { .. } => {
+            DryFinding::Would(_)
+            | DryFinding::Opens { .. }
+            | DryFinding::Skipped
+            | DryFinding::AtRunTime { .. } => {
                 rows.map(|row| row[1..].join(" ").trim().to_owned()).collect()
             }
         };
@@ -118,16 +123,20 @@ impl PlanFile {
         let is_lost = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0);
         let is_plan = |text: String| {
             let keys = serde_json::from_str::<serde_json::Map<String, Json>>(&text).ok();
-            keys.is_some_and(|keys| ["format", "run", "reviewed", "steps"].iter().all(|key| keys.contains_key(*key)))
+            keys.is_some_and(|keys| {
+                ["format", "run", "reviewed", "steps"].iter().all(|key| keys.contains_key(*key))
+            })
         };
         if !is_lost || text_file::read(path).is_ok_and(is_plan) {
             return Ok(());
         }
-        let message = format!("`{}` is there and is no plan, so it is not replaced", path.display());
+        let message =
+            format!("`{}` is there and is no plan, so it is not replaced", path.display());
         Err(Failure::usage(message).hint("name another file"))
     }
 
-    /// Writes the file, whole or not at all. It may hold what others should not read: only its owner may.
+    /// Writes the file, whole or not at all. It may hold what others should not read: only its
+    /// owner may.
     ///
     /// # Errors
     /// It cannot be written.
@@ -142,15 +151,18 @@ impl PlanFile {
     /// It cannot be read, or is no plan of this version.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
-        let text =
-            text_file::read(path).map_err(|error| Failure::usage(format!("the plan `{shown}` cannot be read: {error}")))?;
+        let text = text_file::read(path).map_err(|error| {
+            Failure::usage(format!("the plan `{shown}` cannot be read: {error}"))
+        })?;
         let read: Self = serde_json::from_str(&text).map_err(|error| {
             Failure::usage(format!("`{shown}` is no plan of this version: {error}"))
                 .hint("make one with `runbook plan FILE --out PLAN`")
         })?;
         match read.format {
             1 => Ok(read),
-            other => Err(Failure::usage(format!("`{shown}` has format {other}; this host reads format 1"))),
+            other => Err(Failure::usage(format!(
+                "`{shown}` has format {other}; this host reads format 1"
+            ))),
         }
     }
 
@@ -163,8 +175,11 @@ impl PlanFile {
         if self.journal == here {
             return Ok(());
         }
-        let message =
-            format!("`{}` belongs to the journal {}, and this one is {here}: a plan runs once", path.display(), self.journal);
+        let message = format!(
+            "`{}` belongs to the journal {}, and this one is {here}: a plan runs once",
+            path.display(),
+            self.journal
+        );
         Err(Failure::refused(message).hint("name its journal by `--journal`, or plan again"))
     }
 
@@ -187,15 +202,27 @@ impl PlanFile {
     /// Refuses to run what is not what was planned.
     ///
     /// # Errors
-    /// Each difference: in the texts, the plugins, what they may do, the parameters, and what the steps say.
+    /// Each difference: in the texts, the plugins, what they may do, the parameters, and what the
+    /// steps say.
     pub fn compare(&self, path: &Path, planned: &Planned<'_>) -> Result<(), Failure> {
         let mut differences = String::new();
         self.compare_reviewed(path, planned, &mut differences)?;
         let params = &planned.plan.params;
-        for name in self.params.keys().chain(params.keys().filter(|name| !self.params.contains_key(*name))) {
-            let shown = |params: &serde_json::Map<String, Json>| params.get(name).map_or("nothing".to_owned(), Json::to_string);
+        for name in
+            self.params.keys().chain(params.keys().filter(|name| !self.params.contains_key(*name)))
+        {
+            let shown = |params: &serde_json::Map<String, Json>| {
+                params.get(name).map_or("nothing".to_owned(), Json::to_string)
+            };
             if self.params.get(name) != params.get(name) {
-                push_line(&mut differences, format_args!("  {name}: planned {}, now {}", shown(&self.params), shown(params)));
+                push_line(
+                    &mut differences,
+                    format_args!(
+                        "  {name}: planned {}, now {}",
+                        shown(&self.params),
+                        shown(params)
+                    ),
+                );
             }
         }
         let steps: Vec<PlannedText> = planned.found.iter().map(PlannedText::of).collect();
@@ -205,23 +232,37 @@ impl PlanFile {
                 Some(planned) => compare_step(planned, step, &mut differences),
             }
         }
-        for gone in self.steps.iter().filter(|planned| steps.iter().all(|step| step.id != planned.id)) {
+        for gone in
+            self.steps.iter().filter(|planned| steps.iter().all(|step| step.id != planned.id))
+        {
             push_line(&mut differences, format_args!("  {}: in the plan, and no more", gone.id));
         }
         if differences.is_empty() {
             return Ok(());
         }
-        let message = format!("what would run is not what `{}` holds:\n{}", path.display(), differences.trim_end());
+        let message = format!(
+            "what would run is not what `{}` holds:\n{}",
+            path.display(),
+            differences.trim_end()
+        );
         Err(Failure::refused(message).hint("look at the difference, and plan again"))
     }
 
-    fn compare_reviewed(&self, path: &Path, planned: &Planned<'_>, differences: &mut String) -> Result<(), Failure> {
+    fn compare_reviewed(
+        &self,
+        path: &Path,
+        planned: &Planned<'_>,
+        differences: &mut String,
+    ) -> Result<(), Failure> {
         let folder = RunbookFile::locate(planned.file)?.folder().to_string_lossy().into_owned();
         let source = Source::new(path.display().to_string(), self.reviewed.as_str());
         let mut diagnostics = Diagnostics::default();
         let Some(then) = format_of_lockfile::parse(&source, &folder, &mut diagnostics) else {
-            return Err(Failure::usage(format!("`{}` was changed: what was reviewed cannot be read", path.display()))
-                .hint("make one with `runbook plan FILE --out PLAN`"));
+            return Err(Failure::usage(format!(
+                "`{}` was changed: what was reviewed cannot be read",
+                path.display()
+            ))
+            .hint("make one with `runbook plan FILE --out PLAN`"));
         };
         let now = lockfile::snapshot(planned.prepared, planned.file, ENTRY)?;
         let difference = Difference::between(&then, ENTRY, &now);
@@ -245,13 +286,25 @@ fn name_of(journal: &Location) -> String {
 
 fn compare_step(planned: &PlannedText, now: &PlannedText, differences: &mut String) {
     if planned.input != now.input {
-        push_line(differences, format_args!("  {}: planned with {}, now with {}", now.id, planned.input, now.input));
+        push_line(
+            differences,
+            format_args!("  {}: planned with {}, now with {}", now.id, planned.input, now.input),
+        );
     }
     if planned.undo != now.undo {
         push_line(differences, format_args!("  {}: its undo would be another", now.id));
     }
     if planned.says != now.says {
-        let said = |says: &[String]| if says.is_empty() { "nothing".to_owned() } else { says.join("; ") };
-        push_line(differences, format_args!("  {}: planned `{}`, now `{}`", now.id, said(&planned.says), said(&now.says)));
+        let said =
+            |says: &[String]| if says.is_empty() { "nothing".to_owned() } else { says.join("; ") };
+        push_line(
+            differences,
+            format_args!(
+                "  {}: planned `{}`, now `{}`",
+                now.id,
+                said(&planned.says),
+                said(&now.says)
+            ),
+        );
     }
 }

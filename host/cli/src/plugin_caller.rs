@@ -11,12 +11,14 @@ use crate::system_clock::monotonic;
 use runbook_authority::Effective;
 use runbook_authority::gate::{ApprovedEffect, Rule};
 use runbook_contract::{
-    Call, CallReturn, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine, Phase, Proposal, RunId, StepId,
+    Call, CallReturn, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, LogLevel, LogLine,
+    Phase, Proposal, RunId, StepId,
 };
 use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, Operate, STILL_RUNS};
 use runbook_runtime::{
-    self as runtime, CallOutcome, CodeOrigin, Compiler, InTime, Launcher, Limits, Linked, Permit, Runtime, RuntimeConfig,
-    SecretSource, SecretUnavailable, Services, SharedScrubber, Unfinished, Verified,
+    self as runtime, CallOutcome, CodeOrigin, Compiler, InTime, Launcher, Limits, Linked, Permit,
+    Runtime, RuntimeConfig, SecretSource, SecretUnavailable, Services, SharedScrubber, Unfinished,
+    Verified,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -47,8 +49,14 @@ pub struct Unavailable {
 }
 
 impl PluginCaller {
-    /// Compiles (or takes from the cache) and links every plugin of the runbook, and opens the run's part of the audit log.
-    pub fn new(context: &Context, prepared: &Prepared, run: RunId, purpose: Purpose) -> Result<Self, Failure> {
+    /// Compiles (or takes from the cache) and links every plugin of the runbook, and opens the
+    /// run's part of the audit log.
+    pub fn new(
+        context: &Context,
+        prepared: &Prepared,
+        run: RunId,
+        purpose: Purpose,
+    ) -> Result<Self, Failure> {
         let audit = Arc::new(AuditWriter::open(context, prepared, run, purpose)?);
         let on_compile = runtime::OnCompile::tell(announce_compilation);
         let usual = RuntimeConfig::with_cache(Some(context.cache.clone()));
@@ -72,18 +80,31 @@ impl PluginCaller {
                     compiled.entry(site.plugin.digest().clone()).or_insert(component)
                 }
             };
-            let link = Linked::new(component, &site.operation, site.effective.clone(), Limits::default(), services.clone());
+            let link = Linked::new(
+                component,
+                &site.operation,
+                site.effective.clone(),
+                Limits::default(),
+                services.clone(),
+            );
             linked.insert(step.clone(), link.map_err(Failure::engine)?);
         }
-        let of_site = |(step, site): (&StepId, &Site)| (step.clone(), (Arc::clone(&site.plugin), site.operation.clone()));
+        let of_site = |(step, site): (&StepId, &Site)| {
+            (step.clone(), (Arc::clone(&site.plugin), site.operation.clone()))
+        };
         let operations = prepared.sites.iter().map(of_site).collect();
-        let effective = prepared.sites.iter().map(|(step, site)| (step.clone(), site.effective.clone())).collect();
+        let effective = prepared
+            .sites
+            .iter()
+            .map(|(step, site)| (step.clone(), site.effective.clone()))
+            .collect();
         let stores = secret_stores(&prepared.runbook, &prepared.folder)?;
         Ok(Self { linked, operations, effective, purpose, audit, secrets, stores })
     }
 
-    /// The secrets that these call sites may need and that cannot be had: there is no store, nobody can open it, or it has no such
-    /// entry. Opens each store, and warns of a secret that is too old or expires. No value is kept.
+    /// The secrets that these call sites may need and that cannot be had: there is no store, nobody
+    /// can open it, or it has no such entry. Opens each store, and warns of a secret that is too
+    /// old or expires. No value is kept.
     pub fn unavailable_secrets(&self, is_needed: impl Fn(&StepId) -> bool) -> Vec<Unavailable> {
         let mut looked = BTreeSet::new();
         let mut found = Vec::new();
@@ -99,8 +120,9 @@ impl PluginCaller {
         found
     }
 
-    /// What a call would need and this machine does not have, before it is made. A run makes the call all the same: an earlier step may
-    /// have made what was missing, and what a plugin does without it is its own to say.
+    /// What a call would need and this machine does not have, before it is made. A run makes the
+    /// call all the same: an earlier step may have made what was missing, and what a plugin does
+    /// without it is its own to say.
     fn missing(&self, site: &StepId) -> Option<Missing> {
         match self.purpose {
             Purpose::Preview => {
@@ -120,8 +142,11 @@ impl Operate for PluginCaller {
     }
 
     async fn call(&self, call: Call, leases: LeaseWatch) -> Result<CallReturn, Fault> {
-        let linked =
-            self.linked.get(&call.site).expect("the engine calls only call sites of the runbook that was prepared").clone();
+        let linked = self
+            .linked
+            .get(&call.site)
+            .expect("the engine calls only call sites of the runbook that was prepared")
+            .clone();
         let call_site = call.site.clone();
         if let Some(missing) = self.missing(&call_site) {
             let fault = Fault::new(ErrorClass::NotFound, "target.not-there", missing.to_string());
@@ -129,19 +154,30 @@ impl Operate for PluginCaller {
         }
         let ended = self.end_earlier(&call).await?;
         let called = self.audit.called(&call, linked.plugin(), linked.digest());
-        // A task of its own, so that a plugin that computes does not hold up other branches; dropped with this future.
+        // A task of its own, so that a plugin that computes does not hold up other branches;
+        // dropped with this future.
         let (permit, stop) = (permit(&call, leases.clone()), leases.stop().clone());
-        let task = AbortOnDrop(tokio::spawn(async move { linked.call(call, permit, stop.asked()).await }.in_current_span()));
+        let task = AbortOnDrop(tokio::spawn(
+            async move { linked.call(call, permit, stop.asked()).await }.in_current_span(),
+        ));
         let outcome = task.await;
         self.audit.ended(&called, &outcome);
         let changed = |calls: &&runtime::HostCalls| {
-            calls.allowed > calls.without_effect && calls.verb.effect() == runbook_authority::Effect::Change
+            calls.allowed > calls.without_effect
+                && calls.verb.effect() == runbook_authority::Effect::Change
         };
-        let acted: BTreeSet<String> = outcome.host_calls.iter().filter(changed).map(|calls| calls.verb.full_name()).collect();
+        let acted: BTreeSet<String> =
+            outcome.host_calls.iter().filter(changed).map(|calls| calls.verb.full_name()).collect();
         let acted: Vec<String> = acted.into_iter().collect();
-        let mut logs: Vec<LogLine> = ended.into_iter().map(|message| LogLine { level: LogLevel::Warn, message }).collect();
+        let mut logs: Vec<LogLine> =
+            ended.into_iter().map(|message| LogLine { level: LogLevel::Warn, message }).collect();
         logs.extend(outcome.logs);
-        logs.extend(outcome.denials.iter().map(|denial| LogLine { level: LogLevel::Error, message: denial.to_string() }));
+        logs.extend(
+            outcome
+                .denials
+                .iter()
+                .map(|denial| LogLine { level: LogLevel::Error, message: denial.to_string() }),
+        );
         if let Some(denial) = outcome.denials.iter().find(|denial| denial.rule == Rule::Lease) {
             return Err(Fault {
                 class: ErrorClass::Unknown,
@@ -152,11 +188,18 @@ impl Operate for PluginCaller {
             });
         }
         match outcome.result {
-            Ok(response) => Ok(CallReturn { response: operator_words::response(response, &outcome.denials), logs, acted }),
+            Ok(response) => Ok(CallReturn {
+                response: operator_words::response(response, &outcome.denials),
+                logs,
+                acted,
+            }),
             Err(fault) => {
-                // What the host let no change through for, or none that was made final, did not happen.
-                let effect = if acted.is_empty() { FaultEffect::None } else { FaultEffect::Possible };
-                let fault = operator_words::fault(fault, &outcome.denials, &self.effective[&call_site]);
+                // What the host let no change through for, or none that was made final, did not
+                // happen.
+                let effect =
+                    if acted.is_empty() { FaultEffect::None } else { FaultEffect::Possible };
+                let fault =
+                    operator_words::fault(fault, &outcome.denials, &self.effective[&call_site]);
                 Err(Fault { logs, effect, ..fault })
             }
         }
@@ -164,23 +207,37 @@ impl Operate for PluginCaller {
 }
 
 impl PluginCaller {
-    /// Ends what an earlier attempt of the call's step still does outside, before anything of it is seen, repeated or undone. An undo by
-    /// another operation may have other targets, so the step's own are asked first.
+    /// Ends what an earlier attempt of the call's step still does outside, before anything of it is
+    /// seen, repeated or undone. An undo by another operation may have other targets, so the step's
+    /// own are asked first.
     async fn end_earlier(&self, call: &Call) -> Result<Vec<String>, Fault> {
         if !may_follow_an_attempt(call) {
             return Ok(Vec::new());
         }
         let of_step = call.site.undoes().and_then(|step| self.linked.get(&step));
         let mut ended = Vec::new();
-        for (linked, is_own) in of_step.map(|linked| (linked, false)).into_iter().chain([(&self.linked[&call.site], true)]) {
+        for (linked, is_own) in of_step
+            .map(|linked| (linked, false))
+            .into_iter()
+            .chain([(&self.linked[&call.site], true)])
+        {
             match linked.end_earlier(call).await {
                 Ok(said) => ended.extend(said),
                 // Of this call nothing was begun.
                 Err(Unfinished::StillRuns(fault)) => {
-                    return Err(Fault { code: STILL_RUNS.to_owned(), effect: FaultEffect::None, ..fault });
+                    return Err(Fault {
+                        code: STILL_RUNS.to_owned(),
+                        effect: FaultEffect::None,
+                        ..fault
+                    });
                 }
-                // What only looks at it is told, so that whoever decides by it knows; an undo elsewhere may go on.
-                Err(Unfinished::Unasked(fault)) if is_own && matches!(call.phase, Phase::Observe) => return Err(fault),
+                // What only looks at it is told, so that whoever decides by it knows; an undo
+                // elsewhere may go on.
+                Err(Unfinished::Unasked(fault))
+                    if is_own && matches!(call.phase, Phase::Observe) =>
+                {
+                    return Err(fault);
+                }
                 Err(Unfinished::Unasked(fault)) => ended.push(fault.message),
             }
         }
@@ -188,7 +245,8 @@ impl PluginCaller {
     }
 }
 
-/// Whether an attempt of the step, or of its undo, may have been made before this call, so that its answer never came.
+/// Whether an attempt of the step, or of its undo, may have been made before this call, so that its
+/// answer never came.
 fn may_follow_an_attempt(call: &Call) -> bool {
     match call.phase {
         Phase::Observe | Phase::Undo { .. } => true,
@@ -210,7 +268,10 @@ impl Drop for AbortOnDrop {
 impl std::future::Future for AbortOnDrop {
     type Output = CallOutcome;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
         std::pin::Pin::new(&mut self.0).poll(context).map(|joined| match joined {
             Ok(outcome) => outcome,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -218,12 +279,17 @@ impl std::future::Future for AbortOnDrop {
     }
 }
 
-/// What the call may begin, beside what is granted: what was approved, as long as its run holds its locks.
+/// What the call may begin, beside what is granted: what was approved, as long as its run holds its
+/// locks.
 fn permit(call: &Call, leases: LeaseWatch) -> Permit {
     let in_time: InTime = Arc::new(move || leases.holds(monotonic()));
     let approved = match &call.phase {
         Phase::Apply { proposal, drift: Drift::Refused } => Some(approved(proposal)),
-        Phase::Apply { drift: Drift::Told, .. } | Phase::Check | Phase::Plan | Phase::Observe | Phase::Undo { .. } => None,
+        Phase::Apply { drift: Drift::Told, .. }
+        | Phase::Check
+        | Phase::Plan
+        | Phase::Observe
+        | Phase::Undo { .. } => None,
     };
     Permit { in_time: Some(in_time), approved }
 }
@@ -252,6 +318,10 @@ const LONG_TO_COMPILE: usize = 1 << 20;
 fn announce_compilation(plugin: &str, bytes: usize) {
     if bytes >= LONG_TO_COMPILE {
         let tenths = bytes * 10 / 1_000_000;
-        crate::ui::note(&format!("compiling plugin `{plugin}` ({}.{} MB), once", tenths / 10, tenths % 10));
+        crate::ui::note(&format!(
+            "compiling plugin `{plugin}` ({}.{} MB), once",
+            tenths / 10,
+            tenths % 10
+        ));
     }
 }

@@ -34,8 +34,8 @@ impl Plugins {
         Self { verified: BTreeMap::new(), trust }
     }
 
-    /// The plugin that `reference` names: a bundled one by its name, or a file by a path below `folder` (it has a `/` or ends in
-    /// `.wasm`).
+    /// The plugin that `reference` names: a bundled one by its name, or a file by a path below
+    /// `folder` (it has a `/` or ends in `.wasm`).
     pub fn get(&mut self, reference: &str, folder: &Path) -> Result<Arc<Verified>, Failure> {
         if let Some(known) = self.verified.get(reference) {
             return Ok(Arc::clone(known));
@@ -45,10 +45,15 @@ impl Plugins {
         let inspected = inspect(Arc::clone(&bytes)).map_err(|error| unusable(reference, &error))?;
         let verified = Arc::new(verify(inspected).map_err(Failure::refused)?);
         if !is_file(reference) && verified.manifest().name != reference {
-            return Err(Failure::engine(format!("the bundled plugin `{reference}` calls itself `{}`", verified.manifest().name)));
+            return Err(Failure::engine(format!(
+                "the bundled plugin `{reference}` calls itself `{}`",
+                verified.manifest().name
+            )));
         }
         if is_file(reference) {
-            if let Origin::Impostor(bundled) = Origin::of(reference, &verified.manifest().name, &bytes) {
+            if let Origin::Impostor(bundled) =
+                Origin::of(reference, &verified.manifest().name, &bytes)
+            {
                 return Err(impostor(reference, bundled));
             }
             writable::warn("the plugin", &file_of(reference, folder));
@@ -59,8 +64,8 @@ impl Plugins {
     }
 }
 
-/// Where a plugin's code comes from. Boundaries and trust files name plugins by their names, so a name of a bundled plugin says that
-/// it is the bundled one.
+/// Where a plugin's code comes from. Boundaries and trust files name plugins by their names, so a
+/// name of a bundled plugin says that it is the bundled one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// It is inside the program.
@@ -100,7 +105,8 @@ pub fn impostor(reference: &str, bundled: &str) -> Failure {
 
 /// Whether a reference names a file.
 pub fn is_file(reference: &str) -> bool {
-    reference.contains('/') || Path::new(reference).extension().is_some_and(|extension| extension == "wasm")
+    reference.contains('/')
+        || Path::new(reference).extension().is_some_and(|extension| extension == "wasm")
 }
 
 /// The file that a reference names, as people would write it in the working directory.
@@ -137,7 +143,8 @@ mod tests {
     #[test]
     fn every_bundled_plugin_is_valid_to_the_last_instruction() {
         for bundled in BUNDLED {
-            let whole = inspect(bundled.component).unwrap_or_else(|error| panic!("{}: {error}", bundled.name));
+            let whole = inspect(bundled.component)
+                .unwrap_or_else(|error| panic!("{}: {error}", bundled.name));
             let quick = inspect_built_in(bundled.component).expect("it was read just now");
             assert_eq!(format!("{whole:?}"), format!("{quick:?}"), "{}", bundled.name);
         }

@@ -1,5 +1,5 @@
-//! From a file to something that can be run: parse → resolve plugins → verify → grant. Nothing is executed here, and everything
-//! that is wrong is said at once.
+//! From a file to something that can be run: parse → resolve plugins → verify → grant. Nothing is
+//! executed here, and everything that is wrong is said at once.
 
 use crate::boundary;
 use crate::context::Context;
@@ -28,26 +28,45 @@ use std::sync::Arc;
 fn read(file: &RunbookFile) -> Result<Arc<Source>, Failure> {
     let path = file.written();
     let text = text_file::read(file.real()).map_err(|error| {
-        let failure = Failure::usage(format!("runbook `{}` cannot be read: {error}", path.display()));
-        if error.kind() == std::io::ErrorKind::InvalidData { failure.hint("a runbook is UTF-8 text") } else { failure }
+        let failure =
+            Failure::usage(format!("runbook `{}` cannot be read: {error}", path.display()));
+        if error.kind() == std::io::ErrorKind::InvalidData {
+            failure.hint("a runbook is UTF-8 text")
+        } else {
+            failure
+        }
     })?;
     Ok(text_file::named(path, path.display().to_string(), text))
 }
 
 /// Prepares the runbook in a file to be run, and compares it with its lock entry.
-pub fn from_file(context: &Context, path: &Path, environment: Option<&str>) -> Result<Prepared, Failure> {
+pub fn from_file(
+    context: &Context,
+    path: &Path,
+    environment: Option<&str>,
+) -> Result<Prepared, Failure> {
     as_locked(context, path, environment, Scrutiny::Refuse)
 }
 
 /// Prepares the runbook in a file, and compares it with its lock entry.
-pub fn as_locked(context: &Context, path: &Path, environment: Option<&str>, scrutiny: Scrutiny) -> Result<Prepared, Failure> {
+pub fn as_locked(
+    context: &Context,
+    path: &Path,
+    environment: Option<&str>,
+    scrutiny: Scrutiny,
+) -> Result<Prepared, Failure> {
     let prepared = unlocked(context, path, environment, scrutiny)?;
     crate::lockfile::check(context, path, environment, &prepared)?;
     Ok(prepared)
 }
 
 /// Prepares the runbook in a file, whatever the lockfile says: for those who review it.
-pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrutiny: Scrutiny) -> Result<Prepared, Failure> {
+pub fn unlocked(
+    context: &Context,
+    path: &Path,
+    environment: Option<&str>,
+    scrutiny: Scrutiny,
+) -> Result<Prepared, Failure> {
     let file = RunbookFile::locate(path)?;
     let source = read(&file)?;
     crate::kind_of_file::refuse(&source)?;
@@ -59,7 +78,14 @@ pub fn unlocked(context: &Context, path: &Path, environment: Option<&str>, scrut
         Scrutiny::Report => Limits::default(),
     };
     let neighbors = Neighbors::Beside(&file);
-    let mut prepared = prepare_within((limits, scrutiny), &source, file.folder(), environment, &mut includes(&file), neighbors)?;
+    let mut prepared = prepare_within(
+        (limits, scrutiny),
+        &source,
+        file.folder(),
+        environment,
+        &mut includes(&file),
+        neighbors,
+    )?;
     if prepared.runbook.section(Section::Check).next().is_some() {
         prepared.waivers = waivers::source(&file)?;
     }
@@ -79,16 +105,17 @@ fn find_environment(file: &RunbookFile, environment: &str) -> Result<(), Failure
     let near = runbook_document::nearest(environment, known.iter().map(String::as_str));
     Err(match near {
         Some(near) => failure.hint(format!("did you mean `--env {near}`?")),
-        None if known.is_empty() => {
-            failure.hint(format!("leave `--env` out, or write `{shown}` with `format = 1` and `[targets]`"))
-        }
+        None if known.is_empty() => failure.hint(format!(
+            "leave `--env` out, or write `{shown}` with `format = 1` and `[targets]`"
+        )),
         None => failure.hint(format!("environments here: {}", known.join(", "))),
     })
 }
 
 /// The environments of the runbooks in a folder, by the names of their files.
 pub fn environments(folder: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let names =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.filter_map(|name| Some(environment_of(name.to_str()?)?.to_owned())).collect()
 }
 
@@ -97,20 +124,21 @@ pub fn environment_of(name: &str) -> Option<&str> {
     name.strip_prefix("targets.")?.strip_suffix(".toml")
 }
 
-/// What happens to a runbook that goes beyond the boundary, or that could not be run to its end as it stands.
+/// What happens to a runbook that goes beyond the boundary, or that could not be run to its end as
+/// it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scrutiny {
     /// It is refused: it is to be run, or locked to be run.
     Refuse,
-    /// It is refused if it goes beyond the boundary: what was done of it is put back or decided about, and whether the rest of it could
-    /// be run does not matter then.
+    /// It is refused if it goes beyond the boundary: what was done of it is put back or decided
+    /// about, and whether the rest of it could be run does not matter then.
     Reach,
     /// Whoever asked reports it.
     Report,
 }
 
-/// Reads what a runbook includes, from beside it. A file that is named twice is read once: what is compared with the lockfile is then
-/// what runs, whoever writes to the file meanwhile.
+/// Reads what a runbook includes, from beside it. A file that is named twice is read once: what is
+/// compared with the lockfile is then what runs, whoever writes to the file meanwhile.
 pub fn includes(file: &RunbookFile) -> impl FnMut(&str) -> std::io::Result<Arc<Source>> {
     let mut known: BTreeMap<String, Arc<Source>> = BTreeMap::new();
     move |name| {
@@ -124,7 +152,8 @@ pub fn includes(file: &RunbookFile) -> impl FnMut(&str) -> std::io::Result<Arc<S
     }
 }
 
-/// Prepares a runbook from the texts that the journal kept when the run started. Its folder is absolute and without links.
+/// Prepares a runbook from the texts that the journal kept when the run started. Its folder is
+/// absolute and without links.
 pub fn prepare_with(
     (context, scrutiny): (&Context, Scrutiny),
     source: &Arc<Source>,
@@ -132,7 +161,14 @@ pub fn prepare_with(
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
 ) -> Result<Prepared, Failure> {
-    prepare_within((Limits::load(context, folder)?, scrutiny), source, folder, environment, load, Neighbors::Unasked)
+    prepare_within(
+        (Limits::load(context, folder)?, scrutiny),
+        source,
+        folder,
+        environment,
+        load,
+        Neighbors::Unasked,
+    )
 }
 
 /// What holds for every runbook of this host.
@@ -144,8 +180,8 @@ struct Limits {
 }
 
 impl Limits {
-    /// Those of the host, the operator and the working directory, and those of the project in which a runbook lies, wherever it is
-    /// named from.
+    /// Those of the host, the operator and the working directory, and those of the project in which
+    /// a runbook lies, wherever it is named from.
     fn load(context: &Context, folder: &Path) -> Result<Self, Failure> {
         let projects = context.projects_beyond(folder)?;
         let mut boundaries = boundary::load(context)?;
@@ -163,7 +199,8 @@ fn prepare_within(
     load: &mut runbook_engine::Loader<'_>,
     neighbors: Neighbors<'_>,
 ) -> Result<Prepared, Failure> {
-    // Each stage adds what it finds to what those before it have found, so that all is said at once.
+    // Each stage adds what it finds to what those before it have found, so that all is said at
+    // once.
     let (runbook, mut diagnostics) = runbook_engine::parse_leniently(source, environment, load);
     let Some(mut runbook) = runbook else { return Err(Failure::findings(diagnostics)) };
     if !diagnostics.has_errors() {
@@ -171,10 +208,14 @@ fn prepare_within(
     }
     let mut later = Diagnostics::default();
     let paths = Folder::new(folder, &runbook_runtime::follow_links)
-        .ok_or_else(|| Failure::engine(format!("the folder `{}` is not absolute", folder.display())))?
+        .ok_or_else(|| {
+            Failure::engine(format!("the folder `{}` is not absolute", folder.display()))
+        })?
         .with_digests(&runbook_runtime::ca_digest);
     let (targets, wrong) = read_targets(&runbook, paths, &mut later);
-    later.extend(runbook.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()));
+    later.extend(
+        runbook.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()),
+    );
     later.append(crate::environment_targets::strays(&runbook, &targets, neighbors));
     let mut plugins = Plugins::trusted(limits.trust);
     let mut sites = BTreeMap::new();
@@ -195,25 +236,47 @@ fn prepare_within(
                     boundary::check(boundary, &site, (plugin.manifest(), &effective), &mut later);
                 }
                 host_places::check(&limits.places, &site, &effective, &mut later);
-                later.extend(wrong_input(&site, (reference, operation), folder, &plugin, params_of(&site.step)));
+                later.extend(wrong_input(
+                    &site,
+                    (reference, operation),
+                    folder,
+                    &plugin,
+                    params_of(&site.step),
+                ));
                 let declared = plugin.manifest().operations.get(operation);
-                later.extend(declared.and_then(|declared| crate::spent_time::longer_than_the_step(&site, declared)));
+                later.extend(
+                    declared.and_then(|declared| {
+                        crate::spent_time::longer_than_the_step(&site, declared)
+                    }),
+                );
                 facts.insert(site.step.clone(), facts_of(&plugin, operation, &effective));
-                let site_of = Site { reference: reference.to_owned(), operation: operation.to_owned(), plugin, effective };
+                let site_of = Site {
+                    reference: reference.to_owned(),
+                    operation: operation.to_owned(),
+                    plugin,
+                    effective,
+                };
                 sites.insert(site.step, site_of);
             }
             Err(refusals) => {
                 // A slot whose name is mistyped is not bound.
-                let has_slip = refusals.iter().any(|refusal| refusal.rule == RefusalRule::UnknownSlot);
+                let has_slip =
+                    refusals.iter().any(|refusal| refusal.rule == RefusalRule::UnknownSlot);
                 let follows = |refusal: &Refusal| match refusal.rule {
                     RefusalRule::Unbound => has_slip,
                     rule => rule.concerns_target() && is_bound_to(&site, &wrong),
                 };
-                later.extend(refusals.into_iter().filter(|refusal| !follows(refusal)).map(Into::into));
+                later.extend(
+                    refusals.into_iter().filter(|refusal| !follows(refusal)).map(Into::into),
+                );
             }
         }
     }
-    let reads = crate::outputs::wrong_reads(&runbook_engine::output_reads(&runbook), &runbook.steps, &sites);
+    let reads = crate::outputs::wrong_reads(
+        &runbook_engine::output_reads(&runbook),
+        &runbook.steps,
+        &sites,
+    );
     later.extend(reads.into_iter().filter(|found| !holds_a_mistake(found, &diagnostics)));
     drop(params_of);
     let of_facts = runbook_engine::check_facts(&runbook, &facts);
@@ -225,7 +288,9 @@ fn prepare_within(
     // Its warnings alone are told with the plan.
     if cannot_run || diagnostics.has_errors() || later.has_errors() {
         // Why nothing is known of an operation was said above.
-        later.extend(of_facts.into_iter().filter(|found| found.code != runbook_engine::NOTHING_KNOWN));
+        later.extend(
+            of_facts.into_iter().filter(|found| found.code != runbook_engine::NOTHING_KNOWN),
+        );
     }
     diagnostics.extend(unsaid(&diagnostics, later));
     if diagnostics.has_errors() {
@@ -237,15 +302,24 @@ fn prepare_within(
     Ok(Prepared { runbook, folder: folder.to_owned(), environment, waivers: None, sites, facts })
 }
 
-/// Whether a finding is about a text in which a mistake is told already: a name that is not known there has no output either.
+/// Whether a finding is about a text in which a mistake is told already: a name that is not known
+/// there has no output either.
 fn holds_a_mistake(found: &Diagnostic, told: &Diagnostics) -> bool {
-    let is_inside = |inner: &Diagnostic| found.span.start <= inner.span.start && inner.span.end <= found.span.end;
-    told.iter().any(|told| told.severity == Severity::Error && told.source.name() == found.source.name() && is_inside(told))
+    let is_inside = |inner: &Diagnostic| {
+        found.span.start <= inner.span.start && inner.span.end <= found.span.end
+    };
+    told.iter().any(|told| {
+        told.severity == Severity::Error
+            && told.source.name() == found.source.name()
+            && is_inside(told)
+    })
 }
 
-/// What a later stage has found, without what only follows from a mistake that is told already: it stands at the same place.
+/// What a later stage has found, without what only follows from a mistake that is told already: it
+/// stands at the same place.
 fn unsaid(told: &Diagnostics, later: Diagnostics) -> Vec<Diagnostic> {
-    let place = |found: &Diagnostic| (found.source.name().to_owned(), found.span.start, found.span.end);
+    let place =
+        |found: &Diagnostic| (found.source.name().to_owned(), found.span.start, found.span.end);
     let errors = told.iter().filter(|found| found.severity == Severity::Error);
     let mut places: BTreeSet<_> = errors.map(place).collect();
     let mut fresh = Vec::new();
@@ -261,8 +335,9 @@ fn unsaid(told: &Diagnostics, later: Diagnostics) -> Vec<Diagnostic> {
     fresh
 }
 
-/// What is refused because somebody may not do it: a target that is wider or narrower than the plugin says, a plugin that is not
-/// trusted, a place of the host itself, and what lies beyond the boundary. All else, a name that is not there for instance, is a mistake in the text.
+/// What is refused because somebody may not do it: a target that is wider or narrower than the
+/// plugin says, a plugin that is not trusted, a place of the host itself, and what lies beyond the
+/// boundary. All else, a name that is not there for instance, is a mistake in the text.
 const OF_AUTHORITY: &[&str] = &["E0115", "E0116", "E0117", "E0118", "E0120"];
 
 /// Errors of authority end the program with another status than mistakes in the text.
@@ -270,24 +345,38 @@ fn refuse(diagnostics: Diagnostics) -> Result<(), Failure> {
     if !diagnostics.has_errors() {
         return Ok(());
     }
-    let all_of_authority =
-        diagnostics.iter().filter(|found| found.severity == Severity::Error).all(|found| OF_AUTHORITY.contains(&found.code));
-    let status = if all_of_authority { crate::exit_status::ExitStatus::Refused } else { crate::exit_status::ExitStatus::Usage };
+    let all_of_authority = diagnostics
+        .iter()
+        .filter(|found| found.severity == Severity::Error)
+        .all(|found| OF_AUTHORITY.contains(&found.code));
+    let status = if all_of_authority {
+        crate::exit_status::ExitStatus::Refused
+    } else {
+        crate::exit_status::ExitStatus::Usage
+    };
     Err(Failure::Findings { status, diagnostics })
 }
 
-/// Whether a slot is bound to one of these targets. What is then refused only follows from what is wrong with the target.
+/// Whether a slot is bound to one of these targets. What is then refused only follows from what is
+/// wrong with the target.
 fn is_bound_to(site: &UseSite<'_>, targets: &BTreeSet<&str>) -> bool {
     site.bind.iter().any(|bind| targets.contains(bind.target.value.as_str()))
 }
 
 /// The targets, and the names of those with mistakes.
-fn read_targets<'a>(runbook: &'a Runbook, folder: Folder<'_>, diagnostics: &mut Diagnostics) -> (Targets, BTreeSet<&'a str>) {
+fn read_targets<'a>(
+    runbook: &'a Runbook,
+    folder: Folder<'_>,
+    diagnostics: &mut Diagnostics,
+) -> (Targets, BTreeSet<&'a str>) {
     let (mut targets, wrong) = read_each(&runbook.targets, folder, diagnostics);
     // A source with a mistake is told elsewhere.
     let stored = |secret: &SecretEntry| {
         let source = crate::secret_source::source_of(secret).ok()?;
-        Some((secret.name.name.clone(), StoredSecret::locate(&source.path().to_string_lossy(), source.name(), folder)))
+        Some((
+            secret.name.name.clone(),
+            StoredSecret::locate(&source.path().to_string_lossy(), source.name(), folder),
+        ))
     };
     targets.name_secrets(runbook.secrets.iter().filter_map(stored).collect());
     let secrets: Vec<_> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
@@ -295,16 +384,29 @@ fn read_targets<'a>(runbook: &'a Runbook, folder: Folder<'_>, diagnostics: &mut 
     (targets, wrong)
 }
 
-/// Reports what is wrong with a file of targets and secrets by itself. Which secrets its targets may name depends on the runbook.
-pub fn check_shared(file: &Path, shared: &Shared, diagnostics: &mut Diagnostics) -> Result<(), Failure> {
+/// Reports what is wrong with a file of targets and secrets by itself. Which secrets its targets
+/// may name depends on the runbook.
+pub fn check_shared(
+    file: &Path,
+    shared: &Shared,
+    diagnostics: &mut Diagnostics,
+) -> Result<(), Failure> {
     let file = RunbookFile::locate(file)?;
-    let Some(folder) = Folder::new(file.folder(), &runbook_runtime::follow_links) else { return Ok(()) };
+    let Some(folder) = Folder::new(file.folder(), &runbook_runtime::follow_links) else {
+        return Ok(());
+    };
     read_each(&shared.targets, folder, diagnostics);
-    diagnostics.extend(shared.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()));
+    diagnostics.extend(
+        shared.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()),
+    );
     Ok(())
 }
 
-fn read_each<'a>(entries: &'a [TargetEntry], folder: Folder<'_>, diagnostics: &mut Diagnostics) -> (Targets, BTreeSet<&'a str>) {
+fn read_each<'a>(
+    entries: &'a [TargetEntry],
+    folder: Folder<'_>,
+    diagnostics: &mut Diagnostics,
+) -> (Targets, BTreeSet<&'a str>) {
     let mut targets = Targets::default();
     let mut wrong = BTreeSet::new();
     for entry in entries {
@@ -318,8 +420,9 @@ fn read_each<'a>(entries: &'a [TargetEntry], folder: Folder<'_>, diagnostics: &m
     (targets, wrong)
 }
 
-/// What is known of an input now is compared with the operation's schema now: all that has no template, the types of parameters,
-/// and that a template with text around it is a text. The rest is compared when it is rendered.
+/// What is known of an input now is compared with the operation's schema now: all that has no
+/// template, the types of parameters, and that a template with text around it is a text. The rest
+/// is compared when it is rendered.
 fn wrong_input(
     site: &UseSite<'_>,
     (reference, operation): (&str, &str),
@@ -336,26 +439,44 @@ fn wrong_input(
         let key = misfit.key.as_ref().and_then(|key| key_at(site.with?, &misfit.pointer, key));
         let whole = || site.with.map_or_else(|| site.span.clone(), |with| with.span.clone());
         let span = key.or_else(|| node.map(|node| node.span.clone())).unwrap_or_else(whole);
-        let place = if misfit.pointer.is_empty() { "the top".to_owned() } else { format!("`{}`", misfit.pointer) };
-        let message = format!("the input of `{}` does not fit: at {place}: {}", site.uses.value, misfit.reason);
-        let diagnostic = Diagnostic::error("E0230", site.source, span, message).label("does not fit");
-        let written = node.and_then(String::from_node).filter(|_| known.sampled.contains(&misfit.pointer));
+        let place = if misfit.pointer.is_empty() {
+            "the top".to_owned()
+        } else {
+            format!("`{}`", misfit.pointer)
+        };
+        let message = format!(
+            "the input of `{}` does not fit: at {place}: {}",
+            site.uses.value, misfit.reason
+        );
+        let diagnostic =
+            Diagnostic::error("E0230", site.source, span, message).label("does not fit");
+        let written =
+            node.and_then(String::from_node).filter(|_| known.sampled.contains(&misfit.pointer));
         let param = written.as_deref().and_then(runbook_engine::param_of);
-        match (&misfit.help, param.and_then(|name| params.iter().find(|param| param.name.name == name))) {
+        match (
+            &misfit.help,
+            param.and_then(|name| params.iter().find(|param| param.name.name == name)),
+        ) {
             (Some(help), _) => diagnostic.help(help.clone()),
             (None, Some(param)) => {
-                let there = schema.map_or(&serde_json::Value::Null, |schema| schema_words::at(schema, &misfit.pointer));
-                let wanted = schema_words::kind(there, schema.unwrap_or(there), schema_words::DEEPEST);
+                let there = schema.map_or(&serde_json::Value::Null, |schema| {
+                    schema_words::at(schema, &misfit.pointer)
+                });
+                let wanted =
+                    schema_words::kind(there, schema.unwrap_or(there), schema_words::DEEPEST);
                 diagnostic.help(advice_for_param(param, &wanted))
             }
-            (None, None) if written.is_some() => {
-                diagnostic.help("a template with text around it is a text; alone in its quotes it keeps its type")
-            }
+            (None, None) if written.is_some() => diagnostic.help(
+                "a template with text around it is a text; alone in its quotes it keeps its type",
+            ),
             (None, None) => {
-                // What can be run from here: a file is named relative to the runbook in it, and relative to this folder on the
-                // command line.
-                let place =
-                    if is_file(reference) { file_of(reference, folder).display().to_string() } else { reference.to_owned() };
+                // What can be run from here: a file is named relative to the runbook in it, and
+                // relative to this folder on the command line.
+                let place = if is_file(reference) {
+                    file_of(reference, folder).display().to_string()
+                } else {
+                    reference.to_owned()
+                };
                 let place = runbook_text::file(&format!("{place}:{operation}")).into_owned();
                 diagnostic.help(format!("see `runbook plugin inspect {place}`"))
             }
@@ -375,22 +496,42 @@ fn advice_for_param(param: &Param, wanted: &str) -> String {
         ("true or false", ParamType::Bool),
         ("list of text", ParamType::List),
     ];
-    let fitting = types.iter().find(|(word, _)| wanted.split(" | ").any(|one| one == *word)).map(|(_, kind)| kind);
+    let fitting = types
+        .iter()
+        .find(|(word, _)| wanted.split(" | ").any(|one| one == *word))
+        .map(|(_, kind)| kind);
     match fitting {
-        Some(ParamType::String) => format!("a parameter keeps its type; a text of it is `{{{{ params.{name} | string }}}}`"),
-        Some(kind) => format!("`params.{name}` is of type {}; give it `type = \"{}\"`", param.kind.name(), kind.name()),
-        None => format!("`params.{name}` is of type {}, which does not fit there", param.kind.name()),
+        Some(ParamType::String) => format!(
+            "a parameter keeps its type; a text of it is `{{{{ params.{name} | string }}}}`"
+        ),
+        Some(kind) => format!(
+            "`params.{name}` is of type {}; give it `type = \"{}\"`",
+            param.kind.name(),
+            kind.name()
+        ),
+        None => {
+            format!("`params.{name}` is of type {}, which does not fit there", param.kind.name())
+        }
     }
 }
 
 /// Where a key stands in the table at a JSON pointer.
-fn key_at(table: &runbook_document::Table, pointer: &str, key: &str) -> Option<runbook_document::Span> {
+fn key_at(
+    table: &runbook_document::Table,
+    pointer: &str,
+    key: &str,
+) -> Option<runbook_document::Span> {
     let inner = if pointer.is_empty() {
         table
     } else {
         match &node_at(table, pointer)?.value {
             Value::Table(inner) => inner,
-            Value::Array(_) | Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
+            Value::Array(_)
+            | Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_) => {
                 return None;
             }
         }
@@ -402,10 +543,12 @@ fn key_at(table: &runbook_document::Table, pointer: &str, key: &str) -> Option<r
 fn unusable(site: &UseSite<'_>, failure: Failure) -> Result<Diagnostic, Failure> {
     match failure {
         Failure::Error { error, hints, status } => {
-            let code = if status == crate::exit_status::ExitStatus::Refused { "E0117" } else { "E0312" };
+            let code =
+                if status == crate::exit_status::ExitStatus::Refused { "E0117" } else { "E0312" };
             let said = std::iter::once(error.to_string()).chain(Failure::causes(error.as_ref()));
             let message = said.collect::<Vec<_>>().join(": ");
-            let diagnostic = Diagnostic::error(code, site.source, site.uses.span.clone(), message).label("this plugin");
+            let diagnostic = Diagnostic::error(code, site.source, site.uses.span.clone(), message)
+                .label("this plugin");
             Ok(if hints.is_empty() { diagnostic } else { diagnostic.help(hints.join("; ")) })
         }
         other @ (Failure::Findings { .. } | Failure::BrokenPipe) => Err(other),
@@ -418,21 +561,34 @@ fn granted(
     manifest: &Manifest,
     targets: &Targets,
 ) -> Result<Effective, Vec<grant::Refusal>> {
-    let bindings: Vec<_> =
-        site.bind.iter().map(|Bind { slot, target, .. }| Binding { slot: slot.clone(), target: target.clone() }).collect();
+    let bindings: Vec<_> = site
+        .bind
+        .iter()
+        .map(|Bind { slot, target, .. }| Binding { slot: slot.clone(), target: target.clone() })
+        .collect();
     let step = site.step.as_str();
-    let grant_site = GrantSite { step, uses: &site.uses.value, operation, source: site.source, span: &site.uses.span };
+    let grant_site = GrantSite {
+        step,
+        uses: &site.uses.value,
+        operation,
+        source: site.source,
+        span: &site.uses.span,
+    };
     grant::grant(&grant_site, manifest, &bindings, targets)
 }
 
 fn facts_of(plugin: &Verified, operation: &str, effective: &Effective) -> OperationFacts {
-    let declared = plugin.manifest().operations.get(operation).expect("granting found the operation");
+    let declared =
+        plugin.manifest().operations.get(operation).expect("granting found the operation");
     OperationFacts {
         kind: declared.kind,
         idempotent: declared.idempotent,
         undo: declared.undo,
         writes: declared.writes(),
         digest: plugin.digest().to_string(),
-        places: effective.iter().map(|grant| format!("`{}` ({})", grant.target.name, grant.target.describe())).collect(),
+        places: effective
+            .iter()
+            .map(|grant| format!("`{}` ({})", grant.target.name, grant.target.describe()))
+            .collect(),
     }
 }

@@ -30,7 +30,8 @@ pub struct Prepared {
     pub folder: PathBuf,
     /// The environment whose targets were taken.
     pub environment: Option<String>,
-    /// The waivers beside it, if it is a suite and there are any. Read once: what is compared with the lockfile is what holds.
+    /// The waivers beside it, if it is a suite and there are any. Read once: what is compared with
+    /// the lockfile is what holds.
     pub waivers: Option<Arc<Source>>,
     /// Its call sites.
     pub sites: BTreeMap<StepId, Site>,

@@ -1,21 +1,28 @@
 //! What tells this process from every other one, and what can be seen of another.
 //!
-//! A machine's name is no proof of anything: cloned machines and containers share names, and each pid namespace counts for itself.
+//! A machine's name is no proof of anything: cloned machines and containers share names, and each
+//! pid namespace counts for itself.
 
 use runbook_engine::{Holder, ProcessIdentity, Sighting};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use std::fs;
 
-/// What tells this process from every other one. `None` without a `/proc` of its own pid namespace: then nothing is known.
+/// What tells this process from every other one. `None` without a `/proc` of its own pid namespace:
+/// then nothing is known.
 pub fn identity() -> Option<ProcessIdentity> {
     let pid = std::process::id();
     // A namespace without its own `/proc` sees the pids of another one there.
     let own = fs::read_link("/proc/self").ok()?;
     (own.to_str()? == pid.to_string()).then_some(())?;
-    let line = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-    let namespace = |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).map(|link| link.display().to_string());
-    let namespaces = format!("{} {}", namespace("pid").ok()?, namespace("time").unwrap_or_default());
+    let line = |path: &str| {
+        fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    };
+    let namespace = |kind: &str| {
+        fs::read_link(format!("/proc/self/ns/{kind}")).map(|link| link.display().to_string())
+    };
+    let namespaces =
+        format!("{} {}", namespace("pid").ok()?, namespace("time").unwrap_or_default());
     Some(ProcessIdentity {
         machine: line("/etc/machine-id"),
         boot: line("/proc/sys/kernel/random/boot_id"),
@@ -30,7 +37,9 @@ pub fn is_dead(own: Option<&ProcessIdentity>, holder: &Holder) -> bool {
 }
 
 fn look(pid: u32) -> Sighting {
-    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Sighting::Hidden };
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Sighting::Hidden;
+    };
     if rustix::process::test_kill_process(raw) == Err(Errno::SRCH) {
         return Sighting::Missing;
     }
@@ -54,13 +63,22 @@ mod tests {
     use runbook_engine::RunId;
 
     fn holder(pid: u32, process: Option<ProcessIdentity>) -> Holder {
-        Holder { run: RunId::generate(), executor: uuid::Uuid::nil(), host: "h".into(), pid, process }
+        Holder {
+            run: RunId::generate(),
+            executor: uuid::Uuid::nil(),
+            host: "h".into(),
+            pid,
+            process,
+        }
     }
 
     #[test]
     fn a_program_with_parentheses_in_its_name_is_read() {
         let stat = "12 (a) b) (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!((started_in(stat), started_in(""), started_in("1 (x) S 1")), (Some(4711), None, None));
+        assert_eq!(
+            (started_in(stat), started_in(""), started_in("1 (x) S 1")),
+            (Some(4711), None, None)
+        );
     }
 
     #[test]

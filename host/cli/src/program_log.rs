@@ -1,7 +1,9 @@
-//! The log of the program itself: what it does, for whoever looks for a fault in it or wants to know where time goes. It is off
-//! unless `-v`, `RUNBOOK_LOG` or `--log-format` asks for it, and goes to stderr.
+//! The log of the program itself: what it does, for whoever looks for a fault in it or wants to
+//! know where time goes. It is off unless `-v`, `RUNBOOK_LOG` or `--log-format` asks for it, and
+//! goes to stderr.
 //!
-//! Only crates of this program write into it. Libraries below it would log what they send: statements, headers, passwords.
+//! Only crates of this program write into it. Libraries below it would log what they send:
+//! statements, headers, passwords.
 
 use crate::failure::Failure;
 use crate::ui;
@@ -39,14 +41,17 @@ fn targets(verbosity: u8, filter: Option<&str>) -> Result<Option<Targets>, Strin
         };
         return Ok(Some(Targets::new().with_target(OWN, level)));
     };
-    let given: Targets = filter.parse().map_err(|error| format!("`{filter}` is no filter: {error}"))?;
+    let given: Targets =
+        filter.parse().map_err(|error| format!("`{filter}` is no filter: {error}"))?;
     let mut own = Targets::new();
     if let Some(level) = given.default_level() {
         own = own.with_target(OWN, level);
     }
     for (target, level) in &given {
         if target != OWN && !target.starts_with("runbook_") {
-            return Err(format!("`{target}` is not a part of runbook; libraries would log what they send"));
+            return Err(format!(
+                "`{target}` is not a part of runbook; libraries would log what they send"
+            ));
         }
         own = own.with_target(target, level);
     }
@@ -57,7 +62,11 @@ fn targets(verbosity: u8, filter: Option<&str>) -> Result<Option<Targets>, Strin
 ///
 /// # Errors
 /// The filter cannot be used.
-pub fn begin(verbosity: u8, filter: Option<&str>, format: Option<LogFormat>) -> Result<(), Failure> {
+pub fn begin(
+    verbosity: u8,
+    filter: Option<&str>,
+    format: Option<LogFormat>,
+) -> Result<(), Failure> {
     // Who says in which form wants to see something.
     let verbosity = verbosity.max(u8::from(format.is_some()));
     let wrong = |error: String| {
@@ -65,7 +74,10 @@ pub fn begin(verbosity: u8, filter: Option<&str>, format: Option<LogFormat>) -> 
             .hint("write a level (`error`, `warn`, `info`, `debug`, `trace`), or parts with levels: `runbook_runtime=debug,info`")
     };
     let Some(targets) = targets(verbosity, filter).map_err(wrong)? else { return Ok(()) };
-    let layer = tracing_subscriber::fmt::layer().with_writer(Lines).with_ansi(false).with_span_events(FmtSpan::CLOSE);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(Lines)
+        .with_ansi(false)
+        .with_span_events(FmtSpan::CLOSE);
     let layer = match format.unwrap_or(LogFormat::Text) {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().boxed(),
@@ -75,7 +87,8 @@ pub fn begin(verbosity: u8, filter: Option<&str>, format: Option<LogFormat>) -> 
     Ok(())
 }
 
-/// Writes each line where everything for the operator goes, so that it neither holds up a run nor tears lines that are drawn.
+/// Writes each line where everything for the operator goes, so that it neither holds up a run nor
+/// tears lines that are drawn.
 struct Lines;
 
 impl io::Write for Lines {
@@ -110,22 +123,35 @@ mod tests {
 
     #[test]
     fn no_filter_lets_a_library_write() {
-        for filter in ["trace", "runbook=trace", "runbook_runtime=trace", "trace,runbook_engine=debug"] {
+        for filter in
+            ["trace", "runbook=trace", "runbook_runtime=trace", "trace,runbook_engine=debug"]
+        {
             let targets = targets(0, Some(filter)).expect(filter).expect("something is logged");
             for library in ["hyper", "sqlx::query", "rustls", "reqwest", "bollard", "wasmtime"] {
                 assert!(!targets.would_enable(library, &Level::ERROR), "{filter}: {library}");
             }
-            assert!(targets.would_enable("runbook_runtime::host", &Level::TRACE) || filter == "trace,runbook_engine=debug");
+            assert!(
+                targets.would_enable("runbook_runtime::host", &Level::TRACE)
+                    || filter == "trace,runbook_engine=debug"
+            );
         }
         for filter in ["hyper=trace", "info,sqlx=debug", "runtime=debug"] {
             let refused = targets(0, Some(filter)).expect_err(filter);
-            assert!(refused.ends_with("is not a part of runbook; libraries would log what they send"), "{refused}");
+            assert!(
+                refused.ends_with("is not a part of runbook; libraries would log what they send"),
+                "{refused}"
+            );
         }
     }
 
     #[test]
     fn each_v_says_more() {
-        let shown = |verbosity, level| targets(verbosity, None).expect("good").expect("on").would_enable("runbook_engine", level);
+        let shown = |verbosity, level| {
+            targets(verbosity, None)
+                .expect("good")
+                .expect("on")
+                .would_enable("runbook_engine", level)
+        };
         assert!(shown(1, &Level::INFO) && !shown(1, &Level::DEBUG));
         assert!(shown(2, &Level::DEBUG) && !shown(2, &Level::TRACE));
         assert!(shown(3, &Level::TRACE) && shown(200, &Level::TRACE));

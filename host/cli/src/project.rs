@@ -1,8 +1,10 @@
-//! A project: a folder with a `.runbook.toml`, which says where its runbooks lie. It is found from any folder inside.
+//! A project: a folder with a `.runbook.toml`, which says where its runbooks lie. It is found from
+//! any folder inside.
 //!
-//! The file comes with a checkout, so it can only say where runbooks are and hold limits besides those of the host and the operator: for
-//! whoever stands in it, and for its runbooks wherever they are named from. Where the journal, the keys and the compiled plugins lie is the
-//! operator's to say, in their own configuration.
+//! The file comes with a checkout, so it can only say where runbooks are and hold limits besides
+//! those of the host and the operator: for whoever stands in it, and for its runbooks wherever they
+//! are named from. Where the journal, the keys and the compiled plugins lie is the operator's to
+//! say, in their own configuration.
 
 use crate::failure::Failure;
 use crate::kind_of_file::{KindOfFile, PROJECT_FILE};
@@ -31,7 +33,8 @@ pub struct Project {
     pub boundary: Option<PathBuf>,
     /// A trust file that holds besides all others.
     pub trust: Option<PathBuf>,
-    /// Where it says that each runbook must be locked, such as `/srv/checks/.runbook.toml:3`; `None` if it does not.
+    /// Where it says that each runbook must be locked, such as `/srv/checks/.runbook.toml:3`;
+    /// `None` if it does not.
     pub locked: Option<String>,
 }
 
@@ -52,25 +55,38 @@ impl Project {
 
     /// What a folder is of which nobody says anything: its runbooks lie in it.
     fn without_a_file(folder: &Path) -> Self {
-        Self { folders: FOLDERS.iter().map(|name| beside(&folder.join(PROJECT_FILE), name)).collect(), ..Self::default() }
+        Self {
+            folders: FOLDERS.iter().map(|name| beside(&folder.join(PROJECT_FILE), name)).collect(),
+            ..Self::default()
+        }
     }
 
-    /// The projects of a folder, the nearest first: each `.runbook.toml` in it and above it. The nearest says where runbooks are; the
-    /// limits of all hold.
+    /// The projects of a folder, the nearest first: each `.runbook.toml` in it and above it. The
+    /// nearest says where runbooks are; the limits of all hold.
     ///
     /// # Errors
     /// A file cannot be read, something in it is wrong, or another account has put it there.
     pub fn all_of(folder: &Path) -> Result<Vec<Self>, Failure> {
-        folder.ancestors().filter_map(|above| Self::read(&above.join(PROJECT_FILE), folder).transpose()).collect()
+        folder
+            .ancestors()
+            .filter_map(|above| Self::read(&above.join(PROJECT_FILE), folder).transpose())
+            .collect()
     }
 
     /// A project; `None` if there is no such file.
     fn read(path: &Path, folder: &Path) -> Result<Option<Self>, Failure> {
         let source = match text_file::source(path) {
             Ok(source) => source,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
             Err(error) => {
-                return Err(Failure::usage(format!("the project `{}` cannot be read: {error}", path.display())));
+                return Err(Failure::usage(format!(
+                    "the project `{}` cannot be read: {error}",
+                    path.display()
+                )));
             }
         };
         refuse_planted(path, folder)?;
@@ -89,8 +105,9 @@ impl Project {
     }
 }
 
-/// Where a file lies that a project names. It comes with a checkout, so it names only texts of the checkout: what is wrong with one is
-/// quoted, and its author may not be able to read what whoever runs the program can read.
+/// Where a file lies that a project names. It comes with a checkout, so it names only texts of the
+/// checkout: what is wrong with one is quoted, and its author may not be able to read what whoever
+/// runs the program can read.
 fn located(project: &Path, key: &str, named: &Path) -> Result<PathBuf, Failure> {
     let folder = project.parent().unwrap_or(Path::new(""));
     let written = named.strip_prefix(folder).unwrap_or(named);
@@ -99,22 +116,33 @@ fn located(project: &Path, key: &str, named: &Path) -> Result<PathBuf, Failure> 
         // Whoever reads it says so.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(named.to_owned()),
         Err(error) => {
-            let message = format!("`{key}` of the project `{}` cannot be `{}`: {error}", project.display(), written.display());
-            Err(Failure::refused(message).hint("put the file beside the project, or name it by a flag or in your `config.toml`"))
+            let message = format!(
+                "`{key}` of the project `{}` cannot be `{}`: {error}",
+                project.display(),
+                written.display()
+            );
+            Err(Failure::refused(message).hint(
+                "put the file beside the project, or name it by a flag or in your `config.toml`",
+            ))
         }
     }
 }
 
-/// Refuses a file that some other account of this host has put above the working directory, such as into `/tmp`: its runbooks would be
-/// found under the names of ours. Whoever makes a link to a file of ours has put it there, too.
+/// Refuses a file that some other account of this host has put above the working directory, such as
+/// into `/tmp`: its runbooks would be found under the names of ours. Whoever makes a link to a file
+/// of ours has put it there, too.
 fn refuse_planted(file: &Path, folder: &Path) -> Result<(), Failure> {
     let uid = |found: std::io::Result<std::fs::Metadata>| found.map(|found| found.uid()).ok();
     let trusted = [Some(0), Some(account::user_id()), uid(std::fs::metadata(folder))];
     let owners = [uid(std::fs::symlink_metadata(file)), uid(std::fs::metadata(file))];
     match stranger(owners, trusted) {
         Some(uid) => {
-            let message = format!("the project `{}` belongs to another account of this host, uid {uid}", file.display());
-            Err(Failure::refused(message).hint("change to a folder of your own, or have the file removed"))
+            let message = format!(
+                "the project `{}` belongs to another account of this host, uid {uid}",
+                file.display()
+            );
+            Err(Failure::refused(message)
+                .hint("change to a folder of your own, or have the file removed"))
         }
         None => Ok(()),
     }
@@ -127,26 +155,39 @@ fn stranger(owners: [Option<u32>; 2], trusted: [Option<u32>; 3]) -> Option<u32> 
 
 /// Reads a project. All mistakes are reported.
 pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Project {
-    let Some(table) = runbook_document::parse(source, diagnostics) else { return Project::default() };
+    let Some(table) = runbook_document::parse(source, diagnostics) else {
+        return Project::default();
+    };
     let file = PathBuf::from(source.name());
     let mut reader = Reader::new(source, &table, "the project", diagnostics);
     file_format::check(&mut reader, "E0125", "a project");
     let folders = reader.optional::<Vec<String>>("runbooks").map(|folders| folders.value);
-    let mut path = |key| reader.optional::<String>(key).map(|written| beside(&file, &written.value));
+    let mut path =
+        |key| reader.optional::<String>(key).map(|written| beside(&file, &written.value));
     let (boundary, trust) = (path("boundary"), path("trust"));
-    let locked = reader.optional::<bool>("locked").filter(|locked| locked.value).map(|locked| source.place(&locked.span));
+    let locked = reader
+        .optional::<bool>("locked")
+        .filter(|locked| locked.value)
+        .map(|locked| source.place(&locked.span));
     for key in configuration::KEYS.into_iter().filter(|key| !LIMITS.contains(key)) {
         if let Some(node) = table.get(key) {
             reader.knows(key);
-            let message = format!("`{key}` is set by each operator, never by a project, which comes with a checkout");
-            let help =
-                "write it into `config.toml` of your configuration directory, `runbook/` below `$XDG_CONFIG_HOME` or `~/.config`";
+            let message = format!(
+                "`{key}` is set by each operator, never by a project, which comes with a checkout"
+            );
+            let help = "write it into `config.toml` of your configuration directory, `runbook/` below `$XDG_CONFIG_HOME` or `~/.config`";
             reader.error_with_help("E0125", node.span.clone(), message, "not in a project", help);
         }
     }
     reader.finish();
     let folders = folders.unwrap_or_else(|| FOLDERS.map(str::to_owned).to_vec());
-    Project { folders: folders.iter().map(|name| beside(&file, name)).collect(), boundary, trust, locked, file: Some(file) }
+    Project {
+        folders: folders.iter().map(|name| beside(&file, name)).collect(),
+        boundary,
+        trust,
+        locked,
+        file: Some(file),
+    }
 }
 
 fn beside(file: &Path, written: &str) -> PathBuf {
@@ -199,15 +240,26 @@ pub fn runbooks(project: &Project) -> Result<(Vec<Listed>, Vec<Unreadable>), Fai
     for folder in &project.folders {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound && is_default(project, folder) => continue,
+            Err(error) if error.kind() == ErrorKind::NotFound && is_default(project, folder) => {
+                continue;
+            }
             Err(error) => {
                 let file = project.file.as_deref().unwrap_or(Path::new(PROJECT_FILE));
-                let message = format!("the folder of runbooks `{}` cannot be read: {error}", folder.display());
-                return Err(Failure::usage(message).hint(format!("correct `runbooks` in `{}`", file.display())));
+                let message = format!(
+                    "the folder of runbooks `{}` cannot be read: {error}",
+                    folder.display()
+                );
+                return Err(Failure::usage(message)
+                    .hint(format!("correct `runbooks` in `{}`", file.display())));
             }
         };
-        for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "toml")) {
-            let shown = path.strip_prefix(&working_directory).map_or_else(|_| path.clone(), Path::to_owned);
+        for path in entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        {
+            let shown =
+                path.strip_prefix(&working_directory).map_or_else(|_| path.clone(), Path::to_owned);
             let Ok(text) = text_file::read(&path) else { continue };
             match look(&Source::new(shown.display().to_string(), text), &shown) {
                 Look::Runbook(found) => listed.push(found),
@@ -241,16 +293,20 @@ fn look(source: &Arc<Source>, file: &Path) -> Look {
         return Look::Other;
     }
     let Some(table) = table else {
-        let reason = diagnostics.iter().next().map(|first| first.message.clone()).unwrap_or_default();
+        let reason =
+            diagnostics.iter().next().map(|first| first.message.clone()).unwrap_or_default();
         return Look::Unreadable(Unreadable { file: file.to_owned(), reason });
     };
     let json = table.to_json();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let stem = || file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let name = Some(text(&json["runbook"]["name"])).filter(|name| !name.is_empty()).unwrap_or_else(stem);
+    let name =
+        Some(text(&json["runbook"]["name"])).filter(|name| !name.is_empty()).unwrap_or_else(stem);
     // In the order of the file, which JSON does not keep.
     let params = match table.get("params").map(|node| &node.value) {
-        Some(Value::Table(params)) => params.entries.iter().map(|(key, _)| key.name.clone()).collect(),
+        Some(Value::Table(params)) => {
+            params.entries.iter().map(|(key, _)| key.name.clone()).collect()
+        }
         Some(_) | None => Vec::new(),
     };
     let parameters = params.into_iter().map(|name| {
@@ -266,7 +322,8 @@ fn look(source: &Arc<Source>, file: &Path) -> Look {
     })
 }
 
-/// The file that somebody means: a file as it is written, else the runbook of the project with this name.
+/// The file that somebody means: a file as it is written, else the runbook of the project with this
+/// name.
 ///
 /// # Errors
 /// Neither is there, or two runbooks have the name.
@@ -277,22 +334,36 @@ pub fn find(project: &Project, written: &Path) -> Result<PathBuf, Failure> {
     match found.as_slice() {
         [one] => Ok(one.file.clone()),
         [] => {
-            let failure = Failure::usage(format!("there is neither a file `{name}` nor a runbook of this name here"));
+            let failure = Failure::usage(format!(
+                "there is neither a file `{name}` nor a runbook of this name here"
+            ));
             // Half of a name is typed more often than a wrong letter.
-            let part = listed.iter().find(|one| one.name.contains(name)).map(|one| one.name.as_str());
-            let near = part.or_else(|| runbook_document::nearest(name, listed.iter().map(|one| one.name.as_str())));
+            let part =
+                listed.iter().find(|one| one.name.contains(name)).map(|one| one.name.as_str());
+            let near = part.or_else(|| {
+                runbook_document::nearest(name, listed.iter().map(|one| one.name.as_str()))
+            });
             let failure = failure.hint(near.map_or_else(
                 || "`runbook list` shows the runbooks of this project".to_owned(),
                 |near| format!("did you mean `{near}`?"),
             ));
             Err(unreadable.iter().fold(failure, |failure, one| {
-                failure.hint(format!("`{}` cannot be read, so its name is not known: {}", one.file.display(), one.reason))
+                failure.hint(format!(
+                    "`{}` cannot be read, so its name is not known: {}",
+                    one.file.display(),
+                    one.reason
+                ))
             }))
         }
         several => {
-            let files: Vec<_> = several.iter().map(|one| format!("`{}`", one.file.display())).collect();
-            Err(Failure::usage(format!("{} runbooks are called `{name}`: {}", several.len(), files.join(", ")))
-                .hint("name the file"))
+            let files: Vec<_> =
+                several.iter().map(|one| format!("`{}`", one.file.display())).collect();
+            Err(Failure::usage(format!(
+                "{} runbooks are called `{name}`: {}",
+                several.len(),
+                files.join(", ")
+            ))
+            .hint("name the file"))
         }
     }
 }
@@ -305,7 +376,8 @@ pub fn find_all(project: &Project, written: &[PathBuf]) -> Result<Vec<PathBuf>, 
     written.iter().map(|written| find(project, written)).collect()
 }
 
-/// What can be no path that somebody meant: a word without a folder and an ending, which is no file here.
+/// What can be no path that somebody meant: a word without a folder and an ending, which is no file
+/// here.
 fn bare_name(written: &Path) -> Option<&str> {
     let name = written.to_str()?;
     let is_word = !name.is_empty() && !name.contains('/') && written.extension().is_none();
@@ -344,8 +416,13 @@ mod tests {
             let trusted = [Some(0), me, folder];
             for link in [Some(0), me, other, third] {
                 for file in [Some(0), me, other, third] {
-                    let expected = [link, file].into_iter().find(|owner| !trusted.contains(owner)).flatten();
-                    assert_eq!(stranger([link, file], trusted), expected, "{link:?} {file:?} in a folder of {folder:?}");
+                    let expected =
+                        [link, file].into_iter().find(|owner| !trusted.contains(owner)).flatten();
+                    assert_eq!(
+                        stranger([link, file], trusted),
+                        expected,
+                        "{link:?} {file:?} in a folder of {folder:?}"
+                    );
                     let is_taken = [link, file].iter().all(|owner| trusted.contains(owner));
                     assert_eq!(stranger([link, file], trusted).is_none(), is_taken);
                 }

@@ -22,7 +22,8 @@ impl Agreed {
     }
 }
 
-/// Asks a question that only `y` or `yes` answers with yes. Where nobody can be asked, `--yes` is the only yes.
+/// Asks a question that only `y` or `yes` answers with yes. Where nobody can be asked, `--yes` is
+/// the only yes.
 ///
 /// # Errors
 /// There is no terminal, or `--no-input` was given.
@@ -31,7 +32,8 @@ pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool
         return Ok(true);
     }
     if !context.interactive {
-        return Err(Failure::usage(format!("a person must answer: {question}")).hint("run on a terminal, or give `--yes`"));
+        return Err(Failure::usage(format!("a person must answer: {question}"))
+            .hint("run on a terminal, or give `--yes`"));
     }
     prompt(&format!("{question} [y/N] "));
     flush();
@@ -47,5 +49,7 @@ pub fn ask_secret(context: &Context, question: &str) -> Option<SecretString> {
         return None;
     }
     flush();
-    rpassword::prompt_password(format!("{}: ", runbook_text::line(question))).ok().map(SecretString::from)
+    rpassword::prompt_password(format!("{}: ", runbook_text::line(question)))
+        .ok()
+        .map(SecretString::from)
 }

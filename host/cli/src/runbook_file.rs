@@ -1,4 +1,5 @@
-//! A runbook's file: what the operator typed, for messages, and where it really is, for all that is judged or opened.
+//! A runbook's file: what the operator typed, for messages, and where it really is, for all that is
+//! judged or opened.
 
 use crate::failure::Failure;
 use runbook_runtime::follow_links;
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// A runbook's file.
 ///
-/// One file has one folder, in whatever way it is named: from another folder, with `..`, or through a link.
+/// One file has one folder, in whatever way it is named: from another folder, with `..`, or through
+/// a link.
 #[derive(Debug, Clone)]
 pub struct RunbookFile {
     written: PathBuf,
@@ -14,10 +16,12 @@ pub struct RunbookFile {
 }
 
 impl RunbookFile {
-    /// The file that `written` names, which may be relative to the working directory. It need not exist.
+    /// The file that `written` names, which may be relative to the working directory. It need not
+    /// exist.
     pub fn locate(written: &Path) -> Result<Self, Failure> {
-        let absolute = std::path::absolute(written)
-            .map_err(|error| Failure::usage(format!("runbook `{}` cannot be read: {error}", written.display())))?;
+        let absolute = std::path::absolute(written).map_err(|error| {
+            Failure::usage(format!("runbook `{}` cannot be read: {error}", written.display()))
+        })?;
         Ok(Self { written: written.to_owned(), real: follow_links(&absolute) })
     }
 
@@ -41,8 +45,8 @@ impl RunbookFile {
         self.real.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// A file of the runbook, but not the runbook itself, by its path in the folder, from what messages call it: the inverse of
-    /// [`Self::shown`].
+    /// A file of the runbook, but not the runbook itself, by its path in the folder, from what
+    /// messages call it: the inverse of [`Self::shown`].
     pub fn beside(&self, shown: &str) -> String {
         let path = Path::new(shown);
         let parent = self.written.parent().unwrap_or(Path::new(""));

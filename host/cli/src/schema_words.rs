@@ -1,4 +1,5 @@
-//! A JSON Schema as people read it: one row for each field, with its type, whether it must be there, and what it is.
+//! A JSON Schema as people read it: one row for each field, with its type, whether it must be
+//! there, and what it is.
 
 use serde_json::Value as Json;
 
@@ -27,7 +28,9 @@ pub struct Field {
 impl Field {
     /// As a row of a table. What a plugin's author wrote is text of one line.
     pub fn row(&self) -> Vec<String> {
-        [&self.name, &self.kind, &self.need, &self.description].map(|cell| runbook_text::line(cell).into_owned()).to_vec()
+        [&self.name, &self.kind, &self.need, &self.description]
+            .map(|cell| runbook_text::line(cell).into_owned())
+            .to_vec()
     }
 }
 
@@ -39,7 +42,8 @@ pub fn fields(schema: &Json) -> Vec<Field> {
 }
 
 fn collect(schema: &Json, root: &Json, prefix: &str, depth: usize, found: &mut Vec<Field>) {
-    let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    let required: Vec<_> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
     for (key, property) in schema["properties"].as_object().into_iter().flatten() {
         let name = format!("{prefix}{key}");
         let own = present(property, root);
@@ -48,9 +52,17 @@ fn collect(schema: &Json, root: &Json, prefix: &str, depth: usize, found: &mut V
             Json::Null => String::new(),
             default => format!("default {default}"),
         };
-        let said = [property, own].into_iter().find_map(|schema| schema["description"].as_str()).unwrap_or_default();
+        let said = [property, own]
+            .into_iter()
+            .find_map(|schema| schema["description"].as_str())
+            .unwrap_or_default();
         let description = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        found.push(Field { name: name.clone(), kind: kind(property, root, DEEPEST), need, description });
+        found.push(Field {
+            name: name.clone(),
+            kind: kind(property, root, DEEPEST),
+            need,
+            description,
+        });
         if depth < DEEPEST {
             let items = present(&own["items"], root);
             collect(own, root, &format!("{name}."), depth + 1, found);
@@ -76,14 +88,17 @@ pub fn present<'s>(schema: &'s Json, root: &'s Json) -> &'s Json {
 
 /// The schema of what stands at a JSON pointer; `null` where it says nothing of it.
 pub fn at<'s>(root: &'s Json, pointer: &str) -> &'s Json {
-    pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~")).fold(root, |schema, key| {
-        let own = present(schema, root);
-        match own["properties"].get(&key) {
-            Some(property) => property,
-            None if key.parse::<usize>().is_ok() && !own["items"].is_null() => &own["items"],
-            None => &own["additionalProperties"],
-        }
-    })
+    pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~")).fold(
+        root,
+        |schema, key| {
+            let own = present(schema, root);
+            match own["properties"].get(&key) {
+                Some(property) => property,
+                None if key.parse::<usize>().is_ok() && !own["items"].is_null() => &own["items"],
+                None => &own["additionalProperties"],
+            }
+        },
+    )
 }
 
 /// The type, in words.
@@ -103,11 +118,16 @@ pub fn kind(schema: &Json, root: &Json, depth: usize) -> String {
     }
     for choice in ["oneOf", "anyOf"] {
         if let Some(choices) = own[choice].as_array() {
-            return choices.iter().map(|one| kind(one, root, depth - 1)).collect::<Vec<_>>().join(" | ");
+            return choices
+                .iter()
+                .map(|one| kind(one, root, depth - 1))
+                .collect::<Vec<_>>()
+                .join(" | ");
         }
     }
-    let named =
-        own["type"].as_str().or_else(|| own["type"].as_array()?.iter().filter_map(Json::as_str).find(|name| *name != "null"));
+    let named = own["type"].as_str().or_else(|| {
+        own["type"].as_array()?.iter().filter_map(Json::as_str).find(|name| *name != "null")
+    });
     match named {
         Some("string") => "text".to_owned(),
         Some("integer") => "whole number".to_owned(),
@@ -125,7 +145,8 @@ pub fn kind(schema: &Json, root: &Json, depth: usize) -> String {
 
 /// The SDK's `Span`.
 fn is_duration(schema: &Json) -> bool {
-    schema["type"] == "string" && schema["pattern"].as_str().is_some_and(|pattern| pattern.contains("(ms|s|m|h|d|w)"))
+    schema["type"] == "string"
+        && schema["pattern"].as_str().is_some_and(|pattern| pattern.contains("(ms|s|m|h|d|w)"))
 }
 
 /// A value of this type, in TOML.
@@ -140,7 +161,9 @@ pub fn sample(schema: &Json, root: &Json, depth: usize) -> String {
     if !own["const"].is_null() {
         return own["const"].to_string();
     }
-    if let Some(first) = ["oneOf", "anyOf"].iter().find_map(|choice| own[*choice].as_array()?.first()) {
+    if let Some(first) =
+        ["oneOf", "anyOf"].iter().find_map(|choice| own[*choice].as_array()?.first())
+    {
         return if depth == 0 { "\"\"".to_owned() } else { sample(first, root, depth - 1) };
     }
     match own["type"].as_str() {
@@ -157,7 +180,9 @@ pub fn sample(schema: &Json, root: &Json, depth: usize) -> String {
 /// The required fields, as an inline table; `{}` if there are none.
 pub fn inline_table(schema: &Json, root: &Json, depth: usize) -> String {
     let names = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
-    let fields: Vec<_> = names.map(|name| format!("{name} = {}", sample(&schema["properties"][name], root, depth))).collect();
+    let fields: Vec<_> = names
+        .map(|name| format!("{name} = {}", sample(&schema["properties"][name], root, depth)))
+        .collect();
     if fields.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", fields.join(", ")) }
 }
 
@@ -191,7 +216,10 @@ mod tests {
         assert_eq!(shown[2], "by; \"query\" | \"transaction\"; default \"query\"; ");
         assert_eq!(shown[3], "names; list of text; ; ");
         assert_eq!(shown[4], "cases; list of table; required; ");
-        assert!(shown.contains(&"cases[].next; table; ; ".to_owned()), "what refers to itself ends: {shown:?}");
+        assert!(
+            shown.contains(&"cases[].next; table; ; ".to_owned()),
+            "what refers to itself ends: {shown:?}"
+        );
         assert!(shown.contains(&"body; anything; ; ".to_owned()));
         assert_eq!(inline_table(&schema, &schema, 3), "{ limit = 1, cases = [{}] }");
     }

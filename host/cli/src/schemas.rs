@@ -62,7 +62,8 @@ fn published(text: &str) -> Json {
 /// The part of a runbook that may stand in a file of targets.
 fn targets() -> Json {
     let mut schema = schema(FileKind::Runbook);
-    let own = ["format", "targets", "secrets"].map(|key| (key.to_owned(), schema["properties"][key].take()));
+    let own = ["format", "targets", "secrets"]
+        .map(|key| (key.to_owned(), schema["properties"][key].take()));
     schema["properties"] = Json::Object(own.into_iter().collect());
     schema["title"] = "targets, format 1".into();
     schema["description"] = "Targets and secrets that runbooks include, or take by `--env NAME` from `targets.NAME.toml`. Put `#:schema schema/targets.v1.json` on its first line.".into();
@@ -84,12 +85,14 @@ pub struct Explained {
     pub keys: Vec<(String, String)>,
 }
 
-/// The keys on the way to a place in a schema, or the part of them that is not known with those that are known there.
+/// The keys on the way to a place in a schema, or the part of them that is not known with those
+/// that are known there.
 pub fn find(schema: &Json, path: &str) -> Result<Explained, (String, Vec<String>)> {
     let mut places = vec![schema];
     let mut words = path.split('.').filter(|key| !key.is_empty()).peekable();
     while let Some(key) = words.next() {
-        let mut below: Vec<&Json> = places.iter().flat_map(|place| member(schema, place, key)).collect();
+        let mut below: Vec<&Json> =
+            places.iter().flat_map(|place| member(schema, place, key)).collect();
         if below.is_empty() && words.peek().is_some() {
             // `targets.db.sql`, as it stands in the file: `db` is a name that its author chose.
             below = places.iter().flat_map(|place| named_freely(schema, place)).collect();
@@ -108,7 +111,9 @@ pub fn find(schema: &Json, path: &str) -> Result<Explained, (String, Vec<String>
 /// A place and all that it refers to or is one of: what may stand there.
 fn forms<'a>(schema: &'a Json, place: &'a Json) -> Vec<&'a Json> {
     let mut forms = vec![place];
-    if let Some(target) = place["$ref"].as_str().and_then(|path| schema.pointer(path.trim_start_matches('#'))) {
+    if let Some(target) =
+        place["$ref"].as_str().and_then(|path| schema.pointer(path.trim_start_matches('#')))
+    {
         forms.extend(self::forms(schema, target));
     }
     for word in ["oneOf", "anyOf", "allOf"] {
@@ -130,11 +135,17 @@ fn member<'a>(schema: &'a Json, place: &'a Json, key: &str) -> Vec<&'a Json> {
         return named;
     }
     // `targets.http`: between them stands a name that the author chose.
-    let free = forms.iter().map(|form| &form["additionalProperties"]).filter(|free| free.is_object());
+    let free =
+        forms.iter().map(|form| &form["additionalProperties"]).filter(|free| free.is_object());
     let below = |free: &'a Json| {
         let below = self::forms(schema, free);
-        let known: Vec<&Json> = below.iter().filter_map(|form| form["properties"].get(key)).collect();
-        if known.is_empty() && !below.iter().any(|form| form["properties"].is_object()) { vec![free] } else { known }
+        let known: Vec<&Json> =
+            below.iter().filter_map(|form| form["properties"].get(key)).collect();
+        if known.is_empty() && !below.iter().any(|form| form["properties"].is_object()) {
+            vec![free]
+        } else {
+            known
+        }
     };
     free.flat_map(below).collect()
 }
@@ -157,7 +168,9 @@ fn keys(schema: &Json, places: &[&Json]) -> Vec<(String, String)> {
     });
     for (name, value) in with_free.filter_map(|form| form["properties"].as_object()).flatten() {
         if !found.iter().any(|(known, _)| known == name) {
-            let text = self::forms(schema, value).iter().find_map(|form| form["description"].as_str().map(str::to_owned));
+            let text = self::forms(schema, value)
+                .iter()
+                .find_map(|form| form["description"].as_str().map(str::to_owned));
             found.push((name.clone(), text.unwrap_or_default()));
         }
     }
@@ -173,7 +186,9 @@ fn kind(schema: &Json, places: &[&Json]) -> String {
         }
     };
     for place in places {
-        let words = |value: &Json| value.as_str().map_or_else(|| value.to_string(), |text| format!("`{text}`"));
+        let words = |value: &Json| {
+            value.as_str().map_or_else(|| value.to_string(), |text| format!("`{text}`"))
+        };
         for form in forms(schema, place) {
             if let Some(constant) = form.get("const") {
                 push(words(constant));
@@ -181,7 +196,9 @@ fn kind(schema: &Json, places: &[&Json]) -> String {
             form["enum"].as_array().into_iter().flatten().for_each(|value| push(words(value)));
             match &form["type"] {
                 Json::String(one) => push(noun(one)),
-                Json::Array(several) => several.iter().filter_map(Json::as_str).for_each(|one| push(noun(one))),
+                Json::Array(several) => {
+                    several.iter().filter_map(Json::as_str).for_each(|one| push(noun(one)));
+                }
                 Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => {}
             }
         }

@@ -1,5 +1,6 @@
-//! What is written to stderr, by a thread of its own. A terminal that is stopped (Ctrl-S), slow or gone never holds up a run, which
-//! holds leases and has effects under way; and no error of writing is more than text that nobody reads.
+//! What is written to stderr, by a thread of its own. A terminal that is stopped (Ctrl-S), slow or
+//! gone never holds up a run, which holds leases and has effects under way; and no error of writing
+//! is more than text that nobody reads.
 
 use runbook_report::cut;
 use std::collections::VecDeque;
@@ -70,7 +71,10 @@ impl Moving {
             let filled = (BAR * over).checked_div(*all).unwrap_or(0).min(BAR);
             let bar = format!("{}{}", "━".repeat(filled), "─".repeat(BAR - filled));
             let more = if *more == 0 { String::new() } else { format!(", {more} more under way") };
-            cut(&format!("  {bar} {over} of {all} steps, {}{more}", elapsed(*since)), columns.saturating_sub(1))
+            cut(
+                &format!("  {bar} {over} of {all} steps, {}{more}", elapsed(*since)),
+                columns.saturating_sub(1),
+            )
         }));
         drawn
     }
@@ -120,9 +124,12 @@ impl Screen {
     pub fn new(surface: impl Surface + 'static) -> Self {
         let screen = Self(Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() }));
         let shared = Arc::clone(&screen.0);
-        let started = std::thread::Builder::new().name("stderr".to_owned()).spawn(move || shared.write_all(surface));
+        let started = std::thread::Builder::new()
+            .name("stderr".to_owned())
+            .spawn(move || shared.write_all(surface));
         if started.is_err() {
-            // A machine without room for one more thread: the run matters more than what is said about it.
+            // A machine without room for one more thread: the run matters more than what is said
+            // about it.
             screen.0.lock().gone = true;
         }
         screen
@@ -233,14 +240,17 @@ fn frame(lines_below: usize, texts: &VecDeque<String>, below: &[String]) -> Stri
     frame
 }
 
-/// Whether an error will not go away: a full disk may have room again, a closed terminal stays closed.
+/// Whether an error will not go away: a full disk may have room again, a closed terminal stays
+/// closed.
 fn nobody_reads(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let lasting = [Errno::IO, Errno::PIPE, Errno::BADF, Errno::NXIO, Errno::NODEV, Errno::CONNRESET];
+    let lasting =
+        [Errno::IO, Errno::PIPE, Errno::BADF, Errno::NXIO, Errno::NODEV, Errno::CONNRESET];
     Errno::from_io_error(error).is_none_or(|errno| lasting.contains(&errno))
 }
 
-/// Writes all bytes, also where a descriptor was made non-blocking by another program that shares it.
+/// Writes all bytes, also where a descriptor was made non-blocking by another program that shares
+/// it.
 ///
 /// # Errors
 /// What the system says, but for `EAGAIN` and `EINTR`.
@@ -352,11 +362,17 @@ mod tests {
     #[test]
     fn moving_lines_are_cut_taken_away_and_drawn_again_below_what_is_printed() {
         let now = Instant::now();
-        let line = MovingLine { text: "a step with a very long description of what it does".to_owned(), since: now };
+        let line = MovingLine {
+            text: "a step with a very long description of what it does".to_owned(),
+            since: now,
+        };
         let progress = Some(Progress { over: 1, all: 2, more: 3, since: now });
         let drawn = Moving { lines: vec![line], progress }.drawn(0, 50);
         assert_eq!(drawn.len(), 2);
-        assert!(drawn.iter().all(|line| unicode_width::UnicodeWidthStr::width(line.as_str()) < 50), "{drawn:?}");
+        assert!(
+            drawn.iter().all(|line| unicode_width::UnicodeWidthStr::width(line.as_str()) < 50),
+            "{drawn:?}"
+        );
         assert!(drawn[1].contains("1 of 2 steps"), "{drawn:?}");
         let texts = VecDeque::from(["said\n".to_owned()]);
         assert_eq!(frame(2, &texts, &["x".to_owned()]), "\r\u{1b}[A\u{1b}[Jsaid\nx");

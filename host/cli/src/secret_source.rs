@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The secrets of a runbook, from their stores; each store is opened when one of its secrets is first needed.
+/// The secrets of a runbook, from their stores; each store is opened when one of its secrets is
+/// first needed.
 pub struct AgeSecretSource {
     context: Context,
     entries: HashMap<String, Entry>,
@@ -33,7 +34,12 @@ impl AgeSecretSource {
     /// Of the secrets that a runbook names; no store is opened yet.
     pub fn new(context: &Context, prepared: &Prepared) -> Result<Self, Failure> {
         let entries = entries(&prepared.runbook, &prepared.folder)?;
-        Ok(Self { context: context.clone(), entries, stores: Mutex::default(), warned: Mutex::default() })
+        Ok(Self {
+            context: context.clone(),
+            entries,
+            stores: Mutex::default(),
+            warned: Mutex::default(),
+        })
     }
 
     /// Opens a store once. It may ask for a passphrase, so it runs where waiting is allowed.
@@ -49,7 +55,9 @@ impl AgeSecretSource {
                 let hint = hints.first().map(|hint| format!("; {hint}")).unwrap_or_default();
                 return Err(format!("{error}{hint}"));
             }
-            Err(Failure::Findings { .. } | Failure::BrokenPipe) => return Err("the store cannot be opened".to_owned()),
+            Err(Failure::Findings { .. } | Failure::BrokenPipe) => {
+                return Err("the store cannot be opened".to_owned());
+            }
         };
         stores.insert(entry.path.clone(), Arc::clone(&store));
         Ok(store)
@@ -63,12 +71,24 @@ impl AgeSecretSource {
         })
     }
 
-    fn with<T>(&self, name: &str, use_it: impl FnOnce(&Entry, &Store) -> Option<T>) -> Result<T, SecretUnavailable> {
+    fn with<T>(
+        &self,
+        name: &str,
+        use_it: impl FnOnce(&Entry, &Store) -> Option<T>,
+    ) -> Result<T, SecretUnavailable> {
         let unavailable = |reason: String| SecretUnavailable { name: name.to_owned(), reason };
-        let entry = self.entries.get(name).ok_or_else(|| unavailable("`[secrets]` does not have it".to_owned()))?;
+        let entry = self
+            .entries
+            .get(name)
+            .ok_or_else(|| unavailable("`[secrets]` does not have it".to_owned()))?;
         let store = tokio::task::block_in_place(|| self.store(entry)).map_err(unavailable)?;
-        use_it(entry, &store)
-            .ok_or_else(|| unavailable(format!("`{}` has no secret `{}`", entry.path.display(), entry.source.name())))
+        use_it(entry, &store).ok_or_else(|| {
+            unavailable(format!(
+                "`{}` has no secret `{}`",
+                entry.path.display(),
+                entry.source.name()
+            ))
+        })
     }
 }
 
@@ -76,16 +96,23 @@ impl AgeSecretSource {
     /// Says once that a secret is older than the runbook wants it, or expires soon.
     fn warn_if_old(&self, name: &str, entry: &Entry, store: &Store) {
         let now = jiff::Timestamp::now();
-        let old = entry.max_age.zip(store.changed(entry.source.name())).and_then(|(limit, changed)| {
-            let age = now.duration_since(changed).unsigned_abs();
-            (age > limit).then(|| format!("is {} old and should be at most {}", days(age), days(limit)))
-        });
-        let expiring = entry.expires.and_then(|date| expiry(date, now.to_zoned(jiff::tz::TimeZone::UTC).date()));
-        let is_new = self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        let old =
+            entry.max_age.zip(store.changed(entry.source.name())).and_then(|(limit, changed)| {
+                let age = now.duration_since(changed).unsigned_abs();
+                (age > limit)
+                    .then(|| format!("is {} old and should be at most {}", days(age), days(limit)))
+            });
+        let expiring = entry
+            .expires
+            .and_then(|date| expiry(date, now.to_zoned(jiff::tz::TimeZone::UTC).date()));
+        let is_new =
+            self.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         for warning in old.into_iter().chain(expiring).filter(|_| is_new) {
             let place = format!("{}#{}", entry.path.display(), entry.source.name());
             let place = runbook_text::file(&place);
-            crate::ui::warning(&format!("secret `{name}` {warning}; `runbook secret rotate {place}`"));
+            crate::ui::warning(&format!(
+                "secret `{name}` {warning}; `runbook secret rotate {place}`"
+            ));
         }
     }
 }
@@ -97,9 +124,15 @@ const EXPIRY_NOTICE: i32 = 14;
 fn expiry(last: jiff::civil::Date, today: jiff::civil::Date) -> Option<String> {
     let left = last.since((jiff::Unit::Day, today)).ok()?.get_days();
     match left {
-        ..0 => Some(format!("expired on {last}, {} ago", crate::ui::counted(left.unsigned_abs() as usize, "day"))),
+        ..0 => Some(format!(
+            "expired on {last}, {} ago",
+            crate::ui::counted(left.unsigned_abs() as usize, "day")
+        )),
         0 => Some("expires today".to_owned()),
-        1..=EXPIRY_NOTICE => Some(format!("expires in {}, on {last}", crate::ui::counted(left.unsigned_abs() as usize, "day"))),
+        1..=EXPIRY_NOTICE => Some(format!(
+            "expires in {}, on {last}",
+            crate::ui::counted(left.unsigned_abs() as usize, "day")
+        )),
         _ => None,
     }
 }
@@ -118,11 +151,16 @@ impl SecretSource for AgeSecretSource {
         })
     }
 
-    fn describe<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
+    fn describe<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
         Box::pin(async move {
             self.with(name, |entry, store| {
                 let changed = store.changed(entry.source.name())?;
-                let expires = entry.max_age.and_then(|age| changed.checked_add(jiff::SignedDuration::try_from(age).ok()?).ok());
+                let expires = entry.max_age.and_then(|age| {
+                    changed.checked_add(jiff::SignedDuration::try_from(age).ok()?).ok()
+                });
                 Some(SecretFacts { name: entry.source.name().to_owned(), changed, expires })
             })
         })
@@ -137,12 +175,16 @@ pub fn source_of(secret: &runbook_engine::model::SecretEntry) -> Result<Source, 
         return Err(template_diagnostic(&subject, template, &secret.source, span.clone()));
     }
     value.parse().map_err(|error: runbook_secrets::SourceError| {
-        Diagnostic::error("E0106", &secret.source, span.clone(), error.to_string()).label("no source")
+        Diagnostic::error("E0106", &secret.source, span.clone(), error.to_string())
+            .label("no source")
     })
 }
 
 /// Where the store of each secret of a runbook is.
-pub fn secret_stores(runbook: &Runbook, folder: &std::path::Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
+pub fn secret_stores(
+    runbook: &Runbook,
+    folder: &std::path::Path,
+) -> Result<BTreeMap<String, PathBuf>, Failure> {
     Ok(entries(runbook, folder)?.into_iter().map(|(name, entry)| (name, entry.path)).collect())
 }
 
@@ -155,7 +197,10 @@ fn entries(runbook: &Runbook, folder: &std::path::Path) -> Result<HashMap<String
             Failure::findings(diagnostics)
         })?;
         let path = folder.join(source.path());
-        entries.insert(secret.name.name.clone(), Entry { source, path, max_age: secret.max_age, expires: secret.expires });
+        entries.insert(
+            secret.name.name.clone(),
+            Entry { source, path, max_age: secret.max_age, expires: secret.expires },
+        );
     }
     Ok(entries)
 }

@@ -4,10 +4,13 @@ use crate::context::{Context, Origin};
 use crate::failure::Failure;
 use crate::question;
 use crate::ui;
-use runbook_secrets::{ExposeSecret as _, Identities, Prompt, Recipients, SecretString, Store, WorkFactor, files};
+use runbook_secrets::{
+    ExposeSecret as _, Identities, Prompt, Recipients, SecretString, Store, WorkFactor, files,
+};
 use std::path::Path;
 
-/// The private keys that the operator has. Missing default keys are no error: the store may need a passphrase only.
+/// The private keys that the operator has. Missing default keys are no error: the store may need a
+/// passphrase only.
 pub fn identities(context: &Context) -> Result<Identities, Failure> {
     let mut identities = Identities::default();
     for path in &context.identities {
@@ -20,11 +23,14 @@ pub fn identities(context: &Context) -> Result<Identities, Failure> {
     Ok(identities)
 }
 
-/// Takes a passphrase from the file that the operator names, or asks for it on the terminal, once for each question.
+/// Takes a passphrase from the file that the operator names, or asks for it on the terminal, once
+/// for each question.
 pub fn prompt(context: &Context) -> Prompt {
     let context = context.clone();
     Prompt::new(move |question| match &context.passphrase_file {
-        Some(path) => passphrase_in(path).map_err(|failure| ui::failure(context.color_stderr.into(), &failure)).ok(),
+        Some(path) => passphrase_in(path)
+            .map_err(|failure| ui::failure(context.color_stderr.into(), &failure))
+            .ok(),
         None => question::ask_secret(&context, &question.to_string()),
     })
 }
@@ -33,7 +39,8 @@ pub fn prompt(context: &Context) -> Prompt {
 fn passphrase_in(path: &Path) -> Result<SecretString, Failure> {
     let bytes = files::read_private(path).map_err(Failure::usage)?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let text = std::str::from_utf8(line).map_err(|_| Failure::usage(format!("`{}` is not text", path.display())))?;
+    let text = std::str::from_utf8(line)
+        .map_err(|_| Failure::usage(format!("`{}` is not text", path.display())))?;
     Ok(SecretString::from(text.trim_end_matches('\r').to_owned()))
 }
 
@@ -52,8 +59,8 @@ pub fn open(context: &Context, path: &Path) -> Result<Option<Store>, Failure> {
     })
 }
 
-/// Whom a store is encrypted to: its `.recipients` file; else its passphrase; else the operator's own keys, which are written
-/// down beside it.
+/// Whom a store is encrypted to: its `.recipients` file; else its passphrase; else the operator's
+/// own keys, which are written down beside it.
 pub fn recipients(context: &Context, path: &Path, store: &Store) -> Result<Recipients, Failure> {
     let beside = files::recipients_path(path);
     if let Some(text) = files::read(&beside).map_err(Failure::usage)? {
@@ -77,12 +84,17 @@ pub fn recipients(context: &Context, path: &Path, store: &Store) -> Result<Recip
 /// A new store behind a passphrase that is asked for twice.
 pub fn new_passphrase(context: &Context) -> Result<Recipients, Failure> {
     if let Some(path) = &context.passphrase_file {
-        return Ok(Recipients::passphrase(long_enough(passphrase_in(path)?)?, WorkFactor::default()));
+        return Ok(Recipients::passphrase(
+            long_enough(passphrase_in(path)?)?,
+            WorkFactor::default(),
+        ));
     }
     let ask = |question| {
-        question::ask_secret(context, question).ok_or_else(|| Failure::usage("a passphrase is needed, and nobody can be asked"))
+        question::ask_secret(context, question)
+            .ok_or_else(|| Failure::usage("a passphrase is needed, and nobody can be asked"))
     };
-    let (first, second): (SecretString, SecretString) = (ask("new passphrase")?, ask("the same again")?);
+    let (first, second): (SecretString, SecretString) =
+        (ask("new passphrase")?, ask("the same again")?);
     if first.expose_secret() != second.expose_secret() {
         return Err(Failure::usage("the two passphrases differ; nothing was changed"));
     }
@@ -91,19 +103,34 @@ pub fn new_passphrase(context: &Context) -> Result<Recipients, Failure> {
 
 fn long_enough(passphrase: SecretString) -> Result<SecretString, Failure> {
     if passphrase.expose_secret().chars().count() < 8 {
-        return Err(Failure::usage("a passphrase needs at least 8 characters; nothing was changed"));
+        return Err(Failure::usage(
+            "a passphrase needs at least 8 characters; nothing was changed",
+        ));
     }
     Ok(passphrase)
 }
 
 /// Writes a store for `recipients`, unless the operator could not open it any more.
-pub fn write(context: &Context, path: &Path, store: &Store, recipients: &Recipients) -> Result<(), Failure> {
+pub fn write(
+    context: &Context,
+    path: &Path,
+    store: &Store,
+    recipients: &Recipients,
+) -> Result<(), Failure> {
     let bytes = store.encrypt(recipients).map_err(Failure::usage)?;
     if recipients.keys().next().is_some()
-        && let Err(error) = Store::open(&bytes, &path.display().to_string(), &identities(context)?, &prompt(context))
+        && let Err(error) = Store::open(
+            &bytes,
+            &path.display().to_string(),
+            &identities(context)?,
+            &prompt(context),
+        )
     {
-        return Err(Failure::usage(format!("you could not open `{}` any more ({error}); nothing was changed", path.display()))
-            .hint("keep one of your own public keys among the recipients"));
+        return Err(Failure::usage(format!(
+            "you could not open `{}` any more ({error}); nothing was changed",
+            path.display()
+        ))
+        .hint("keep one of your own public keys among the recipients"));
     }
     files::write_public(path, &bytes).map_err(Failure::usage)
 }

@@ -1,12 +1,14 @@
-//! Secrets are looked at before the first effect: a store that is not there is as certain before it as after it.
+//! Secrets are looked at before the first effect: a store that is not there is as certain before it
+//! as after it.
 
 use crate::failure::Failure;
 use crate::plugin_caller::{PluginCaller, Unavailable};
 use crate::ui;
 use runbook_engine::{RunState, Section, Stage, StepId, StepPhase};
 
-/// Refuses to begin a run of which a call site needs a secret that cannot be had. All call sites are looked at, also those behind a
-/// `when`, of an undo, of `finally` and of notifications: nobody knows before which of them is called.
+/// Refuses to begin a run of which a call site needs a secret that cannot be had. All call sites
+/// are looked at, also those behind a `when`, of an undo, of `finally` and of notifications: nobody
+/// knows before which of them is called.
 ///
 /// # Errors
 /// Each secret, with the call site that needs it.
@@ -14,16 +16,18 @@ pub fn of_new_run(operator: &PluginCaller) -> Result<(), Failure> {
     refuse(operator.unavailable_secrets(|_| true), "nothing was begun")
 }
 
-/// The same for a run that goes on: what is still to be done must be possible. What is done needs its secrets no more, and what is
-/// being undone is not held up, because another undo may work.
+/// The same for a run that goes on: what is still to be done must be possible. What is done needs
+/// its secrets no more, and what is being undone is not held up, because another undo may work.
 ///
 /// # Errors
 /// Each secret that a step needs which is still to be done.
 pub fn of_resumed_run(operator: &PluginCaller, state: &RunState) -> Result<(), Failure> {
     let is_undone = state.stage >= Stage::Undo;
     let is_ahead = |site: &StepId| {
-        let is_step = |section| matches!(section, Section::Preflight | Section::Step | Section::Verify);
-        let is_listed = state.order.iter().any(|listing| listing.id == *site && is_step(listing.section));
+        let is_step =
+            |section| matches!(section, Section::Preflight | Section::Step | Section::Verify);
+        let is_listed =
+            state.order.iter().any(|listing| listing.id == *site && is_step(listing.section));
         let found = state.steps.get(site);
         !is_undone && is_listed && found.is_some_and(|step| !is_over(step.phase))
     };
@@ -40,9 +44,12 @@ pub fn of_undo(operator: &PluginCaller, state: &RunState) {
 /// Whether something of a call site may still be called: its undo, what always runs, who is told.
 fn may_be_called(state: &RunState, site: &StepId) -> bool {
     let written = site.undoes().unwrap_or_else(|| site.clone());
-    let section = state.order.iter().find(|listing| listing.id == written).map(|listing| listing.section);
+    let section =
+        state.order.iter().find(|listing| listing.id == written).map(|listing| listing.section);
     match section {
-        Some(Section::Step) => state.steps.iter().any(|(id, step)| id.as_written() == written && step.is_undoable()),
+        Some(Section::Step) => {
+            state.steps.iter().any(|(id, step)| id.as_written() == written && step.is_undoable())
+        }
         Some(Section::Preflight | Section::Verify | Section::Guard | Section::Check) => false,
         Some(Section::Finally | Section::Undo | Section::Notify) | None => true,
     }
@@ -66,7 +73,10 @@ fn is_over(phase: StepPhase) -> bool {
 }
 
 fn refuse(missing: Vec<Unavailable>, so: &str) -> Result<(), Failure> {
-    let told: Vec<String> = missing.iter().map(|Unavailable { site, why }| format!("{why}; `{site}` needs it")).collect();
+    let told: Vec<String> = missing
+        .iter()
+        .map(|Unavailable { site, why }| format!("{why}; `{site}` needs it"))
+        .collect();
     if told.is_empty() {
         return Ok(());
     }

@@ -1,4 +1,5 @@
-//! One execution of a run by this process: its journal, its plugins, its signals and its clock, opened once.
+//! One execution of a run by this process: its journal, its plugins, its signals and its clock,
+//! opened once.
 
 use crate::context::Context;
 use crate::execution;
@@ -14,8 +15,8 @@ use crate::system_clock::SystemClock;
 use crate::telemetry;
 use crate::ui;
 use runbook_engine::{
-    Changes, Decision, Journal, Options, OutsideWindow, Plan, Reporter, RetryOf, Run, RunError, RunId, RunOutcome, StepId,
-    Stopped, Trigger, UndoText,
+    Changes, Decision, Journal, Options, OutsideWindow, Plan, Reporter, RetryOf, Run, RunError,
+    RunId, RunOutcome, StepId, Stopped, Trigger, UndoText,
 };
 use runbook_journal::SqlJournal;
 use std::collections::BTreeMap;
@@ -60,7 +61,11 @@ pub struct Session<'a, J> {
 
 impl<'a, J: Journal> Session<'a, J> {
     /// Opens it with signals that others look at too.
-    pub fn with_signals(context: &'a Context, signals: &CancelSignals, opening: Opening<'a, J>) -> Self {
+    pub fn with_signals(
+        context: &'a Context,
+        signals: &CancelSignals,
+        opening: Opening<'a, J>,
+    ) -> Self {
         let Opening { run, plan, caller, journal, environment, outside } = opening;
         signals.is_of(&run.short());
         let options = Options {
@@ -78,7 +83,15 @@ impl<'a, J: Journal> Session<'a, J> {
             outside_window: outside,
             is_dead: process::is_dead,
         };
-        Self { context, plan, caller, journal, signals: signals.clone(), clock: SystemClock::new(), options }
+        Self {
+            context,
+            plan,
+            caller,
+            journal,
+            signals: signals.clone(),
+            clock: SystemClock::new(),
+            options,
+        }
     }
 
     /// Where the run is written down.
@@ -98,7 +111,8 @@ impl<'a, J: Journal> Session<'a, J> {
 }
 
 impl<'a> Session<'a, SqlJournal> {
-    /// Opens it for a run that is kept. From here on a signal ends the run and not the program, and so does `runbook cancel`.
+    /// Opens it for a run that is kept. From here on a signal ends the run and not the program, and
+    /// so does `runbook cancel`.
     ///
     /// # Errors
     /// Signals cannot be listened to.
@@ -115,14 +129,18 @@ impl<'a> Session<'a, SqlJournal> {
         self
     }
 
-    /// The same session, which knows how long runs of this runbook take as a rule: the middle one of those that succeeded. Asked only
-    /// if somebody is told of slow ones.
+    /// The same session, which knows how long runs of this runbook take as a rule: the middle one
+    /// of those that succeeded. Asked only if somebody is told of slow ones.
     ///
     /// # Errors
     /// The journal cannot be read.
     pub async fn knowing_usual(mut self) -> Result<Self, Failure> {
         if self.plan.notifies.iter().any(|notify| notify.on.contains(&Trigger::Slow)) {
-            let mut took = self.journal.durations(&self.plan.name, LOOKED_AT).await.map_err(Failure::engine)?;
+            let mut took = self
+                .journal
+                .durations(&self.plan.name, LOOKED_AT)
+                .await
+                .map_err(Failure::engine)?;
             took.sort_unstable();
             self.options.usual = (took.len() >= ENOUGH_RUNS).then(|| took[took.len() / 2]);
         }
@@ -147,7 +165,8 @@ impl<'a> Session<'a, SqlJournal> {
         });
     }
 
-    /// Cancels the run before it goes on, so that it is only ended. Whoever cancels it at the same moment is told who does already.
+    /// Cancels the run before it goes on, so that it is only ended. Whoever cancels it at the same
+    /// moment is told who does already.
     ///
     /// # Errors
     /// The journal cannot be written.
@@ -155,7 +174,10 @@ impl<'a> Session<'a, SqlJournal> {
         let operator = &self.context.operator;
         self.signals.cancel.cancel_for(operator);
         let Options { run, executor, .. } = self.options;
-        self.journal.request_cancel(run, executor, operator, jiff::Timestamp::now()).await.map_err(Failure::engine)?;
+        self.journal
+            .request_cancel(run, executor, operator, jiff::Timestamp::now())
+            .await
+            .map_err(Failure::engine)?;
         Ok(())
     }
 

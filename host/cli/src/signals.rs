@@ -1,4 +1,5 @@
-//! Signals: what each asks of a run. Ctrl-C and SIGTERM end it in order, a terminal that hangs up does not.
+//! Signals: what each asks of a run. Ctrl-C and SIGTERM end it in order, a terminal that hangs up
+//! does not.
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -26,8 +27,9 @@ pub enum Demand {
     Nothing,
 }
 
-/// Every signal that would end the program by default and that is no crash of it, with what it asks for instead. Signals for real time
-/// ask for an end, too. In docs/semantics.md, which a test compares.
+/// Every signal that would end the program by default and that is no crash of it, with what it asks
+/// for instead. Signals for real time ask for an end, too. In docs/semantics.md, which a test
+/// compares.
 pub const SIGNALS: &[(Signal, &str, Demand)] = &[
     (Signal::HUP, "SIGHUP", Demand::Detach),
     (Signal::INT, "SIGINT", Demand::Interrupt),
@@ -66,7 +68,8 @@ pub struct CancelSignals {
     terminated: Arc<AtomicBool>,
     /// Nothing is under way: a person is asked.
     prompting: Arc<AtomicBool>,
-    /// All is done but for what is still to be written to a terminal or a pipe that nobody may be reading.
+    /// All is done but for what is still to be written to a terminal or a pipe that nobody may be
+    /// reading.
     over: Arc<AtomicBool>,
     hung_up: watch::Sender<bool>,
     /// The run that it stops, as people are shown it.
@@ -124,7 +127,9 @@ impl CancelSignals {
         }
         match (under_way, self.cancel.level()) {
             (SignalMode::Checks, _) => {}
-            (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) if self.prompting.load(Ordering::SeqCst) => {
+            (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly)
+                if self.prompting.load(Ordering::SeqCst) =>
+            {
                 ui::note("\nleft open; the run waits");
             }
             (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) => {
@@ -150,7 +155,8 @@ impl CancelSignals {
         self.run.get().map_or("RUN", String::as_str)
     }
 
-    /// The terminal is gone. The run is not: what it has begun is not undone because a laptop was closed.
+    /// The terminal is gone. The run is not: what it has begun is not undone because a laptop was
+    /// closed.
     fn detach(&self) {
         self.hung_up.send_replace(true);
         if !self.over.load(Ordering::SeqCst) {
@@ -190,7 +196,8 @@ impl CancelSignals {
         self.cancel.level() != CancelLevel::None
     }
 
-    /// Waits as long as somebody wants to know; `false` if it was pulled meanwhile, or if nobody does any more.
+    /// Waits as long as somebody wants to know; `false` if it was pulled meanwhile, or if nobody
+    /// does any more.
     pub async fn sleep_while(&self, pause: Duration, is_wanted: impl Fn() -> bool) -> bool {
         let end = tokio::time::Instant::now() + pause;
         while tokio::time::Instant::now() < end && !self.is_cancelled() && is_wanted() {
@@ -217,7 +224,9 @@ fn demands() -> Result<mpsc::UnboundedReceiver<Demand>, Failure> {
     let listen = |number: i32, demand: Demand| -> std::io::Result<()> {
         let mut signals = signal(SignalKind::from_raw(number))?;
         let sender = sender.clone();
-        tokio::spawn(async move { while signals.recv().await.is_some() && sender.send(demand).is_ok() {} });
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() && sender.send(demand).is_ok() {}
+        });
         Ok(())
     };
     for (signal, _, demand) in SIGNALS {

@@ -1,17 +1,20 @@
-//! Durations of an input that the operation spends itself, such as the grace of a stop, compared with the time that its step has.
+//! Durations of an input that the operation spends itself, such as the grace of a stop, compared
+//! with the time that its step has.
 
 use runbook_authority::manifest::Operation;
 use runbook_document::{Diagnostic, FromNode as _, format_duration, parse_duration};
 use runbook_engine::{DEFAULT_TIMEOUT, UseSite};
 
-/// The key of a property in an input schema that says so. Its value is how long it takes where the input says nothing.
+/// The key of a property in an input schema that says so. Its value is how long it takes where the
+/// input says nothing.
 const SPENT: &str = "x-runbook-spent";
 
-/// Warns of a step whose `timeout` is over before its operation can have spent what its input says: it would be cut off, and what it
-/// had asked for would go on without it.
+/// Warns of a step whose `timeout` is over before its operation can have spent what its input says:
+/// it would be cut off, and what it had asked for would go on without it.
 pub fn longer_than_the_step(site: &UseSite<'_>, operation: &Operation) -> Option<Diagnostic> {
     let properties = operation.input.get("properties")?.as_object()?;
-    let (key, default) = properties.iter().find_map(|(key, property)| Some((key, property.get(SPENT)?)))?;
+    let (key, default) =
+        properties.iter().find_map(|(key, property)| Some((key, property.get(SPENT)?)))?;
     let written = site.with.and_then(|with| with.get(key));
     let text = match written {
         Some(node) => String::from_node(node)?,
@@ -24,8 +27,11 @@ pub fn longer_than_the_step(site: &UseSite<'_>, operation: &Operation) -> Option
         return None;
     }
     let (spent, timeout) = (format_duration(spent), format_duration(timeout));
-    let message = format!("`{key}` of {} is {spent}, and its `timeout` is {timeout}", step.subject());
+    let message =
+        format!("`{key}` of {} is {spent}, and its `timeout` is {timeout}", step.subject());
     let span = written.map_or_else(|| site.span.clone(), |node| node.span.clone());
     let help = format!("a `timeout` longer than {spent}, or a shorter `{key}`");
-    Some(Diagnostic::warning("E0239", site.source, span, message).label("may be cut off").help(help))
+    Some(
+        Diagnostic::warning("E0239", site.source, span, message).label("may be cut off").help(help),
+    )
 }

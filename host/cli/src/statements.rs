@@ -1,4 +1,5 @@
-//! Statements that stand in a runbook, judged before anything runs by all that judges them when their turn comes and needs no database.
+//! Statements that stand in a runbook, judged before anything runs by all that judges them when
+//! their turn comes and needs no database.
 
 use crate::prepared::Site;
 use crate::written_input::{node_at, params_of_sites};
@@ -12,7 +13,8 @@ use std::collections::BTreeMap;
 /// The bundled plugin, whose inputs `statement` and `statements` are run as they stand.
 const PLUGIN: &str = "sql";
 
-/// Statements that never run where they stand, and a warning of those that are not understood. One with a template is not known yet.
+/// Statements that never run where they stand, and a warning of those that are not understood. One
+/// with a template is not known yet.
 pub fn foreseen(runbook: &Runbook, sites: &BTreeMap<StepId, Site>) -> Diagnostics {
     let params_of = params_of_sites(runbook);
     let mut found = Diagnostics::default();
@@ -27,9 +29,11 @@ pub fn foreseen(runbook: &Runbook, sites: &BTreeMap<StepId, Site>) -> Diagnostic
 fn of_site(use_site: &UseSite<'_>, site: &Site, params: &[Param]) -> Vec<Diagnostic> {
     let Some(with) = use_site.with else { return Vec::new() };
     let known = Known::of_types(&with.to_json(), params);
-    let is_known = |pointer: &String| !known.unknown.contains(pointer) && !known.sampled.contains(pointer);
+    let is_known =
+        |pointer: &String| !known.unknown.contains(pointer) && !known.sampled.contains(pointer);
     let count = known.value["statements"].as_array().map_or(0, Vec::len);
-    let places = (0..count).map(|number| format!("/statements/{number}")).chain(["/statement".to_owned()]);
+    let places =
+        (0..count).map(|number| format!("/statements/{number}")).chain(["/statement".to_owned()]);
     let judged = |pointer: String| {
         let node = node_at(with, &pointer)?;
         Some(told(use_site, node, judge(site, &String::from_node(node)?)?))
@@ -48,11 +52,14 @@ enum Judged {
 }
 
 fn judge(site: &Site, statement: &str) -> Option<Judged> {
-    let of_sql = |verb: &&Verb| matches!(verb, Verb::SqlQuery | Verb::SqlExecute | Verb::SqlTransaction);
+    let of_sql =
+        |verb: &&Verb| matches!(verb, Verb::SqlQuery | Verb::SqlExecute | Verb::SqlTransaction);
     let judge = |grant: &runbook_authority::Grant, verb: Verb| {
         let TargetKind::Sql(target) = &grant.target.kind else { return None };
         let operation = Operation::Sql { slot: &grant.slot, verb, statement: Some(statement) };
-        if let Decision::Deny(denial) = runbook_authority::gate::decide(&site.effective, Mode::Effects, &operation) {
+        if let Decision::Deny(denial) =
+            runbook_authority::gate::decide(&site.effective, Mode::Effects, &operation)
+        {
             return Some(Judged::Denied { reason: denial.reason, target: denial.place });
         }
         Some(match runbook_runtime::foresee(target, verb, statement)? {
@@ -60,7 +67,10 @@ fn judge(site: &Site, statement: &str) -> Option<Judged> {
             Foreseen::Doubtful(reason) => Judged::Doubtful(reason),
         })
     };
-    let verbs = site.effective.iter().flat_map(|grant| grant.verbs.iter().filter(of_sql).map(move |verb| (grant, *verb)));
+    let verbs = site
+        .effective
+        .iter()
+        .flat_map(|grant| grant.verbs.iter().filter(of_sql).map(move |verb| (grant, *verb)));
     verbs.into_iter().find_map(|(grant, verb)| judge(grant, verb))
 }
 

@@ -1,8 +1,10 @@
-//! Sends the trace of a run that has ended, by OTLP over HTTP, where the standard `OTEL_…` variables say to. A collector that is
-//! away is a warning: nothing about a run depends on it.
+//! Sends the trace of a run that has ended, by OTLP over HTTP, where the standard `OTEL_…`
+//! variables say to. A collector that is away is a warning: nothing about a run depends on it.
 
 use crate::ui;
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{
+    SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
+};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig as _};
@@ -39,17 +41,26 @@ pub async fn send(summary: &Summary) {
 
 fn is_configured() -> bool {
     let given = |name: &str| std::env::var(name).is_ok_and(|value| !value.trim().is_empty());
-    let is = |name: &str, word: &str| std::env::var(name).is_ok_and(|value| value.trim().eq_ignore_ascii_case(word));
-    ENDPOINTS.into_iter().any(given) && !is("OTEL_SDK_DISABLED", "true") && !is("OTEL_TRACES_EXPORTER", "none")
+    let is = |name: &str, word: &str| {
+        std::env::var(name).is_ok_and(|value| value.trim().eq_ignore_ascii_case(word))
+    };
+    ENDPOINTS.into_iter().any(given)
+        && !is("OTEL_SDK_DISABLED", "true")
+        && !is("OTEL_TRACES_EXPORTER", "none")
 }
 
 async fn send_now(run: &str, spans: &[TraceSpan]) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let mut exporter = SpanExporter::builder().with_http().with_http_client(Client::new()?).build()?;
+    let mut exporter =
+        SpanExporter::builder().with_http().with_http_client(Client::new()?).build()?;
     let builder = Resource::builder();
     // `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` are read by the builder, and win.
     let named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
     let builder = if named { builder } else { builder.with_service_name("runbook") };
-    exporter.set_resource(&builder.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build());
+    exporter.set_resource(
+        &builder
+            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .build(),
+    );
     let trace_id = uuid::Uuid::parse_str(run)?.as_u128();
     let batch: Vec<SpanData> = spans.iter().map(|span| data(trace_id, span)).collect();
     Ok(exporter.export(batch).await?)
@@ -65,17 +76,23 @@ fn data(trace_id: u128, span: &TraceSpan) -> SpanData {
         name: span.name.clone().into(),
         start_time: SystemTime::from(span.from),
         end_time: SystemTime::from(span.to),
-        attributes: span.attributes.iter().map(|(name, value)| KeyValue::new(*name, value.clone())).collect(),
+        attributes: span
+            .attributes
+            .iter()
+            .map(|(name, value)| KeyValue::new(*name, value.clone()))
+            .collect(),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
         status: span.error.as_ref().map_or(Status::Unset, |error| Status::error(error.clone())),
-        instrumentation_scope: InstrumentationScope::builder("runbook").with_version(env!("CARGO_PKG_VERSION")).build(),
+        instrumentation_scope: InstrumentationScope::builder("runbook")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build(),
     }
 }
 
-/// Carries what the exporter sends. It follows no redirect and uses no proxy: where traces go is what `OTEL_…` says, and the program
-/// has one answer to `HTTPS_PROXY` for all that it sends.
+/// Carries what the exporter sends. It follows no redirect and uses no proxy: where traces go is
+/// what `OTEL_…` says, and the program has one answer to `HTTPS_PROXY` for all that it sends.
 #[derive(Debug)]
 struct Client(reqwest::Client);
 
@@ -104,7 +121,9 @@ impl HttpClient for Client {
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(format!("the collector answered with more than {MAX_ANSWER} bytes").into());
+                return Err(
+                    format!("the collector answered with more than {MAX_ANSWER} bytes").into()
+                );
             }
             body.extend_from_slice(&chunk);
         }

@@ -1,4 +1,5 @@
-//! How the text of a runbook departs from the one that was reviewed, in the form in which people review changes.
+//! How the text of a runbook departs from the one that was reviewed, in the form in which people
+//! review changes.
 
 use runbook_text::line;
 use similar::{ChangeTag, TextDiff};
@@ -19,11 +20,15 @@ pub struct TextChange {
     pub new: Option<String>,
 }
 
-/// Every file that differs. A comment or a blank line is a difference too: whoever accepts it sees that it is no more than that.
+/// Every file that differs. A comment or a blank line is a difference too: whoever accepts it sees
+/// that it is no more than that.
 pub fn between(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<TextChange> {
     let files: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let changes =
-        files.into_iter().map(|file| TextChange { file: file.clone(), old: old.get(file).cloned(), new: new.get(file).cloned() });
+    let changes = files.into_iter().map(|file| TextChange {
+        file: file.clone(),
+        old: old.get(file).cloned(),
+        new: new.get(file).cloned(),
+    });
     changes.filter(|change| change.old != change.new).collect()
 }
 
@@ -36,7 +41,8 @@ impl TextChange {
             (Some(_), Some(_)) => "has another text",
         };
         let mut text = format!("  file `{}` {what}:\n", line(&self.file));
-        let (old, new) = (self.old.as_deref().unwrap_or_default(), self.new.as_deref().unwrap_or_default());
+        let (old, new) =
+            (self.old.as_deref().unwrap_or_default(), self.new.as_deref().unwrap_or_default());
         let difference = TextDiff::from_lines(old, new);
         for hunk in difference.unified_diff().context_radius(CONTEXT).iter_hunks() {
             let _ = writeln!(text, "    {}", hunk.header());
@@ -52,8 +58,10 @@ impl TextChange {
                 }
             }
             if removed == added {
-                let _ =
-                    writeln!(text, "    (these lines differ only in white space, line ends or characters that are not shown)");
+                let _ = writeln!(
+                    text,
+                    "    (these lines differ only in white space, line ends or characters that are not shown)"
+                );
             }
         }
         text.trim_end().to_owned()
@@ -70,13 +78,18 @@ mod tests {
     use super::*;
 
     fn rendered(old: Option<&str>, new: Option<&str>) -> String {
-        let change = TextChange { file: "r.toml".to_owned(), old: old.map(str::to_owned), new: new.map(str::to_owned) };
+        let change = TextChange {
+            file: "r.toml".to_owned(),
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+        };
         change.render()
     }
 
     #[test]
     fn a_line_that_was_changed_stands_among_its_neighbours() {
-        let text = rendered(Some("a\nb\nc\nd\ne\nf\ng\nh\ni\n"), Some("a\nb\nc\nd\nE\nf\ng\nh\ni\n"));
+        let text =
+            rendered(Some("a\nb\nc\nd\ne\nf\ng\nh\ni\n"), Some("a\nb\nc\nd\nE\nf\ng\nh\ni\n"));
         assert_eq!(
             text,
             "  file `r.toml` has another text:\n    @@ -2,7 +2,7 @@\n     b\n     c\n     d\n    -e\n    +E\n     f\n     g\n     h"
@@ -85,16 +98,26 @@ mod tests {
 
     #[test]
     fn a_text_steers_no_terminal_and_begins_no_line_of_its_own() {
-        let text = rendered(Some("a = 1\n"), Some("a = 1 # \u{1b}[2K\rnothing\u{202e}\u{2028}+b\n"));
-        assert!(text.chars().all(|c| c == '\n' || runbook_text::first_hidden(&c.to_string()).is_none()), "{text:?}");
-        // A carriage return ends a line of the text, which is shown as one more line of the difference.
+        let text =
+            rendered(Some("a = 1\n"), Some("a = 1 # \u{1b}[2K\rnothing\u{202e}\u{2028}+b\n"));
+        assert!(
+            text.chars().all(|c| c == '\n' || runbook_text::first_hidden(&c.to_string()).is_none()),
+            "{text:?}"
+        );
+        // A carriage return ends a line of the text, which is shown as one more line of the
+        // difference.
         assert_eq!(text.lines().count(), 5, "{text}");
-        assert!(text.lines().skip(2).all(|line| line.starts_with("    -") || line.starts_with("    +")), "{text}");
+        assert!(
+            text.lines().skip(2).all(|line| line.starts_with("    -") || line.starts_with("    +")),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_change_that_nobody_can_see_is_called_so() {
-        for (old, new) in [("a\n", "a\r\n"), ("a\n", "a"), ("a b\n", "a\tb\n"), ("a\n", "a \n"), ("a\n", "a\n\n")] {
+        for (old, new) in
+            [("a\n", "a\r\n"), ("a\n", "a"), ("a b\n", "a\tb\n"), ("a\n", "a \n"), ("a\n", "a\n\n")]
+        {
             let text = rendered(Some(old), Some(new));
             assert!(text.contains("differ only in white space"), "{old:?} {new:?}: {text}");
         }
@@ -103,16 +126,31 @@ mod tests {
 
     #[test]
     fn a_file_that_came_or_went_is_shown_whole() {
-        assert!(rendered(None, Some("a\nb\n")).ends_with("is a new part of the runbook:\n    @@ -0,0 +1,2 @@\n    +a\n    +b"));
-        assert!(rendered(Some("a\n"), None).ends_with("is no longer a part of the runbook:\n    @@ -1 +0,0 @@\n    -a"));
+        assert!(
+            rendered(None, Some("a\nb\n"))
+                .ends_with("is a new part of the runbook:\n    @@ -0,0 +1,2 @@\n    +a\n    +b")
+        );
+        assert!(
+            rendered(Some("a\n"), None)
+                .ends_with("is no longer a part of the runbook:\n    @@ -1 +0,0 @@\n    -a")
+        );
     }
 
     #[test]
     fn every_file_that_differs_is_named_and_no_other() {
         let texts = |files: &[(&str, &str)]| {
-            files.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect::<BTreeMap<_, _>>()
+            files
+                .iter()
+                .map(|(file, text)| ((*file).to_owned(), (*text).to_owned()))
+                .collect::<BTreeMap<_, _>>()
         };
-        let changes = between(&texts(&[("a", "1"), ("b", "1"), ("c", "1")]), &texts(&[("a", "1"), ("b", "2"), ("d", "1")]));
-        assert_eq!(changes.iter().map(|change| change.file.as_str()).collect::<Vec<_>>(), ["b", "c", "d"]);
+        let changes = between(
+            &texts(&[("a", "1"), ("b", "1"), ("c", "1")]),
+            &texts(&[("a", "1"), ("b", "2"), ("d", "1")]),
+        );
+        assert_eq!(
+            changes.iter().map(|change| change.file.as_str()).collect::<Vec<_>>(),
+            ["b", "c", "d"]
+        );
     }
 }

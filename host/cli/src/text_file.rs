@@ -1,7 +1,8 @@
-//! Files that the program reads as a text: runbooks and what they include, lockfiles, boundaries, waivers, trust files, settings.
+//! Files that the program reads as a text: runbooks and what they include, lockfiles, boundaries,
+//! waivers, trust files, settings.
 //!
-//! One rule for all of them: a regular file of a bounded size. What is not one (a pipe, a device, a folder) is never waited for and
-//! never read.
+//! One rule for all of them: a regular file of a bounded size. What is not one (a pipe, a device, a
+//! folder) is never waited for and never read.
 
 use runbook_document::Source;
 use runbook_regular_file::{Links, open, read_all};
@@ -16,8 +17,9 @@ pub const MAX_BYTES: u64 = 16 << 20;
 /// The text of a file.
 ///
 /// # Errors
-/// Whatever the system says; [`io::ErrorKind::InvalidInput`] for what is no regular file, [`io::ErrorKind::FileTooLarge`] and
-/// [`io::ErrorKind::InvalidData`] for what is too large, or no UTF-8.
+/// Whatever the system says; [`io::ErrorKind::InvalidInput`] for what is no regular file,
+/// [`io::ErrorKind::FileTooLarge`] and [`io::ErrorKind::InvalidData`] for what is too large, or no
+/// UTF-8.
 pub fn read(path: &Path) -> io::Result<String> {
     text_of(open(path, Links::Follow)?)
 }
@@ -30,17 +32,19 @@ pub fn source(path: &Path) -> io::Result<Arc<Source>> {
     Ok(named(path, path.display().to_string(), read(path)?))
 }
 
-/// A text that was read from a file, and is called by a name in findings. One that lies elsewhere than its path says may be anything
-/// that whoever runs the program can read, such as a key to which a checkout has a link, so its lines are not quoted.
+/// A text that was read from a file, and is called by a name in findings. One that lies elsewhere
+/// than its path says may be anything that whoever runs the program can read, such as a key to
+/// which a checkout has a link, so its lines are not quoted.
 pub fn named(path: &Path, name: String, text: String) -> Arc<Source> {
     if elsewhere(path).is_some() { Source::unquoted(name, text) } else { Source::new(name, text) }
 }
 
-/// The text of a file that `name` names from `folder`, and that lies below it once links are followed. It is called `….toml`, and no
-/// part of its path is hidden.
+/// The text of a file that `name` names from `folder`, and that lies below it once links are
+/// followed. It is called `….toml`, and no part of its path is hidden.
 ///
 /// # Errors
-/// As [`read`]; [`io::ErrorKind::PermissionDenied`] for what lies elsewhere, of which nothing is read.
+/// As [`read`]; [`io::ErrorKind::PermissionDenied`] for what lies elsewhere, of which nothing is
+/// read.
 pub fn read_below(folder: &Path, name: &str) -> io::Result<String> {
     // What became a link since is not followed.
     text_of(open(&locate_below(folder, name)?, Links::Refuse)?)
@@ -53,7 +57,9 @@ pub fn read_below(folder: &Path, name: &str) -> io::Result<String> {
 pub fn locate_below(folder: &Path, name: &str) -> io::Result<PathBuf> {
     let elsewhere = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
     if Path::new(name).is_absolute() {
-        return Err(elsewhere("it is an absolute path, and what a file of a checkout names lies in its folder"));
+        return Err(elsewhere(
+            "it is an absolute path, and what a file of a checkout names lies in its folder",
+        ));
     }
     let real = folder.join(name).canonicalize()?;
     let root = folder.canonicalize()?;
@@ -61,18 +67,24 @@ pub fn locate_below(folder: &Path, name: &str) -> io::Result<PathBuf> {
         return Err(elsewhere("it does not lie in the folder of the file that names it"));
     };
     if !is_named_as_text(Path::new(name)) || !is_named_as_text(inside) {
-        return Err(elsewhere("what such a file names ends in `.toml`, and no part of its path begins with a dot"));
+        return Err(elsewhere(
+            "what such a file names ends in `.toml`, and no part of its path begins with a dot",
+        ));
     }
     Ok(real)
 }
 
-/// Where a file lies that was named through a link into another folder, or to what is hidden or no `….toml`; `None` if it lies where
-/// its name says.
+/// Where a file lies that was named through a link into another folder, or to what is hidden or no
+/// `….toml`; `None` if it lies where its name says.
 pub fn elsewhere(path: &Path) -> Option<PathBuf> {
-    let named = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let named =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (real, named) = (path.canonicalize().ok()?, named.canonicalize().ok()?);
     let is_as_named = match real.strip_prefix(named) {
-        Ok(inside) => path.file_name().is_some_and(|name| inside == Path::new(name)) || is_named_as_text(inside),
+        Ok(inside) => {
+            path.file_name().is_some_and(|name| inside == Path::new(name))
+                || is_named_as_text(inside)
+        }
         Err(_) => false,
     };
     (!is_as_named).then_some(real)
@@ -81,22 +93,28 @@ pub fn elsewhere(path: &Path) -> Option<PathBuf> {
 fn text_of(file: File) -> io::Result<String> {
     let bytes = read_all(file, MAX_BYTES).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => {
-            let message = format!("it has more than {} MiB, which no text of a runbook has", MAX_BYTES >> 20);
+            let message =
+                format!("it has more than {} MiB, which no text of a runbook has", MAX_BYTES >> 20);
             io::Error::new(io::ErrorKind::FileTooLarge, message)
         }
         _ => error,
     })?;
-    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// Whether no part of a path is hidden, and it is called what a text of a runbook is called. A checkout holds files that its
-/// authors cannot read, such as `.git/config` with the token of a CI service, and what is wrong with a text is quoted.
+/// Whether no part of a path is hidden, and it is called what a text of a runbook is called. A
+/// checkout holds files that its authors cannot read, such as `.git/config` with the token of a CI
+/// service, and what is wrong with a text is quoted.
 fn is_named_as_text(path: &Path) -> bool {
     let is_hidden = |part: Component<'_>| match part {
         Component::Normal(name) => name.as_encoded_bytes().starts_with(b"."),
-        Component::CurDir | Component::ParentDir | Component::RootDir | Component::Prefix(_) => false,
+        Component::CurDir | Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+            false
+        }
     };
-    path.extension().is_some_and(|extension| extension == "toml") && !path.components().any(is_hidden)
+    path.extension().is_some_and(|extension| extension == "toml")
+        && !path.components().any(is_hidden)
 }
 
 #[cfg(test)]
@@ -113,7 +131,8 @@ mod tests {
         fs::write(at("bytes"), b"\xff").expect("written");
         File::create(at("huge")).and_then(|file| file.set_len(MAX_BYTES + 1)).expect("made");
         File::create(at("largest")).and_then(|file| file.set_len(MAX_BYTES)).expect("made");
-        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::from_raw_mode(0o600)).expect("made");
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::from_raw_mode(0o600))
+            .expect("made");
         symlink(at("pipe"), at("link-to-pipe")).expect("made");
         symlink(at("good"), at("link")).expect("made");
         assert_eq!(read(&at("good")).expect("good"), "ä\n");
@@ -130,7 +149,9 @@ mod tests {
             (at("none"), io::ErrorKind::NotFound),
         ] {
             // What the tests' own stdin is depends on who runs them.
-            if path == Path::new("/dev/stdin") && path.metadata().map_or(true, |metadata| metadata.is_file()) {
+            if path == Path::new("/dev/stdin")
+                && path.metadata().map_or(true, |metadata| metadata.is_file())
+            {
                 continue;
             }
             assert_eq!(read(&path).expect_err("refused").kind(), kind, "{}", path.display());
@@ -150,7 +171,12 @@ mod tests {
         for hidden in [".git", ".hidden"] {
             fs::create_dir_all(folder.join(hidden)).expect("made");
         }
-        for (file, text) in [(".git/config", "token"), (".hidden.toml", "a"), (".hidden/a.toml", "a"), ("sub/plain", "a")] {
+        for (file, text) in [
+            (".git/config", "token"),
+            (".hidden.toml", "a"),
+            (".hidden/a.toml", "a"),
+            ("sub/plain", "a"),
+        ] {
             fs::write(folder.join(file), text).expect("written");
         }
         symlink(folder.join(".git/config"), folder.join("to-hidden.toml")).expect("made");
@@ -177,7 +203,10 @@ mod tests {
                 assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{name}: {error}");
             }
         }
-        assert_eq!(elsewhere(&folder.join("link.toml")), Some(top.path().join("secret.toml").canonicalize().expect("there")));
+        assert_eq!(
+            elsewhere(&folder.join("link.toml")),
+            Some(top.path().join("secret.toml").canonicalize().expect("there"))
+        );
         assert_eq!(elsewhere(&folder.join("inside.toml")), None);
     }
 }

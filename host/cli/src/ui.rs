@@ -1,7 +1,9 @@
-//! The only file that prints or prompts. Data goes to stdout, everything else to stderr, which a thread of its own writes.
+//! The only file that prints or prompts. Data goes to stdout, everything else to stderr, which a
+//! thread of its own writes.
 //!
-//! Texts of plugins, servers and files were made text where they came in. They are once more here, so that whatever the way they
-//! came, nothing but text reaches a terminal. Only [`raw_data`] writes bytes as they are.
+//! Texts of plugins, servers and files were made text where they came in. They are once more here,
+//! so that whatever the way they came, nothing but text reaches a terminal. Only [`raw_data`]
+//! writes bytes as they are.
 
 use crate::failure::Failure;
 use crate::screen::{Moving, Screen, Stderr, columns, write_whole};
@@ -17,7 +19,8 @@ use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 /// Stderr of the program.
 static SCREEN: LazyLock<Screen> = LazyLock::new(|| Screen::new(Stderr));
 
-/// What paths are called in all that is written, the longest first: a folder that this program made is no name for people.
+/// What paths are called in all that is written, the longest first: a folder that this program made
+/// is no name for people.
 static NAMES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
 /// The journal that every command which is printed names, if it is not where one is looked for.
@@ -64,7 +67,11 @@ pub fn call(path: &str, name: &str) {
 pub fn by_name(text: &str) -> Cow<'_, str> {
     let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     names.iter().fold(Cow::Borrowed(text), |text, (path, name)| {
-        if text.contains(path.as_str()) { Cow::Owned(text.replace(path.as_str(), name)) } else { text }
+        if text.contains(path.as_str()) {
+            Cow::Owned(text.replace(path.as_str(), name))
+        } else {
+            text
+        }
     })
 }
 
@@ -86,7 +93,8 @@ pub fn json(value: &serde_json::Value) -> Result<(), Failure> {
     data(&runbook_text::json(&value.to_string()))
 }
 
-/// Says on stdout what was done. That it cannot be said does not make it undone, so it is no failure of the command.
+/// Says on stdout what was done. That it cannot be said does not make it undone, so it is no
+/// failure of the command.
 pub fn said(text: &str) {
     not_told(data(&runbook_text::printed(text)), "what was done");
 }
@@ -100,7 +108,9 @@ pub fn said_line(text: &str) {
 pub fn not_told(told: Result<(), Failure>, what: &str) {
     match told {
         Ok(()) | Err(Failure::BrokenPipe) => {}
-        Err(Failure::Error { error, .. }) => warning(&format!("{what} could not be written to stdout: {error}")),
+        Err(Failure::Error { error, .. }) => {
+            warning(&format!("{what} could not be written to stdout: {error}"));
+        }
         Err(Failure::Findings { .. }) => warning(&format!("{what} could not be written to stdout")),
     }
 }
@@ -109,15 +119,22 @@ pub fn not_told(told: Result<(), Failure>, what: &str) {
 pub fn text(text: &str) -> Result<(), Failure> {
     let text = &*typed(text);
     match columns(std::io::stdout()) {
-        Some(columns) => data(&runbook_text::printed(&runbook_report::wrap_to_width(text, columns))),
+        Some(columns) => {
+            data(&runbook_text::printed(&runbook_report::wrap_to_width(text, columns)))
+        }
         None => data(&runbook_text::printed(text)),
     }
 }
 
-/// Writes text for people to stdout, each line in the colour that is wanted for it, by the code of the terminal.
-pub fn coloured_text(text: &str, color: Color, code: impl Fn(&str) -> &'static str) -> Result<(), Failure> {
-    let wrapped =
-        columns(std::io::stdout()).map_or_else(|| text.to_owned(), |columns| runbook_report::wrap_to_width(text, columns));
+/// Writes text for people to stdout, each line in the colour that is wanted for it, by the code of
+/// the terminal.
+pub fn coloured_text(
+    text: &str,
+    color: Color,
+    code: impl Fn(&str) -> &'static str,
+) -> Result<(), Failure> {
+    let wrapped = columns(std::io::stdout())
+        .map_or_else(|| text.to_owned(), |columns| runbook_report::wrap_to_width(text, columns));
     let mut painted = Painted::default();
     for line in runbook_text::lines(&wrapped).lines() {
         painted.push(line, code(line), color);
@@ -142,7 +159,8 @@ pub fn report(format: Format, summary: &Summary) -> Result<(), Failure> {
 
 /// A line as wide as the terminal of stderr, if there is one.
 pub fn wrapped(text: &str) -> String {
-    columns(std::io::stderr()).map_or_else(|| text.to_owned(), |columns| runbook_report::wrap_to_width(text, columns))
+    columns(std::io::stderr())
+        .map_or_else(|| text.to_owned(), |columns| runbook_report::wrap_to_width(text, columns))
 }
 
 /// Writes bytes to stdout as they are: made by this program, or asked for as they are.
@@ -156,7 +174,8 @@ pub fn raw_data(bytes: &[u8]) -> Result<(), Failure> {
     write_whole(rustix::stdio::stdout(), bytes).map_err(unwritten)
 }
 
-/// A reader that has read enough is no failure; what else keeps the answer from being written is said with its object.
+/// A reader that has read enough is no failure; what else keeps the answer from being written is
+/// said with its object.
 fn unwritten(error: std::io::Error) -> Failure {
     match error.kind() {
         std::io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
@@ -194,15 +213,21 @@ impl Painted {
         };
     }
 
-    /// Adds the lines of a text; each but the first begins with `|`, so that none of them looks like a line of ours.
+    /// Adds the lines of a text; each but the first begins with `|`, so that none of them looks
+    /// like a line of ours.
     fn push_quoted(&mut self, text: &str) {
         for (index, line) in runbook_text::lines(text).lines().enumerate() {
-            self.push(&if index == 0 { line.to_owned() } else { format!("\n  | {line}") }, "", Color::Off);
+            self.push(
+                &if index == 0 { line.to_owned() } else { format!("\n  | {line}") },
+                "",
+                Color::Off,
+            );
         }
     }
 }
 
-/// Writes a line for the operator to stderr. Nothing can be done if that fails, and a run must neither stop nor wait for it.
+/// Writes a line for the operator to stderr. Nothing can be done if that fails, and a run must
+/// neither stop nor wait for it.
 pub fn note(text: &str) {
     SCREEN.print(&runbook_text::printed(&by_name(&typed(text))));
 }
@@ -217,7 +242,8 @@ pub fn note_painted(text: &Painted) {
     SCREEN.print(&by_name(&text.0));
 }
 
-/// Shows what is wrong with the command line. It quotes arguments, which a shell made of the names of files.
+/// Shows what is wrong with the command line. It quotes arguments, which a shell made of the names
+/// of files.
 pub fn wrong_command_line(error: &clap::Error) {
     let text = error.render().to_string();
     if runbook_text::is_plain(&text) {
@@ -257,10 +283,13 @@ pub fn has_reader() -> bool {
 pub fn failure(color: Color, failure: &Failure) {
     match failure {
         Failure::BrokenPipe => {}
-        Failure::Findings { diagnostics, .. } => note_painted(&render_diagnostics(diagnostics, color)),
+        Failure::Findings { diagnostics, .. } => {
+            note_painted(&render_diagnostics(diagnostics, color));
+        }
         Failure::Error { error, hints, .. } => {
             let mut text = Painted::default();
-            let code = Failure::code(error.as_ref()).map_or_else(String::new, |code| format!("[{code}]"));
+            let code =
+                Failure::code(error.as_ref()).map_or_else(String::new, |code| format!("[{code}]"));
             text.push(&format!("error{code}:"), "1;31", color);
             text.push_quoted(&typed(&format!(" {error}")));
             for cause in Failure::causes(error.as_ref()) {
@@ -280,7 +309,8 @@ pub fn failure(color: Color, failure: &Failure) {
 /// How wide findings are where there is no terminal, and at most.
 const WIDE: usize = 100;
 
-/// From top to bottom of each file, as a person mends it; files in the order in which they were read. Stages find them in another order.
+/// From top to bottom of each file, as a person mends it; files in the order in which they were
+/// read. Stages find them in another order.
 pub fn in_file_order(diagnostics: &Diagnostics) -> Vec<&Diagnostic> {
     let mut files: Vec<&str> = Vec::new();
     for diagnostic in diagnostics.iter() {
@@ -289,12 +319,14 @@ pub fn in_file_order(diagnostics: &Diagnostics) -> Vec<&Diagnostic> {
         }
     }
     let mut ordered: Vec<&Diagnostic> = diagnostics.iter().collect();
-    ordered.sort_by_cached_key(|found| (files.iter().position(|file| *file == found.source.name()), found.span.start));
+    ordered.sort_by_cached_key(|found| {
+        (files.iter().position(|file| *file == found.source.name()), found.span.start)
+    });
     ordered
 }
 
-/// Findings with the lines that they are about, then how many there are. What findings say is one line of text already; the lines
-/// of the file are made text here.
+/// Findings with the lines that they are about, then how many there are. What findings say is one
+/// line of text already; the lines of the file are made text here.
 pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
     let theme = match color {
         Color::On => GraphicalTheme::unicode(),
@@ -309,10 +341,12 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
     let mut text = String::new();
     for diagnostic in in_file_order(diagnostics) {
         let source = runbook_text::snippet(&diagnostic.source.quotable()).into_owned();
-        let shown = Shown { diagnostic, source: NamedSource::new(diagnostic.source.name(), source) };
+        let shown =
+            Shown { diagnostic, source: NamedSource::new(diagnostic.source.name(), source) };
         let _ = handler.render_report(&mut text, &shown);
     }
-    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+    let errors =
+        diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
     let warnings = diagnostics.len() - errors;
     let _ = write!(text, "{}", counted(errors, "error"));
     if warnings > 0 {
@@ -325,7 +359,8 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
     }
 }
 
-/// The beginning of a line that a person is to finish; too wide for the terminal, it goes on below, at a word.
+/// The beginning of a line that a person is to finish; too wide for the terminal, it goes on below,
+/// at a word.
 pub fn prompt(question: &str) {
     let end = &question[question.trim_end().len()..];
     SCREEN.prompt(&runbook_text::printed(&format!("{}{end}", wrapped(question.trim_end()))));

@@ -1,7 +1,9 @@
-//! A journal that nobody keeps: checks change nothing, so there is nothing to go on with after a crash, and nothing is synced.
+//! A journal that nobody keeps: checks change nothing, so there is nothing to go on with after a
+//! crash, and nothing is synced.
 
 use runbook_engine::{
-    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunHeader, RunId, RunSummary, StoredRun,
+    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunHeader, RunId,
+    RunSummary, StoredRun,
 };
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
@@ -36,7 +38,12 @@ impl Journal for Unkept {
         Ok(())
     }
 
-    async fn append_fenced(&self, _run: RunId, record: &Record, _fence: &Fence<'_>) -> Result<Appended, Infallible> {
+    async fn append_fenced(
+        &self,
+        _run: RunId,
+        record: &Record,
+        _fence: &Fence<'_>,
+    ) -> Result<Appended, Infallible> {
         self.push(record);
         Ok(Appended::Kept)
     }
@@ -51,10 +58,20 @@ impl Journal for Unkept {
     }
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Infallible> {
-        Ok(Acquired::Held(Lease { name: request.name.clone(), token: 1, taken_from: None, last_seen: None }))
+        Ok(Acquired::Held(Lease {
+            name: request.name.clone(),
+            token: 1,
+            taken_from: None,
+            last_seen: None,
+        }))
     }
 
-    async fn renew(&self, _lease: &Lease, _now: jiff::Timestamp, _ttl: std::time::Duration) -> Result<Renewed, Infallible> {
+    async fn renew(
+        &self,
+        _lease: &Lease,
+        _now: jiff::Timestamp,
+        _ttl: std::time::Duration,
+    ) -> Result<Renewed, Infallible> {
         Ok(Renewed::Held)
     }
 

@@ -26,7 +26,8 @@ pub struct Validation {
     findings: Vec<Finding>,
     /// Why it could not be checked, if no finding says so.
     error: Option<Error>,
-    /// What its targets name and this machine does not have. It may be there on the one where it runs.
+    /// What its targets name and this machine does not have. It may be there on the one where it
+    /// runs.
     missing: BTreeSet<String>,
 }
 
@@ -80,7 +81,12 @@ fn findings(diagnostics: &Diagnostics) -> Vec<Finding> {
 
 impl Validation {
     /// Of a file that can be used.
-    pub fn passed(file: String, holds: String, warnings: &Diagnostics, missing: BTreeSet<String>) -> Self {
+    pub fn passed(
+        file: String,
+        holds: String,
+        warnings: &Diagnostics,
+        missing: BTreeSet<String>,
+    ) -> Self {
         let findings = findings(warnings);
         Self { format: FORMAT, file, ok: true, holds: Some(holds), findings, error: None, missing }
     }
@@ -89,10 +95,20 @@ impl Validation {
     pub fn failed(file: String, failure: &Failure) -> Self {
         let (findings, error) = match failure {
             Failure::Findings { diagnostics, .. } => (findings(diagnostics), None),
-            Failure::Error { hints, .. } => (Vec::new(), Some(Error { message: failure.in_one_line(), help: hints.clone() })),
+            Failure::Error { hints, .. } => {
+                (Vec::new(), Some(Error { message: failure.in_one_line(), help: hints.clone() }))
+            }
             Failure::BrokenPipe => (Vec::new(), None),
         };
-        Self { format: FORMAT, file, ok: false, holds: None, findings, error, missing: BTreeSet::new() }
+        Self {
+            format: FORMAT,
+            file,
+            ok: false,
+            holds: None,
+            findings,
+            error,
+            missing: BTreeSet::new(),
+        }
     }
 
     /// As one JSON object.

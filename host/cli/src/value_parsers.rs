@@ -19,7 +19,8 @@ pub fn decision(text: &str) -> Result<(String, String), String> {
 
 /// A UUID.
 pub fn run_id(text: &str) -> Result<RunId, String> {
-    let run = RunId::parse(text).ok_or_else(|| format!("`{text}` is no UUID; `uuidgen` makes one"))?;
+    let run =
+        RunId::parse(text).ok_or_else(|| format!("`{text}` is no UUID; `uuidgen` makes one"))?;
     // What a generator that failed gives is the id of everybody whose generator failed.
     let digits: Vec<char> = run.to_string().chars().filter(|digit| *digit != '-').collect();
     if digits.iter().all(|digit| *digit == '0') || digits.iter().all(|digit| *digit == 'f') {
@@ -36,13 +37,15 @@ pub fn format(text: &str) -> Result<runbook_report::Format, String> {
 
 /// A number with its unit.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    runbook_document::parse_duration(text)
-        .ok_or_else(|| format!("`{text}` is not a time; write a number with its unit, such as `90d`"))
+    runbook_document::parse_duration(text).ok_or_else(|| {
+        format!("`{text}` is not a time; write a number with its unit, such as `90d`")
+    })
 }
 
 /// A format of checks, by its name.
 pub fn check_format(text: &str) -> Result<CheckFormat, String> {
-    let known: Vec<_> = runbook_report::checks::CHECK_FORMATS.iter().map(|(_, name)| *name).collect();
+    let known: Vec<_> =
+        runbook_report::checks::CHECK_FORMATS.iter().map(|(_, name)| *name).collect();
     one_of(CheckFormat::find(text), text, &known)
 }
 

@@ -37,13 +37,16 @@ pub enum WaiverStatus<'a> {
 }
 
 impl Waivers {
-    /// What the file beside a suite waives of it; nothing if there is none. One mistake makes the whole file unusable: half of it
-    /// would waive other checks than somebody meant.
+    /// What the file beside a suite waives of it; nothing if there is none. One mistake makes the
+    /// whole file unusable: half of it would waive other checks than somebody meant.
     pub fn read(source: Option<&Arc<Source>>, suite: &Runbook) -> Result<Self, Failure> {
         let Some(source) = source else { return Ok(Self::default()) };
         let mut diagnostics = Diagnostics::default();
         let entries = Self::entries(source, &mut diagnostics);
-        let found = entries.into_iter().filter_map(|entry| entry.of(suite, source, &mut diagnostics)).collect();
+        let found = entries
+            .into_iter()
+            .filter_map(|entry| entry.of(suite, source, &mut diagnostics))
+            .collect();
         if diagnostics.has_errors() {
             return Err(Failure::findings(diagnostics));
         }
@@ -77,7 +80,9 @@ pub fn source(suite: &RunbookFile) -> Result<Option<Arc<Source>>, Failure> {
     let text = match text_file::read_below(suite.folder(), FILE_NAME) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Failure::usage(format!("`{}` cannot be read: {error}", shown.display()))),
+        Err(error) => {
+            return Err(Failure::usage(format!("`{}` cannot be read: {error}", shown.display())));
+        }
     };
     writable::warn("the waivers", &suite.folder().join(FILE_NAME));
     Ok(Some(Source::new(shown.display().to_string(), text)))
@@ -92,17 +97,25 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The check of this suite that it waives; `None` if it is for another suite, or if there is no such check, which is reported.
-    fn of(self, suite: &Runbook, source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<(String, Waiver)> {
+    /// The check of this suite that it waives; `None` if it is for another suite, or if there is no
+    /// such check, which is reported.
+    fn of(
+        self,
+        suite: &Runbook,
+        source: &Arc<Source>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<(String, Waiver)> {
         if self.suite != suite.name.value {
             return None;
         }
-        let known: Vec<&str> = suite.section(Section::Check).map(|check| check.id.value.as_str()).collect();
+        let known: Vec<&str> =
+            suite.section(Section::Check).map(|check| check.id.value.as_str()).collect();
         if known.contains(&self.check.value.as_str()) {
             return Some((self.check.value, self.waiver));
         }
         let message = format!("suite `{}` has no check `{}`", self.suite, self.check.value);
-        let diagnostic = Diagnostic::error("E0236", source, self.check.span.clone(), message).label("unknown");
+        let diagnostic =
+            Diagnostic::error("E0236", source, self.check.span.clone(), message).label("unknown");
         diagnostics.push(diagnostic.help(suggestion(&self.check.value, &known)));
         None
     }
@@ -125,7 +138,12 @@ fn read_date(reader: &mut Reader<'_>) -> Option<String> {
     let node = reader.required::<Node>("expires")?;
     let date = node.value.date();
     if date.is_none() {
-        reader.error("E0236", node.span, "`expires` must be a date", "such as 2027-01-31, without quotes");
+        reader.error(
+            "E0236",
+            node.span,
+            "`expires` must be a date",
+            "such as 2027-01-31, without quotes",
+        );
     }
     date.map(str::to_owned)
 }

@@ -1,4 +1,5 @@
-//! What a runbook writes as input of a call: where a value of it stands, and which parameters its templates see.
+//! What a runbook writes as input of a call: where a value of it stands, and which parameters its
+//! templates see.
 
 use runbook_document::{Node, Value};
 use runbook_engine::model::Param;
@@ -13,7 +14,11 @@ pub fn node_at<'a>(table: &'a runbook_document::Table, pointer: &str) -> Option<
         let next = match &node.value {
             Value::Table(table) => table.get(&key),
             Value::Array(items) => key.parse::<usize>().ok().and_then(|number| items.get(number)),
-            Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => None,
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_) => None,
         };
         let Some(next) = next else { break };
         node = next;

@@ -19,14 +19,21 @@ pub struct Call {
     pub attempt: u32,
     /// The rendered input.
     pub input: Json,
-    /// Whether effects may happen. `check` of a probe, `plan` and `observe` are read-only whatever stands here.
+    /// Whether effects may happen. `check` of a probe, `plan` and `observe` are read-only whatever
+    /// stands here.
     pub mode: Mode,
     /// How long the call may take, the wait for its turn included. Written in whole milliseconds.
     #[serde(rename = "timeout_ms", with = "milliseconds")]
     pub timeout: Duration,
-    /// Of `observe` and `undo`: how long ago the last attempt of the step began, if it got no answer, so that what it asked for may
-    /// still go on outside. Of `plan`: the same of the step that is being undone, or of any step of the plugin. Written in whole milliseconds.
-    #[serde(rename = "unanswered_ms", with = "maybe_milliseconds", default, skip_serializing_if = "Option::is_none")]
+    /// Of `observe` and `undo`: how long ago the last attempt of the step began, if it got no
+    /// answer, so that what it asked for may still go on outside. Of `plan`: the same of the step
+    /// that is being undone, or of any step of the plugin. Written in whole milliseconds.
+    #[serde(
+        rename = "unanswered_ms",
+        with = "maybe_milliseconds",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub unanswered: Option<Duration>,
 }
 
@@ -91,11 +98,16 @@ mod milliseconds {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::Duration;
 
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }
@@ -105,14 +117,19 @@ mod maybe_milliseconds {
     use std::time::Duration;
 
     #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
-    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match duration {
             Some(duration) => super::milliseconds::serialize(duration, serializer),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
     }
 }

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Why something did not work. The list is closed: the class decides what the engine does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorClass {
     /// The input, or what was found, makes no sense for the operation.
@@ -65,8 +67,9 @@ impl ErrorClass {
         }
     }
 
-    /// What a probe has found whose call ended so. An answer that came and is wrong is a failed check. `None`: the probe could not
-    /// look, which is no verdict, whatever kept it from looking: nobody listens, a name is not found, or a limit of time is over.
+    /// What a probe has found whose call ended so. An answer that came and is wrong is a failed
+    /// check. `None`: the probe could not look, which is no verdict, whatever kept it from looking:
+    /// nobody listens, a name is not found, or a limit of time is over.
     pub fn verdict(self) -> Option<Outcome> {
         match self {
             Self::Assertion => Some(Outcome::Fail),
@@ -107,7 +110,9 @@ pub struct Fault {
 }
 
 /// What a call that did not work may have changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultEffect {
     /// The class says whether it can be known.
@@ -127,7 +132,13 @@ impl FaultEffect {
 impl Fault {
     /// A fault without a log.
     pub fn new(class: ErrorClass, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { class, code: code.into(), message: message.into(), logs: Vec::new(), effect: FaultEffect::Possible }
+        Self {
+            class,
+            code: code.into(),
+            message: message.into(),
+            logs: Vec::new(),
+            effect: FaultEffect::Possible,
+        }
     }
 }
 

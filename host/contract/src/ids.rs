@@ -5,7 +5,19 @@ use std::fmt;
 use uuid::Uuid;
 
 /// The id of one run: a `UUIDv7`, so that ids sort by the time at which their runs started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct RunId(pub Uuid);
 
@@ -34,9 +46,12 @@ impl fmt::Display for RunId {
 
 /// The id of one call site in a runbook.
 ///
-/// Preflights, steps, verifies and finallies carry the `id` of the file. An explicit undo is `STEP/undo`; a notification
-/// is `notify/N`, counted from 1; an item of `for_each` is `STEP[KEY]`; a step of a nested file is `STEP.ID`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+/// Preflights, steps, verifies and finallies carry the `id` of the file. An explicit undo is
+/// `STEP/undo`; a notification is `notify/N`, counted from 1; an item of `for_each` is `STEP[KEY]`;
+/// a step of a nested file is `STEP.ID`.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct StepId(String);
 
@@ -63,7 +78,8 @@ impl StepId {
         Self(format!("{}[{key}]", self.0))
     }
 
-    /// The step as written: of an item the step that it is an item of, otherwise the step itself. Ids have no bracket, keys may.
+    /// The step as written: of an item the step that it is an item of, otherwise the step itself.
+    /// Ids have no bracket, keys may.
     #[must_use]
     pub fn as_written(&self) -> Self {
         Self(self.0.split('[').next().unwrap_or_default().to_owned())

@@ -1,8 +1,9 @@
 //! What is asked of a plugin and what it answers: the types that engine and runtime share.
 //!
-//! The engine decides what is called and when, the runtime calls it; neither knows the other. Both know these types, each
-//! of which exists once. All of them are data: [`CallRecord`] writes a call and its answer down, with the version of the
-//! format, so that they can be kept, replayed, or sent to another host.
+//! The engine decides what is called and when, the runtime calls it; neither knows the other. Both
+//! know these types, each of which exists once. All of them are data: [`CallRecord`] writes a call
+//! and its answer down, with the version of the format, so that they can be kept, replayed, or sent
+//! to another host.
 
 mod call;
 mod fault;
@@ -16,7 +17,10 @@ pub use fault::{ErrorClass, Fault, FaultEffect};
 pub use ids::{RunId, StepId};
 pub use operation::{Kind, OperationFacts};
 pub use record::{CallRecord, FORMAT, RecordError};
-pub use response::{CallReturn, Case, Completion, Effect, LogLevel, LogLine, Measurement, Outcome, Proposal, Report, Response};
+pub use response::{
+    CallReturn, Case, Completion, Effect, LogLevel, LogLine, Measurement, Outcome, Proposal,
+    Report, Response,
+};
 
 /// A JSON value.
 pub type Json = serde_json::Value;

@@ -46,7 +46,8 @@ pub struct OperationFacts {
     pub writes: bool,
     /// The component's digest, `sha256:…`; a resumed run must find the same.
     pub digest: String,
-    /// Where each of its slots leads here, for people: `` `prod` (database orders on db.internal:5432) ``.
+    /// Where each of its slots leads here, for people: `` `prod` (database orders on
+    /// db.internal:5432) ``.
     #[serde(default)]
     pub places: Vec<String>,
 }

@@ -9,7 +9,8 @@ pub const FORMAT: u32 = 1;
 
 /// A call and what came of it: enough to give the same answer again without the plugin.
 ///
-/// Inputs and outputs may hold what an operator must not lose to others: a record is as confidential as the journal.
+/// Inputs and outputs may hold what an operator must not lose to others: a record is as
+/// confidential as the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallRecord {
     /// What was asked.
@@ -74,8 +75,8 @@ impl CallRecord {
     /// Reads what [`to_line`](Self::to_line) wrote.
     ///
     /// # Errors
-    /// [`RecordError::Format`] for the format of another version, [`RecordError::Json`] for what is no record, or one with
-    /// both a return and a fault, or neither.
+    /// [`RecordError::Format`] for the format of another version, [`RecordError::Json`] for what is
+    /// no record, or one with both a return and a fault, or neither.
     pub fn from_line(line: &str) -> Result<Self, RecordError> {
         let head: Head = serde_json::from_str(line).map_err(RecordError::Json)?;
         if head.format != FORMAT {
@@ -97,7 +98,9 @@ impl CallRecord {
 impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Format { found } => write!(f, "a record of format {found}; this version reads format {FORMAT}"),
+            Self::Format { found } => {
+                write!(f, "a record of format {found}; this version reads format {FORMAT}")
+            }
             Self::Json(error) => write!(f, "not a record of a call: {error}"),
         }
     }

@@ -3,7 +3,8 @@
 use crate::Json;
 use serde::{Deserialize, Serialize};
 
-/// What a call was answered; the variant fits the [`Phase`](crate::Phase) of the call and the [`Kind`](crate::Kind) of the operation.
+/// What a call was answered; the variant fits the [`Phase`](crate::Phase) of the call and the
+/// [`Kind`](crate::Kind) of the operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Response {
@@ -31,7 +32,9 @@ pub struct CallReturn {
 }
 
 /// What a check found. The order is from best to worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// As it should be.
@@ -147,7 +150,9 @@ pub struct LogLine {
 }
 
 /// How important a [`LogLine`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogLevel {
     /// For the author of the plugin.

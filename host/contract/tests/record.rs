@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 use runbook_contract::{
-    Call, CallRecord, CallReturn, Case, Completion, Drift, Effect, ErrorClass, FORMAT, Fault, FaultEffect, Json, LogLevel,
-    LogLine, Measurement, Mode, Outcome, Phase, Proposal, RecordError, Report, Response, RunId, StepId,
+    Call, CallRecord, CallReturn, Case, Completion, Drift, Effect, ErrorClass, FORMAT, Fault,
+    FaultEffect, Json, LogLevel, LogLine, Measurement, Mode, Outcome, Phase, Proposal, RecordError,
+    Report, Response, RunId, StepId,
 };
 use std::time::Duration;
 
@@ -17,29 +18,27 @@ fn json() -> impl Strategy<Value = Json> {
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Json::from),
-            prop::collection::vec((".{0,4}", inner), 0..3).prop_map(|members| members.into_iter().collect()),
+            prop::collection::vec((".{0,4}", inner), 0..3)
+                .prop_map(|members| members.into_iter().collect()),
         ]
     })
 }
 
 fn proposal() -> impl Strategy<Value = Proposal> {
-    let effect = ("[a-z.]{1,8}", ".{0,8}", ".{0,8}").prop_map(|(verb, target, summary)| Effect { verb, target, summary });
-    (prop::collection::vec(effect, 0..3), ".{0,8}", json()).prop_map(|(effects, summary, before)| Proposal {
-        effects,
+    let effect = ("[a-z.]{1,8}", ".{0,8}", ".{0,8}").prop_map(|(verb, target, summary)| Effect {
+        verb,
+        target,
         summary,
-        before,
-    })
+    });
+    (prop::collection::vec(effect, 0..3), ".{0,8}", json())
+        .prop_map(|(effects, summary, before)| Proposal { effects, summary, before })
 }
 
 fn measurements() -> impl Strategy<Value = Vec<Measurement>> {
     let range = || prop::option::of("[0-9:@~]{0,4}");
-    let one = (".{0,8}", -1e9..1e9, "[a-zB%]{0,2}", range(), range()).prop_map(|(label, value, unit, warn, crit)| Measurement {
-        label,
-        value,
-        unit,
-        warn,
-        crit,
-    });
+    let one = (".{0,8}", -1e9..1e9, "[a-zB%]{0,2}", range(), range()).prop_map(
+        |(label, value, unit, warn, crit)| Measurement { label, value, unit, warn, crit },
+    );
     prop::collection::vec(one, 0..3)
 }
 
@@ -59,34 +58,42 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 }
 
 fn response() -> impl Strategy<Value = Response> {
-    let case = (".{0,8}", outcome(), ".{0,8}", any::<u64>()).prop_map(|(name, outcome, detail, duration_ms)| Case {
-        name,
-        outcome,
-        detail,
-        duration_ms,
-    });
+    let case = (".{0,8}", outcome(), ".{0,8}", any::<u64>()).prop_map(
+        |(name, outcome, detail, duration_ms)| Case { name, outcome, detail, duration_ms },
+    );
     prop_oneof![
-        (outcome(), ".{0,8}", json(), measurements()).prop_map(|(outcome, summary, output, measurements)| {
-            Response::Report(Report { outcome, summary, output, measurements })
-        }),
+        (outcome(), ".{0,8}", json(), measurements()).prop_map(
+            |(outcome, summary, output, measurements)| {
+                Response::Report(Report { outcome, summary, output, measurements })
+            }
+        ),
         prop::collection::vec(case, 0..3).prop_map(Response::Cases),
         proposal().prop_map(Response::Proposal),
         json().prop_map(Response::Observation),
-        (".{0,8}", json(), any::<bool>(), measurements()).prop_map(|(summary, output, changed, measurements)| {
-            Response::Completion(Completion { summary, output, changed, measurements })
-        }),
+        (".{0,8}", json(), any::<bool>(), measurements()).prop_map(
+            |(summary, output, changed, measurements)| {
+                Response::Completion(Completion { summary, output, changed, measurements })
+            }
+        ),
     ]
 }
 
 fn logs() -> impl Strategy<Value = Vec<LogLine>> {
-    let level = prop::sample::select(&[LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error][..]);
-    prop::collection::vec((level, ".{0,8}").prop_map(|(level, message)| LogLine { level, message }), 0..3)
+    let level = prop::sample::select(
+        &[LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error][..],
+    );
+    prop::collection::vec(
+        (level, ".{0,8}").prop_map(|(level, message)| LogLine { level, message }),
+        0..3,
+    )
 }
 
 fn result() -> impl Strategy<Value = Result<CallReturn, Fault>> {
     let effect = prop_oneof![Just(FaultEffect::Possible), Just(FaultEffect::None)];
-    let fault = (prop::sample::select(ErrorClass::ALL), "[a-z.]{0,8}", ".{0,8}", logs(), effect)
-        .prop_map(|(class, code, message, logs, effect)| Fault { class, code, message, logs, effect });
+    let fault =
+        (prop::sample::select(ErrorClass::ALL), "[a-z.]{0,8}", ".{0,8}", logs(), effect).prop_map(
+            |(class, code, message, logs, effect)| Fault { class, code, message, logs, effect },
+        );
     let returned = (response(), logs(), prop::collection::vec("[a-z.]{1,8}", 0..3))
         .prop_map(|(response, logs, acted)| CallReturn { response, logs, acted });
     prop_oneof![returned.prop_map(Ok), fault.prop_map(Err)]
@@ -95,17 +102,19 @@ fn result() -> impl Strategy<Value = Result<CallReturn, Fault>> {
 fn call() -> impl Strategy<Value = Call> {
     let mode = prop_oneof![Just(Mode::Effects), Just(Mode::ReadOnly)];
     let ms = (any::<u32>(), proptest::option::of(any::<u32>()));
-    (phase(), ".{0,8}", 1..9_u32, json(), mode, ms).prop_map(|(phase, step, attempt, input, mode, (timeout, unanswered))| Call {
-        run: RunId::parse("01a1fec1-e55e-7000-8000-000000000000").expect("an id"),
-        site: StepId::new(step.clone()),
-        step: StepId::new(step),
-        phase,
-        attempt,
-        input,
-        mode,
-        timeout: Duration::from_millis(timeout.into()),
-        unanswered: unanswered.map(|ms| Duration::from_millis(ms.into())),
-    })
+    (phase(), ".{0,8}", 1..9_u32, json(), mode, ms).prop_map(
+        |(phase, step, attempt, input, mode, (timeout, unanswered))| Call {
+            run: RunId::parse("01a1fec1-e55e-7000-8000-000000000000").expect("an id"),
+            site: StepId::new(step.clone()),
+            step: StepId::new(step),
+            phase,
+            attempt,
+            input,
+            mode,
+            timeout: Duration::from_millis(timeout.into()),
+            unanswered: unanswered.map(|ms| Duration::from_millis(ms.into())),
+        },
+    )
 }
 
 proptest! {

@@ -1,4 +1,5 @@
-//! Characters that make a file read otherwise than it is: a reviewer who reads it must see what a program sees.
+//! Characters that make a file read otherwise than it is: a reviewer who reads it must see what a
+//! program sees.
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Node, Table, Value};
@@ -15,9 +16,16 @@ pub(crate) fn refuse_in_text(source: &Arc<Source>, diagnostics: &mut Diagnostics
     let begin = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
     let Some(Found { offset, character }) = first_hidden(&text[begin..]) else { return Some(()) };
     let at = begin + offset;
-    let message = format!("the file has {} here, which is not seen and lets it read otherwise than it is", describe(character));
-    let diagnostic = Diagnostic::error("E0290", source, at..at + character.len_utf8(), message).label("not seen");
-    diagnostics.push(diagnostic.help(format!("remove it; in a string that needs it, write `{}`", escape(character))));
+    let message = format!(
+        "the file has {} here, which is not seen and lets it read otherwise than it is",
+        describe(character)
+    );
+    let diagnostic = Diagnostic::error("E0290", source, at..at + character.len_utf8(), message)
+        .label("not seen");
+    diagnostics.push(
+        diagnostic
+            .help(format!("remove it; in a string that needs it, write `{}`", escape(character))),
+    );
     None
 }
 
@@ -26,8 +34,13 @@ fn escape(c: char) -> String {
     if code <= 0xFFFF { format!("\\u{code:04X}") } else { format!("\\U{code:08X}") }
 }
 
-/// Refuses keys that are not one line of text: they are names, which are shown. Whether there is none.
-pub(crate) fn refuse_in_keys(source: &Arc<Source>, table: &Table, diagnostics: &mut Diagnostics) -> bool {
+/// Refuses keys that are not one line of text: they are names, which are shown. Whether there is
+/// none.
+pub(crate) fn refuse_in_keys(
+    source: &Arc<Source>,
+    table: &Table,
+    diagnostics: &mut Diagnostics,
+) -> bool {
     let mut good = true;
     for (key, node) in &table.entries {
         if let Some(found) = first_not_in_line(&key.name) {
@@ -43,11 +56,16 @@ fn each_table(node: &Node, visit: &mut impl FnMut(&Table)) {
     match &node.value {
         Value::Table(table) => visit(table),
         Value::Array(items) => items.iter().for_each(|item| each_table(item, visit)),
-        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_) => {}
     }
 }
 
-/// Refuses strings that are not one line of text, escapes included: for a file of which every string is shown as it is.
+/// Refuses strings that are not one line of text, escapes included: for a file of which every
+/// string is shown as it is.
 pub fn refuse_in_strings(source: &Arc<Source>, table: &Table, diagnostics: &mut Diagnostics) {
     for (key, node) in &table.entries {
         refuse_in_node(source, &key.name, node, diagnostics);
@@ -61,15 +79,27 @@ fn refuse_in_node(source: &Arc<Source>, key: &str, node: &Node, diagnostics: &mu
                 refuse(source, node.span.clone(), &format!("`{key}`"), found, diagnostics);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| refuse_in_node(source, key, item, diagnostics)),
+        Value::Array(items) => {
+            items.iter().for_each(|item| refuse_in_node(source, key, item, diagnostics));
+        }
         Value::Table(table) => refuse_in_strings(source, table, diagnostics),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
     }
 }
 
-fn refuse(source: &Arc<Source>, span: Span, what: &str, found: Found, diagnostics: &mut Diagnostics) {
+fn refuse(
+    source: &Arc<Source>,
+    span: Span,
+    what: &str,
+    found: Found,
+    diagnostics: &mut Diagnostics,
+) {
     let message = format!("{what} must be one line of text, but has {}", describe(found.character));
-    diagnostics.push(Diagnostic::error("E0290", source, span, message).label("not one line of text").help("remove it"));
+    diagnostics.push(
+        Diagnostic::error("E0290", source, span, message)
+            .label("not one line of text")
+            .help("remove it"),
+    );
 }
 
 #[cfg(test)]
@@ -82,7 +112,12 @@ mod tests {
         if let Some(table) = crate::parse(&source, &mut diagnostics) {
             refuse_in_strings(&source, &table, &mut diagnostics);
         }
-        diagnostics.iter().map(|d| format!("{}:{}: {} {}", d.position().line, d.position().column, d.code, d.message)).collect()
+        diagnostics
+            .iter()
+            .map(|d| {
+                format!("{}:{}: {} {}", d.position().line, d.position().column, d.code, d.message)
+            })
+            .collect()
     }
 
     #[test]
@@ -95,7 +130,10 @@ mod tests {
         );
         for hidden in ["\u{200b}", "\u{9b}", "\u{e0041}", "\u{2028}", "\u{ffff}", "\u{1b}", "\r"] {
             let found = messages(&format!("a = 'x{hidden}y'\n"));
-            assert!(found.len() == 1 && found[0].starts_with("1:7: E0290 the file has U+"), "{hidden:?}: {found:?}");
+            assert!(
+                found.len() == 1 && found[0].starts_with("1:7: E0290 the file has U+"),
+                "{hidden:?}: {found:?}"
+            );
         }
         assert!(messages("\u{feff}a = 'é日本 👩\u{200d}🚒'\r\nb = 1\n").is_empty());
     }
@@ -112,7 +150,12 @@ mod tests {
     #[test]
     fn a_string_that_is_shown_is_one_line_of_text_however_it_is_written() {
         let found = messages("[a]\nb = [\"x\", \"y\\u202Ez\"]\n");
-        assert_eq!(found, ["2:11: E0290 `b` must be one line of text, but has U+202E (direction embedding or override)"]);
+        assert_eq!(
+            found,
+            [
+                "2:11: E0290 `b` must be one line of text, but has U+202E (direction embedding or override)"
+            ]
+        );
     }
 
     #[test]
@@ -120,10 +163,18 @@ mod tests {
         let mut diagnostics = Diagnostics::default();
         let source = Source::new("evil\u{1b}[2J\nname.toml", "x = 1");
         let quoted = format!("a\u{1b}[31m\n\u{202e}{}", "x".repeat(10_000));
-        diagnostics.push(Diagnostic::error("E0", &source, 0..1, quoted.clone()).label(quoted.clone()).help(quoted));
+        diagnostics.push(
+            Diagnostic::error("E0", &source, 0..1, quoted.clone())
+                .label(quoted.clone())
+                .help(quoted),
+        );
         for finding in diagnostics.iter() {
-            for text in [&finding.message, &finding.label, finding.help.as_ref().unwrap_or(&String::new()), finding.source.name()]
-            {
+            for text in [
+                &finding.message,
+                &finding.label,
+                finding.help.as_ref().unwrap_or(&String::new()),
+                finding.source.name(),
+            ] {
                 assert!(first_not_in_line(text).is_none() && text.len() <= LONGEST, "{text:?}");
             }
         }

@@ -1,8 +1,9 @@
 //! TOML documents with spans, and the diagnostics about them.
 //!
-//! Every file that a person writes (`runbook.toml`, `plugin.toml`, `targets.toml`) is read through this crate, so that
-//! every mistake in one is shown with its line, all mistakes of a file are shown at once, and an unknown key is always an
-//! error. The crate reads text that it is given; it never opens a file.
+//! Every file that a person writes (`runbook.toml`, `plugin.toml`, `targets.toml`) is read through
+//! this crate, so that every mistake in one is shown with its line, all mistakes of a file are
+//! shown at once, and an unknown key is always an error. The crate reads text that it is given; it
+//! never opens a file.
 
 mod diagnostic;
 mod hidden;
@@ -22,14 +23,19 @@ use std::sync::Arc;
 
 /// Reads one TOML text into a [`Table`], keeping the place of every key and value.
 ///
-/// Returns `None` after reporting the first syntax error to `diagnostics`: the others mostly follow from it. Characters that make a
-/// file read otherwise than it is are refused like a mistake in the syntax; in a string that needs one it is written as an escape.
+/// Returns `None` after reporting the first syntax error to `diagnostics`: the others mostly follow
+/// from it. Characters that make a file read otherwise than it is are refused like a mistake in the
+/// syntax; in a string that needs one it is written as an escape.
 pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Table> {
     hidden::refuse_in_text(source, diagnostics)?;
     let (table, errors) = toml::de::DeTable::parse_recoverable(source.text());
-    if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start)) {
+    if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start))
+    {
         let span = error.span().unwrap_or(0..0);
-        diagnostics.push(Diagnostic::error("E0201", source, span, error.message().to_owned()).label("not valid TOML here"));
+        diagnostics.push(
+            Diagnostic::error("E0201", source, span, error.message().to_owned())
+                .label("not valid TOML here"),
+        );
     }
     if !errors.is_empty() {
         return None;
@@ -38,20 +44,25 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Tabl
     hidden::refuse_in_keys(source, &table, diagnostics).then_some(table)
 }
 
-/// The name among `known` that is nearest to `typed`, if a slip of at most two letters explains it, and in a short word one.
+/// The name among `known` that is nearest to `typed`, if a slip of at most two letters explains it,
+/// and in a short word one.
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(typed, name), name))
-        .filter(|(distance, name)| *distance <= (name.len() / 3).clamp(1, 2) && *distance < name.len())
+        .filter(|(distance, name)| {
+            *distance <= (name.len() / 3).clamp(1, 2) && *distance < name.len()
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
 
 /// What to do about a word that is none of `known`: the nearest one, or all of them.
 pub fn suggestion(typed: &str, known: &[&str]) -> String {
-    nearest(typed, known.iter().copied())
-        .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean `{near}`?"))
+    nearest(typed, known.iter().copied()).map_or_else(
+        || format!("known: {}", known.join(", ")),
+        |near| format!("did you mean `{near}`?"),
+    )
 }
 
 #[cfg(test)]

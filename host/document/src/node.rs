@@ -50,10 +50,15 @@ impl Node {
     /// The date, such as `2027-01-31`, if it is one without a time.
     pub fn date(&self) -> Option<&str> {
         match &self.value {
-            Value::Datetime(text) => Some(text.as_str()).filter(|text| text.len() == 10 && !text.contains(':')),
-            Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) => {
-                None
+            Value::Datetime(text) => {
+                Some(text.as_str()).filter(|text| text.len() == 10 && !text.contains(':'))
             }
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Array(_)
+            | Value::Table(_) => None,
         }
     }
 
@@ -97,7 +102,11 @@ impl Table {
 
     /// The table as a JSON object, in file order.
     pub fn to_json(&self) -> serde_json::Value {
-        self.entries.iter().map(|(key, node)| (key.name.clone(), node.to_json())).collect::<serde_json::Map<_, _>>().into()
+        self.entries
+            .iter()
+            .map(|(key, node)| (key.name.clone(), node.to_json()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     }
 }
 
@@ -106,7 +115,10 @@ pub(crate) fn table_from_toml(span: Span, table: &DeTable<'_>) -> Table {
         .iter()
         .map(|(key, value)| {
             let key = Key { span: key.span(), name: key.get_ref().to_string() };
-            (key, Node { span: value.span(), value: value_from_toml(value.span(), value.get_ref()) })
+            (
+                key,
+                Node { span: value.span(), value: value_from_toml(value.span(), value.get_ref()) },
+            )
         })
         .collect();
     entries.sort_by_key(|(key, _)| key.span.start);
@@ -117,12 +129,21 @@ fn value_from_toml(span: Span, value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or_else(|_| Value::Float(number.as_str().parse().unwrap_or(f64::NAN)), Value::Integer),
+            .map_or_else(
+                |_| Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+                Value::Integer,
+            ),
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(truth) => Value::Boolean(*truth),
         DeValue::Datetime(date) => Value::Datetime(date.to_string()),
         DeValue::Array(items) => Value::Array(
-            items.iter().map(|item| Node { span: item.span(), value: value_from_toml(item.span(), item.get_ref()) }).collect(),
+            items
+                .iter()
+                .map(|item| Node {
+                    span: item.span(),
+                    value: value_from_toml(item.span(), item.get_ref()),
+                })
+                .collect(),
         ),
         DeValue::Table(table) => Value::Table(table_from_toml(span, table)),
     }

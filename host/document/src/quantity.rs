@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-const DURATION_UNITS: &[(&str, u64)] =
-    &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
+const DURATION_UNITS: &[(&str, u64)] = &[
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+    ("w", 604_800_000),
+];
 
 const SIZE_UNITS: &[(&str, u64)] = &[
     ("B", 1),
@@ -17,17 +23,20 @@ const SIZE_UNITS: &[(&str, u64)] = &[
 ];
 
 /// A number of bytes; in TOML a string with a unit, such as `"10MiB"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct ByteSize(pub u64);
 
 impl std::fmt::Display for ByteSize {
     /// The largest binary unit with at most one decimal: `1.5 MiB`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (unit, factor) = [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
-            .into_iter()
-            .find(|(_, factor)| self.0 >= *factor)
-            .unwrap_or(("B", 1));
+        let (unit, factor) =
+            [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+                .into_iter()
+                .find(|(_, factor)| self.0 >= *factor)
+                .unwrap_or(("B", 1));
         let tenths = u128::from(self.0) * 10 / u128::from(factor);
         if tenths.is_multiple_of(10) {
             write!(f, "{} {unit}", tenths / 10)

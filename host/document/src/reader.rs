@@ -1,4 +1,5 @@
-//! Reads a [`Table`] key by key, reports every mistake, and at the end every key that nobody asked for.
+//! Reads a [`Table`] key by key, reports every mistake, and at the end every key that nobody asked
+//! for.
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Key, Node, Table, Value};
@@ -110,7 +111,11 @@ impl FromNode for Node {
 impl<T: FromNode> FromNode for Vec<T> {
     const EXPECTED: &'static str = "a list such as `[\"a\", \"b\"]`";
     fn from_node(node: &Node) -> Option<Self> {
-        if let Value::Array(items) = &node.value { items.iter().map(T::from_node).collect() } else { None }
+        if let Value::Array(items) = &node.value {
+            items.iter().map(T::from_node).collect()
+        } else {
+            None
+        }
     }
 }
 
@@ -134,7 +139,12 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader of `table`, which messages call `subject`.
-    pub fn new(source: &'a Arc<Source>, table: &'a Table, subject: impl Into<String>, diagnostics: &'a mut Diagnostics) -> Self {
+    pub fn new(
+        source: &'a Arc<Source>,
+        table: &'a Table,
+        subject: impl Into<String>,
+        diagnostics: &'a mut Diagnostics,
+    ) -> Self {
         Self { table, source, subject: subject.into(), known: Vec::new(), diagnostics }
     }
 
@@ -153,7 +163,8 @@ impl<'a> Reader<'a> {
         self.diagnostics
     }
 
-    /// The value under `key`, if the key is there and its value is of the right kind; a wrong kind is reported.
+    /// The value under `key`, if the key is there and its value is of the right kind; a wrong kind
+    /// is reported.
     pub fn optional<T: FromNode>(&mut self, key: &'static str) -> Option<Located<T>> {
         self.known.push(key);
         let node = self.table.get(key)?;
@@ -207,12 +218,18 @@ impl<'a> Reader<'a> {
         let mut values = Vec::new();
         for (name, node) in &table.value.entries {
             let Value::Table(inner) = &node.value else {
-                let message = format!("{noun} `{}` must be a table, not {}", name.name, describe(node));
+                let message =
+                    format!("{noun} `{}` must be a table, not {}", name.name, describe(node));
                 let help = format!("write `[{key}.{}]` and its keys below", name.name);
                 self.error_with_help("E0203", node.span.clone(), message, "wrong type", help);
                 continue;
             };
-            let mut reader = Reader::new(self.source, inner, format!("{noun} `{}`", name.name), self.diagnostics);
+            let mut reader = Reader::new(
+                self.source,
+                inner,
+                format!("{noun} `{}`", name.name),
+                self.diagnostics,
+            );
             let value = read(name, &mut reader);
             reader.finish();
             values.extend(value);
@@ -221,10 +238,16 @@ impl<'a> Reader<'a> {
     }
 
     /// Each table of an array of tables such as `[[step]]`.
-    pub fn each<T>(&mut self, key: &'static str, noun: &str, mut read: impl FnMut(&mut Reader<'_>) -> Option<T>) -> Vec<T> {
+    pub fn each<T>(
+        &mut self,
+        key: &'static str,
+        noun: &str,
+        mut read: impl FnMut(&mut Reader<'_>) -> Option<T>,
+    ) -> Vec<T> {
         if let Some(node @ Node { value: Value::Table(_), .. }) = self.table.get(key) {
             self.known.push(key);
-            let message = format!("`{key}` of {} must be a list of tables, not one table", self.subject);
+            let message =
+                format!("`{key}` of {} must be a list of tables, not one table", self.subject);
             let help = format!("write `[[{key}]]`, with two brackets, before each {noun}");
             self.error_with_help("E0203", node.span.clone(), message, "one table", help);
             return Vec::new();
@@ -232,10 +255,11 @@ impl<'a> Reader<'a> {
         let Some(tables) = self.optional::<Vec<Table>>(key) else { return Vec::new() };
         let mut values = Vec::new();
         for (index, table) in tables.value.iter().enumerate() {
-            let subject = match table.get("id").or_else(|| table.get("name")).map(|node| &node.value) {
-                Some(Value::String(id)) => format!("{noun} `{id}`"),
-                _ => format!("{noun} {}", index + 1),
-            };
+            let subject =
+                match table.get("id").or_else(|| table.get("name")).map(|node| &node.value) {
+                    Some(Value::String(id)) => format!("{noun} `{id}`"),
+                    _ => format!("{noun} {}", index + 1),
+                };
             let mut reader = Reader::new(self.source, table, subject, self.diagnostics);
             let value = read(&mut reader);
             reader.finish();
@@ -250,7 +274,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports an error at a place of this file.
-    pub fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>, label: impl Into<String>) {
+    pub fn error(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) {
         self.diagnostics.push(Diagnostic::error(code, self.source, span, message).label(label));
     }
 
@@ -263,7 +293,8 @@ impl<'a> Reader<'a> {
         label: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.diagnostics.push(Diagnostic::error(code, self.source, span, message).label(label).help(help));
+        self.diagnostics
+            .push(Diagnostic::error(code, self.source, span, message).label(label).help(help));
     }
 
     /// Marks a key as known without reading it.
@@ -278,8 +309,10 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let message = format!("unknown key `{}` in {}", key.name, self.subject);
-            let diagnostic = Diagnostic::error("E0204", self.source, key.span.clone(), message).label("unknown key");
-            let meant = synonym(&key.name, &self.known).or_else(|| crate::nearest(&key.name, self.known.iter().copied()));
+            let diagnostic = Diagnostic::error("E0204", self.source, key.span.clone(), message)
+                .label("unknown key");
+            let meant = synonym(&key.name, &self.known)
+                .or_else(|| crate::nearest(&key.name, self.known.iter().copied()));
             self.diagnostics.push(match meant {
                 Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                 None => diagnostic.help(format!("known keys: {}", self.known.join(", "))),
@@ -288,7 +321,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Words of other tools, and those of this format that mean the same: the first one that the table knows was probably meant.
+/// Words of other tools, and those of this format that mean the same: the first one that the table
+/// knows was probably meant.
 const SYNONYMS: &[(&str, &[&str])] = &[
     ("if", &["when"]),
     ("condition", &["when"]),
@@ -342,14 +376,20 @@ mod tests {
     fn messages(text: &str, read: impl FnOnce(&mut Reader<'_>)) -> Vec<String> {
         let source = Source::new("t.toml", text);
         let mut diagnostics = Diagnostics::default();
-        let table = crate::parse(&source, &mut diagnostics).expect("the test's TOML is well formed");
+        let table =
+            crate::parse(&source, &mut diagnostics).expect("the test's TOML is well formed");
         let mut reader = Reader::new(&source, &table, "the file", &mut diagnostics);
         read(&mut reader);
         reader.finish();
         diagnostics
             .iter()
             .map(|d| {
-                format!("{}: {}{}", d.position().line, d.message, d.help.as_ref().map(|h| format!(" ({h})")).unwrap_or_default())
+                format!(
+                    "{}: {}{}",
+                    d.position().line,
+                    d.message,
+                    d.help.as_ref().map(|h| format!(" ({h})")).unwrap_or_default()
+                )
             })
             .collect()
     }
@@ -369,11 +409,16 @@ mod tests {
             for meant in *meant {
                 let known: &'static str = meant;
                 let found = messages(&format!("{word} = 1\n"), |reader| reader.knows(known));
-                assert_eq!(found, [format!("1: unknown key `{word}` in the file (did you mean `{meant}`?)")]);
+                assert_eq!(
+                    found,
+                    [format!("1: unknown key `{word}` in the file (did you mean `{meant}`?)")]
+                );
             }
         }
         // A nearer name that is something else: `id`.
-        let found = messages("if = 1\n", |reader| ["id", "when"].into_iter().for_each(|key| reader.knows(key)));
+        let found = messages("if = 1\n", |reader| {
+            ["id", "when"].into_iter().for_each(|key| reader.knows(key));
+        });
         assert_eq!(found, ["1: unknown key `if` in the file (did you mean `when`?)"]);
     }
 

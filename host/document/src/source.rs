@@ -34,29 +34,34 @@ enum Quotes {
 }
 
 impl Source {
-    /// A source with the name that diagnostics will show: a file's name may hold anything, and is shown as one line.
+    /// A source with the name that diagnostics will show: a file's name may hold anything, and is
+    /// shown as one line.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
         Self::made(name, text, Quotes::Shown)
     }
 
-    /// A source whose lines no finding quotes: it lies elsewhere than its name says, and may be anything that whoever runs the
-    /// program can read.
+    /// A source whose lines no finding quotes: it lies elsewhere than its name says, and may be
+    /// anything that whoever runs the program can read.
     pub fn unquoted(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
         Self::made(name, text, Quotes::Withheld)
     }
 
     fn made(name: impl Into<String>, text: impl Into<String>, quotes: Quotes) -> Arc<Self> {
         let text = text.into();
-        let after_newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let after_newlines =
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(after_newlines).collect();
         Arc::new(Self { name: runbook_text::line(&name.into()).into_owned(), text, lines, quotes })
     }
 
-    /// The text as findings may quote it, byte for byte at the same place: blank where they may not.
+    /// The text as findings may quote it, byte for byte at the same place: blank where they may
+    /// not.
     pub fn quotable(&self) -> Cow<'_, str> {
         match self.quotes {
             Quotes::Shown => Cow::Borrowed(&self.text),
-            Quotes::Withheld => Cow::Owned(self.text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()),
+            Quotes::Withheld => Cow::Owned(
+                self.text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect(),
+            ),
         }
     }
 
@@ -70,8 +75,8 @@ impl Source {
         &self.text
     }
 
-    /// Line and column of a byte offset; an offset past the end is the end. Only the line itself is read: places are asked for once for
-    /// each thing in a file.
+    /// Line and column of a byte offset; an offset past the end is the end. Only the line itself is
+    /// read: places are asked for once for each thing in a file.
     pub fn position(&self, offset: usize) -> Position {
         let mut offset = offset.min(self.text.len());
         while !self.text.is_char_boundary(offset) {
@@ -96,11 +101,19 @@ mod tests {
         for text in ["", "\n", "a", "a\n", "\n\na", "één\r\ntwee\n\n\u{1f980}drie", "x\ny\n"] {
             let source = Source::new("a.toml", text);
             for offset in 0..=text.len() + 2 {
-                let whole = (0..=offset.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).expect("zero is one");
+                let whole = (0..=offset.min(text.len()))
+                    .rev()
+                    .find(|at| text.is_char_boundary(*at))
+                    .expect("zero is one");
                 let before = &text[..whole];
                 let line = before.matches('\n').count() + 1;
-                let column = before.rsplit('\n').next().expect("there is a part").chars().count() + 1;
-                assert_eq!(source.position(offset), Position { line, column }, "{text:?} at {offset}");
+                let column =
+                    before.rsplit('\n').next().expect("there is a part").chars().count() + 1;
+                assert_eq!(
+                    source.position(offset),
+                    Position { line, column },
+                    "{text:?} at {offset}"
+                );
             }
         }
     }

@@ -1,12 +1,12 @@
-//! Ten times as many steps, items or checks: how many times as long? The journal keeps nothing, so that only the engine is measured.
-//! Run by `scripts/bench`.
+//! Ten times as many steps, items or checks: how many times as long? The journal keeps nothing, so
+//! that only the engine is measured. Run by `scripts/bench`.
 
 use jiff::Timestamp;
 use runbook_document::Source;
 use runbook_engine::{
-    Acquired, Appended, Call, CallReturn, CancelToken, Clock, Fault, Fence, Journal, Kind, Lease, LeaseRequest, LeaseWatch,
-    Operate, OperationFacts, Options, Outcome, Plan, Record, Renewed, Report, Response, Run, RunHeader, RunId, RunSummary,
-    Runbook, StoredRun, parse, resolve_params,
+    Acquired, Appended, Call, CallReturn, CancelToken, Clock, Fault, Fence, Journal, Kind, Lease,
+    LeaseRequest, LeaseWatch, Operate, OperationFacts, Options, Outcome, Plan, Record, Renewed,
+    Report, Response, Run, RunHeader, RunId, RunSummary, Runbook, StoredRun, parse, resolve_params,
 };
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -62,7 +62,12 @@ impl Journal for Unkept {
         Ok(())
     }
 
-    async fn append_fenced(&self, _run: RunId, _record: &Record, _fence: &Fence<'_>) -> Result<Appended, Infallible> {
+    async fn append_fenced(
+        &self,
+        _run: RunId,
+        _record: &Record,
+        _fence: &Fence<'_>,
+    ) -> Result<Appended, Infallible> {
         Ok(Appended::Kept)
     }
 
@@ -75,10 +80,20 @@ impl Journal for Unkept {
     }
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Infallible> {
-        Ok(Acquired::Held(Lease { name: request.name.clone(), token: 1, taken_from: None, last_seen: None }))
+        Ok(Acquired::Held(Lease {
+            name: request.name.clone(),
+            token: 1,
+            taken_from: None,
+            last_seen: None,
+        }))
     }
 
-    async fn renew(&self, _lease: &Lease, _now: Timestamp, _ttl: Duration) -> Result<Renewed, Infallible> {
+    async fn renew(
+        &self,
+        _lease: &Lease,
+        _now: Timestamp,
+        _ttl: Duration,
+    ) -> Result<Renewed, Infallible> {
         Ok(Renewed::Held)
     }
 
@@ -110,26 +125,32 @@ fn look() -> OperationFacts {
 
 fn plan(runbook: &Runbook) -> Plan {
     let facts = runbook.use_sites().into_iter().map(|site| (site.step, look())).collect();
-    Plan::build(runbook, &resolve_params(runbook, &[]).expect("no parameter"), &facts).expect("the plan is good")
+    Plan::build(runbook, &resolve_params(runbook, &[]).expect("no parameter"), &facts)
+        .expect("the plan is good")
 }
 
 /// One after the other, each with a reference to the first.
 fn chain(n: usize) -> String {
     (0..n).fold(String::new(), |mut text, number| {
         let with = if number == 0 { "" } else { "with.at = \"{{ steps.s0.outcome }}\"\n" };
-        write!(text, "[[step]]\nid = \"s{number}\"\nuses = \"no:op\"\n{with}").expect("a string can be written");
+        write!(text, "[[step]]\nid = \"s{number}\"\nuses = \"no:op\"\n{with}")
+            .expect("a string can be written");
         text
     })
 }
 
 fn items(n: usize) -> String {
     let items: Vec<String> = (0..n).map(|number| format!("\"i{number}\"")).collect();
-    format!("[[step]]\nid = \"each\"\nuses = \"no:op\"\nmax_parallel = 8\nfor_each = [{}]\n", items.join(", "))
+    format!(
+        "[[step]]\nid = \"each\"\nuses = \"no:op\"\nmax_parallel = 8\nfor_each = [{}]\n",
+        items.join(", ")
+    )
 }
 
 fn checks(n: usize) -> String {
     (0..n).fold(String::new(), |mut text, number| {
-        write!(text, "[[check]]\nid = \"c{number}\"\nuses = \"no:op\"\n").expect("a string can be written");
+        write!(text, "[[check]]\nid = \"c{number}\"\nuses = \"no:op\"\n")
+            .expect("a string can be written");
         text
     })
 }
@@ -152,7 +173,8 @@ fn run(plan: &Plan) {
         outside_window: runbook_engine::OutsideWindow::AsWritten,
         is_dead: |_, _| false,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let clock = SystemClock(Instant::now());
     let run = Run { plan, operate: &Nothing, journal: &Unkept, clock: &clock, options: &options };
     let outcome = runtime.block_on(run.execute(&mut |_: &Record| {}));
@@ -193,7 +215,12 @@ fn main() {
         let best = |n: usize| (0..3).map(|_| measure(n)).fold(f64::INFINITY, f64::min);
         let (few, many) = (best(FEW), best(MANY));
         linear &= many / few <= MOST;
-        println!("{name}: {FEW} in {:.0} ms, {MANY} in {:.0} ms, {:.1} times", few * 1e3, many * 1e3, many / few);
+        println!(
+            "{name}: {FEW} in {:.0} ms, {MANY} in {:.0} ms, {:.1} times",
+            few * 1e3,
+            many * 1e3,
+            many / few
+        );
     }
     println!("budget {MOST:.0} times: {}", if linear { "met" } else { "not met" });
 }

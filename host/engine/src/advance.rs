@@ -108,7 +108,8 @@ pub struct Observed<'a> {
     pub is_overdue: &'a dyn Fn(&PlannedStep) -> bool,
     /// The operator cancelled, or the run's time is over.
     pub stop: Option<Cause>,
-    /// Whether the time for undo and finally is over: what is left is recorded as failed or skipped.
+    /// Whether the time for undo and finally is over: what is left is recorded as failed or
+    /// skipped.
     pub cleanup_expired: bool,
     /// Whether the run waits for a lock.
     pub waiting_for_lock: bool,
@@ -117,7 +118,12 @@ pub struct Observed<'a> {
 }
 
 /// What to do now; empty means to wait for what is under way.
-pub(crate) fn advance(plan: &Plan, state: &RunState, frontier: &Frontier, observed: &Observed<'_>) -> Vec<Action> {
+pub(crate) fn advance(
+    plan: &Plan,
+    state: &RunState,
+    frontier: &Frontier,
+    observed: &Observed<'_>,
+) -> Vec<Action> {
     let view = View { plan, state, frontier };
     let lost = view.steps(frontier.running()).filter(|step| !observed.pending.contains(&step.id));
     let recover: Vec<Action> = lost.map(|step| Action::Recover { step: step.id.clone() }).collect();
@@ -148,7 +154,10 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn steps(&self, positions: impl Iterator<Item = usize>) -> impl Iterator<Item = &'a PlannedStep> {
+    fn steps(
+        &self,
+        positions: impl Iterator<Item = usize>,
+    ) -> impl Iterator<Item = &'a PlannedStep> {
         let plan = self.plan;
         positions.map(|position| &*plan.steps[position])
     }
@@ -170,7 +179,9 @@ fn preflight(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     if plan.window.is_some() && state.window.is_none() {
         return vec![Action::CheckWindow];
     }
-    let failed = view.first_failed(Section::Preflight).map(|step| Cause::Preflight { step: step.id.clone() });
+    let failed = view
+        .first_failed(Section::Preflight)
+        .map(|step| Cause::Preflight { step: step.id.clone() });
     if let Some(cause) = observed.stop.clone().or_else(|| closed_window(state)).or(failed) {
         let end = if cause == Cause::Cancel { RunEnd::Cancelled } else { RunEnd::FailedClean };
         return vec![Action::BeginFinally { end, cause: Some(cause) }];
@@ -188,7 +199,10 @@ fn preflight(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
 fn closed_window(state: &RunState) -> Option<Cause> {
     match &state.window {
         Some(WindowVerdict::Refused { opens }) => Some(Cause::OutsideWindow { opens: *opens }),
-        Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => None,
+        Some(
+            WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. },
+        )
+        | None => None,
     }
 }
 
@@ -196,7 +210,8 @@ fn steps(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     let (plan, state) = (view.plan, view.state);
     let failed = failed_step(view).map(|step| step_cause(state, step));
     let breached = breach(plan, state);
-    // Before the failures: steps that run are stopped by a breach, and that is no failure of theirs.
+    // Before the failures: steps that run are stopped by a breach, and that is no failure of
+    // theirs.
     let stop = observed.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
     if let Some(cause) = stop.or(failed) {
         // Parallel branches that run already are waited for: an effect is never left half observed.
@@ -206,7 +221,8 @@ fn steps(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
         let open = ends(view, view.frontier.repeating());
         return if open.is_empty() { vec![ending(view, cause)] } else { open };
     }
-    let done: Vec<Action> = ends(view, view.frontier.repeating().filter(|step| view.frontier.has_no_open_part(*step)));
+    let done: Vec<Action> =
+        ends(view, view.frontier.repeating().filter(|step| view.frontier.has_no_open_part(*step)));
     if !done.is_empty() {
         return done;
     }
@@ -214,7 +230,8 @@ fn steps(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     if !out_of_reach.is_empty() {
         return out_of_reach;
     }
-    let unknown: Vec<StepId> = view.steps(view.frontier.unknown()).map(|step| step.id.clone()).collect();
+    let unknown: Vec<StepId> =
+        view.steps(view.frontier.unknown()).map(|step| step.id.clone()).collect();
     if !unknown.is_empty() {
         let pause = || pausing(view, PauseReason::UnknownOutcome { steps: unknown });
         return if observed.pending.is_empty() { pause() } else { Vec::new() };
@@ -237,8 +254,15 @@ fn steps(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
         }
         // Looked at after failures: what is half done may be undone at any time.
         return match &state.window {
-            Some(WindowVerdict::Refused { opens }) => pausing(view, PauseReason::OutsideWindow { opens: *opens }),
-            Some(WindowVerdict::Open | WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }) | None => {
+            Some(WindowVerdict::Refused { opens }) => {
+                pausing(view, PauseReason::OutsideWindow { opens: *opens })
+            }
+            Some(
+                WindowVerdict::Open
+                | WindowVerdict::Warned { .. }
+                | WindowVerdict::Overridden { .. },
+            )
+            | None => {
                 let attempts = attempts(view, observed, Section::Step);
                 let idle = attempts.is_empty() && observed.pending.is_empty();
                 let pause = if idle { waiting_for_approval(view) } else { Vec::new() };
@@ -260,7 +284,8 @@ fn verify(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     if !observed.pending.is_empty() {
         return Vec::new();
     }
-    let failed = view.first_failed(Section::Verify).map(|step| Cause::Verify { step: step.id.clone() });
+    let failed =
+        view.first_failed(Section::Verify).map(|step| Cause::Verify { step: step.id.clone() });
     let breached = breach(plan, state);
     let stop = observed.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
     if let Some(cause) = stop.or(failed) {
@@ -272,7 +297,10 @@ fn verify(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     if view.all_settled(Section::Verify) {
         return vec![Action::BeginFinally { end: undo::success(plan, state), cause: None }];
     }
-    attempts(view, observed, Section::Verify).into_iter().chain(looks(plan, state, observed)).collect()
+    attempts(view, observed, Section::Verify)
+        .into_iter()
+        .chain(looks(plan, state, observed))
+        .collect()
 }
 
 /// A pause, if nothing but approval is waited for.
@@ -281,8 +309,11 @@ fn waiting_for_approval(view: &View<'_>) -> Vec<Action> {
         // A delay is over by itself.
         return Vec::new();
     }
-    let (manual, approval): (Vec<_>, Vec<_>) = view.steps(view.frontier.asking()).partition(|step| step.manual.is_some());
-    let ids = |steps: Vec<&PlannedStep>| steps.into_iter().map(|step| step.id.clone()).collect::<Vec<StepId>>();
+    let (manual, approval): (Vec<_>, Vec<_>) =
+        view.steps(view.frontier.asking()).partition(|step| step.manual.is_some());
+    let ids = |steps: Vec<&PlannedStep>| {
+        steps.into_iter().map(|step| step.id.clone()).collect::<Vec<StepId>>()
+    };
     match (manual.is_empty(), approval.is_empty()) {
         (true, true) => Vec::new(),
         (false, _) => pausing(view, PauseReason::Manual { steps: ids(manual) }),
@@ -300,8 +331,8 @@ fn is_answered(step: &PlannedStep, state: &RunState, observed: &Observed<'_>) ->
     }
 }
 
-/// Steps that will never begin: of a nested file that will not, checks of a suite that depend on one that did not pass, and
-/// steps that need one that failed.
+/// Steps that will never begin: of a nested file that will not, checks of a suite that depend on
+/// one that did not pass, and steps that need one that failed.
 fn out_of_reach(view: &View<'_>, section: Section) -> Vec<Action> {
     let state = view.state;
     let skip = |step: &PlannedStep| {
@@ -315,17 +346,21 @@ fn out_of_reach(view: &View<'_>, section: Section) -> Vec<Action> {
     view.steps(view.frontier.lacking(section)).map(skip).collect()
 }
 
-/// The end of the items of steps, in the order of the plan, so that a journal reads as the runbook does.
+/// The end of the items of steps, in the order of the plan, so that a journal reads as the runbook
+/// does.
 fn ends(view: &View<'_>, positions: impl Iterator<Item = usize>) -> Vec<Action> {
     view.steps(positions).map(|step| Action::EndItems { step: step.id.clone() }).collect()
 }
 
 /// Pauses, once people have been told that the run waits for them.
 fn pausing(view: &View<'_>, reason: PauseReason) -> Vec<Action> {
-    vec![pending_notify(view.plan, view.state, Trigger::Waiting).unwrap_or(Action::Pause { reason })]
+    vec![
+        pending_notify(view.plan, view.state, Trigger::Waiting).unwrap_or(Action::Pause { reason }),
+    ]
 }
 
-/// A step that was stopped by the operator is no failure of its own; after a crash nothing else tells of the cancel.
+/// A step that was stopped by the operator is no failure of its own; after a crash nothing else
+/// tells of the cancel.
 fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
     match state.step(&step.id).phase {
         StepPhase::Failed(runbook_contract::ErrorClass::Cancelled) => Cause::Cancel,
@@ -344,38 +379,45 @@ fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
     }
 }
 
-/// The first step whose failure the runbook does not tolerate; rather an item, or a step of a nested file, than the step that
-/// stands for it.
+/// The first step whose failure the runbook does not tolerate; rather an item, or a step of a
+/// nested file, than the step that stands for it.
 fn failed_step<'a>(view: &View<'a>) -> Option<&'a PlannedStep> {
     let state = view.state;
     let has_items = |step: &PlannedStep| {
-        state.groups.contains_key(&step.id) || state.items.get(&step.id).is_some_and(|items| !items.is_empty())
+        state.groups.contains_key(&step.id)
+            || state.items.get(&step.id).is_some_and(|items| !items.is_empty())
     };
     let mut all = view.steps(view.frontier.blocking());
     let first = all.next()?;
     if has_items(first) { all.find(|step| !has_items(step)).or(Some(first)) } else { Some(first) }
 }
 
-/// The steps of a section that can start: all that they need is settled, their delay is over, and they are not under way. Of the
-/// items of a step as many as it says, of all together as many as the run may make at once.
+/// The steps of a section that can start: all that they need is settled, their delay is over, and
+/// they are not under way. Of the items of a step as many as it says, of all together as many as
+/// the run may make at once.
 fn attempts(view: &View<'_>, observed: &Observed<'_>, section: Section) -> Vec<Action> {
     let (plan, state, frontier) = (view.plan, view.state, view.frontier);
     let budget = plan.limits.max_parallel.saturating_sub(observed.pending.len());
     let can = |position: &usize| {
         let step = &plan.steps[*position];
-        let answered = frontier.phase(*position) != StepPhase::Asking || is_answered(step, state, observed);
+        let answered =
+            frontier.phase(*position) != StepPhase::Asking || is_answered(step, state, observed);
         answered && !observed.pending.contains(&step.id) && (observed.is_due)(&step.id)
     };
     let mut found: Vec<usize> = frontier.ready(section).filter(can).take(budget).collect();
-    for (owner, pending) in frontier.items().filter(|(owner, _)| plan.steps[*owner].section == section) {
-        let places = plan.steps[owner].for_each.as_ref().map_or(0, |for_each| for_each.max_parallel);
+    for (owner, pending) in
+        frontier.items().filter(|(owner, _)| plan.steps[*owner].section == section)
+    {
+        let places =
+            plan.steps[owner].for_each.as_ref().map_or(0, |for_each| for_each.max_parallel);
         let places = usize::try_from(places).unwrap_or(usize::MAX);
-        // One that waits for its next attempt keeps its place, and so does one that is asked what it would do.
-        let asked = observed
-            .pending
-            .iter()
-            .filter_map(|id| plan.index().position(id))
-            .filter(|position| frontier.item_of(*position) == Some(owner) && frontier.phase(*position) == StepPhase::Pending);
+        // One that waits for its next attempt keeps its place, and so does one that is asked what
+        // it would do.
+        let asked =
+            observed.pending.iter().filter_map(|id| plan.index().position(id)).filter(|position| {
+                frontier.item_of(*position) == Some(owner)
+                    && frontier.phase(*position) == StepPhase::Pending
+            });
         let free = places.saturating_sub(frontier.n_begun(owner) + asked.count());
         found.extend(pending.iter().copied().filter(can).take(free.min(budget)));
     }
@@ -385,7 +427,9 @@ fn attempts(view: &View<'_>, observed: &Observed<'_>, section: Section) -> Vec<A
 }
 
 fn slow_notify(plan: &Plan, state: &RunState, observed: &Observed<'_>) -> Option<Action> {
-    observed.is_slow.then(|| pending_notify(plan, state, Trigger::Slow).filter(|notify| !is_under_way(notify, observed)))?
+    observed.is_slow.then(|| {
+        pending_notify(plan, state, Trigger::Slow).filter(|notify| !is_under_way(notify, observed))
+    })?
 }
 
 fn is_under_way(action: &Action, observed: &Observed<'_>) -> bool {
@@ -393,7 +437,8 @@ fn is_under_way(action: &Action, observed: &Observed<'_>) -> bool {
 }
 
 fn pending_notify(plan: &Plan, state: &RunState, on: Trigger) -> Option<Action> {
-    let open =
-        |notify: &&crate::plan::PlannedNotify| notify.on.contains(&on) && !state.notified.contains(&(notify.id.clone(), on));
+    let open = |notify: &&crate::plan::PlannedNotify| {
+        notify.on.contains(&on) && !state.notified.contains(&(notify.id.clone(), on))
+    };
     plan.notifies.iter().find(open).map(|notify| Action::Notify { notify: notify.id.clone(), on })
 }

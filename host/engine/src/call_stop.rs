@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
-/// Shared by the loop, which asks, with a call, which ends soon after it and says whether anything became final.
+/// Shared by the loop, which asks, with a call, which ends soon after it and says whether anything
+/// became final.
 #[derive(Debug, Clone, Default)]
 pub struct CallStop(Arc<Mutex<StopRequest>>);
 

@@ -70,7 +70,8 @@ impl<'a> Steps<'a> {
         self.by_id.get(id)?.group.as_ref()
     }
 
-    /// The steps that are called by these keys in a file; a step that stands for a nested file is all its steps.
+    /// The steps that are called by these keys in a file; a step that stands for a nested file is
+    /// all its steps.
     fn named(&self, keys: &BTreeSet<String>, group: Option<&StepId>) -> BTreeSet<StepId> {
         let in_file = |id: &StepId| group.is_none_or(|group| id.is_inside(group));
         if keys.contains(ALL) {
@@ -80,7 +81,8 @@ impl<'a> Steps<'a> {
         let found = keys.iter().map(whole).flat_map(|key| {
             let inside = format!("{key}.");
             let own: Vec<_> = self.from(&key).take_while(|(known, _)| *known == key).collect();
-            let inner: Vec<_> = self.from(&inside).take_while(|(known, _)| known.starts_with(&inside)).collect();
+            let inner: Vec<_> =
+                self.from(&inside).take_while(|(known, _)| known.starts_with(&inside)).collect();
             own.into_iter().chain(inner)
         });
         found.map(|(_, id)| *id).filter(|id| in_file(id)).cloned().collect()
@@ -106,7 +108,11 @@ fn collect(value: &Json, keys: &mut BTreeSet<String>) {
 fn add(text: &str, form: Form, keys: &mut BTreeSet<String>) {
     let found = references(text, form).unwrap_or_default();
     keys.extend(
-        found.iter().filter_map(|path| path.strip_prefix("steps.")).filter_map(|path| path.split('.').next()).map(str::to_owned),
+        found
+            .iter()
+            .filter_map(|path| path.strip_prefix("steps."))
+            .filter_map(|path| path.split('.').next())
+            .map(str::to_owned),
     );
     // A whole `steps` handed on holds the output of every step.
     if found.contains("steps") {
@@ -123,13 +129,16 @@ mod tests {
     fn chain(steps: usize) -> Runbook {
         let mut text = "format = 1\n[runbook]\nname = \"test\"\n".to_owned();
         for number in 0..steps {
-            write!(text, "[[step]]\nid = \"s{number}-x\"\nuses = \"p:op\"\n").expect("a string can be written");
+            write!(text, "[[step]]\nid = \"s{number}-x\"\nuses = \"p:op\"\n")
+                .expect("a string can be written");
             if let Some(before) = number.checked_sub(1) {
-                writeln!(text, "with.at = \"{{{{ steps.s{before}_x.outcome }}}}\"").expect("a string can be written");
+                writeln!(text, "with.at = \"{{{{ steps.s{before}_x.outcome }}}}\"")
+                    .expect("a string can be written");
             }
         }
         let source = runbook_document::Source::new("test.toml", text);
-        crate::parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).expect("a good runbook")
+        crate::parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into()))
+            .expect("a good runbook")
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A dry run: probes look, steps say what they would do, and every call is [`Mode::ReadOnly`], so that the host refuses effects
-//! whatever a plugin does. Nothing is journaled.
+//! A dry run: probes look, steps say what they would do, and every call is [`Mode::ReadOnly`], so
+//! that the host refuses effects whatever a plugin does. Nothing is journaled.
 
 use crate::event::Section;
 use crate::execute::scope::StepScope;
@@ -9,7 +9,10 @@ use crate::operate::Operate;
 use crate::plan::{Plan, PlannedStep};
 use crate::template::{self, Scope, StepView, TemplateError};
 use crate::undo;
-use runbook_contract::{Call, ErrorClass, Fault, Json, Kind, Mode, Outcome, Phase, Proposal, Report, Response, RunId, StepId};
+use runbook_contract::{
+    Call, ErrorClass, Fault, Json, Kind, Mode, Outcome, Phase, Proposal, Report, Response, RunId,
+    StepId,
+};
 use std::collections::BTreeMap;
 
 /// What a dry run found out about one step.
@@ -19,9 +22,11 @@ pub struct DryStep {
     pub id: StepId,
     /// What was found out.
     pub finding: DryFinding,
-    /// Its input, as far as it is known: templates that depend on what is not known yet stand in it as they are.
+    /// Its input, as far as it is known: templates that depend on what is not known yet stand in it
+    /// as they are.
     pub input: Json,
-    /// What its undo would be given, if that is another operation: as far as it is known, or why it could not be undone.
+    /// What its undo would be given, if that is another operation: as far as it is known, or why it
+    /// could not be undone.
     pub undo: Option<Result<Json, String>>,
 }
 
@@ -55,7 +60,8 @@ pub enum DryFinding {
     },
     /// Its `when` is false.
     Skipped,
-    /// It depends on what an earlier step will answer, or tries things out; it is known only at run time.
+    /// It depends on what an earlier step will answer, or tries things out; it is known only at run
+    /// time.
     AtRunTime {
         /// Why.
         reason: String,
@@ -88,7 +94,8 @@ impl<O: Operate> DryRun<'_, O> {
         let values = run_values(self.plan, self.run, self.operator, self.environment);
         let Self { plan, operate, run, audience, .. } = *self;
         let (opened, views) = (BTreeMap::new(), BTreeMap::new());
-        ask_all(Dry { plan, operate, run, values, audience, opened, views, found: Vec::new() }).await
+        ask_all(Dry { plan, operate, run, values, audience, opened, views, found: Vec::new() })
+            .await
     }
 }
 
@@ -110,7 +117,12 @@ async fn ask_all<O: Operate>(mut dry: Dry<'_, O>) -> Vec<DryStep> {
     dry.found
 }
 
-fn run_values(plan: &Plan, run: RunId, operator: &str, environment: Option<&str>) -> serde_json::Map<String, Json> {
+fn run_values(
+    plan: &Plan,
+    run: RunId,
+    operator: &str,
+    environment: Option<&str>,
+) -> serde_json::Map<String, Json> {
     let known = [
         ("id", run.to_string()),
         ("name", plan.name.clone()),
@@ -160,7 +172,9 @@ impl<O: Operate> Dry<'_, O> {
         }
         let with = self.plan.groups.get(&step.id).map_or(&step.with, |group| &group.with);
         let input = self.with_scope(step, |scope| template::render_known(with, scope));
-        let undo = self.with_scope(step, |scope| undo::input_before(self.operate, step, scope)).transpose();
+        let undo = self
+            .with_scope(step, |scope| undo::input_before(self.operate, step, scope))
+            .transpose();
         let undo = undo.map(|known| known.map(|known| known.value));
         self.found.push(DryStep { id: step.id.clone(), finding, input, undo });
     }
@@ -181,7 +195,11 @@ impl<O: Operate> Dry<'_, O> {
         let intent = self.with_scope(step, |scope| intent(plan, step, 1, None, scope));
         let (finding, view) = match intent {
             Ok(Intent::List(items)) if !items.is_empty() => {
-                for item in plan.with_items(&step.id, &items).map(|plan| plan.items_of(&step.id)).unwrap_or_default() {
+                for item in plan
+                    .with_items(&step.id, &items)
+                    .map(|plan| plan.items_of(&step.id))
+                    .unwrap_or_default()
+                {
                     Box::pin(self.ask(&item)).await;
                 }
                 return StepView::AtRunTime;
@@ -189,12 +207,18 @@ impl<O: Operate> Dry<'_, O> {
             Ok(Intent::List(_)) => at_run_time("the list is empty: nothing to do".to_owned()),
             Ok(Intent::Open { params, cut }) => {
                 self.opened.insert(step.id.clone(), Opened::Params { params, cut });
-                let steps = plan.steps.iter().filter(|known| known.group.as_ref() == Some(&step.id)).count();
+                let steps = plan
+                    .steps
+                    .iter()
+                    .filter(|known| known.group.as_ref() == Some(&step.id))
+                    .count();
                 (DryFinding::Opens { steps }, StepView::AtRunTime)
             }
             Ok(Intent::Skip) => skipped(),
             Ok(Intent::Ask(_) | Intent::Call { .. }) if !self.is_asked(step) => not_asked(),
-            Ok(Intent::Ask(_)) => at_run_time("a person does it and says what they found".to_owned()),
+            Ok(Intent::Ask(_)) => {
+                at_run_time("a person does it and says what they found".to_owned())
+            }
             Ok(Intent::Call { input }) => self.propose(step, input).await,
             Err(error) => no_intent(error),
         };
@@ -216,7 +240,9 @@ impl<O: Operate> Dry<'_, O> {
         let phase = match (step.facts.kind, after_effects) {
             (Kind::Step, _) => Phase::Plan,
             (Kind::SmokeTest, _) => return at_run_time("a smoke test tries things out".to_owned()),
-            (Kind::Probe, true) => return at_run_time("it looks at what the steps have done".to_owned()),
+            (Kind::Probe, true) => {
+                return at_run_time("it looks at what the steps have done".to_owned());
+            }
             (Kind::Probe, false) => Phase::Check,
         };
         let call = Call {
@@ -243,9 +269,12 @@ impl<O: Operate> Dry<'_, O> {
         };
         let (params, cut) = match step.group.as_ref().and_then(|group| self.opened.get(group)) {
             Some(Opened::Params { params, cut }) => (params.clone(), cut.clone()),
-            Some(Opened::AtRunTime { .. } | Opened::Skipped) | None => (self.plan.params.clone(), BTreeMap::new()),
+            Some(Opened::AtRunTime { .. } | Opened::Skipped) | None => {
+                (self.plan.params.clone(), BTreeMap::new())
+            }
         };
-        StepScope { step: Some(step), views: &views, params, cut, run: self.values.clone() }.read(read)
+        StepScope { step: Some(step), views: &views, params, cut, run: self.values.clone() }
+            .read(read)
     }
 }
 
@@ -289,14 +318,18 @@ fn not_asked() -> DryAnswer {
     (DryFinding::NotAsked, StepView::AtRunTime)
 }
 
-/// Of a step that cannot be begun as far as is known: what depends on an earlier step is known when that one has answered.
+/// Of a step that cannot be begun as far as is known: what depends on an earlier step is known when
+/// that one has answered.
 fn no_intent(error: NoIntent) -> DryAnswer {
     if let Some(unknown @ TemplateError::AtRunTime { .. }) = error.template() {
         return at_run_time(unknown.to_string());
     }
-    let invalid = |code: &str, message: String| failed(Fault::new(ErrorClass::Invalid, code, message));
+    let invalid =
+        |code: &str, message: String| failed(Fault::new(ErrorClass::Invalid, code, message));
     match error {
-        NoIntent::When(error) | NoIntent::Input(error) => invalid("engine.template", error.to_string()),
+        NoIntent::When(error) | NoIntent::Input(error) => {
+            invalid("engine.template", error.to_string())
+        }
         NoIntent::Params(error) => invalid("engine.params", error.to_string()),
         error @ (NoIntent::Items(_) | NoIntent::Refused(_)) => failed(error.into_fault()),
     }

@@ -3,7 +3,9 @@
 use crate::event::AttemptResult;
 use crate::plan::PlannedExpectation;
 use crate::template;
-use runbook_contract::{Case, Completion, ErrorClass, Fault, Json, Measurement, Outcome, Report, Response};
+use runbook_contract::{
+    Case, Completion, ErrorClass, Fault, Json, Measurement, Outcome, Report, Response,
+};
 
 /// What a check found, expectations included.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,14 +25,20 @@ pub(crate) struct Finding {
 /// Before the name of a case of a smoke test that removes what other cases made.
 const CLEANUP: &str = "cleanup: ";
 
-/// Whether the cases of a smoke test show that nothing is left of what it made: all of them pass, or all that clean up do.
+/// Whether the cases of a smoke test show that nothing is left of what it made: all of them pass,
+/// or all that clean up do.
 fn shows_cleanup(cases: &[Case]) -> bool {
     let good = |case: &Case| case.outcome <= Outcome::Warn;
     let mut cleanups = cases.iter().filter(|case| case.name.starts_with(CLEANUP)).peekable();
-    if cleanups.peek().is_some() { cleanups.all(good) } else { !cases.is_empty() && cases.iter().all(good) }
+    if cleanups.peek().is_some() {
+        cleanups.all(good)
+    } else {
+        !cases.is_empty() && cases.iter().all(good)
+    }
 }
 
-/// Reads an answer to `check` or `apply` against the expectations, whose values are rendered already.
+/// Reads an answer to `check` or `apply` against the expectations, whose values are rendered
+/// already.
 ///
 /// # Errors
 /// The answer does not fit the call: a bug in the plugin or the host.
@@ -57,7 +65,9 @@ pub(crate) fn read(answer: Response, expect: &[PlannedExpectation]) -> Result<Fi
             misses: Vec::new(),
             may_have_left: false,
         },
-        Response::Proposal(_) | Response::Observation(_) => return Err(unexpected_response("a proposal or an observation")),
+        Response::Proposal(_) | Response::Observation(_) => {
+            return Err(unexpected_response("a proposal or an observation"));
+        }
     };
     if template::says_cut(&finding.output) {
         finding.summary.push_str(" (cut: its output does not hold all)");
@@ -72,7 +82,11 @@ pub(crate) fn read(answer: Response, expect: &[PlannedExpectation]) -> Result<Fi
 
 /// The fault of an answer that does not fit its call.
 pub(crate) fn unexpected_response(found: &str) -> Fault {
-    Fault::new(ErrorClass::Invalid, "engine.answer", format!("the plugin answered with {found}, which does not fit the call"))
+    Fault::new(
+        ErrorClass::Invalid,
+        "engine.answer",
+        format!("the plugin answered with {found}, which does not fit the call"),
+    )
 }
 
 /// A smoke test without cases has tested nothing, and that is not a pass.
@@ -102,8 +116,12 @@ fn compare(expectation: &PlannedExpectation, finding: &Finding) -> (Outcome, Opt
             let name = path.join(".");
             match lookup(&finding.output, path) {
                 Some(found) if equal(found, value) => (Outcome::Pass, None),
-                Some(found) => (Outcome::Fail, Some(format!("`{name}` is {found}, expected {value}"))),
-                None => (Outcome::Fail, Some(format!("the output has no `{name}`, expected {value}"))),
+                Some(found) => {
+                    (Outcome::Fail, Some(format!("`{name}` is {found}, expected {value}")))
+                }
+                None => {
+                    (Outcome::Fail, Some(format!("the output has no `{name}`, expected {value}")))
+                }
             }
         }
         PlannedExpectation::Within { path, warn, crit } => {
@@ -128,8 +146,13 @@ fn number_at(finding: &Finding, path: &[String]) -> Option<f64> {
         let value = finding.output.get("value").and_then(Json::as_f64);
         return value.or_else(|| finding.measurements.first().map(|measurement| measurement.value));
     }
-    let measured =
-        || finding.measurements.iter().find(|measurement| path == [measurement.label.clone()]).map(|found| found.value);
+    let measured = || {
+        finding
+            .measurements
+            .iter()
+            .find(|measurement| path == [measurement.label.clone()])
+            .map(|found| found.value)
+    };
     lookup(&finding.output, path).and_then(Json::as_f64).or_else(measured)
 }
 
@@ -153,18 +176,37 @@ fn equal(found: &Json, expected: &Json) -> bool {
 impl Finding {
     /// The result of the attempt.
     pub(crate) fn into_result(self) -> AttemptResult {
-        let Self { outcome, summary, output, changed, measurements, cases, misses, may_have_left } = self;
+        let Self { outcome, summary, output, changed, measurements, cases, misses, may_have_left } =
+            self;
         let class = match outcome {
             Outcome::Pass | Outcome::Warn => {
-                let summary = if misses.is_empty() { summary } else { format!("{summary} ({})", misses.join("; ")) };
-                return AttemptResult::Succeeded { outcome, summary, output, changed, measurements, cases };
+                let summary = if misses.is_empty() {
+                    summary
+                } else {
+                    format!("{summary} ({})", misses.join("; "))
+                };
+                return AttemptResult::Succeeded {
+                    outcome,
+                    summary,
+                    output,
+                    changed,
+                    measurements,
+                    cases,
+                };
             }
             Outcome::Fail => ErrorClass::Assertion,
             Outcome::Unknown => ErrorClass::Unknown,
         };
         let message = if misses.is_empty() { summary } else { misses.join("; ") };
         let fault = Fault::new(class, "engine.expect", message);
-        AttemptResult::Failed { fault, outcome: Some(outcome), output: Some(output), measurements, cases, may_have_left }
+        AttemptResult::Failed {
+            fault,
+            outcome: Some(outcome),
+            output: Some(output),
+            measurements,
+            cases,
+            may_have_left,
+        }
     }
 }
 
@@ -175,7 +217,12 @@ mod tests {
     use serde_json::json;
 
     fn report(output: Json) -> Response {
-        Response::Report(Report { outcome: Outcome::Pass, summary: "ok".to_owned(), output, measurements: Vec::new() })
+        Response::Report(Report {
+            outcome: Outcome::Pass,
+            summary: "ok".to_owned(),
+            output,
+            measurements: Vec::new(),
+        })
     }
 
     fn outcome(output: Json, expect: &[PlannedExpectation]) -> Outcome {
@@ -193,10 +240,19 @@ mod tests {
 
     #[test]
     fn a_field_equals_by_value_and_a_missing_field_does_not() {
-        assert_eq!(outcome(json!({"status": 200.0}), &[equals(&["status"], json!(200))]), Outcome::Pass);
-        assert_eq!(outcome(json!({"status": 503}), &[equals(&["status"], json!(200))]), Outcome::Fail);
+        assert_eq!(
+            outcome(json!({"status": 200.0}), &[equals(&["status"], json!(200))]),
+            Outcome::Pass
+        );
+        assert_eq!(
+            outcome(json!({"status": 503}), &[equals(&["status"], json!(200))]),
+            Outcome::Fail
+        );
         assert_eq!(outcome(json!({}), &[equals(&["status"], json!(200))]), Outcome::Fail);
-        assert_eq!(outcome(json!({"rows": [{"id": 7}]}), &[equals(&["rows", "0", "id"], json!(7))]), Outcome::Pass);
+        assert_eq!(
+            outcome(json!({"rows": [{"id": 7}]}), &[equals(&["rows", "0", "id"], json!(7))]),
+            Outcome::Pass
+        );
     }
 
     #[test]
@@ -210,7 +266,10 @@ mod tests {
 
     #[test]
     fn a_smoke_test_without_cases_is_not_a_pass() {
-        assert_eq!(read(Response::Cases(Vec::new()), &[]).expect("verdicts fit").outcome, Outcome::Unknown);
+        assert_eq!(
+            read(Response::Cases(Vec::new()), &[]).expect("verdicts fit").outcome,
+            Outcome::Unknown
+        );
     }
 
     #[test]
@@ -221,6 +280,9 @@ mod tests {
             output: json!({"a": 1}),
             measurements: Vec::new(),
         });
-        assert_eq!(read(failed, &[equals(&["a"], json!(1))]).expect("a report fits").outcome, Outcome::Fail);
+        assert_eq!(
+            read(failed, &[equals(&["a"], json!(1))]).expect("a report fits").outcome,
+            Outcome::Fail
+        );
     }
 }

@@ -1,11 +1,13 @@
-//! How long a run was executed: the one number that every report tells. Pauses are no part of it, nor is the time after a process died.
+//! How long a run was executed: the one number that every report tells. Pauses are no part of it,
+//! nor is the time after a process died.
 
 use crate::event::{LifecycleEvent, Record, RunEvent};
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// The time in which a run was executed, folded from its records. An execution that ended in order says itself how long it took, by a
-/// clock that nobody sets; of one that was cut off the clock on the wall must do, from its begin to when its process was seen last.
+/// The time in which a run was executed, folded from its records. An execution that ended in order
+/// says itself how long it took, by a clock that nobody sets; of one that was cut off the clock on
+/// the wall must do, from its begin to when its process was seen last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Executed {
     /// By the executions that are over, in milliseconds.
@@ -28,11 +30,16 @@ impl Executed {
         match &record.event {
             RunEvent::Run(LifecycleEvent::Resumed { last_seen, .. }) => self.begin(*last_seen, at),
             RunEvent::Run(LifecycleEvent::UndoRequested { .. }) => self.begin(None, at),
-            RunEvent::Run(LifecycleEvent::Paused { took_ms, .. } | LifecycleEvent::RunEnded { took_ms, .. }) => {
+            RunEvent::Run(
+                LifecycleEvent::Paused { took_ms, .. } | LifecycleEvent::RunEnded { took_ms, .. },
+            ) => {
                 self.before_ms = took_ms.unwrap_or_else(|| self.until(at));
                 self.since = None;
             }
-            RunEvent::Run(_) | RunEvent::Step { .. } | RunEvent::Guard { .. } | RunEvent::Notify { .. } => {}
+            RunEvent::Run(_)
+            | RunEvent::Step { .. }
+            | RunEvent::Guard { .. }
+            | RunEvent::Notify { .. } => {}
         }
         self.last = at;
     }
@@ -48,9 +55,11 @@ impl Executed {
         self.before_ms
     }
 
-    /// In all, in milliseconds, if the execution that is under way was seen at `seen`; no less than its last record says.
+    /// In all, in milliseconds, if the execution that is under way was seen at `seen`; no less than
+    /// its last record says.
     pub fn until(&self, seen: Timestamp) -> u64 {
-        self.before_ms.saturating_add(self.since.map_or(0, |since| between(since, seen.max(self.last))))
+        self.before_ms
+            .saturating_add(self.since.map_or(0, |since| between(since, seen.max(self.last))))
     }
 
     /// The same, as far as its records say.
@@ -78,11 +87,21 @@ mod tests {
     }
 
     fn resumed(second: i64, last_seen: Option<i64>) -> Record {
-        record(second, LifecycleEvent::Resumed { by: "ops".to_owned(), stage: None, last_seen: last_seen.map(at) })
+        record(
+            second,
+            LifecycleEvent::Resumed {
+                by: "ops".to_owned(),
+                stage: None,
+                last_seen: last_seen.map(at),
+            },
+        )
     }
 
     fn paused(second: i64, took_ms: Option<u64>) -> Record {
-        record(second, LifecycleEvent::Paused { reason: PauseReason::Interrupted, took_ms, stage: None })
+        record(
+            second,
+            LifecycleEvent::Paused { reason: PauseReason::Interrupted, took_ms, stage: None },
+        )
     }
 
     fn total(records: &[Record]) -> u64 {
@@ -95,18 +114,40 @@ mod tests {
     fn what_was_cut_off_counts_until_its_process_was_seen_last() {
         let begun = || record(101, LifecycleEvent::VerifyBegan);
         assert_eq!(total(&[begun()]), 1_000);
-        assert_eq!(total(&[begun(), resumed(500, None)]), 1_000, "nobody saw it after its last record");
+        assert_eq!(
+            total(&[begun(), resumed(500, None)]),
+            1_000,
+            "nobody saw it after its last record"
+        );
         assert_eq!(total(&[begun(), resumed(500, Some(110))]), 10_000, "its last heartbeat");
-        assert_eq!(total(&[begun(), resumed(500, Some(90))]), 1_000, "never less than its records say");
-        assert_eq!(total(&[begun(), resumed(500, Some(900))]), 400_000, "never longer than until it was found dead");
-        assert_eq!(total(&[begun(), resumed(500, Some(110)), record(503, LifecycleEvent::VerifyBegan)]), 13_000);
+        assert_eq!(
+            total(&[begun(), resumed(500, Some(90))]),
+            1_000,
+            "never less than its records say"
+        );
+        assert_eq!(
+            total(&[begun(), resumed(500, Some(900))]),
+            400_000,
+            "never longer than until it was found dead"
+        );
+        assert_eq!(
+            total(&[begun(), resumed(500, Some(110)), record(503, LifecycleEvent::VerifyBegan)]),
+            13_000
+        );
     }
 
     #[test]
     fn what_ended_in_order_says_itself_how_long_it_took_in_all() {
         assert_eq!(total(&[paused(400, Some(7_000))]), 7_000);
-        assert_eq!(total(&[paused(400, Some(7_000)), resumed(900, None), paused(902, Some(9_000))]), 9_000);
-        assert_eq!(total(&[paused(400, None)]), 300_000, "an older journal has only the clock on the wall");
+        assert_eq!(
+            total(&[paused(400, Some(7_000)), resumed(900, None), paused(902, Some(9_000))]),
+            9_000
+        );
+        assert_eq!(
+            total(&[paused(400, None)]),
+            300_000,
+            "an older journal has only the clock on the wall"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What of a plan can go on now, kept up to date step by step: a run of ten thousand steps must not look at each of them for
-//! every decision. It is derived from plan and state, and says nothing that they do not say.
+//! What of a plan can go on now, kept up to date step by step: a run of ten thousand steps must not
+//! look at each of them for every decision. It is derived from plan and state, and says nothing
+//! that they do not say.
 
 use crate::event::Section;
 use crate::model::{IfNeedsFailed, OnFailure};
@@ -81,7 +82,11 @@ impl Shape {
         let mut shape = Self {
             dependents: vec![Vec::new(); n],
             groups: plan.steps.iter().map(|step| step.group.as_ref().and_then(at)).collect(),
-            item_of: plan.steps.iter().map(|step| step.item.as_ref().and_then(|item| at(&item.of))).collect(),
+            item_of: plan
+                .steps
+                .iter()
+                .map(|step| step.item.as_ref().and_then(|item| at(&item.of)))
+                .collect(),
             members: vec![Vec::new(); n],
             undo_at: vec![None; n],
         };
@@ -195,13 +200,18 @@ impl Frontier {
         let open = matches!(phase, StepPhase::Pending | StepPhase::Waiting | StepPhase::Asking);
         let may_begin = open && self.missing[position] == 0 && self.is_reached(section, position);
         let owner = self.shape.item_of[position].filter(|_| phase == StepPhase::Pending);
-        let lacks = phase == StepPhase::Pending && (self.is_closed(plan, state, position) || self.lacks(plan, position));
+        let lacks = phase == StepPhase::Pending
+            && (self.is_closed(plan, state, position) || self.lacks(plan, position));
         put(&mut self.running, position, phase == StepPhase::Running);
         put(&mut self.repeating, position, of_steps(phase == StepPhase::Repeating));
         put(&mut self.unknown, position, of_steps(phase == StepPhase::Unknown));
         put(&mut self.asking, position, of_steps(phase == StepPhase::Asking));
         put(&mut self.waiting, position, of_steps(phase == StepPhase::Waiting));
-        put(&mut self.blocking, position, of_steps(has_failed && !found.tolerated && step.on_failure != OnFailure::Continue));
+        put(
+            &mut self.blocking,
+            position,
+            of_steps(has_failed && !found.tolerated && step.on_failure != OnFailure::Continue),
+        );
         put_in(&mut self.failed, section, position, has_failed);
         put_in(&mut self.lacking, section, position, lacks);
         put_in(&mut self.ready, section, position, may_begin && owner.is_none());
@@ -210,7 +220,8 @@ impl Frontier {
         }
         put(&mut self.unchecked, position, undo::needs_check(plan, state, step));
         if let Some(place) = self.shape.undo_at[position] {
-            let open = found.is_undoable() && !matches!(phase, StepPhase::Undone | StepPhase::UndoFailed);
+            let open =
+                found.is_undoable() && !matches!(phase, StepPhase::Undone | StepPhase::UndoFailed);
             if open {
                 self.to_undo.insert((place, position))
             } else {
@@ -228,7 +239,8 @@ impl Frontier {
     /// Whether the file of a step will never be opened.
     fn is_closed(&self, plan: &Plan, state: &RunState, position: usize) -> bool {
         let Some(group) = self.shape.groups[position] else { return false };
-        let is_over = plan.steps[position].section == Section::Finally || self.phases[group].is_settled();
+        let is_over =
+            plan.steps[position].section == Section::Finally || self.phases[group].is_settled();
         is_over && !state.groups.contains_key(&plan.steps[group].id)
     }
 
@@ -364,7 +376,12 @@ fn put(set: &mut Positions, position: usize, belongs: bool) {
     };
 }
 
-fn put_in<K: Ord + Copy>(sets: &mut BTreeMap<K, Positions>, key: K, position: usize, belongs: bool) {
+fn put_in<K: Ord + Copy>(
+    sets: &mut BTreeMap<K, Positions>,
+    key: K,
+    position: usize,
+    belongs: bool,
+) {
     if belongs {
         sets.entry(key).or_default().insert(position);
     } else if let Some(set) = sets.get_mut(&key) {

@@ -10,9 +10,11 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The graph of steps in file order; a step without `needs` needs the step before it. Names that do not exist are left out.
+    /// The graph of steps in file order; a step without `needs` needs the step before it. Names
+    /// that do not exist are left out.
     pub fn new(steps: &[(StepId, Option<Vec<StepId>>)]) -> Self {
-        let numbers: BTreeMap<&StepId, usize> = steps.iter().enumerate().map(|(number, (id, _))| (id, number)).collect();
+        let numbers: BTreeMap<&StepId, usize> =
+            steps.iter().enumerate().map(|(number, (id, _))| (id, number)).collect();
         let needs = steps.iter().enumerate().map(|(number, (_, needs))| match needs {
             Some(needs) => needs.iter().filter_map(|need| numbers.get(need).copied()).collect(),
             None => number.checked_sub(1).into_iter().collect(),
@@ -74,7 +76,8 @@ impl Graph {
         (0..self.needs.len()).find_map(|start| self.circle_from(start, &mut marks))
     }
 
-    /// A depth-first walk with its own stack, so that ten thousand steps in a line do not exhaust the thread's.
+    /// A depth-first walk with its own stack, so that ten thousand steps in a line do not exhaust
+    /// the thread's.
     fn circle_from(&self, start: usize, marks: &mut [Mark]) -> Option<Vec<usize>> {
         let mut path: Vec<(usize, usize)> = Vec::new();
         if marks[start] == Mark::New {
@@ -95,7 +98,10 @@ impl Graph {
                     path.push((need, 0));
                 }
                 Mark::OnPath => {
-                    let from = path.iter().position(|(step, _)| *step == need).expect("a marked step is on the path");
+                    let from = path
+                        .iter()
+                        .position(|(step, _)| *step == need)
+                        .expect("a marked step is on the path");
                     return Some(path[from..].iter().map(|(step, _)| *step).collect());
                 }
             }
@@ -132,7 +138,12 @@ mod tests {
     fn graph(steps: &[(&str, Option<&[&str]>)]) -> Graph {
         let steps: Vec<_> = steps
             .iter()
-            .map(|(id, needs)| (StepId::from(*id), needs.map(|needs| needs.iter().map(|need| StepId::from(*need)).collect())))
+            .map(|(id, needs)| {
+                (
+                    StepId::from(*id),
+                    needs.map(|needs| needs.iter().map(|need| StepId::from(*need)).collect()),
+                )
+            })
             .collect();
         Graph::new(&steps)
     }
@@ -143,7 +154,8 @@ mod tests {
         assert_eq!(graph.needs(1), [0]);
         assert!(graph.needs(2).is_empty());
         let ancestry = graph.ancestry();
-        let before = |step| (0..4).filter(|first| ancestry.is_before(*first, step)).collect::<Vec<_>>();
+        let before =
+            |step| (0..4).filter(|first| ancestry.is_before(*first, step)).collect::<Vec<_>>();
         assert_eq!((before(0), before(1), before(3)), (vec![], vec![0], vec![0, 2]));
         assert_eq!(graph.cycle(), None);
     }

@@ -1,5 +1,5 @@
-//! What a step does when it is begun: decided by plan and templates alone. A run and a dry run ask the same function; what differs
-//! between them is what templates see, and what is done then.
+//! What a step does when it is begun: decided by plan and templates alone. A run and a dry run ask
+//! the same function; what differs between them is what templates see, and what is done then.
 
 use crate::event::Item;
 use crate::model::Manual;
@@ -54,9 +54,9 @@ impl NoIntent {
             | Self::Input(error)
             | Self::Items(ListError::Template(error))
             | Self::Params(ParamsError::Template(error)) => Some(error),
-            Self::Items(ListError::Invalid(_) | ListError::Cut(_)) | Self::Params(ParamsError::Invalid(_)) | Self::Refused(_) => {
-                None
-            }
+            Self::Items(ListError::Invalid(_) | ListError::Cut(_))
+            | Self::Params(ParamsError::Invalid(_))
+            | Self::Refused(_) => None,
         }
     }
 
@@ -68,17 +68,23 @@ impl NoIntent {
         match self {
             Self::When(error) => invalid("engine.template", "when", &error),
             Self::Input(error) => invalid("engine.template", "with", &error),
-            Self::Params(error @ ParamsError::Template(_)) => invalid("engine.template", "with", &error),
-            Self::Params(error @ ParamsError::Invalid(_)) => invalid("engine.params", "with", &error),
+            Self::Params(error @ ParamsError::Template(_)) => {
+                invalid("engine.template", "with", &error)
+            }
+            Self::Params(error @ ParamsError::Invalid(_)) => {
+                invalid("engine.params", "with", &error)
+            }
             Self::Items(error) => error.into_fault(),
             Self::Refused(fault) => fault,
         }
     }
 }
 
-/// What a step does with its next attempt, in what templates see now. `refusal` is why it must not be begun although its `when` holds.
+/// What a step does with its next attempt, in what templates see now. `refusal` is why it must not
+/// be begun although its `when` holds.
 ///
-/// A condition is asked before the first attempt only; one that names the item is asked for each item.
+/// A condition is asked before the first attempt only; one that names the item is asked for each
+/// item.
 pub(crate) fn intent<'a>(
     plan: &Plan,
     step: &'a PlannedStep,
@@ -86,7 +92,8 @@ pub(crate) fn intent<'a>(
     refusal: Option<Fault>,
     scope: &Scope<'_>,
 ) -> Result<Intent<'a>, NoIntent> {
-    let is_of_items = |when: &&String| step.for_each.as_ref().is_some_and(|for_each| for_each.is_named_in(when));
+    let is_of_items =
+        |when: &&String| step.for_each.as_ref().is_some_and(|for_each| for_each.is_named_in(when));
     if let (1, Some(when)) = (attempt, step.when.as_ref().filter(|when| !is_of_items(when)))
         && !template::holds(when, scope).map_err(NoIntent::When)?
     {

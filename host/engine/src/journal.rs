@@ -17,7 +17,8 @@ pub struct RunHeader {
     pub name: String,
     /// `title` of the runbook.
     pub title: String,
-    /// The runbook and every file that it includes: the name as given, and the text. The runbook is first.
+    /// The runbook and every file that it includes: the name as given, and the text. The runbook is
+    /// first.
     pub sources: Vec<(String, String)>,
     /// `sha256:…` over `sources`.
     pub digest: String,
@@ -48,7 +49,8 @@ pub struct RunSummary {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// How long it was executed until it was last paused or ended, in milliseconds: pauses are no part of it.
+    /// How long it was executed until it was last paused or ended, in milliseconds: pauses are no
+    /// part of it.
     pub took_ms: u64,
     /// The run that tries it again.
     pub tried_again_by: Option<RunId>,
@@ -78,10 +80,12 @@ pub struct Holder {
     pub process: Option<ProcessIdentity>,
 }
 
-/// What tells a process from every other one, on every machine and at every time, together with its pid.
+/// What tells a process from every other one, on every machine and at every time, together with its
+/// pid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
-    /// The id that the system was installed with. Cloned machines share it, and containers may have none.
+    /// The id that the system was installed with. Cloned machines share it, and containers may have
+    /// none.
     pub machine: String,
     /// The id of the running kernel, made when it started.
     pub boot: String,
@@ -92,7 +96,8 @@ pub struct ProcessIdentity {
 }
 
 impl ProcessIdentity {
-    /// Whether this process sees the other one's pid as that one does: only then is a pid that is not there a process that died.
+    /// Whether this process sees the other one's pid as that one does: only then is a pid that is
+    /// not there a process that died.
     pub fn sees(&self, other: &Self) -> bool {
         !self.boot.is_empty()
             && !self.namespaces.is_empty()
@@ -114,8 +119,13 @@ pub enum Sighting {
 }
 
 impl Holder {
-    /// Whether the holder is proven dead: its pid is seen as it saw it itself, and is nobody's, or that of a younger process.
-    pub fn is_dead(&self, seen_by: Option<&ProcessIdentity>, look: impl FnOnce(u32) -> Sighting) -> bool {
+    /// Whether the holder is proven dead: its pid is seen as it saw it itself, and is nobody's, or
+    /// that of a younger process.
+    pub fn is_dead(
+        &self,
+        seen_by: Option<&ProcessIdentity>,
+        look: impl FnOnce(u32) -> Sighting,
+    ) -> bool {
         let (Some(own), Some(process)) = (seen_by, &self.process) else { return false };
         own.sees(process)
             && match look(self.pid) {
@@ -216,11 +226,17 @@ pub trait Journal: Sync {
     /// Keeps a new run. Durable when it returns.
     fn create(&self, header: &RunHeader) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Keeps one record. Durable when it returns. A `seq` that is there already is an error, never overwritten.
-    fn append(&self, run: RunId, record: &Record) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Keeps one record. Durable when it returns. A `seq` that is there already is an error, never
+    /// overwritten.
+    fn append(
+        &self,
+        run: RunId,
+        record: &Record,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Keeps one record as [`append`](Self::append) does, if every lease of the fence is still held, and renews them: all in one
-    /// transaction, so that nobody can take a lease between the look and the record.
+    /// Keeps one record as [`append`](Self::append) does, if every lease of the fence is still
+    /// held, and renews them: all in one transaction, so that nobody can take a lease between the
+    /// look and the record.
     fn append_fenced(
         &self,
         run: RunId,
@@ -232,24 +248,44 @@ pub trait Journal: Sync {
     fn load(&self, run: RunId) -> impl Future<Output = Result<StoredRun, Self::Error>> + Send;
 
     /// The newest runs, newest first.
-    fn list(&self, limit: usize) -> impl Future<Output = Result<Vec<RunSummary>, Self::Error>> + Send;
+    fn list(
+        &self,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<RunSummary>, Self::Error>> + Send;
 
-    /// Takes a lease that is free, expired, held by the same `executor`, or (for names other than `run:…`) held for the same
-    /// run, or whose token is `steal`. Atomic.
-    fn acquire(&self, request: &LeaseRequest) -> impl Future<Output = Result<Acquired, Self::Error>> + Send;
+    /// Takes a lease that is free, expired, held by the same `executor`, or (for names other than
+    /// `run:…`) held for the same run, or whose token is `steal`. Atomic.
+    fn acquire(
+        &self,
+        request: &LeaseRequest,
+    ) -> impl Future<Output = Result<Acquired, Self::Error>> + Send;
 
     /// Who took a lock from a run by hand last, if anybody did.
-    fn taken_by(&self, _run: RunId, _lock: &str) -> impl Future<Output = Result<Option<TakenBy>, Self::Error>> + Send {
+    fn taken_by(
+        &self,
+        _run: RunId,
+        _lock: &str,
+    ) -> impl Future<Output = Result<Option<TakenBy>, Self::Error>> + Send {
         async { Ok(None) }
     }
 
-    /// The runs that held a lock by a token greater than the first and less than the second of `between`, as far as they are known.
-    fn held_between(&self, _lock: &str, _between: (u64, u64)) -> impl Future<Output = Result<Vec<RunId>, Self::Error>> + Send {
+    /// The runs that held a lock by a token greater than the first and less than the second of
+    /// `between`, as far as they are known.
+    fn held_between(
+        &self,
+        _lock: &str,
+        _between: (u64, u64),
+    ) -> impl Future<Output = Result<Vec<RunId>, Self::Error>> + Send {
         async { Ok(Vec::new()) }
     }
 
     /// Extends a lease to `now + ttl` if its token is still current.
-    fn renew(&self, lease: &Lease, now: Timestamp, ttl: Duration) -> impl Future<Output = Result<Renewed, Self::Error>> + Send;
+    fn renew(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Renewed, Self::Error>> + Send;
 
     /// Frees a lease if its token is still current; otherwise does nothing.
     fn release(&self, lease: &Lease) -> impl Future<Output = Result<(), Self::Error>> + Send;

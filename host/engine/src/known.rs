@@ -1,4 +1,5 @@
-//! What is known of an input before all of it is: so much of it can be compared with the schema of its operation.
+//! What is known of an input before all of it is: so much of it can be compared with the schema of
+//! its operation.
 
 use crate::model::{Param, ParamType};
 use crate::template::markers::{has_markers, sole_expression};
@@ -11,7 +12,8 @@ pub struct Known {
     pub value: Json,
     /// JSON pointers of the places whose value is not known.
     pub unknown: Vec<String>,
-    /// JSON pointers of the places whose type is known, and whose value stands for any of that type.
+    /// JSON pointers of the places whose type is known, and whose value stands for any of that
+    /// type.
     pub sampled: Vec<String>,
 }
 
@@ -52,14 +54,23 @@ impl std::fmt::Display for Misfit {
 
 impl Known {
     /// What does not fit whatever becomes of the places that are not known.
-    pub fn certain<'m, 'k: 'm>(&'k self, misfits: &'m [Misfit]) -> impl Iterator<Item = &'m Misfit> {
-        let within = move |misfit: &Misfit, places: &[String]| places.iter().any(|place| is_below(&misfit.pointer, place));
+    pub fn certain<'m, 'k: 'm>(
+        &'k self,
+        misfits: &'m [Misfit],
+    ) -> impl Iterator<Item = &'m Misfit> {
+        let within = move |misfit: &Misfit, places: &[String]| {
+            places.iter().any(|place| is_below(&misfit.pointer, place))
+        };
         let touches = move |misfit: &Misfit, places: &[String]| {
-            places.iter().any(|place| is_below(&misfit.pointer, place) || is_below(place, &misfit.pointer))
+            places
+                .iter()
+                .any(|place| is_below(&misfit.pointer, place) || is_below(place, &misfit.pointer))
         };
         misfits.iter().filter(move |misfit| match misfit.kind {
             MisfitKind::Structure => !within(misfit, &self.unknown),
-            MisfitKind::Value | MisfitKind::Choice => !touches(misfit, &self.unknown) && !touches(misfit, &self.sampled),
+            MisfitKind::Value | MisfitKind::Choice => {
+                !touches(misfit, &self.unknown) && !touches(misfit, &self.sampled)
+            }
         })
     }
 
@@ -68,7 +79,8 @@ impl Known {
             // Text around a template makes a text of it.
             return Sampled::Value(Json::from("text"));
         };
-        let param = param_name(inner).and_then(|name| params.iter().find(|param| param.name.name == name));
+        let param =
+            param_name(inner).and_then(|name| params.iter().find(|param| param.name.name == name));
         param.map_or(Sampled::Unknown, |param| Sampled::Value(sample_of(param)))
     }
 
@@ -86,17 +98,24 @@ impl Known {
             },
             Json::Array(items) => {
                 let items = items.iter().enumerate();
-                items.map(|(number, item)| Self::walk(item, params, &format!("{pointer}/{number}"), known)).collect()
+                items
+                    .map(|(number, item)| {
+                        Self::walk(item, params, &format!("{pointer}/{number}"), known)
+                    })
+                    .collect()
             }
-            Json::Object(entries) => {
-                entries.iter().map(|(key, value)| (key.clone(), Self::walk(value, params, &below(pointer, key), known))).collect()
-            }
+            Json::Object(entries) => entries
+                .iter()
+                .map(|(key, value)| {
+                    (key.clone(), Self::walk(value, params, &below(pointer, key), known))
+                })
+                .collect(),
             Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) => value.clone(),
         }
     }
 
-    /// What is known of an input as it is written, before there are parameters: the type of `{{ params.NAME }}`, and that a
-    /// template with text around it is a text.
+    /// What is known of an input as it is written, before there are parameters: the type of
+    /// `{{ params.NAME }}`, and that a template with text around it is a text.
     pub fn of_types(with: &Json, params: &[Param]) -> Self {
         let mut known = Self { value: Json::Null, unknown: Vec::new(), sampled: Vec::new() };
         known.value = Self::walk(with, params, "", &mut known);
@@ -135,7 +154,11 @@ fn sample_of(param: &Param) -> Json {
         ParamType::Float => Json::from(1.5),
         ParamType::Bool => Json::from(true),
         ParamType::List => Json::from(vec!["text"]),
-        ParamType::String | ParamType::Duration | ParamType::Size | ParamType::Timestamp | ParamType::Enum => Json::from("text"),
+        ParamType::String
+        | ParamType::Duration
+        | ParamType::Size
+        | ParamType::Timestamp
+        | ParamType::Enum => Json::from("text"),
     }
 }
 
@@ -146,13 +169,28 @@ mod tests {
 
     #[test]
     fn only_what_is_wrong_whatever_is_filled_in_is_certain() {
-        let known = Known { value: json!({}), unknown: vec!["/a/1".to_owned()], sampled: vec!["/b".to_owned()] };
+        let known = Known {
+            value: json!({}),
+            unknown: vec!["/a/1".to_owned()],
+            sampled: vec!["/b".to_owned()],
+        };
         let is_certain = |pointer: &str, kind| {
-            let misfit = Misfit { pointer: pointer.to_owned(), key: None, reason: String::new(), help: None, kind };
+            let misfit = Misfit {
+                pointer: pointer.to_owned(),
+                key: None,
+                reason: String::new(),
+                help: None,
+                kind,
+            };
             known.certain(&[misfit]).next().is_some()
         };
-        assert!(!is_certain("/a/1", MisfitKind::Structure) && !is_certain("/a/1/x", MisfitKind::Structure));
-        assert!(is_certain("/a/10", MisfitKind::Structure) && is_certain("/a", MisfitKind::Structure));
+        assert!(
+            !is_certain("/a/1", MisfitKind::Structure)
+                && !is_certain("/a/1/x", MisfitKind::Structure)
+        );
+        assert!(
+            is_certain("/a/10", MisfitKind::Structure) && is_certain("/a", MisfitKind::Structure)
+        );
         assert!(is_certain("/b", MisfitKind::Structure) && !is_certain("/b", MisfitKind::Value));
         assert!(!is_certain("", MisfitKind::Choice) && is_certain("/c", MisfitKind::Choice));
         assert!(is_certain("/c", MisfitKind::Value) && !is_certain("/a", MisfitKind::Value));

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Until when the leases of a run certainly live, by the monotonic clock. Shared by the loop, which renews them, with the calls
-/// under way, which begin nothing after it.
+/// Until when the leases of a run certainly live, by the monotonic clock. Shared by the loop, which
+/// renews them, with the calls under way, which begin nothing after it.
 ///
-/// A process that was stopped, or whose machine slept, finds here that somebody else may hold its locks by now.
+/// A process that was stopped, or whose machine slept, finds here that somebody else may hold its
+/// locks by now.
 #[derive(Debug, Clone)]
 pub struct LeaseWatch {
     until: Arc<AtomicU64>,
@@ -61,7 +62,10 @@ mod tests {
         let watch = LeaseWatch::unlimited();
         assert!(watch.holds(Duration::from_hours(24 * 365)));
         watch.set(Duration::from_secs(30));
-        assert_eq!((watch.holds(Duration::from_millis(29_999)), watch.holds(Duration::from_secs(30))), (true, false));
+        assert_eq!(
+            (watch.holds(Duration::from_millis(29_999)), watch.holds(Duration::from_secs(30))),
+            (true, false)
+        );
         watch.end();
         assert!(!watch.holds(Duration::ZERO));
     }

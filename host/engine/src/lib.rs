@@ -1,7 +1,7 @@
 //! Runbooks: model, plan, the state machine, execution, undo and recovery.
 //!
-//! The engine knows no wasm, no SQL and no terminal. It asks [`Operate`] to call operations, writes what happens to a
-//! [`Journal`] before and after every effect, and reads time from a [`Clock`].
+//! The engine knows no wasm, no SQL and no terminal. It asks [`Operate`] to call operations, writes
+//! what happens to a [`Journal`] before and after every effect, and reads time from a [`Clock`].
 
 mod advance;
 mod call_stop;
@@ -42,8 +42,8 @@ pub use event::*;
 pub use execute::*;
 pub use executed::Executed;
 pub use journal::{
-    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, ProcessIdentity, Renewed, RunHeader, RunSummary, Sighting,
-    StoredRun,
+    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, ProcessIdentity, Renewed,
+    RunHeader, RunSummary, Sighting, StoredRun,
 };
 pub use known::{Known, Misfit, MisfitKind, param_of};
 pub use lease_watch::LeaseWatch;
@@ -56,7 +56,8 @@ pub use plan::*;
 pub use range::Range;
 pub use retry_run::{RetryError, retry_of, runs_stood_on};
 pub use runbook_contract::{
-    Call, CallReturn, Case, Completion, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, Kind, LogLevel, LogLine,
-    Measurement, Mode, OperationFacts, Outcome, Phase, Proposal, Report, Response, RunId, StepId,
+    Call, CallReturn, Case, Completion, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, Kind,
+    LogLevel, LogLine, Measurement, Mode, OperationFacts, Outcome, Phase, Proposal, Report,
+    Response, RunId, StepId,
 };
 pub use state::*;

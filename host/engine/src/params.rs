@@ -1,7 +1,10 @@
 //! The parameters of a run: what `--set` says, typed and checked, over the defaults.
 
 use crate::model::{Param, ParamType, Runbook};
-use crate::parse::params::{parse_text as parse_param_text, parse_texts as parse_param_texts, parse_value as parse_param_json};
+use crate::parse::params::{
+    parse_text as parse_param_text, parse_texts as parse_param_texts,
+    parse_value as parse_param_json,
+};
 use crate::template::has_markers;
 use runbook_contract::Json;
 use runbook_document::{Diagnostic, Diagnostics, nearest};
@@ -63,7 +66,9 @@ impl GivenParam {
 /// Every unknown, missing and wrong parameter.
 pub fn resolve_params(runbook: &Runbook, given: &[GivenParam]) -> Result<Params, Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    for unknown_one in given.iter().filter(|one| !runbook.params.iter().any(|param| param.name.name == one.name)) {
+    for unknown_one in
+        given.iter().filter(|one| !runbook.params.iter().any(|param| param.name.name == one.name))
+    {
         diagnostics.push(unknown(runbook, unknown_one));
     }
     let mut values = serde_json::Map::new();
@@ -90,23 +95,35 @@ pub fn check_param(param: &Param, text: &str) -> Result<(), String> {
     parse_param_text(param, text).map(drop)
 }
 
-/// A name is given once. Lists grow with each `--set`: to drop one of them in silence would leave a host out.
-fn value_of(runbook: &Runbook, param: &Param, given: &[GivenParam]) -> Result<Option<Json>, Box<Diagnostic>> {
+/// A name is given once. Lists grow with each `--set`: to drop one of them in silence would leave a
+/// host out.
+fn value_of(
+    runbook: &Runbook,
+    param: &Param,
+    given: &[GivenParam],
+) -> Result<Option<Json>, Box<Diagnostic>> {
     let name = &param.name.name;
     let given: Vec<&GivenParam> = given.iter().filter(|one| one.name == *name).collect();
     let wrong = |one: &GivenParam, why: String, help: String| {
         let message = format!("`{}`: {why}", one.place);
-        let diagnostic = Diagnostic::error("E0216", runbook.source(), param.name.span.clone(), message);
+        let diagnostic =
+            Diagnostic::error("E0216", runbook.source(), param.name.span.clone(), message);
         Box::new(diagnostic.label("declared here").help(help))
     };
-    let help = || param.help.clone().unwrap_or_else(|| format!("give {} {}", param.kind.article(), param.kind.name()));
+    let help = || {
+        param
+            .help
+            .clone()
+            .unwrap_or_else(|| format!("give {} {}", param.kind.article(), param.kind.name()))
+    };
     let texts: Option<Vec<&str>> = given.iter().map(|one| one.value.as_text()).collect();
     match (given.as_slice(), texts) {
         ([], _) => {}
         ([first, ..], Some(texts)) if param.kind == ParamType::List => {
             let parsed = parse_param_texts(param, &texts).map(Some);
             return parsed.map_err(|(text, why)| {
-                let one = given.iter().find(|one| one.value.as_text() == Some(&text)).unwrap_or(first);
+                let one =
+                    given.iter().find(|one| one.value.as_text() == Some(&text)).unwrap_or(first);
                 wrong(one, why, help())
             });
         }
@@ -128,7 +145,11 @@ fn value_of(runbook: &Runbook, param: &Param, given: &[GivenParam]) -> Result<Op
     let message = format!("parameter `{name}` is required");
     let diagnostic = Diagnostic::error("E0215", runbook.source(), param.name.span.clone(), message);
     let about = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
-    Err(Box::new(diagnostic.label("has no value").help(format!("add `--set {name}={}`{about}", example(param)))))
+    Err(Box::new(
+        diagnostic
+            .label("has no value")
+            .help(format!("add `--set {name}={}`{about}", example(param))),
+    ))
 }
 
 impl GivenValue {
@@ -143,9 +164,13 @@ impl GivenValue {
 /// A value that the parameter takes, if one is at hand.
 fn example(param: &Param) -> String {
     let limits = [&param.min, &param.max].into_iter().flatten();
-    let of_limits = limits.map(|limit| limit.as_str().map_or_else(|| limit.to_string(), str::to_owned));
-    let candidates = std::iter::once(param.kind.example().to_owned()).chain(param.choices.iter().cloned()).chain(of_limits);
-    let mut fitting = candidates.filter(|text| parse_param_text(param, text).is_ok() && !text.contains(' '));
+    let of_limits =
+        limits.map(|limit| limit.as_str().map_or_else(|| limit.to_string(), str::to_owned));
+    let candidates = std::iter::once(param.kind.example().to_owned())
+        .chain(param.choices.iter().cloned())
+        .chain(of_limits);
+    let mut fitting =
+        candidates.filter(|text| parse_param_text(param, text).is_ok() && !text.contains(' '));
     fitting.next().unwrap_or_else(|| match &param.pattern {
         Some(pattern) => format!("…`, a value that matches `{}", pattern.value),
         None => "…".to_owned(),
@@ -170,7 +195,11 @@ pub(crate) struct Problem {
 }
 
 /// What is wrong with what a step gives to a nested file.
-pub(crate) fn problems(params: &[Param], given: &serde_json::Map<String, Json>, templates: Templates) -> Vec<Problem> {
+pub(crate) fn problems(
+    params: &[Param],
+    given: &serde_json::Map<String, Json>,
+    templates: Templates,
+) -> Vec<Problem> {
     from_step(params, given, templates).1
 }
 
@@ -196,15 +225,28 @@ fn from_step(
     for name in given.keys().filter(|name| !params.iter().any(|param| param.name.name == **name)) {
         let near = nearest(name, params.iter().map(|param| param.name.name.as_str()));
         let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        problems.push(Problem { name: name.clone(), message: format!("it has no parameter `{name}`{hint}") });
+        problems.push(Problem {
+            name: name.clone(),
+            message: format!("it has no parameter `{name}`{hint}"),
+        });
     }
     for param in params {
         let name = &param.name.name;
         let value = match given.get(name) {
-            Some(Json::String(text)) if templates == Templates::Later && has_markers(text) => continue,
-            Some(value @ Json::Array(_)) if templates == Templates::Later && value.to_string().contains("{{") => continue,
-            Some(Json::String(text)) => parse_param_text(param, text).map(Some).map_err(|problem| format!("`{name}`: {problem}")),
-            Some(value) => parse_param_json(param, value).map(Some).map_err(|problem| format!("`{name}`: {problem}")),
+            Some(Json::String(text)) if templates == Templates::Later && has_markers(text) => {
+                continue;
+            }
+            Some(value @ Json::Array(_))
+                if templates == Templates::Later && value.to_string().contains("{{") =>
+            {
+                continue;
+            }
+            Some(Json::String(text)) => parse_param_text(param, text)
+                .map(Some)
+                .map_err(|problem| format!("`{name}`: {problem}")),
+            Some(value) => parse_param_json(param, value)
+                .map(Some)
+                .map_err(|problem| format!("`{name}`: {problem}")),
             None if param.required => Err(format!("its parameter `{name}` is required")),
             None => Ok(param.default.clone()),
         };
@@ -220,8 +262,11 @@ fn from_step(
 fn unknown(runbook: &Runbook, one: &GivenParam) -> Diagnostic {
     let name = &one.name;
     let names: Vec<&str> = runbook.params.iter().map(|param| param.name.name.as_str()).collect();
-    let message = format!("`{}`: runbook `{}` has no parameter `{name}`", one.place, runbook.name.value);
-    let diagnostic = Diagnostic::error("E0217", runbook.source(), runbook.name.span.clone(), message).label("this runbook");
+    let message =
+        format!("`{}`: runbook `{}` has no parameter `{name}`", one.place, runbook.name.value);
+    let diagnostic =
+        Diagnostic::error("E0217", runbook.source(), runbook.name.span.clone(), message)
+            .label("this runbook");
     match nearest(name, names.iter().copied()) {
         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
         None if names.is_empty() => diagnostic.help("it takes no parameters"),

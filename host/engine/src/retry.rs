@@ -33,7 +33,10 @@ pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -
         OnFailure::Undo | OnFailure::Stop => AfterAttempt::Final,
     };
     let retry = &step.retry;
-    if failure.failures >= retry.attempts || !retry.on.contains(&failure.class) || failure.class == ErrorClass::Cancelled {
+    if failure.failures >= retry.attempts
+        || !retry.on.contains(&failure.class)
+        || failure.class == ErrorClass::Cancelled
+    {
         return end;
     }
     // A write that may have happened is repeated only if that does no harm.
@@ -57,11 +60,12 @@ pub(crate) fn delay(retry: &Retry, failures: u32, seed: f64) -> Duration {
     Duration::try_from_secs_f64(jittered.max(0.0)).unwrap_or(retry.max_delay)
 }
 
-/// Chance that is the same on every machine: from the run, the step and the attempt, so that a replay decides as the run did,
-/// while two runs do not knock in step.
+/// Chance that is the same on every machine: from the run, the step and the attempt, so that a
+/// replay decides as the run did, while two runs do not knock in step.
 fn jitter_seed(run: RunId, step: &PlannedStep, failures: u32) -> f64 {
     let digest = digest::of_json(&serde_json::json!([run, step.id, failures]));
-    let bits = u32::from_str_radix(&digest["sha256:".len()..][..8], 16).expect("a digest is hexadecimal");
+    let bits =
+        u32::from_str_radix(&digest["sha256:".len()..][..8], 16).expect("a digest is hexadecimal");
     f64::from(bits) / f64::from(u32::MAX)
 }
 
@@ -70,12 +74,19 @@ mod tests {
     use super::*;
 
     fn retry(jitter: f64) -> Retry {
-        Retry { attempts: 9, delay: Duration::from_secs(5), max_delay: Duration::from_mins(1), jitter, ..Retry::default() }
+        Retry {
+            attempts: 9,
+            delay: Duration::from_secs(5),
+            max_delay: Duration::from_mins(1),
+            jitter,
+            ..Retry::default()
+        }
     }
 
     #[test]
     fn delays_grow_and_are_capped() {
-        let seconds: Vec<u64> = (1..=6).map(|failures| delay(&retry(0.0), failures, 0.5).as_secs()).collect();
+        let seconds: Vec<u64> =
+            (1..=6).map(|failures| delay(&retry(0.0), failures, 0.5).as_secs()).collect();
         assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
     }
 

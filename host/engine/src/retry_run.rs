@@ -1,5 +1,5 @@
-//! A new run that begins at a step of one that has ended: what that run has done, and not undone, is taken as done, item by item and
-//! nested step by nested step.
+//! A new run that begins at a step of one that has ended: what that run has done, and not undone,
+//! is taken as done, item by item and nested step by nested step.
 
 use crate::event::{Assumed, RetryOf, Section, SkipReason};
 use crate::execute::Decision;
@@ -49,7 +49,12 @@ pub enum RetryError {
         steps: Vec<StepId>,
     },
     /// They are done, and nobody can tell whether they are undone.
-    #[error("{} {} done in that run, and it cannot be told whether {} undone", quoted(steps), is_or_are(steps), is_or_are(steps))]
+    #[error(
+        "{} {} done in that run, and it cannot be told whether {} undone",
+        quoted(steps),
+        is_or_are(steps),
+        is_or_are(steps)
+    )]
     PerhapsUndone {
         /// The steps.
         steps: Vec<StepId>,
@@ -61,7 +66,9 @@ pub enum RetryError {
         step: StepId,
     },
     /// A run that is tried again does a step or does not.
-    #[error("`{step}=fail` decides nothing here: say `{step}=done` (it happened) or `{step}=retry` (it did not)")]
+    #[error(
+        "`{step}=fail` decides nothing here: say `{step}=done` (it happened) or `{step}=retry` (it did not)"
+    )]
     NoWay {
         /// The step.
         step: StepId,
@@ -86,11 +93,13 @@ fn is_or_are(steps: &[StepId]) -> &'static str {
     if steps.len() == 1 { "is" } else { "are" }
 }
 
-/// What a new run takes as done that begins at `from`, which may be a step, a step of a nested file, or an item.
+/// What a new run takes as done that begins at `from`, which may be a step, a step of a nested
+/// file, or an item.
 ///
-/// Each effect that the old run has had and not undone is taken as done, wherever its step stands. What only looks is asked
-/// again from `from` on. `decisions` says of steps without a clear outcome whether they took effect. `earlier` are the runs whose
-/// effects the old run took as done: what one of them has undone since is not done.
+/// Each effect that the old run has had and not undone is taken as done, wherever its step stands.
+/// What only looks is asked again from `from` on. `decisions` says of steps without a clear outcome
+/// whether they took effect. `earlier` are the runs whose effects the old run took as done: what
+/// one of them has undone since is not done.
 ///
 /// # Errors
 /// Every [`RetryError`].
@@ -129,7 +138,8 @@ struct OldRun<'a> {
 }
 
 impl<'a> OldRun<'a> {
-    /// What the run knows of a step that had its effect, if it has begun to undo it since this one took it as done.
+    /// What the run knows of a step that had its effect, if it has begun to undo it since this one
+    /// took it as done.
     fn undone_since(&self, id: &StepId, done_in: Option<RunId>) -> Option<&'a StepState> {
         let found = self.earlier.get(&done_in?)?.steps.get(id)?;
         is_gone(found).then_some(found)
@@ -138,7 +148,8 @@ impl<'a> OldRun<'a> {
 
 /// Whether its undo has begun, so that it is not surely there any more.
 fn is_gone(found: &StepState) -> bool {
-    matches!(found.phase, StepPhase::Undoing | StepPhase::Undone | StepPhase::UndoFailed) && !found.change.is_done()
+    matches!(found.phase, StepPhase::Undoing | StepPhase::Undone | StepPhase::UndoFailed)
+        && !found.change.is_done()
 }
 
 /// Where a step of the old run stands.
@@ -173,8 +184,12 @@ impl<'a> Retry<'a> {
         decisions: &'a BTreeMap<StepId, Decision>,
     ) -> Result<Self, RetryError> {
         let old = of.state;
-        let is_place = |step: &&PlannedStep| matches!(step.section, Section::Step | Section::Verify);
-        let as_item = || plan.step(&from.as_written()).filter(|step| step.for_each.is_some() && old.steps.contains_key(from));
+        let is_place =
+            |step: &&PlannedStep| matches!(step.section, Section::Step | Section::Verify);
+        let as_item = || {
+            plan.step(&from.as_written())
+                .filter(|step| step.for_each.is_some() && old.steps.contains_key(from))
+        };
         let Some(written) = plan.step(from).or_else(as_item).filter(is_place) else {
             let places = plan.section(Section::Step).chain(plan.section(Section::Verify));
             let known = places.map(|step| step.id.to_string()).collect();
@@ -186,13 +201,18 @@ impl<'a> Retry<'a> {
     /// The steps as written, in file order, with what the old run knows of each.
     fn steps(&self) -> impl Iterator<Item = (&'a PlannedStep, &'a StepState)> {
         let old = self.old;
-        self.plan.section(Section::Step).filter_map(move |step| Some((step, old.steps.get(&step.id)?)))
+        self.plan
+            .section(Section::Step)
+            .filter_map(move |step| Some((step, old.steps.get(&step.id)?)))
     }
 
     /// The items of a step that the old run knew, with their ids.
     fn items(&self, of: &'a PlannedStep) -> impl Iterator<Item = (StepId, &'a StepState)> {
         let items = self.old.items.get(&of.id).map(Vec::as_slice).unwrap_or_default();
-        items.iter().map(|item| of.id.item(&item.key)).filter_map(|id| Some((id.clone(), self.old.steps.get(&id)?)))
+        items
+            .iter()
+            .map(|item| of.id.item(&item.key))
+            .filter_map(|id| Some((id.clone(), self.old.steps.get(&id)?)))
     }
 
     fn reuse(&self, id: &StepId, step: &'a PlannedStep, found: &'a StepState) -> Reuse {
@@ -203,11 +223,16 @@ impl<'a> Retry<'a> {
             (Doubt::None, _) if found.phase == StepPhase::UndoFailed && found.change.is_done() => {
                 Reuse::Done(found.output.clone().unwrap_or_default())
             }
-            (Doubt::Some, Some(Decision::Done)) => Reuse::Done(found.output.clone().unwrap_or_default()),
-            (Doubt::Some, Some(Decision::Retry | Decision::NotDone)) => Reuse::Open(found.phase.name()),
+            (Doubt::Some, Some(Decision::Done)) => {
+                Reuse::Done(found.output.clone().unwrap_or_default())
+            }
+            (Doubt::Some, Some(Decision::Retry | Decision::NotDone)) => {
+                Reuse::Open(found.phase.name())
+            }
             (Doubt::Some, Some(Decision::Fail) | None) => Reuse::Doubtful,
             (Doubt::None, _) => match found.phase {
-                StepPhase::Succeeded | StepPhase::Skipped(SkipReason::Assumed | SkipReason::Operator) => {
+                StepPhase::Succeeded
+                | StepPhase::Skipped(SkipReason::Assumed | SkipReason::Operator) => {
                     // An item stands for itself: that another one is undone changes nothing of it.
                     match if *id == step.id { self.undone_part(step) } else { None } {
                         Some(phase) => Reuse::Open(phase),
@@ -230,7 +255,8 @@ impl<'a> Retry<'a> {
         }
     }
 
-    /// Where a part of a step stands that is not done any more: of the file that it stands for, or one of its items.
+    /// Where a part of a step stands that is not done any more: of the file that it stands for, or
+    /// one of its items.
     fn undone_part(&self, step: &'a PlannedStep) -> Option<&'static str> {
         let gone = |id: &StepId, found: &'a StepState| {
             let found = self.of.undone_since(id, found.done_in).unwrap_or(found);
@@ -238,7 +264,10 @@ impl<'a> Retry<'a> {
         };
         if step.for_each.is_some() {
             let listed = self.items(step).find_map(|(id, found)| gone(&id, found));
-            let known = || self.known_items(step).find_map(|item| self.of.undone_since(&item.step, Some(item.done_in)));
+            let known = || {
+                self.known_items(step)
+                    .find_map(|item| self.of.undone_since(&item.step, Some(item.done_in)))
+            };
             return listed.or_else(|| known().map(|found| found.phase.name()));
         }
         self.plan.groups.get(&step.id)?;
@@ -251,10 +280,13 @@ impl<'a> Retry<'a> {
             .or_else(|| items.clone().find_map(undone).map(|found| found.phase.name()))
     }
 
-    /// The items of a step that the old run took as done and never listed, because the step as a whole was done.
+    /// The items of a step that the old run took as done and never listed, because the step as a
+    /// whole was done.
     fn known_items(&self, of: &'a PlannedStep) -> impl Iterator<Item = &'a Assumed> {
         let (items, steps) = (&self.old.assumed_items, &self.old.steps);
-        items.values().filter(|item| item.step.as_written() == of.id && !steps.contains_key(&item.step))
+        items
+            .values()
+            .filter(|item| item.step.as_written() == of.id && !steps.contains_key(&item.step))
     }
 
     /// What is known of a step, by whoever knows it last.
@@ -272,9 +304,11 @@ impl<'a> Retry<'a> {
 
     fn check_decisions(&self) -> Result<(), RetryError> {
         for (id, decision) in self.decisions {
-            let step = self.plan.step(&id.as_written()).filter(|step| step.section == Section::Step);
+            let step =
+                self.plan.step(&id.as_written()).filter(|step| step.section == Section::Step);
             if step.is_none() {
-                let known = self.plan.section(Section::Step).map(|step| step.id.to_string()).collect();
+                let known =
+                    self.plan.section(Section::Step).map(|step| step.id.to_string()).collect();
                 return Err(RetryError::NoStep { step: id.clone(), known });
             }
             let found = step.zip(self.found(id));
@@ -298,10 +332,15 @@ impl<'a> Retry<'a> {
             if matches!(self.reuse(&step.id, step, found), Reuse::Doubtful) {
                 steps.push(step.id.clone());
             }
-            let doubtful = self.items(step).filter(|(id, found)| matches!(self.reuse(id, step, found), Reuse::Doubtful));
+            let doubtful = self
+                .items(step)
+                .filter(|(id, found)| matches!(self.reuse(id, step, found), Reuse::Doubtful));
             steps.extend(doubtful.map(|(id, _)| id));
-            let known = self.known_items(step).filter_map(|item| Some((&item.step, self.found(&item.step)?)));
-            let doubtful = known.filter(|(id, found)| matches!(self.reuse(id, step, found), Reuse::Doubtful));
+            let known = self
+                .known_items(step)
+                .filter_map(|item| Some((&item.step, self.found(&item.step)?)));
+            let doubtful =
+                known.filter(|(id, found)| matches!(self.reuse(id, step, found), Reuse::Doubtful));
             steps.extend(doubtful.map(|(id, _)| id.clone()));
         }
         if steps.is_empty() { Ok(()) } else { Err(self.in_doubt(steps)) }
@@ -314,26 +353,46 @@ impl<'a> Retry<'a> {
             matches!(phase, Some(StepPhase::Undoing | StepPhase::UndoFailed))
         };
         let effects: Vec<StepId> = steps.iter().filter(|id| !is_undo(id)).cloned().collect();
-        if effects.is_empty() { RetryError::PerhapsUndone { steps } } else { RetryError::Doubtful { steps: effects } }
+        if effects.is_empty() {
+            RetryError::PerhapsUndone { steps }
+        } else {
+            RetryError::Doubtful { steps: effects }
+        }
     }
 
     /// What is done cannot be where a run begins, unless it only looks.
     fn check_from(&self) -> Result<(), RetryError> {
-        let Some(found) = self.old.steps.get(self.from).filter(|_| self.written.section == Section::Step) else { return Ok(()) };
+        let Some(found) =
+            self.old.steps.get(self.from).filter(|_| self.written.section == Section::Step)
+        else {
+            return Ok(());
+        };
         let done = matches!(self.reuse(self.from, self.written, found), Reuse::Done(_));
         // Who says that it happened begins after it.
         if !done || self.only_looks(self.written) || self.decisions.contains_key(self.from) {
             return Ok(());
         }
-        let open = self.steps().filter(|(step, found)| matches!(self.reuse(&step.id, step, found), Reuse::Open(_)));
+        let open = self
+            .steps()
+            .filter(|(step, found)| matches!(self.reuse(&step.id, step, found), Reuse::Open(_)));
         let done_in = self.done_in(found);
-        Err(RetryError::Done { step: self.from.clone(), done_in, open: open.map(|(step, _)| step.id.to_string()).collect() })
+        Err(RetryError::Done {
+            step: self.from.clone(),
+            done_in,
+            open: open.map(|(step, _)| step.id.to_string()).collect(),
+        })
     }
 
     fn check_before(&self) -> Result<(), RetryError> {
-        let not_done = |needed: &StepId, phase| RetryError::NotDone { step: self.from.clone(), needed: needed.clone(), phase };
+        let not_done = |needed: &StepId, phase| RetryError::NotDone {
+            step: self.from.clone(),
+            needed: needed.clone(),
+            phase,
+        };
         for needed in before(self.plan, self.written) {
-            let Some(found) = self.old.steps.get(&needed.id) else { return Err(not_done(&needed.id, "no part of that run")) };
+            let Some(found) = self.old.steps.get(&needed.id) else {
+                return Err(not_done(&needed.id, "no part of that run"));
+            };
             match self.reuse(&needed.id, needed, found) {
                 Reuse::Done(_) | Reuse::Skipped => {}
                 // The run went on without it, as the runbook says, and so does this one.
@@ -348,14 +407,22 @@ impl<'a> Retry<'a> {
     fn assumed(&self) -> Result<Vec<Assumed>, RetryError> {
         let mut assumed = Vec::new();
         for (step, found) in self.steps() {
-            let is_open = self.is_around_from(step) || (self.after.contains(&step.id) && self.has_parts(step));
+            let is_open = self.is_around_from(step)
+                || (self.after.contains(&step.id) && self.has_parts(step));
             let is_asked_again = self.after.contains(&step.id) && self.only_looks(step);
-            if let (Reuse::Done(output), false, false) = (self.reuse(&step.id, step, found), is_open, is_asked_again) {
+            if let (Reuse::Done(output), false, false) =
+                (self.reuse(&step.id, step, found), is_open, is_asked_again)
+            {
                 self.check_same(step)?;
-                assumed.push(Assumed { step: step.id.clone(), output, done_in: self.done_in(found) });
+                assumed.push(Assumed {
+                    step: step.id.clone(),
+                    output,
+                    done_in: self.done_in(found),
+                });
             }
             if !is_asked_again {
-                // Also of a step that is done as a whole: the next run that tries this one again may begin before it.
+                // Also of a step that is done as a whole: the next run that tries this one again
+                // may begin before it.
                 assumed.extend(self.done_items(step)?);
             }
         }
@@ -380,7 +447,8 @@ impl<'a> Retry<'a> {
         Ok(items)
     }
 
-    /// Whether it stands for the file in which the run begins, or is the step whose item it begins with.
+    /// Whether it stands for the file in which the run begins, or is the step whose item it begins
+    /// with.
     fn is_around_from(&self, step: &PlannedStep) -> bool {
         self.from.is_inside(&step.id) || (step.id == self.written.id && step.id != *self.from)
     }
@@ -392,14 +460,25 @@ impl<'a> Retry<'a> {
     /// Whether a step, with all that it stands for, changes nothing.
     fn only_looks(&self, step: &PlannedStep) -> bool {
         let acts = |step: &PlannedStep| step.facts.kind == Kind::Step || step.manual.is_some();
-        !acts(step) && !self.plan.section(Section::Step).any(|part| part.id.is_inside(&step.id) && acts(part))
+        !acts(step)
+            && !self
+                .plan
+                .section(Section::Step)
+                .any(|part| part.id.is_inside(&step.id) && acts(part))
     }
 
     /// What is done must be what the plan would do.
     fn check_same(&self, step: &PlannedStep) -> Result<(), RetryError> {
-        let was = self.old.order.iter().find(|listing| listing.id == step.id).map(|listing| listing.uses.clone());
+        let was = self
+            .old
+            .order
+            .iter()
+            .find(|listing| listing.id == step.id)
+            .map(|listing| listing.uses.clone());
         match was.filter(|was| *was != step.uses) {
-            Some(was) => Err(RetryError::Other { step: step.id.clone(), was, is: step.uses.clone() }),
+            Some(was) => {
+                Err(RetryError::Other { step: step.id.clone(), was, is: step.uses.clone() })
+            }
             None => Ok(()),
         }
     }
@@ -416,7 +495,9 @@ enum Doubt {
 
 fn doubt(step: &PlannedStep, found: &StepState) -> Doubt {
     let unclear = match found.phase {
-        StepPhase::Failed(_) | StepPhase::Unknown | StepPhase::Running | StepPhase::Waiting => found.effect != EffectState::None,
+        StepPhase::Failed(_) | StepPhase::Unknown | StepPhase::Running | StepPhase::Waiting => {
+            found.effect != EffectState::None
+        }
         StepPhase::Undoing | StepPhase::UndoFailed => !found.change.is_done(),
         StepPhase::Pending
         | StepPhase::Skipped(_)
@@ -461,7 +542,10 @@ fn after<'a>(plan: &'a Plan, from: &'a PlannedStep) -> BTreeSet<&'a StepId> {
 /// All that must be done before a step: what it needs, and what the files need in which it stands.
 fn before<'a>(plan: &'a Plan, from: &'a PlannedStep) -> Vec<&'a PlannedStep> {
     if from.section == Section::Verify {
-        return plan.section(Section::Step).filter(|step| step.group.is_none() && step.item.is_none()).collect();
+        return plan
+            .section(Section::Step)
+            .filter(|step| step.group.is_none() && step.item.is_none())
+            .collect();
     }
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();

@@ -9,19 +9,24 @@ use crate::state::{EffectState, RunState, StepPhase};
 use crate::template::{self, Scope, StepView};
 use runbook_contract::{Kind, Outcome, StepId};
 
-/// What an undo that is another operation would be given, as far as it is known before its step has run, or why it could not be
-/// done: a place that is missing, or an input that does not fit.
+/// What an undo that is another operation would be given, as far as it is known before its step has
+/// run, or why it could not be done: a place that is missing, or an input that does not fit.
 ///
 /// # Errors
 /// The reason, in one line.
-pub(crate) fn input_before<O: Operate>(operate: &O, step: &PlannedStep, scope: &Scope<'_>) -> Result<Option<Known>, String> {
+pub(crate) fn input_before<O: Operate>(
+    operate: &O,
+    step: &PlannedStep,
+    scope: &Scope<'_>,
+) -> Result<Option<Known>, String> {
     let PlannedUndo::Explicit { id, with, .. } = &step.undo else { return Ok(None) };
     let own = template::template_key(&step.site);
     let own = own.rsplit('.').next().unwrap_or_default();
     let lookup = |key: &str| {
         if own == key { Some((step.id.clone(), StepView::AtRunTime)) } else { (scope.steps)(key) }
     };
-    // A step whose items are not listed yet is asked about as a whole; each item is compared when it is known.
+    // A step whose items are not listed yet is asked about as a whole; each item is compared when
+    // it is known.
     let later = step.for_each.iter().map(|for_each| for_each.name.clone()).collect();
     let known = template::render_partly(with, &Scope { steps: &lookup, later, ..scope.clone() });
     let known = known.map_err(|error| format!("`undo.with`: {error}"))?;
@@ -32,22 +37,29 @@ pub(crate) fn input_before<O: Operate>(operate: &O, step: &PlannedStep, scope: &
     }
 }
 
-/// The steps to undo, the last one that was done first. A step ends after all that it needs, so this is also the reverse
-/// order of dependence.
+/// The steps to undo, the last one that was done first. A step ends after all that it needs, so
+/// this is also the reverse order of dependence.
 pub fn order(state: &RunState) -> Vec<StepId> {
-    let open = state.steps.iter().filter(|(_, step)| step.is_undoable() && step.phase != StepPhase::Undone);
+    let open = state
+        .steps
+        .iter()
+        .filter(|(_, step)| step.is_undoable() && step.phase != StepPhase::Undone);
     let mut order: Vec<(u64, &StepId)> = open.map(|(id, step)| (step.last_seq, id)).collect();
     order.sort_unstable_by(|a, b| b.cmp(a));
     order.into_iter().map(|(_, id)| id.clone()).collect()
 }
 
-/// A step that was done after this one, stands on it, and could not be undone: what this one made is still needed to put that one
-/// back. A step stands on those whose output it, or its undo, is given, and on those that were given one of its targets.
+/// A step that was done after this one, stands on it, and could not be undone: what this one made
+/// is still needed to put that one back. A step stands on those whose output it, or its undo, is
+/// given, and on those that were given one of its targets.
 pub(crate) fn kept_by(plan: &Plan, state: &RunState, step: &PlannedStep) -> Option<StepId> {
     let own = state.step(&step.id);
-    let is_later = |id: &&StepId| state.steps.get(*id).is_some_and(|later| later.last_seq > own.last_seq);
+    let is_later =
+        |id: &&StepId| state.steps.get(*id).is_some_and(|later| later.last_seq > own.last_seq);
     let stands_on = |id: &&StepId| {
-        plan.step(id).is_some_and(|later| later.reads.contains(&step.site) || !later.targets.is_disjoint(&step.targets))
+        plan.step(id).is_some_and(|later| {
+            later.reads.contains(&step.site) || !later.targets.is_disjoint(&step.targets)
+        })
     };
     state.not_undone.iter().filter(is_later).find(stands_on).cloned()
 }
@@ -73,20 +85,21 @@ fn on_breach(plan: &Plan, id: &StepId) -> Option<OnBreach> {
     plan.guards.iter().find(|guard| guard.id() == id).map(|guard| guard.on_breach)
 }
 
-/// Whether it must be looked at what a step has left: it was undone by its plugin, or it cannot be undone and nobody knows
-/// whether it had an effect.
+/// Whether it must be looked at what a step has left: it was undone by its plugin, or it cannot be
+/// undone and nobody knows whether it had an effect.
 pub(crate) fn needs_check(plan: &Plan, state: &RunState, step: &PlannedStep) -> bool {
     let found = state.step(&step.id);
     if found.finding.is_some() || step.section != Section::Step {
         return false;
     }
     let undone = found.phase == StepPhase::Undone && found.undo == UndoPlan::Auto;
-    let unclear = found.effect == EffectState::Ambiguous && matches!(found.undo, UndoPlan::Irreversible | UndoPlan::NotNeeded);
+    let unclear = found.effect == EffectState::Ambiguous
+        && matches!(found.undo, UndoPlan::Irreversible | UndoPlan::NotNeeded);
     (undone && plan.undo.verify == VerifyUndo::Observe) || unclear
 }
 
-/// Whether to undo a step would be to guess: nobody knows whether it happened, and its undo, another operation, does harm if it did
-/// not. A plugin's own undo works from any state.
+/// Whether to undo a step would be to guess: nobody knows whether it happened, and its undo,
+/// another operation, does harm if it did not. A plugin's own undo works from any state.
 pub(crate) fn is_guess(step: &PlannedStep, state: &RunState) -> bool {
     step.undo.repeatable() == RetrySafety::No && state.step(&step.id).change.is_effect_unclear()
 }
@@ -94,11 +107,16 @@ pub(crate) fn is_guess(step: &PlannedStep, state: &RunState) -> bool {
 /// How a run ends after its undo.
 pub(crate) fn end(state: &RunState, cause: &Cause) -> RunEnd {
     let bad = |found: &crate::state::StepState| {
-        let drifted = matches!(found.finding, Some(UndoFinding::Drifted { .. } | UndoFinding::Unknown { .. }));
+        let drifted = matches!(
+            found.finding,
+            Some(UndoFinding::Drifted { .. } | UndoFinding::Unknown { .. })
+        );
         found.phase == StepPhase::UndoFailed || drifted
     };
     let undone = state.steps.values().any(|found| found.phase == StepPhase::Undone);
-    if state.steps.values().any(bad) || (*cause == Cause::Requested && !undone && !state.account().is_clean()) {
+    if state.steps.values().any(bad)
+        || (*cause == Cause::Requested && !undone && !state.account().is_clean())
+    {
         // What was asked for could not be done: the run does not look better for having been asked.
         RunEnd::Dirty
     } else if state.has_effects() {
@@ -123,24 +141,35 @@ pub(crate) fn untouched(cause: &Cause) -> RunEnd {
     }
 }
 
-/// How a run ends that failed and is not undone, because the runbook says so: half done, so a person is needed.
+/// How a run ends that failed and is not undone, because the runbook says so: half done, so a
+/// person is needed.
 pub(crate) fn left_as_it_is() -> RunEnd {
     RunEnd::Dirty
 }
 
 /// How a run ends that did all its steps.
 pub(crate) fn success(plan: &Plan, state: &RunState) -> RunEnd {
-    let outside = matches!(state.window, Some(WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. }));
-    if outside || plan.steps.iter().any(|step| warns(state, step)) { RunEnd::SucceededWithWarnings } else { RunEnd::Succeeded }
+    let outside = matches!(
+        state.window,
+        Some(WindowVerdict::Warned { .. } | WindowVerdict::Overridden { .. })
+    );
+    if outside || plan.steps.iter().any(|step| warns(state, step)) {
+        RunEnd::SucceededWithWarnings
+    } else {
+        RunEnd::Succeeded
+    }
 }
 
 fn warns(state: &RunState, step: &PlannedStep) -> bool {
     let found = state.step(&step.id);
     let failed = matches!(found.phase, StepPhase::Failed(_));
-    failed || found.outcome == Some(Outcome::Warn) || matches!(found.phase, StepPhase::Skipped(crate::SkipReason::Operator))
+    failed
+        || found.outcome == Some(Outcome::Warn)
+        || matches!(found.phase, StepPhase::Skipped(crate::SkipReason::Operator))
 }
 
-/// The end with what smoke tests add: one that wrote and did not show that it removed what it made is no clean end.
+/// The end with what smoke tests add: one that wrote and did not show that it removed what it made
+/// is no clean end.
 pub(crate) fn with_leftovers(plan: &Plan, state: &RunState, end: RunEnd) -> RunEnd {
     let left = |step: &std::sync::Arc<PlannedStep>| {
         let found = state.step(&step.id);
@@ -155,14 +184,18 @@ pub(crate) fn with_leftovers(plan: &Plan, state: &RunState, end: RunEnd) -> RunE
     }
 }
 
-/// The end with what finally and notify add: they never hide a result, and never let it look better than it is.
+/// The end with what finally and notify add: they never hide a result, and never let it look better
+/// than it is.
 pub(crate) fn final_end(plan: &Plan, state: &RunState, provisional: RunEnd) -> RunEnd {
     let finally = plan.section(Section::Finally).any(|step| {
-        let cut = matches!(state.step(&step.id).phase, StepPhase::Skipped(crate::SkipReason::TimeIsUp));
+        let cut =
+            matches!(state.step(&step.id).phase, StepPhase::Skipped(crate::SkipReason::TimeIsUp));
         cut || warns(state, step)
     });
     match with_leftovers(plan, state, provisional) {
-        RunEnd::Succeeded if finally || !state.notify_faults.is_empty() => RunEnd::SucceededWithWarnings,
+        RunEnd::Succeeded if finally || !state.notify_faults.is_empty() => {
+            RunEnd::SucceededWithWarnings
+        }
         other => other,
     }
 }

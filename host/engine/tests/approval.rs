@@ -15,7 +15,8 @@ fn text(approval: &str) -> String {
     )
 }
 
-/// Says something about the step, as `runbook approve` and `reject` do: by one more record in the journal.
+/// Says something about the step, as `runbook approve` and `reject` do: by one more record in the
+/// journal.
 fn say(run: &Run, by: &str, verdict: ApprovalVerdict) {
     let state = run.state();
     let digest = state.step(&"drop".into()).asked.clone().expect("it asks").digest;
@@ -48,7 +49,10 @@ fn a_rejected_step_fails_and_what_was_done_is_undone() {
     assert_eq!(end(run.resume()), (RunEnd::Undone, Some(Cause::Step { step: "drop".into() })));
     assert_eq!(run.world.applied(), ["first"]);
     assert_eq!(run.world.undone(), ["first"]);
-    assert_eq!(run.state().step(&"drop".into()).fault.as_ref().unwrap().message, "ada@bastion rejected it: not today");
+    assert_eq!(
+        run.state().step(&"drop".into()).fault.as_ref().unwrap().message,
+        "ada@bastion rejected it: not today"
+    );
 }
 
 #[test]
@@ -139,7 +143,13 @@ fn broken_at_each_record_it_still_asks_before_it_acts() {
     asks(whole.execute());
     broken_at_each_record(&whole, anew, |run, breaks_at| {
         let mut outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
-        if matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } }, .. })) {
+        if matches!(
+            &outcome,
+            Ok(RunOutcome {
+                stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } },
+                ..
+            })
+        ) {
             outcome = run.decide(&[("first".into(), Decision::Retry)].into());
         }
         asks(outcome);

@@ -31,11 +31,13 @@ fn a_cancel_is_in_the_journal_wherever_it_comes_and_once_the_steps_are_over_it_u
         let (usual, cause) = end(whole.execute());
         let records = whole.records();
         let place = |wanted: fn(&LifecycleEvent) -> bool| {
-            let is_it = |record: &&Record| matches!(&record.event, RunEvent::Run(event) if wanted(event));
+            let is_it =
+                |record: &&Record| matches!(&record.event, RunEvent::Run(event) if wanted(event));
             records.iter().find(is_it).map(|record| record.seq)
         };
         let over = place(|event| matches!(event, LifecycleEvent::FinallyBegan { .. })).unwrap();
-        let undoing = place(|event| matches!(event, LifecycleEvent::UndoBegan { .. })).unwrap_or(over);
+        let undoing =
+            place(|event| matches!(event, LifecycleEvent::UndoBegan { .. })).unwrap_or(over);
         for at in 0..records.len() as u64 - 1 {
             let run = Run::new(RUNBOOK, world());
             let (ended, why) = end(cancelled_at(&run, at));
@@ -61,7 +63,11 @@ fn a_cancel_is_in_the_journal_wherever_it_comes_and_once_the_steps_are_over_it_u
                 assert_eq!(done, expected, "record {at}");
             }
             let account = run.state().account();
-            assert!(!account.changed.contains(&"tidy".into()) && !account.perhaps.contains(&"tidy".into()), "{account:?}");
+            assert!(
+                !account.changed.contains(&"tidy".into())
+                    && !account.perhaps.contains(&"tidy".into()),
+                "{account:?}"
+            );
         }
     }
 }

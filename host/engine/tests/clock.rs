@@ -1,5 +1,5 @@
-//! A wall clock that is set while a run goes on: times in the journal are as the clock showed them, and nothing is decided by them
-//! that a monotonic clock can decide.
+//! A wall clock that is set while a run goes on: times in the journal are as the clock showed them,
+//! and nothing is decided by them that a monotonic clock can decide.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -42,7 +42,9 @@ fn a_clock_that_is_set_while_a_run_goes_on_changes_nothing_of_it() {
             "{jumps:?}: how long it took is no matter of the clock on the wall"
         );
         for record in run.records() {
-            if let RunEvent::Step { event: StepEvent::AttemptEnded { duration_ms, .. }, .. } = record.event {
+            if let RunEvent::Step { event: StepEvent::AttemptEnded { duration_ms, .. }, .. } =
+                record.event
+            {
                 assert!(duration_ms < 1_000, "{jumps:?}: an attempt took {duration_ms} ms");
             }
         }
@@ -61,14 +63,21 @@ fn a_clock_that_is_set_between_a_crash_and_the_resume_makes_nothing_longer_and_n
             let outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
             let took = run.clock.monotonic().saturating_sub(before);
             let (ended, cause) = end(outcome);
-            // `within` is over when the clock says that a year has passed since the first look; that is no success, and is undone.
-            assert!(matches!(ended, RunEnd::Succeeded | RunEnd::Undone), "record {breaks_at}, {jump:?}: {ended:?} {cause:?}");
+            // `within` is over when the clock says that a year has passed since the first look;
+            // that is no success, and is undone.
+            assert!(
+                matches!(ended, RunEnd::Succeeded | RunEnd::Undone),
+                "record {breaks_at}, {jump:?}: {ended:?} {cause:?}"
+            );
             assert!(took.as_secs() < 120, "record {breaks_at}, {jump:?}: it waited for {took:?}");
             let completed = |step: &str| {
                 let done = |record: &&Record| matches!(&record.event, RunEvent::Step { step: of, event: StepEvent::AttemptEnded { result: AttemptResult::Succeeded { .. }, .. } } if of.as_str() == step);
                 run.records().iter().filter(done).count()
             };
-            assert!(completed("a") <= 1 && completed("b") <= 1, "record {breaks_at}, {jump:?}: a completed step ran again");
+            assert!(
+                completed("a") <= 1 && completed("b") <= 1,
+                "record {breaks_at}, {jump:?}: a completed step ran again"
+            );
         });
     }
 }
@@ -86,13 +95,15 @@ fn a_run_that_was_killed_and_resumed_was_executed_for_as_long_as_its_processes_w
                 return;
             }
             let first = total(run);
-            // Its process lived on for 20 s, as its heartbeats say, and nobody executed it for a day.
+            // Its process lived on for 20 s, as its heartbeats say, and nobody executed it for a
+            // day.
             let last = run.records().last().unwrap().at;
             *run.journal.last_seen.lock().unwrap() = Some(last + SignedDuration::from_secs(20));
             run.clock.pass(std::time::Duration::from_hours(24));
             let before = run.clock.monotonic();
             end(run.resume());
-            let second = u64::try_from(run.clock.monotonic().saturating_sub(before).as_millis()).unwrap();
+            let second =
+                u64::try_from(run.clock.monotonic().saturating_sub(before).as_millis()).unwrap();
             assert_eq!(total(run), first + 20_000 + second, "record {breaks_at}");
             let told = run.records().iter().rev().find_map(|record| match &record.event {
                 RunEvent::Run(LifecycleEvent::RunEnded { took_ms, .. }) => *took_ms,

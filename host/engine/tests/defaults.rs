@@ -25,7 +25,10 @@ fn every_section_takes_what_it_does_not_say_and_keeps_what_it_says() {
         };
         let one = |own: &str| {
             let plan = plan(&text(own));
-            let found = plan.section(*section).find(|step| step.id.as_str() == "one").expect("it is planned");
+            let found = plan
+                .section(*section)
+                .find(|step| step.id.as_str() == "one")
+                .expect("it is planned");
             (found.timeout, found.retry.attempts)
         };
         assert_eq!(one(""), (Duration::from_secs(7), 4), "{table}");
@@ -49,9 +52,14 @@ fn what_waits_for_something_is_not_tried_again_as_well_and_a_person_has_no_defau
 fn a_nested_file_has_defaults_of_its_own() {
     let outer = format!("{DEFAULTS}[[step]]\nid = \"in\"\nrunbook = \"inner.toml\"\n");
     let step = "[[step]]\nid = \"a\"\nuses = \"test:look\"\n";
-    for (inner, attempts) in [(step.to_owned(), 1), (format!("[defaults]\nretry = {{ attempts = 2 }}\n{step}"), 2)] {
+    for (inner, attempts) in
+        [(step.to_owned(), 1), (format!("[defaults]\nretry = {{ attempts = 2 }}\n{step}"), 2)]
+    {
         let plan = try_plan_with(&outer, &[("inner.toml", &inner)]).expect("it is right");
-        let a = plan.section(Section::Step).find(|step| step.id.as_str() == "in.a").expect("it is planned");
+        let a = plan
+            .section(Section::Step)
+            .find(|step| step.id.as_str() == "in.a")
+            .expect("it is planned");
         assert_eq!(a.retry.attempts, attempts);
     }
 }
@@ -59,9 +67,20 @@ fn a_nested_file_has_defaults_of_its_own() {
 #[test]
 fn what_has_no_meaning_as_a_default_is_refused_with_the_place_where_it_belongs() {
     let check = "[[check]]\nid = \"a\"\nuses = \"test:look\"\n";
-    assert!(refused(&format!("[defaults]\non_failure = \"stop\"\n{check}")).contains("has no meaning in a suite"));
+    assert!(
+        refused(&format!("[defaults]\non_failure = \"stop\"\n{check}"))
+            .contains("has no meaning in a suite")
+    );
     let step = "[[step]]\nid = \"a\"\nuses = \"test:look\"\n";
-    assert!(refused(&format!("on_failure = \"stop\"\n{step}")).contains("unknown key `on_failure` in `[runbook]`"));
-    assert!(refused(&format!("[defaults]\nundo = \"auto\"\n{step}")).contains("unknown key `undo`"));
-    assert!(refused(&format!("[defaults]\non_failure = \"ignore\"\n{step}")).contains("cannot be `ignore`"));
+    assert!(
+        refused(&format!("on_failure = \"stop\"\n{step}"))
+            .contains("unknown key `on_failure` in `[runbook]`")
+    );
+    assert!(
+        refused(&format!("[defaults]\nundo = \"auto\"\n{step}")).contains("unknown key `undo`")
+    );
+    assert!(
+        refused(&format!("[defaults]\non_failure = \"ignore\"\n{step}"))
+            .contains("cannot be `ignore`")
+    );
 }

@@ -1,4 +1,5 @@
-//! A step that does what its plan did not say is reported: what was approved and counted was the plan.
+//! A step that does what its plan did not say is reported: what was approved and counted was the
+//! plan.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -11,7 +12,11 @@ const ONE: &str = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"";
 #[test]
 fn a_step_that_does_as_it_said_is_no_drift() {
     assert_eq!(end(Run::new(ONE, World::default()).execute()), (RunEnd::Succeeded, None));
-    assert_eq!(end(Run::new(ONE, World::default().doing("a", &[])).execute()), (RunEnd::Succeeded, None), "it may do less");
+    assert_eq!(
+        end(Run::new(ONE, World::default().doing("a", &[])).execute()),
+        (RunEnd::Succeeded, None),
+        "it may do less"
+    );
 }
 
 #[test]
@@ -21,5 +26,9 @@ fn a_step_that_does_more_than_it_said_succeeds_with_a_warning_that_names_it() {
     let state = run.state();
     let step = state.step(&"a".into());
     assert_eq!(step.outcome, Some(Outcome::Warn));
-    assert!(step.summary.contains("departed from its plan, which did not say `files.remove`"), "{}", step.summary);
+    assert!(
+        step.summary.contains("departed from its plan, which did not say `files.remove`"),
+        "{}",
+        step.summary
+    );
 }

@@ -1,4 +1,5 @@
-//! A dry run decides what each step does as the run does: it only puts the proposal in place of the call.
+//! A dry run decides what each step does as the run does: it only puts the proposal in place of the
+//! call.
 
 mod support;
 
@@ -21,7 +22,8 @@ const FORMS: &[&str] = &[
     "runbook = \"inner.toml\"\nwith = { word = \"{{ params.many }}\" }",
 ];
 
-const WHENS: &[&str] = &["", "when = \"params.go\"", "when = \"not params.go\"", "when = \"params.word\""];
+const WHENS: &[&str] =
+    &["", "when = \"params.go\"", "when = \"not params.go\"", "when = \"params.word\""];
 /// Conditions that speak of the item.
 const WHENS_OF_ITEMS: &[&str] = &["when = \"item != 'a'\"", "when = \"item == 'c'\""];
 
@@ -51,15 +53,26 @@ fn of_the_run(run: &Run) -> BTreeMap<String, String> {
 fn of_the_dry_run(run: &Run) -> BTreeMap<String, String> {
     let Run { plan, world, options, .. } = run;
     let (audience, environment) = (Audience::Everybody, None);
-    let dry = DryRun { plan, operate: world, run: options.run, operator: "tester", environment, audience };
+    let dry = DryRun {
+        plan,
+        operate: world,
+        run: options.run,
+        operator: "tester",
+        environment,
+        audience,
+    };
     let told = |step: DryStep| {
         let what = match step.finding {
             DryFinding::Skipped => "skipped".to_owned(),
             DryFinding::Opens { .. } => "opens".to_owned(),
             DryFinding::Found { .. } | DryFinding::Would(_) => step.input.to_string(),
             DryFinding::Failed(_) => "cannot begin".to_owned(),
-            DryFinding::AtRunTime { reason } if reason.starts_with("a person") => "a person".to_owned(),
-            DryFinding::AtRunTime { reason } if reason.starts_with("the list is empty") => "no items".to_owned(),
+            DryFinding::AtRunTime { reason } if reason.starts_with("a person") => {
+                "a person".to_owned()
+            }
+            DryFinding::AtRunTime { reason } if reason.starts_with("the list is empty") => {
+                "no items".to_owned()
+            }
             // Of a step of a file that cannot be opened.
             found @ (DryFinding::AtRunTime { .. } | DryFinding::NotAsked) => format!("{found:?}"),
         };
@@ -72,17 +85,21 @@ fn of_the_dry_run(run: &Run) -> BTreeMap<String, String> {
 fn a_dry_run_decides_what_each_form_of_a_step_does_as_the_run_does() {
     let mut seen = BTreeMap::new();
     for form in FORMS {
-        let of_items: &[&str] = if form.contains("for_each = [\"a\"") { WHENS_OF_ITEMS } else { &[] };
+        let of_items: &[&str] =
+            if form.contains("for_each = [\"a\"") { WHENS_OF_ITEMS } else { &[] };
         for when in WHENS.iter().chain(of_items) {
             let text = format!("{PARAMS}[[step]]\nid = \"s\"\n{form}\n{when}\n");
             let run = Run::nesting(&text, &[("inner.toml", INNER)], World::default());
             let dry = of_the_dry_run(&run);
             assert!(run.world.done().is_empty(), "a dry run does nothing: {text}");
-            // What it comes to is not asked here: a wrong input ends it, and a manual step makes it wait.
+            // What it comes to is not asked here: a wrong input ends it, and a manual step makes it
+            // wait.
             drop(run.execute());
             let real = of_the_run(&run);
-            // What a step that cannot begin keeps from beginning was never begun, and a dry run cannot know it.
-            let dry: BTreeMap<_, _> = dry.into_iter().filter(|(step, _)| real.contains_key(step)).collect();
+            // What a step that cannot begin keeps from beginning was never begun, and a dry run
+            // cannot know it.
+            let dry: BTreeMap<_, _> =
+                dry.into_iter().filter(|(step, _)| real.contains_key(step)).collect();
             assert_eq!(dry, real, "{text}");
             real.into_values().for_each(|what| *seen.entry(what).or_insert(0) += 1);
         }
@@ -90,5 +107,8 @@ fn a_dry_run_decides_what_each_form_of_a_step_does_as_the_run_does() {
     for what in ["skipped", "opens", "a person", "cannot begin", "no items"] {
         assert!(seen.contains_key(what), "no form of a step is {what}: {seen:?}");
     }
-    assert!(seen.contains_key(&json!({ "text": "w!" }).to_string()), "a step of a nested file: {seen:?}");
+    assert!(
+        seen.contains_key(&json!({ "text": "w!" }).to_string()),
+        "a step of a nested file: {seen:?}"
+    );
 }

@@ -74,7 +74,10 @@ fn a_guard_that_holds_is_written_down_once() {
 fn a_breach_undoes_what_was_done() {
     let run = Run::new(&watched(""), world([rate(1.0), rate(1.0), rate(9.0)]));
     assert_eq!(end(run.execute()), (RunEnd::Undone, Some(breached())));
-    assert_eq!((run.world.applied(), run.world.undone()), (vec!["stop".to_owned()], vec!["stop".to_owned()]));
+    assert_eq!(
+        (run.world.applied(), run.world.undone()),
+        (vec!["stop".to_owned()], vec!["stop".to_owned()])
+    );
 }
 
 #[test]
@@ -95,11 +98,18 @@ fn what_is_bad_at_the_first_look_lets_nothing_begin() {
 fn between_a_bad_look_and_the_next_good_one_no_step_begins() {
     let run = Run::new(&watched("for = 3"), world([rate(9.0), rate(9.0), rate(1.0)]));
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
-    let at = |wanted: &dyn Fn(&RunEvent) -> bool| run.records().iter().position(|record| wanted(&record.event)).unwrap();
+    let at = |wanted: &dyn Fn(&RunEvent) -> bool| {
+        run.records().iter().position(|record| wanted(&record.event)).unwrap()
+    };
     let good = at(
         &|event| matches!(event, RunEvent::Guard { event: GuardEvent::GuardLooked { look, .. }, .. } if look.verdict == LookVerdict::Holds),
     );
-    assert!(good < at(&|event| matches!(event, RunEvent::Step { event: StepEvent::AttemptStarted { .. }, .. })));
+    assert!(
+        good < at(&|event| matches!(
+            event,
+            RunEvent::Step { event: StepEvent::AttemptStarted { .. }, .. }
+        ))
+    );
     assert_eq!(looks(&run), [LookVerdict::Breached, LookVerdict::Breached, LookVerdict::Holds]);
 }
 
@@ -126,9 +136,11 @@ fn a_pause_undoes_nothing_and_the_run_goes_on_when_it_is_resumed() {
 
 #[test]
 fn a_guard_that_sees_nothing_pauses_and_never_undoes() {
-    for blind in
-        [Reply::Fails(ErrorClass::Transient), Reply::Found(Outcome::Unknown, json!({})), Reply::Found(Outcome::Pass, json!({}))]
-    {
+    for blind in [
+        Reply::Fails(ErrorClass::Transient),
+        Reply::Found(Outcome::Unknown, json!({})),
+        Reply::Found(Outcome::Pass, json!({})),
+    ] {
         let run = Run::new(&watched(""), world([rate(1.0), blind]));
         assert!(matches!(pause(run.execute()), PauseReason::Guard { .. }));
         assert!(run.world.undone().is_empty());
@@ -150,10 +162,13 @@ fn a_breach_survives_a_crash_at_each_record() {
     let given_up = BTreeMap::from([(StepId::from("stop"), Decision::Fail)]);
     broken_at_each_record(&whole, anew, |run, at| {
         let mut outcome = run.resume().unwrap();
-        if matches!(outcome.stopped, Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } }) {
+        if matches!(outcome.stopped, Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } })
+        {
             outcome = run.decide(&given_up).unwrap();
         }
-        let Stopped::Ended { end, cause } = outcome.stopped else { panic!("record {at}: {:?}", outcome.stopped) };
+        let Stopped::Ended { end, cause } = outcome.stopped else {
+            panic!("record {at}: {:?}", outcome.stopped)
+        };
         let of_the_crash = Some(Cause::Step { step: "stop".into() });
         assert!(matches!(end, RunEnd::Undone | RunEnd::FailedClean), "record {at}: {end:?}");
         assert!(cause == Some(breached()) || cause == of_the_crash, "record {at}: {cause:?}");
@@ -163,18 +178,25 @@ fn a_breach_survives_a_crash_at_each_record() {
 
 #[test]
 fn a_guard_only_looks() {
-    let refused = refused(&watched("").replace("\"test:look\"\n        expect", "\"test:do\"\n        expect"));
+    let refused = refused(
+        &watched("").replace("\"test:look\"\n        expect", "\"test:do\"\n        expect"),
+    );
     assert!(refused.contains("guard `errors`"), "{refused}");
     let scribbles = support::refused(&watched("").replacen("test:look", "test:scribble", 1));
     assert!(scribbles.contains("guard `errors`"), "{scribbles}");
 }
 
 #[test]
-fn a_look_that_ended_with_a_fault_breaches_if_an_answer_was_wrong_and_pauses_whatever_else_it_was() {
+fn a_look_that_ended_with_a_fault_breaches_if_an_answer_was_wrong_and_pauses_whatever_else_it_was()
+{
     for class in ErrorClass::ALL {
         let run = Run::new(&watched(""), world([rate(1.0), Reply::Fails(*class)]));
         let ended = run.execute();
-        let expected = if *class == ErrorClass::Assertion { LookVerdict::Breached } else { LookVerdict::Blind };
+        let expected = if *class == ErrorClass::Assertion {
+            LookVerdict::Breached
+        } else {
+            LookVerdict::Blind
+        };
         assert_eq!(looks(&run).get(1), Some(&expected), "{}", class.name());
         if expected == LookVerdict::Breached {
             assert_eq!(end(ended), (RunEnd::Undone, Some(breached())));

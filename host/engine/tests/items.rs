@@ -1,4 +1,5 @@
-//! `for_each` in a run: each item is a step of its own, done once, undone in reverse, whatever breaks.
+//! `for_each` in a run: each item is a step of its own, done once, undone in reverse, whatever
+//! breaks.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -37,8 +38,12 @@ fn items_are_done_in_order_and_their_outputs_are_a_map_by_key() {
 fn the_output_of_an_earlier_step_is_gone_through_by_key() {
     let look = "[[preflight]]\nid = \"look\"\nuses = \"test:look\"\n";
     let each = "for_each = \"steps.look.output.tables\"\nas = \"table\"\nkey = \"{{ table.name }}\"\nwith = { rows = \"{{ table.rows }}\" }\n";
-    let tables = json!({ "tables": [{ "name": "orders", "rows": 3 }, { "name": "users", "rows": 5 }] });
-    let run = Run::new(&format!("{look}{EACH}{each}"), World::default().with("look", [Reply::Found(Outcome::Pass, tables)]));
+    let tables =
+        json!({ "tables": [{ "name": "orders", "rows": 3 }, { "name": "users", "rows": 5 }] });
+    let run = Run::new(
+        &format!("{look}{EACH}{each}"),
+        World::default().with("look", [Reply::Found(Outcome::Pass, tables)]),
+    );
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
     assert_eq!(run.world.applied(), ["each[orders]", "each[users]"]);
     assert_eq!(run.world.input("each[users]"), json!({ "rows": 5 }));
@@ -46,8 +51,12 @@ fn the_output_of_an_earlier_step_is_gone_through_by_key() {
 
 #[test]
 fn a_map_is_gone_through_by_its_keys() {
-    let run =
-        Run::new(&format!("{EACH}for_each = {{ x = 1, y = 2 }}\nwith = {{ n = \"{{{{ item.value }}}}\" }}\n"), World::default());
+    let run = Run::new(
+        &format!(
+            "{EACH}for_each = {{ x = 1, y = 2 }}\nwith = {{ n = \"{{{{ item.value }}}}\" }}\n"
+        ),
+        World::default(),
+    );
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
     assert_eq!(run.world.applied(), ["each[x]", "each[y]"]);
     assert_eq!(run.world.input("each[y]"), json!({ "n": 2 }));
@@ -65,24 +74,38 @@ fn an_empty_list_is_a_success_that_says_so() {
 #[test]
 fn keys_that_are_there_twice_fail_the_step_before_anything_is_done() {
     let run = Run::new(&format!("{EACH}for_each = [\"a\", \"a\"]\n"), World::default());
-    assert_eq!(end(run.execute()), (RunEnd::FailedClean, Some(Cause::Step { step: "each".into() })));
-    assert_eq!(fault(&run, "each").message, "two items have the key `a`; let `key` tell them apart");
+    assert_eq!(
+        end(run.execute()),
+        (RunEnd::FailedClean, Some(Cause::Step { step: "each".into() }))
+    );
+    assert_eq!(
+        fault(&run, "each").message,
+        "two items have the key `a`; let `key` tell them apart"
+    );
     assert!(run.world.applied().is_empty());
 }
 
 #[test]
 fn a_failed_item_stops_the_others_and_all_is_undone_in_reverse() {
-    let run = Run::new(&three(""), World::default().with("each[b]", [Reply::FailsLate(ErrorClass::Assertion)]));
+    let run = Run::new(
+        &three(""),
+        World::default().with("each[b]", [Reply::FailsLate(ErrorClass::Assertion)]),
+    );
     assert_eq!(end(run.execute()), (RunEnd::Undone, Some(Cause::Step { step: "each[b]".into() })));
     assert_eq!(run.world.applied(), ["first", "each[a]", "each[b]"]);
     assert_eq!(run.world.undone(), ["each[b]", "each[a]", "first"]);
-    assert_eq!(fault(&run, "each").message, "1 of 3 items done, 1 not begun or not ended, 1 failed: `b`");
+    assert_eq!(
+        fault(&run, "each").message,
+        "1 of 3 items done, 1 not begun or not ended, 1 failed: `b`"
+    );
 }
 
 #[test]
 fn a_tolerated_item_leaves_the_others_to_be_done() {
-    let run =
-        Run::new(&three("on_failure = \"continue\""), World::default().with("each[b]", [Reply::Fails(ErrorClass::Conflict)]));
+    let run = Run::new(
+        &three("on_failure = \"continue\""),
+        World::default().with("each[b]", [Reply::Fails(ErrorClass::Conflict)]),
+    );
     assert_eq!(end(run.execute()).0, RunEnd::SucceededWithWarnings);
     assert_eq!(run.world.applied(), ["first", "each[a]", "each[c]", "last"]);
     let seen = run.world.input("last");
@@ -92,7 +115,10 @@ fn a_tolerated_item_leaves_the_others_to_be_done() {
 
 #[test]
 fn a_step_that_stops_leaves_its_items_as_they_are() {
-    let run = Run::new(&three("on_failure = \"stop\""), World::default().with("each[b]", [Reply::Fails(ErrorClass::Conflict)]));
+    let run = Run::new(
+        &three("on_failure = \"stop\""),
+        World::default().with("each[b]", [Reply::Fails(ErrorClass::Conflict)]),
+    );
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
     assert!(run.world.undone().is_empty());
 }
@@ -100,7 +126,10 @@ fn a_step_that_stops_leaves_its_items_as_they_are() {
 #[test]
 fn each_item_has_its_own_attempts() {
     let retry = "retry = { attempts = 2, on = [\"transient\"] }";
-    let world = World::default().with("each[b]", [Reply::Refused(ErrorClass::Transient), Reply::Refused(ErrorClass::Transient)]);
+    let world = World::default().with(
+        "each[b]",
+        [Reply::Refused(ErrorClass::Transient), Reply::Refused(ErrorClass::Transient)],
+    );
     let run = Run::new(&three(retry), world);
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
     assert_eq!(run.state().step(&"each[b]".into()).attempts, 2);
@@ -116,10 +145,14 @@ fn a_condition_that_names_the_item_is_asked_for_each_and_another_once() {
     // The list does not exist, and is not looked at.
     let none = "for_each = \"steps.look.output.none\"\nwhen = \"steps.look.output.go\"\n";
     let look = "[[preflight]]\nid = \"look\"\nuses = \"test:look\"\n";
-    let world = World::default().with("look", [Reply::Found(Outcome::Pass, json!({ "go": false }))]);
+    let world =
+        World::default().with("look", [Reply::Found(Outcome::Pass, json!({ "go": false }))]);
     let run = Run::new(&format!("{look}{EACH}{none}"), world);
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
-    assert!(matches!(run.state().step(&"each".into()).phase, StepPhase::Skipped(SkipReason::Condition)));
+    assert!(matches!(
+        run.state().step(&"each".into()).phase,
+        StepPhase::Skipped(SkipReason::Condition)
+    ));
 }
 
 #[test]
@@ -139,12 +172,18 @@ fn mistakes_in_for_each_are_shown() {
     assert!(step("for_each = 5\n").contains("must be a list, a map, or an expression"));
     assert!(step("for_each = [1]\nas = \"steps\"\n").contains("cannot be called `steps`"));
     assert!(step("max_parallel = 2\n").contains("has no `for_each`"));
-    assert!(step("for_each = [\"a\"]\nwith = { x = \"{{ thing }}\" }\n").contains("`thing` is not a name"));
+    assert!(
+        step("for_each = [\"a\"]\nwith = { x = \"{{ thing }}\" }\n")
+            .contains("`thing` is not a name")
+    );
     let verify = "[[verify]]\nid = \"v\"\nuses = \"test:look\"\nfor_each = [1]\n";
-    assert!(refused(&format!("{EACH}{verify}")).contains("`for_each` of verify `v` has no meaning"));
+    assert!(
+        refused(&format!("{EACH}{verify}")).contains("`for_each` of verify `v` has no meaning")
+    );
 }
 
-/// Every way in which a list of an output comes to `for_each`: with `cut`, what it says of itself is `truncated = true`.
+/// Every way in which a list of an output comes to `for_each`: with `cut`, what it says of itself
+/// is `truncated = true`.
 const WAYS: &[&str] = &[
     "for_each = \"steps.look.output.rows\"",
     "for_each = \"steps['look'].output.rows[0:2]\"",
@@ -176,9 +215,19 @@ fn a_list_that_was_cut_is_never_gone_through() {
                 assert_eq!(fault(&run, "each").code, "engine.items-cut", "{way}");
                 assert!(fault(&run, "each").message.contains("is cut"), "{way}");
                 assert!(run.world.applied().is_empty(), "{way}");
-                assert!(run.state().step(&"look".into()).summary.ends_with("(cut: its output does not hold all)"));
+                assert!(
+                    run.state()
+                        .step(&"look".into())
+                        .summary
+                        .ends_with("(cut: its output does not hold all)")
+                );
             } else {
-                assert_eq!(ended, RunEnd::Succeeded, "{way}: {:?}", run.state().step(&"each".into()).fault);
+                assert_eq!(
+                    ended,
+                    RunEnd::Succeeded,
+                    "{way}: {:?}",
+                    run.state().step(&"each".into()).fault
+                );
             }
         }
     }
@@ -200,11 +249,17 @@ fn a_list_that_was_cut_is_not_gone_through_in_a_nested_file_either() {
         let run = Run::nesting(outer, &[("middle.toml", &middle), ("inner.toml", &inner)], world);
         let ended = end(run.execute());
         if cut {
-            assert_eq!(ended, (RunEnd::FailedClean, Some(Cause::Step { step: "nest.deep.each".into() })));
+            assert_eq!(
+                ended,
+                (RunEnd::FailedClean, Some(Cause::Step { step: "nest.deep.each".into() }))
+            );
             assert!(fault(&run, "nest.deep.each").message.contains("`steps.look.output` is cut"));
         } else {
             assert_eq!(ended.0, RunEnd::Succeeded);
-            assert_eq!(run.world.applied(), ["nest.deep.each[a]", "nest.deep.each[b]", "nest.plain[x]"]);
+            assert_eq!(
+                run.world.applied(),
+                ["nest.deep.each[a]", "nest.deep.each[b]", "nest.plain[x]"]
+            );
         }
     }
 }
@@ -214,8 +269,12 @@ fn most_at_once(records: &[Record]) -> usize {
     let (mut open, mut most) = (BTreeSet::new(), 0);
     for record in records {
         match &record.event {
-            RunEvent::Step { step, event: StepEvent::AttemptStarted { .. } } => drop(open.insert(step.clone())),
-            RunEvent::Step { step, event: StepEvent::AttemptEnded { .. } } => drop(open.remove(step)),
+            RunEvent::Step { step, event: StepEvent::AttemptStarted { .. } } => {
+                open.insert(step.clone());
+            }
+            RunEvent::Step { step, event: StepEvent::AttemptEnded { .. } } => {
+                open.remove(step);
+            }
             _ => {}
         }
         most = most.max(open.len());
@@ -223,7 +282,8 @@ fn most_at_once(records: &[Record]) -> usize {
     most
 }
 
-/// Resumes until the end. Where nobody can tell whether an item took effect, looks at the world and says so.
+/// Resumes until the end. Where nobody can tell whether an item took effect, looks at the world and
+/// says so.
 fn finish(run: &Run) -> RunEnd {
     let mut outcome = run.resume().unwrap();
     for _ in 0..20 {
@@ -232,7 +292,11 @@ fn finish(run: &Run) -> RunEnd {
             Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } } => {
                 let done = run.world.done();
                 let decide = |step: StepId| {
-                    let decision = if done.contains(&step.to_string()) { Decision::Done } else { Decision::Retry };
+                    let decision = if done.contains(&step.to_string()) {
+                        Decision::Done
+                    } else {
+                        Decision::Retry
+                    };
                     (step, decision)
                 };
                 outcome = run.decide(&steps.into_iter().map(decide).collect()).unwrap();

@@ -43,7 +43,8 @@ fn intents(records: &[Record]) -> usize {
     records.iter().filter(|record| record.event.begins_effect()).count()
 }
 
-/// A run whose last step fails, so that the others are undone, up to the person that it waits for; and then to its end.
+/// A run whose last step fails, so that the others are undone, up to the person that it waits for;
+/// and then to its end.
 fn to_the_end(run: &Run) -> Result<RunOutcome, RunError> {
     let first = run.execute();
     go_on(run, first)
@@ -51,8 +52,13 @@ fn to_the_end(run: &Run) -> Result<RunOutcome, RunError> {
 
 /// Answers for the person as long as the run waits for one.
 fn go_on(run: &Run, mut outcome: Result<RunOutcome, RunError>) -> Result<RunOutcome, RunError> {
-    while let Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::Manual { .. } }, state }) = &outcome {
-        let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }.of(StepId::new("ask"));
+    while let Ok(RunOutcome {
+        stopped: Stopped::Paused { reason: PauseReason::Manual { .. } },
+        state,
+    }) = &outcome
+    {
+        let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }
+            .of(StepId::new("ask"));
         let record = Record { seq: state.next_seq, at: run.clock.now(), event };
         block_on(run.journal.append(run.options.run, &record)).unwrap();
         outcome = run.resume();
@@ -74,19 +80,30 @@ fn whichever_lock_is_taken_at_whichever_record_no_effect_begins_after_it() {
     let whole = fresh();
     assert_eq!(end(to_the_end(&whole)).0, RunEnd::Undone);
     let n_records = whole.records().len() as u64;
-    assert!(intents(&whole.records()) >= 6, "attempts, a person, undos, a notification: {:#?}", whole.records());
+    assert!(
+        intents(&whole.records()) >= 6,
+        "attempts, a person, undos, a notification: {:#?}",
+        whole.records()
+    );
     for lock in ["lock:db", "lock:shop"] {
         for at in 1..n_records {
             let run = fresh();
             *run.journal.taken_at.lock().unwrap() = Some((at, lock.to_owned()));
             let outcome = to_the_end(&run);
             let records = run.records();
-            let late = records.iter().filter(|record| record.seq >= at && record.event.begins_effect()).count();
+            let late = records
+                .iter()
+                .filter(|record| record.seq >= at && record.event.begins_effect())
+                .count();
             assert_eq!(late, 0, "{lock} at {at}: {records:#?}");
             match outcome.unwrap().stopped {
-                Stopped::Paused { reason: PauseReason::LeaseLost { name, .. } } => assert_eq!(format!("lock:{name}"), lock),
+                Stopped::Paused { reason: PauseReason::LeaseLost { name, .. } } => {
+                    assert_eq!(format!("lock:{name}"), lock);
+                }
                 // It was taken when nothing was left to do.
-                Stopped::Ended { .. } => assert_eq!(intents(&records), intents(&whole.records()), "{lock} at {at}"),
+                Stopped::Ended { .. } => {
+                    assert_eq!(intents(&records), intents(&whole.records()), "{lock} at {at}");
+                }
                 Stopped::Paused { reason } => panic!("{lock} at {at}: {reason:?}"),
             }
             // The lock is free again.
@@ -116,11 +133,19 @@ fn whoever_lost_the_right_to_execute_a_run_writes_and_begins_nothing_more() {
         // What a person says is written by another process.
         let own = records
             .iter()
-            .filter(|record| !matches!(record.event, RunEvent::Step { event: StepEvent::ManualAnswered { .. }, .. }))
+            .filter(|record| {
+                !matches!(
+                    record.event,
+                    RunEvent::Step { event: StepEvent::ManualAnswered { .. }, .. }
+                )
+            })
             .count() as u64;
         assert!(own <= at, "record {at}: {records:#?}");
         let undone = run.world.undone().len();
-        assert!(run.world.applied().len() + undone <= intents(&records), "record {at}: an effect without its intent");
+        assert!(
+            run.world.applied().len() + undone <= intents(&records),
+            "record {at}: an effect without its intent"
+        );
     }
 }
 
@@ -129,7 +154,12 @@ fn whoever_lost_the_right_to_execute_a_run_writes_and_begins_nothing_more() {
 fn an_effect_whose_lock_was_lost_after_its_intent_does_not_happen_and_is_done_by_resume() {
     let whole = fresh();
     end(to_the_end(&whole));
-    for at in whole.records().iter().filter(|record| record.event.begins_effect()).map(|record| record.seq) {
+    for at in whole
+        .records()
+        .iter()
+        .filter(|record| record.event.begins_effect())
+        .map(|record| record.seq)
+    {
         let (run, stopped) = (fresh(), at);
         let journal = &run.journal;
         let mut tell = |record: &Record| {
@@ -139,36 +169,68 @@ fn an_effect_whose_lock_was_lost_after_its_intent_does_not_happen_and_is_done_by
             }
         };
         let mut outcome = block_on(run.engine().execute(&mut tell));
-        while let Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::Manual { .. } }, state }) = &outcome {
+        while let Ok(RunOutcome {
+            stopped: Stopped::Paused { reason: PauseReason::Manual { .. } },
+            state,
+        }) = &outcome
+        {
             if state.next_seq > stopped + 1 {
                 break;
             }
-            let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }.of(StepId::new("ask"));
+            let event =
+                StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }
+                    .of(StepId::new("ask"));
             let record = Record { seq: state.next_seq, at: run.clock.now(), event };
             block_on(journal.append(run.options.run, &record)).unwrap();
             outcome = block_on(run.engine().resume(&BTreeMap::new(), Changes::Refuse, &mut tell));
         }
         let acted = run.world.applied().len() + run.world.undone().len();
-        let earlier = whole.records().iter().filter(|record| record.seq < at && record.event.begins_effect()).count();
-        assert!(acted <= earlier, "record {at}: {acted} effects, {earlier} intents before it; {outcome:?}");
+        let earlier = whole
+            .records()
+            .iter()
+            .filter(|record| record.seq < at && record.event.begins_effect())
+            .count();
+        assert!(
+            acted <= earlier,
+            "record {at}: {acted} effects, {earlier} intents before it; {outcome:?}"
+        );
         *run.journal.taken_at.lock().unwrap() = None;
         if run.state().ended.is_none() {
             let first = run.resume();
             go_on(&run, first).unwrap();
         }
-        assert!(run.state().ended.is_some() && left(&run).is_empty(), "record {at}: {:?}", left(&run));
+        assert!(
+            run.state().ended.is_some() && left(&run).is_empty(),
+            "record {at}: {:?}",
+            left(&run)
+        );
     }
 }
 
 fn identity(machine: &str, boot: &str, namespaces: &str, started: u64) -> ProcessIdentity {
-    ProcessIdentity { machine: machine.into(), boot: boot.into(), namespaces: namespaces.into(), started }
+    ProcessIdentity {
+        machine: machine.into(),
+        boot: boot.into(),
+        namespaces: namespaces.into(),
+        started,
+    }
 }
 
 #[test]
 fn a_holder_is_dead_only_if_its_pid_is_seen_as_it_saw_it_and_is_nobodys_or_a_younger_process() {
     let names: &'static [&str] = &["", "x", "y"];
-    let all = || names.iter().flat_map(|m| names.iter().flat_map(move |b| names.iter().map(move |n| identity(m, b, n, 100))));
-    let holder = |process| Holder { run: RunId::generate(), executor: uuid::Uuid::nil(), host: "same".into(), pid: 7, process };
+    let all = || {
+        names.iter().flat_map(|m| {
+            names.iter().flat_map(move |b| names.iter().map(move |n| identity(m, b, n, 100)))
+        })
+    };
+    let holder = |process| Holder {
+        run: RunId::generate(),
+        executor: uuid::Uuid::nil(),
+        host: "same".into(),
+        pid: 7,
+        process,
+    };
     for own in all() {
         for other in all() {
             let same = own == other && !own.boot.is_empty() && !own.namespaces.is_empty();
@@ -186,7 +248,10 @@ fn a_holder_is_dead_only_if_its_pid_is_seen_as_it_saw_it_and_is_nobodys_or_a_you
                 assert_eq!(dead, same && gone, "{own:?} sees {other:?} as {seen:?}");
             }
         }
-        assert!(!holder(None).is_dead(Some(&own), |_| Sighting::Missing), "of whom nothing is known, nothing is proven");
+        assert!(
+            !holder(None).is_dead(Some(&own), |_| Sighting::Missing),
+            "of whom nothing is known, nothing is proven"
+        );
         assert!(!holder(Some(own)).is_dead(None, |_| Sighting::Missing));
     }
 }

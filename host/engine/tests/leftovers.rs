@@ -1,4 +1,5 @@
-//! A smoke test writes, and removes what it made. One that did not show that it has is no clean end.
+//! A smoke test writes, and removes what it made. One that did not show that it has is no clean
+//! end.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -39,7 +40,11 @@ fn a_smoke_test_that_wrote_and_did_not_show_that_it_removed_it_is_no_clean_end()
         for (answer, shows_nothing_left) in ANSWERS {
             let run = Run::new(text, World::default().with("smoke", [answer.clone()]));
             let ended = end(run.execute()).0;
-            assert_eq!(ended != RunEnd::Dirty, *shows_nothing_left, "{answer:?} in {text}: {ended:?}");
+            assert_eq!(
+                ended != RunEnd::Dirty,
+                *shows_nothing_left,
+                "{answer:?} in {text}: {ended:?}"
+            );
             assert_eq!(fold(&run.records()).unwrap().unwrap(), run.state());
         }
     }
@@ -55,9 +60,11 @@ fn a_smoke_test_that_wrote_nothing_leaves_nothing() {
 
 #[test]
 fn what_one_attempt_left_is_told_although_the_next_one_passes() {
-    let text =
-        "[[step]]\nid = \"smoke\"\nuses = \"test:smoke\"\nretry = { attempts = 2, delay = \"1s\", on = [\"assertion\"] }\n";
-    let run = Run::new(text, World::default().with("smoke", [Reply::Cases(&[BAD]), Reply::Cases(&[GOOD])]));
+    let text = "[[step]]\nid = \"smoke\"\nuses = \"test:smoke\"\nretry = { attempts = 2, delay = \"1s\", on = [\"assertion\"] }\n";
+    let run = Run::new(
+        text,
+        World::default().with("smoke", [Reply::Cases(&[BAD]), Reply::Cases(&[GOOD])]),
+    );
     assert_eq!(end(run.execute()).0, RunEnd::SucceededWithWarnings);
 }
 
@@ -69,11 +76,21 @@ fn a_smoke_test_that_was_cut_off_may_have_left_something() {
         &whole,
         || Run::new(RUNBOOKS[0], World::default().with("smoke", [Reply::Cases(&[GOOD])])),
         |run, _| {
-            let begun = |record: &Record| matches!(record.event, RunEvent::Step { event: StepEvent::AttemptStarted { .. }, .. });
-            let ended = |record: &Record| matches!(record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. });
+            let begun = |record: &Record| {
+                matches!(
+                    record.event,
+                    RunEvent::Step { event: StepEvent::AttemptStarted { .. }, .. }
+                )
+            };
+            let ended = |record: &Record| {
+                matches!(record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. })
+            };
             let cut_off = run.records().iter().any(begun) && !run.records().iter().any(ended);
             let found = end(if run.records().is_empty() { run.execute() } else { run.resume() }).0;
-            assert_eq!(found, if cut_off { RunEnd::SucceededWithWarnings } else { RunEnd::Succeeded });
+            assert_eq!(
+                found,
+                if cut_off { RunEnd::SucceededWithWarnings } else { RunEnd::Succeeded }
+            );
         },
     );
 }
@@ -89,12 +106,22 @@ fn a_step_does_not_run_without_what_its_needs_name_unless_it_says_so() {
         )
     };
     let applied = |needs: &str| {
-        let run = Run::new(&text(needs), World::default().with("renew", [Reply::Fails(ErrorClass::Assertion)]));
+        let run = Run::new(
+            &text(needs),
+            World::default().with("renew", [Reply::Fails(ErrorClass::Assertion)]),
+        );
         assert_eq!(end(run.execute()).0, RunEnd::SucceededWithWarnings);
         run.world.applied()
     };
-    assert_eq!(applied("needs = [\"renew\"]"), ["last"], "and what needs it in turn does not run either");
-    assert_eq!(applied("needs = [\"renew\"]\nif_needs_failed = \"run\""), ["reload", "tell", "last"]);
+    assert_eq!(
+        applied("needs = [\"renew\"]"),
+        ["last"],
+        "and what needs it in turn does not run either"
+    );
+    assert_eq!(
+        applied("needs = [\"renew\"]\nif_needs_failed = \"run\""),
+        ["reload", "tell", "last"]
+    );
     assert_eq!(applied(""), ["reload", "tell", "last"], "one that only stands below it goes on");
     assert!(refused(&text("if_needs_failed = \"run\"")).contains("has no meaning without `needs`"));
 }
@@ -113,12 +140,21 @@ fn a_step_that_hangs_before_its_effect_is_told_with_how_long_it_may_take() {
     let run = Run::new(text, World::default().with("hangs", [Reply::Hangs]));
     assert_eq!(end(paced(&run)).0, RunEnd::FailedClean);
     let told: Vec<RunEvent> = run.records().into_iter().map(|record| record.event).collect();
-    let told: Vec<_> =
-        told.iter().filter(|event| matches!(event, RunEvent::Step { event: StepEvent::StillWaiting { .. }, .. })).collect();
-    let [RunEvent::Step { step, event: StepEvent::StillWaiting { call, at_most_ms, then, .. } }] = told.as_slice() else {
+    let told: Vec<_> = told
+        .iter()
+        .filter(|event| {
+            matches!(event, RunEvent::Step { event: StepEvent::StillWaiting { .. }, .. })
+        })
+        .collect();
+    let [RunEvent::Step { step, event: StepEvent::StillWaiting { call, at_most_ms, then, .. } }] =
+        told.as_slice()
+    else {
         panic!("{told:?}")
     };
-    assert_eq!((step.as_str(), *call, *at_most_ms, *then), ("hangs", CallPurpose::Plan, 60_000, AfterWait::GoesOn));
+    assert_eq!(
+        (step.as_str(), *call, *at_most_ms, *then),
+        ("hangs", CallPurpose::Plan, 60_000, AfterWait::GoesOn)
+    );
     assert_eq!(
         run.state().executed.recorded_ms(),
         61_000,
@@ -132,17 +168,26 @@ fn a_run_that_would_pause_says_what_it_waits_for() {
         [[step]]\nid = \"hangs\"\nuses = \"test:do\"\nundo = \"auto\"\ntimeout = \"1m\"\n";
     let good = Reply::Found(Outcome::Pass, serde_json::json!({}));
     let bad = Reply::Found(Outcome::Fail, serde_json::json!({}));
-    let run = Run::new(text, World::default().with("hangs", [Reply::Hangs]).with("sees", [good, bad]));
+    let run =
+        Run::new(text, World::default().with("hangs", [Reply::Hangs]).with("sees", [good, bad]));
     let _ = paced(&run);
     let pausing = |record: &Record| matches!(&record.event, RunEvent::Step { step, event: StepEvent::StillWaiting { then: AfterWait::Pauses, .. } } if step.as_str() == "hangs");
-    assert_eq!(run.records().iter().filter(|record| pausing(record)).count(), 1, "{:#?}", run.records());
+    assert_eq!(
+        run.records().iter().filter(|record| pausing(record)).count(),
+        1,
+        "{:#?}",
+        run.records()
+    );
 }
 
 #[test]
 fn what_cannot_be_undone_and_is_seen_to_have_happened_stays_and_is_not_dirty() {
     let text = "[[step]]\nid = \"backup\"\nuses = \"test:move\"\nirreversible = \"adds a file\"\n";
     // It was stopped, and what is there says whether it had its effect.
-    for (reply, wanted) in [(Reply::FailsLate(ErrorClass::Cancelled), true), (Reply::Fails(ErrorClass::Cancelled), false)] {
+    for (reply, wanted) in [
+        (Reply::FailsLate(ErrorClass::Cancelled), true),
+        (Reply::Fails(ErrorClass::Cancelled), false),
+    ] {
         let run = Run::new(text, World::default().with("backup", [reply]));
         assert_ne!(end(run.execute()).0, RunEnd::Dirty);
         let finding = run.state().step(&"backup".into()).finding.clone();

@@ -15,13 +15,17 @@ fn text(manual: &str) -> String {
     )
 }
 
-const FORM: &str =
-    "{ instructions = \"Is {{ run.name }} caught up?\", form = { lag_ok = \"bool\", note = \"string\" }, timeout = \"10m\" }";
+const FORM: &str = "{ instructions = \"Is {{ run.name }} caught up?\", form = { lag_ok = \"bool\", note = \"string\" }, timeout = \"10m\" }";
 
 fn answer(run: &Run, values: Json) {
     let state = run.state();
-    let event = StepEvent::ManualAnswered { by: "ada@bastion".to_owned(), values }.of("look".into());
-    run.journal.records.lock().unwrap().push(Record { seq: state.next_seq, at: run.clock.now(), event });
+    let event =
+        StepEvent::ManualAnswered { by: "ada@bastion".to_owned(), values }.of("look".into());
+    run.journal.records.lock().unwrap().push(Record {
+        seq: state.next_seq,
+        at: run.clock.now(),
+        event,
+    });
 }
 
 fn asks(outcome: Result<RunOutcome, RunError>) {
@@ -34,7 +38,9 @@ fn a_run_waits_for_a_person_and_goes_on_with_what_they_found() {
     asks(run.execute());
     assert_eq!(run.world.applied(), ["first"]);
     let asked = run.records().into_iter().find_map(|record| match record.event {
-        RunEvent::Step { event: StepEvent::ManualAsked { instructions, .. }, .. } => Some(instructions),
+        RunEvent::Step { event: StepEvent::ManualAsked { instructions, .. }, .. } => {
+            Some(instructions)
+        }
         _ => None,
     });
     assert_eq!(asked.as_deref(), Some("Is test caught up?"));
@@ -71,7 +77,13 @@ fn broken_at_each_record_the_answer_is_asked_for_once() {
     asks(whole.execute());
     broken_at_each_record(&whole, anew, |run, breaks_at| {
         let mut outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
-        if matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } }, .. })) {
+        if matches!(
+            &outcome,
+            Ok(RunOutcome {
+                stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } },
+                ..
+            })
+        ) {
             outcome = run.decide(&[("first".into(), Decision::Retry)].into());
         }
         asks(outcome);
@@ -82,18 +94,24 @@ fn broken_at_each_record_the_answer_is_asked_for_once() {
         assert!(run.resume().is_err(), "record {breaks_at}");
         *run.journal.breaks_at.lock().unwrap() = None;
         assert_eq!(end(run.resume()).0, RunEnd::Succeeded, "record {breaks_at}");
-        assert_eq!(run.world.applied().iter().filter(|step| *step == "last").count(), 1, "record {breaks_at}");
+        assert_eq!(
+            run.world.applied().iter().filter(|step| *step == "last").count(),
+            1,
+            "record {breaks_at}"
+        );
     });
 }
 
 #[test]
 fn mistakes_in_manual_are_shown() {
     assert!(refused(&text("{ form = { a = \"bool\" } }")).contains("no `instructions`"));
-    assert!(refused(&text("{ instructions = \"x\", form = { a = \"boolean\" } }")).contains("must be the name of a type"));
+    assert!(
+        refused(&text("{ instructions = \"x\", form = { a = \"boolean\" } }"))
+            .contains("must be the name of a type")
+    );
     assert!(refused(&text("{ instruction = \"x\" }")).contains("unknown key `instruction`"));
     let both = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\nmanual = { instructions = \"x\" }\n";
     assert!(refused(both).contains("`uses` of step `a` has no meaning"));
-    let verify =
-        "[[step]]\nid = \"s\"\nuses = \"test:do\"\nundo = \"auto\"\n[[verify]]\nid = \"v\"\nmanual = { instructions = \"x\" }\n";
+    let verify = "[[step]]\nid = \"s\"\nuses = \"test:do\"\nundo = \"auto\"\n[[verify]]\nid = \"v\"\nmanual = { instructions = \"x\" }\n";
     assert!(refused(verify).contains("`manual` of verify `v` has no meaning"));
 }

@@ -91,22 +91,35 @@ fn its_steps_are_steps_of_the_run_with_its_own_parameters_and_names() {
 fn its_locks_are_held_before_the_first_step_of_the_run() {
     let run = nesting(World::default());
     end(run.execute());
-    assert_eq!(run.state().locks.iter().map(|lock| lock.name.as_str()).collect::<Vec<_>>(), ["db:orders"]);
+    assert_eq!(
+        run.state().locks.iter().map(|lock| lock.name.as_str()).collect::<Vec<_>>(),
+        ["db:orders"]
+    );
 }
 
 #[test]
 fn a_failure_after_it_undoes_its_steps_too_in_reverse_order() {
     let run = nesting(World::default().with("open", [Reply::Fails(ErrorClass::Conflict)]));
     assert_eq!(end(run.execute()), (RunEnd::Undone, Some(Cause::Step { step: "open".into() })));
-    assert_eq!(run.world.undone(), ["open", "restore.load", "restore.copy"], "what failed may have half happened");
+    assert_eq!(
+        run.world.undone(),
+        ["open", "restore.load", "restore.copy"],
+        "what failed may have half happened"
+    );
 }
 
 #[test]
 fn a_failure_in_it_is_a_failure_of_the_run() {
-    for (step, class) in [("restore.load", ErrorClass::Conflict), ("restore.good", ErrorClass::Transient)] {
+    for (step, class) in
+        [("restore.load", ErrorClass::Conflict), ("restore.good", ErrorClass::Transient)]
+    {
         let run = nesting(World::default().with(step, [Reply::Fails(class)]));
         assert_eq!(end(run.execute()), (RunEnd::Undone, Some(Cause::Step { step: step.into() })));
-        assert!(run.world.done().iter().all(|done| done == "restore.tell"), "{:?}", run.world.done());
+        assert!(
+            run.world.done().iter().all(|done| done == "restore.tell"),
+            "{:?}",
+            run.world.done()
+        );
         assert_eq!(run.state().step(&"restore".into()).phase, StepPhase::Failed(class));
     }
 }
@@ -121,22 +134,33 @@ fn its_preflight_holds_before_its_first_effect() {
 #[test]
 fn when_it_is_skipped_so_are_all_its_steps() {
     let run = Run::nesting(
-        &only("when = \"params.incident != ''\"\nwith.table = \"a\"\n[params.incident]\ntype = \"string\"\ndefault = \"\""),
+        &only(
+            "when = \"params.incident != ''\"\nwith.table = \"a\"\n[params.incident]\ntype = \"string\"\ndefault = \"\"",
+        ),
         &[("restore.toml", RESTORE)],
         World::default(),
     );
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
     assert!(run.world.applied().is_empty());
-    assert_eq!(run.state().step(&"restore.copy".into()).phase, StepPhase::Skipped(SkipReason::Condition));
+    assert_eq!(
+        run.state().step(&"restore.copy".into()).phase,
+        StepPhase::Skipped(SkipReason::Condition)
+    );
 }
 
 #[test]
 fn its_limit_of_effects_is_for_its_steps_only() {
     let limited = format!("[limits]\nmax_effects = {{ sql = 1 }}\n{RESTORE}");
     let run = Run::nesting(OUTER, &[("restore.toml", &limited)], World::default());
-    assert_eq!(end(run.execute()), (RunEnd::Undone, Some(Cause::Step { step: "restore.load".into() })));
+    assert_eq!(
+        end(run.execute()),
+        (RunEnd::Undone, Some(Cause::Step { step: "restore.load".into() }))
+    );
     let enough = limited.replace("sql = 1", "sql = 3");
-    assert_eq!(end(Run::nesting(OUTER, &[("restore.toml", &enough)], World::default()).execute()).0, RunEnd::Succeeded);
+    assert_eq!(
+        end(Run::nesting(OUTER, &[("restore.toml", &enough)], World::default()).execute()).0,
+        RunEnd::Succeeded
+    );
 }
 
 #[test]
@@ -162,14 +186,24 @@ fn broken_at_each_record_it_ends_as_if_nothing_had_been() {
         || nesting(World::default()),
         |run, at| {
             let mut outcome = run.resume().unwrap();
-            if let Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } } = &outcome.stopped {
-                outcome = run.decide(&steps.iter().map(|step| (step.clone(), Decision::Done)).collect()).unwrap();
+            if let Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } } =
+                &outcome.stopped
+            {
+                outcome = run
+                    .decide(&steps.iter().map(|step| (step.clone(), Decision::Done)).collect())
+                    .unwrap();
             }
-            let Stopped::Ended { end, .. } = outcome.stopped else { panic!("record {at}: {:?}", outcome.stopped) };
-            assert!(matches!(end, RunEnd::Succeeded | RunEnd::SucceededWithWarnings | RunEnd::Undone), "record {at}: {end:?}");
+            let Stopped::Ended { end, .. } = outcome.stopped else {
+                panic!("record {at}: {:?}", outcome.stopped)
+            };
+            assert!(
+                matches!(end, RunEnd::Succeeded | RunEnd::SucceededWithWarnings | RunEnd::Undone),
+                "record {at}: {end:?}"
+            );
             let applied = run.world.applied();
             let once = applied.iter().filter(|step| *step != "restore.tell").count();
-            let different: std::collections::BTreeSet<_> = applied.iter().filter(|step| *step != "restore.tell").collect();
+            let different: std::collections::BTreeSet<_> =
+                applied.iter().filter(|step| *step != "restore.tell").collect();
             assert_eq!(once, different.len(), "record {at}: {applied:?}");
         },
     );
@@ -180,33 +214,54 @@ fn what_it_is_given_must_fit_its_parameters() {
     let with = |with: &str| refused_with(&only(with), &[("restore.toml", RESTORE)]);
     assert!(with("").contains("its parameter `table` is required"));
     assert!(with("with = { table = 5 }").contains("`table`: `5` is not of type string"));
-    assert!(with("with = { table = \"a\", labels = \"b\" }").contains("it has no parameter `labels`; did you mean `label`?"));
+    assert!(
+        with("with = { table = \"a\", labels = \"b\" }")
+            .contains("it has no parameter `labels`; did you mean `label`?")
+    );
 }
 
 #[test]
 fn a_value_that_is_known_only_at_run_time_is_judged_then() {
     let numbered = RESTORE.replacen("type = \"string\"", "type = \"int\"", 1);
-    let outer =
-        "[[step]]\nid = \"look\"\nuses = \"test:look\"\n".to_owned() + &only("with = { table = \"{{ steps.look.output.n }}\" }");
-    let world = |n: Json| World::default().with("look", [Reply::Found(Outcome::Pass, json!({ "n": n }))]);
-    assert_eq!(end(Run::nesting(&outer, &[("restore.toml", &numbered)], world(json!(3))).execute()).0, RunEnd::Succeeded);
+    let outer = "[[step]]\nid = \"look\"\nuses = \"test:look\"\n".to_owned()
+        + &only("with = { table = \"{{ steps.look.output.n }}\" }");
+    let world =
+        |n: Json| World::default().with("look", [Reply::Found(Outcome::Pass, json!({ "n": n }))]);
+    assert_eq!(
+        end(Run::nesting(&outer, &[("restore.toml", &numbered)], world(json!(3))).execute()).0,
+        RunEnd::Succeeded
+    );
     let run = Run::nesting(&outer, &[("restore.toml", &numbered)], world(json!([])));
-    assert_eq!(end(run.execute()), (RunEnd::FailedClean, Some(Cause::Step { step: "restore".into() })));
+    assert_eq!(
+        end(run.execute()),
+        (RunEnd::FailedClean, Some(Cause::Step { step: "restore".into() }))
+    );
 }
 
 #[test]
 fn what_belongs_to_its_steps_cannot_stand_beside_it() {
-    let refused = refused_with(&only("with.table = \"a\"\nretry = { attempts = 2 }"), &[("restore.toml", RESTORE)]);
-    assert!(refused.contains("`retry` of step `restore` has no meaning beside `runbook`"), "{refused}");
+    let refused = refused_with(
+        &only("with.table = \"a\"\nretry = { attempts = 2 }"),
+        &[("restore.toml", RESTORE)],
+    );
+    assert!(
+        refused.contains("`retry` of step `restore` has no meaning beside `runbook`"),
+        "{refused}"
+    );
 }
 
 #[test]
 fn circles_other_folders_and_missing_files_are_refused() {
-    let refused = |file: &str, inner: &str| refused_with(&only("").replace("restore.toml", file), &[("restore.toml", inner)]);
+    let refused = |file: &str, inner: &str| {
+        refused_with(&only("").replace("restore.toml", file), &[("restore.toml", inner)])
+    };
     assert!(refused("gone.toml", RESTORE).contains("`gone.toml` cannot be read"));
     assert!(refused("../restore.toml", RESTORE).contains("is not in the folder of the runbook"));
     assert!(refused("restore.toml", &only("")).contains("`restore.toml` would run itself"));
-    assert!(refused("restore.toml", &only("").replace("restore.toml", "test.toml")).contains("`test.toml` would run itself"));
+    assert!(
+        refused("restore.toml", &only("").replace("restore.toml", "test.toml"))
+            .contains("`test.toml` would run itself")
+    );
     assert!(refused("test.toml", RESTORE).contains("would run itself"));
 }
 
@@ -223,11 +278,12 @@ fn a_name_means_one_thing_in_a_run() {
 
 #[test]
 fn a_nested_window_holds_for_the_whole_run() {
-    let window =
-        "[window]\nallow = [{ days = \"sun\", from = \"02:00\", to = \"04:00\", zone = \"UTC\" }]\noutside = \"refuse\"\n";
+    let window = "[window]\nallow = [{ days = \"sun\", from = \"02:00\", to = \"04:00\", zone = \"UTC\" }]\noutside = \"refuse\"\n";
     let inner = window.to_owned() + RESTORE;
-    let run =
-        Run { clock: Still::at("2026-11-22T05:00:00Z"), ..Run::nesting(OUTER, &[("restore.toml", &inner)], World::default()) };
+    let run = Run {
+        clock: Still::at("2026-11-22T05:00:00Z"),
+        ..Run::nesting(OUTER, &[("restore.toml", &inner)], World::default())
+    };
     assert!(matches!(end(run.execute()), (RunEnd::FailedClean, Some(Cause::OutsideWindow { .. }))));
     let other = window.replace("04:00", "06:00") + OUTER;
     assert!(refused_with(&other, &[("restore.toml", &inner)]).contains("a `[window]` of its own"));
@@ -235,11 +291,24 @@ fn a_nested_window_holds_for_the_whole_run() {
 
 #[test]
 fn a_nested_guard_watches_while_its_steps_run() {
-    let guarded = format!("[[guard]]\nid = \"calm\"\nuses = \"test:look\"\nexpect = {{ crit = \"5\" }}\n{RESTORE}");
+    let guarded = format!(
+        "[[guard]]\nid = \"calm\"\nuses = \"test:look\"\nexpect = {{ crit = \"5\" }}\n{RESTORE}"
+    );
     let rate = |rate: f64| Reply::Found(Outcome::Pass, json!({ "value": rate }));
-    let run = Run::nesting(OUTER, &[("restore.toml", &guarded)], World::default().with("restore.calm", [rate(9.0)]));
-    assert_eq!(end(run.execute()), (RunEnd::FailedClean, Some(Cause::Guard { guard: "restore.calm".into() })));
-    let calm = Run::nesting(OUTER, &[("restore.toml", &guarded)], World::default().with("restore.calm", [rate(1.0)]));
+    let run = Run::nesting(
+        OUTER,
+        &[("restore.toml", &guarded)],
+        World::default().with("restore.calm", [rate(9.0)]),
+    );
+    assert_eq!(
+        end(run.execute()),
+        (RunEnd::FailedClean, Some(Cause::Guard { guard: "restore.calm".into() }))
+    );
+    let calm = Run::nesting(
+        OUTER,
+        &[("restore.toml", &guarded)],
+        World::default().with("restore.calm", [rate(1.0)]),
+    );
     assert_eq!(end(calm.execute()).0, RunEnd::Succeeded);
 }
 
@@ -247,7 +316,11 @@ fn a_nested_guard_watches_while_its_steps_run() {
 fn nested_twice_it_is_one_run_all_the_same() {
     let middle = only("with.table = \"t\"");
     let outer = only("").replace("restore.toml", "middle.toml").replace("\"restore\"", "\"all\"");
-    let run = Run::nesting(&outer, &[("middle.toml", &middle), ("restore.toml", RESTORE)], World::default());
+    let run = Run::nesting(
+        &outer,
+        &[("middle.toml", &middle), ("restore.toml", RESTORE)],
+        World::default(),
+    );
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
     assert_eq!(run.world.applied()[0], "all.restore.copy");
     assert_eq!(run.world.input("all.restore.load"), json!({ "file": "t-none.dump" }));
@@ -273,7 +346,11 @@ const SUITE: &str = r#"
 "#;
 
 fn suite(step: &str, world: World) -> Run {
-    Run::nesting(&format!("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"\n{step}"), &[("suite.toml", SUITE)], world)
+    Run::nesting(
+        &format!("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"\n{step}"),
+        &[("suite.toml", SUITE)],
+        world,
+    )
 }
 
 #[test]
@@ -286,13 +363,20 @@ fn all_checks_of_a_suite_are_made_and_the_worst_critical_one_decides() {
     let run = suite("", World::default().with("all.api", fails()));
     assert_eq!(end(run.execute()), (RunEnd::FailedClean, Some(Cause::Step { step: "all".into() })));
     let state = run.state();
-    assert_eq!(state.step(&"all.disk".into()).phase, StepPhase::Succeeded, "one failure does not hide what else there is");
+    assert_eq!(
+        state.step(&"all.disk".into()).phase,
+        StepPhase::Succeeded,
+        "one failure does not hide what else there is"
+    );
     assert_eq!(state.step(&"all.pages".into()).phase, StepPhase::Skipped(SkipReason::Dependency));
 }
 
 #[test]
 fn a_suite_that_may_fail_lets_the_run_go_on() {
-    let run = suite("on_failure = \"continue\"", World::default().with("all.api", [Reply::Fails(ErrorClass::Transient)]));
+    let run = suite(
+        "on_failure = \"continue\"",
+        World::default().with("all.api", [Reply::Fails(ErrorClass::Transient)]),
+    );
     assert_eq!(end(run.execute()), (RunEnd::SucceededWithWarnings, None));
 }
 
@@ -300,8 +384,14 @@ fn a_suite_that_may_fail_lets_the_run_go_on() {
 fn tags_select_checks_and_a_selection_of_nothing_is_refused() {
     let run = suite("tags = [\"host\"]", World::default());
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
-    assert_eq!(run.plan.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(), ["all", "all.disk"]);
-    let refused = refused_with("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"\ntags = [\"wep\"]", &[("suite.toml", SUITE)]);
+    assert_eq!(
+        run.plan.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(),
+        ["all", "all.disk"]
+    );
+    let refused = refused_with(
+        "[[step]]\nid = \"all\"\nsuite = \"suite.toml\"\ntags = [\"wep\"]",
+        &[("suite.toml", SUITE)],
+    );
     assert!(refused.contains("no check of the suite has the tag `wep`"), "{refused}");
 }
 
@@ -313,12 +403,16 @@ fn a_suite_by_itself_is_no_runbook() {
 #[test]
 fn a_suite_only_looks() {
     let acts = SUITE.replacen("test:look", "test:do", 1);
-    let refused = refused_with("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"", &[("suite.toml", &acts)]);
+    let refused =
+        refused_with("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"", &[("suite.toml", &acts)]);
     assert!(refused.contains("check `api` uses an operation that acts"), "{refused}");
     let mixed = format!("{SUITE}\n[[step]]\nid = \"x\"\nuses = \"test:look\"");
     assert!(
         refused_with("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"", &[("suite.toml", &mixed)])
             .contains("a suite has no `step`")
     );
-    assert!(refused_with(&only("").replace("restore.toml", "suite.toml"), &[("suite.toml", SUITE)]).contains("is a suite"));
+    assert!(
+        refused_with(&only("").replace("restore.toml", "suite.toml"), &[("suite.toml", SUITE)])
+            .contains("is a suite")
+    );
 }

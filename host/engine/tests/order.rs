@@ -11,22 +11,33 @@ type Shape = Vec<Option<Vec<usize>>>;
 /// Every runbook of so many steps, of which each says nothing, or needs at most one earlier step.
 fn shapes(n: usize) -> Vec<Shape> {
     (0..n).fold(vec![Vec::new()], |shapes, step| {
-        let says: Vec<Option<Vec<usize>>> =
-            [None, Some(Vec::new())].into_iter().chain((0..step).map(|need| Some(vec![need]))).collect();
-        shapes.iter().flat_map(|shape: &Shape| says.iter().map(|say| [shape.clone(), vec![say.clone()]].concat())).collect()
+        let says: Vec<Option<Vec<usize>>> = [None, Some(Vec::new())]
+            .into_iter()
+            .chain((0..step).map(|need| Some(vec![need])))
+            .collect();
+        shapes
+            .iter()
+            .flat_map(|shape: &Shape| {
+                says.iter().map(|say| [shape.clone(), vec![say.clone()]].concat())
+            })
+            .collect()
     })
 }
 
 fn text(shape: &Shape) -> String {
     let step = |(number, needs): (usize, &Option<Vec<usize>>)| {
-        let names = |needs: &Vec<usize>| needs.iter().map(|need| format!("\"s{need}\"")).collect::<Vec<_>>().join(", ");
-        let needs = needs.as_ref().map(|needs| format!("needs = [{}]\n", names(needs))).unwrap_or_default();
+        let names = |needs: &Vec<usize>| {
+            needs.iter().map(|need| format!("\"s{need}\"")).collect::<Vec<_>>().join(", ")
+        };
+        let needs =
+            needs.as_ref().map(|needs| format!("needs = [{}]\n", names(needs))).unwrap_or_default();
         format!("[[step]]\nid = \"s{number}\"\nuses = \"test:look\"\n{needs}")
     };
     shape.iter().enumerate().map(step).collect()
 }
 
-/// The first step that says nothing while an earlier one is open: nobody needs it, and this step does not wait for it.
+/// The first step that says nothing while an earlier one is open: nobody needs it, and this step
+/// does not wait for it.
 fn surprised(shape: &Shape) -> Option<usize> {
     let needs = |step: usize| match (&shape[step], step) {
         (Some(needs), _) => needs.clone(),
@@ -35,7 +46,8 @@ fn surprised(shape: &Shape) -> Option<usize> {
     };
     // What waits further below does not wait here: a later join silences nothing.
     let waited = |step: usize, until: usize| (0..=until).any(|other| needs(other).contains(&step));
-    (0..shape.len()).find(|step| shape[*step].is_none() && (0..*step).any(|earlier| !waited(earlier, *step)))
+    (0..shape.len())
+        .find(|step| shape[*step].is_none() && (0..*step).any(|earlier| !waited(earlier, *step)))
 }
 
 #[test]
@@ -44,10 +56,14 @@ fn a_step_that_does_not_wait_for_open_branches_is_warned_of() {
     for shape in (1..=4).flat_map(shapes) {
         let plan = plan(&text(&shape));
         let messages = messages(&plan.warnings);
-        let found: Vec<&String> = messages.iter().filter(|message| message.contains(" only, and not for ")).collect();
+        let found: Vec<&String> =
+            messages.iter().filter(|message| message.contains(" only, and not for ")).collect();
         match surprised(&shape) {
             Some(step) => {
-                assert!(found[0].contains(&format!("step `s{step}` waits for `s{}` only", step - 1)), "{shape:?}: {found:?}");
+                assert!(
+                    found[0].contains(&format!("step `s{step}` waits for `s{}` only", step - 1)),
+                    "{shape:?}: {found:?}"
+                );
                 warned += 1;
             }
             None => assert!(found.is_empty(), "{shape:?}: {found:?}"),
@@ -59,15 +75,24 @@ fn a_step_that_does_not_wait_for_open_branches_is_warned_of() {
 #[test]
 fn at_most_so_many_calls_are_made_at_once_as_the_runbook_says() {
     for (limit, most) in [("", 64), ("[limits]\nmax_parallel = 3\n", 3)] {
-        let steps: String =
-            (0..200).map(|number| format!("[[step]]\nid = \"s{number}\"\nuses = \"test:look\"\nneeds = []\n")).collect();
+        let steps: String = (0..200)
+            .map(|number| {
+                format!("[[step]]\nid = \"s{number}\"\nuses = \"test:look\"\nneeds = []\n")
+            })
+            .collect();
         let run = Run::new(&format!("{limit}{steps}"), World::default());
         end(run.execute());
         let (mut open, mut highest) = (0_i32, 0);
         for record in run.records() {
             open += match record.event {
-                runbook_engine::RunEvent::Step { event: runbook_engine::StepEvent::AttemptStarted { .. }, .. } => 1,
-                runbook_engine::RunEvent::Step { event: runbook_engine::StepEvent::AttemptEnded { .. }, .. } => -1,
+                runbook_engine::RunEvent::Step {
+                    event: runbook_engine::StepEvent::AttemptStarted { .. },
+                    ..
+                } => 1,
+                runbook_engine::RunEvent::Step {
+                    event: runbook_engine::StepEvent::AttemptEnded { .. },
+                    ..
+                } => -1,
                 _ => 0,
             };
             highest = highest.max(open);
@@ -78,7 +103,8 @@ fn at_most_so_many_calls_are_made_at_once_as_the_runbook_says() {
 
 #[test]
 fn a_nested_file_sees_the_targets_of_the_files_that_nest_it() {
-    let outer = "[targets.db]\nsql = \"sqlite:a.db\"\n[[step]]\nid = \"inner\"\nrunbook = \"inner.toml\"\n";
+    let outer =
+        "[targets.db]\nsql = \"sqlite:a.db\"\n[[step]]\nid = \"inner\"\nrunbook = \"inner.toml\"\n";
     let inner = "[targets.own]\nsql = \"sqlite:b.db\"\n[[step]]\nid = \"innermost\"\nrunbook = \"innermost.toml\"\n";
     let innermost = "[[step]]\nid = \"a\"\nuses = \"test:look\"\nbind.db = \"db\"\n[[step]]\nid = \"b\"\nuses = \"test:look\"\nbind.db = \"own\"\n";
     let files = [("inner.toml", inner), ("innermost.toml", innermost)];
@@ -90,7 +116,10 @@ fn a_nested_file_sees_the_targets_of_the_files_that_nest_it() {
     let found = try_plan_with(
         beside,
         &[
-            ("inner.toml", "[targets.own]\nsql = \"sqlite:b.db\"\n[[step]]\nid = \"x\"\nuses = \"test:look\"\n"),
+            (
+                "inner.toml",
+                "[targets.own]\nsql = \"sqlite:b.db\"\n[[step]]\nid = \"x\"\nuses = \"test:look\"\n",
+            ),
             ("taking.toml", taking),
         ],
     );

@@ -1,5 +1,6 @@
-//! Random graphs of steps, random failures and a journal that breaks at every record: no completed step runs twice, what was done is
-//! undone in reverse order of dependence, the lock is always released, and the fold of the records is the state.
+//! Random graphs of steps, random failures and a journal that breaks at every record: no completed
+//! step runs twice, what was done is undone in reverse order of dependence, the lock is always
+//! released, and the fold of the records is the state.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -24,7 +25,8 @@ struct Plugins {
     facts: OperationFacts,
     world: Mutex<World>,
     failing: Option<(String, Failure)>,
-    /// Steps of which their plugin sees nothing, and which another operation undoes that must not happen twice.
+    /// Steps of which their plugin sees nothing, and which another operation undoes that must not
+    /// happen twice.
     blind: BTreeSet<String>,
 }
 
@@ -59,9 +61,17 @@ impl Plugins {
     }
 
     fn apply(&self, step: &str) -> Result<(), Fault> {
-        let failure = self.failing.as_ref().filter(|(failing, _)| failing == step).map(|(_, failure)| *failure);
+        let failure = self
+            .failing
+            .as_ref()
+            .filter(|(failing, _)| failing == step)
+            .map(|(_, failure)| *failure);
         if failure == Some(Failure::Clean) {
-            return Err(Fault::new(ErrorClass::Assertion, "test.clean", "it failed before it did anything"));
+            return Err(Fault::new(
+                ErrorClass::Assertion,
+                "test.clean",
+                "it failed before it did anything",
+            ));
         }
         let mut world = self.world.lock().unwrap();
         if let Some(undone) = step.strip_suffix("/undo") {
@@ -72,7 +82,11 @@ impl Plugins {
         world.applied.push(step.to_owned());
         world.done.insert(step.to_owned());
         match failure {
-            Some(_) => Err(Fault::new(ErrorClass::Timeout, "test.late", "it took effect and nobody heard of it")),
+            Some(_) => Err(Fault::new(
+                ErrorClass::Timeout,
+                "test.late",
+                "it took effect and nobody heard of it",
+            )),
             None => Ok(()),
         }
     }
@@ -99,8 +113,16 @@ impl Operate for Plugins {
         };
         let answer = match &call.phase {
             Phase::Plan => {
-                let effect = Effect { verb: "test.do".to_owned(), target: step.to_owned(), summary: "does it".to_owned() };
-                Response::Proposal(Proposal { effects: vec![effect], summary: "does it".to_owned(), before: self.seen(step) })
+                let effect = Effect {
+                    verb: "test.do".to_owned(),
+                    target: step.to_owned(),
+                    summary: "does it".to_owned(),
+                };
+                Response::Proposal(Proposal {
+                    effects: vec![effect],
+                    summary: "does it".to_owned(),
+                    before: self.seen(step),
+                })
             }
             Phase::Observe => Response::Observation(self.seen(step)),
             Phase::Apply { .. } => {
@@ -132,17 +154,26 @@ struct Case {
 
 impl Case {
     fn plan(&self) -> Plan {
-        let mut text = String::from("format = 1\n[runbook]\nname = \"random\"\n[locks]\nexclusive = [\"lock\"]\n");
+        let mut text = String::from(
+            "format = 1\n[runbook]\nname = \"random\"\n[locks]\nexclusive = [\"lock\"]\n",
+        );
         for (index, needs) in self.graph.0.iter().enumerate() {
             let needs: Vec<_> = needs.iter().map(|need| format!("\"s{need}\"")).collect();
-            let undo = if self.blind.contains(&index) { "{ uses = \"test:back\" }" } else { "\"auto\"" };
-            write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"test:do\"\nneeds = [{}]\nundo = {undo}\n", needs.join(", "))
-                .unwrap();
+            let undo =
+                if self.blind.contains(&index) { "{ uses = \"test:back\" }" } else { "\"auto\"" };
+            write!(
+                text,
+                "[[step]]\nid = \"s{index}\"\nuses = \"test:do\"\nneeds = [{}]\nundo = {undo}\n",
+                needs.join(", ")
+            )
+            .unwrap();
         }
         let source = Source::new("random.toml", text);
-        let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+        let runbook =
+            parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
         let facts = Plugins::new(self).facts;
-        let all: BTreeMap<_, _> = runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
+        let all: BTreeMap<_, _> =
+            runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
         Plan::build(&runbook, &resolve_params(&runbook, &[]).unwrap(), &all).unwrap()
     }
 }
@@ -150,37 +181,59 @@ impl Case {
 fn cases() -> impl Strategy<Value = Case> {
     (1_usize..7).prop_flat_map(|n| {
         let edges = proptest::collection::vec(proptest::collection::vec(any::<bool>(), n), n);
-        let failing = proptest::option::of((0..n, prop_oneof![Just(Failure::Clean), Just(Failure::AfterEffect)]));
+        let failing = proptest::option::of((
+            0..n,
+            prop_oneof![Just(Failure::Clean), Just(Failure::AfterEffect)],
+        ));
         let blind = proptest::collection::btree_set(0..n, 0..=n);
         (edges, failing, blind).prop_map(|(edges, failing, blind)| {
             let needs = |(index, row): (usize, Vec<bool>)| {
-                row.into_iter().take(index).enumerate().filter(|(_, on)| *on).map(|(need, _)| need).collect()
+                row.into_iter()
+                    .take(index)
+                    .enumerate()
+                    .filter(|(_, on)| *on)
+                    .map(|(need, _)| need)
+                    .collect()
             };
             let graph = Graph(edges.into_iter().enumerate().map(needs).collect());
-            Case { graph, failing: failing.map(|(index, failure)| (format!("s{index}"), failure)), blind }
+            Case {
+                graph,
+                failing: failing.map(|(index, failure)| (format!("s{index}"), failure)),
+                blind,
+            }
         })
     })
 }
 
-fn run_whole(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId) -> Result<RunOutcome, RunError> {
+fn run_whole(
+    plan: &Plan,
+    plugins: &Plugins,
+    journal: &Memory,
+    run: RunId,
+) -> Result<RunOutcome, RunError> {
     let (clock, options) = (&Still::default(), &options(run));
     block_on(Run { plan, operate: plugins, journal, clock, options }.execute(&mut |_: &Record| {}))
 }
 
-/// Resumes until the run ends; where nobody can tell whether a step took effect, looks at the world and says so.
+/// Resumes until the run ends; where nobody can tell whether a step took effect, looks at the world
+/// and says so.
 fn resume_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId) -> RunEnd {
     let mut decisions = BTreeMap::new();
     for _ in 0..10 {
         let (clock, options) = (&Still::default(), &options(run));
         let engine = Run { plan, operate: plugins, journal, clock, options };
-        let outcome = block_on(engine.resume(&decisions, Changes::Refuse, &mut |_: &Record| {})).unwrap();
+        let outcome =
+            block_on(engine.resume(&decisions, Changes::Refuse, &mut |_: &Record| {})).unwrap();
         match outcome.stopped {
             Stopped::Ended { end, .. } => return end,
             Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } } => {
                 let done = &plugins.world.lock().unwrap().done;
                 let is_undoing = outcome.state.stage == Stage::Undo;
                 let decide = |step: StepId| {
-                    let failing = plugins.failing.as_ref().is_some_and(|(failing, _)| failing == step.as_str());
+                    let failing = plugins
+                        .failing
+                        .as_ref()
+                        .is_some_and(|(failing, _)| failing == step.as_str());
                     let decision = match (done.contains(step.as_str()), failing) {
                         (true, true) => Decision::Fail,
                         (true, false) => Decision::Done,
@@ -202,7 +255,10 @@ fn check_undo_order(graph: &Graph, undone: &[String]) {
     for (index, needs) in graph.0.iter().enumerate() {
         for need in needs {
             if let (Some(own), Some(needed)) = (position(index), position(*need)) {
-                assert!(own < needed, "s{index} needs s{need}, and was undone after it: {undone:?}");
+                assert!(
+                    own < needed,
+                    "s{index} needs s{need}, and was undone after it: {undone:?}"
+                );
             }
         }
     }
@@ -218,16 +274,32 @@ fn check_end(graph: &Graph, plugins: &Plugins, journal: &Memory, end: RunEnd) {
     );
     let refunded = |step: &&String| plugins.blind.contains(*step);
     let refunds: Vec<_> = world.undone.iter().filter(refunded).collect();
-    assert_eq!(refunds.iter().collect::<BTreeSet<_>>().len(), refunds.len(), "an undo happened twice: {refunds:?}");
+    assert_eq!(
+        refunds.iter().collect::<BTreeSet<_>>().len(),
+        refunds.len(),
+        "an undo happened twice: {refunds:?}"
+    );
     match &plugins.failing {
-        // An undo was cut off of which nobody can say whether it happened. Whatever is left, it is of such a step.
+        // An undo was cut off of which nobody can say whether it happened. Whatever is left, it is
+        // of such a step.
         Some(_) if end == RunEnd::Dirty => {
             let state = fold(&*journal.records.lock().unwrap()).unwrap().unwrap();
             let is_open = |step: &&str| {
-                state.step(&StepId::new(*step)).undo_fault.as_ref().is_some_and(|fault| fault.code == "engine.undo-cut-off")
+                state
+                    .step(&StepId::new(*step))
+                    .undo_fault
+                    .as_ref()
+                    .is_some_and(|fault| fault.code == "engine.undo-cut-off")
             };
-            assert!(state.steps.keys().any(|step| is_open(&step.as_str())), "dirty, and no undo was cut off");
-            assert!(world.done.iter().all(|step| is_open(&step.as_str())), "left: {:?}", world.done);
+            assert!(
+                state.steps.keys().any(|step| is_open(&step.as_str())),
+                "dirty, and no undo was cut off"
+            );
+            assert!(
+                world.done.iter().all(|step| is_open(&step.as_str())),
+                "left: {:?}",
+                world.done
+            );
         }
         None => {
             assert_eq!(world.done.len(), graph.0.len());
@@ -238,27 +310,42 @@ fn check_end(graph: &Graph, plugins: &Plugins, journal: &Memory, end: RunEnd) {
             assert!(matches!(end, RunEnd::Undone | RunEnd::FailedClean), "{end:?}");
         }
     }
-    check_account(&fold(&*journal.records.lock().unwrap()).unwrap().unwrap().account(), &world, end);
+    check_account(
+        &fold(&*journal.records.lock().unwrap()).unwrap().unwrap().account(),
+        &world,
+        end,
+    );
     check_undo_order(graph, &world.undone);
     assert!(journal.leases.lock().unwrap().is_empty(), "every lease is released");
 }
 
-/// What is said to be changed is, what is changed is at least said to be perhaps, and where nothing is said nothing is.
+/// What is said to be changed is, what is changed is at least said to be perhaps, and where nothing
+/// is said nothing is.
 fn check_account(account: &Account, world: &World, end: RunEnd) {
     let names = |steps: &[StepId]| steps.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-    let (changed, perhaps, undoable) = (names(&account.changed), names(&account.perhaps), names(&account.undoable));
+    let (changed, perhaps, undoable) =
+        (names(&account.changed), names(&account.perhaps), names(&account.undoable));
     assert!(changed.is_subset(&world.done), "{account:?}, and there is {:?}", world.done);
-    assert!(world.done.iter().all(|step| changed.contains(step) || perhaps.contains(step)), "{account:?}, {:?}", world.done);
-    assert!(undoable.iter().all(|step| changed.contains(step) || perhaps.contains(step)), "{account:?}");
+    assert!(
+        world.done.iter().all(|step| changed.contains(step) || perhaps.contains(step)),
+        "{account:?}, {:?}",
+        world.done
+    );
+    assert!(
+        undoable.iter().all(|step| changed.contains(step) || perhaps.contains(step)),
+        "{account:?}"
+    );
     match end {
-        RunEnd::Undone | RunEnd::FailedClean | RunEnd::Cancelled => assert!(account.is_clean(), "{end:?}: {account:?}"),
+        RunEnd::Undone | RunEnd::FailedClean | RunEnd::Cancelled => {
+            assert!(account.is_clean(), "{end:?}: {account:?}");
+        }
         RunEnd::Dirty => assert!(!account.is_clean(), "dirty, and nothing is left"),
         RunEnd::Succeeded | RunEnd::SucceededWithWarnings => {}
     }
 }
 
-/// A dirty run says of which undo it is not known whether it happened; who has looked says so, and then all is undone, once. What
-/// has nothing to undo says so and stays as it is.
+/// A dirty run says of which undo it is not known whether it happened; who has looked says so, and
+/// then all is undone, once. What has nothing to undo says so and stays as it is.
 fn undo_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId, end: RunEnd) {
     let undo = |decisions: &BTreeMap<StepId, Decision>| {
         let (clock, options) = (&Still::default(), &options(run));
@@ -275,7 +362,9 @@ fn undo_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId,
             assert_eq!(n_records(), before, "the run is as it was");
         }
         RunEnd::Dirty => {
-            let Err(RunError::UndoUnclear { steps }) = undo(&BTreeMap::new()) else { panic!("it asks about the undo") };
+            let Err(RunError::UndoUnclear { steps }) = undo(&BTreeMap::new()) else {
+                panic!("it asks about the undo")
+            };
             assert_eq!(n_records(), before, "the run is as it was");
             let look = |step: StepId| {
                 let is_there = plugins.world.lock().unwrap().done.contains(step.as_str());
@@ -283,7 +372,11 @@ fn undo_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId,
             };
             let decisions = steps.into_iter().map(look).collect();
             let ended = undo(&decisions).unwrap();
-            assert!(matches!(ended.stopped, Stopped::Ended { end: RunEnd::Undone, .. }), "{:?}", ended.stopped);
+            assert!(
+                matches!(ended.stopped, Stopped::Ended { end: RunEnd::Undone, .. }),
+                "{:?}",
+                ended.stopped
+            );
             assert!(ended.state.account().is_clean(), "{:?}", ended.state.account());
             check_end(&Graph(Vec::new()), plugins, journal, RunEnd::Undone);
         }
@@ -293,9 +386,10 @@ fn undo_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId,
 /// Steps whose success is in the journal.
 fn completed(records: &[Record]) -> Vec<String> {
     let succeeded = |record: &Record| match &record.event {
-        RunEvent::Step { step, event: StepEvent::AttemptEnded { result: AttemptResult::Succeeded { .. }, .. } } => {
-            Some(step.to_string())
-        }
+        RunEvent::Step {
+            step,
+            event: StepEvent::AttemptEnded { result: AttemptResult::Succeeded { .. }, .. },
+        } => Some(step.to_string()),
         _ => None,
     };
     records.iter().filter_map(succeeded).collect()
@@ -367,7 +461,9 @@ fn an_illegal_event_is_refused_with_both_states() {
     let mut records = journal.records.lock().unwrap().clone();
     let ended = records
         .iter()
-        .position(|record| matches!(record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. }))
+        .position(|record| {
+            matches!(record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. })
+        })
         .unwrap();
     // The result of an attempt that never started.
     records.remove(ended - 1);

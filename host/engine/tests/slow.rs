@@ -23,15 +23,23 @@ fn a_run_that_takes_twice_as_long_as_usual_is_announced_while_it_hangs() {
     "#;
     let not_yet = || Reply::Found(Outcome::Fail, serde_json::json!({}));
     let passes = Reply::Found(Outcome::Pass, serde_json::json!({}));
-    let world = || World::default().with("wait", [not_yet(), not_yet(), not_yet(), not_yet(), passes.clone()]);
+    let world = || {
+        World::default().with("wait", [not_yet(), not_yet(), not_yet(), not_yet(), passes.clone()])
+    };
     let mut slow = Run::new(text, world());
     slow.options.usual = Some(std::time::Duration::from_secs(6));
     assert_eq!(end(slow.execute()), (RunEnd::Succeeded, None));
     assert_eq!(slow.world.applied(), ["notify/1"], "once");
     let records = slow.records();
-    let at = |wanted: &dyn Fn(&RunEvent) -> bool| records.iter().position(|record| wanted(&record.event)).unwrap();
-    let told = at(&|event| matches!(event, RunEvent::Notify { event: NotifyEvent::NotifyEnded { .. }, .. }));
-    assert!(told < at(&|event| matches!(event, RunEvent::Run(LifecycleEvent::FinallyBegan { .. }))));
+    let at = |wanted: &dyn Fn(&RunEvent) -> bool| {
+        records.iter().position(|record| wanted(&record.event)).unwrap()
+    };
+    let told = at(&|event| {
+        matches!(event, RunEvent::Notify { event: NotifyEvent::NotifyEnded { .. }, .. })
+    });
+    assert!(
+        told < at(&|event| matches!(event, RunEvent::Run(LifecycleEvent::FinallyBegan { .. })))
+    );
     let mut quick = Run::new(text, world());
     quick.options.usual = Some(std::time::Duration::from_mins(1));
     end(quick.execute());

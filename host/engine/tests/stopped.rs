@@ -1,4 +1,5 @@
-//! All is stopped at once, while something is under way: what the host knows of it is not forgotten.
+//! All is stopped at once, while something is under way: what the host knows of it is not
+//! forgotten.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -8,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use support::{Run, *};
 
-/// A world in which the operator stops everything at once while one call is under way, before anything of it is made final.
+/// A world in which the operator stops everything at once while one call is under way, before
+/// anything of it is made final.
 struct Interrupted {
     world: World,
     cancel: CancelToken,
@@ -24,8 +26,11 @@ impl Operate for Interrupted {
 
     async fn call(&self, call: Call, leases: LeaseWatch) -> Result<CallReturn, Fault> {
         let acts = matches!(call.phase, Phase::Apply { .. } | Phase::Undo { .. });
-        let is_undo = matches!(call.phase, Phase::Undo { .. }) || call.step.as_str().ends_with("/undo");
-        let is_it = |at: &mut (&str, bool)| acts && call.step.as_str().split('/').next() == Some(at.0) && is_undo == at.1;
+        let is_undo =
+            matches!(call.phase, Phase::Undo { .. }) || call.step.as_str().ends_with("/undo");
+        let is_it = |at: &mut (&str, bool)| {
+            acts && call.step.as_str().split('/').next() == Some(at.0) && is_undo == at.1
+        };
         let stops = self.at.lock().unwrap().take_if(|at| is_it(at)).is_some();
         if stops {
             self.cancel.stop_now();
@@ -43,7 +48,8 @@ const TEXT: &str = "[[step]]\nid = \"first\"\nuses = \"test:do\"\nundo = { uses 
 fn go(run: &Run, operate: &Interrupted, options: &Options) -> Result<RunOutcome, RunError> {
     // Time does not go on while a call can still end.
     let (clock, reporter) = (&Paced::default(), &mut |_: &Record| {});
-    let engine = runbook_engine::Run { plan: &run.plan, operate, journal: &run.journal, clock, options };
+    let engine =
+        runbook_engine::Run { plan: &run.plan, operate, journal: &run.journal, clock, options };
     if run.records().is_empty() {
         block_on(engine.execute(reporter))
     } else {

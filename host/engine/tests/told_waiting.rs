@@ -10,7 +10,14 @@ const NOTIFY: &str = "[[notify]]\non = [\"waiting\"]\nuses = \"test:tell\"\n";
 
 fn told(run: &Run) -> usize {
     let is_sent = |record: &Record| {
-        matches!(record.event, RunEvent::Notify { event: NotifyEvent::NotifyEnded { fault: None }, on: Trigger::Waiting, .. })
+        matches!(
+            record.event,
+            RunEvent::Notify {
+                event: NotifyEvent::NotifyEnded { fault: None },
+                on: Trigger::Waiting,
+                ..
+            }
+        )
     };
     run.records().iter().filter(|record| is_sent(record)).count()
 }
@@ -35,7 +42,10 @@ fn whatever_a_run_waits_for_people_are_told_once_before_it_pauses() {
         }
         assert_eq!(told(&run), 1, "{step}: {:#?}", run.records());
         let last: Vec<Record> = run.records().into_iter().rev().take(2).collect();
-        assert!(matches!(last[1].event, RunEvent::Notify { .. }), "{step}: before it pauses: {last:#?}");
+        assert!(
+            matches!(last[1].event, RunEvent::Notify { .. }),
+            "{step}: before it pauses: {last:#?}"
+        );
         // Whoever looks whether it goes on tells nobody again.
         pause(run.resume());
         assert_eq!(told(&run), 1, "{step}");
@@ -50,7 +60,8 @@ fn who_has_answered_is_told_of_the_next_wait() {
     let run = Run::new(&text, World::default());
     pause(run.execute());
     let seq = run.records().len() as u64;
-    let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }.of("a".into());
+    let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }
+        .of("a".into());
     let record = Record { seq, at: run.records().last().unwrap().at, event };
     block_on(run.journal.append(run.options.run, &record)).unwrap();
     pause(run.resume());

@@ -1,4 +1,5 @@
-//! Mistakes that other tools are known for, each shown not to be made here. `docs/traps.md` says which is which.
+//! Mistakes that other tools are known for, each shown not to be made here. `docs/traps.md` says
+//! which is which.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -10,15 +11,18 @@ use std::collections::BTreeMap;
 use support::{Run, *};
 
 /// Two steps that can be undone, one after the other.
-const TWO: &str =
-    "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n";
+const TWO: &str = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n";
 
 #[test]
 fn after_a_failed_step_nothing_is_verified_and_nothing_says_success() {
     let text = format!("{TWO}[[verify]]\nid = \"fine\"\nuses = \"test:look\"\n");
     let run = Run::new(&text, World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]));
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
-    assert_eq!(run.state().step(&"fine".into()).attempts, 0, "what was there before the run is not verified");
+    assert_eq!(
+        run.state().step(&"fine".into()).attempts,
+        0,
+        "what was there before the run is not verified"
+    );
 }
 
 #[test]
@@ -46,7 +50,8 @@ fn what_is_not_so_yet_is_no_failure_while_it_is_waited_for() {
     let not_yet = Reply::Found(Outcome::Fail, json!({ "n": 3 }));
     let text = "[[step]]\nid = \"empty\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\nevery = \"1s\"\nwithin = \"1m\"\n\
         on_failure = \"stop\"\nexpect.n = 0\n";
-    let world = World::default().with("empty", [not_yet.clone(), not_yet, Reply::Found(Outcome::Pass, json!({ "n": 0 }))]);
+    let world = World::default()
+        .with("empty", [not_yet.clone(), not_yet, Reply::Found(Outcome::Pass, json!({ "n": 0 }))]);
     let run = Run::new(text, world);
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
     assert_eq!(run.state().step(&"empty".into()).attempts, 3);
@@ -63,7 +68,8 @@ fn three_attempts_are_three_and_the_first_is_one_of_them() {
 #[test]
 fn attempts_are_counted_across_a_crash() {
     let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\nidempotent = true\nretry = { attempts = 3, delay = \"1s\" }\n";
-    let anew = || Run::new(text, World::default().with("a", [Reply::FailsLate(ErrorClass::Transient)]));
+    let anew =
+        || Run::new(text, World::default().with("a", [Reply::FailsLate(ErrorClass::Transient)]));
     let whole = anew();
     end(whole.execute());
     broken_at_each_record(&whole, anew, |run, breaks_at| {
@@ -91,22 +97,32 @@ fn a_failure_that_is_tolerated_is_said_at_the_end() {
 
 #[test]
 fn what_comes_after_a_failure_never_hides_it() {
-    let after =
-        "[[finally]]\nid = \"tidy\"\nuses = \"test:look\"\n[[notify]]\non = [\"undone\", \"succeeded\"]\nuses = \"test:do\"\n";
+    let after = "[[finally]]\nid = \"tidy\"\nuses = \"test:look\"\n[[notify]]\non = [\"undone\", \"succeeded\"]\nuses = \"test:do\"\n";
     let failing = World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]);
-    assert_eq!(end(Run::new(&format!("{TWO}{after}"), failing).execute()).0, RunEnd::Undone, "all after it went well");
+    assert_eq!(
+        end(Run::new(&format!("{TWO}{after}"), failing).execute()).0,
+        RunEnd::Undone,
+        "all after it went well"
+    );
     let untidy = World::default().with("tidy", [Reply::Fails(ErrorClass::Assertion)]);
-    assert_eq!(end(Run::new(&format!("{TWO}{after}"), untidy).execute()).0, RunEnd::SucceededWithWarnings);
+    assert_eq!(
+        end(Run::new(&format!("{TWO}{after}"), untidy).execute()).0,
+        RunEnd::SucceededWithWarnings
+    );
     let silent = World::default().with("notify/1", [Reply::Fails(ErrorClass::Transient)]);
-    assert_eq!(end(Run::new(&format!("{TWO}{after}"), silent).execute()).0, RunEnd::SucceededWithWarnings);
+    assert_eq!(
+        end(Run::new(&format!("{TWO}{after}"), silent).execute()).0,
+        RunEnd::SucceededWithWarnings
+    );
 }
 
 #[test]
 fn an_undo_that_fails_is_dirty_whatever_else_went_well() {
     let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = { uses = \"test:move\" }\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n\
         [[step]]\nid = \"c\"\nuses = \"test:look\"\n";
-    let world =
-        World::default().with("c", [Reply::Fails(ErrorClass::Assertion)]).with("a/undo", [Reply::Fails(ErrorClass::Assertion)]);
+    let world = World::default()
+        .with("c", [Reply::Fails(ErrorClass::Assertion)])
+        .with("a/undo", [Reply::Fails(ErrorClass::Assertion)]);
     let run = Run::new(text, world);
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
     assert_eq!(run.world.undone(), ["b"], "the others are undone all the same");
@@ -121,7 +137,8 @@ fn undo_is_the_default_for_every_way_to_fail() {
     // At the first record after the effect of `a`.
     let token = cancelled.options.cancel.clone();
     let reporter = &mut |record: &Record| {
-        if matches!(&record.event, RunEvent::Step { step, event: StepEvent::AttemptEnded { .. } } if step.as_str() == "a") {
+        if matches!(&record.event, RunEvent::Step { step, event: StepEvent::AttemptEnded { .. } } if step.as_str() == "a")
+        {
             token.cancel();
         }
     };
@@ -129,7 +146,10 @@ fn undo_is_the_default_for_every_way_to_fail() {
     let runs = [
         ("failure", Run::new(&whole, failing())),
         ("timeout", Run::new(&format!("timeout = \"1h\"\n{TWO}{after}"), World::default())),
-        ("verify", Run::new(&whole, World::default().with("sound", [Reply::Fails(ErrorClass::Assertion)]))),
+        (
+            "verify",
+            Run::new(&whole, World::default().with("sound", [Reply::Fails(ErrorClass::Assertion)])),
+        ),
     ];
     let mut ends = vec![("cancel", end(outcome).0, cancelled.world.undone())];
     ends.extend(runs.map(|(why, run)| (why, end(run.execute()).0, run.world.undone())));
@@ -142,7 +162,8 @@ fn undo_is_the_default_for_every_way_to_fail() {
 #[test]
 fn where_nothing_had_begun_nothing_is_undone() {
     let text = format!("[[preflight]]\nid = \"ready\"\nuses = \"test:look\"\n{TWO}");
-    let run = Run::new(&text, World::default().with("ready", [Reply::Fails(ErrorClass::Transient)]));
+    let run =
+        Run::new(&text, World::default().with("ready", [Reply::Fails(ErrorClass::Transient)]));
     assert_eq!(end(run.execute()).0, RunEnd::FailedClean);
     assert!(run.world.undone().is_empty() && run.world.applied().is_empty());
 }
@@ -173,7 +194,10 @@ fn a_paused_run_holds_no_lock_that_others_wait_for() {
     broken_at_each_record(&whole, anew, |run, breaks_at| {
         let outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
         if matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Paused { .. }, .. })) {
-            assert!(run.journal.leases.lock().unwrap().is_empty(), "record {breaks_at}: a paused run keeps its lock");
+            assert!(
+                run.journal.leases.lock().unwrap().is_empty(),
+                "record {breaks_at}: a paused run keeps its lock"
+            );
             paused.set(paused.get() + 1);
             end(run.decide(&BTreeMap::from([("call".into(), Decision::Done)])));
         }
@@ -190,17 +214,28 @@ fn a_run_is_not_resumed_with_another_plugin_unless_somebody_says_so() {
     let mut other = World::facts_of("test:do");
     other.digest = "sha256:1".to_owned();
     run.plan = plan_with(TWO, &other);
-    let Err(RunError::Changed { what }) = run.resume() else { panic!("it was resumed with another plugin") };
-    assert!(what.iter().any(|what| what.contains("`a`") && what.contains("test:do")), "it says what changed: {what:?}");
+    let Err(RunError::Changed { what }) = run.resume() else {
+        panic!("it was resumed with another plugin")
+    };
+    assert!(
+        what.iter().any(|what| what.contains("`a`") && what.contains("test:do")),
+        "it says what changed: {what:?}"
+    );
     assert_eq!(run.world.applied().len(), 1, "nothing more was done");
 }
 
 #[test]
 fn what_follows_a_failure_is_said_once_for_all_steps_or_for_one() {
     let failing = || World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]);
-    let ended = |whole: &str, one: &str| end(Run::new(&format!("{whole}{TWO}{one}"), failing()).execute()).0;
+    let ended = |whole: &str, one: &str| {
+        end(Run::new(&format!("{whole}{TWO}{one}"), failing()).execute()).0
+    };
     assert_eq!(ended("", ""), RunEnd::Undone);
-    assert_eq!(ended("[defaults]\non_failure = \"stop\"\n", ""), RunEnd::Dirty, "half done, as the runbook says");
+    assert_eq!(
+        ended("[defaults]\non_failure = \"stop\"\n", ""),
+        RunEnd::Dirty,
+        "half done, as the runbook says"
+    );
     assert_eq!(ended("[defaults]\non_failure = \"continue\"\n", ""), RunEnd::SucceededWithWarnings);
     assert_eq!(
         ended("[defaults]\non_failure = \"continue\"\n", "on_failure = \"undo\"\n"),

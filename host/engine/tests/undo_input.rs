@@ -1,4 +1,5 @@
-//! What an undo is given is rendered and compared with its schema before the effect that it would undo.
+//! What an undo is given is rendered and compared with its schema before the effect that it would
+//! undo.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -10,7 +11,8 @@ use support::{Run, *};
 const BEFORE: &str = "[params.n]\ntype = \"int\"\ndefault = 2\n[params.word]\ntype = \"string\"\ndefault = \"v2\"\n\
     [[preflight]]\nid = \"now\"\nuses = \"test:look\"\n";
 
-/// What the undo is given, and what is said of it; `None` if nothing can be said against it before the effect.
+/// What the undo is given, and what is said of it; `None` if nothing can be said against it before
+/// the effect.
 const INPUTS: &[(&str, Option<&str>)] = &[
     ("{ text = \"v1\" }", None),
     ("{ text = \"{{ params.word }}\" }", None),
@@ -21,15 +23,28 @@ const INPUTS: &[(&str, Option<&str>)] = &[
     ("{ text = \"{{ steps.up.output.input.name | default('v1') }}\" }", None),
     ("{ text = 1 }", Some("at `/text`: the value is not of type \"string\"")),
     ("{ text = \"{{ params.n }}\" }", Some("at `/text`: the value is not of type \"string\"")),
-    ("{ text = \"{{ params.n }}\", was = \"{{ steps.up.output.input.name }}\" }", Some("at `/text`: the value is not of type")),
-    ("{ text = \"{{ steps.now.output.count }}\" }", Some("at `/text`: the value is not of type \"string\"")),
+    (
+        "{ text = \"{{ params.n }}\", was = \"{{ steps.up.output.input.name }}\" }",
+        Some("at `/text`: the value is not of type"),
+    ),
+    (
+        "{ text = \"{{ steps.now.output.count }}\" }",
+        Some("at `/text`: the value is not of type \"string\""),
+    ),
     ("{ text = \"{{ steps.now.output.tag | int }}\" }", Some("at `/text`")),
     ("{ text = \"{{ steps.now.output.tagg }}\" }", Some("the output of `now` has no `tagg`")),
 ];
 
 fn dry_run(run: &Run, audience: Audience) -> DryRun<'_, World> {
     let Run { plan, world, options, .. } = run;
-    DryRun { plan, operate: world, run: options.run, operator: "tester", environment: None, audience }
+    DryRun {
+        plan,
+        operate: world,
+        run: options.run,
+        operator: "tester",
+        environment: None,
+        audience,
+    }
 }
 
 fn run(undo: &str, each: &str, world: World) -> Run {
@@ -54,7 +69,11 @@ fn a_step_whose_undo_could_not_be_done_is_not_begun() {
             assert_eq!(ended, RunEnd::FailedClean, "{undo}");
             assert!(run.world.applied().is_empty(), "{undo}");
             let fault = run.state().step(&id.into()).fault.clone().unwrap();
-            assert!(fault.code == "engine.undo-input" && fault.message.contains(wrong), "{undo}: {}", fault.message);
+            assert!(
+                fault.code == "engine.undo-input" && fault.message.contains(wrong),
+                "{undo}: {}",
+                fault.message
+            );
             let begun = run
                 .records()
                 .iter()
@@ -69,7 +88,8 @@ fn a_plan_shows_what_each_undo_would_be_given_or_that_it_could_not_be_done() {
     for (undo, wrong) in INPUTS {
         let run = run(undo, "", World::default());
         let found = block_on(dry_run(&run, Audience::Everybody).ask_all());
-        let shown = found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
+        let shown =
+            found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
         match (shown, wrong) {
             (Ok(input), None) => assert!(input["text"].is_string(), "{undo}: {input}"),
             (Err(reason), Some(wrong)) => assert!(reason.contains(wrong), "{undo}: {reason}"),
@@ -80,7 +100,11 @@ fn a_plan_shows_what_each_undo_would_be_given_or_that_it_could_not_be_done() {
 
 #[test]
 fn a_plan_knows_that_an_item_of_a_list_is_known_at_run_time_only() {
-    let each = |name: &str| format!("for_each = \"steps.now.output.tags\"\nas = \"{name}\"\nkey = \"{{{{ {name} }}}}\"\n");
+    let each = |name: &str| {
+        format!(
+            "for_each = \"steps.now.output.tags\"\nas = \"{name}\"\nkey = \"{{{{ {name} }}}}\"\n"
+        )
+    };
     for (undo, name, begun) in [
         ("{ text = \"{{ row.name }}\" }", "row", true),
         ("{ text = \"was {{ row.name }} of {{ params.word }}\" }", "row", true),
@@ -93,7 +117,8 @@ fn a_plan_knows_that_an_item_of_a_list_is_known_at_run_time_only() {
         let run = run(undo, &each(name), World::default());
         for audience in [Audience::Nobody, Audience::Steps] {
             let found = block_on(dry_run(&run, audience).ask_all());
-            let shown = found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
+            let shown =
+                found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
             assert_eq!(shown.is_ok(), begun, "{undo}: {shown:?}");
         }
     }
@@ -127,7 +152,10 @@ fn a_run_whose_undo_was_wrong_is_undone_by_a_mended_one() {
         RunEvent::Run(LifecycleEvent::UndoRequested { mended, .. }) => mended.clone(),
         _ => None,
     });
-    assert_eq!(asked.unwrap(), Mended { sources: mended.sources.clone(), digest: mended.digest.clone() });
+    assert_eq!(
+        asked.unwrap(),
+        Mended { sources: mended.sources.clone(), digest: mended.digest.clone() }
+    );
     assert_eq!(fold(&records).unwrap().unwrap(), run.state());
 }
 
@@ -137,6 +165,10 @@ fn a_mended_text_with_other_steps_is_refused() {
     end(run.execute());
     let other = plan("[[step]]\nid = \"other\"\nuses = \"test:do\"\nundo = \"auto\"\n");
     let Err(RunError::Changed { what }) = run.undo_by(&other) else { panic!("it is not refused") };
-    assert!(what.contains(&"step `up` is gone".to_owned()) && what.contains(&"step `other` is new".to_owned()), "{what:?}");
+    assert!(
+        what.contains(&"step `up` is gone".to_owned())
+            && what.contains(&"step `other` is new".to_owned()),
+        "{what:?}"
+    );
     assert_eq!(run.world.done(), ["up"]);
 }

@@ -1,4 +1,5 @@
-//! What a step made is kept as long as it is needed to put back a later one; and people are told, however long an undo took.
+//! What a step made is kept as long as it is needed to put back a later one; and people are told,
+//! however long an undo took.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -46,7 +47,10 @@ fn what_is_needed_to_put_back_a_later_step_is_kept_when_that_one_cannot_be_put_b
             // Once the later one can be put back, all is.
             let again = end_of_undo(&run);
             assert_eq!(again, RunEnd::Undone, "{bind} {read}");
-            assert!(run.world.undone().contains(&"backup".to_owned()) && run.world.applied().contains(&"raise/undo".to_owned()));
+            assert!(
+                run.world.undone().contains(&"backup".to_owned())
+                    && run.world.applied().contains(&"raise/undo".to_owned())
+            );
         }
     }
 }
@@ -70,12 +74,18 @@ fn what_always_runs_and_what_tells_people_has_time_of_its_own_however_long_the_u
                 [[step]]\nid = \"fail\"\nuses = \"test:look\"\n\
                 [[finally]]\nid = \"tidy\"\nuses = \"test:do\"\n\
                 [[notify]]\non = [\"dirty\"]\nuses = \"test:tell\"\n";
-    let world = World::default().with("fail", [Reply::Fails(ErrorClass::Assertion)]).with("a/undo", [Reply::Hangs]);
+    let world = World::default()
+        .with("fail", [Reply::Fails(ErrorClass::Assertion)])
+        .with("a/undo", [Reply::Hangs]);
     let run = Run::new(text, world);
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
     let state = run.state();
     assert_eq!(state.step(&"tidy".into()).phase, StepPhase::Succeeded, "{:#?}", run.records());
-    assert!(state.notify_faults.is_empty() && state.notified.len() == 1, "{:?}", state.notify_faults);
+    assert!(
+        state.notify_faults.is_empty() && state.notified.len() == 1,
+        "{:?}",
+        state.notify_faults
+    );
 }
 
 #[test]
@@ -85,7 +95,8 @@ fn a_message_that_is_waited_for_takes_none_of_the_time_of_the_run() {
                 [[notify]]\non = [\"start\"]\nuses = \"test:tell\"\n\
                 [[step]]\nid = \"a\"\nuses = \"test:do\"\nirreversible = \"an example\"\n\
                 [[step]]\nid = \"b\"\nuses = \"test:do\"\ntimeout = \"10s\"\nirreversible = \"an example\"\n";
-    let hangs = || World::default().with("notify/1", [Reply::Hangs]).with("notify/2", [Reply::Hangs]);
+    let hangs =
+        || World::default().with("notify/1", [Reply::Hangs]).with("notify/2", [Reply::Hangs]);
     let run = Run::new(text, hangs());
     assert_eq!(end(run.execute()), (RunEnd::SucceededWithWarnings, None));
     assert_eq!(run.state().notify_faults.len(), 2, "each ended by its own time limit");

@@ -1,4 +1,5 @@
-//! An operation of which its plugin can see nothing: that nothing is seen afterwards is no sign that nothing happened.
+//! An operation of which its plugin can see nothing: that nothing is seen afterwards is no sign
+//! that nothing happened.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -25,7 +26,13 @@ fn what_cannot_be_observed_is_asked_about() {
     let asked = std::cell::Cell::new(0);
     broken_at_each_record(&whole, anew, |run, breaks_at| {
         let outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
-        if matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } }, .. })) {
+        if matches!(
+            &outcome,
+            Ok(RunOutcome {
+                stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { .. } },
+                ..
+            })
+        ) {
             asked.set(asked.get() + 1);
             let happened = !run.world.applied().is_empty();
             let decision = if happened { Decision::Done } else { Decision::Retry };
@@ -43,7 +50,10 @@ fn a_run_whose_irreversible_step_may_have_happened_is_dirty() {
     let run = Run::new(CALL, blind().with("call", [Reply::FailsLate(ErrorClass::Timeout)]));
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
     let finding = run.state().step(&"call".into()).finding.clone();
-    assert!(matches!(finding, Some(UndoFinding::Unknown { fault }) if fault.code == "engine.unobservable"), "it is not said why");
+    assert!(
+        matches!(finding, Some(UndoFinding::Unknown { fault }) if fault.code == "engine.unobservable"),
+        "it is not said why"
+    );
 }
 
 /// A step whose undo is another operation, which nobody says may be repeated: a refund.
@@ -63,7 +73,10 @@ fn an_undo_that_may_have_happened_is_not_repeated() {
     // With an answer that it did not happen: again.
     let run = Run::new(
         REFUND,
-        failing().with("pay/undo", [Reply::Refused(ErrorClass::Transient), Reply::Found(Outcome::Pass, Json::Null)]),
+        failing().with(
+            "pay/undo",
+            [Reply::Refused(ErrorClass::Transient), Reply::Found(Outcome::Pass, Json::Null)],
+        ),
     );
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
     assert_eq!(refunds(&run), 1);
@@ -74,8 +87,13 @@ fn an_undo_that_may_have_happened_is_not_repeated() {
     let dirty = std::cell::Cell::new(0);
     broken_at_each_record(&whole, anew, |run, breaks_at| {
         let mut outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
-        if let Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } }, .. }) = &outcome {
-            let skip: BTreeMap<StepId, Decision> = steps.iter().map(|step| (step.clone(), Decision::Done)).collect();
+        if let Ok(RunOutcome {
+            stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } },
+            ..
+        }) = &outcome
+        {
+            let skip: BTreeMap<StepId, Decision> =
+                steps.iter().map(|step| (step.clone(), Decision::Done)).collect();
             outcome = run.decide(&skip);
         }
         let (ended, _) = end(outcome);
@@ -96,14 +114,20 @@ fn an_undo_that_may_have_happened_is_not_repeated() {
 
 #[test]
 fn an_undo_that_does_no_harm_is_tried_until_it_worked() {
-    let text = REFUND.replace("{ uses = \"test:move\" }", "{ uses = \"test:move\", idempotent = true }");
+    let text =
+        REFUND.replace("{ uses = \"test:move\" }", "{ uses = \"test:move\", idempotent = true }");
     let anew = || Run::new(&text, failing());
     let whole = anew();
     end(whole.execute());
     broken_at_each_record(&whole, anew, |run, breaks_at| {
         let mut outcome = if run.records().is_empty() { run.execute() } else { run.resume() };
-        if let Ok(RunOutcome { stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } }, .. }) = &outcome {
-            let skip: BTreeMap<StepId, Decision> = steps.iter().map(|step| (step.clone(), Decision::Done)).collect();
+        if let Ok(RunOutcome {
+            stopped: Stopped::Paused { reason: PauseReason::UnknownOutcome { steps } },
+            ..
+        }) = &outcome
+        {
+            let skip: BTreeMap<StepId, Decision> =
+                steps.iter().map(|step| (step.clone(), Decision::Done)).collect();
             outcome = run.decide(&skip);
         }
         assert_eq!(end(outcome).0, RunEnd::Undone, "record {breaks_at}");

@@ -8,7 +8,8 @@ use sqlx::Connection as _;
 const RUNS: u32 = 100_000;
 
 fn look_up(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("journal.db");
     let journal = runtime.block_on(async {
@@ -31,7 +32,8 @@ fn look_up(criterion: &mut Criterion) {
 }
 
 async fn fill(path: &std::path::Path) {
-    let sources = "[[\"runbook.toml\",\"".to_owned() + &"# a line of the runbook\\n".repeat(80) + "\"]]";
+    let sources =
+        "[[\"runbook.toml\",\"".to_owned() + &"# a line of the runbook\\n".repeat(80) + "\"]]";
     let statement = format!(
         "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {RUNS}) \
          INSERT INTO runs (run, name, title, operator, environment, phase, started_ns, ended_ns, digest, sources, params) \

@@ -1,11 +1,12 @@
-//! What the engine adds to the synced commits of its journal: a runbook of steps that do nothing, against the same number of bare
-//! commits of the same size. Run by `scripts/bench`.
+//! What the engine adds to the synced commits of its journal: a runbook of steps that do nothing,
+//! against the same number of bare commits of the same size. Run by `scripts/bench`.
 
 use jiff::Timestamp;
 use runbook_document::Source;
 use runbook_engine::{
-    Call, CallReturn, CancelToken, Clock, Fault, Journal as _, Kind, LeaseWatch, Operate, OperationFacts, Options, Outcome, Plan,
-    Record, Report, Response, Run, RunId, parse, resolve_params,
+    Call, CallReturn, CancelToken, Clock, Fault, Journal as _, Kind, LeaseWatch, Operate,
+    OperationFacts, Options, Outcome, Plan, Record, Report, Response, Run, RunId, parse,
+    resolve_params,
 };
 use runbook_journal::{Location, SqlJournal, bare_commits};
 use std::collections::BTreeMap;
@@ -49,10 +50,12 @@ async fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made");
     let mut text = String::from("format = 1\n[runbook]\nname = \"bench\"\n");
     for index in 0..STEPS {
-        write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"no:op\"\n").expect("a string can be written");
+        write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"no:op\"\n")
+            .expect("a string can be written");
     }
     let source = Source::new("bench.toml", text);
-    let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).expect("the runbook is good");
+    let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into()))
+        .expect("the runbook is good");
     let facts = OperationFacts {
         kind: Kind::Probe,
         idempotent: true,
@@ -61,12 +64,15 @@ async fn main() {
         digest: "sha256:0".to_owned(),
         places: Vec::new(),
     };
-    let all: BTreeMap<_, _> = runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
-    let plan = Plan::build(&runbook, &resolve_params(&runbook, &[]).expect("there are none"), &all).expect("the plan is good");
+    let all: BTreeMap<_, _> =
+        runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
+    let plan = Plan::build(&runbook, &resolve_params(&runbook, &[]).expect("there are none"), &all)
+        .expect("the plan is good");
     let mut ratios = Vec::new();
     for round in 0..5 {
-        let journal =
-            SqlJournal::open(&Location::File(folder.path().join(format!("{round}.db")))).await.expect("a journal can be made");
+        let journal = SqlJournal::open(&Location::File(folder.path().join(format!("{round}.db"))))
+            .await
+            .expect("a journal can be made");
         let options = Options {
             run: RunId::generate(),
             operator: "bench".to_owned(),
@@ -84,12 +90,21 @@ async fn main() {
         };
         let start = Instant::now();
         let clock = SystemClock(Instant::now());
-        let run = Run { plan: &plan, operate: &Nothing, journal: &journal, clock: &clock, options: &options };
+        let run = Run {
+            plan: &plan,
+            operate: &Nothing,
+            journal: &journal,
+            clock: &clock,
+            options: &options,
+        };
         run.execute(&mut |_: &Record| {}).await.expect("it runs");
         let engine = start.elapsed();
-        let records = u32::try_from(journal.load(options.run).await.expect("it is there").records.len()).expect("few");
-        let bare =
-            bare_commits(&folder.path().join(format!("bare-{round}.db")), records, 400).await.expect("commits can be made");
+        let records =
+            u32::try_from(journal.load(options.run).await.expect("it is there").records.len())
+                .expect("few");
+        let bare = bare_commits(&folder.path().join(format!("bare-{round}.db")), records, 400)
+            .await
+            .expect("commits can be made");
         println!(
             "{records} records: {:.1} us a record with the engine, {:.1} us a bare synced commit",
             engine.as_secs_f64() * 1e6 / f64::from(records),

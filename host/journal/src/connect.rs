@@ -1,5 +1,5 @@
-//! How a connection is opened: what makes a commit durable, and how long anything waits. The only place, with `error`, that knows
-//! which database a journal is in.
+//! How a connection is opened: what makes a commit durable, and how long anything waits. The only
+//! place, with `error`, that knows which database a journal is in.
 
 use crate::error::{JournalError, is_busy};
 use crate::location::{Location, ServerUrl};
@@ -30,7 +30,8 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
 /// Connections to one journal.
 pub(crate) struct Pools {
-    /// One connection: SQLite has one writer, and who waits here waits in order, which its busy timeout does not grant.
+    /// One connection: SQLite has one writer, and who waits here waits in order, which its busy
+    /// timeout does not grant.
     pub(crate) writer: AnyPool,
     pub(crate) readers: AnyPool,
     /// Only of a file.
@@ -42,7 +43,8 @@ pub(crate) struct Pools {
 pub(crate) enum Sharing {
     /// They may, by memory that SQLite keeps in a file beside it (`-shm`).
     Shared,
-    /// Nobody may, which needs no such file: on a full disk it cannot be made. One connection does everything.
+    /// Nobody may, which needs no such file: on a full disk it cannot be made. One connection does
+    /// everything.
     Alone,
 }
 
@@ -55,7 +57,11 @@ enum Role {
 
 impl Pools {
     /// Connects, and brings the tables up to date.
-    pub(crate) async fn open(location: &Location, wait: Duration, sharing: Sharing) -> Result<Self, JournalError> {
+    pub(crate) async fn open(
+        location: &Location,
+        wait: Duration,
+        sharing: Sharing,
+    ) -> Result<Self, JournalError> {
         sqlx::any::install_default_drivers();
         let failed = |source| JournalError::of(location, source);
         let options = AnyConnectOptions::from_str(&url(location)).map_err(failed)?;
@@ -65,8 +71,13 @@ impl Pools {
         let pool = |role, connections| {
             let session = session.clone();
             let files = files.clone().filter(|_| role == Role::Writer);
-            let timeout = if location.file().is_some() { 3 * wait + Duration::from_secs(10) } else { CONNECT_TIMEOUT };
-            // A file stays open for as long as the journal does: what lies beside it goes when the last connection is closed.
+            let timeout = if location.file().is_some() {
+                3 * wait + Duration::from_secs(10)
+            } else {
+                CONNECT_TIMEOUT
+            };
+            // A file stays open for as long as the journal does: what lies beside it goes when the
+            // last connection is closed.
             let (idle, lifetime) = match location {
                 Location::File(_) => (None, None),
                 Location::Server(_) => (Some(IDLE_TIMEOUT), Some(MAX_LIFETIME)),
@@ -75,7 +86,8 @@ impl Pools {
                 .max_connections(connections)
                 .idle_timeout(idle)
                 .max_lifetime(lifetime)
-                // A file does not go away; a server does, and a broken connection must not be used again.
+                // A file does not go away; a server does, and a broken connection must not be used
+                // again.
                 .test_before_acquire(location.file().is_none())
                 .acquire_timeout(timeout)
                 .after_connect(move |connection, _| {
@@ -90,8 +102,12 @@ impl Pools {
                 })
         };
         // A pool tries again whatever is wrong, and in the end says only that it took too long.
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT.max(wait), first(location, &options, &session, wait));
-        let mut connection = connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(failed)?;
+        let connecting = tokio::time::timeout(
+            CONNECT_TIMEOUT.max(wait),
+            first(location, &options, &session, wait),
+        );
+        let mut connection =
+            connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(failed)?;
         migrate(location, &mut connection).await?;
         let writer = pool(Role::Writer, 1).connect_lazy_with(options.clone());
         let readers = match sharing {
@@ -99,8 +115,8 @@ impl Pools {
             Sharing::Alone => writer.clone(),
         };
         if location.file().is_some() && sharing == Sharing::Shared {
-            // While the first one holds what lies beside the file: on a full disk it could not be made a second time, and a pool
-            // would hide why.
+            // While the first one holds what lies beside the file: on a full disk it could not be
+            // made a second time, and a pool would hide why.
             for pool in [&writer, &readers] {
                 drop(pool.acquire().await.map_err(failed)?);
             }
@@ -110,8 +126,8 @@ impl Pools {
     }
 }
 
-/// The connection that finds or makes the file. Of two that turn a new file to WAL at one moment, SQLite refuses one at once, without
-/// waiting, because each would wait for the other.
+/// The connection that finds or makes the file. Of two that turn a new file to WAL at one moment,
+/// SQLite refuses one at once, without waiting, because each would wait for the other.
 async fn first(
     location: &Location,
     options: &AnyConnectOptions,
@@ -121,7 +137,9 @@ async fn first(
     let since = Instant::now();
     loop {
         match connect(options, session).await {
-            Err(error) if location.file().is_some() && is_busy(&error) && since.elapsed() < wait => {
+            Err(error)
+                if location.file().is_some() && is_busy(&error) && since.elapsed() < wait =>
+            {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
             connected => return connected,
@@ -135,8 +153,8 @@ async fn connect(options: &AnyConnectOptions, session: &str) -> Result<AnyConnec
     Ok(connection)
 }
 
-/// How a transaction that writes begins. One that begins reading and writes later fails in SQLite when somebody else wrote in
-/// between, however long it would wait.
+/// How a transaction that writes begins. One that begins reading and writes later fails in SQLite
+/// when somebody else wrote in between, however long it would wait.
 pub(crate) fn begin(location: &Location) -> &'static str {
     match location {
         Location::File(_) => "BEGIN IMMEDIATE",
@@ -144,8 +162,9 @@ pub(crate) fn begin(location: &Location) -> &'static str {
     }
 }
 
-/// Whether a record and the renewal of the leases that it needs fit into one statement: a server is a journey away, and each
-/// statement of a transaction costs one. A statement that writes to two tables is beyond a file's SQL.
+/// Whether a record and the renewal of the leases that it needs fit into one statement: a server is
+/// a journey away, and each statement of a transaction costs one. A statement that writes to two
+/// tables is beyond a file's SQL.
 pub(crate) fn fences_in_one(location: &Location) -> bool {
     match location {
         Location::File(_) => false,
@@ -185,8 +204,9 @@ fn session(location: &Location, wait: Duration, sharing: Sharing) -> String {
     }
 }
 
-/// Lets one process at a time make the tables; the lock goes when the transaction ends. (That of sqlx goes before, so the next one
-/// would not see what the first has made.) `BEGIN IMMEDIATE` does the same for a file.
+/// Lets one process at a time make the tables; the lock goes when the transaction ends. (That of
+/// sqlx goes before, so the next one would not see what the first has made.) `BEGIN IMMEDIATE` does
+/// the same for a file.
 fn only_one(location: &Location) -> Option<&'static str> {
     match location {
         Location::File(_) => None,
@@ -200,6 +220,9 @@ async fn migrate(location: &Location, connection: &mut AnyConnection) -> Result<
     if let Some(lock) = only_one(location) {
         transaction.execute(lock).await.map_err(failed)?;
     }
-    MIGRATOR.run(&mut *transaction).await.map_err(|error| JournalError::of_migration(location, error))?;
+    MIGRATOR
+        .run(&mut *transaction)
+        .await
+        .map_err(|error| JournalError::of_migration(location, error))?;
     transaction.commit().await.map_err(failed)
 }

@@ -5,14 +5,17 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// How much space is held back for the moment when the disk is full: enough to write the release of every lock.
+/// How much space is held back for the moment when the disk is full: enough to write the release of
+/// every lock.
 const RESERVE_BYTES: u64 = 128 << 10;
 
-/// How much room is tried for: what SQLite keeps beside a file takes 32 KiB before the first record.
+/// How much room is tried for: what SQLite keeps beside a file takes 32 KiB before the first
+/// record.
 const TRIED_BYTES: u64 = 64 << 10;
 
-/// Whether the system takes no more bytes where the journal lies. It is asked by writing some: free blocks are not all that counts
-/// (quotas, inodes, blocks for root), and SQLite says of several calls on a full disk only that they failed.
+/// Whether the system takes no more bytes where the journal lies. It is asked by writing some: free
+/// blocks are not all that counts (quotas, inodes, blocks for root), and SQLite says of several
+/// calls on a full disk only that they failed.
 pub(crate) fn is_full(journal: &Path) -> bool {
     let path = beside(journal, &format!("-room-{}", std::process::id()));
     let written = write_zeros(&path, TRIED_BYTES);
@@ -22,7 +25,10 @@ pub(crate) fn is_full(journal: &Path) -> bool {
 
 /// Whether the system refused for want of room.
 pub(crate) fn says_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 fn beside(journal: &Path, ending: &str) -> PathBuf {
@@ -31,7 +37,8 @@ fn beside(journal: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A file that only takes space, to be given back when the disk is full: releasing a lock is a write too.
+/// A file that only takes space, to be given back when the disk is full: releasing a lock is a
+/// write too.
 pub(crate) struct Reserve(PathBuf);
 
 impl Reserve {
@@ -42,7 +49,8 @@ impl Reserve {
 
     /// Makes the file if it is missing; whether it is there.
     pub(crate) fn keep(&self) -> bool {
-        let is_there = std::fs::metadata(&self.0).map_or(0, |metadata| metadata.len()) >= RESERVE_BYTES;
+        let is_there =
+            std::fs::metadata(&self.0).map_or(0, |metadata| metadata.len()) >= RESERVE_BYTES;
         if is_there || write_zeros(&self.0, RESERVE_BYTES).is_ok() {
             return true;
         }
@@ -58,7 +66,8 @@ impl Reserve {
 
 /// Real zeros: a hole in a file holds nothing back.
 fn write_zeros(path: &Path, n_bytes: u64) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     io::copy(&mut io::Read::take(io::repeat(0), n_bytes), &mut file)?;
     file.sync_all()
 }

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// No space, or a quota is used up. Nothing of the record was written.
-    #[error("the disk of the journal `{place}` is full; free some space, then run `runbook resume`")]
+    #[error(
+        "the disk of the journal `{place}` is full; free some space, then run `runbook resume`"
+    )]
     Full {
         /// The journal.
         place: Location,
@@ -20,7 +22,9 @@ pub enum JournalError {
         source: sqlx::Error,
     },
     /// Reading or writing failed at the device.
-    #[error("the disk of the journal `{place}` does not work; look at the kernel's log, move the journal to another disk")]
+    #[error(
+        "the disk of the journal `{place}` does not work; look at the kernel's log, move the journal to another disk"
+    )]
     Disk {
         /// The journal.
         place: Location,
@@ -28,7 +32,8 @@ pub enum JournalError {
         #[source]
         source: sqlx::Error,
     },
-    /// The name of its file leads elsewhere while it is open: what is written from then on is found by nobody.
+    /// The name of its file leads elsewhere while it is open: what is written from then on is found
+    /// by nobody.
     #[error("the file `{}` of the journal {change} while it was in use; {}", file.display(), kept(rescued.as_deref()))]
     Gone {
         /// The file.
@@ -59,7 +64,9 @@ pub enum JournalError {
         source: sqlx::Error,
     },
     /// The database may not write or open the file.
-    #[error("the journal `{place}` cannot be opened for writing; it and its folder must belong to you and be writable")]
+    #[error(
+        "the journal `{place}` cannot be opened for writing; it and its folder must belong to you and be writable"
+    )]
     Denied {
         /// The journal.
         place: Location,
@@ -85,7 +92,9 @@ pub enum JournalError {
         by: RunId,
     },
     /// A newer program has changed the tables.
-    #[error("the journal `{place}` was written by a newer runbook (schema {found}); upgrade this one, or use another journal")]
+    #[error(
+        "the journal `{place}` was written by a newer runbook (schema {found}); upgrade this one, or use another journal"
+    )]
     Newer {
         /// The journal.
         place: Location,
@@ -111,7 +120,9 @@ pub enum JournalError {
         source: sqlx::Error,
     },
     /// The server of the journal does not answer, and did not for as long as it was waited for.
-    #[error("the server of the journal `{place}` cannot be reached; see that it runs and that this machine reaches it")]
+    #[error(
+        "the server of the journal `{place}` cannot be reached; see that it runs and that this machine reaches it"
+    )]
     Unreachable {
         /// The journal.
         place: Location,
@@ -137,7 +148,9 @@ pub enum JournalError {
         run: RunId,
     },
     /// There is such a record already: somebody else executes the same run.
-    #[error("record {seq} of run {run} is in the journal already: another process executes this run; leave it to that one")]
+    #[error(
+        "record {seq} of run {run} is in the journal already: another process executes this run; leave it to that one"
+    )]
     RecordExists {
         /// The run.
         run: RunId,
@@ -170,7 +183,10 @@ pub enum JournalError {
 }
 
 fn list(candidates: &[RunSummary]) -> String {
-    candidates.iter().flat_map(|run| ["\n  ".to_owned(), run.run.to_string(), "  ".to_owned(), run.name.clone()]).collect()
+    candidates
+        .iter()
+        .flat_map(|run| ["\n  ".to_owned(), run.run.to_string(), "  ".to_owned(), run.name.clone()])
+        .collect()
 }
 
 fn kept(rescued: Option<&Path>) -> String {
@@ -214,7 +230,9 @@ impl JournalError {
     fn of_file(place: Location, source: sqlx::Error) -> Self {
         match primary_code(&source) {
             Some(13) => Self::Full { place, source },
-            Some(10 | 14) if place.file().is_some_and(disk_room::is_full) => Self::Full { place, source },
+            Some(10 | 14) if place.file().is_some_and(disk_room::is_full) => {
+                Self::Full { place, source }
+            }
             Some(10) => Self::Disk { place, source },
             Some(5 | 6) => Self::Locked { place, source },
             Some(11 | 26) => Self::Damaged { place, source },
@@ -247,7 +265,9 @@ impl JournalError {
             ("XX", _) => Self::Damaged { place, source },
             (_, "55P03" | "57014" | "40P01") => Self::Locked { place, source },
             // Shut down, crashed, starting, no connection left.
-            ("08" | "53", _) | (_, "57P01" | "57P02" | "57P03") => Self::Unreachable { place, source },
+            ("08" | "53", _) | (_, "57P01" | "57P02" | "57P03") => {
+                Self::Unreachable { place, source }
+            }
             ("28" | "3D", _) | (_, "42501" | "25006") => Self::Refused { place, source },
             _ => Self::Database { place, source },
         }
@@ -257,8 +277,12 @@ impl JournalError {
     pub(crate) fn of_migration(place: &Location, error: sqlx::migrate::MigrateError) -> Self {
         use sqlx::migrate::MigrateError as Migrate;
         match error {
-            Migrate::VersionMissing(found) | Migrate::VersionTooNew(found, _) => Self::Newer { place: place.clone(), found },
-            Migrate::Execute(source) | Migrate::ExecuteMigration(source, _) => Self::of(place, source),
+            Migrate::VersionMissing(found) | Migrate::VersionTooNew(found, _) => {
+                Self::Newer { place: place.clone(), found }
+            }
+            Migrate::Execute(source) | Migrate::ExecuteMigration(source, _) => {
+                Self::of(place, source)
+            }
             other => Self::Schema { place: place.clone(), source: other },
         }
     }

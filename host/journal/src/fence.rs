@@ -1,5 +1,6 @@
-//! Records that are written only by whoever holds the leases: the look at the tokens, their renewal and the record are one
-//! transaction. A lease that is taken at the same moment is taken before it, and nothing is written, or after it.
+//! Records that are written only by whoever holds the leases: the look at the tokens, their renewal
+//! and the record are one transaction. A lease that is taken at the same moment is taken before it,
+//! and nothing is written, or after it.
 
 use crate::connect;
 use crate::error::JournalError;
@@ -13,7 +14,8 @@ type Query<'q> = sqlx::query::Query<'q, Any, sqlx::any::AnyArguments>;
 
 /// Renews the leases from parameter `$first` on: name and token of each. `until` is when they end.
 fn renewal(n_leases: usize, first: usize, until: &str) -> String {
-    let mut text = format!("UPDATE leases SET expires_ns = {until} WHERE expires_ns IS NOT NULL AND (");
+    let mut text =
+        format!("UPDATE leases SET expires_ns = {until} WHERE expires_ns IS NOT NULL AND (");
     for index in 0..n_leases {
         let (or, name) = (if index == 0 { "" } else { " OR " }, first + 2 * index);
         let _ = write!(text, "{or}(name = ${name} AND token = ${})", name + 1);
@@ -22,7 +24,8 @@ fn renewal(n_leases: usize, first: usize, until: &str) -> String {
     text
 }
 
-/// The record, if all leases were renewed, in one statement. `$1` to `$4` are the record, `$5` is how long the leases live.
+/// The record, if all leases were renewed, in one statement. `$1` to `$4` are the record, `$5` is
+/// how long the leases live.
 fn fenced_insert(n_leases: usize) -> String {
     let until = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000 + $5";
     format!(
@@ -33,11 +36,19 @@ fn fenced_insert(n_leases: usize) -> String {
 }
 
 fn bind_leases<'q>(query: Query<'q>, fence: &Fence<'q>) -> Query<'q> {
-    fence.leases.iter().fold(query, |query, lease| query.bind(lease.name.as_str()).bind(sql::stored(lease.token)))
+    fence
+        .leases
+        .iter()
+        .fold(query, |query, lease| query.bind(lease.name.as_str()).bind(sql::stored(lease.token)))
 }
 
 impl SqlJournal {
-    pub(crate) async fn insert_fenced(&self, run: RunId, record: &Record, fence: &Fence<'_>) -> Result<Appended, JournalError> {
+    pub(crate) async fn insert_fenced(
+        &self,
+        run: RunId,
+        record: &Record,
+        fence: &Fence<'_>,
+    ) -> Result<Appended, JournalError> {
         let written = if record.event.phase().is_none() && connect::fences_in_one(self.location()) {
             self.insert_in_one(run, record, fence).await?
         } else {
@@ -46,7 +57,12 @@ impl SqlJournal {
         if written { Ok(Appended::Kept) } else { self.lost(fence).await }
     }
 
-    async fn insert_in_one(&self, run: RunId, record: &Record, fence: &Fence<'_>) -> Result<bool, JournalError> {
+    async fn insert_in_one(
+        &self,
+        run: RunId,
+        record: &Record,
+        fence: &Fence<'_>,
+    ) -> Result<bool, JournalError> {
         let ttl = i64::try_from(fence.ttl.as_nanos()).unwrap_or(i64::MAX);
         let insert = sqlx::query(AssertSqlSafe(fenced_insert(fence.leases.len())))
             .bind(run.to_string())
@@ -55,14 +71,23 @@ impl SqlJournal {
             .bind(json(&record.event))
             .bind(ttl);
         let written = bind_leases(insert, fence).execute(self.writer()).await;
-        Ok(written.map_err(|source| self.append_error(run, record.seq, source))?.rows_affected() == 1)
+        Ok(written.map_err(|source| self.append_error(run, record.seq, source))?.rows_affected()
+            == 1)
     }
 
-    async fn insert_in_transaction(&self, run: RunId, record: &Record, fence: &Fence<'_>) -> Result<bool, JournalError> {
+    async fn insert_in_transaction(
+        &self,
+        run: RunId,
+        record: &Record,
+        fence: &Fence<'_>,
+    ) -> Result<bool, JournalError> {
         let until = sql::nanoseconds(expiry(self.now(fence.now).await?, fence.ttl));
         let mut transaction = self.begin().await?;
         let renew = sqlx::query(AssertSqlSafe(renewal(fence.leases.len(), 2, "$1"))).bind(until);
-        let renewed = bind_leases(renew, fence).execute(&mut *transaction).await.map_err(|source| self.failed(source))?;
+        let renewed = bind_leases(renew, fence)
+            .execute(&mut *transaction)
+            .await
+            .map_err(|source| self.failed(source))?;
         if renewed.rows_affected() != fence.leases.len() as u64 {
             return Ok(false);
         }
@@ -74,13 +99,20 @@ impl SqlJournal {
     /// Which lease is not held any more.
     async fn lost(&self, fence: &Fence<'_>) -> Result<Appended, JournalError> {
         for lease in fence.leases {
-            let row = sqlx::query(sql::SELECT_LEASE).bind(&lease.name).fetch_optional(self.writer()).await;
-            let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+            let row = sqlx::query(sql::SELECT_LEASE)
+                .bind(&lease.name)
+                .fetch_optional(self.writer())
+                .await;
+            let stored =
+                row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
             if stored.is_none_or(|stored| stored.token != lease.token || stored.expires.is_none()) {
                 return Ok(Appended::Lost { lease: lease.name.clone() });
             }
         }
         // Tokens only grow: one that is current now was current then.
-        Err(JournalError::NotUnderstood { what: "leases that are held and are not".to_owned(), source: None })
+        Err(JournalError::NotUnderstood {
+            what: "leases that are held and are not".to_owned(),
+            source: None,
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! Where the journal lies: a folder of mode 0700 and a file of mode 0600, because outputs of steps are private.
+//! Where the journal lies: a folder of mode 0700 and a file of mode 0600, because outputs of steps
+//! are private.
 
 use crate::disk_room::says_full;
 use crate::error::JournalError;
@@ -15,9 +16,17 @@ pub(crate) fn prepare(path: &Path) -> Result<(), JournalError> {
         }
         JournalError::Place { path: path.to_owned(), source }
     };
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|source| failed(folder, source))?;
-    // An existing file is never opened here: closing it would drop the locks that SQLite holds on it in this process.
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|source| failed(folder, source))?;
+    // An existing file is never opened here: closing it would drop the locks that SQLite holds on
+    // it in this process.
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => tighten(path),
@@ -36,10 +45,12 @@ fn tighten(path: &Path) -> io::Result<()> {
     if others == 0 { Ok(()) } else { std::fs::set_permissions(path, Permissions::from_mode(0o600)) }
 }
 
-/// A new, empty file of mode 0600 for a copy of the journal: beside it, or in the nearest folder above that is still there.
+/// A new, empty file of mode 0600 for a copy of the journal: beside it, or in the nearest folder
+/// above that is still there.
 pub(crate) fn place_of_copy(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let name = format!("{}-rescued-{}", path.file_name()?.to_string_lossy(), std::process::id());
     let mut places = path.ancestors().skip(1).map(|folder| folder.join(&name));
-    places.find(|copy| OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).is_ok())
+    places
+        .find(|copy| OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).is_ok())
 }

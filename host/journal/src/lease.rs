@@ -1,4 +1,5 @@
-//! The judgement about a lease: a pure function from what is stored and what is wished to what happens.
+//! The judgement about a lease: a pure function from what is stored and what is wished to what
+//! happens.
 
 use jiff::Timestamp;
 use runbook_engine::{Holder, LeaseRequest};
@@ -42,11 +43,16 @@ pub enum TakeoverReason {
 
 impl TakeoverReason {
     /// Every reason with its name in the table.
-    pub(crate) const ALL: &[(Self, &str)] = &[(Self::Expired, "expired"), (Self::Stolen, "stolen"), (Self::SameRun, "same-run")];
+    pub(crate) const ALL: &[(Self, &str)] =
+        &[(Self::Expired, "expired"), (Self::Stolen, "stolen"), (Self::SameRun, "same-run")];
 
     /// The name in reports.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(reason, _)| *reason == self).map(|(_, name)| *name).expect("`ALL` has every reason: a test")
+        Self::ALL
+            .iter()
+            .find(|(reason, _)| *reason == self)
+            .map(|(_, name)| *name)
+            .expect("`ALL` has every reason: a test")
     }
 }
 
@@ -65,19 +71,28 @@ pub struct Takeover {
     pub from: Holder,
 }
 
-/// A lease is given if it is free, expired, the executor's own, held for the same run (but the right to execute a run is
-/// never shared that way), or if the request proves by its token whom it takes it from.
+/// A lease is given if it is free, expired, the executor's own, held for the same run (but the
+/// right to execute a run is never shared that way), or if the request proves by its token whom it
+/// takes it from.
 pub(crate) fn decide(stored: Option<&Stored>, request: &LeaseRequest) -> Decision {
     let Some(stored) = stored else { return Decision::Give { token: 1, from: None } };
     let token = stored.token + 1;
     let take = |reason| Decision::Give { token, from: Some((stored.holder.clone(), reason)) };
     match stored.expires {
         None => Decision::Give { token, from: None },
-        Some(_) if stored.holder.executor == request.holder.executor => Decision::Give { token, from: None },
+        Some(_) if stored.holder.executor == request.holder.executor => {
+            Decision::Give { token, from: None }
+        }
         Some(expires) if expires <= request.now => take(TakeoverReason::Expired),
         Some(_) if request.steal == Some(stored.token) => take(TakeoverReason::Stolen),
-        Some(_) if stored.holder.run == request.holder.run && !request.name.starts_with("run:") => take(TakeoverReason::SameRun),
-        Some(expires) => Decision::Busy { holder: stored.holder.clone(), token: stored.token, left: left(expires, request.now) },
+        Some(_) if stored.holder.run == request.holder.run && !request.name.starts_with("run:") => {
+            take(TakeoverReason::SameRun)
+        }
+        Some(expires) => Decision::Busy {
+            holder: stored.holder.clone(),
+            token: stored.token,
+            left: left(expires, request.now),
+        },
     }
 }
 
@@ -93,7 +108,13 @@ mod tests {
     use uuid::Uuid;
 
     fn holder(run: u128, executor: u128) -> Holder {
-        Holder { run: RunId(Uuid::from_u128(run)), executor: Uuid::from_u128(executor), host: "h".into(), pid: 7, process: None }
+        Holder {
+            run: RunId(Uuid::from_u128(run)),
+            executor: Uuid::from_u128(executor),
+            host: "h".into(),
+            pid: 7,
+            process: None,
+        }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -103,8 +124,13 @@ mod tests {
     /// Stored: token 4, run 1, executor 1, until second 100. Asked at `now` by `holder`.
     fn check(name: &str, holder_asking: Holder, now: i64, steal: Option<u64>) -> Decision {
         let stored = Stored { token: 4, holder: holder(1, 1), expires: Some(at(100)) };
-        let request =
-            LeaseRequest { name: name.into(), holder: holder_asking, now: at(now), ttl: Duration::from_secs(30), steal };
+        let request = LeaseRequest {
+            name: name.into(),
+            holder: holder_asking,
+            now: at(now),
+            ttl: Duration::from_secs(30),
+            steal,
+        };
         decide(Some(&stored), &request)
     }
 
@@ -114,14 +140,26 @@ mod tests {
 
     #[test]
     fn a_lease_is_given_only_to_those_who_may_have_it() {
-        let busy_for = |seconds| Decision::Busy { holder: holder(1, 1), token: 4, left: Duration::from_secs(seconds) };
+        let busy_for = |seconds| Decision::Busy {
+            holder: holder(1, 1),
+            token: 4,
+            left: Duration::from_secs(seconds),
+        };
         let busy = busy_for(50);
         assert_eq!(check("lock:a", holder(2, 2), 99, None), busy_for(1));
         assert_eq!(check("lock:a", holder(2, 2), 100, None), taken(TakeoverReason::Expired));
         assert_eq!(check("lock:a", holder(2, 2), 50, Some(4)), taken(TakeoverReason::Stolen));
-        assert_eq!(check("lock:a", holder(2, 2), 50, Some(3)), busy, "the proof is about another holder");
+        assert_eq!(
+            check("lock:a", holder(2, 2), 50, Some(3)),
+            busy,
+            "the proof is about another holder"
+        );
         assert_eq!(check("lock:a", holder(1, 2), 50, None), taken(TakeoverReason::SameRun));
-        assert_eq!(check("run:1", holder(1, 2), 50, None), busy, "two processes never execute one run");
+        assert_eq!(
+            check("run:1", holder(1, 2), 50, None),
+            busy,
+            "two processes never execute one run"
+        );
         assert_eq!(check("run:1", holder(1, 1), 50, None), Decision::Give { token: 5, from: None });
     }
 

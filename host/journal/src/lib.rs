@@ -1,11 +1,14 @@
-//! The durable record of runs, over SQLite or PostgreSQL: the engine's [`Journal`](runbook_engine::Journal).
+//! The durable record of runs, over SQLite or PostgreSQL: the engine's
+//! [`Journal`](runbook_engine::Journal).
 //!
-//! What [`append`](runbook_engine::Journal::append) has returned survives `kill -9` and a power cut: each commit is synced (WAL mode
-//! with `synchronous = FULL`; `synchronous_commit = on`). Several processes may use one journal at once. A server that goes away is
-//! waited for half a minute; a commit whose answer was lost is recognised and not made twice.
+//! What [`append`](runbook_engine::Journal::append) has returned survives `kill -9` and a power
+//! cut: each commit is synced (WAL mode with `synchronous = FULL`; `synchronous_commit = on`).
+//! Several processes may use one journal at once. A server that goes away is waited for half a
+//! minute; a commit whose answer was lost is recognised and not made twice.
 //!
-//! The crate reads no environment and no HOME: the caller says where the journal is. For a server, sqlx itself reads the password
-//! from `PGPASSWORD` or the file of `PGPASSFILE`, `~/.pgpass` if absent.
+//! The crate reads no environment and no HOME: the caller says where the journal is. For a server,
+//! sqlx itself reads the password from `PGPASSWORD` or the file of `PGPASSFILE`, `~/.pgpass` if
+//! absent.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops where it fails"))]
 

@@ -14,7 +14,8 @@ pub enum Location {
     Server(Box<ServerUrl>),
 }
 
-/// `postgres://user@host:port/database?sslmode=…`, without a password: the URL stands in `ps`, in files and in messages.
+/// `postgres://user@host:port/database?sslmode=…`, without a password: the URL stands in `ps`, in
+/// files and in messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUrl(Url);
 
@@ -22,15 +23,20 @@ pub struct ServerUrl(Url);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
     /// It begins like a URL and is none.
-    #[error("this is no URL of a PostgreSQL database: {reason}; write it as in `postgres://runbook@db.internal/runbook`")]
+    #[error(
+        "this is no URL of a PostgreSQL database: {reason}; write it as in `postgres://runbook@db.internal/runbook`"
+    )]
     Url {
         /// Why.
         reason: String,
     },
     /// It has a password in it.
-    #[error("the URL of the journal holds a password; put that into `PGPASSWORD` or `~/.pgpass`, where `ps` does not show it")]
+    #[error(
+        "the URL of the journal holds a password; put that into `PGPASSWORD` or `~/.pgpass`, where `ps` does not show it"
+    )]
     Password,
-    /// The environment would change where the journal is or how it is reached, though nobody who reads the URL sees it.
+    /// The environment would change where the journal is or how it is reached, though nobody who
+    /// reads the URL sees it.
     #[error("`{variable}` is set, and the journal's connection would follow it unseen; {help}")]
     Environment {
         /// The variable.
@@ -40,7 +46,8 @@ pub enum LocationError {
     },
 }
 
-/// A part of a connection that the driver takes from a variable of the environment if the URL does not say it.
+/// A part of a connection that the driver takes from a variable of the environment if the URL does
+/// not say it.
 struct Followed {
     variable: &'static str,
     /// Whether the URL says it, so that the variable has no meaning.
@@ -48,12 +55,25 @@ struct Followed {
     help: &'static str,
 }
 
-/// Variables of PostgreSQL's own programs that the driver reads. `PGPASSWORD` and `PGPASSFILE` are not among them: they are how the
-/// password is given. Neither are `PGPORT`, `PGSSLMODE`, `PGAPPNAME` and `PGDATABASE`: what the driver is given always says those.
+/// Variables of PostgreSQL's own programs that the driver reads. `PGPASSWORD` and `PGPASSFILE` are
+/// not among them: they are how the password is given. Neither are `PGPORT`, `PGSSLMODE`,
+/// `PGAPPNAME` and `PGDATABASE`: what the driver is given always says those.
 const FOLLOWED: &[Followed] = &[
-    Followed { variable: "PGHOST", is_said: ServerUrl::names_host, help: "write the server into the URL, or unset it" },
-    Followed { variable: "PGHOSTADDR", is_said: ServerUrl::names_host, help: "write the server into the URL, or unset it" },
-    Followed { variable: "PGUSER", is_said: ServerUrl::names_user, help: "write the user into the URL, or unset it" },
+    Followed {
+        variable: "PGHOST",
+        is_said: ServerUrl::names_host,
+        help: "write the server into the URL, or unset it",
+    },
+    Followed {
+        variable: "PGHOSTADDR",
+        is_said: ServerUrl::names_host,
+        help: "write the server into the URL, or unset it",
+    },
+    Followed {
+        variable: "PGUSER",
+        is_said: ServerUrl::names_user,
+        help: "write the user into the URL, or unset it",
+    },
     Followed {
         variable: "PGSSLROOTCERT",
         is_said: |url| url.is_plain() || url.says(&["sslrootcert", "ssl-root-cert", "ssl-ca"]),
@@ -79,12 +99,14 @@ const FOLLOWED: &[Followed] = &[
 impl Location {
     /// A URL that begins with `postgres://` or `postgresql://`, or else a path.
     ///
-    /// A server that is neither on this machine nor asked for with another `sslmode` must prove by its certificate who it is.
+    /// A server that is neither on this machine nor asked for with another `sslmode` must prove by
+    /// its certificate who it is.
     pub fn parse(text: &str) -> Result<Self, LocationError> {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Ok(Self::File(PathBuf::from(text)));
         }
-        let mut url = Url::parse(text).map_err(|error| LocationError::Url { reason: error.to_string() })?;
+        let mut url =
+            Url::parse(text).map_err(|error| LocationError::Url { reason: error.to_string() })?;
         if url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password") {
             return Err(LocationError::Password);
         }
@@ -98,11 +120,15 @@ impl Location {
         Ok(Self::Server(Box::new(ServerUrl(url))))
     }
 
-    /// Whether the URL alone says where the journal is and how it is reached, given which variables are set.
+    /// Whether the URL alone says where the journal is and how it is reached, given which variables
+    /// are set.
     pub fn check_environment(&self, is_set: impl Fn(&str) -> bool) -> Result<(), LocationError> {
         let Self::Server(url) = self else { return Ok(()) };
-        let heard = FOLLOWED.iter().find(|followed| is_set(followed.variable) && !(followed.is_said)(url));
-        heard.map_or(Ok(()), |Followed { variable, help, .. }| Err(LocationError::Environment { variable, help }))
+        let heard =
+            FOLLOWED.iter().find(|followed| is_set(followed.variable) && !(followed.is_said)(url));
+        heard.map_or(Ok(()), |Followed { variable, help, .. }| {
+            Err(LocationError::Environment { variable, help })
+        })
     }
 
     /// The file, if it is one.
@@ -123,7 +149,9 @@ fn is_here(host: Option<Host<&str>>) -> bool {
         // A scheme that the URL standard does not know has only names for hosts.
         Some(Host::Domain(name)) => {
             let is_socket = name.to_ascii_lowercase().starts_with("%2f");
-            name == "localhost" || is_socket || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            name == "localhost"
+                || is_socket
+                || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
         }
     }
 }
@@ -133,7 +161,8 @@ impl ServerUrl {
         self.0.as_str()
     }
 
-    /// With all that has a default written out: the driver would look for it in the environment first.
+    /// With all that has a default written out: the driver would look for it in the environment
+    /// first.
     pub(crate) fn written_out(&self) -> String {
         let mut url = self.0.clone();
         let defaults = [
@@ -161,7 +190,9 @@ impl ServerUrl {
 
     /// Whether it says that there is no TLS.
     fn is_plain(&self) -> bool {
-        self.0.query_pairs().any(|(key, value)| matches!(&*key, "sslmode" | "ssl-mode") && value == "disable")
+        self.0
+            .query_pairs()
+            .any(|(key, value)| matches!(&*key, "sslmode" | "ssl-mode") && value == "disable")
     }
 }
 
@@ -187,7 +218,10 @@ mod tests {
     #[test]
     fn a_server_elsewhere_must_prove_who_it_is_unless_the_url_says_otherwise() {
         let shown = |text: &str| Location::parse(text).unwrap().to_string();
-        assert_eq!(shown("postgres://ops@db.internal/runbook"), "postgres://ops@db.internal/runbook?sslmode=verify-full");
+        assert_eq!(
+            shown("postgres://ops@db.internal/runbook"),
+            "postgres://ops@db.internal/runbook?sslmode=verify-full"
+        );
         for kept in [
             "postgres://ops@db.internal/runbook?sslmode=require",
             "postgres://ops@127.0.0.1:5433/runbook",
@@ -201,7 +235,9 @@ mod tests {
 
     #[test]
     fn a_password_in_the_url_is_refused_and_never_shown() {
-        for text in ["postgres://ops:hunter2@db/runbook", "postgres://ops@db/runbook?password=hunter2"] {
+        for text in
+            ["postgres://ops:hunter2@db/runbook", "postgres://ops@db/runbook?password=hunter2"]
+        {
             let error = Location::parse(text).unwrap_err();
             assert!(error == LocationError::Password && !error.to_string().contains("hunter2"));
         }
@@ -219,9 +255,16 @@ mod tests {
         let full = "postgres://ops@db.internal/runbook?sslrootcert=a&sslcert=b&sslkey=c&sslmode=verify-full";
         let full = Location::parse(full).unwrap();
         for followed in FOLLOWED {
-            let refused = bare.check_environment(|name| name == followed.variable).unwrap_err().to_string();
-            assert!(refused.contains(followed.variable) && refused.contains("unset it"), "{refused}");
-            assert_eq!(full.check_environment(|name| name == followed.variable).is_ok(), followed.variable != "PGOPTIONS");
+            let refused =
+                bare.check_environment(|name| name == followed.variable).unwrap_err().to_string();
+            assert!(
+                refused.contains(followed.variable) && refused.contains("unset it"),
+                "{refused}"
+            );
+            assert_eq!(
+                full.check_environment(|name| name == followed.variable).is_ok(),
+                followed.variable != "PGOPTIONS"
+            );
             Location::parse("runs.db").unwrap().check_environment(|_| true).unwrap();
         }
         for password in ["PGPASSWORD", "PGPASSFILE"] {

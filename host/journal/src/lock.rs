@@ -9,7 +9,8 @@ use runbook_engine::{Holder, LeaseRequest, RunId};
 use sqlx::{Any, Transaction};
 use std::time::Duration;
 
-/// What the name of a lease begins with if it is a lock of `[locks]`, and not the right to execute a run.
+/// What the name of a lease begins with if it is a lock of `[locks]`, and not the right to execute
+/// a run.
 const PREFIX: &str = "lock:";
 
 /// How many runs are named that held a lock meanwhile.
@@ -48,27 +49,48 @@ impl SqlJournal {
     /// The journal cannot be read.
     pub async fn locks(&self, now: Timestamp) -> Result<Vec<LockOfRun>, JournalError> {
         let now = self.now(now).await?;
-        let rows = sqlx::query(sql::SELECT_LOCKS).fetch_all(self.readers()).await.map_err(|source| self.failed(source))?;
+        let rows = sqlx::query(sql::SELECT_LOCKS)
+            .fetch_all(self.readers())
+            .await
+            .map_err(|source| self.failed(source))?;
         let mut locks = Vec::new();
         for row in &rows {
             let (name, stored) = (sql::text(row, "name")?, sql::lease(row)?);
-            let Some((name, expires)) = name.strip_prefix(PREFIX).zip(stored.expires) else { continue };
+            let Some((name, expires)) = name.strip_prefix(PREFIX).zip(stored.expires) else {
+                continue;
+            };
             let left = lease::left(expires, now);
-            locks.push(LockOfRun { name: name.to_owned(), token: stored.token, holder: stored.holder, left });
+            locks.push(LockOfRun {
+                name: name.to_owned(),
+                token: stored.token,
+                holder: stored.holder,
+                left,
+            });
         }
         Ok(locks)
     }
 
-    /// Takes a lock from whoever holds it by `token`. That run can write no effect into the journal any more; the token of who
-    /// takes the lock next is higher. `false` if the lock is not held by this token any more.
+    /// Takes a lock from whoever holds it by `token`. That run can write no effect into the journal
+    /// any more; the token of who takes the lock next is higher. `false` if the lock is not held by
+    /// this token any more.
     ///
     /// # Errors
     /// The journal cannot be written.
-    pub async fn break_lock(&self, lock: &LockOfRun, operator: &str, reason: &str, now: Timestamp) -> Result<bool, JournalError> {
+    pub async fn break_lock(
+        &self,
+        lock: &LockOfRun,
+        operator: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool, JournalError> {
         let (at, name) = (self.now(now).await?, format!("{PREFIX}{}", lock.name));
         let mut transaction = self.begin().await?;
         let failed = |source| self.failed(source);
-        let taken = sqlx::query(sql::BREAK_LEASE).bind(&name).bind(sql::stored(lock.token)).execute(&mut *transaction).await;
+        let taken = sqlx::query(sql::BREAK_LEASE)
+            .bind(&name)
+            .bind(sql::stored(lock.token))
+            .execute(&mut *transaction)
+            .await;
         if taken.map_err(failed)?.rows_affected() == 0 {
             return Ok(false);
         }
@@ -84,7 +106,8 @@ impl SqlJournal {
         Ok(true)
     }
 
-    /// Notes in the transaction that takes a lock which run has it by which token. The right to execute a run is no lock.
+    /// Notes in the transaction that takes a lock which run has it by which token. The right to
+    /// execute a run is no lock.
     pub(crate) async fn note_holder(
         &self,
         transaction: &mut Transaction<'static, Any>,
@@ -92,16 +115,30 @@ impl SqlJournal {
         token: u64,
     ) -> Result<(), JournalError> {
         let Some(name) = request.name.strip_prefix(PREFIX) else { return Ok(()) };
-        let insert = sqlx::query(sql::INSERT_HOLDER).bind(name).bind(sql::stored(token)).bind(request.holder.run.to_string());
+        let insert = sqlx::query(sql::INSERT_HOLDER)
+            .bind(name)
+            .bind(sql::stored(token))
+            .bind(request.holder.run.to_string());
         insert.execute(&mut **transaction).await.map(drop).map_err(|source| self.failed(source))
     }
 
-    /// The runs that held a lock by a token between these two, in order, each once; at most [`MOST_HOLDERS`]. Runs that were removed
-    /// since are not among them.
-    pub(crate) async fn holders_between(&self, lock: &str, between: (u64, u64)) -> Result<Vec<RunId>, JournalError> {
+    /// The runs that held a lock by a token between these two, in order, each once; at most
+    /// [`MOST_HOLDERS`]. Runs that were removed since are not among them.
+    pub(crate) async fn holders_between(
+        &self,
+        lock: &str,
+        between: (u64, u64),
+    ) -> Result<Vec<RunId>, JournalError> {
         let (after, before) = between;
-        let select = sqlx::query(sql::SELECT_HOLDERS).bind(lock).bind(sql::stored(after)).bind(sql::stored(before));
-        let rows = select.bind(MOST_HOLDERS).fetch_all(self.readers()).await.map_err(|source| self.failed(source))?;
+        let select = sqlx::query(sql::SELECT_HOLDERS)
+            .bind(lock)
+            .bind(sql::stored(after))
+            .bind(sql::stored(before));
+        let rows = select
+            .bind(MOST_HOLDERS)
+            .fetch_all(self.readers())
+            .await
+            .map_err(|source| self.failed(source))?;
         let mut runs: Vec<RunId> = Vec::new();
         for row in &rows {
             let run = sql::run_id(&sql::text(row, "run")?)?;
@@ -117,9 +154,11 @@ impl SqlJournal {
     /// # Errors
     /// The journal cannot be read.
     pub async fn locks_taken_from(&self, run: RunId) -> Result<Vec<BrokenLock>, JournalError> {
-        let rows = sqlx::query(sql::SELECT_BROKEN).bind(run.to_string()).fetch_all(self.readers()).await;
+        let rows =
+            sqlx::query(sql::SELECT_BROKEN).bind(run.to_string()).fetch_all(self.readers()).await;
         let broken = |row| {
-            let (name, operator, reason) = (sql::text(row, "name")?, sql::text(row, "operator")?, sql::text(row, "reason")?);
+            let (name, operator, reason) =
+                (sql::text(row, "name")?, sql::text(row, "operator")?, sql::text(row, "reason")?);
             Ok(BrokenLock { name, at: sql::time(row, "at_ns")?, operator, reason })
         };
         rows.map_err(|source| self.failed(source))?.iter().map(broken).collect()

@@ -8,10 +8,15 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The time of `n` bare commits of one row of `size_bytes` each, in a new database at `path` with the settings of a journal.
+/// The time of `n` bare commits of one row of `size_bytes` each, in a new database at `path` with
+/// the settings of a journal.
 ///
 /// For benchmarks: it does nothing else, so that it is the floor for `n` calls of `append`.
-pub async fn bare_commits(path: &Path, n: u32, size_bytes: usize) -> Result<Duration, JournalError> {
+pub async fn bare_commits(
+    path: &Path,
+    n: u32,
+    size_bytes: usize,
+) -> Result<Duration, JournalError> {
     let place = Location::from(path);
     let failed = |source| JournalError::of(&place, source);
     let mut connection = SqliteConnection::connect_with(&options(path)).await.map_err(failed)?;
@@ -22,16 +27,26 @@ pub async fn bare_commits(path: &Path, n: u32, size_bytes: usize) -> Result<Dura
     let data = "x".repeat(size_bytes);
     let start = Instant::now();
     for _ in 0..n {
-        sqlx::query("INSERT INTO bare (data) VALUES ($1)").bind(&data).execute(&mut connection).await.map_err(failed)?;
+        sqlx::query("INSERT INTO bare (data) VALUES ($1)")
+            .bind(&data)
+            .execute(&mut connection)
+            .await
+            .map_err(failed)?;
     }
     let elapsed = start.elapsed();
     connection.close().await.map_err(failed)?;
     Ok(elapsed)
 }
 
-/// The statements by which runs are listed, found and read, each with its name, for who asks a database how it answers them.
+/// The statements by which runs are listed, found and read, each with its name, for who asks a
+/// database how it answers them.
 pub fn lookups() -> [(&'static str, &'static str); 4] {
-    [("list", sql::LIST_RUNS), ("find", sql::FIND_RUNS), ("header", sql::SELECT_RUN), ("records", sql::SELECT_EVENTS)]
+    [
+        ("list", sql::LIST_RUNS),
+        ("find", sql::FIND_RUNS),
+        ("header", sql::SELECT_RUN),
+        ("records", sql::SELECT_EVENTS),
+    ]
 }
 
 /// The settings of a journal.

@@ -1,5 +1,6 @@
-//! Whether the names of a journal still lead to the files that were opened. SQLite goes on writing into a file that has lost its
-//! name, where nobody finds it, and the next process makes a new one, with the same locks free.
+//! Whether the names of a journal still lead to the files that were opened. SQLite goes on writing
+//! into a file that has lost its name, where nobody finds it, and the next process makes a new one,
+//! with the same locks free.
 
 use std::fs::Metadata;
 use std::io;
@@ -7,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// What SQLite keeps beside the file while it is open: the newest records, and who reads and writes.
+/// What SQLite keeps beside the file while it is open: the newest records, and who reads and
+/// writes.
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
 /// What happened to a file that is in use.
@@ -43,15 +45,16 @@ pub(crate) struct OpenedFiles {
 }
 
 impl OpenedFiles {
-    /// The file as it is now, before anybody has opened it. The path is made absolute: a folder that is moved away takes what is
-    /// relative to it along.
+    /// The file as it is now, before anybody has opened it. The path is made absolute: a folder
+    /// that is moved away takes what is relative to it along.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let identity = Identity::of(&std::fs::metadata(&path)?);
         Ok(Self { known: Mutex::new(vec![(path.clone(), identity)]), path })
     }
 
-    /// Notes what lies beside the file. Called when the connection that writes has been opened: it holds them open as long as it lives.
+    /// Notes what lies beside the file. Called when the connection that writes has been opened: it
+    /// holds them open as long as it lives.
     pub(crate) fn note_beside(&self) {
         let beside = BESIDE.iter().filter_map(|ending| {
             let mut name = self.path.clone().into_os_string();
@@ -70,14 +73,20 @@ impl OpenedFiles {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).len() > 1
     }
 
-    /// The first file whose name leads elsewhere by now. That a name cannot be looked up is no answer, and none is given.
+    /// The first file whose name leads elsewhere by now. That a name cannot be looked up is no
+    /// answer, and none is given.
     pub(crate) fn changed(&self) -> Option<(PathBuf, FileChange)> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().find_map(|(path, identity)| {
             let change = match std::fs::metadata(path) {
                 Ok(found) if Identity::of(&found) == *identity => return None,
                 Ok(_) => FileChange::Replaced,
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) =>
+                {
                     FileChange::Removed
                 }
                 Err(_) => return None,

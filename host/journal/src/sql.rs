@@ -1,6 +1,8 @@
-//! The statements, in the SQL that SQLite and PostgreSQL share (`$1` works in both), and the conversion of rows.
+//! The statements, in the SQL that SQLite and PostgreSQL share (`$1` works in both), and the
+//! conversion of rows.
 //!
-//! Only how a connection is opened (`connect`) and how an error is sorted (`error`) know which database it is.
+//! Only how a connection is opened (`connect`) and how an error is sorted (`error`) know which
+//! database it is.
 
 use crate::error::JournalError;
 use crate::lease::{Stored, Takeover, TakeoverReason};
@@ -14,21 +16,26 @@ use uuid::Uuid;
 pub(crate) const INSERT_RUN: &str = "INSERT INTO runs \
     (run, name, title, operator, environment, phase, started_ns, digest, sources, params) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-pub(crate) const INSERT_EVENT: &str = "INSERT INTO events (run, seq, at_ns, event) VALUES ($1, $2, $3, $4)";
-pub(crate) const SET_PHASE: &str = "UPDATE runs SET phase = $2, ended_ns = $3, took_ms = COALESCE($4, took_ms) WHERE run = $1";
+pub(crate) const INSERT_EVENT: &str =
+    "INSERT INTO events (run, seq, at_ns, event) VALUES ($1, $2, $3, $4)";
+pub(crate) const SET_PHASE: &str =
+    "UPDATE runs SET phase = $2, ended_ns = $3, took_ms = COALESCE($4, took_ms) WHERE run = $1";
 pub(crate) const SELECT_RUN: &str = "SELECT run, name, title, operator, environment, started_ns, digest, sources, params \
     FROM runs WHERE run = $1";
-pub(crate) const SELECT_EVENTS: &str = "SELECT seq, at_ns, event FROM events WHERE run = $1 AND seq >= $2 ORDER BY seq";
+pub(crate) const SELECT_EVENTS: &str =
+    "SELECT seq, at_ns, event FROM events WHERE run = $1 AND seq >= $2 ORDER BY seq";
 pub(crate) const LIST_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by \
     FROM runs ORDER BY started_ns DESC, run DESC LIMIT $1";
-/// From `$1` to `$2`, both whole ids: whatever the collation of a server thinks of hyphens, they compare as their digits do.
+/// From `$1` to `$2`, both whole ids: whatever the collation of a server thinks of hyphens, they
+/// compare as their digits do.
 pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by \
     FROM runs WHERE run >= $1 AND run <= $2 ORDER BY started_ns DESC, run DESC LIMIT $3";
 
 /// How long the last runs of a runbook took that succeeded.
 pub(crate) const SELECT_DURATIONS: &str = "SELECT took_ms FROM runs \
     WHERE name = $1 AND ended_ns IS NOT NULL AND phase IN ($2, $3) ORDER BY started_ns DESC LIMIT $4";
-/// Runs that ended before `$1`, but for those in phase `$2` and those that somebody executes at `$3`.
+/// Runs that ended before `$1`, but for those in phase `$2` and those that somebody executes at
+/// `$3`.
 pub(crate) const SELECT_PRUNABLE: &str = "SELECT run FROM runs WHERE ended_ns IS NOT NULL AND ended_ns < $1 AND phase <> $2 \
     AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = 'run:' || runs.run AND leases.expires_ns > $3) \
     ORDER BY ended_ns LIMIT $4";
@@ -41,34 +48,33 @@ pub(crate) const DELETE_TAKEOVERS: &str = "DELETE FROM takeovers WHERE name = $1
 pub(crate) const COUNT_RUNS: &str = "SELECT count(*) AS n FROM runs";
 
 /// The server's clock.
-pub(crate) const SELECT_CLOCK: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000 AS now_ns";
+pub(crate) const SELECT_CLOCK: &str =
+    "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000 AS now_ns";
 
-pub(crate) const SELECT_LEASE: &str = "SELECT token, run, executor, host, pid, process, expires_ns FROM leases WHERE name = $1";
+pub(crate) const SELECT_LEASE: &str =
+    "SELECT token, run, executor, host, pid, process, expires_ns FROM leases WHERE name = $1";
 pub(crate) const INSERT_LEASE: &str = "INSERT INTO leases (name, token, run, executor, host, pid, process, expires_ns) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING";
-/// Only from token `$9` that ends at `$10` (-1 if it was given back): whoever was faster wins, whether they took it or renewed it,
-/// also where transactions do not exclude each other.
+/// Only from token `$9` that ends at `$10` (-1 if it was given back): whoever was faster wins,
+/// whether they took it or renewed it, also where transactions do not exclude each other.
 pub(crate) const TAKE_LEASE: &str = "UPDATE leases SET token = $2, run = $3, executor = $4, host = $5, pid = $6, process = $7, expires_ns = $8 \
     WHERE name = $1 AND token = $9 AND COALESCE(expires_ns, -1) = $10";
 pub(crate) const RENEW_LEASE: &str =
     "UPDATE leases SET expires_ns = $3 WHERE name = $1 AND token = $2 AND expires_ns IS NOT NULL";
-pub(crate) const RELEASE_LEASE: &str = "UPDATE leases SET expires_ns = NULL WHERE name = $1 AND token = $2";
+pub(crate) const RELEASE_LEASE: &str =
+    "UPDATE leases SET expires_ns = NULL WHERE name = $1 AND token = $2";
 pub(crate) const SELECT_LOCKS: &str = "SELECT name, token, run, executor, host, pid, process, expires_ns FROM leases \
     WHERE name LIKE 'lock:%' AND expires_ns IS NOT NULL ORDER BY name";
 /// The next token is higher still: the one that is skipped belongs to nobody.
-pub(crate) const BREAK_LEASE: &str =
-    "UPDATE leases SET token = token + 1, expires_ns = NULL WHERE name = $1 AND token = $2 AND expires_ns IS NOT NULL";
-pub(crate) const INSERT_BROKEN: &str =
-    "INSERT INTO broken_locks (name, token, run, at_ns, operator, reason) VALUES ($1, $2, $3, $4, $5, $6)";
+pub(crate) const BREAK_LEASE: &str = "UPDATE leases SET token = token + 1, expires_ns = NULL WHERE name = $1 AND token = $2 AND expires_ns IS NOT NULL";
+pub(crate) const INSERT_BROKEN: &str = "INSERT INTO broken_locks (name, token, run, at_ns, operator, reason) VALUES ($1, $2, $3, $4, $5, $6)";
 pub(crate) const SELECT_BROKEN: &str =
     "SELECT name, at_ns, operator, reason FROM broken_locks WHERE run = $1 ORDER BY at_ns, name";
 pub(crate) const DELETE_BROKEN: &str = "DELETE FROM broken_locks WHERE run = $1";
 
 /// A token is given once; a statement that is tried again has given it already.
-pub(crate) const INSERT_HOLDER: &str =
-    "INSERT INTO lock_holders (name, token, run) VALUES ($1, $2, $3) ON CONFLICT (name, token) DO NOTHING";
-pub(crate) const SELECT_HOLDERS: &str =
-    "SELECT run FROM lock_holders WHERE name = $1 AND token > $2 AND token < $3 ORDER BY token LIMIT $4";
+pub(crate) const INSERT_HOLDER: &str = "INSERT INTO lock_holders (name, token, run) VALUES ($1, $2, $3) ON CONFLICT (name, token) DO NOTHING";
+pub(crate) const SELECT_HOLDERS: &str = "SELECT run FROM lock_holders WHERE name = $1 AND token > $2 AND token < $3 ORDER BY token LIMIT $4";
 pub(crate) const DELETE_HOLDERS: &str = "DELETE FROM lock_holders WHERE run = $1";
 
 pub(crate) const INSERT_TAKEOVER: &str = "INSERT INTO takeovers \
@@ -81,24 +87,28 @@ pub(crate) const INSERT_CANCEL: &str = "INSERT INTO cancel_requests (run, execut
     ON CONFLICT (run, executor) DO NOTHING";
 pub(crate) const SELECT_RETRY: &str = "SELECT tried_again_by FROM runs WHERE run = $1";
 /// Of two that try the same run again at one moment, the second one finds the first.
-pub(crate) const SET_RETRY: &str =
-    "UPDATE runs SET tried_again_by = $2 WHERE run = $1 AND (tried_again_by IS NULL OR tried_again_by = $2)";
+pub(crate) const SET_RETRY: &str = "UPDATE runs SET tried_again_by = $2 WHERE run = $1 AND (tried_again_by IS NULL OR tried_again_by = $2)";
 /// A run that never began.
-pub(crate) const FORGET_RUN: &str =
-    "DELETE FROM runs WHERE run = $1 AND NOT EXISTS (SELECT 1 FROM events WHERE events.run = runs.run)";
-pub(crate) const SELECT_CANCEL: &str = "SELECT operator FROM cancel_requests WHERE run = $1 AND executor = $2";
+pub(crate) const FORGET_RUN: &str = "DELETE FROM runs WHERE run = $1 AND NOT EXISTS (SELECT 1 FROM events WHERE events.run = runs.run)";
+pub(crate) const SELECT_CANCEL: &str =
+    "SELECT operator FROM cancel_requests WHERE run = $1 AND executor = $2";
 pub(crate) const SELECT_LAST_CANCEL: &str =
     "SELECT operator, at_ns FROM cancel_requests WHERE run = $1 ORDER BY at_ns DESC LIMIT 1";
 pub(crate) const DELETE_CANCELS: &str = "DELETE FROM cancel_requests WHERE run = $1";
 
 /// A time as stored. Times beyond the year 2262 are stored as the last one that fits.
 pub(crate) fn nanoseconds(at: Timestamp) -> i64 {
-    i64::try_from(at.as_nanosecond()).unwrap_or(if at < Timestamp::UNIX_EPOCH { i64::MIN } else { i64::MAX })
+    i64::try_from(at.as_nanosecond()).unwrap_or(if at < Timestamp::UNIX_EPOCH {
+        i64::MIN
+    } else {
+        i64::MAX
+    })
 }
 
 /// An unsigned number as stored.
 pub(crate) fn stored(number: u64) -> i64 {
-    i64::try_from(number).expect("sequence numbers and tokens count from 0 by one and never reach 2^63")
+    i64::try_from(number)
+        .expect("sequence numbers and tokens count from 0 by one and never reach 2^63")
 }
 
 type Read<T> = Result<T, JournalError>;
@@ -154,7 +164,8 @@ pub(crate) fn lease(row: &AnyRow) -> Read<Stored> {
 
 pub(crate) fn takeover(row: &AnyRow) -> Read<Takeover> {
     let reason = text(row, "reason")?;
-    let reason = TakeoverReason::ALL.iter().find(|(_, name)| *name == reason).map(|(reason, _)| *reason);
+    let reason =
+        TakeoverReason::ALL.iter().find(|(_, name)| *name == reason).map(|(reason, _)| *reason);
     Ok(Takeover {
         name: text(row, "name")?,
         token: number(row, "token")?,
@@ -168,10 +179,14 @@ fn holder(row: &AnyRow, [run, executor, host, pid, process]: [&str; 5]) -> Read<
     let process = Some(text(row, process)?).filter(|process| !process.is_empty());
     Ok(Holder {
         run: run_id(&text(row, run)?)?,
-        executor: Uuid::try_parse(&text(row, executor)?).map_err(|_| not_understood("the holder of a lease"))?,
+        executor: Uuid::try_parse(&text(row, executor)?)
+            .map_err(|_| not_understood("the holder of a lease"))?,
         host: text(row, host)?,
-        pid: u32::try_from(number(row, pid)?).map_err(|_| not_understood("the process of a lease"))?,
-        process: process.map(|process| json(&process, || "the process of a lease".to_owned())).transpose()?,
+        pid: u32::try_from(number(row, pid)?)
+            .map_err(|_| not_understood("the process of a lease"))?,
+        process: process
+            .map(|process| json(&process, || "the process of a lease".to_owned()))
+            .transpose()?,
     })
 }
 
@@ -193,15 +208,20 @@ pub(crate) fn time(row: &AnyRow, name: &str) -> Read<Timestamp> {
 }
 
 fn timestamp(nanoseconds: i64) -> Timestamp {
-    Timestamp::from_nanosecond(nanoseconds.into()).expect("64 bits of nanoseconds end in 2262, timestamps in 9999")
+    Timestamp::from_nanosecond(nanoseconds.into())
+        .expect("64 bits of nanoseconds end in 2262, timestamps in 9999")
 }
 
-fn column<'r, T: sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any>>(row: &'r AnyRow, name: &str) -> Read<T> {
+fn column<'r, T: sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any>>(
+    row: &'r AnyRow,
+    name: &str,
+) -> Read<T> {
     row.try_get(name).map_err(|_| not_understood(&format!("the column `{name}`")))
 }
 
 fn json<T: serde::de::DeserializeOwned>(text: &str, what: impl FnOnce() -> String) -> Read<T> {
-    from_str(text).map_err(|source| JournalError::NotUnderstood { what: what(), source: Some(source) })
+    from_str(text)
+        .map_err(|source| JournalError::NotUnderstood { what: what(), source: Some(source) })
 }
 
 fn not_understood(what: &str) -> JournalError {

@@ -1,4 +1,5 @@
-//! The journal in one SQLite file or one PostgreSQL database: the same statements, the same judgements.
+//! The journal in one SQLite file or one PostgreSQL database: the same statements, the same
+//! judgements.
 
 use crate::connect::{self, Pools, Sharing};
 use crate::disk_room::{self, Reserve};
@@ -9,8 +10,8 @@ use crate::location::Location;
 use crate::sql;
 use jiff::{SignedDuration, Timestamp};
 use runbook_engine::{
-    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, LifecycleEvent, Record, Renewed, RunEnd, RunEvent,
-    RunHeader, RunId, RunPhase, RunSummary, StoredRun, TakenBy,
+    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, LifecycleEvent, Record,
+    Renewed, RunEnd, RunEvent, RunHeader, RunId, RunPhase, RunSummary, StoredRun, TakenBy,
 };
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use std::path::PathBuf;
@@ -21,13 +22,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-/// How long a write waits for another process. Writes take milliseconds; who waits longer than this waits for something stuck.
+/// How long a write waits for another process. Writes take milliseconds; who waits longer than this
+/// waits for something stuck.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many candidates an ambiguous id lists.
 const MAX_CANDIDATES: i64 = 20;
 
-/// How long a write waits for a server that has gone away: a restart passes, and an operator still sees that something waits.
+/// How long a write waits for a server that has gone away: a restart passes, and an operator still
+/// sees that something waits.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who waits longer than this is told what for.
@@ -39,7 +42,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// How many runs are removed in one transaction: others wait for it.
 const PRUNED_AT_ONCE: i64 = 100;
 
-/// Runs and leases in one SQLite file or one PostgreSQL database. Cheap to clone; clones share their connections.
+/// Runs and leases in one SQLite file or one PostgreSQL database. Cheap to clone; clones share
+/// their connections.
 #[derive(Clone)]
 pub struct SqlJournal {
     location: Location,
@@ -76,8 +80,8 @@ struct AwayFlag {
 }
 
 impl SqlJournal {
-    /// Opens the journal, and makes it if there is none: a file of mode 0600 with its missing folders (0700), or the tables in the
-    /// first schema of the database's search path.
+    /// Opens the journal, and makes it if there is none: a file of mode 0600 with its missing
+    /// folders (0700), or the tables in the first schema of the database's search path.
     pub async fn open(location: &Location) -> Result<Self, JournalError> {
         Self::open_waiting(location, BUSY_TIMEOUT).await
     }
@@ -93,9 +97,11 @@ impl SqlJournal {
         let reserve = location.file().map(Reserve::of);
         let open = |sharing| Pools::open(location, wait, sharing);
         let pools = match (open(Sharing::Shared).await, &reserve) {
-            // Whoever only looks needs a little room too, for what SQLite keeps beside the file, or has the file alone.
+            // Whoever only looks needs a little room too, for what SQLite keeps beside the file, or
+            // has the file alone.
             (Err(JournalError::Full { .. }), Some(reserve)) => {
-                let again = if reserve.give_back() { open(Sharing::Shared).await.ok() } else { None };
+                let again =
+                    if reserve.give_back() { open(Sharing::Shared).await.ok() } else { None };
                 match again {
                     Some(pools) => pools,
                     None => open(Sharing::Alone).await?,
@@ -107,10 +113,17 @@ impl SqlJournal {
             reserve.keep();
         }
         let (pools, reserve) = (Arc::new(pools), reserve.map(Arc::new));
-        Ok(Self { location: location.clone(), pools, reserve, away: Arc::default(), rescued: Arc::default() })
+        Ok(Self {
+            location: location.clone(),
+            pools,
+            reserve,
+            away: Arc::default(),
+            rescued: Arc::default(),
+        })
     }
 
-    /// Who is told, once each time, that its server is away and that it is back. The first who asks is.
+    /// Who is told, once each time, that its server is away and that it is back. The first who asks
+    /// is.
     #[must_use]
     pub fn telling(self, tell: fn(&Location, Away)) -> Self {
         let _ = self.away.tell.set(tell);
@@ -140,7 +153,12 @@ impl SqlJournal {
     pub async fn find(&self, prefix: &str) -> Result<RunId, JournalError> {
         let none = || JournalError::NoRun { run: prefix.to_owned() };
         let (from, to) = bounds(prefix).ok_or_else(none)?;
-        let rows = sqlx::query(sql::FIND_RUNS).bind(from).bind(to).bind(MAX_CANDIDATES).fetch_all(&self.pools.readers).await;
+        let rows = sqlx::query(sql::FIND_RUNS)
+            .bind(from)
+            .bind(to)
+            .bind(MAX_CANDIDATES)
+            .fetch_all(&self.pools.readers)
+            .await;
         let rows = rows.map_err(|source| self.failed(source))?;
         let mut candidates = rows.iter().map(sql::summary).collect::<Result<Vec<_>, _>>()?;
         match candidates.len() {
@@ -152,28 +170,51 @@ impl SqlJournal {
 
     /// The records from number `seq` on: what is new for one who follows a run.
     pub async fn records_from(&self, run: RunId, seq: u64) -> Result<Vec<Record>, JournalError> {
-        let rows =
-            sqlx::query(sql::SELECT_EVENTS).bind(run.to_string()).bind(sql::stored(seq)).fetch_all(&self.pools.readers).await;
-        rows.map_err(|source| self.failed(source))?.iter().map(|row| sql::record(run, row)).collect()
+        let rows = sqlx::query(sql::SELECT_EVENTS)
+            .bind(run.to_string())
+            .bind(sql::stored(seq))
+            .fetch_all(&self.pools.readers)
+            .await;
+        rows.map_err(|source| self.failed(source))?
+            .iter()
+            .map(|row| sql::record(run, row))
+            .collect()
     }
 
     /// Who holds a lease and how long it lives at `now` without a renewal, if anybody does.
-    pub async fn holder(&self, name: &str, now: Timestamp) -> Result<Option<(Holder, Duration)>, JournalError> {
-        let row = sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
-        let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
-        let Some((holder, expires)) = stored.and_then(|stored| Some((stored.holder, stored.expires?))) else { return Ok(None) };
+    pub async fn holder(
+        &self,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Option<(Holder, Duration)>, JournalError> {
+        let row =
+            sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
+        let stored =
+            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let Some((holder, expires)) =
+            stored.and_then(|stored| Some((stored.holder, stored.expires?)))
+        else {
+            return Ok(None);
+        };
         let left = lease::left(expires, self.now(now).await?);
         Ok((!left.is_zero()).then_some((holder, left)))
     }
 
     /// Every time that this lease was taken from a holder that had not released it.
     pub async fn takeovers(&self, name: &str) -> Result<Vec<Takeover>, JournalError> {
-        let rows = sqlx::query(sql::SELECT_TAKEOVERS).bind(name).fetch_all(&self.pools.readers).await;
+        let rows =
+            sqlx::query(sql::SELECT_TAKEOVERS).bind(name).fetch_all(&self.pools.readers).await;
         rows.map_err(|source| self.failed(source))?.iter().map(sql::takeover).collect()
     }
 
     /// Asks whoever executes a run, as `executor`, to end it in order. Once is enough.
-    pub async fn request_cancel(&self, run: RunId, executor: Uuid, operator: &str, now: Timestamp) -> Result<(), JournalError> {
+    pub async fn request_cancel(
+        &self,
+        run: RunId,
+        executor: Uuid,
+        operator: &str,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
         self.patiently(async |_| {
             let insert = sqlx::query(sql::INSERT_CANCEL)
                 .bind(run.to_string())
@@ -185,50 +226,95 @@ impl SqlJournal {
         .await
     }
 
-    /// Who holds a lease although its time is over: it was not given back, and nobody has taken it yet.
-    pub async fn late_holder(&self, name: &str, now: Timestamp) -> Result<Option<Holder>, JournalError> {
-        let row = sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
-        let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
-        let Some((holder, expires)) = stored.and_then(|stored| Some((stored.holder, stored.expires?))) else { return Ok(None) };
+    /// Who holds a lease although its time is over: it was not given back, and nobody has taken it
+    /// yet.
+    pub async fn late_holder(
+        &self,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Option<Holder>, JournalError> {
+        let row =
+            sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
+        let stored =
+            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let Some((holder, expires)) =
+            stored.and_then(|stored| Some((stored.holder, stored.expires?)))
+        else {
+            return Ok(None);
+        };
         Ok(lease::left(expires, self.now(now).await?).is_zero().then_some(holder))
     }
 
-    /// When the process that executes a run, or died while it did, renewed its lease last, which it takes for `ttl`. `None` if it was
-    /// given back.
-    pub async fn last_seen(&self, run: RunId, ttl: Duration) -> Result<Option<Timestamp>, JournalError> {
-        let row = sqlx::query(sql::SELECT_LEASE).bind(format!("run:{run}")).fetch_optional(&self.pools.readers).await;
-        let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+    /// When the process that executes a run, or died while it did, renewed its lease last, which it
+    /// takes for `ttl`. `None` if it was given back.
+    pub async fn last_seen(
+        &self,
+        run: RunId,
+        ttl: Duration,
+    ) -> Result<Option<Timestamp>, JournalError> {
+        let row = sqlx::query(sql::SELECT_LEASE)
+            .bind(format!("run:{run}"))
+            .fetch_optional(&self.pools.readers)
+            .await;
+        let stored =
+            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
         Ok(stored.and_then(|stored| stored.last_seen(ttl)))
     }
 
     /// Who asked last that any execution of a run end it, and when.
-    pub async fn last_cancel_request(&self, run: RunId) -> Result<Option<(String, Timestamp)>, JournalError> {
-        let row = sqlx::query(sql::SELECT_LAST_CANCEL).bind(run.to_string()).fetch_optional(&self.pools.readers).await;
+    pub async fn last_cancel_request(
+        &self,
+        run: RunId,
+    ) -> Result<Option<(String, Timestamp)>, JournalError> {
+        let row = sqlx::query(sql::SELECT_LAST_CANCEL)
+            .bind(run.to_string())
+            .fetch_optional(&self.pools.readers)
+            .await;
         let row = row.map_err(|source| self.failed(source))?;
         row.map(|row| Ok((sql::text(&row, "operator")?, sql::time(&row, "at_ns")?))).transpose()
     }
 
     /// Who asked this execution of a run to end it, if anybody did.
-    pub async fn cancel_request(&self, run: RunId, executor: Uuid) -> Result<Option<String>, JournalError> {
-        let select = sqlx::query(sql::SELECT_CANCEL).bind(run.to_string()).bind(executor.to_string());
-        let row = select.fetch_optional(&self.pools.readers).await.map_err(|source| self.failed(source))?;
+    pub async fn cancel_request(
+        &self,
+        run: RunId,
+        executor: Uuid,
+    ) -> Result<Option<String>, JournalError> {
+        let select =
+            sqlx::query(sql::SELECT_CANCEL).bind(run.to_string()).bind(executor.to_string());
+        let row = select
+            .fetch_optional(&self.pools.readers)
+            .await
+            .map_err(|source| self.failed(source))?;
         row.map(|row| sql::text(&row, "operator")).transpose()
     }
 
     /// The run that tries `run` again, if there is one.
     pub async fn tried_again_by(&self, run: RunId) -> Result<Option<RunId>, JournalError> {
-        let row = sqlx::query(sql::SELECT_RETRY).bind(run.to_string()).fetch_optional(&self.pools.readers).await;
+        let row = sqlx::query(sql::SELECT_RETRY)
+            .bind(run.to_string())
+            .fetch_optional(&self.pools.readers)
+            .await;
         row.map_err(|source| self.failed(source))?.as_ref().map_or(Ok(None), sql::tried_again_by)
     }
 
-    /// Writes onto `old` that `run` tries it again, in the transaction of that run's first record. Only one run can.
-    async fn claim(&self, transaction: &mut Transaction<'static, Any>, run: RunId, old: RunId) -> Result<(), JournalError> {
+    /// Writes onto `old` that `run` tries it again, in the transaction of that run's first record.
+    /// Only one run can.
+    async fn claim(
+        &self,
+        transaction: &mut Transaction<'static, Any>,
+        run: RunId,
+        old: RunId,
+    ) -> Result<(), JournalError> {
         let failed = |source| self.failed(source);
         let set = sqlx::query(sql::SET_RETRY).bind(old.to_string()).bind(run.to_string());
         if set.execute(&mut **transaction).await.map_err(failed)?.rows_affected() == 1 {
             return Ok(());
         }
-        let row = sqlx::query(sql::SELECT_RETRY).bind(old.to_string()).fetch_optional(&mut **transaction).await;
+        let row = sqlx::query(sql::SELECT_RETRY)
+            .bind(old.to_string())
+            .fetch_optional(&mut **transaction)
+            .await;
         match row.map_err(failed)?.as_ref().map_or(Ok(None), sql::tried_again_by)? {
             Some(by) => Err(JournalError::TriedAgain { run: old, by }),
             None => Err(JournalError::NoRun { run: old.to_string() }),
@@ -238,7 +324,8 @@ impl SqlJournal {
     /// Removes what is kept of a run whose first record was refused: it never began.
     async fn forget(&self, run: RunId) {
         // What stays is listed and does nothing.
-        let _ = sqlx::query(sql::FORGET_RUN).bind(run.to_string()).execute(&self.pools.writer).await;
+        let _ =
+            sqlx::query(sql::FORGET_RUN).bind(run.to_string()).execute(&self.pools.writer).await;
     }
 
     pub(crate) fn readers(&self) -> &AnyPool {
@@ -255,32 +342,48 @@ impl SqlJournal {
 
     /// A transaction that writes.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, JournalError> {
-        self.pools.writer.begin_with(connect::begin(&self.location)).await.map_err(|source| self.failed(source))
+        self.pools
+            .writer
+            .begin_with(connect::begin(&self.location))
+            .await
+            .map_err(|source| self.failed(source))
     }
 
-    pub(crate) async fn commit(&self, transaction: Transaction<'static, Any>) -> Result<(), JournalError> {
+    pub(crate) async fn commit(
+        &self,
+        transaction: Transaction<'static, Any>,
+    ) -> Result<(), JournalError> {
         transaction.commit().await.map_err(|source| self.failed(source))
     }
 
     pub(crate) fn append_error(&self, run: RunId, seq: u64, source: sqlx::Error) -> JournalError {
         match source.as_database_error().map(sqlx::error::DatabaseError::kind) {
-            Some(sqlx::error::ErrorKind::UniqueViolation) => JournalError::RecordExists { run, seq },
-            Some(sqlx::error::ErrorKind::ForeignKeyViolation) => JournalError::NoRun { run: run.to_string() },
+            Some(sqlx::error::ErrorKind::UniqueViolation) => {
+                JournalError::RecordExists { run, seq }
+            }
+            Some(sqlx::error::ErrorKind::ForeignKeyViolation) => {
+                JournalError::NoRun { run: run.to_string() }
+            }
             _ => self.failed(source),
         }
     }
 
-    /// Whose clock judges leases: this machine's for a file, which only this machine has; the server's for a database, because
-    /// the clocks of two machines differ, and the faster one would take the other's leases.
+    /// Whose clock judges leases: this machine's for a file, which only this machine has; the
+    /// server's for a database, because the clocks of two machines differ, and the faster one would
+    /// take the other's leases.
     pub(crate) async fn now(&self, caller: Timestamp) -> Result<Timestamp, JournalError> {
         if self.location.file().is_some() {
             return Ok(caller);
         }
-        let row = sqlx::query(sql::SELECT_CLOCK).fetch_one(&self.pools.writer).await.map_err(|source| self.failed(source))?;
+        let row = sqlx::query(sql::SELECT_CLOCK)
+            .fetch_one(&self.pools.writer)
+            .await
+            .map_err(|source| self.failed(source))?;
         sql::time(&row, "now_ns")
     }
 
-    /// Tries again as long as the server is away. What is tried may have happened before the connection broke.
+    /// Tries again as long as the server is away. What is tried may have happened before the
+    /// connection broke.
     async fn patiently<T, F: Future<Output = Result<T, JournalError>>>(
         &self,
         mut attempt: impl FnMut(Try) -> F,
@@ -316,14 +419,21 @@ impl SqlJournal {
 
     /// Refuses to go on with a file that nobody else can open by its name any more.
     async fn has_its_files(&self) -> Result<(), JournalError> {
-        let Some((file, change)) = self.pools.files.as_ref().and_then(|files| files.changed()) else { return Ok(()) };
+        let Some((file, change)) = self.pools.files.as_ref().and_then(|files| files.changed())
+        else {
+            return Ok(());
+        };
         let rescued = self.rescued.get_or_init(|| self.rescue()).await.clone();
         Err(JournalError::Gone { file, change, rescued })
     }
 
-    /// Copies all records out of the open files to a new one, from which the run can be resumed; `None` if that cannot be.
+    /// Copies all records out of the open files to a new one, from which the run can be resumed;
+    /// `None` if that cannot be.
     async fn rescue(&self) -> Option<PathBuf> {
-        let path = self.location.file().filter(|_| self.pools.files.as_ref().is_some_and(|files| files.is_written()))?;
+        let path = self
+            .location
+            .file()
+            .filter(|_| self.pools.files.as_ref().is_some_and(|files| files.is_written()))?;
         let copy = journal_file::place_of_copy(path)?;
         let name = copy.to_str()?.to_owned();
         match sqlx::query("VACUUM INTO $1").bind(name).execute(&self.pools.writer).await {
@@ -339,26 +449,44 @@ impl SqlJournal {
     async fn try_acquire(&self, request: &LeaseRequest) -> Result<Option<Acquired>, JournalError> {
         let request = &LeaseRequest { now: self.now(request.now).await?, ..request.clone() };
         let mut transaction = self.begin().await?;
-        let row = sqlx::query(sql::SELECT_LEASE).bind(&request.name).fetch_optional(&mut *transaction).await;
-        let stored = row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let row = sqlx::query(sql::SELECT_LEASE)
+            .bind(&request.name)
+            .fetch_optional(&mut *transaction)
+            .await;
+        let stored =
+            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
         let (token, from) = match decide(stored.as_ref(), request) {
-            Decision::Busy { holder, token, left } => return Ok(Some(Acquired::Busy { holder, token, left })),
+            Decision::Busy { holder, token, left } => {
+                return Ok(Some(Acquired::Busy { holder, token, left }));
+            }
             Decision::Give { token, from } => (token, from),
         };
-        if !write_lease(&mut transaction, request, stored.as_ref(), token).await.map_err(|source| self.failed(source))? {
+        if !write_lease(&mut transaction, request, stored.as_ref(), token)
+            .await
+            .map_err(|source| self.failed(source))?
+        {
             return Ok(None);
         }
         self.note_holder(&mut transaction, request, token).await?;
         if let Some((holder, reason)) = &from {
-            write_takeover(&mut transaction, request, token, holder, *reason).await.map_err(|source| self.failed(source))?;
+            write_takeover(&mut transaction, request, token, holder, *reason)
+                .await
+                .map_err(|source| self.failed(source))?;
         }
         self.commit(transaction).await?;
         let taken_from = from.map(|(holder, _)| holder);
-        let last_seen = stored.filter(|_| taken_from.is_some()).and_then(|stored| stored.last_seen(request.ttl));
+        let last_seen = stored
+            .filter(|_| taken_from.is_some())
+            .and_then(|stored| stored.last_seen(request.ttl));
         Ok(Some(Acquired::Held(Lease { name: request.name.clone(), token, taken_from, last_seen })))
     }
 
-    async fn try_renew(&self, lease: &Lease, now: Timestamp, ttl: Duration) -> Result<Renewed, JournalError> {
+    async fn try_renew(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Renewed, JournalError> {
         let now = self.now(now).await?;
         let renewed = sqlx::query(sql::RENEW_LEASE)
             .bind(&lease.name)
@@ -371,8 +499,11 @@ impl SqlJournal {
     }
 
     async fn try_release(&self, lease: &Lease) -> Result<(), JournalError> {
-        let released =
-            sqlx::query(sql::RELEASE_LEASE).bind(&lease.name).bind(sql::stored(lease.token)).execute(&self.pools.writer).await;
+        let released = sqlx::query(sql::RELEASE_LEASE)
+            .bind(&lease.name)
+            .bind(sql::stored(lease.token))
+            .execute(&self.pools.writer)
+            .await;
         released.map(drop).map_err(|source| self.failed(source))
     }
 
@@ -396,15 +527,20 @@ impl SqlJournal {
             .bind(json(&header.params))
             .execute(&self.pools.writer)
             .await;
-        inserted.map(drop).map_err(|source| match source.as_database_error().map(sqlx::error::DatabaseError::kind) {
-            Some(sqlx::error::ErrorKind::UniqueViolation) => JournalError::RunExists { run: header.run },
-            _ => self.failed(source),
+        inserted.map(drop).map_err(|source| {
+            match source.as_database_error().map(sqlx::error::DatabaseError::kind) {
+                Some(sqlx::error::ErrorKind::UniqueViolation) => {
+                    JournalError::RunExists { run: header.run }
+                }
+                _ => self.failed(source),
+            }
         })
     }
 
     async fn insert_record(&self, run: RunId, record: &Record) -> Result<(), JournalError> {
         if record.event.phase().is_none() {
-            // One statement is a transaction of its own: the common case costs one trip to the database.
+            // One statement is a transaction of its own: the common case costs one trip to the
+            // database.
             let inserted = insert_event(run, record).execute(&self.pools.writer).await;
             return inserted.map(drop).map_err(|source| self.append_error(run, record.seq, source));
         }
@@ -422,57 +558,77 @@ impl SqlJournal {
     ) -> Result<(), JournalError> {
         let failed = |source| self.append_error(run, record.seq, source);
         insert_event(run, record).execute(&mut **transaction).await.map_err(failed)?;
-        if let RunEvent::Run(LifecycleEvent::RunStarted { retry_of: Some(retry), .. }) = &record.event {
+        if let RunEvent::Run(LifecycleEvent::RunStarted { retry_of: Some(retry), .. }) =
+            &record.event
+        {
             self.claim(transaction, run, retry.run).await?;
         }
         let Some(phase) = record.event.phase() else { return Ok(()) };
         let ended = matches!(phase, RunPhase::Ended(_)).then(|| sql::nanoseconds(record.at));
         let took_ms = match &record.event {
-            RunEvent::Run(LifecycleEvent::Paused { took_ms, .. } | LifecycleEvent::RunEnded { took_ms, .. }) => *took_ms,
+            RunEvent::Run(
+                LifecycleEvent::Paused { took_ms, .. } | LifecycleEvent::RunEnded { took_ms, .. },
+            ) => *took_ms,
             _ => None,
         };
-        let update =
-            sqlx::query(sql::SET_PHASE).bind(run.to_string()).bind(json(&phase)).bind(ended).bind(took_ms.map(sql::stored));
+        let update = sqlx::query(sql::SET_PHASE)
+            .bind(run.to_string())
+            .bind(json(&phase))
+            .bind(ended)
+            .bind(took_ms.map(sql::stored));
         update.execute(&mut **transaction).await.map(drop).map_err(failed)
     }
 
-    /// How long the last runs of a runbook took that succeeded, at most `limit` of them, newest first.
+    /// How long the last runs of a runbook took that succeeded, at most `limit` of them, newest
+    /// first.
     pub async fn durations(&self, name: &str, limit: usize) -> Result<Vec<Duration>, JournalError> {
-        let good = [RunEnd::Succeeded, RunEnd::SucceededWithWarnings].map(|end| json(&RunPhase::Ended(end)));
+        let good = [RunEnd::Succeeded, RunEnd::SucceededWithWarnings]
+            .map(|end| json(&RunPhase::Ended(end)));
         let [plain, warned] = good;
         let query = sqlx::query(sql::SELECT_DURATIONS).bind(name).bind(plain).bind(warned);
-        let rows = query.bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch_all(&self.pools.readers).await;
+        let rows = query
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pools.readers)
+            .await;
         let took = |row| sql::number(row, "took_ms").map(Duration::from_millis);
         rows.map_err(|source| self.failed(source))?.iter().map(took).collect()
     }
 
     /// How many runs there are.
     pub async fn count(&self) -> Result<u64, JournalError> {
-        let row = sqlx::query(sql::COUNT_RUNS).fetch_one(&self.pools.readers).await.map_err(|source| self.failed(source))?;
+        let row = sqlx::query(sql::COUNT_RUNS)
+            .fetch_one(&self.pools.readers)
+            .await
+            .map_err(|source| self.failed(source))?;
         sql::number(&row, "n")
     }
 
     /// How many runs [`prune`](Self::prune) would remove.
     pub async fn prunable(&self, pruning: &Pruning) -> Result<u64, JournalError> {
-        let row = pruning.bind(sqlx::query(sql::COUNT_PRUNABLE)).fetch_one(&self.pools.readers).await;
+        let row =
+            pruning.bind(sqlx::query(sql::COUNT_PRUNABLE)).fetch_one(&self.pools.readers).await;
         sql::number(&row.map_err(|source| self.failed(source))?, "n")
     }
 
-    /// Removes runs that have ended, with their records, oldest first, a hundred at once; how many. A run that goes on, waits or is
-    /// being undone is never removed.
+    /// Removes runs that have ended, with their records, oldest first, a hundred at once; how many.
+    /// A run that goes on, waits or is being undone is never removed.
     pub async fn prune(&self, pruning: &Pruning) -> Result<u64, JournalError> {
         let mut removed = 0;
         loop {
             let found = pruning.bind(sqlx::query(sql::SELECT_PRUNABLE)).bind(PRUNED_AT_ONCE);
-            let rows = found.fetch_all(&self.pools.readers).await.map_err(|source| self.failed(source))?;
-            let ids = rows.iter().map(|row| sql::text(row, "run")).collect::<Result<Vec<_>, _>>()?;
+            let rows =
+                found.fetch_all(&self.pools.readers).await.map_err(|source| self.failed(source))?;
+            let ids =
+                rows.iter().map(|row| sql::text(row, "run")).collect::<Result<Vec<_>, _>>()?;
             if ids.is_empty() {
                 return Ok(removed);
             }
             let before = removed;
             let mut transaction = self.begin().await?;
             for id in &ids {
-                removed += u64::from(remove(&mut transaction, id).await.map_err(|source| self.failed(source))?);
+                removed += u64::from(
+                    remove(&mut transaction, id).await.map_err(|source| self.failed(source))?,
+                );
             }
             self.commit(transaction).await?;
             if removed == before {
@@ -488,7 +644,11 @@ impl Journal for SqlJournal {
 
     async fn create(&self, header: &RunHeader) -> Result<(), JournalError> {
         self.patiently(async |this| match (this, self.insert_run(header).await) {
-            (Try::Again, Err(JournalError::RunExists { run })) if self.load(run).await?.header == *header => Ok(()),
+            (Try::Again, Err(JournalError::RunExists { run }))
+                if self.load(run).await?.header == *header =>
+            {
+                Ok(())
+            }
             (_, result) => result,
         })
         .await
@@ -511,7 +671,12 @@ impl Journal for SqlJournal {
         .await
     }
 
-    async fn append_fenced(&self, run: RunId, record: &Record, fence: &Fence<'_>) -> Result<Appended, JournalError> {
+    async fn append_fenced(
+        &self,
+        run: RunId,
+        record: &Record,
+        fence: &Fence<'_>,
+    ) -> Result<Appended, JournalError> {
         self.patiently(async |this| match (this, self.insert_fenced(run, record, fence).await) {
             // As above; the leases were held when it was written.
             (Try::Again, Err(JournalError::RecordExists { .. }))
@@ -529,8 +694,13 @@ impl Journal for SqlJournal {
     }
 
     async fn load(&self, run: RunId) -> Result<StoredRun, JournalError> {
-        let row = sqlx::query(sql::SELECT_RUN).bind(run.to_string()).fetch_optional(&self.pools.readers).await;
-        let row = row.map_err(|source| self.failed(source))?.ok_or_else(|| JournalError::NoRun { run: run.to_string() })?;
+        let row = sqlx::query(sql::SELECT_RUN)
+            .bind(run.to_string())
+            .fetch_optional(&self.pools.readers)
+            .await;
+        let row = row
+            .map_err(|source| self.failed(source))?
+            .ok_or_else(|| JournalError::NoRun { run: run.to_string() })?;
         Ok(StoredRun { header: sql::header(&row)?, records: self.records_from(run, 0).await? })
     }
 
@@ -542,22 +712,38 @@ impl Journal for SqlJournal {
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, JournalError> {
         loop {
-            if let Some(acquired) = self.patiently(async |_| self.try_acquire(request).await).await? {
+            if let Some(acquired) =
+                self.patiently(async |_| self.try_acquire(request).await).await?
+            {
                 return Ok(acquired);
             }
         }
     }
 
-    async fn renew(&self, lease: &Lease, now: Timestamp, ttl: Duration) -> Result<Renewed, JournalError> {
+    async fn renew(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Renewed, JournalError> {
         self.patiently(async |_| self.try_renew(lease, now, ttl).await).await
     }
 
     async fn taken_by(&self, run: RunId, lock: &str) -> Result<Option<TakenBy>, JournalError> {
-        let broken = self.locks_taken_from(run).await?.into_iter().rev().find(|broken| broken.name == lock);
-        Ok(broken.map(|broken| TakenBy { by: broken.operator, at: broken.at, reason: broken.reason }))
+        let broken =
+            self.locks_taken_from(run).await?.into_iter().rev().find(|broken| broken.name == lock);
+        Ok(broken.map(|broken| TakenBy {
+            by: broken.operator,
+            at: broken.at,
+            reason: broken.reason,
+        }))
     }
 
-    async fn held_between(&self, lock: &str, between: (u64, u64)) -> Result<Vec<RunId>, JournalError> {
+    async fn held_between(
+        &self,
+        lock: &str,
+        between: (u64, u64),
+    ) -> Result<Vec<RunId>, JournalError> {
         self.holders_between(lock, between).await
     }
 
@@ -565,7 +751,9 @@ impl Journal for SqlJournal {
         // Once: nobody waits for it, and a lease that could not be given back ends by itself.
         match self.try_release(lease).await {
             // A lock that stays behind because the disk is full would block others for no reason.
-            Err(JournalError::Full { .. }) if self.reserve.as_ref().is_some_and(|reserve| reserve.give_back()) => {
+            Err(JournalError::Full { .. })
+                if self.reserve.as_ref().is_some_and(|reserve| reserve.give_back()) =>
+            {
                 self.try_release(lease).await
             }
             other => other,
@@ -622,10 +810,13 @@ fn insert_event(run: RunId, record: &Record) -> Query<'static> {
 
 /// Removes one run with all that is kept of it; whether it was there and had ended.
 async fn remove(connection: &mut AnyConnection, id: &str) -> Result<bool, sqlx::Error> {
-    for statement in [sql::DELETE_EVENTS, sql::DELETE_CANCELS, sql::DELETE_BROKEN, sql::DELETE_HOLDERS] {
+    for statement in
+        [sql::DELETE_EVENTS, sql::DELETE_CANCELS, sql::DELETE_BROKEN, sql::DELETE_HOLDERS]
+    {
         sqlx::query(statement).bind(id).execute(&mut *connection).await?;
     }
-    let removed = sqlx::query(sql::DELETE_RUN).bind(id).execute(&mut *connection).await?.rows_affected() == 1;
+    let removed =
+        sqlx::query(sql::DELETE_RUN).bind(id).execute(&mut *connection).await?.rows_affected() == 1;
     let lease = format!("run:{id}");
     for statement in [sql::DELETE_LEASE, sql::DELETE_TAKEOVERS] {
         sqlx::query(statement).bind(&lease).execute(&mut *connection).await?;
@@ -650,7 +841,9 @@ async fn write_lease(
         .bind(process(&request.holder))
         .bind(sql::nanoseconds(expiry(request.now, request.ttl)));
     let query = match stored {
-        Some(stored) => query.bind(sql::stored(stored.token)).bind(stored.expires.map_or(-1, sql::nanoseconds)),
+        Some(stored) => {
+            query.bind(sql::stored(stored.token)).bind(stored.expires.map_or(-1, sql::nanoseconds))
+        }
         None => query,
     };
     Ok(query.execute(connection).await?.rows_affected() == 1)
@@ -686,7 +879,8 @@ fn process(holder: &Holder) -> String {
 }
 
 pub(crate) fn expiry(now: Timestamp, ttl: Duration) -> Timestamp {
-    now.saturating_add(SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX)
+    now.saturating_add(SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX))
+        .unwrap_or(Timestamp::MAX)
 }
 
 pub(crate) fn json(value: &impl serde::Serialize) -> String {
@@ -695,13 +889,16 @@ pub(crate) fn json(value: &impl serde::Serialize) -> String {
 
 /// The least and the greatest id that begin like this, or `None` if no id does.
 fn bounds(prefix: &str) -> Option<(String, String)> {
-    let digits: Vec<char> = prefix.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
+    let digits: Vec<char> =
+        prefix.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
     if digits.is_empty() || digits.len() > 32 || !digits.iter().all(char::is_ascii_hexdigit) {
         return None;
     }
     let filled = |with: char| {
         let mut text = String::new();
-        for (index, digit) in digits.iter().copied().chain(std::iter::repeat(with)).take(32).enumerate() {
+        for (index, digit) in
+            digits.iter().copied().chain(std::iter::repeat(with)).take(32).enumerate()
+        {
             if matches!(index, 8 | 12 | 16 | 20) {
                 text.push('-');
             }
@@ -719,19 +916,26 @@ mod tests {
     #[test]
     fn the_beginning_of_an_id_is_read_with_or_without_hyphens() {
         let all = |from: &str, to: &str| Some((from.to_owned(), to.to_owned()));
-        let eight = all("0193ab12-0000-0000-0000-000000000000", "0193ab12-ffff-ffff-ffff-ffffffffffff");
+        let eight =
+            all("0193ab12-0000-0000-0000-000000000000", "0193ab12-ffff-ffff-ffff-ffffffffffff");
         assert_eq!((bounds("0193AB12"), bounds("0193ab12-")), (eight.clone(), eight));
-        assert_eq!(bounds("0193ab1277"), all("0193ab12-7700-0000-0000-000000000000", "0193ab12-77ff-ffff-ffff-ffffffffffff"));
+        assert_eq!(
+            bounds("0193ab1277"),
+            all("0193ab12-7700-0000-0000-000000000000", "0193ab12-77ff-ffff-ffff-ffffffffffff")
+        );
         assert_eq!((bounds(""), bounds("0193%"), bounds(&"0".repeat(33))), (None, None, None));
     }
 
     #[tokio::test]
     async fn each_commit_is_synced() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = SqlJournal::open(&Location::File(folder.path().join("journal.db"))).await.unwrap();
+        let journal =
+            SqlJournal::open(&Location::File(folder.path().join("journal.db"))).await.unwrap();
         for pool in [&journal.pools.writer, &journal.pools.readers] {
-            let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await.unwrap();
-            let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
+            let synchronous: i64 =
+                sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await.unwrap();
+            let mode: String =
+                sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
             assert_eq!((synchronous, mode.as_str()), (2, "wal"), "2 is FULL");
         }
     }

@@ -7,7 +7,8 @@ fn write(folder: &Path, run: &str, count: u32, rotation: Rotation) {
     let log = AuditLog::new(folder, rotation);
     let run = log.open_run(run, format_args!("\"runbook\":\"r.toml\"")).expect("opened");
     for number in 0..count {
-        run.append(Urgency::Buffered, format_args!("\"kind\":\"judged\",\"number\":{number}")).expect("written");
+        run.append(Urgency::Buffered, format_args!("\"kind\":\"judged\",\"number\":{number}"))
+            .expect("written");
     }
 }
 
@@ -37,7 +38,10 @@ fn what_is_left_alone_is_whole() {
     // The same run, resumed by another process.
     write(folder.path(), "a", 3, Rotation::default());
     let verified = verify(folder.path()).expect("readable");
-    assert_eq!((verified.problems.len(), verified.runs, verified.records, verified.open.len()), (0, 3, 49, 0));
+    assert_eq!(
+        (verified.problems.len(), verified.runs, verified.records, verified.open.len()),
+        (0, 3, 49, 0)
+    );
 }
 
 #[test]
@@ -85,9 +89,15 @@ fn a_run_cannot_be_put_in_the_place_of_another() {
     let folder = folder();
     write(folder.path(), "a", 3, Rotation::default());
     write(folder.path(), "b", 3, Rotation::default());
-    std::fs::copy(run_file(folder.path(), "a.jsonl"), run_file(folder.path(), "b.jsonl")).expect("copied");
-    assert!(problems(folder.path()).iter().any(|problem| problem.contains("does not follow")), "{:?}", problems(folder.path()));
-    std::fs::copy(run_file(folder.path(), "a.jsonl"), run_file(folder.path(), "c.jsonl")).expect("copied");
+    std::fs::copy(run_file(folder.path(), "a.jsonl"), run_file(folder.path(), "b.jsonl"))
+        .expect("copied");
+    assert!(
+        problems(folder.path()).iter().any(|problem| problem.contains("does not follow")),
+        "{:?}",
+        problems(folder.path())
+    );
+    std::fs::copy(run_file(folder.path(), "a.jsonl"), run_file(folder.path(), "c.jsonl"))
+        .expect("copied");
     assert!(problems(folder.path()).iter().any(|problem| problem.contains("has opened it")));
 }
 
@@ -119,7 +129,8 @@ fn the_head_tells_whether_the_end_was_cut_off() {
     write(folder.path(), "b", 3, Rotation::default());
     let after = verify(folder.path()).expect("readable").head;
     assert_ne!(before, after);
-    // Everything of the last run is taken away: the chain by itself is whole again, and its head is the old one.
+    // Everything of the last run is taken away: the chain by itself is whole again, and its head is
+    // the old one.
     let chain = folder.path().join(CHAIN);
     let text = std::fs::read_to_string(&chain).expect("readable");
     std::fs::write(&chain, lines_of(&text.lines().take(2).collect::<Vec<_>>())).expect("writable");
@@ -137,13 +148,19 @@ fn a_log_that_is_missing_or_emptied_in_any_way_is_not_whole() {
             std::fs::remove_dir_all(folder).expect("removable");
             std::fs::create_dir(folder).expect("made");
         }),
-        ("its chain is removed", |folder| std::fs::remove_file(folder.join(CHAIN)).expect("removable")),
-        ("its chain is cut to nothing", |folder| std::fs::write(folder.join(CHAIN), "").expect("writable")),
+        ("its chain is removed", |folder| {
+            std::fs::remove_file(folder.join(CHAIN)).expect("removable");
+        }),
+        ("its chain is cut to nothing", |folder| {
+            std::fs::write(folder.join(CHAIN), "").expect("writable");
+        }),
         ("its chain and its runs are removed", |folder| {
             std::fs::remove_file(folder.join(CHAIN)).expect("removable");
             std::fs::remove_dir_all(folder.join(RUNS)).expect("removable");
         }),
-        ("its runs are removed", |folder| std::fs::remove_dir_all(folder.join(RUNS)).expect("removable")),
+        ("its runs are removed", |folder| {
+            std::fs::remove_dir_all(folder.join(RUNS)).expect("removable");
+        }),
     ];
     for (harm, make) in harms {
         let around = folder();
@@ -179,7 +196,10 @@ fn a_run_that_goes_on_is_open_no_problem_and_is_not_sealed() {
     run.append(Urgency::Flushed, format_args!("\"kind\":\"judged\"")).expect("written");
     write(folder.path(), "b", 1, Rotation::default());
     let verified = verify(folder.path()).expect("readable");
-    assert_eq!((verified.problems.len(), verified.going_on, verified.open.len()), (0, vec!["a.jsonl".to_owned()], 0));
+    assert_eq!(
+        (verified.problems.len(), verified.going_on, verified.open.len()),
+        (0, vec!["a.jsonl".to_owned()], 0)
+    );
     run.append(Urgency::Flushed, format_args!("\"kind\":\"judged\"")).expect("written");
     drop(run);
     let verified = verify(folder.path()).expect("readable");

@@ -1,17 +1,20 @@
-//! What is true of every journal: each check runs on a SQLite file and on a database of a real PostgreSQL server.
+//! What is true of every journal: each check runs on a SQLite file and on a database of a real
+//! PostgreSQL server.
 //!
-//! One server for all, stopped at the end, so this program has no test harness. With an argument only the checks whose name holds
-//! it are run, as with `cargo test NAME`.
+//! One server for all, stopped at the end, so this program has no test harness. With an argument
+//! only the checks whose name holds it are run, as with `cargo test NAME`.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod support;
 
 use runbook_engine::{
-    Acquired, Appended, Fence, GuardEvent, Holder, Journal, Lease, LeaseRequest, LifecycleEvent, NotifyEvent, PauseReason,
-    Record, Renewed, RetryOf, RunEnd, RunId, RunPhase, Stage, StepEvent,
+    Acquired, Appended, Fence, GuardEvent, Holder, Journal, Lease, LeaseRequest, LifecycleEvent,
+    NotifyEvent, PauseReason, Record, Renewed, RetryOf, RunEnd, RunId, RunPhase, Stage, StepEvent,
 };
-use runbook_journal::{DirtyRuns, JournalError, Location, Pruning, SqlJournal, TakeoverReason, lookups};
+use runbook_journal::{
+    DirtyRuns, JournalError, Location, Pruning, SqlJournal, TakeoverReason, lookups,
+};
 use runbook_tests::postgres::Postgres;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -51,7 +54,8 @@ const OF_BOTH: &[(&str, Check)] = checks![
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let names = || OF_BOTH.iter().map(|(name, _)| *name).chain(OF_A_SERVER.iter().map(|(name, _)| *name));
+    let names =
+        || OF_BOTH.iter().map(|(name, _)| *name).chain(OF_A_SERVER.iter().map(|(name, _)| *name));
     if arguments.iter().any(|argument| argument == "--list") {
         names().for_each(|name| println!("{name}: test"));
         return ExitCode::SUCCESS;
@@ -69,7 +73,11 @@ fn main() -> ExitCode {
     };
     for (name, check) in OF_BOTH.iter().filter(|(name, _)| is_chosen(name)) {
         let folder = tempfile::tempdir().unwrap();
-        tell(name, "SQLite", passes(|| block_on(check(Location::File(folder.path().join("state/journal.db"))))));
+        tell(
+            name,
+            "SQLite",
+            passes(|| block_on(check(Location::File(folder.path().join("state/journal.db"))))),
+        );
         let url = postgres.database(&name[..name.len().min(60)]);
         tell(name, "PostgreSQL", passes(|| block_on(check(Location::parse(&url).unwrap()))));
     }
@@ -130,7 +138,10 @@ async fn what_is_kept_comes_back_from_a_journal_that_is_opened_again(place: Loca
 
     let stored = open(&place).await.load(run).await.unwrap();
     assert_eq!(stored.header, header);
-    assert_eq!(stored.records, (0..5).map(plain).chain([ended(5, RunEnd::Undone)]).collect::<Vec<_>>());
+    assert_eq!(
+        stored.records,
+        (0..5).map(plain).chain([ended(5, RunEnd::Undone)]).collect::<Vec<_>>()
+    );
 }
 
 async fn the_list_is_newest_first_and_follows_the_events(place: Location) {
@@ -155,7 +166,11 @@ async fn the_list_is_newest_first_and_follows_the_events(place: Location) {
     journal
         .append(
             runs[2],
-            &Record { event: LifecycleEvent::Resumed { by: "ops".into(), stage: None, last_seen: None }.into(), ..plain(1) },
+            &Record {
+                event: LifecycleEvent::Resumed { by: "ops".into(), stage: None, last_seen: None }
+                    .into(),
+                ..plain(1)
+            },
         )
         .await
         .unwrap();
@@ -163,15 +178,19 @@ async fn the_list_is_newest_first_and_follows_the_events(place: Location) {
 
     // What is paused in its undo, and goes on there, is not called a run that waits or runs.
     let undo = Some(Stage::Undo);
-    let paused = LifecycleEvent::Paused { reason: PauseReason::Interrupted, took_ms: None, stage: undo };
+    let paused =
+        LifecycleEvent::Paused { reason: PauseReason::Interrupted, took_ms: None, stage: undo };
     let resumed = LifecycleEvent::Resumed { by: "ops".into(), stage: undo, last_seen: None };
-    for (seq, event, phase) in [(2, paused, RunPhase::PausedUndoing), (3, resumed, RunPhase::Undoing)] {
+    for (seq, event, phase) in
+        [(2, paused, RunPhase::PausedUndoing), (3, resumed, RunPhase::Undoing)]
+    {
         journal.append(runs[2], &Record { event: event.into(), ..plain(seq) }).await.unwrap();
         assert_eq!(journal.list(2).await.unwrap()[1].phase, phase);
     }
 }
 
-/// Each run that had a lock meanwhile, once, and none that had it before or after, nor one that was removed.
+/// Each run that had a lock meanwhile, once, and none that had it before or after, nor one that was
+/// removed.
 async fn who_held_a_lock_meanwhile_is_known_by_name(place: Location) {
     let journal = open(&place).await;
     let runs: Vec<RunId> = (0..5).map(|_| RunId::generate()).collect();
@@ -196,16 +215,25 @@ async fn a_run_or_record_that_is_there_already_is_never_written_over(place: Loca
     let run = RunId::generate();
     let journal = open(&place).await;
     journal.create(&header(run, 0)).await.unwrap();
-    assert!(matches!(journal.create(&header(run, 9)).await, Err(JournalError::RunExists { run: r }) if r == run));
+    assert!(
+        matches!(journal.create(&header(run, 9)).await, Err(JournalError::RunExists { run: r }) if r == run)
+    );
     for first in [plain(0), ended(1, RunEnd::Succeeded)] {
         journal.append(run, &first).await.unwrap();
         for second in [plain(first.seq), ended(first.seq, RunEnd::Dirty)] {
             let error = journal.append(run, &second).await.unwrap_err();
-            assert!(matches!(error, JournalError::RecordExists { seq, .. } if seq == first.seq), "{error}");
+            assert!(
+                matches!(error, JournalError::RecordExists { seq, .. } if seq == first.seq),
+                "{error}"
+            );
         }
     }
     assert_eq!(journal.load(run).await.unwrap().records, [plain(0), ended(1, RunEnd::Succeeded)]);
-    assert_eq!(journal.list(1).await.unwrap()[0].phase, RunPhase::Ended(RunEnd::Succeeded), "a refused record changes no phase");
+    assert_eq!(
+        journal.list(1).await.unwrap()[0].phase,
+        RunPhase::Ended(RunEnd::Succeeded),
+        "a refused record changes no phase"
+    );
 }
 
 async fn of_many_who_try_a_run_again_at_one_moment_exactly_one_begins(place: Location) {
@@ -221,18 +249,31 @@ async fn of_many_who_try_a_run_again_at_one_moment_exactly_one_begins(place: Loc
             desk.create(&header(run, 1)).await.unwrap();
             let retry_of = Some(RetryOf { run: old, assumed: Vec::new() });
             let (runbook, title) = ("a".to_owned(), "a".to_owned());
-            let started =
-                LifecycleEvent::RunStarted { runbook, title, steps: Vec::new(), params: serde_json::Map::new(), retry_of }.into();
+            let started = LifecycleEvent::RunStarted {
+                runbook,
+                title,
+                steps: Vec::new(),
+                params: serde_json::Map::new(),
+                retry_of,
+            }
+            .into();
             (run, desk.append(run, &Record { event: started, ..plain(0) }).await)
         });
     }
     let results = tries.join_all().await;
-    let begun: Vec<RunId> = results.iter().filter(|(_, result)| result.is_ok()).map(|(run, _)| *run).collect();
+    let begun: Vec<RunId> =
+        results.iter().filter(|(_, result)| result.is_ok()).map(|(run, _)| *run).collect();
     let [one] = begun[..] else { panic!("{results:?}") };
     for (run, result) in &results {
         let Err(error) = result else { continue };
-        assert!(matches!(error, JournalError::TriedAgain { run, by } if *run == old && *by == one), "{error}");
-        assert!(matches!(journal.load(*run).await, Err(JournalError::NoRun { .. })), "a run that never began is not kept");
+        assert!(
+            matches!(error, JournalError::TriedAgain { run, by } if *run == old && *by == one),
+            "{error}"
+        );
+        assert!(
+            matches!(journal.load(*run).await, Err(JournalError::NoRun { .. })),
+            "a run that never began is not kept"
+        );
     }
     assert_eq!(journal.tried_again_by(old).await.unwrap(), Some(one));
     let listed = journal.list(20).await.unwrap();
@@ -257,20 +298,29 @@ async fn what_is_not_there_is_said_so(place: Location) {
 
 async fn the_beginning_of_an_id_finds_its_run_and_an_ambiguous_one_lists_them(place: Location) {
     let journal = open(&place).await;
-    let ids =
-        ["0193ab12-7700-7000-8000-000000000001", "0193ab12-7701-7000-8000-000000000002", "0193ac00-0000-7000-8000-000000000003"];
+    let ids = [
+        "0193ab12-7700-7000-8000-000000000001",
+        "0193ab12-7701-7000-8000-000000000002",
+        "0193ac00-0000-7000-8000-000000000003",
+    ];
     let runs = ids.map(|id| RunId::parse(id).unwrap());
     for run in runs {
         journal.create(&header(run, 0)).await.unwrap();
     }
-    for (prefix, run) in [("0193ac", runs[2]), ("0193AB12-7701", runs[1]), ("0193ab127700", runs[0]), (ids[2], runs[2])] {
+    for (prefix, run) in [
+        ("0193ac", runs[2]),
+        ("0193AB12-7701", runs[1]),
+        ("0193ab127700", runs[0]),
+        (ids[2], runs[2]),
+    ] {
         assert_eq!(journal.find(prefix).await.unwrap(), run, "{prefix}");
     }
     let error = journal.find("0193ab").await.unwrap_err();
     assert!(matches!(&error, JournalError::Ambiguous { candidates, .. } if candidates.len() == 2));
     let message = error.to_string();
     assert!(
-        message.starts_with("`0193ab` is the beginning of 2 runs") && ids[..2].iter().all(|id| message.contains(id)),
+        message.starts_with("`0193ab` is the beginning of 2 runs")
+            && ids[..2].iter().all(|id| message.contains(id)),
         "{message}"
     );
     for bad in ["", "%", "0193ab12-7702", "zz", "'; DROP TABLE runs"] {
@@ -312,8 +362,11 @@ async fn a_call_that_is_dropped_in_the_middle_leaves_the_journal_usable(place: L
     let journal = open(&place).await;
     journal.create(&header(run, 0)).await.unwrap();
     for seq in 0..40 {
-        let dropped =
-            tokio::time::timeout(Duration::from_micros(seq * 50), journal.append(run, &ended(seq, RunEnd::Dirty))).await;
+        let dropped = tokio::time::timeout(
+            Duration::from_micros(seq * 50),
+            journal.append(run, &ended(seq, RunEnd::Dirty)),
+        )
+        .await;
         let again = journal.append(run, &ended(seq, RunEnd::Succeeded)).await;
         match (dropped, again) {
             (_, Ok(())) | (Ok(Ok(())) | Err(_), Err(JournalError::RecordExists { .. })) => {}
@@ -327,13 +380,24 @@ async fn a_call_that_is_dropped_in_the_middle_leaves_the_journal_usable(place: L
 async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: Location) {
     let journal = open(&place).await;
     let ttl = Duration::from_millis(400);
-    let wish = |run, steal| LeaseRequest { now: jiff::Timestamp::now(), ttl, steal, ..request("lock:db", run, run, 0) };
+    let wish = |run, steal| LeaseRequest {
+        now: jiff::Timestamp::now(),
+        ttl,
+        steal,
+        ..request("lock:db", run, run, 0)
+    };
     let first = held(journal.acquire(&wish(1, None)).await.unwrap());
     assert_eq!((first.token, &first.taken_from), (1, &None));
     for _ in 0..3 {
-        assert!(matches!(journal.acquire(&wish(2, None)).await.unwrap(), Acquired::Busy { token: 1, .. }));
+        assert!(matches!(
+            journal.acquire(&wish(2, None)).await.unwrap(),
+            Acquired::Busy { token: 1, .. }
+        ));
         tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(journal.renew(&first, jiff::Timestamp::now(), ttl).await.unwrap(), Renewed::Held);
+        assert_eq!(
+            journal.renew(&first, jiff::Timestamp::now(), ttl).await.unwrap(),
+            Renewed::Held
+        );
     }
     journal.release(&first).await.unwrap();
     let second = held(journal.acquire(&wish(2, None)).await.unwrap());
@@ -348,16 +412,28 @@ async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: Location) {
     assert_eq!(third.taken_from.as_ref().map(|holder| holder.run), Some(RunId(Uuid::from_u128(2))));
     assert_eq!(journal.renew(&second, jiff::Timestamp::now(), ttl).await.unwrap(), Renewed::Lost);
     held(journal.acquire(&wish(4, Some(third.token))).await.unwrap());
-    let reasons: Vec<_> = journal.takeovers("lock:db").await.unwrap().iter().map(|takeover| takeover.reason).collect();
+    let reasons: Vec<_> = journal
+        .takeovers("lock:db")
+        .await
+        .unwrap()
+        .iter()
+        .map(|takeover| takeover.reason)
+        .collect();
     assert_eq!(reasons, [TakeoverReason::Expired, TakeoverReason::Stolen]);
 }
 
-/// By each way in which a lease goes, for each lease, for records that change the run's phase and those that do not.
+/// By each way in which a lease goes, for each lease, for records that change the run's phase and
+/// those that do not.
 async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Location) {
     let journal = open(&place).await;
     let long = Duration::from_secs(30);
     let now = jiff::Timestamp::now;
-    let wish = |name: &str, run, ttl, steal| LeaseRequest { now: now(), ttl, steal, ..request(name, run, run, 0) };
+    let wish = |name: &str, run, ttl, steal| LeaseRequest {
+        now: now(),
+        ttl,
+        steal,
+        ..request(name, run, run, 0)
+    };
     let phases: [fn(u64) -> Record; 2] = [plain, |seq| Record {
         event: LifecycleEvent::Resumed { by: "x".into(), stage: None, last_seen: None }.into(),
         ..plain(seq)
@@ -367,7 +443,8 @@ async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Locat
             for way in ["expired", "released", "stolen"] {
                 let run = RunId::generate();
                 journal.create(&header(run, 0)).await.unwrap();
-                let names = [format!("run:{run}"), format!("lock:a:{run}"), format!("lock:b:{run}")];
+                let names =
+                    [format!("run:{run}"), format!("lock:a:{run}"), format!("lock:b:{run}")];
                 let mut leases = Vec::new();
                 for name in &names {
                     leases.push(held(journal.acquire(&wish(name, 1, long, None)).await.unwrap()));
@@ -375,24 +452,40 @@ async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Locat
                 let all: Vec<&Lease> = leases.iter().collect();
                 // It is renewed for a moment only, so that it ends soon.
                 let short = Fence { leases: &all, now: now(), ttl: Duration::from_millis(1) };
-                assert_eq!(journal.append_fenced(run, &record(0), &short).await.unwrap(), Appended::Kept);
+                assert_eq!(
+                    journal.append_fenced(run, &record(0), &short).await.unwrap(),
+                    Appended::Kept
+                );
                 match way {
                     "expired" => loop {
-                        if let Acquired::Held(_) = journal.acquire(&wish(&names[lost], 2, long, None)).await.unwrap() {
+                        if let Acquired::Held(_) =
+                            journal.acquire(&wish(&names[lost], 2, long, None)).await.unwrap()
+                        {
                             break;
                         }
                     },
                     "released" => journal.release(&leases[lost]).await.unwrap(),
-                    _ => drop(held(journal.acquire(&wish(&names[lost], 2, long, Some(leases[lost].token))).await.unwrap())),
+                    _ => drop(held(
+                        journal
+                            .acquire(&wish(&names[lost], 2, long, Some(leases[lost].token)))
+                            .await
+                            .unwrap(),
+                    )),
                 }
                 let fence = Fence { leases: &all, now: now(), ttl: long };
                 let refused = journal.append_fenced(run, &record(1), &fence).await.unwrap();
                 assert_eq!(refused, Appended::Lost { lease: names[lost].clone() }, "{way}");
                 assert_eq!(journal.load(run).await.unwrap().records, [record(0)], "{way}");
-                // The others are still held, and a record that needs no more than them is written and renews them.
-                let others: Vec<&Lease> = leases.iter().filter(|lease| lease.name != names[lost]).collect();
+                // The others are still held, and a record that needs no more than them is written
+                // and renews them.
+                let others: Vec<&Lease> =
+                    leases.iter().filter(|lease| lease.name != names[lost]).collect();
                 let fence = Fence { leases: &others, now: now(), ttl: long };
-                assert_eq!(journal.append_fenced(run, &record(1), &fence).await.unwrap(), Appended::Kept, "{way}");
+                assert_eq!(
+                    journal.append_fenced(run, &record(1), &fence).await.unwrap(),
+                    Appended::Kept,
+                    "{way}"
+                );
                 for lease in others {
                     let (_, left) = journal.holder(&lease.name, now()).await.unwrap().unwrap();
                     assert!(left > Duration::from_secs(1), "{way}: {left:?}");
@@ -402,20 +495,24 @@ async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Locat
     }
 }
 
-/// One process writes as fast as it can with leases that live for a moment; another takes the lock as soon as it may.
+/// One process writes as fast as it can with leases that live for a moment; another takes the lock
+/// as soon as it may.
 async fn a_record_and_a_takeover_at_one_moment_are_one_after_the_other(place: Location) {
     let (writer, taker) = (open(&place).await, open(&place).await);
     for round in 0..30u64 {
         let run = RunId::generate();
         writer.create(&header(run, 0)).await.unwrap();
         let (name, ttl) = (format!("lock:{run}"), Duration::from_micros(500 + round * 200));
-        let wish = |run| LeaseRequest { now: jiff::Timestamp::now(), ttl, ..request(&name, run, run, 0) };
+        let wish =
+            |run| LeaseRequest { now: jiff::Timestamp::now(), ttl, ..request(&name, run, run, 0) };
         let lease = held(writer.acquire(&wish(1)).await.unwrap());
         let journal = writer.clone();
         let writing = tokio::spawn(async move {
             for seq in 0.. {
                 let fence = Fence { leases: &[&lease], now: jiff::Timestamp::now(), ttl };
-                if let Appended::Lost { .. } = journal.append_fenced(run, &plain(seq), &fence).await.unwrap() {
+                if let Appended::Lost { .. } =
+                    journal.append_fenced(run, &plain(seq), &fence).await.unwrap()
+                {
                     return seq;
                 }
                 tokio::time::sleep(Duration::from_micros(seq * 300)).await;
@@ -425,7 +522,10 @@ async fn a_record_and_a_takeover_at_one_moment_are_one_after_the_other(place: Lo
         while matches!(taker.acquire(&wish(2)).await.unwrap(), Acquired::Busy { .. }) {}
         let at_takeover = taker.load(run).await.unwrap().records.len() as u64;
         let written = writing.await.unwrap();
-        assert_eq!(at_takeover, written, "round {round}: nothing is written by whom the lock was taken from");
+        assert_eq!(
+            at_takeover, written,
+            "round {round}: nothing is written by whom the lock was taken from"
+        );
     }
 }
 
@@ -446,24 +546,37 @@ async fn a_cancel_is_asked_of_one_execution_of_a_run(place: Location) {
 /// Events that no program wrote before events said to what they happened.
 const LATER_EVENTS: &[&str] = &["cancel-requested"];
 
-/// As the first version of the program left it: its tables, its runs, and nothing of what came later.
+/// As the first version of the program left it: its tables, its runs, and nothing of what came
+/// later.
 async fn a_journal_of_the_first_version_is_brought_up_to_date(place: Location) {
     let journal = open(&place).await;
     let run = RunId::generate();
     journal.create(&header(run, 0)).await.unwrap();
     journal.append(run, &plain(0)).await.unwrap();
     journal.close().await;
-    sql(&place, &format!("{} DELETE FROM _sqlx_migrations WHERE version > 1;", of_later_versions())).await;
+    sql(
+        &place,
+        &format!("{} DELETE FROM _sqlx_migrations WHERE version > 1;", of_later_versions()),
+    )
+    .await;
     // Events did not say to what they happened.
-    let all: Vec<(&str, String)> =
-        kinds().into_iter().flat_map(|(of, types)| types.into_iter().map(move |kind| (of, kind))).collect();
-    let all: Vec<_> = all.into_iter().filter(|(_, kind)| !LATER_EVENTS.contains(&kind.as_str())).collect();
+    let all: Vec<(&str, String)> = kinds()
+        .into_iter()
+        .flat_map(|(of, types)| types.into_iter().map(move |kind| (of, kind)))
+        .collect();
+    let all: Vec<_> =
+        all.into_iter().filter(|(_, kind)| !LATER_EVENTS.contains(&kind.as_str())).collect();
     assert!(all.len() > 30, "{all:?}");
-    let was: Vec<String> = all.iter().map(|(_, kind)| format!(r#"{{"type":"{kind}","x":1}}"#)).collect();
+    let was: Vec<String> =
+        all.iter().map(|(_, kind)| format!(r#"{{"type":"{kind}","x":1}}"#)).collect();
     let first = serde_json::to_string(&plain(0).event).unwrap().replacen(r#""of":"run","#, "", 1);
     sql(&place, &format!("UPDATE events SET event = '{first}';")).await;
     for (seq, event) in was.iter().enumerate() {
-        sql(&place, &format!("INSERT INTO events VALUES ('{}', {}, 0, '{event}');", run, seq + 100)).await;
+        sql(
+            &place,
+            &format!("INSERT INTO events VALUES ('{}', {}, 0, '{event}');", run, seq + 100),
+        )
+        .await;
     }
     let journal = open(&place).await;
     for (seq, (of, kind)) in all.iter().enumerate() {
@@ -526,7 +639,13 @@ async fn a_journal_of_a_newer_program_is_refused(place: Location) {
     let blob = if place.file().is_some() { "x'00'" } else { "'\\x00'" };
     let is_done = if place.file().is_some() { "1" } else { "true" };
     let columns = "(version, description, success, checksum, execution_time)";
-    sql(&place, &format!("INSERT INTO _sqlx_migrations {columns} VALUES (99, 'future', {is_done}, {blob}, 1)")).await;
+    sql(
+        &place,
+        &format!(
+            "INSERT INTO _sqlx_migrations {columns} VALUES (99, 'future', {is_done}, {blob}, 1)"
+        ),
+    )
+    .await;
     let error = SqlJournal::open(&place).await.err().unwrap();
     assert!(matches!(error, JournalError::Newer { found: 99, .. }), "{error:?}");
 }
@@ -563,7 +682,9 @@ async fn only_runs_that_have_ended_long_ago_are_pruned(place: Location) {
 
 async fn what_is_usual_is_known_by_name(place: Location) {
     let journal = open(&place).await;
-    for (number, end) in [RunEnd::Succeeded, RunEnd::SucceededWithWarnings, RunEnd::Dirty].into_iter().enumerate() {
+    for (number, end) in
+        [RunEnd::Succeeded, RunEnd::SucceededWithWarnings, RunEnd::Dirty].into_iter().enumerate()
+    {
         let (run, second) = (RunId::generate(), i64::try_from(number).unwrap() * 100);
         journal.create(&header(run, second)).await.unwrap();
         // It was paused for most of the time between its start and its end.
@@ -589,17 +710,21 @@ async fn several_who_open_a_new_journal_at_once_all_can(place: Location) {
     });
 }
 
-/// What a person waits for: the list, one run by a part of its id, and its records. How long that takes is measured by
-/// `benches/many_runs.rs`.
+/// What a person waits for: the list, one run by a part of its id, and its records. How long that
+/// takes is measured by `benches/many_runs.rs`.
 async fn runs_are_listed_found_and_read_by_an_index(place: Location) {
     let _journal = open(&place).await;
     sql(&place, &many_runs(&place, 20_000)).await;
     sql(&place, "ANALYZE").await;
     for (name, statement) in lookups() {
         let plan = explained(&place, statement).await;
-        let is_scan = |line: &&String| line.contains("Seq Scan") || (line.starts_with("SCAN") && !line.contains(" USING "));
+        let is_scan = |line: &&String| {
+            line.contains("Seq Scan") || (line.starts_with("SCAN") && !line.contains(" USING "))
+        };
         assert_eq!(plan.iter().find(is_scan), None, "{name} on {place}: {plan:#?}");
-        let asks_an_index = |line: &String| ["INDEX", "PRIMARY KEY", "Index"].iter().any(|word| line.contains(word));
+        let asks_an_index = |line: &String| {
+            ["INDEX", "PRIMARY KEY", "Index"].iter().any(|word| line.contains(word))
+        };
         assert!(plan.iter().any(asks_an_index), "{name} on {place}: {plan:#?}");
     }
 }
@@ -608,7 +733,9 @@ async fn runs_are_listed_found_and_read_by_an_index(place: Location) {
 async fn explained(place: &Location, statement: &str) -> Vec<String> {
     use sqlx::{Connection, Row};
     let run = "'00000001-0000-7000-8000-000000000001'";
-    let values = |first: &str, second: &str| statement.replace("$1", first).replace("$2", second).replace("$3", "3");
+    let values = |first: &str, second: &str| {
+        statement.replace("$1", first).replace("$2", second).replace("$3", "3")
+    };
     let whole = match (statement.contains("LIMIT $1"), statement.contains("seq >= $2")) {
         (true, _) => values("20", ""),
         (false, true) => values(run, "0"),
@@ -619,12 +746,24 @@ async fn explained(place: &Location, statement: &str) -> Vec<String> {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
             let statement = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {whole}"));
-            sqlx::raw_sql(statement).fetch_all(&mut connection).await.unwrap().iter().map(|row| row.get("detail")).collect()
+            sqlx::raw_sql(statement)
+                .fetch_all(&mut connection)
+                .await
+                .unwrap()
+                .iter()
+                .map(|row| row.get("detail"))
+                .collect()
         }
         Location::Server(_) => {
             let mut connection = sqlx::PgConnection::connect(&place.to_string()).await.unwrap();
             let statement = sqlx::AssertSqlSafe(format!("EXPLAIN {whole}"));
-            sqlx::raw_sql(statement).fetch_all(&mut connection).await.unwrap().iter().map(|row| row.get(0)).collect()
+            sqlx::raw_sql(statement)
+                .fetch_all(&mut connection)
+                .await
+                .unwrap()
+                .iter()
+                .map(|row| row.get(0))
+                .collect()
         }
     }
 }
@@ -636,8 +775,9 @@ fn many_runs(place: &Location, n: u32) -> String {
     } else {
         "lpad(to_hex(n), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(n), 12, '0')"
     };
-    let numbers =
-        format!("WITH RECURSIVE numbers(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < {n})");
+    let numbers = format!(
+        "WITH RECURSIVE numbers(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < {n})"
+    );
     let event = serde_json::to_string(&plain(0).event).unwrap();
     format!(
         "INSERT INTO runs (run, name, title, operator, environment, phase, started_ns, ended_ns, digest, sources, params) {numbers} SELECT {id}, 'emergency-db', 'Database emergency', 'ops', NULL, '{{\"ended\":\"succeeded\"}}', \
@@ -679,14 +819,20 @@ fn restart(postgres: &mut Postgres) {
             postgres.start_again();
         });
         writer.await.unwrap();
-        assert_eq!(journal.renew(&lease, jiff::Timestamp::now(), Duration::from_secs(30)).await.unwrap(), Renewed::Held);
+        assert_eq!(
+            journal.renew(&lease, jiff::Timestamp::now(), Duration::from_secs(30)).await.unwrap(),
+            Renewed::Held
+        );
         let records = journal.load(run).await.unwrap().records;
-        assert!(records.len() == 200 && records.iter().zip(0..).all(|(record, seq)| *record == plain(seq)));
+        assert!(
+            records.len() == 200
+                && records.iter().zip(0..).all(|(record, seq)| *record == plain(seq))
+        );
     });
 }
 
-/// The first try is committed, and the connection is cut before anybody hears of it: a trigger waits in the commit, and the server
-/// ends the session that waits.
+/// The first try is committed, and the connection is cut before anybody hears of it: a trigger
+/// waits in the commit, and the server ends the session that waits.
 fn lost_answer(postgres: &mut Postgres) {
     let url = postgres.database("lost");
     let place = Location::parse(&url).unwrap();
@@ -694,7 +840,8 @@ fn lost_answer(postgres: &mut Postgres) {
     block_on(async {
         let journal = open(&place).await;
         journal.create(&header(run, 0)).await.unwrap();
-        // Another connection writes the same record, as the first try has, and then cuts the one that tries.
+        // Another connection writes the same record, as the first try has, and then cuts the one
+        // that tries.
         sql(
             &place,
             "CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$; \
@@ -725,7 +872,10 @@ fn clock_of_the_server(postgres: &mut Postgres) {
         let now = jiff::Timestamp::now();
         held(journal.acquire(&LeaseRequest { now, ..request("lock:db", 1, 1, 0) }).await.unwrap());
         let ahead = now + Duration::from_hours(1);
-        let found = journal.acquire(&LeaseRequest { now: ahead, ..request("lock:db", 2, 2, 0) }).await.unwrap();
+        let found = journal
+            .acquire(&LeaseRequest { now: ahead, ..request("lock:db", 2, 2, 0) })
+            .await
+            .unwrap();
         assert!(matches!(found, Acquired::Busy { .. }), "{found:?}");
     });
 }

@@ -1,7 +1,8 @@
 //! The journal as several processes see it: killed at any moment, all at once, and on a full disk.
 //!
-//! This program starts itself as a child, so it has no test harness. Each check is one function; a panic in one is its
-//! failure. With an argument only the checks whose name holds it are run, as with `cargo test NAME`.
+//! This program starts itself as a child, so it has no test harness. Each check is one function; a
+//! panic in one is its failure. With an argument only the checks whose name holds it are run, as
+//! with `cargo test NAME`.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
@@ -49,7 +50,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = CHECKS.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter.as_str())));
+    let chosen = CHECKS
+        .iter()
+        .filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter.as_str())));
     let mut n_failed = 0;
     for (name, check) in chosen {
         let folder = tempfile::tempdir().unwrap();
@@ -75,7 +78,12 @@ fn child(name: &str, arguments: &[String]) {
 }
 
 fn start(arguments: &[&str]) -> Child {
-    Command::new(std::env::current_exe().unwrap()).arg("child").args(arguments).stdout(Stdio::piped()).spawn().unwrap()
+    Command::new(std::env::current_exe().unwrap())
+        .arg("child")
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 fn finish(mut child: Child) -> String {
@@ -107,11 +115,19 @@ fn survives_a_kill(folder: &Path) {
         child.kill().unwrap();
         child.wait().unwrap();
         // What it wrote between the last line that was read and the kill counts too.
-        let last = lines.map_while(Result::ok).filter_map(|line| line.parse().ok()).last().unwrap_or(last);
+        let last =
+            lines.map_while(Result::ok).filter_map(|line| line.parse().ok()).last().unwrap_or(last);
         let records = wait(async { open(&path).await.load(run).await.unwrap().records });
-        assert!(records.len() as u64 > last, "record {last} was promised, {} are there", records.len());
+        assert!(
+            records.len() as u64 > last,
+            "record {last} was promised, {} are there",
+            records.len()
+        );
         assert!(records.len() > n_before, "round {round} added records");
-        assert!(records.iter().zip(0..).all(|(record, seq)| *record == plain(seq)), "no gap, nothing torn");
+        assert!(
+            records.iter().zip(0..).all(|(record, seq)| *record == plain(seq)),
+            "no gap, nothing torn"
+        );
         n_before = records.len();
     }
 }
@@ -131,7 +147,10 @@ fn append_for_ever(path: &Path, run: RunId) {
 fn open_at_once(folder: &Path) {
     let path = folder.join("new/journal.db");
     let runs: Vec<RunId> = (0..6).map(|_| RunId::generate()).collect();
-    let children: Vec<Child> = runs.iter().map(|run| start(&["append-some", path.to_str().unwrap(), &run.to_string()])).collect();
+    let children: Vec<Child> = runs
+        .iter()
+        .map(|run| start(&["append-some", path.to_str().unwrap(), &run.to_string()]))
+        .collect();
     for child in children {
         finish(child);
     }
@@ -148,7 +167,8 @@ fn open_at_once(folder: &Path) {
 fn only_open_at_once(folder: &Path) {
     for round in 0..15 {
         let path = folder.join(format!("{round}/journal.db"));
-        let children: Vec<Child> = (0..8).map(|_| start(&["open", path.to_str().unwrap()])).collect();
+        let children: Vec<Child> =
+            (0..8).map(|_| start(&["open", path.to_str().unwrap()])).collect();
         for child in children {
             finish(child);
         }
@@ -184,14 +204,21 @@ fn same_run(folder: &Path) {
 fn lease_excludes(folder: &Path) {
     let path = folder.join("journal.db");
     std::fs::write(folder.join("count"), "0").unwrap();
-    let children: Vec<Child> = (1..=4).map(|n| start(&["count", path.to_str().unwrap(), &n.to_string()])).collect();
+    let children: Vec<Child> =
+        (1..=4).map(|n| start(&["count", path.to_str().unwrap(), &n.to_string()])).collect();
     let mut tokens: Vec<u64> = children
         .into_iter()
-        .flat_map(|child| finish(child).lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>())
+        .flat_map(|child| {
+            finish(child).lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>()
+        })
         .collect();
     tokens.sort_unstable();
     assert_eq!(tokens, (1..=100).collect::<Vec<u64>>(), "each token is given out once");
-    assert_eq!(std::fs::read_to_string(folder.join("count")).unwrap(), "100", "no two were within at once");
+    assert_eq!(
+        std::fs::read_to_string(folder.join("count")).unwrap(),
+        "100",
+        "no two were within at once"
+    );
 }
 
 /// Counts a file up 25 times, each time under the lease, without which counts would be lost.
@@ -202,7 +229,8 @@ fn count_under_lease(path: &Path, executor: &str) {
         let journal = open(path).await;
         for _ in 0..25 {
             let lease = loop {
-                match journal.acquire(&request("lock:count", executor, executor, 0)).await.unwrap() {
+                match journal.acquire(&request("lock:count", executor, executor, 0)).await.unwrap()
+                {
                     Acquired::Held(lease) => break lease,
                     Acquired::Busy { .. } => tokio::task::yield_now().await,
                 }
@@ -215,18 +243,30 @@ fn count_under_lease(path: &Path, executor: &str) {
     });
 }
 
-/// Runs a child of this program with a file system of its own at `folder`, as root or in a user namespace.
+/// Runs a child of this program with a file system of its own at `folder`, as root or in a user
+/// namespace.
 fn in_tmpfs(folder: &Path, script: &str, child: &str) {
     let output = Command::new("unshare")
-        .args(["--map-root-user", "--mount", "sh", "-ec", &format!("mount -t tmpfs -o size=1m tmpfs \"$1\"; {script}"), "sh"])
+        .args([
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-ec",
+            &format!("mount -t tmpfs -o size=1m tmpfs \"$1\"; {script}"),
+            "sh",
+        ])
         .arg(folder)
         .arg(std::env::current_exe().unwrap())
         .args(["child", child])
         .arg(folder.join("journal.db"))
         .output()
         .expect("`unshare` of util-linux is needed");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && out.contains("done"), "needs root or user namespaces: {out}{err}");
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && out.contains("done"),
+        "needs root or user namespaces: {out}{err}"
+    );
 }
 
 fn full_disk(folder: &Path) {
@@ -254,16 +294,33 @@ fn on_full_disk(path: &Path) {
         };
         assert!(n_kept > 10, "{n_kept} records");
         assert!(matches!(error, JournalError::Full { .. }), "{error:?}");
-        assert!(error.to_string().contains("is full; free some space, then run `runbook resume`"), "{error}");
-        assert!(matches!(journal.append(run, &plain(n_kept)).await, Err(JournalError::Full { .. })));
-        assert_eq!(journal.load(run).await.unwrap().records.len() as u64, n_kept, "reading goes on, and nothing is lost");
+        assert!(
+            error.to_string().contains("is full; free some space, then run `runbook resume`"),
+            "{error}"
+        );
+        assert!(matches!(
+            journal.append(run, &plain(n_kept)).await,
+            Err(JournalError::Full { .. })
+        ));
+        assert_eq!(
+            journal.load(run).await.unwrap().records.len() as u64,
+            n_kept,
+            "reading goes on, and nothing is lost"
+        );
 
         assert!(path.with_file_name("journal.db-reserve").exists());
         for lease in &leases {
             journal.release(lease).await.unwrap();
-            assert_eq!(journal.holder(&lease.name, at(0)).await.unwrap(), None, "the lock is free for others");
+            assert_eq!(
+                journal.holder(&lease.name, at(0)).await.unwrap(),
+                None,
+                "the lock is free for others"
+            );
         }
-        assert!(!path.with_file_name("journal.db-reserve").exists(), "ten releases do not fit without the reserve");
+        assert!(
+            !path.with_file_name("journal.db-reserve").exists(),
+            "ten releases do not fit without the reserve"
+        );
 
         std::fs::remove_file(path.with_file_name("other")).unwrap();
         journal.append(run, &plain(n_kept)).await.unwrap();
@@ -275,21 +332,28 @@ fn on_full_disk(path: &Path) {
     });
 }
 
-fn with_any_amount_of_room_left_one_can_look_and_what_cannot_be_written_is_called_full(folder: &Path) {
+fn with_any_amount_of_room_left_one_can_look_and_what_cannot_be_written_is_called_full(
+    folder: &Path,
+) {
     in_tmpfs(folder, "shift; exec \"$@\"", "nearly-full");
 }
 
-/// In a file system of 1 MiB: with each number of free pages, opened anew or before, with and without its reserve.
+/// In a file system of 1 MiB: with each number of free pages, opened anew or before, with and
+/// without its reserve.
 fn on_nearly_full_disk(path: &Path) {
     let junk = path.with_file_name("junk");
     let leave = |n_pages: u64| {
         drop(std::fs::remove_file(&junk));
         let free = rustix::fs::statvfs(path.parent().unwrap()).unwrap();
         assert_eq!(free.f_bsize, 4096, "a page of a tmpfs");
-        let full = std::fs::write(&junk, vec![1; usize::try_from((free.f_bavail - n_pages) * 4096).unwrap()]);
+        let full = std::fs::write(
+            &junk,
+            vec![1; usize::try_from((free.f_bavail - n_pages) * 4096).unwrap()],
+        );
         full.unwrap();
     };
-    let is_full = |error: &JournalError| assert!(matches!(error, JournalError::Full { .. }), "{error:?}");
+    let is_full =
+        |error: &JournalError| assert!(matches!(error, JournalError::Full { .. }), "{error:?}");
     wait(async {
         let run = RunId::generate();
         let journal = open(path).await;
@@ -306,7 +370,11 @@ fn on_nearly_full_disk(path: &Path) {
                 leave(n_pages);
                 // One can always look.
                 let journal = open(path).await;
-                assert_eq!(journal.load(run).await.unwrap().records.len() as u64, n_kept, "{n_pages}");
+                assert_eq!(
+                    journal.load(run).await.unwrap().records.len() as u64,
+                    n_kept,
+                    "{n_pages}"
+                );
                 match journal.create(&header(RunId::generate(), 0)).await {
                     Ok(()) => n_begun += 1,
                     Err(error) => {
@@ -327,8 +395,15 @@ fn on_nearly_full_disk(path: &Path) {
 }
 
 async fn hold_lease(journal: &SqlJournal, run: RunId, n: u32) -> Lease {
-    let holder = Holder { run, executor: Uuid::from_u128(1), host: "bastion".into(), pid: 1, process: None };
-    let request = LeaseRequest { name: format!("lock:{n}"), holder, now: at(0), ttl: Duration::from_secs(30), steal: None };
+    let holder =
+        Holder { run, executor: Uuid::from_u128(1), host: "bastion".into(), pid: 1, process: None };
+    let request = LeaseRequest {
+        name: format!("lock:{n}"),
+        holder,
+        now: at(0),
+        ttl: Duration::from_secs(30),
+        steal: None,
+    };
     match journal.acquire(&request).await.unwrap() {
         Acquired::Held(lease) => lease,
         Acquired::Busy { holder, .. } => panic!("busy: {holder}"),
@@ -343,7 +418,10 @@ fn on_read_only_disk(path: &Path) {
     wait(async {
         let error = SqlJournal::open(&Location::from(path)).await.err().unwrap();
         assert!(matches!(error, JournalError::Place { .. }), "{error:?}");
-        assert!(error.to_string().contains("choose one in a folder that belongs to you"), "{error}");
+        assert!(
+            error.to_string().contains("choose one in a folder that belongs to you"),
+            "{error}"
+        );
         println!("done");
     });
 }

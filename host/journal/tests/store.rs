@@ -5,7 +5,10 @@
 mod support;
 
 use proptest::prelude::*;
-use runbook_engine::{Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunId, StepEvent};
+use runbook_engine::{
+    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunId,
+    StepEvent,
+};
 use runbook_journal::{JournalError, Location, SqlJournal, TakeoverReason, bare_commits};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -47,20 +50,37 @@ async fn a_lease_is_held_renewed_released_and_its_token_only_grows() {
     let first = held(journal.acquire(&request("lock:db", 1, 1, 0)).await.unwrap());
     assert_eq!((first.token, &first.taken_from), (1, &None));
     let busy = journal.acquire(&request("lock:db", 2, 2, 29)).await.unwrap();
-    assert_eq!(busy, Acquired::Busy { holder: request("lock:db", 1, 1, 0).holder, token: 1, left: Duration::from_secs(1) });
+    assert_eq!(
+        busy,
+        Acquired::Busy {
+            holder: request("lock:db", 1, 1, 0).holder,
+            token: 1,
+            left: Duration::from_secs(1)
+        }
+    );
 
-    assert_eq!(journal.renew(&first, at(29), Duration::from_secs(30)).await.unwrap(), Renewed::Held);
+    assert_eq!(
+        journal.renew(&first, at(29), Duration::from_secs(30)).await.unwrap(),
+        Renewed::Held
+    );
     assert!(
         matches!(journal.acquire(&request("lock:db", 2, 2, 58)).await.unwrap(), Acquired::Busy { left, .. } if left == Duration::from_secs(1))
     );
     journal.release(&first).await.unwrap();
     assert_eq!(journal.holder("lock:db", at(0)).await.unwrap(), None);
-    assert_eq!(journal.renew(&first, at(30), Duration::from_secs(30)).await.unwrap(), Renewed::Lost, "released is released");
+    assert_eq!(
+        journal.renew(&first, at(30), Duration::from_secs(30)).await.unwrap(),
+        Renewed::Lost,
+        "released is released"
+    );
 
     let second = held(journal.acquire(&request("lock:db", 2, 2, 58)).await.unwrap());
     assert_eq!((second.token, &second.taken_from), (2, &None));
     journal.release(&first).await.unwrap();
-    assert!(journal.holder("lock:db", at(0)).await.unwrap().is_some(), "a late release of an old holder frees nothing");
+    assert!(
+        journal.holder("lock:db", at(0)).await.unwrap().is_some(),
+        "a late release of an old holder frees nothing"
+    );
     assert!(journal.takeovers("lock:db").await.unwrap().is_empty());
 }
 
@@ -70,10 +90,20 @@ async fn an_expired_lease_is_taken_over_and_that_is_recorded() {
     let journal = folder.journal().await;
     let old = held(journal.acquire(&request("lock:db", 1, 1, 0)).await.unwrap());
     let new = held(journal.acquire(&request("lock:db", 2, 2, 30)).await.unwrap());
-    assert_eq!((new.token, new.taken_from.as_ref().map(|holder| holder.run)), (2, Some(RunId(Uuid::from_u128(1)))));
+    assert_eq!(
+        (new.token, new.taken_from.as_ref().map(|holder| holder.run)),
+        (2, Some(RunId(Uuid::from_u128(1))))
+    );
     assert_eq!(journal.renew(&old, at(31), Duration::from_secs(30)).await.unwrap(), Renewed::Lost);
-    let stolen =
-        held(journal.acquire(&runbook_engine::LeaseRequest { steal: Some(2), ..request("lock:db", 3, 3, 31) }).await.unwrap());
+    let stolen = held(
+        journal
+            .acquire(&runbook_engine::LeaseRequest {
+                steal: Some(2),
+                ..request("lock:db", 3, 3, 31)
+            })
+            .await
+            .unwrap(),
+    );
     let takeovers = journal.takeovers("lock:db").await.unwrap();
     assert_eq!(
         takeovers.iter().map(|t| (t.token, t.reason, t.at)).collect::<Vec<_>>(),
@@ -100,7 +130,8 @@ async fn folder_and_files_are_closed_to_others() {
 async fn a_file_that_is_no_journal_is_refused_and_left_alone() {
     let folder = Folder::new();
     std::fs::create_dir_all(folder.path().parent().unwrap()).unwrap();
-    let junk = "not a database, but longer than the header of one is, so that it is looked at ".repeat(20);
+    let junk =
+        "not a database, but longer than the header of one is, so that it is looked at ".repeat(20);
     std::fs::write(folder.path(), &junk).unwrap();
     let error = SqlJournal::open(&Location::File(folder.path())).await.err().unwrap();
     assert!(matches!(error, JournalError::Damaged { .. }), "{error:?}");
@@ -151,14 +182,20 @@ async fn an_event_of_a_newer_program_is_named() {
     journal.append(run, &plain(0)).await.unwrap();
     sql(&folder.path(), "UPDATE events SET event = '{\"type\":\"from-the-future\"}'").await;
     let error = journal.load(run).await.unwrap_err().to_string();
-    assert!(error.starts_with(&format!("record 0 of run {run} in the journal is not understood")), "{error}");
+    assert!(
+        error.starts_with(&format!("record 0 of run {run} in the journal is not understood")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_journal_that_another_connection_holds_is_locked_and_then_works_again() {
     use sqlx::Connection;
     let (folder, run) = (Folder::new(), RunId::generate());
-    let journal = SqlJournal::open_waiting(&Location::File(folder.path()), Duration::from_millis(50)).await.unwrap();
+    let journal =
+        SqlJournal::open_waiting(&Location::File(folder.path()), Duration::from_millis(50))
+            .await
+            .unwrap();
     journal.create(&header(run, 0)).await.unwrap();
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path());
     let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
@@ -175,7 +212,11 @@ async fn a_journal_that_another_connection_holds_is_locked_and_then_works_again(
 #[tokio::test]
 async fn a_folder_or_a_missing_root_in_the_place_of_the_journal_is_refused() {
     let folder = Folder::new();
-    for path in [folder.0.path().to_owned(), PathBuf::from("/proc/self/journal.db"), PathBuf::from("/dev/null/journal.db")] {
+    for path in [
+        folder.0.path().to_owned(),
+        PathBuf::from("/proc/self/journal.db"),
+        PathBuf::from("/dev/null/journal.db"),
+    ] {
         let error = SqlJournal::open(&Location::File(path)).await.err().unwrap();
         assert!(matches!(error, JournalError::Place { .. }), "{error:?}");
     }
@@ -271,8 +312,9 @@ impl Told {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
-    /// Whatever happens in whatever order, with clocks that jump: the journal gives and keeps leases as the few lines above say,
-    /// and a record is written by nobody but who holds every lease that it needs.
+    /// Whatever happens in whatever order, with clocks that jump: the journal gives and keeps
+    /// leases as the few lines above say, and a record is written by nobody but who holds every
+    /// lease that it needs.
     #[test]
     fn leases_follow_their_model_and_only_their_holders_write(acts in prop::collection::vec(act(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

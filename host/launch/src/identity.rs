@@ -1,24 +1,27 @@
-//! Whose processes a program that may change nothing is made of, and how many they may be. The kernel keeps the number: a program
-//! that forks for ever would starve whatever else counts them.
+//! Whose processes a program that may change nothing is made of, and how many they may be. The
+//! kernel keeps the number: a program that forks for ever would starve whatever else counts them.
 
 use rustix::fs::{Gid, Uid};
 use rustix::process::{Resource, Rlimit, geteuid, getpid, setrlimit};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set, set_capabilities, set_keep_capabilities,
-    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
+    set_capabilities, set_keep_capabilities, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
 };
 use std::io;
 
 /// Processes and threads of one program.
 const MOST_TASKS: u64 = 64;
 
-/// Users that no system gives to anybody begin here; the number of the process is added, so that each program has its own.
+/// Users that no system gives to anybody begin here; the number of the process is added, so that
+/// each program has its own.
 const FIRST_UID: u32 = 2_000_000_000;
 /// `nobody`, where a container knows no larger numbers.
 const NOBODY: u32 = 65_534;
 
-/// Limits how many tasks this process and all that come of it may be. For root there is no such limit, so root becomes nobody in
-/// particular first, and keeps of its rights only that of reading everything.
+/// Limits how many tasks this process and all that come of it may be. For root there is no such
+/// limit, so root becomes nobody in particular first, and keeps of its rights only that of reading
+/// everything.
 pub(crate) fn limit_tasks() -> io::Result<()> {
     let others = if geteuid().is_root() {
         become_a_reader()?;
@@ -36,7 +39,10 @@ fn become_a_reader() -> io::Result<()> {
     set_thread_groups(&[])?;
     let own = FIRST_UID + getpid().as_raw_nonzero().get().unsigned_abs();
     become_user(own).or_else(|_| become_user(NOBODY))?;
-    set_capabilities(None, CapabilitySets { effective: reading, permitted: reading, inheritable: reading })?;
+    set_capabilities(
+        None,
+        CapabilitySets { effective: reading, permitted: reading, inheritable: reading },
+    )?;
     if !reading.is_empty() {
         configure_capability_in_ambient_set(CapabilitySet::DAC_READ_SEARCH, true)?;
     }

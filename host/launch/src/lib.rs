@@ -1,9 +1,10 @@
-//! What stands between the host and a program that it starts: a small process that arranges its own limits and then becomes the
-//! program (`exec`). What is arranged here would otherwise need code between `fork` and `exec`, which cannot be written without
-//! `unsafe`.
+//! What stands between the host and a program that it starts: a small process that arranges its own
+//! limits and then becomes the program (`exec`). What is arranged here would otherwise need code
+//! between `fork` and `exec`, which cannot be written without `unsafe`.
 //!
-//! It always arranges that the program dies with its host. If the [`Spec`] asks for it, it gives up every way to change anything:
-//! see [`sandbox`]. What cannot be arranged is said, and the program does not run.
+//! It always arranges that the program dies with its host. If the [`Spec`] asks for it, it gives up
+//! every way to change anything: see [`sandbox`]. What cannot be arranged is said, and the program
+//! does not run.
 
 mod identity;
 pub mod sandbox;
@@ -25,11 +26,12 @@ use std::process::{Command, ExitCode};
 /// The first argument by which `runbook` becomes the launcher.
 pub const MODE: &str = "__launch";
 
-/// Stands before the name of each variable of the program's environment, so that none of them (`LD_PRELOAD`, say) has a meaning for
-/// the launcher itself.
+/// Stands before the name of each variable of the program's environment, so that none of them
+/// (`LD_PRELOAD`, say) has a meaning for the launcher itself.
 pub const VARIABLE: &str = "PROGRAM_";
 
-/// The exit code of a launcher that did not become the program. The program may end with it too: only the [`Status`] tells.
+/// The exit code of a launcher that did not become the program. The program may end with it too:
+/// only the [`Status`] tells.
 const NOT_STARTED: u8 = 125;
 
 /// A file of the launcher's parent that the launcher inherits, by number.
@@ -43,7 +45,8 @@ pub struct Spec {
     pub parent: i32,
     /// Where a [`Refusal`] is written.
     pub status: Inherited,
-    /// The program's path: what is executed, unless `content` is given, and what the program sees as its own name.
+    /// The program's path: what is executed, unless `content` is given, and what the program sees
+    /// as its own name.
     pub program: PathBuf,
     /// A sealed copy of the program, to be executed instead.
     pub content: Option<Inherited>,
@@ -114,7 +117,11 @@ impl Status {
         let mut text = Vec::new();
         self.0.rewind()?;
         (&mut self.0).take(64 << 10).read_to_end(&mut text)?;
-        if text.is_empty() { Ok(None) } else { serde_json::from_slice(&text).map(Some).map_err(io::Error::from) }
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            serde_json::from_slice(&text).map(Some).map_err(io::Error::from)
+        }
     }
 }
 
@@ -123,7 +130,8 @@ pub fn run(spec: Option<&OsStr>) -> ExitCode {
     let spec = spec.and_then(|text| serde_json::from_slice::<Spec>(text.as_bytes()).ok());
     let Some(spec) = spec else {
         // Nobody but the program itself calls it, so nobody reads more than this.
-        let _ = writeln!(io::stderr(), "runbook: the launcher was called without what it is to start");
+        let _ =
+            writeln!(io::stderr(), "runbook: the launcher was called without what it is to start");
         return ExitCode::from(NOT_STARTED);
     };
     let status = inherited(spec.status);
@@ -164,7 +172,11 @@ pub fn die_with(parent: i32) -> Result<(), Refusal> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| system("the end of the host cannot be watched", &error.into()))?;
     // It may have died before that was arranged.
-    if getppid().map(|parent| parent.as_raw_nonzero().get()) == Some(parent) { Ok(()) } else { Err(Refusal::Orphan) }
+    if getppid().map(|parent| parent.as_raw_nonzero().get()) == Some(parent) {
+        Ok(())
+    } else {
+        Err(Refusal::Orphan)
+    }
 }
 
 fn command(spec: &Spec) -> Command {

@@ -1,16 +1,18 @@
 //! A process that can read and change nothing.
 //!
-//! Two walls, each of the kernel's own. Landlock lets it open files for reading only, with `/dev/null` as the one exception, and
-//! keeps it from looking into processes outside. A list of system calls holds what Landlock does not know: there is no call for
-//! sockets, signals, modes, owners, times, locks, mounts, keys or sessions among them, so whatever acts on the world in another way
-//! than by reading is refused because nobody listed it. Limits of time, memory and file size stand behind both.
+//! Two walls, each of the kernel's own. Landlock lets it open files for reading only, with
+//! `/dev/null` as the one exception, and keeps it from looking into processes outside. A list of
+//! system calls holds what Landlock does not know: there is no call for sockets, signals, modes,
+//! owners, times, locks, mounts, keys or sessions among them, so whatever acts on the world in
+//! another way than by reading is refused because nobody listed it. Limits of time, memory and file
+//! size stand behind both.
 //!
 //! What the kernel does not have is named and nothing is started: it never runs with less.
 
 use crate::{identity, syscalls};
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, PathFd,
+    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -30,8 +32,8 @@ pub struct Allowance {
 pub struct Walls {
     /// Seconds of one processor, all threads together. Then the process ends by `SIGXCPU`.
     pub cpu_s: u64,
-    /// Bytes of memory that it may write to. Address space that is only reserved is not counted: a process has much of it for each
-    /// of its threads.
+    /// Bytes of memory that it may write to. Address space that is only reserved is not counted: a
+    /// process has much of it for each of its threads.
     pub memory: u64,
 }
 
@@ -54,7 +56,8 @@ impl Missing {
 const LANDLOCK: &str = "Landlock of Linux 6.2 or later, as one of the kernel's security modules";
 const SECCOMP: &str = "filters of system calls (seccomp)";
 
-/// The oldest Landlock that knows every way to change what a file holds: opening, creating, removing, moving, truncating.
+/// The oldest Landlock that knows every way to change what a file holds: opening, creating,
+/// removing, moving, truncating.
 const LEAST: ABI = ABI::V3;
 /// The newest that is used, where it is there.
 const NEWEST: ABI = ABI::V6;
@@ -73,8 +76,8 @@ pub fn system_calls() -> impl Iterator<Item = i64> {
     syscalls::listed()
 }
 
-/// Limits how many processes and threads may come of this one. Root gives up all rights but that of reading, because for root there
-/// is no such limit.
+/// Limits how many processes and threads may come of this one. Root gives up all rights but that of
+/// reading, because for root there is no such limit.
 ///
 /// # Errors
 /// [`Missing`], if that cannot be had.
@@ -107,17 +110,21 @@ pub fn enter(allowance: &Allowance) -> Result<(), Missing> {
     syscalls::restrict().map_err(|error| Missing::new(SECCOMP, error))
 }
 
-/// Limits what this process may use, and gives up files, connections and other processes, for the rest of its life. It has to have
-/// read what it works on, and writes to what is open.
+/// Limits what this process may use, and gives up files, connections and other processes, for the
+/// rest of its life. It has to have read what it works on, and writes to what is open.
 ///
-/// The limits hold on every kernel. The rest is a second wall around code of our own, so a kernel without it goes on.
+/// The limits hold on every kernel. The rest is a second wall around code of our own, so a kernel
+/// without it goes on.
 ///
 /// # Errors
 /// [`Missing`], if a limit cannot be set.
 pub fn enclose(walls: &Walls) -> Result<(), Missing> {
     // One second between the signal that tells the reason and the one that cannot be ignored.
-    let limits =
-        [(Resource::Cpu, walls.cpu_s, walls.cpu_s + 1), (Resource::Data, walls.memory, walls.memory), (Resource::Core, 0, 0)];
+    let limits = [
+        (Resource::Cpu, walls.cpu_s, walls.cpu_s + 1),
+        (Resource::Data, walls.memory, walls.memory),
+        (Resource::Core, 0, 0),
+    ];
     for (resource, current, maximum) in limits {
         let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
         setrlimit(resource, limit).map_err(|error| Missing::new("limits of a process", error))?;

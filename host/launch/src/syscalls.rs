@@ -1,15 +1,16 @@
 //! The system calls of a process that may change nothing: all that is not listed here is refused.
 
 use seccompiler::{
-    BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-    apply_filter,
+    BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 use std::collections::BTreeMap;
 
 type Number = libc::c_long;
 
-/// Without a look at their arguments. None of them reaches anything outside of the process but by reading, and by writing to what
-/// is open for writing already: its output, its pipes and `/dev/null`.
+/// Without a look at their arguments. None of them reaches anything outside of the process but by
+/// reading, and by writing to what is open for writing already: its output, its pipes and
+/// `/dev/null`.
 const FREE: &[Number] = &[
     // Reading files, and what is known of them. Landlock judges what may be opened, and how.
     libc::SYS_openat,
@@ -121,7 +122,8 @@ const FREE: &[Number] = &[
     libc::SYS_clock_getres,
     libc::SYS_gettimeofday,
     libc::SYS_getrandom,
-    // Refused by a filter of its own with another answer, so that programs fall back to `clone`, whose flags can be judged.
+    // Refused by a filter of its own with another answer, so that programs fall back to `clone`,
+    // whose flags can be judged.
     libc::SYS_clone3,
 ];
 
@@ -157,7 +159,8 @@ const FREE_HERE: &[Number] = &[libc::SYS_getrlimit];
 /// With one argument among a few values: call, position, values.
 #[expect(clippy::unnecessary_cast, reason = "these numbers have another type with musl")]
 const ONE_OF: &[(Number, u8, &[u64])] = &[
-    // Not `F_SETLK` and its kin (a lock stops others), `F_SETOWN` (sends signals), `F_NOTIFY`, `F_SETLEASE`.
+    // Not `F_SETLK` and its kin (a lock stops others), `F_SETOWN` (sends signals), `F_NOTIFY`,
+    // `F_SETLEASE`.
     (
         libc::SYS_fcntl,
         1,
@@ -172,7 +175,8 @@ const ONE_OF: &[(Number, u8, &[u64])] = &[
             libc::F_SETPIPE_SZ as u64,
         ],
     ),
-    // What programs ask of a terminal or a pipe. Nothing of disks, file systems or terminals is set.
+    // What programs ask of a terminal or a pipe. Nothing of disks, file systems or terminals is
+    // set.
     (
         libc::SYS_ioctl,
         1,
@@ -209,7 +213,11 @@ const PR_SET_VMA: u64 = 0x5356_4d41;
 
 /// All that are not refused whatever their arguments are.
 pub(crate) fn listed() -> impl Iterator<Item = Number> {
-    FREE.iter().chain(FREE_HERE).copied().chain(ONE_OF.iter().map(|(number, ..)| *number)).chain([libc::SYS_clone])
+    FREE.iter()
+        .chain(FREE_HERE)
+        .copied()
+        .chain(ONE_OF.iter().map(|(number, ..)| *number))
+        .chain([libc::SYS_clone])
 }
 
 /// `clone` may not make name spaces: in one of its own a process is root.
@@ -230,7 +238,8 @@ pub(crate) fn program() -> Result<[BpfProgram; 2], Error> {
     let refused = SeccompAction::Errno(errno(libc::EPERM));
     let everything = filter(rules()?, refused, SeccompAction::Allow)?;
     let absent = SeccompAction::Errno(errno(libc::ENOSYS));
-    let clone3 = filter(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), SeccompAction::Allow, absent)?;
+    let clone3 =
+        filter(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), SeccompAction::Allow, absent)?;
     Ok([everything, clone3])
 }
 
@@ -244,13 +253,28 @@ fn rules() -> Result<BTreeMap<Number, Vec<SeccompRule>>, Error> {
     for (number, position, values) in ONE_OF {
         let mut allowed = Vec::new();
         for value in *values {
-            // Numbers of commands are 32 bits wide in the kernel; a pointer (that of `prlimit64`) is 64.
-            let length = if *number == libc::SYS_prlimit64 { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
-            allowed.push(SeccompRule::new(vec![SeccompCondition::new(*position, length, SeccompCmpOp::Eq, *value)?])?);
+            // Numbers of commands are 32 bits wide in the kernel; a pointer (that of `prlimit64`)
+            // is 64.
+            let length = if *number == libc::SYS_prlimit64 {
+                SeccompCmpArgLen::Qword
+            } else {
+                SeccompCmpArgLen::Dword
+            };
+            allowed.push(SeccompRule::new(vec![SeccompCondition::new(
+                *position,
+                length,
+                SeccompCmpOp::Eq,
+                *value,
+            )?])?);
         }
         rules.insert(*number, allowed);
     }
-    let without = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(NEW_NAMESPACES), 0)?;
+    let without = SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Qword,
+        SeccompCmpOp::MaskedEq(NEW_NAMESPACES),
+        0,
+    )?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![without])?]);
     Ok(rules)
 }

@@ -1,4 +1,5 @@
-//! What a program that may change nothing tries, with and without the sandbox: without it each attempt succeeds, so each test can fail.
+//! What a program that may change nothing tries, with and without the sandbox: without it each
+//! attempt succeeds, so each test can fail.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use runbook_launch::sandbox::{Allowance, available};
@@ -105,22 +106,31 @@ const CHANGES: &[(&str, &str)] = &[
     (PERL, "use Fcntl; sysopen(F, 'new', O_RDONLY | O_CREAT) or exit 1"),
     (PERL, "use Fcntl; sysopen(F, 'old', O_RDWR) or exit 1; syswrite(F, 'x') or exit 1"),
     (PERL, "use POSIX; mkfifo('fifo', 0600) or exit 1"),
-    (PERL, "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0) or exit 1; bind(S, sockaddr_un('sock')) or exit 1"),
+    (
+        PERL,
+        "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0) or exit 1; bind(S, sockaddr_un('sock')) or exit 1",
+    ),
 ];
 
 #[test]
 fn no_way_to_change_a_file_is_left() {
-    for place in
-        [std::env::temp_dir(), "/dev/shm".into(), std::env::current_dir().unwrap(), std::env::var_os("HOME").unwrap().into()]
-    {
+    for place in [
+        std::env::temp_dir(),
+        "/dev/shm".into(),
+        std::env::current_dir().unwrap(),
+        std::env::var_os("HOME").unwrap().into(),
+    ] {
         for (program, script) in CHANGES {
             let folder = tempfile::Builder::new().prefix("launch-").tempdir_in(&place).unwrap();
             fs::write(folder.path().join("old"), "content").unwrap();
             fs::create_dir(folder.path().join("sub")).unwrap();
             fs::create_dir(folder.path().join("empty")).unwrap();
             let there = folder.path().display();
-            let script =
-                if *program == SH { format!("cd {there} && {script}") } else { format!("chdir('{there}') or exit 1; {script}") };
+            let script = if *program == SH {
+                format!("cd {there} && {script}")
+            } else {
+                format!("chdir('{there}') or exit 1; {script}")
+            };
             let before = state(folder.path());
             assert!(!works(program, &script, Walls::ReadOnly), "{script}");
             assert_eq!(state(folder.path()), before, "{script}");
@@ -145,7 +155,9 @@ fn no_connection_and_no_packet_leaves() {
     hidden.set_nonblocking(true).unwrap();
     let inet = |port| format!("pack_sockaddr_in({port}, inet_aton('127.0.0.1'))");
     let connect = |family: &str, kind: &str, to: &str| {
-        format!("use Socket; socket(S, {family}, {kind}, 0) or exit 1; connect(S, {to}) or exit 1; send(S, 'x', 0) or exit 1")
+        format!(
+            "use Socket; socket(S, {family}, {kind}, 0) or exit 1; connect(S, {to}) or exit 1; send(S, 'x', 0) or exit 1"
+        )
     };
     let ways = [
         connect("AF_INET", "SOCK_STREAM", &inet(tcp.local_addr().unwrap().port())),
@@ -156,7 +168,12 @@ fn no_connection_and_no_packet_leaves() {
         "use Socket; socket(S, 16, SOCK_RAW, 0) or exit 1".to_owned(),
     ];
     let arrived = || {
-        let one = [tcp.accept().is_ok(), udp.recv(&mut [0; 8]).is_ok(), unix.accept().is_ok(), hidden.accept().is_ok()];
+        let one = [
+            tcp.accept().is_ok(),
+            udp.recv(&mut [0; 8]).is_ok(),
+            unix.accept().is_ok(),
+            hidden.accept().is_ok(),
+        ];
         one.iter().any(|arrived| *arrived)
     };
     for (index, way) in ways.iter().enumerate() {
@@ -201,7 +218,11 @@ fn no_other_process_is_reached() {
             let mut victim = Victim::new();
             let script = script.replace("PID", &victim.0.id().to_string());
             // It would leave its own group, were it not its leader already.
-            let script = if script.contains("setsid") { format!("fork() and exit(wait() && $? >> 8); {script}") } else { script };
+            let script = if script.contains("setsid") {
+                format!("fork() and exit(wait() && $? >> 8); {script}")
+            } else {
+                script
+            };
             if script.contains("getppid") && walls == Walls::None {
                 continue;
             }
@@ -217,7 +238,11 @@ fn reading_counting_and_piping_work() {
     let (output, refusal) = launch(SH, &["-c", script], Walls::ReadOnly);
     assert_eq!(refusal, None);
     assert!(output.status.success(), "{output:?}");
-    let (output, _) = launch(PERL, &["-e", "print $0, ' ', $ENV{LC_ALL}, ' ', scalar(keys %ENV)"], Walls::ReadOnly);
+    let (output, _) = launch(
+        PERL,
+        &["-e", "print $0, ' ', $ENV{LC_ALL}, ' ', scalar(keys %ENV)"],
+        Walls::ReadOnly,
+    );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "-e C 1");
 }
 
@@ -235,7 +260,12 @@ fn a_program_that_goes_on_forking_is_refused_by_the_kernel() {
             "my $n = 0; for (1..{most}) {{ my $p = fork(); last unless defined $p; if (!$p) {{ sleep 5; exit }} $n++ }} print $n"
         )
     };
-    let made = |walls| String::from_utf8(launch(PERL, &["-e", &forks(150)], walls).0.stdout).unwrap().parse::<u32>().unwrap();
+    let made = |walls| {
+        String::from_utf8(launch(PERL, &["-e", &forks(150)], walls).0.stdout)
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+    };
     let limited = made(Walls::ReadOnly);
     assert!((1..150).contains(&limited), "{limited}");
     assert_eq!(made(Walls::None), 150, "the test can fail");
@@ -257,15 +287,17 @@ fn of_the_rights_of_root_only_that_of_reading_is_left() {
     }
 }
 
-/// Each number is called with arguments that mean nothing. What is not on the list is answered by the filter, before the kernel looks
-/// at an argument.
+/// Each number is called with arguments that mean nothing. What is not on the list is answered by
+/// the filter, before the kernel looks at an argument.
 #[test]
 fn every_system_call_that_is_not_listed_is_refused() {
     let listed: Vec<_> = runbook_launch::sandbox::system_calls().collect();
     assert!(listed.len() > 100, "the test can fail");
-    // Two on x86_64 are the kernel's own, made by its probes, and no filter is asked about them: whoever else calls one is killed.
+    // Two on x86_64 are the kernel's own, made by its probes, and no filter is asked about them:
+    // whoever else calls one is killed.
     let probes = [335, 336];
-    let unlisted: Vec<_> = (0..600).filter(|number| !listed.contains(number) && !probes.contains(number)).collect();
+    let unlisted: Vec<_> =
+        (0..600).filter(|number| !listed.contains(number) && !probes.contains(number)).collect();
     let script = format!(
         "for my $n ({}) {{ $! = 0; syscall($n, -1, -1, -1, -1, -1, -1); print $n, ' ', $!+0, \"\\n\" }}",
         unlisted.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
@@ -281,7 +313,13 @@ fn on_an_older_kernel<T: Send>(number: i64, errno: i32, run: impl FnOnce() -> T 
     let older = move || {
         let arch = std::env::consts::ARCH.try_into().unwrap();
         let action = SeccompAction::Errno(errno.unsigned_abs());
-        let filter = SeccompFilter::new(BTreeMap::from([(number, Vec::new())]), SeccompAction::Allow, action, arch).unwrap();
+        let filter = SeccompFilter::new(
+            BTreeMap::from([(number, Vec::new())]),
+            SeccompAction::Allow,
+            action,
+            arch,
+        )
+        .unwrap();
         apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
         run()
     };
@@ -302,12 +340,17 @@ fn without_a_part_of_the_sandbox_nothing_is_run_and_the_part_is_named() {
     ] {
         // Were it not refused, it would leave a trace where the sandbox is not there.
         let script = format!("echo x > {}; echo ran", ran.display());
-        let (output, refusal) = on_an_older_kernel(number, errno, || launch(SH, &["-c", &script], Walls::ReadOnly));
+        let (output, refusal) =
+            on_an_older_kernel(number, errno, || launch(SH, &["-c", &script], Walls::ReadOnly));
         let Some(Refusal::Sandbox(missing)) = refusal else { panic!("{part}: {refusal:?}") };
         assert!(missing.part.contains(part), "{missing}");
-        assert!(output.stdout.is_empty() && !output.status.success() && !ran.exists(), "{output:?}");
+        assert!(
+            output.stdout.is_empty() && !output.status.success() && !ran.exists(),
+            "{output:?}"
+        );
         // Without the sandbox it is not needed.
-        let (output, refusal) = on_an_older_kernel(number, errno, || launch(SH, &["-c", "echo ran"], Walls::None));
+        let (output, refusal) =
+            on_an_older_kernel(number, errno, || launch(SH, &["-c", "echo ran"], Walls::None));
         assert_eq!((output.stdout.as_slice(), refusal), (b"ran\n".as_slice(), None));
     }
 }
@@ -326,7 +369,8 @@ fn nothing_is_started_for_a_host_that_is_gone() {
     let status = Status::new().unwrap();
     rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
     let spec = serde_json::json!({ "parent": 1, "status": number_of(status.file()), "program": "/bin/echo", "content": null, "interpreter": null, "arguments": ["ran"], "read_only": null });
-    let output = Command::new(env!("CARGO_BIN_EXE_runbook-launch")).arg(spec.to_string()).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_runbook-launch")).arg(spec.to_string()).output().unwrap();
     assert!(output.stdout.is_empty());
     assert_eq!(status.read().unwrap(), Some(Refusal::Orphan));
 }

@@ -88,16 +88,19 @@ impl Profile {
 pub enum TargetDir {
     /// This folder.
     Given(PathBuf),
-    /// The one of the plugin's workspace, as cargo knows it: what plugins have in common is compiled once.
+    /// The one of the plugin's workspace, as cargo knows it: what plugins have in common is
+    /// compiled once.
     OfWorkspace,
 }
 
 impl TargetDir {
-    /// What cargo is told. A relative `CARGO_TARGET_DIR` is relative to where the user is, not to the plugin.
+    /// What cargo is told. A relative `CARGO_TARGET_DIR` is relative to where the user is, not to
+    /// the plugin.
     fn told(&self) -> Option<PathBuf> {
         match self {
             Self::Given(folder) => Some(folder.clone()),
-            Self::OfWorkspace => std::env::var_os("CARGO_TARGET_DIR").and_then(|folder| std::path::absolute(folder).ok()),
+            Self::OfWorkspace => std::env::var_os("CARGO_TARGET_DIR")
+                .and_then(|folder| std::path::absolute(folder).ok()),
         }
     }
 }
@@ -110,20 +113,29 @@ struct Package {
     module: PathBuf,
 }
 
-/// Builds and packs plugins, all with one call of cargo. Each folder has a `Cargo.toml` and a `plugin.toml`; the components come
-/// in the same order. What is wrong with a manifest by itself is said before cargo runs.
+/// Builds and packs plugins, all with one call of cargo. Each folder has a `Cargo.toml` and a
+/// `plugin.toml`; the components come in the same order. What is wrong with a manifest by itself is
+/// said before cargo runs.
 ///
 /// # Errors
 /// [`BuildError`] says which folder cannot be built, and why.
-pub fn build(folders: &[PathBuf], target_dir: &TargetDir, profile: Profile) -> Result<Vec<Packed>, BuildError> {
+pub fn build(
+    folders: &[PathBuf],
+    target_dir: &TargetDir,
+    profile: Profile,
+) -> Result<Vec<Packed>, BuildError> {
     let Some(first) = folders.first() else { return Ok(Vec::new()) };
     let manifests = folders.iter().map(|folder| manifest(folder)).collect::<Result<Vec<_>, _>>()?;
-    let packages = folders.iter().map(|folder| package(folder, target_dir, profile)).collect::<Result<Vec<_>, _>>()?;
+    let packages = folders
+        .iter()
+        .map(|folder| package(folder, target_dir, profile))
+        .collect::<Result<Vec<_>, _>>()?;
     compile(first, &packages, target_dir, profile)?;
     let packed = |((folder, manifest), package): ((&PathBuf, &Arc<Source>), &Package)| {
-        let module =
-            std::fs::read(&package.module).map_err(|source| BuildError::Read { path: package.module.clone(), source })?;
-        crate::pack(&module, manifest).map_err(|source| BuildError::Pack { folder: folder.clone(), source })
+        let module = std::fs::read(&package.module)
+            .map_err(|source| BuildError::Read { path: package.module.clone(), source })?;
+        crate::pack(&module, manifest)
+            .map_err(|source| BuildError::Pack { folder: folder.clone(), source })
     };
     folders.iter().zip(&manifests).zip(&packages).map(packed).collect()
 }
@@ -147,19 +159,31 @@ fn package(folder: &Path, target_dir: &TargetDir, profile: Profile) -> Result<Pa
     let path = folder.join("Cargo.toml");
     read(path.clone())?;
     let mut command = cargo(folder, target_dir);
-    let output = command.args(["metadata", "--no-deps", "--format-version", "1"]).output().map_err(BuildError::NoCargo)?;
+    let output = command
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .output()
+        .map_err(BuildError::NoCargo)?;
     if !output.status.success() {
         return Err(failed(folder, &output));
     }
     let unknown = || BuildError::NoPackage { path: path.clone() };
     let metadata: Json = serde_json::from_slice(&output.stdout).map_err(|_| unknown())?;
-    let same = |known: &Json| known.as_str().is_some_and(|known| known_path(known.as_ref()) == known_path(&path));
-    let package = metadata["packages"].as_array().into_iter().flatten().find(|package| same(&package["manifest_path"]));
+    let same = |known: &Json| {
+        known.as_str().is_some_and(|known| known_path(known.as_ref()) == known_path(&path))
+    };
+    let package = metadata["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|package| same(&package["manifest_path"]));
     let package = package.ok_or_else(unknown)?;
-    let is_cdylib = |target: &&Json| target["crate_types"].as_array().is_some_and(|types| types.contains(&"cdylib".into()));
+    let is_cdylib = |target: &&Json| {
+        target["crate_types"].as_array().is_some_and(|types| types.contains(&"cdylib".into()))
+    };
     let library = package["targets"].as_array().into_iter().flatten().find(is_cdylib);
-    let library =
-        library.and_then(|library| library["name"].as_str()).ok_or_else(|| BuildError::NoCdylib { path: path.clone() })?;
+    let library = library
+        .and_then(|library| library["name"].as_str())
+        .ok_or_else(|| BuildError::NoCdylib { path: path.clone() })?;
     let target = metadata["target_directory"].as_str().ok_or_else(unknown)?;
     let file = format!("{}.wasm", library.replace('-', "_"));
     let module = Path::new(target).join(TARGET).join(profile.name()).join(file);
@@ -173,17 +197,28 @@ fn known_path(path: &Path) -> PathBuf {
 
 /// What cargo said when it failed.
 fn failed(folder: &Path, output: &std::process::Output) -> BuildError {
-    BuildError::Cargo { folder: folder.to_owned(), output: String::from_utf8_lossy(&output.stderr).into_owned() }
+    BuildError::Cargo {
+        folder: folder.to_owned(),
+        output: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
 }
 
-fn compile(folder: &Path, packages: &[Package], target_dir: &TargetDir, profile: Profile) -> Result<(), BuildError> {
+fn compile(
+    folder: &Path,
+    packages: &[Package],
+    target_dir: &TargetDir,
+    profile: Profile,
+) -> Result<(), BuildError> {
     let mut command = cargo(folder, target_dir);
     command.args(["build", "--lib", "--target", TARGET, "--profile", profile.name()]);
     command.args(packages.iter().flat_map(|package| ["--package", package.name.as_str()]));
     match toolchain()? {
         Toolchain::Installed => {}
         Toolchain::FromSource { linker } => {
-            command.args(["-Zbuild-std=std,panic_abort"]).env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+            command
+                .args(["-Zbuild-std=std,panic_abort"])
+                .env("RUSTC", DEBIAN_RUSTC)
+                .env("RUSTC_BOOTSTRAP", "1");
             command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
         }
     }
@@ -200,7 +235,10 @@ fn cargo(folder: &Path, target_dir: &TargetDir) -> Command {
     command.current_dir(folder).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let Some(text) = name.to_str() else { continue };
-        let kept = matches!(text, "CARGO_HOME" | "CARGO_NET_OFFLINE" | "CARGO_HTTP_CAINFO" | "CARGO_TARGET_DIR");
+        let kept = matches!(
+            text,
+            "CARGO_HOME" | "CARGO_NET_OFFLINE" | "CARGO_HTTP_CAINFO" | "CARGO_TARGET_DIR"
+        );
         let of_the_host = text.starts_with("CARGO_")
             || text.starts_with("RUSTC")
             || text.starts_with("RUSTFLAGS")
@@ -223,7 +261,8 @@ enum Toolchain {
 }
 
 fn toolchain() -> Result<Toolchain, BuildError> {
-    let output = Command::new("rustc").args(["--print", "sysroot"]).output().map_err(BuildError::NoCargo)?;
+    let output =
+        Command::new("rustc").args(["--print", "sysroot"]).output().map_err(BuildError::NoCargo)?;
     let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     if sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir() {
         return Ok(Toolchain::Installed);
@@ -234,7 +273,10 @@ fn toolchain() -> Result<Toolchain, BuildError> {
     ];
     let linker = linkers.into_iter().find(|linker| linker.exists());
     match linker {
-        Some(linker) if Path::new(DEBIAN_SOURCES).exists() || Path::new("/usr/lib/rustlib/src/rust/library").exists() => {
+        Some(linker)
+            if Path::new(DEBIAN_SOURCES).exists()
+                || Path::new("/usr/lib/rustlib/src/rust/library").exists() =>
+        {
             Ok(Toolchain::FromSource { linker })
         }
         _ => Err(BuildError::NoTarget),

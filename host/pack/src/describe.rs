@@ -1,4 +1,5 @@
-//! Asks a plugin for the schemas of its operations: runs `describe` in an interpreter, with nothing linked.
+//! Asks a plugin for the schemas of its operations: runs `describe` in an interpreter, with nothing
+//! linked.
 
 use runbook_authority::manifest::Kind;
 use serde::Deserialize;
@@ -7,7 +8,8 @@ use wasmi::{Config, Engine, Linker, Module, Store, StoreLimits, StoreLimitsBuild
 /// The core export behind `runbook:plugin/info.describe`.
 const EXPORT: &str = "runbook:plugin/info@1.0.0#describe";
 
-/// Instructions. Making the schemas of fifty operations takes a tenth of it; an unoptimised host takes seconds for all of them.
+/// Instructions. Making the schemas of fifty operations takes a tenth of it; an unoptimised host
+/// takes seconds for all of them.
 const FUEL: u64 = 50_000_000;
 
 /// Bytes of memory.
@@ -35,7 +37,9 @@ pub(crate) struct Described {
 #[non_exhaustive]
 pub enum DescribeError {
     /// It exports no `describe`.
-    #[error("the module does not export `{EXPORT}`; plugins in Rust get it from `runbook_sdk::plugin!`")]
+    #[error(
+        "the module does not export `{EXPORT}`; plugins in Rust get it from `runbook_sdk::plugin!`"
+    )]
     Missing,
     /// It trapped, looped or asked for something.
     #[error("`describe` did not return: {0}")]
@@ -55,18 +59,23 @@ pub(crate) fn describe(module: &[u8]) -> Result<Description, DescribeError> {
     config.consume_fuel(true);
     let engine = Engine::new(&config);
     let module = Module::new(&engine, module).map_err(trapped)?;
-    let limits = StoreLimitsBuilder::new().memory_size(MEMORY).instances(1).trap_on_grow_failure(false).build();
+    let limits = StoreLimitsBuilder::new()
+        .memory_size(MEMORY)
+        .instances(1)
+        .trap_on_grow_failure(false)
+        .build();
     let mut store: Store<StoreLimits> = Store::new(&engine, limits);
     store.limiter(|limits| limits);
     store.set_fuel(FUEL).map_err(trapped)?;
     let linker = refusing_linker(&engine, &module)?;
     let instance = linker.instantiate_and_start(&mut store, &module).map_err(trapped)?;
-    let function = instance.get_typed_func::<(), i32>(&store, EXPORT).map_err(|_| DescribeError::Missing)?;
+    let function =
+        instance.get_typed_func::<(), i32>(&store, EXPORT).map_err(|_| DescribeError::Missing)?;
     let memory = instance.get_memory(&store, "memory").ok_or(DescribeError::Missing)?;
     let area = function.call(&mut store, ()).map_err(|error| match error.as_trap_code() {
-        Some(wasmi::TrapCode::OutOfFuel) => {
-            DescribeError::Trapped(format!("it took more than {FUEL} instructions; it may only describe"))
-        }
+        Some(wasmi::TrapCode::OutOfFuel) => DescribeError::Trapped(format!(
+            "it took more than {FUEL} instructions; it may only describe"
+        )),
         Some(_) | None => trapped(error),
     })?;
     // The canonical ABI returns a string as the address of its address and length.
@@ -75,9 +84,11 @@ pub(crate) fn describe(module: &[u8]) -> Result<Description, DescribeError> {
         usize::try_from(u32::from_le_bytes(bytes)).ok()
     };
     let area = usize::try_from(area.cast_unsigned()).map_err(trapped)?;
-    let text =
-        word(area).zip(word(area + 4)).and_then(|(start, length)| memory.data(&store).get(start..start.checked_add(length)?));
-    let text = text.ok_or_else(|| DescribeError::Answer("its address is outside of its memory".to_owned()))?;
+    let text = word(area)
+        .zip(word(area + 4))
+        .and_then(|(start, length)| memory.data(&store).get(start..start.checked_add(length)?));
+    let text = text
+        .ok_or_else(|| DescribeError::Answer("its address is outside of its memory".to_owned()))?;
     serde_json::from_slice(text).map_err(|error| DescribeError::Answer(error.to_string()))
 }
 
@@ -92,9 +103,15 @@ fn refusing_linker(engine: &Engine, module: &Module) -> Result<Linker<StoreLimit
                 import.module()
             )));
         };
-        let what = format!("`describe` called `{}` of `{}`; it may only describe", import.name(), import.module());
+        let what = format!(
+            "`describe` called `{}` of `{}`; it may only describe",
+            import.name(),
+            import.module()
+        );
         linker
-            .func_new(import.module(), import.name(), ty.clone(), move |_, _, _| Err(wasmi::Error::new(what.clone())))
+            .func_new(import.module(), import.name(), ty.clone(), move |_, _, _| {
+                Err(wasmi::Error::new(what.clone()))
+            })
             .map_err(trapped)?;
     }
     Ok(linker)

@@ -1,10 +1,13 @@
-//! Turns a core wasm module and its `plugin.toml` into a plugin: one component file that carries its manifest.
+//! Turns a core wasm module and its `plugin.toml` into a plugin: one component file that carries
+//! its manifest.
 //!
-//! `runbook plugin build` and the program's own build script use the same functions, so a bundled plugin and a team's own are
-//! made the same way. The same module and manifest always give the same bytes.
+//! `runbook plugin build` and the program's own build script use the same functions, so a bundled
+//! plugin and a team's own are made the same way. The same module and manifest always give the same
+//! bytes.
 //!
-//! Packing runs code of the plugin, once, in an interpreter with nothing linked and with limits on instructions and memory: its
-//! `describe` answers the JSON Schemas of the operations. After that, reviewing or listing the plugin never runs it.
+//! Packing runs code of the plugin, once, in an interpreter with nothing linked and with limits on
+//! instructions and memory: its `describe` answers the JSON Schemas of the operations. After that,
+//! reviewing or listing the plugin never runs it.
 
 pub mod cargo;
 mod describe;
@@ -44,7 +47,10 @@ pub enum PackError {
         operation: String,
     },
     /// The code has an operation that the manifest does not name.
-    #[error("operation `{operation}` is in the code but not in `plugin.toml`; {}", not_in_manifest(operation, without_code))]
+    #[error(
+        "operation `{operation}` is in the code but not in `plugin.toml`; {}",
+        not_in_manifest(operation, without_code)
+    )]
     NotInManifest {
         /// The operation.
         operation: String,
@@ -83,8 +89,8 @@ pub enum PackError {
 pub struct Packed {
     /// The component, with its manifest inside.
     pub component: Vec<u8>,
-    /// Slots of the manifest that the code names nowhere, sorted. Empty if the code does not say which it names, as in other
-    /// languages than Rust.
+    /// Slots of the manifest that the code names nowhere, sorted. Empty if the code does not say
+    /// which it names, as in other languages than Rust.
     pub unnamed_slots: Vec<String>,
     /// What is odd in the manifest and not wrong, each at its line.
     pub warnings: Diagnostics,
@@ -93,7 +99,8 @@ pub struct Packed {
 /// Packs a core module with its manifest.
 ///
 /// # Errors
-/// [`PackError`] says what is wrong with the manifest or the module, or that they do not fit each other.
+/// [`PackError`] says what is wrong with the manifest or the module, or that they do not fit each
+/// other.
 pub fn pack(module: &[u8], manifest: &Arc<Source>) -> Result<Packed, PackError> {
     let (mut manifest, warnings) = read_manifest(manifest)?;
     if wasmparser::Parser::is_component(module) {
@@ -103,7 +110,11 @@ pub fn pack(module: &[u8], manifest: &Arc<Source>) -> Result<Packed, PackError> 
     let unnamed_slots = slots::compare(&noted, &manifest)?;
     let component = encode(&module)?;
     merge(&mut manifest, describe::describe(&module)?)?;
-    Ok(Packed { component: with_section(component, SECTION, &manifest.to_section()), unnamed_slots, warnings })
+    Ok(Packed {
+        component: with_section(component, SECTION, &manifest.to_section()),
+        unnamed_slots,
+        warnings,
+    })
 }
 
 /// Reads a manifest with its warnings, and refuses it with all that is wrong with it.
@@ -117,7 +128,9 @@ pub(crate) fn read_manifest(source: &Arc<Source>) -> Result<(Manifest, Diagnosti
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, PackError> {
     let encoder = wit_component::ComponentEncoder::default().validate(true).module(module);
-    encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| PackError::Encode(format!("{error:#}")))
+    encoder
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| PackError::Encode(format!("{error:#}")))
 }
 
 /// What to do about an operation that the manifest does not name.
@@ -127,7 +140,8 @@ fn not_in_manifest(operation: &str, without_code: &[String]) -> String {
         return added.to_owned();
     }
     let near = runbook_document::nearest(operation, without_code.iter().map(String::as_str));
-    let meant = near.or_else(|| without_code.first().map(String::as_str).filter(|_| without_code.len() == 1));
+    let meant = near
+        .or_else(|| without_code.first().map(String::as_str).filter(|_| without_code.len() == 1));
     let missing = format!("{} of `plugin.toml` is not in the code", quoted(without_code));
     match meant {
         Some(meant) => format!("{missing}: rename `{meant}` there if it is this one, or {added}"),
@@ -141,15 +155,22 @@ fn quoted(names: &[String]) -> String {
 
 /// Puts the schemas into the manifest. Both must name the same operations.
 fn merge(manifest: &mut Manifest, description: Description) -> Result<(), PackError> {
-    let in_code: BTreeSet<String> = description.operations.iter().map(|described| described.name.clone()).collect();
+    let in_code: BTreeSet<String> =
+        description.operations.iter().map(|described| described.name.clone()).collect();
     for Described { name, kind, input, output } in description.operations {
-        let without_code = || manifest.operations.keys().filter(|name| !in_code.contains(*name)).cloned().collect();
+        let without_code = || {
+            manifest.operations.keys().filter(|name| !in_code.contains(*name)).cloned().collect()
+        };
         if !manifest.operations.contains_key(&name) {
             return Err(PackError::NotInManifest { without_code: without_code(), operation: name });
         }
         let Some(operation) = manifest.operations.get_mut(&name) else { continue };
         if operation.kind != kind {
-            return Err(PackError::KindDiffers { operation: name, manifest: operation.kind, code: kind });
+            return Err(PackError::KindDiffers {
+                operation: name,
+                manifest: operation.kind,
+                code: kind,
+            });
         }
         operation.input = input;
         operation.output = output;

@@ -1,5 +1,5 @@
-//! The slots that the code names: `slot!` of the SDK notes each in a custom section, with its line. A name that `plugin.toml` does
-//! not have would otherwise be found only when the operation runs.
+//! The slots that the code names: `slot!` of the SDK notes each in a custom section, with its line.
+//! A name that `plugin.toml` does not have would otherwise be found only when the operation runs.
 
 use crate::PackError;
 use runbook_authority::manifest::Manifest;
@@ -23,7 +23,11 @@ pub struct UnknownSlot {
 
 impl fmt::Display for UnknownSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "slot `{}` is named at {} and is not in `plugin.toml`; {}", self.name, self.place, self.help)
+        write!(
+            f,
+            "slot `{}` is named at {} and is not in `plugin.toml`; {}",
+            self.name, self.place, self.help
+        )
     }
 }
 
@@ -60,10 +64,17 @@ fn note(line: &str) -> Option<Note> {
     Some(Note { name: name.to_owned(), place: place.to_owned() })
 }
 
-/// Every slot that is named must be in the manifest; those of the manifest that are named nowhere come back.
-pub(crate) fn compare(notes: &BTreeSet<Note>, manifest: &Manifest) -> Result<Vec<String>, PackError> {
-    let unknown: Vec<_> =
-        notes.iter().filter(|note| !manifest.slots.contains_key(&note.name)).map(|note| unknown(note, manifest)).collect();
+/// Every slot that is named must be in the manifest; those of the manifest that are named nowhere
+/// come back.
+pub(crate) fn compare(
+    notes: &BTreeSet<Note>,
+    manifest: &Manifest,
+) -> Result<Vec<String>, PackError> {
+    let unknown: Vec<_> = notes
+        .iter()
+        .filter(|note| !manifest.slots.contains_key(&note.name))
+        .map(|note| unknown(note, manifest))
+        .collect();
     if !unknown.is_empty() {
         return Err(PackError::UnknownSlots { slots: unknown });
     }
@@ -71,8 +82,11 @@ pub(crate) fn compare(notes: &BTreeSet<Note>, manifest: &Manifest) -> Result<Vec
         return Ok(Vec::new());
     }
     let is_named = |slot: &String| notes.iter().any(|note| note.name == *slot);
-    let is_listed = |slot: &String| manifest.operations.values().any(|operation| operation.slots.contains_key(slot));
-    let of_none: Vec<String> = manifest.slots.keys().filter(|slot| is_named(slot) && !is_listed(slot)).cloned().collect();
+    let is_listed = |slot: &String| {
+        manifest.operations.values().any(|operation| operation.slots.contains_key(slot))
+    };
+    let of_none: Vec<String> =
+        manifest.slots.keys().filter(|slot| is_named(slot) && !is_listed(slot)).cloned().collect();
     if !of_none.is_empty() {
         return Err(PackError::SlotsOfNoOperation { slots: of_none });
     }
@@ -81,10 +95,13 @@ pub(crate) fn compare(notes: &BTreeSet<Note>, manifest: &Manifest) -> Result<Vec
 
 fn unknown(note: &Note, manifest: &Manifest) -> UnknownSlot {
     let known: Vec<&str> = manifest.slots.keys().map(String::as_str).collect();
-    let help = match (runbook_document::nearest(&note.name, known.iter().copied()), known.is_empty()) {
-        (Some(near), _) => format!("did you mean `{near}`?"),
-        (None, true) => "it has no slot: add `[slots.NAME]` with what is needed and why".to_owned(),
-        (None, false) => format!("its slots are {}", known.join(", ")),
-    };
+    let help =
+        match (runbook_document::nearest(&note.name, known.iter().copied()), known.is_empty()) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, true) => {
+                "it has no slot: add `[slots.NAME]` with what is needed and why".to_owned()
+            }
+            (None, false) => format!("its slots are {}", known.join(", ")),
+        };
     UnknownSlot { name: note.name.clone(), place: note.place.clone(), help }
 }

@@ -11,7 +11,8 @@ use wasmparser::{Parser, Payload};
 use wit_component::DecodedWasm;
 use wit_parser::WorldItem;
 
-/// Bytes. Every plugin is inside the program and is compiled on its first use, so all of them are kept small.
+/// Bytes. Every plugin is inside the program and is compiled on its first use, so all of them are
+/// kept small.
 const LARGEST: usize = 400 << 10;
 
 struct Built {
@@ -22,9 +23,15 @@ struct Built {
 /// All plugins, built once for all tests.
 static BUILT: LazyLock<Vec<Built>> = LazyLock::new(|| {
     let folders = folders();
-    let components = build(&folders, &target_dir(), Profile::Plugin).expect("the bundled plugins build");
+    let components =
+        build(&folders, &target_dir(), Profile::Plugin).expect("the bundled plugins build");
     let built = |(folder, packed): (PathBuf, Packed)| {
-        assert!(packed.unnamed_slots.is_empty(), "{}: {:?} are named nowhere", folder.display(), packed.unnamed_slots);
+        assert!(
+            packed.unnamed_slots.is_empty(),
+            "{}: {:?} are named nowhere",
+            folder.display(),
+            packed.unnamed_slots
+        );
         Built { folder, component: packed.component }
     };
     folders.into_iter().zip(components).map(built).collect()
@@ -33,8 +40,10 @@ static BUILT: LazyLock<Vec<Built>> = LazyLock::new(|| {
 fn folders() -> Vec<PathBuf> {
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
     let entries = std::fs::read_dir(plugins).expect("the repository has a folder `plugins`");
-    let mut folders: Vec<_> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join("plugin.toml").exists()).collect();
+    let mut folders: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("plugin.toml").exists())
+        .collect();
     folders.sort();
     folders
 }
@@ -45,7 +54,12 @@ fn target_dir() -> TargetDir {
 }
 
 fn name(built: &Built) -> String {
-    built.folder.file_name().and_then(|name| name.to_str()).expect("folders of plugins have plain names").to_owned()
+    built
+        .folder
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("folders of plugins have plain names")
+        .to_owned()
 }
 
 fn manifest(component: &[u8]) -> Manifest {
@@ -64,15 +78,27 @@ fn manifest(component: &[u8]) -> Manifest {
 }
 
 /// Interface and function of each import, or of each export.
-fn functions(component: &[u8], side: fn(&wit_parser::World) -> Vec<&WorldItem>) -> BTreeSet<(String, String)> {
-    let DecodedWasm::Component(resolve, world) = wit_component::decode(component).expect("it is a component") else {
+fn functions(
+    component: &[u8],
+    side: fn(&wit_parser::World) -> Vec<&WorldItem>,
+) -> BTreeSet<(String, String)> {
+    let DecodedWasm::Component(resolve, world) =
+        wit_component::decode(component).expect("it is a component")
+    else {
         panic!("it is a WIT package");
     };
     let mut found = BTreeSet::new();
     for item in side(&resolve.worlds[world]) {
-        let WorldItem::Interface { id, .. } = item else { panic!("a plugin imports and exports interfaces only") };
+        let WorldItem::Interface { id, .. } = item else {
+            panic!("a plugin imports and exports interfaces only")
+        };
         let interface = resolve.id_of(*id).expect("interfaces of the contract have names");
-        found.extend(resolve.interfaces[*id].functions.keys().map(|function| (interface.clone(), function.clone())));
+        found.extend(
+            resolve.interfaces[*id]
+                .functions
+                .keys()
+                .map(|function| (interface.clone(), function.clone())),
+        );
     }
     found
 }
@@ -86,17 +112,27 @@ fn every_plugin_imports_only_functions_whose_verbs_its_manifest_declares() {
     assert!(!BUILT.is_empty(), "there is at least one plugin");
     for built in BUILT.iter() {
         let manifest = manifest(&built.component);
-        let declared: BTreeSet<_> = manifest.slots.values().flat_map(|slot| slot.verbs.iter().copied()).collect();
+        let declared: BTreeSet<_> =
+            manifest.slots.values().flat_map(|slot| slot.verbs.iter().copied()).collect();
         for (interface, function) in imports(&built.component) {
-            let row = function_row(&interface, &function)
-                .unwrap_or_else(|| panic!("`{}` imports `{function}` of `{interface}`, which no row knows", name(built)));
+            let row = function_row(&interface, &function).unwrap_or_else(|| {
+                panic!(
+                    "`{}` imports `{function}` of `{interface}`, which no row knows",
+                    name(built)
+                )
+            });
             let allowed = row.verb.is_none_or(|verb| declared.contains(&verb));
-            assert!(allowed, "`{}` imports `{function}` of `{interface}` and does not declare its verb", name(built));
+            assert!(
+                allowed,
+                "`{}` imports `{function}` of `{interface}` and does not declare its verb",
+                name(built)
+            );
         }
     }
 }
 
-/// The verbs that a function needs on another slot, which it names: no function of that slot is imported for them.
+/// The verbs that a function needs on another slot, which it names: no function of that slot is
+/// imported for them.
 fn on_another_slot(function: &FunctionRow) -> &'static [Verb] {
     match (function.interface, function.function) {
         ("runbook:process/runner@1.0.0", "run") => &[Verb::FilesRead, Verb::FilesWrite],
@@ -113,11 +149,17 @@ fn every_verb_that_a_manifest_declares_can_be_used_by_its_code() {
     for built in BUILT.iter() {
         let mut usable = BTreeSet::new();
         for (interface, function) in imports(&built.component) {
-            let row = function_row(&interface, &function).expect("another test looks for imports without a row");
+            let row = function_row(&interface, &function)
+                .expect("another test looks for imports without a row");
             usable.extend(row.verb.iter().chain(on_another_slot(row)).copied());
         }
         for verb in manifest(&built.component).slots.values().flat_map(|slot| &slot.verbs) {
-            assert!(usable.contains(verb), "`{}` declares `{}` and cannot use it", name(built), verb.full_name());
+            assert!(
+                usable.contains(verb),
+                "`{}` declares `{}` and cannot use it",
+                name(built),
+                verb.full_name()
+            );
         }
     }
 }
@@ -129,8 +171,16 @@ fn every_plugin_carries_its_manifest_with_the_schemas_of_its_operations() {
         assert_eq!(manifest.name, name(built), "a plugin is called like its folder");
         assert!(!manifest.operations.is_empty(), "`{}` offers nothing", manifest.name);
         for (operation, facts) in &manifest.operations {
-            assert!(facts.input.is_object(), "`{}:{operation}` has no schema of its input", manifest.name);
-            assert!(!facts.output.is_null(), "`{}:{operation}` has no schema of its output", manifest.name);
+            assert!(
+                facts.input.is_object(),
+                "`{}:{operation}` has no schema of its input",
+                manifest.name
+            );
+            assert!(
+                !facts.output.is_null(),
+                "`{}:{operation}` has no schema of its output",
+                manifest.name
+            );
         }
     }
 }
@@ -139,7 +189,12 @@ fn every_plugin_carries_its_manifest_with_the_schemas_of_its_operations() {
 fn every_plugin_is_small() {
     for built in BUILT.iter() {
         let size = built.component.len();
-        println!("{:>9}  {:>7} bytes  {} functions", name(built), size, imports(&built.component).len());
+        println!(
+            "{:>9}  {:>7} bytes  {} functions",
+            name(built),
+            size,
+            imports(&built.component).len()
+        );
         for (interface, function) in imports(&built.component) {
             println!("           {interface} {function}");
         }
@@ -150,9 +205,14 @@ fn every_plugin_is_small() {
 #[test]
 fn every_plugin_has_a_readme_that_names_its_operations() {
     for built in BUILT.iter() {
-        let readme = std::fs::read_to_string(built.folder.join("README.md")).expect("every plugin has a README.md");
+        let readme = std::fs::read_to_string(built.folder.join("README.md"))
+            .expect("every plugin has a README.md");
         for operation in manifest(&built.component).operations.keys() {
-            assert!(readme.contains(&format!("`{operation}`")), "README.md of `{}` leaves out `{operation}`", name(built));
+            assert!(
+                readme.contains(&format!("`{operation}`")),
+                "README.md of `{}` leaves out `{operation}`",
+                name(built)
+            );
         }
     }
 }
@@ -160,7 +220,8 @@ fn every_plugin_has_a_readme_that_names_its_operations() {
 #[test]
 fn packing_again_gives_the_same_bytes() {
     let folders: Vec<_> = BUILT.iter().map(|built| built.folder.clone()).collect();
-    let again = build(&folders, &target_dir(), Profile::Plugin).expect("what was built builds again");
+    let again =
+        build(&folders, &target_dir(), Profile::Plugin).expect("what was built builds again");
     for (built, again) in BUILT.iter().zip(&again) {
         assert!(built.component == again.component, "`{}` was packed to other bytes", name(built));
     }

@@ -9,8 +9,10 @@ use std::sync::{Arc, LazyLock};
 /// The core module of the bundled plugin `slack`: one step called `post`.
 static MODULE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins");
-    build(&[folder()], &TargetDir::Given(target_dir.clone()), Profile::Plugin).expect("the bundled plugin builds");
-    std::fs::read(target_dir.join(TARGET).join("plugin/plugin_slack.wasm")).expect("cargo has made it")
+    build(&[folder()], &TargetDir::Given(target_dir.clone()), Profile::Plugin)
+        .expect("the bundled plugin builds");
+    std::fs::read(target_dir.join(TARGET).join("plugin/plugin_slack.wasm"))
+        .expect("cargo has made it")
 });
 
 fn folder() -> PathBuf {
@@ -18,7 +20,8 @@ fn folder() -> PathBuf {
 }
 
 fn manifest() -> String {
-    std::fs::read_to_string(folder().join("plugin.toml")).expect("the bundled plugin has a manifest")
+    std::fs::read_to_string(folder().join("plugin.toml"))
+        .expect("the bundled plugin has a manifest")
 }
 
 fn source(text: &str) -> Arc<Source> {
@@ -51,9 +54,11 @@ fn what_is_no_module_is_refused() {
 
 #[test]
 fn a_slot_that_no_operation_uses_is_a_warning_and_packs() {
-    let other = "\n[slots.other]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"the database\"\n";
+    let other =
+        "\n[slots.other]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"the database\"\n";
     let packed = pack(&MODULE, &source(&(manifest() + other))).expect("a warning is no error");
-    let warnings: Vec<_> = packed.warnings.iter().map(|warning| (warning.code, warning.message.as_str())).collect();
+    let warnings: Vec<_> =
+        packed.warnings.iter().map(|warning| (warning.code, warning.message.as_str())).collect();
     assert_eq!(warnings, [("E0302", "slot `other` is used by no operation")]);
     let clean = pack(&MODULE, &source(&manifest())).expect("the module packs");
     assert!(clean.warnings.is_empty(), "{:?}", clean.warnings);
@@ -61,30 +66,53 @@ fn a_slot_that_no_operation_uses_is_a_warning_and_packs() {
 
 #[test]
 fn mistakes_of_the_manifest_are_all_shown() {
-    let text = manifest().replace("capability = \"http\"", "capability = \"htp\"").replace("kind = \"step\"", "kind = \"stp\"");
-    let Err(PackError::Manifest(diagnostics)) = pack(&MODULE, &source(&text)) else { panic!("the manifest has mistakes") };
+    let text = manifest()
+        .replace("capability = \"http\"", "capability = \"htp\"")
+        .replace("kind = \"step\"", "kind = \"stp\"");
+    let Err(PackError::Manifest(diagnostics)) = pack(&MODULE, &source(&text)) else {
+        panic!("the manifest has mistakes")
+    };
     let codes: Vec<_> = diagnostics.iter().map(|diagnostic| diagnostic.code).collect();
     assert!(codes.contains(&"E0304") && codes.contains(&"E0307"), "{codes:?}");
 }
 
 #[test]
 fn manifest_and_code_must_name_the_same_operations_of_the_same_kind() {
-    let more = format!("{}\n[[operation]]\nname = \"other\"\nkind = \"step\"\nsummary = \"x\"\n", manifest());
-    assert!(matches!(pack(&MODULE, &source(&more)), Err(PackError::NotInCode { operation }) if operation == "other"));
+    let more = format!(
+        "{}\n[[operation]]\nname = \"other\"\nkind = \"step\"\nsummary = \"x\"\n",
+        manifest()
+    );
+    assert!(
+        matches!(pack(&MODULE, &source(&more)), Err(PackError::NotInCode { operation }) if operation == "other")
+    );
     let renamed = manifest().replace("name = \"post\"", "name = \"send\"");
-    assert!(matches!(pack(&MODULE, &source(&renamed)), Err(PackError::NotInManifest { operation, .. }) if operation == "post"));
+    assert!(
+        matches!(pack(&MODULE, &source(&renamed)), Err(PackError::NotInManifest { operation, .. }) if operation == "post")
+    );
     let error = pack(&MODULE, &source(&renamed)).expect_err("the names differ").to_string();
-    assert!(error.contains("`send` of `plugin.toml` is not in the code: rename `send` there"), "{error}");
+    assert!(
+        error.contains("`send` of `plugin.toml` is not in the code: rename `send` there"),
+        "{error}"
+    );
     let other_kind = manifest().replace("kind = \"step\"", "kind = \"smoke-test\"");
     let error = pack(&MODULE, &source(&other_kind)).expect_err("the kinds differ");
-    assert_eq!(error.to_string(), "operation `post` is a smoke-test in `plugin.toml` and a step in the code");
+    assert_eq!(
+        error.to_string(),
+        "operation `post` is a smoke-test in `plugin.toml` and a step in the code"
+    );
 }
 
 #[test]
 fn a_slot_that_the_code_names_and_the_manifest_does_not_is_found_with_its_line() {
-    let renamed = manifest().replace("slots.webhook", "slots.webhooks").replace("{ webhook =", "{ webhooks =");
-    let error = pack(&MODULE, &source(&renamed)).expect_err("the code names another slot").to_string();
-    assert!(error.contains("slot `webhook` is named at ") && error.contains("src/lib.rs:"), "{error}");
+    let renamed = manifest()
+        .replace("slots.webhook", "slots.webhooks")
+        .replace("{ webhook =", "{ webhooks =");
+    let error =
+        pack(&MODULE, &source(&renamed)).expect_err("the code names another slot").to_string();
+    assert!(
+        error.contains("slot `webhook` is named at ") && error.contains("src/lib.rs:"),
+        "{error}"
+    );
     assert!(error.contains("did you mean `webhooks`?"), "{error}");
     let none = pack(&MODULE, &source(&manifest())).expect("the names are those of the manifest");
     assert!(none.unnamed_slots.is_empty());
@@ -92,16 +120,26 @@ fn a_slot_that_the_code_names_and_the_manifest_does_not_is_found_with_its_line()
 
 #[test]
 fn a_slot_that_the_code_names_and_no_operation_lists_is_refused_with_what_to_add() {
-    let slots = manifest().lines().find(|line| line.starts_with("slots = ")).expect("the operation has a slot").to_owned();
-    let error = pack(&MODULE, &source(&manifest().replace(&slots, "slots = {}"))).expect_err("its calls would be denied");
-    assert!(error.to_string().contains("the code names `webhook`, which no operation lists"), "{error}");
+    let slots = manifest()
+        .lines()
+        .find(|line| line.starts_with("slots = "))
+        .expect("the operation has a slot")
+        .to_owned();
+    let error = pack(&MODULE, &source(&manifest().replace(&slots, "slots = {}")))
+        .expect_err("its calls would be denied");
+    assert!(
+        error.to_string().contains("the code names `webhook`, which no operation lists"),
+        "{error}"
+    );
     assert!(error.to_string().contains("add each to `slots`"), "{error}");
 }
 
 #[test]
 fn a_slot_of_the_manifest_that_the_code_names_nowhere_is_said() {
-    let more = manifest()
-        .replace("[[operation]]", "[slots.other]\ncapability = \"http\"\nverbs = [\"get\"]\nreason = \"x\"\n\n[[operation]]");
+    let more = manifest().replace(
+        "[[operation]]",
+        "[slots.other]\ncapability = \"http\"\nverbs = [\"get\"]\nreason = \"x\"\n\n[[operation]]",
+    );
     assert_eq!(pack(&MODULE, &source(&more)).expect("it is no error").unnamed_slots, ["other"]);
 }
 
@@ -117,7 +155,9 @@ fn the_notes_of_the_code_are_not_part_of_the_plugin() {
 fn plugin_folder(name: &str, manifest: Option<&str>, cargo: Option<&str>) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refused").join(name);
     std::fs::create_dir_all(folder.join("src")).expect("the test's folder can be made");
-    for (file, text) in [("plugin.toml", manifest), ("Cargo.toml", cargo), ("src/lib.rs", Some("this is no Rust"))] {
+    for (file, text) in
+        [("plugin.toml", manifest), ("Cargo.toml", cargo), ("src/lib.rs", Some("this is no Rust"))]
+    {
         let _ = std::fs::remove_file(folder.join(file));
         if let Some(text) = text {
             std::fs::write(folder.join(file), text).expect("the test's folder can be written");
@@ -127,7 +167,8 @@ fn plugin_folder(name: &str, manifest: Option<&str>, cargo: Option<&str>) -> Pat
 }
 
 fn refusal(name: &str, manifest: Option<&str>, cargo: Option<&str>) -> BuildError {
-    build(&[plugin_folder(name, manifest, cargo)], &TargetDir::OfWorkspace, Profile::Release).expect_err("it cannot be built")
+    build(&[plugin_folder(name, manifest, cargo)], &TargetDir::OfWorkspace, Profile::Release)
+        .expect_err("it cannot be built")
 }
 
 #[test]
@@ -139,19 +180,29 @@ fn what_is_wrong_before_cargo_runs_is_said_before_cargo_runs() {
     let error = refusal("manifest", Some(&wrong), Some(cargo));
     assert!(matches!(error, BuildError::Pack { source: PackError::Manifest(_), .. }), "{error:?}");
     let error = refusal("no-manifest", None, Some(cargo));
-    assert!(matches!(&error, BuildError::Read { path, .. } if path.ends_with("plugin.toml")), "{error:?}");
+    assert!(
+        matches!(&error, BuildError::Read { path, .. } if path.ends_with("plugin.toml")),
+        "{error:?}"
+    );
     let error = refusal("no-cargo", Some(&good), None);
-    assert!(matches!(&error, BuildError::Read { path, .. } if path.ends_with("Cargo.toml")), "{error:?}");
+    assert!(
+        matches!(&error, BuildError::Read { path, .. } if path.ends_with("Cargo.toml")),
+        "{error:?}"
+    );
     let error = refusal("no-cdylib", Some(&good), Some(cargo));
     assert!(error.to_string().contains("crate-type = [\"cdylib\", \"rlib\"]"), "{error}");
-    let error = refusal("broken", Some(&good), Some(&format!("{cargo}[lib]\ncrate-type = [\"cdylib\"]\n")));
+    let error =
+        refusal("broken", Some(&good), Some(&format!("{cargo}[lib]\ncrate-type = [\"cdylib\"]\n")));
     assert!(matches!(error, BuildError::Cargo { .. }), "only now cargo: {error:?}");
 }
 
 #[test]
 fn a_module_that_does_not_describe_itself_is_refused() {
     let module = wat::parse_str("(module)").expect("the test's module is well formed");
-    assert!(matches!(pack(&module, &source(&manifest())), Err(PackError::Describe(DescribeError::Missing))));
+    assert!(matches!(
+        pack(&module, &source(&manifest())),
+        Err(PackError::Describe(DescribeError::Missing))
+    ));
 }
 
 #[test]
@@ -166,6 +217,9 @@ fn a_describe_that_points_outside_of_its_memory_is_refused() {
     for address in ["-1", "65535", "2147483647"] {
         let module = describing(&format!("(i32.const {address})"));
         let answer = pack(&module, &source(&manifest()));
-        assert!(matches!(answer, Err(PackError::Describe(DescribeError::Answer(_)))), "{address}: {answer:?}");
+        assert!(
+            matches!(answer, Err(PackError::Describe(DescribeError::Answer(_)))),
+            "{address}: {answer:?}"
+        );
     }
 }

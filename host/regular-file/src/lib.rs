@@ -1,7 +1,8 @@
 //! Reads files that others name: plugins, certificates, stores, texts.
 //!
-//! One rule for all of them: a regular file of a bounded size. A checkout can bring a link to a device, and a step can make a pipe:
-//! what is not a regular file is never waited for and never read.
+//! One rule for all of them: a regular file of a bounded size. A checkout can bring a link to a
+//! device, and a step can make a pipe: what is not a regular file is never waited for and never
+//! read.
 
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -17,12 +18,14 @@ pub enum Links {
     Refuse,
 }
 
-/// Opens a regular file for reading, without waiting: a pipe that nobody writes to would be waited for for ever.
+/// Opens a regular file for reading, without waiting: a pipe that nobody writes to would be waited
+/// for for ever.
 ///
 /// # Errors
 /// Whatever the system says; [`io::ErrorKind::InvalidInput`] for what is no regular file.
 pub fn open(path: &Path, links: Links) -> io::Result<File> {
-    // Before it is opened, because some devices act when they are; and after, because it may be another one then.
+    // Before it is opened, because some devices act when they are; and after, because it may be
+    // another one then.
     check(path)?;
     let more = match links {
         Links::Follow => OFlags::empty(),
@@ -33,7 +36,8 @@ pub fn open(path: &Path, links: Links) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
 }
 
-/// Whether a path leads to a regular file now: for those who hand the path on to a library that opens it.
+/// Whether a path leads to a regular file now: for those who hand the path on to a library that
+/// opens it.
 ///
 /// # Errors
 /// As [`open`].
@@ -57,7 +61,10 @@ pub fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {limit} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -76,7 +83,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("good"), "12345").expect("written");
-        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), Mode::from_raw_mode(0o600)).expect("made");
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), Mode::from_raw_mode(0o600))
+            .expect("made");
         symlink(at("pipe"), at("link-to-pipe")).expect("made");
         symlink("/dev/zero", at("link-to-zero")).expect("made");
         symlink(at("good"), at("link")).expect("made");
@@ -93,6 +101,9 @@ mod tests {
             assert_eq!(read(&at(name), 5).expect_err("refused").kind(), kind, "{name}");
             assert_eq!(check(&at(name)).expect_err("refused").kind(), kind, "{name}");
         }
-        assert_eq!(read(&at("good"), 4).expect_err("too large").kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(
+            read(&at("good"), 4).expect_err("too large").kind(),
+            io::ErrorKind::FileTooLarge
+        );
     }
 }

@@ -28,7 +28,12 @@ fn collect(before: &Value, now: &Value, path: &str, found: &mut Vec<String>) {
     let keys: std::collections::BTreeSet<&String> = was.keys().chain(is.keys()).collect();
     for key in keys {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        collect(was.get(key).unwrap_or(&Value::Null), is.get(key).unwrap_or(&Value::Null), &path, found);
+        collect(
+            was.get(key).unwrap_or(&Value::Null),
+            is.get(key).unwrap_or(&Value::Null),
+            &path,
+            found,
+        );
     }
 }
 
@@ -58,7 +63,9 @@ mod tests {
             "`a.b` was 1 and is `two`, `a.c` was not there and is a list of 2"
         );
         assert_eq!(text(&json!(null), &json!({ "a": 1 })), "was not there and is there");
-        let many = |n: i32| json!((0..6).map(|key| (key.to_string(), json!(n))).collect::<serde_json::Map<_, _>>());
+        let many = |n: i32| {
+            json!((0..6).map(|key| (key.to_string(), json!(n))).collect::<serde_json::Map<_, _>>())
+        };
         assert!(text(&many(1), &many(2)).ends_with("`2` was 1 and is 2, 3 more"));
     }
 }

@@ -5,8 +5,9 @@ use crate::printed::one_line;
 use crate::summary::{StepSummary, Summary};
 use runbook_document::format_duration;
 use runbook_engine::{
-    AfterAttempt, ApprovalVerdict, AttemptResult, GuardEvent, LifecycleEvent, LogLevel, Look, LookVerdict, NotifyEvent, Outcome,
-    Proposal, Record, Recovery, RetryOf, RunEvent, RunId, Section, StepEvent, StepId, UndoFinding, UndoResult, describe_cause,
+    AfterAttempt, ApprovalVerdict, AttemptResult, GuardEvent, LifecycleEvent, LogLevel, Look,
+    LookVerdict, NotifyEvent, Outcome, Proposal, Record, Recovery, RetryOf, RunEvent, RunId,
+    Section, StepEvent, StepId, UndoFinding, UndoResult, describe_cause,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -39,14 +40,22 @@ fn line(tone: Tone, text: impl Into<String>) -> Line {
     Line { tone, text: one_line(&text.into()) }
 }
 
-/// What to tell the operator about a record. `summary` is the run, with the record folded in already.
+/// What to tell the operator about a record. `summary` is the run, with the record folded in
+/// already.
 pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
     match &record.event {
         RunEvent::Run(event) => lifecycle_lines(summary, event),
         RunEvent::Step { step, event } => step_lines(summary, step, event),
-        RunEvent::Guard { guard, event: GuardEvent::GuardLooked { look } } => vec![looked(guard, look)],
-        RunEvent::Notify { event: NotifyEvent::NotifyStarted | NotifyEvent::NotifyEnded { fault: None }, .. } => Vec::new(),
-        RunEvent::Notify { notify, event: NotifyEvent::NotifyEnded { fault: Some(fault) }, .. } => {
+        RunEvent::Guard { guard, event: GuardEvent::GuardLooked { look } } => {
+            vec![looked(guard, look)]
+        }
+        RunEvent::Notify {
+            event: NotifyEvent::NotifyStarted | NotifyEvent::NotifyEnded { fault: None },
+            ..
+        } => Vec::new(),
+        RunEvent::Notify {
+            notify, event: NotifyEvent::NotifyEnded { fault: Some(fault) }, ..
+        } => {
             vec![line(Tone::Warning, format!("  ! {notify}: could not be sent: {}", fault.message))]
         }
     }
@@ -55,61 +64,116 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
 fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
     match event {
         LifecycleEvent::RunStarted { title, retry_of, .. } => {
-            let environment = summary.environment.as_ref().map(|name| format!(" · environment {name}")).unwrap_or_default();
-            let mut lines = vec![line(Tone::Plain, format!("{title} · run {}{environment}", short(&summary.run)))];
-            lines.extend(
-                retry_of
-                    .as_ref()
-                    .map(|retry| line(Tone::Plain, format!("tries run {} again{}", retry.run.short(), done_before(retry)))),
-            );
+            let environment = summary
+                .environment
+                .as_ref()
+                .map(|name| format!(" · environment {name}"))
+                .unwrap_or_default();
+            let mut lines = vec![line(
+                Tone::Plain,
+                format!("{title} · run {}{environment}", short(&summary.run)),
+            )];
+            lines.extend(retry_of.as_ref().map(|retry| {
+                line(
+                    Tone::Plain,
+                    format!("tries run {} again{}", retry.run.short(), done_before(retry)),
+                )
+            }));
             lines
         }
         LifecycleEvent::LockWaiting { name, holder } => {
             vec![line(Tone::Warning, format!("waiting for lock `{name}`, held by {holder}"))]
         }
-        LifecycleEvent::WindowChecked { .. } => {
-            summary.window.iter().map(|window| line(Tone::Warning, format!("warning: {window}"))).collect()
-        }
+        LifecycleEvent::WindowChecked { .. } => summary
+            .window
+            .iter()
+            .map(|window| line(Tone::Warning, format!("warning: {window}")))
+            .collect(),
         LifecycleEvent::StepsBegan { locks } | LifecycleEvent::LocksRetaken { locks } => locks
             .iter()
             .map(|lock| {
-                let taken = lock.taken_from.as_ref().map(|from| format!(", taken over from {from}")).unwrap_or_default();
-                let between = summary.held_between.get(&lock.name).map(|times| held_between(&lock.held_between, *times));
+                let taken = lock
+                    .taken_from
+                    .as_ref()
+                    .map(|from| format!(", taken over from {from}"))
+                    .unwrap_or_default();
+                let between = summary
+                    .held_between
+                    .get(&lock.name)
+                    .map(|times| held_between(&lock.held_between, *times));
                 line(
                     if between.is_some() { Tone::Warning } else { Tone::Dim },
-                    format!("lock `{}` held (token {}){taken}{}", lock.name, lock.token, between.unwrap_or_default()),
+                    format!(
+                        "lock `{}` held (token {}){taken}{}",
+                        lock.name,
+                        lock.token,
+                        between.unwrap_or_default()
+                    ),
                 )
             })
             .collect(),
-        LifecycleEvent::CancelRequested { .. } => {
-            summary.cancelled.iter().map(|cancelled| line(Tone::Bad, cancelled.line(short(&summary.run)))).collect()
+        LifecycleEvent::CancelRequested { .. } => summary
+            .cancelled
+            .iter()
+            .map(|cancelled| line(Tone::Bad, cancelled.line(short(&summary.run))))
+            .collect(),
+        LifecycleEvent::Stopping { cause } => {
+            vec![line(Tone::Bad, format!("stopping: {}", describe_cause(cause)))]
         }
-        LifecycleEvent::Stopping { cause } => vec![line(Tone::Bad, format!("stopping: {}", describe_cause(cause)))],
         LifecycleEvent::UndoBegan { cause, order } => {
-            let what =
-                if order.is_empty() { "nothing to undo".to_owned() } else { format!("undoing {}", counted(order.len(), "step")) };
+            let what = if order.is_empty() {
+                "nothing to undo".to_owned()
+            } else {
+                format!("undoing {}", counted(order.len(), "step"))
+            };
             vec![line(Tone::Bad, format!("{}; {what}", describe_cause(cause)))]
         }
         LifecycleEvent::VerifyBegan | LifecycleEvent::FinallyBegan { .. } => Vec::new(),
         LifecycleEvent::Paused { .. } => {
             let why = summary.paused.clone().unwrap_or_default();
             let free = (!summary.locks.is_empty()).then(|| {
-                let locks: Vec<String> = summary.locks.iter().map(|lock| format!("`{lock}`")).collect();
-                line(Tone::Plain, format!("it holds no lock while it waits: others may take {}", locks.join(", ")))
+                let locks: Vec<String> =
+                    summary.locks.iter().map(|lock| format!("`{lock}`")).collect();
+                line(
+                    Tone::Plain,
+                    format!(
+                        "it holds no lock while it waits: others may take {}",
+                        locks.join(", ")
+                    ),
+                )
             });
-            let next = line(Tone::Plain, format!("next: {}", summary.to_continue.as_deref().unwrap_or_default()));
-            std::iter::once(line(Tone::Warning, format!("paused: {why}"))).chain(free).chain([next]).collect()
+            let next = line(
+                Tone::Plain,
+                format!("next: {}", summary.to_continue.as_deref().unwrap_or_default()),
+            );
+            std::iter::once(line(Tone::Warning, format!("paused: {why}")))
+                .chain(free)
+                .chain([next])
+                .collect()
         }
         LifecycleEvent::Resumed { by, .. } => {
-            vec![line(Tone::Plain, format!("{} · run {} resumed by {by}", summary.title, short(&summary.run)))]
+            vec![line(
+                Tone::Plain,
+                format!("{} · run {} resumed by {by}", summary.title, short(&summary.run)),
+            )]
         }
         LifecycleEvent::UndoRequested { by, mended } => {
-            let text = mended.as_ref().map(|mended| format!(", by another text ({})", mended.digest)).unwrap_or_default();
-            let asked = format!("{} · undo of run {} asked for by {by}{text}", summary.title, short(&summary.run));
+            let text = mended
+                .as_ref()
+                .map(|mended| format!(", by another text ({})", mended.digest))
+                .unwrap_or_default();
+            let asked = format!(
+                "{} · undo of run {} asked for by {by}{text}",
+                summary.title,
+                short(&summary.run)
+            );
             vec![line(Tone::Plain, asked)]
         }
         LifecycleEvent::RunEnded { end, .. } => {
-            vec![line(end_tone(*end), format!("{} ({})", summary.end_text(*end), format_duration(summary.duration())))]
+            vec![line(
+                end_tone(*end),
+                format!("{} ({})", summary.end_text(*end), format_duration(summary.duration())),
+            )]
         }
     }
 }
@@ -117,7 +181,15 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
 fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> {
     match event {
         StepEvent::StillWaiting { call, waited_ms, at_most_ms, then } => {
-            vec![line(Tone::Plain, crate::summary::waiting_text(step.as_str(), *call, (*waited_ms, *at_most_ms), *then))]
+            vec![line(
+                Tone::Plain,
+                crate::summary::waiting_text(
+                    step.as_str(),
+                    *call,
+                    (*waited_ms, *at_most_ms),
+                    *then,
+                ),
+            )]
         }
         StepEvent::StepSkipped { .. } => vec![step_line(summary, step, Tone::Dim, "skipped", None)],
         StepEvent::ItemsListed { items } => {
@@ -126,11 +198,17 @@ fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> 
         StepEvent::GroupBegan { .. } => vec![line(Tone::Dim, format!("  · {step}: begins"))],
         StepEvent::ItemsEnded { result, .. } => items_ended(summary, step, result),
         StepEvent::ApprovalAsked { proposal, places, .. } => asked(summary, step, proposal, places),
-        StepEvent::ManualAsked { instructions, options } => by_hand(summary, step, instructions, options),
-        StepEvent::ManualAnswered { by, .. } => vec![line(Tone::Good, format!("  ✓ {step}: answered by {by}"))],
+        StepEvent::ManualAsked { instructions, options } => {
+            by_hand(summary, step, instructions, options)
+        }
+        StepEvent::ManualAnswered { by, .. } => {
+            vec![line(Tone::Good, format!("  ✓ {step}: answered by {by}"))]
+        }
         StepEvent::ApprovalGiven { by, verdict, .. } => vec![match verdict {
             ApprovalVerdict::Approved => line(Tone::Good, format!("  ✓ {step}: approved by {by}")),
-            ApprovalVerdict::Rejected { reason } => line(Tone::Bad, format!("  ✗ {step}: rejected by {by}: {reason}")),
+            ApprovalVerdict::Rejected { reason } => {
+                line(Tone::Bad, format!("  ✗ {step}: rejected by {by}: {reason}"))
+            }
         }],
         StepEvent::AttemptRefused { fault, then, .. } => {
             failed(summary, step, &fault.message, fault.class.name(), *then, &fault.logs, None)
@@ -138,8 +216,12 @@ fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> 
         StepEvent::AttemptEnded { result, then, duration_ms, logs, .. } => {
             ended(summary, step, result, *then, *duration_ms, logs)
         }
-        StepEvent::Recovered { decision, attempt } => vec![recovered(summary, step, *attempt, decision)],
-        StepEvent::UndoEnded { result, then, duration_ms, .. } => vec![undo_line(step, result, *then, *duration_ms)],
+        StepEvent::Recovered { decision, attempt } => {
+            vec![recovered(summary, step, *attempt, decision)]
+        }
+        StepEvent::UndoEnded { result, then, duration_ms, .. } => {
+            vec![undo_line(step, result, *then, *duration_ms)]
+        }
         StepEvent::UndoChecked { finding } => vec![undo_checked(step, finding)],
         StepEvent::AttemptStarted { .. } | StepEvent::UndoStarted { .. } => Vec::new(),
     }
@@ -149,24 +231,35 @@ fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> 
 fn undo_checked(step: &StepId, finding: &UndoFinding) -> Line {
     match finding {
         UndoFinding::Restored => line(Tone::Good, format!("  ✓ {step}: observed again, as before")),
-        UndoFinding::TookEffect { .. } => {
-            line(Tone::Plain, format!("  {step}: it took effect, and stays: the runbook says that it cannot be undone"))
-        }
-        UndoFinding::Drifted { before, now } => {
-            line(Tone::Bad, format!("  ✗ {step}: not as before: {}", crate::difference::text(before, now)))
-        }
-        UndoFinding::Unknown { fault } => {
-            line(Tone::Bad, format!("  ✗ {step}: it cannot be told what it left: {}", fault.message))
-        }
+        UndoFinding::TookEffect { .. } => line(
+            Tone::Plain,
+            format!(
+                "  {step}: it took effect, and stays: the runbook says that it cannot be undone"
+            ),
+        ),
+        UndoFinding::Drifted { before, now } => line(
+            Tone::Bad,
+            format!("  ✗ {step}: not as before: {}", crate::difference::text(before, now)),
+        ),
+        UndoFinding::Unknown { fault } => line(
+            Tone::Bad,
+            format!("  ✗ {step}: it cannot be told what it left: {}", fault.message),
+        ),
     }
 }
 
 /// What a guard saw. It is told when it is not as it should be, and when it is again.
 fn looked(guard: &StepId, look: &Look) -> Line {
     match look.verdict {
-        LookVerdict::Holds => line(Tone::Dim, format!("  · guard {guard}: holds: {}", look.summary)),
-        LookVerdict::Breached => line(Tone::Bad, format!("  ✗ guard {guard}: breached: {}", look.summary)),
-        LookVerdict::Blind => line(Tone::Warning, format!("  ? guard {guard}: sees nothing: {}", look.summary)),
+        LookVerdict::Holds => {
+            line(Tone::Dim, format!("  · guard {guard}: holds: {}", look.summary))
+        }
+        LookVerdict::Breached => {
+            line(Tone::Bad, format!("  ✗ guard {guard}: breached: {}", look.summary))
+        }
+        LookVerdict::Blind => {
+            line(Tone::Warning, format!("  ? guard {guard}: sees nothing: {}", look.summary))
+        }
     }
 }
 
@@ -174,7 +267,8 @@ fn looked(guard: &StepId, look: &Look) -> Line {
 fn asked(summary: &Summary, step: &StepId, proposal: &Proposal, places: &[String]) -> Vec<Line> {
     let run = short(&summary.run);
     let void = summary.step(step).and_then(|found| found.approval_void.as_ref());
-    let mut lines: Vec<Line> = void.map(|why| line(Tone::Warning, format!("  ! {step}: {why}"))).into_iter().collect();
+    let mut lines: Vec<Line> =
+        void.map(|why| line(Tone::Warning, format!("  ! {step}: {why}"))).into_iter().collect();
     lines.push(line(
         Tone::Warning,
         format!(
@@ -184,24 +278,42 @@ fn asked(summary: &Summary, step: &StepId, proposal: &Proposal, places: &[String
             crate::summary::on_targets(places)
         ),
     ));
-    lines.extend(proposal.effects.iter().map(|effect| line(Tone::Plain, format!("      {}: {}", effect.verb, effect.summary))));
+    lines.extend(
+        proposal
+            .effects
+            .iter()
+            .map(|effect| line(Tone::Plain, format!("      {}: {}", effect.verb, effect.summary))),
+    );
     let step = runbook_text::argument(step.as_str());
-    lines.push(line(Tone::Plain, format!("      `runbook approve {run} {step}` or `runbook reject {run} {step} --reason …`")));
+    lines.push(line(
+        Tone::Plain,
+        format!("      `runbook approve {run} {step}` or `runbook reject {run} {step} --reason …`"),
+    ));
     lines
 }
 
 /// What a person is to do, and how to say that it is done.
 fn by_hand(summary: &Summary, step: &StepId, instructions: &str, options: &[String]) -> Vec<Line> {
-    let mut lines = vec![line(Tone::Warning, format!("  ? {step}: a person must do this{}", title_of(summary, step)))];
+    let mut lines = vec![line(
+        Tone::Warning,
+        format!("  ? {step}: a person must do this{}", title_of(summary, step)),
+    )];
     lines.extend(instructions.lines().map(|text| line(Tone::Plain, format!("      | {text}"))));
     let step = runbook_text::argument(step.as_str());
-    lines.push(line(Tone::Plain, format!("      then {}", answer(short(&summary.run), &step, options))));
+    lines.push(line(
+        Tone::Plain,
+        format!("      then {}", answer(short(&summary.run), &step, options)),
+    ));
     lines
 }
 
 /// `: Move the address`, if the step is called something else than its id.
 fn title_of(summary: &Summary, step: &StepId) -> String {
-    summary.step(step).filter(|step| step.has_title()).map(|step| format!(": {}", step.title)).unwrap_or_default()
+    summary
+        .step(step)
+        .filter(|step| step.has_title())
+        .map(|step| format!(": {}", step.title))
+        .unwrap_or_default()
 }
 
 /// The tone of an end.
@@ -224,8 +336,16 @@ fn done_before(retry: &RetryOf) -> String {
     };
     let own = of(retry.run);
     let own = if own.is_empty() { "nothing" } else { own.as_str() };
-    let before: BTreeSet<RunId> = retry.assumed.iter().map(|assumed| assumed.done_in).filter(|run| *run != retry.run).collect();
-    let before: String = before.into_iter().map(|run| format!("; done in run {}: {}", run.short(), of(run))).collect();
+    let before: BTreeSet<RunId> = retry
+        .assumed
+        .iter()
+        .map(|assumed| assumed.done_in)
+        .filter(|run| *run != retry.run)
+        .collect();
+    let before: String = before
+        .into_iter()
+        .map(|run| format!("; done in run {}: {}", run.short(), of(run)))
+        .collect();
     format!("; done there: {own}{before}")
 }
 
@@ -253,7 +373,8 @@ fn ended(
         }
         AttemptResult::Failed { fault, cases, .. } => {
             let logs = if logs.is_empty() { &fault.logs } else { logs };
-            let mut lines = failed(summary, step, &fault.message, fault.class.name(), then, logs, took);
+            let mut lines =
+                failed(summary, step, &fault.message, fault.class.name(), then, logs, took);
             let position = lines.len().min(1);
             let cases: Vec<_> = cases.iter().map(case_line).collect();
             lines.splice(position..position, cases);
@@ -265,15 +386,20 @@ fn ended(
 /// Each item was told of already, so one line is enough.
 fn items_ended(summary: &Summary, step: &StepId, result: &AttemptResult) -> Vec<Line> {
     match result {
-        AttemptResult::Succeeded { outcome: Outcome::Pass, .. } => vec![step_line(summary, step, Tone::Good, "done", None)],
-        AttemptResult::Succeeded { .. } => vec![step_line(summary, step, Tone::Warning, "warning", None)],
+        AttemptResult::Succeeded { outcome: Outcome::Pass, .. } => {
+            vec![step_line(summary, step, Tone::Good, "done", None)]
+        }
+        AttemptResult::Succeeded { .. } => {
+            vec![step_line(summary, step, Tone::Warning, "warning", None)]
+        }
         AttemptResult::Failed { fault, .. } => {
             vec![line(Tone::Bad, format!("  ✗ {step}: {}", fault.message))]
         }
     }
 }
 
-/// Of what is so for the same reason as before only every so many looks are told: a wait of an hour must not bury the rest.
+/// Of what is so for the same reason as before only every so many looks are told: a wait of an hour
+/// must not bury the rest.
 const TOLD_AGAIN: u32 = 20;
 
 fn not_yet(summary: &Summary, step: &StepId, why: &str, delay_ms: u64) -> Vec<Line> {
@@ -283,7 +409,8 @@ fn not_yet(summary: &Summary, step: &StepId, why: &str, delay_ms: u64) -> Vec<Li
         return Vec::new();
     }
     let every = format_duration(Duration::from_millis(delay_ms));
-    let looks = if repeated == 0 { String::new() } else { format!(" after {} looks", repeated + 1) };
+    let looks =
+        if repeated == 0 { String::new() } else { format!(" after {} looks", repeated + 1) };
     vec![line(Tone::Dim, format!("  · {step}: not yet{looks}: {why}; looks again every {every}"))]
 }
 
@@ -300,12 +427,18 @@ fn failed(
     match then {
         AfterAttempt::Poll { delay_ms } => not_yet(summary, step, message, delay_ms),
         AfterAttempt::Retry { delay_ms } => {
-            vec![line(Tone::Warning, format!("  ! {step}: {message} ({class}); next attempt in {}", again(delay_ms)))]
+            vec![line(
+                Tone::Warning,
+                format!("  ! {step}: {message} ({class}); next attempt in {}", again(delay_ms)),
+            )]
         }
         AfterAttempt::Final | AfterAttempt::Continue => {
             let mut lines = vec![step_line(summary, step, Tone::Bad, "failed", took)];
             lines.push(line(Tone::Bad, format!("      {message} ({class})")));
-            lines.extend(logs.iter().map(|log| line(log_tone(log.level), format!("      | {}", log.message))));
+            lines.extend(
+                logs.iter()
+                    .map(|log| line(log_tone(log.level), format!("      | {}", log.message))),
+            );
             lines
         }
     }
@@ -342,9 +475,20 @@ fn detail(text: &str) -> String {
 }
 
 /// `  ✓ backup             done      2.1 s   wrote orders.dump.zst, 12 MiB`
-fn step_line(summary: &Summary, step: &StepId, tone: Tone, word: &str, took: Option<Duration>) -> Line {
-    let width =
-        summary.steps.iter().filter(|known| is_shown(known.section)).map(|known| known.id.chars().count()).max().unwrap_or(0);
+fn step_line(
+    summary: &Summary,
+    step: &StepId,
+    tone: Tone,
+    word: &str,
+    took: Option<Duration>,
+) -> Line {
+    let width = summary
+        .steps
+        .iter()
+        .filter(|known| is_shown(known.section))
+        .map(|known| known.id.chars().count())
+        .max()
+        .unwrap_or(0);
     let known = summary.step(step);
     let sign = match tone {
         Tone::Good => "✓",
@@ -359,7 +503,11 @@ fn step_line(summary: &Summary, step: &StepId, tone: Tone, word: &str, took: Opt
     };
     // More cannot be formatted, and is no column any more.
     let width = width.min(WIDEST);
-    let text = format!("  {sign} {:width$}  {word:<8} {took:>8}  {}", step.as_str(), text.unwrap_or_default());
+    let text = format!(
+        "  {sign} {:width$}  {word:<8} {took:>8}  {}",
+        step.as_str(),
+        text.unwrap_or_default()
+    );
     line(tone, text.trim_end())
 }
 
@@ -368,7 +516,12 @@ const WIDEST: usize = 100;
 
 fn is_shown(section: Section) -> bool {
     match section {
-        Section::Preflight | Section::Step | Section::Verify | Section::Finally | Section::Guard | Section::Check => true,
+        Section::Preflight
+        | Section::Step
+        | Section::Verify
+        | Section::Finally
+        | Section::Guard
+        | Section::Check => true,
         Section::Undo | Section::Notify => false,
     }
 }
@@ -376,14 +529,23 @@ fn is_shown(section: Section) -> bool {
 fn undo_line(step: &StepId, result: &UndoResult, then: AfterAttempt, duration_ms: u64) -> Line {
     let took = format_duration(Duration::from_millis(duration_ms));
     match (result, then) {
-        (UndoResult::Done { summary }, _) => line(Tone::Good, format!("  ↩ {step}: undone in {took}: {summary}")),
-        (UndoResult::Failed { fault }, AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms }) => {
+        (UndoResult::Done { summary }, _) => {
+            line(Tone::Good, format!("  ↩ {step}: undone in {took}: {summary}"))
+        }
+        (
+            UndoResult::Failed { fault },
+            AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms },
+        ) => {
             let again = format_duration(Duration::from_millis(delay_ms));
-            line(Tone::Warning, format!("  ! {step}: undo failed: {}; again in {again}", fault.message))
+            line(
+                Tone::Warning,
+                format!("  ! {step}: undo failed: {}; again in {again}", fault.message),
+            )
         }
-        (UndoResult::Failed { fault }, AfterAttempt::Final | AfterAttempt::Continue) => {
-            line(Tone::Bad, format!("  ✗ {step}: undo failed: {} ({})", fault.message, fault.class.name()))
-        }
+        (UndoResult::Failed { fault }, AfterAttempt::Final | AfterAttempt::Continue) => line(
+            Tone::Bad,
+            format!("  ✗ {step}: undo failed: {} ({})", fault.message, fault.class.name()),
+        ),
     }
 }
 
@@ -393,22 +555,37 @@ fn recovered(summary: &Summary, step: &StepId, attempt: u32, decision: &Recovery
         Recovery::Repeat if always_runs => "is done again, as all that always runs".to_owned(),
         Recovery::Repeat => "may be repeated without harm, and is".to_owned(),
         Recovery::DidNotHappen => "had no effect, as was observed".to_owned(),
-        Recovery::OperatorRetry => "did not happen, says the operator, and is to be done again".to_owned(),
+        Recovery::OperatorRetry => {
+            "did not happen, says the operator, and is to be done again".to_owned()
+        }
         Recovery::OperatorDone => "happened, says the operator".to_owned(),
-        Recovery::OperatorNotDone => "did not happen, says the operator, and counts as failed".to_owned(),
-        Recovery::OperatorFail => "counts as failed, says the operator, and is undone as if it had happened".to_owned(),
+        Recovery::OperatorNotDone => {
+            "did not happen, says the operator, and counts as failed".to_owned()
+        }
+        Recovery::OperatorFail => {
+            "counts as failed, says the operator, and is undone as if it had happened".to_owned()
+        }
         Recovery::AskOperator { known, .. } => format!("has an unknown outcome: {known}"),
     };
-    line(Tone::Warning, format!("  ! {step}: attempt {attempt} was left without a clear result; it {text}"))
+    line(
+        Tone::Warning,
+        format!("  ! {step}: attempt {attempt} was left without a clear result; it {text}"),
+    )
 }
 
 /// Who was at work since a run gave a lock back, by name where the journal knows them.
 fn held_between(runs: &[RunId], times: u64) -> String {
     if runs.is_empty() {
         let times = counted(usize::try_from(times).unwrap_or(usize::MAX), "time");
-        return format!("; it was taken {times} since this run gave it back: `runbook runs` lists who was at work");
+        return format!(
+            "; it was taken {times} since this run gave it back: `runbook runs` lists who was at work"
+        );
     }
-    let shown: Vec<String> = runs.iter().map(|run| format!("`runbook show {}`", run.short())).collect();
+    let shown: Vec<String> =
+        runs.iter().map(|run| format!("`runbook show {}`", run.short())).collect();
     let (who, have) = if runs.len() == 1 { ("a run", "has") } else { ("runs", "have") };
-    format!("; {who} held it since this run gave it back, and {have} done something meanwhile: {}", shown.join(", "))
+    format!(
+        "; {who} held it since this run gave it back, and {have} done something meanwhile: {}",
+        shown.join(", ")
+    )
 }

@@ -1,4 +1,5 @@
-//! Events for programs: one line of JSON each, as they happen. They are the records of the journal, so no secret is in them.
+//! Events for programs: one line of JSON each, as they happen. They are the records of the journal,
+//! so no secret is in them.
 
 use jiff::Timestamp;
 use runbook_engine::{Record, RunEvent, RunId};
@@ -11,7 +12,8 @@ const FORMAT: u8 = 1;
 /// One line.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 struct EventLine<'a> {
-    /// The version of this form. A field or a kind of event may be added to it; none is taken away or changed.
+    /// The version of this form. A field or a kind of event may be added to it; none is taken away
+    /// or changed.
     format: u8,
     /// The run.
     run: RunId,
@@ -19,7 +21,8 @@ struct EventLine<'a> {
     seq: u64,
     /// When, by the wall clock, which somebody may set.
     at: Timestamp,
-    /// Milliseconds since the program that executes the run began to, by a clock that nobody can set. `null` if another program tells.
+    /// Milliseconds since the program that executes the run began to, by a clock that nobody can
+    /// set. `null` if another program tells.
     monotonic_ms: Option<u64>,
     /// What happened.
     event: &'a RunEvent,
@@ -27,9 +30,18 @@ struct EventLine<'a> {
 
 /// An event as one line, without its end.
 pub fn event_line(run: RunId, record: &Record, since_start: Option<Duration>) -> String {
-    let monotonic_ms = since_start.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-    let line = EventLine { format: FORMAT, run, seq: record.seq, at: record.at, monotonic_ms, event: &record.event };
-    runbook_text::json(&serde_json::to_string(&line).expect("an event has string keys only")).into_owned()
+    let monotonic_ms =
+        since_start.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    let line = EventLine {
+        format: FORMAT,
+        run,
+        seq: record.seq,
+        at: record.at,
+        monotonic_ms,
+        event: &record.event,
+    };
+    runbook_text::json(&serde_json::to_string(&line).expect("an event has string keys only"))
+        .into_owned()
 }
 
 /// The JSON Schema of a line.
@@ -38,6 +50,7 @@ pub fn event_schema() -> serde_json::Value {
     schema["title"] = "runbook event, JSON form 1".into();
     schema["description"] =
         "One line of what `runbook exec --events`, `resume`, `undo`, `check` and `runbook show --format jsonl` write.".into();
-    schema["properties"]["format"] = serde_json::json!({ "const": FORMAT, "description": "The version of this form." });
+    schema["properties"]["format"] =
+        serde_json::json!({ "const": FORMAT, "description": "The version of this form." });
     schema
 }

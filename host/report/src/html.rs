@@ -107,7 +107,11 @@ pub(crate) fn render(summary: &Summary) -> String {
         cause: summary.cause.as_deref(),
         next: summary.to_continue.as_deref(),
         facts: facts(summary),
-        params: summary.params.iter().map(|(name, value)| Fact { name, value: param_text(value) }).collect(),
+        params: summary
+            .params
+            .iter()
+            .map(|(name, value)| Fact { name, value: param_text(value) })
+            .collect(),
         duration: format_duration(summary.duration()),
         gaps: axis.drawn_gaps(),
         rows: touched.iter().map(|step| row(summary, &axis, step)).collect(),
@@ -149,8 +153,12 @@ fn param_text(value: &serde_json::Value) -> String {
 }
 
 fn row<'a>(summary: &Summary, axis: &Axis, step: &'a StepSummary) -> Row<'a> {
-    let spans: Vec<&Span> =
-        summary.timeline.spans().iter().filter(|span| span.step.as_deref() == Some(step.id.as_str())).collect();
+    let spans: Vec<&Span> = summary
+        .timeline
+        .spans()
+        .iter()
+        .filter(|span| span.step.as_deref() == Some(step.id.as_str()))
+        .collect();
     Row {
         id: &step.id,
         class: state_class(step.state),
@@ -173,7 +181,10 @@ fn was_touched(step: &StepSummary) -> bool {
 fn state_class(state: StepState) -> &'static str {
     match state {
         StepState::Succeeded => "good",
-        StepState::Warned | StepState::WaitingForPerson | StepState::Undone | StepState::Undoing => "warned",
+        StepState::Warned
+        | StepState::WaitingForPerson
+        | StepState::Undone
+        | StepState::Undoing => "warned",
         StepState::Failed | StepState::UnknownOutcome | StepState::UndoFailed => "failed",
         StepState::Pending | StepState::Skipped | StepState::Running => "quiet",
     }
@@ -181,9 +192,14 @@ fn state_class(state: StepState) -> &'static str {
 
 fn detail(step: &StepSummary) -> Detail<'_> {
     let class = state_class(step.state);
-    let case = |case: &runbook_engine::Case| format!("{} {}: {}", case.outcome.name(), case.name, case.detail);
+    let case = |case: &runbook_engine::Case| {
+        format!("{} {}: {}", case.outcome.name(), case.name, case.detail)
+    };
     let lists = [
-        List { title: "It said that it would", entries: step.effects.iter().map(|effect| effect.summary.clone()).collect() },
+        List {
+            title: "It said that it would",
+            entries: step.effects.iter().map(|effect| effect.summary.clone()).collect(),
+        },
         List { title: "Cases", entries: step.cases.iter().map(case).collect() },
     ];
     let log: Vec<_> = step.logs.iter().map(|line| line.message.as_str()).collect();
@@ -196,17 +212,22 @@ fn detail(step: &StepSummary) -> Detail<'_> {
         uses: &step.uses,
         digest: &step.digest,
         attempts: counted(usize::try_from(step.attempts).unwrap_or(usize::MAX), "attempt"),
-        fault: step.fault.as_ref().map(|fault| format!("{} ({}, {})", fault.message, fault.class.name(), fault.code)),
+        fault: step
+            .fault
+            .as_ref()
+            .map(|fault| format!("{} ({}, {})", fault.message, fault.class.name(), fault.code)),
         instructions: step.instructions.as_deref(),
         approved_by: step.approved_by.join(", "),
         lists: lists.into_iter().filter(|list| !list.entries.is_empty()).collect(),
         undo: step.undo.as_deref(),
-        output: (!step.output.is_null()).then(|| serde_json::to_string_pretty(&step.output).unwrap_or_default()),
+        output: (!step.output.is_null())
+            .then(|| serde_json::to_string_pretty(&step.output).unwrap_or_default()),
         log: (!log.is_empty()).then(|| log.join("\n")),
     }
 }
 
-/// Where a moment is drawn. Pauses of the run have a width of their own, so that a night does not squeeze ten minutes of work.
+/// Where a moment is drawn. Pauses of the run have a width of their own, so that a night does not
+/// squeeze ten minutes of work.
 struct Axis {
     start: Timestamp,
     /// From, to: in milliseconds since the start, in their order, apart from each other.
@@ -228,7 +249,13 @@ impl Axis {
                 _ => gaps.push((from, to)),
             }
         }
-        let last = summary.timeline.spans().iter().filter_map(|span| span.to.or(Some(span.from))).map(since).fold(1.0, f64::max);
+        let last = summary
+            .timeline
+            .spans()
+            .iter()
+            .filter_map(|span| span.to.or(Some(span.from)))
+            .map(since)
+            .fold(1.0, f64::max);
         let paused: f64 = gaps.iter().map(|(from, to)| to - from).sum();
         Self { start, gaps, worked: (last - paused).max(1.0) }
     }
@@ -243,7 +270,9 @@ impl Axis {
             worked -= inside;
             width += if at <= *from || to <= from { 0.0 } else { GAP_WIDTH * inside / (to - from) };
         }
-        let scale = (100.0 - GAP_WIDTH * f64::from(u32::try_from(self.gaps.len()).unwrap_or(u32::MAX))).max(20.0);
+        let scale = (100.0
+            - GAP_WIDTH * f64::from(u32::try_from(self.gaps.len()).unwrap_or(u32::MAX)))
+        .max(20.0);
         (scale * worked / self.worked + width).clamp(0.0, 100.0)
     }
 
@@ -266,7 +295,11 @@ impl Axis {
             if bar.summary.is_empty() { "" } else { ", " },
             bar.summary
         );
-        DrawnBar { class: bar.class.clone(), extent: Extent::new(left, (right - left).max(0.0)), label }
+        DrawnBar {
+            class: bar.class.clone(),
+            extent: Extent::new(left, (right - left).max(0.0)),
+            label,
+        }
     }
 }
 
@@ -287,7 +320,8 @@ struct Bar {
 }
 
 fn bars(spans: &[&Span]) -> Vec<Bar> {
-    let attempts = spans.iter().filter(|span| matches!(span.activity, Activity::Attempt(_))).count();
+    let attempts =
+        spans.iter().filter(|span| matches!(span.activity, Activity::Attempt(_))).count();
     let merged = attempts > BARS_IN_A_ROW;
     let mut bars: Vec<Bar> = Vec::new();
     let (mut first, mut last): (Option<&Span>, Option<&Span>) = (None, None);
@@ -314,7 +348,11 @@ fn bar(span: &Span) -> Bar {
         SpanEnd::CutOff => "b-cut-off",
     };
     let kind = match span.activity {
-        Activity::Approval | Activity::Person | Activity::Group | Activity::Pause | Activity::Dead => " wait",
+        Activity::Approval
+        | Activity::Person
+        | Activity::Group
+        | Activity::Pause
+        | Activity::Dead => " wait",
         Activity::Undo(_) => " undo",
         Activity::Attempt(_) | Activity::Notification => "",
     };

@@ -1,4 +1,5 @@
-//! Pages for a browser, by templates that escape whatever is put into them: no script, nothing fetched, whatever the texts hold.
+//! Pages for a browser, by templates that escape whatever is put into them: no script, nothing
+//! fetched, whatever the texts hold.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, Output, State, UndefinedBehavior, Value, context};
@@ -20,16 +21,23 @@ const STYLE: &str = include_str!("../templates/page.css");
 static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut pages = Environment::new();
     pages.set_undefined_behavior(UndefinedBehavior::Strict);
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build();
     pages.set_syntax(syntax.expect("the delimiters are the usual ones"));
     pages.set_formatter(write_escaped);
     for (name, source) in TEMPLATES {
-        pages.add_template(name, source).expect("the templates of this program are right: every test of a page reads them");
+        pages
+            .add_template(name, source)
+            .expect("the templates of this program are right: every test of a page reads them");
     }
     pages
 });
 
-/// A whole page. `style` is what only pages of its kind look like; the template of its body is called `template`.
+/// A whole page. `style` is what only pages of its kind look like; the template of its body is
+/// called `template`.
 pub(crate) fn page(title: &str, style: &str, template: &str, body: Value) -> String {
     let style = Value::from_safe_string(format!("{STYLE}{style}"));
     render("page.html", context! { title, style, body => part(template, body) })
@@ -56,7 +64,8 @@ fn write_escaped(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> 
     Ok(())
 }
 
-/// Text of people, as text: whatever is in it cannot become markup, and every character of it is seen.
+/// Text of people, as text: whatever is in it cannot become markup, and every character of it is
+/// seen.
 fn escape(text: &str) -> String {
     let text = runbook_text::lines(text);
     let mut escaped = String::with_capacity(text.len());

@@ -11,6 +11,7 @@ pub(crate) fn render(summary: &Summary) -> String {
 pub fn schema() -> serde_json::Value {
     let mut schema = schemars::schema_for!(Summary).to_value();
     schema["title"] = "runbook report, JSON form 1".into();
-    schema["description"] = "What happened in a run, as `runbook report RUN --format json` writes it.".into();
+    schema["description"] =
+        "What happened in a run, as `runbook report RUN --format json` writes it.".into();
     schema
 }

@@ -1,4 +1,5 @@
-//! The report for CI: JUnit XML as Jenkins and GitLab read it. One writer and one mapping, for runs and for checks.
+//! The report for CI: JUnit XML as Jenkins and GitLab read it. One writer and one mapping, for runs
+//! and for checks.
 
 use crate::printed::one_line;
 use crate::summary::{RunVerdict, StepState, StepSummary, Summary};
@@ -64,7 +65,12 @@ pub(crate) struct Case {
 }
 
 /// A document with one test suite.
-pub(crate) fn document(name: &str, at: jiff::Timestamp, duration_ms: Option<u64>, cases: &[Case]) -> String {
+pub(crate) fn document(
+    name: &str,
+    at: jiff::Timestamp,
+    duration_ms: Option<u64>,
+    cases: &[Case],
+) -> String {
     let mut suite = TestSuite::new(one_line(name));
     if let Some(at) = chrono::DateTime::from_timestamp_millis(at.as_millisecond()) {
         suite.set_timestamp(at);
@@ -79,22 +85,29 @@ pub(crate) fn document(name: &str, at: jiff::Timestamp, duration_ms: Option<u64>
     }
     let mut report = Report::new("runbook");
     report.add_test_suite(suite);
-    let text =
-        report.to_string().expect("what is written into a string is always written, and every text of it is one line of text");
-    // The log of a CI service is read for commands: `::error::`, `##[error]`, `##vso[…]`. To a reader of XML these are the same.
+    let text = report.to_string().expect(
+        "what is written into a string is always written, and every text of it is one line of text",
+    );
+    // The log of a CI service is read for commands: `::error::`, `##[error]`, `##vso[…]`. To a
+    // reader of XML these are the same.
     text.replace("##", "&#35;&#35;").replace("::", "&#58;:")
 }
 
-/// The report of a run: a test suite whose test cases are the run itself, its steps, and the cases of its smoke tests.
+/// The report of a run: a test suite whose test cases are the run itself, its steps, and the cases
+/// of its smoke tests.
 pub(crate) fn render(summary: &Summary) -> String {
-    let shown = summary.steps.iter().filter(|step| step.attempts > 0 || step.state != StepState::Pending);
-    let cases: Vec<_> = std::iter::once(run_case(summary)).chain(shown.flat_map(step_cases)).collect();
+    let shown =
+        summary.steps.iter().filter(|step| step.attempts > 0 || step.state != StepState::Pending);
+    let cases: Vec<_> =
+        std::iter::once(run_case(summary)).chain(shown.flat_map(step_cases)).collect();
     document(&summary.name, summary.started, Some(summary.duration_ms), &cases)
 }
 
-/// Whether the run is a success is in none of its steps: it may wait, be cancelled between two of them, or still go on.
+/// Whether the run is a success is in none of its steps: it may wait, be cancelled between two of
+/// them, or still go on.
 fn run_case(summary: &Summary) -> Case {
-    let cause = summary.cause.as_ref().map(|cause| format!(" Because {cause}.")).unwrap_or_default();
+    let cause =
+        summary.cause.as_ref().map(|cause| format!(" Because {cause}.")).unwrap_or_default();
     let why = format!("{}{cause}", summary.standing_text());
     let ended = match summary.verdict() {
         RunVerdict::Good => Ended::Good,
@@ -102,7 +115,12 @@ fn run_case(summary: &Summary) -> Case {
         RunVerdict::Open => Ended::Unknown(why),
         RunVerdict::Bad => Ended::Failed(why),
     };
-    Case { class: "runbook".to_owned(), name: format!("run {}", summary.name), duration_ms: summary.duration_ms, ended }
+    Case {
+        class: "runbook".to_owned(),
+        name: format!("run {}", summary.name),
+        duration_ms: summary.duration_ms,
+        ended,
+    }
 }
 
 fn step_cases(step: &StepSummary) -> Vec<Case> {
@@ -115,11 +133,20 @@ fn step_cases(step: &StepSummary) -> Vec<Case> {
         StepState::Failed | StepState::UndoFailed => Ended::Failed(why),
         StepState::WaitingForPerson => Ended::Skipped(not_yet()),
         StepState::Pending | StepState::Running | StepState::Undoing => Ended::Unknown(not_yet()),
-        StepState::Succeeded | StepState::Warned | StepState::Undone if step.fault.is_some() => Ended::Failed(why),
-        StepState::Undone => Ended::Skipped(format!("it was undone: {}", step.undo.as_deref().unwrap_or_default())),
+        StepState::Succeeded | StepState::Warned | StepState::Undone if step.fault.is_some() => {
+            Ended::Failed(why)
+        }
+        StepState::Undone => {
+            Ended::Skipped(format!("it was undone: {}", step.undo.as_deref().unwrap_or_default()))
+        }
         StepState::Succeeded | StepState::Warned => Ended::Good,
     };
-    let own = Case { class: step.uses.clone(), name: step.id.clone(), duration_ms: step.duration_ms, ended };
+    let own = Case {
+        class: step.uses.clone(),
+        name: step.id.clone(),
+        duration_ms: step.duration_ms,
+        ended,
+    };
     let class = format!("{}.{}", step.uses, step.id);
     std::iter::once(own).chain(inner_cases(&class, &step.cases, Warnings::Pass)).collect()
 }

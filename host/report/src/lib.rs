@@ -1,7 +1,7 @@
 //! Events and outcomes rendered for people and machines.
 //!
-//! Everything here is a pure function of the events of a run: the live view, `runbook show` after a crash and the report of a
-//! finished run fold the same events and therefore say the same.
+//! Everything here is a pure function of the events of a run: the live view, `runbook show` after a
+//! crash and the report of a finished run fold the same events and therefore say the same.
 
 pub mod access_report;
 pub mod checks;
@@ -30,7 +30,10 @@ pub use format::{FORMATS, Format, render};
 pub use json::schema as report_schema;
 pub use phrases::{counted, short};
 pub use printed::{push_line, value_text};
-pub use summary::{Cancelled, EarlierRun, Execution, LaterRun, NotSent, Reached, RunVerdict, StepState, StepSummary, Summary};
+pub use summary::{
+    Cancelled, EarlierRun, Execution, LaterRun, NotSent, Reached, RunVerdict, StepState,
+    StepSummary, Summary,
+};
 pub use table::table;
 pub use text::{closing, plan_table};
 pub use timeline::{Activity, Span, SpanEnd, Timeline};

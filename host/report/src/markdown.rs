@@ -12,12 +12,22 @@ pub(crate) fn render(summary: &Summary) -> String {
     let _ = writeln!(
         text,
         "**{end}**{}\n",
-        summary.cause.as_ref().map(|cause| format!(" Because {}.", escape(cause))).unwrap_or_default()
+        summary
+            .cause
+            .as_ref()
+            .map(|cause| format!(" Because {}.", escape(cause)))
+            .unwrap_or_default()
     );
     if let Some(next) = &summary.to_continue {
         let _ = writeln!(text, "Next: {}.\n", with_commands(next));
     }
-    let _ = writeln!(text, "- run `{}`, runbook {}, by {}", summary.run, code(&summary.name), escape(&summary.operator));
+    let _ = writeln!(
+        text,
+        "- run `{}`, runbook {}, by {}",
+        summary.run,
+        code(&summary.name),
+        escape(&summary.operator)
+    );
     let _ = writeln!(text, "- started {}, {}", summary.started, summary.lasted());
     for (name, value) in &summary.params {
         let _ = writeln!(text, "- {} = {}", escape(name), code(&value_text(value)));
@@ -71,13 +81,18 @@ fn escape_line(text: &str) -> String {
 fn code(text: &str) -> String {
     let text = runbook_text::printed(&one_line(text)).into_owned();
     let ticks = "`".repeat(longest_run(&text) + 1);
-    let space = if text.starts_with('`') || text.ends_with('`') || text.trim().is_empty() { " " } else { "" };
+    let space = if text.starts_with('`') || text.ends_with('`') || text.trim().is_empty() {
+        " "
+    } else {
+        ""
+    };
     format!("{ticks}{space}{text}{space}{ticks}")
 }
 
 /// Our own text with commands between backticks, in which no word has a backtick.
 fn with_commands(text: &str) -> String {
-    let part = |(index, part): (usize, &str)| if index % 2 == 1 { code(part) } else { escape(part) };
+    let part =
+        |(index, part): (usize, &str)| if index % 2 == 1 { code(part) } else { escape(part) };
     text.split('`').enumerate().map(part).collect()
 }
 
@@ -93,18 +108,20 @@ fn names_something(rest: &str) -> bool {
 
 /// Whether a dash stands in the name of an issue: `GH-12`, `OPS-7`.
 fn is_issue(before: &str, rest: &str) -> bool {
-    before.ends_with(|c: char| c.is_ascii_alphabetic()) && rest.starts_with(|c: char| c.is_ascii_digit())
+    before.ends_with(|c: char| c.is_ascii_alphabetic())
+        && rest.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Text as text: nothing in it becomes a link, an image, a tag, a mention, emphasis, or another cell of a table.
+/// Text as text: nothing in it becomes a link, an image, a tag, a mention, emphasis, or another
+/// cell of a table.
 pub(crate) fn escape(text: &str) -> String {
     let text = one_line(text);
     let mut escaped = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {
         let rest = &text[at..];
         match c {
-            // A mention, an address of mail, an issue, a merge request and the like, of GitHub or GitLab; an empty comment parts it
-            // and is not seen.
+            // A mention, an address of mail, an issue, a merge request and the like, of GitHub or
+            // GitLab; an empty comment parts it and is not seen.
             '@' | '#' | '!' | '$' | '%' | '&' | '~' if names_something(&rest[1..]) => {
                 escaped.push_str(match c {
                     '@' => "@",
@@ -127,7 +144,8 @@ pub(crate) fn escape(text: &str) -> String {
                 escaped.push(c);
                 escaped.push_str("<!-- -->");
             }
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '!' | '|' | '~' | '$' => {
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '!' | '|' | '~'
+            | '$' => {
                 escaped.push('\\');
                 escaped.push(c);
             }

@@ -3,12 +3,20 @@
 use crate::printed::one_line;
 use unicode_width::UnicodeWidthStr;
 
-/// Rows in aligned columns, two spaces apart. A cell is as wide as a terminal shows it, and one line whatever is in it.
+/// Rows in aligned columns, two spaces apart. A cell is as wide as a terminal shows it, and one
+/// line whatever is in it.
 pub fn table(rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.width())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     rows.iter().map(|row| line(row, &widths)).collect::<Vec<_>>().join("\n")
 }
@@ -30,7 +38,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_whatever_the_width_of_their_characters() {
-        let rows = [["a", "1", "x"], ["日本", "22", ""], ["é", "", "y"]].map(|row| row.map(str::to_owned).to_vec());
+        let rows = [["a", "1", "x"], ["日本", "22", ""], ["é", "", "y"]]
+            .map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&rows), "a     1   x\n日本  22\né         y");
     }
 }

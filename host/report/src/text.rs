@@ -24,7 +24,12 @@ pub(crate) fn render(summary: &Summary) -> String {
 /// How a run ended, for somebody who was told line by line what it did.
 pub fn closing(summary: &Summary) -> String {
     let took = format_duration(summary.duration());
-    let text = format!("{}\n{}\nrun {}, took {took}", stays(summary), conclusion(summary), short(&summary.run));
+    let text = format!(
+        "{}\n{}\nrun {}, took {took}",
+        stays(summary),
+        conclusion(summary),
+        short(&summary.run)
+    );
     runbook_text::printed(&text).into_owned()
 }
 
@@ -35,14 +40,21 @@ fn stays(summary: &Summary) -> String {
     if stays.is_empty() || summary.cause.is_none() {
         return String::new();
     }
-    format!("\n{}\n", one_line(&format!("Stays, as the runbook says it cannot be undone: {}", stays.join(", "))))
+    format!(
+        "\n{}\n",
+        one_line(&format!("Stays, as the runbook says it cannot be undone: {}", stays.join(", ")))
+    )
 }
 
 /// `run …, started … by …, took …`.
 fn head(summary: &Summary) -> String {
     let mut parts = vec![
         format!("run {}", short(&summary.run)),
-        format!("started {} by {}", summary.started.strftime("%Y-%m-%d %H:%M:%S UTC"), summary.operator),
+        format!(
+            "started {} by {}",
+            summary.started.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            summary.operator
+        ),
     ];
     parts.push(summary.lasted());
     if let Some(environment) = &summary.environment {
@@ -64,7 +76,12 @@ fn head(summary: &Summary) -> String {
 
 fn rows(summary: &Summary) -> Vec<Vec<String>> {
     let shown = summary.steps.iter().filter(|step| match step.section {
-        Section::Preflight | Section::Step | Section::Verify | Section::Finally | Section::Guard | Section::Check => true,
+        Section::Preflight
+        | Section::Step
+        | Section::Verify
+        | Section::Finally
+        | Section::Guard
+        | Section::Check => true,
         Section::Undo | Section::Notify => step.state != StepState::Pending,
     });
     shown.map(row).collect()
@@ -72,8 +89,15 @@ fn rows(summary: &Summary) -> Vec<Vec<String>> {
 
 fn row(step: &StepSummary) -> Vec<String> {
     let took = if step.attempts == 0 { String::new() } else { format_duration(step.duration()) };
-    let attempts = if step.attempts > 1 { format!("{} attempts", step.attempts) } else { String::new() };
-    vec![format!("{} {}", step.state.sign(), step.id), step.state.word().to_owned(), took, attempts, step.titled()]
+    let attempts =
+        if step.attempts > 1 { format!("{} attempts", step.attempts) } else { String::new() };
+    vec![
+        format!("{} {}", step.state.sign(), step.id),
+        step.state.word().to_owned(),
+        took,
+        attempts,
+        step.titled(),
+    ]
 }
 
 fn needs_detail(step: &StepSummary) -> bool {
@@ -89,7 +113,8 @@ fn needs_detail(step: &StepSummary) -> bool {
 pub(crate) fn answer_lines(step: &StepSummary) -> Vec<String> {
     let by = step.approved_by.join(", ");
     let fields = step.answers.iter().filter_map(serde_json::Value::as_object).flatten();
-    let answers = fields.map(|(name, value)| format!("{name} = {} (answered by {by})", value_text(value)));
+    let answers =
+        fields.map(|(name, value)| format!("{name} = {} (answered by {by})", value_text(value)));
     step.approval_void.clone().into_iter().chain(step.doubt.clone()).chain(answers).collect()
 }
 
@@ -103,10 +128,16 @@ fn step_detail(step: &StepSummary) -> String {
         push_line(&mut text, format_args!("  {line}"));
     }
     if let Some(fault) = &step.fault {
-        push_line(&mut text, format_args!("  {} ({}, {})", fault.message, fault.class.name(), fault.code));
+        push_line(
+            &mut text,
+            format_args!("  {} ({}, {})", fault.message, fault.class.name(), fault.code),
+        );
     }
     for case in &step.cases {
-        push_line(&mut text, format_args!("  {:<7} {}: {}", case.outcome.name(), case.name, case.detail));
+        push_line(
+            &mut text,
+            format_args!("  {:<7} {}: {}", case.outcome.name(), case.name, case.detail),
+        );
     }
     for log in &step.logs {
         push_line(&mut text, format_args!("  | {}", log.message));
@@ -118,13 +149,20 @@ fn conclusion(summary: &Summary) -> String {
     let cause = summary.cause.as_ref().map(|cause| format!("Because {cause}.")).unwrap_or_default();
     match (summary.end, &summary.paused) {
         (Some(end), _) => {
-            let next = summary.to_continue.as_ref().map(|next| format!("\n{}", one_line(&format!("Next: {next}."))));
+            let next = summary
+                .to_continue
+                .as_ref()
+                .map(|next| format!("\n{}", one_line(&format!("Next: {next}."))));
             let said = one_line(format!("{} {cause}", summary.end_text(end)).trim_end());
             format!("{said}{}", next.unwrap_or_default())
         }
         (None, Some(reason)) => {
             let next = summary.to_continue.as_deref().unwrap_or_default();
-            format!("{}\n{}", one_line(&format!("Paused: {reason}.")), one_line(&format!("Next: {next}.")))
+            format!(
+                "{}\n{}",
+                one_line(&format!("Paused: {reason}.")),
+                one_line(&format!("Next: {next}."))
+            )
         }
         (None, None) => unfinished(summary),
     }
@@ -134,11 +172,13 @@ fn unfinished(summary: &Summary) -> String {
     let (state, run) = (&summary.state, short(&summary.run));
     match &summary.execution {
         Execution::Unknown => {
-            format!("Not ended: {state}. If nothing executes it any more, continue with `runbook resume {run}`.")
+            format!(
+                "Not ended: {state}. If nothing executes it any more, continue with `runbook resume {run}`."
+            )
         }
-        Execution::By(who) => {
-            one_line(&format!("Not ended: {state}, executed by {who}. `runbook show {run} --follow` shows how it goes."))
-        }
+        Execution::By(who) => one_line(&format!(
+            "Not ended: {state}, executed by {who}. `runbook show {run} --follow` shows how it goes."
+        )),
         Execution::StandsStill { pid, host } => one_line(&format!(
             "Not ended: {state}. Process {pid} on {host} lives and stands still: it was stopped, or its machine slept, for longer than \
              its lease.\nNext: let it go on (`kill -CONT {pid}` there), or take the run over with `runbook resume {run}`: the process \

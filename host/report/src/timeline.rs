@@ -1,9 +1,10 @@
-//! What went on when: the spans of a run, folded from its events. The HTML report draws them, a trace sends them.
+//! What went on when: the spans of a run, folded from its events. The HTML report draws them, a
+//! trace sends them.
 
 use jiff::Timestamp;
 use runbook_engine::{
-    AfterAttempt, ApprovalVerdict, AttemptResult, LifecycleEvent, NotifyEvent, Outcome, PauseReason, Record, RunEvent, StepEvent,
-    StepId, UndoFinding, UndoResult,
+    AfterAttempt, ApprovalVerdict, AttemptResult, LifecycleEvent, NotifyEvent, Outcome,
+    PauseReason, Record, RunEvent, StepEvent, StepId, UndoFinding, UndoResult,
 };
 use serde::Serialize;
 
@@ -124,8 +125,12 @@ impl Timeline {
             RunEvent::Step { step, event } => self.fold_step(step, event, at),
             RunEvent::Notify { notify, event, .. } => match event {
                 NotifyEvent::NotifyStarted => self.begin(Some(notify), Activity::Notification, at),
-                NotifyEvent::NotifyEnded { fault: None } => self.end(Some(notify), at, SpanEnd::Good, "sent"),
-                NotifyEvent::NotifyEnded { fault: Some(fault) } => self.end(Some(notify), at, SpanEnd::Failed, &fault.message),
+                NotifyEvent::NotifyEnded { fault: None } => {
+                    self.end(Some(notify), at, SpanEnd::Good, "sent");
+                }
+                NotifyEvent::NotifyEnded { fault: Some(fault) } => {
+                    self.end(Some(notify), at, SpanEnd::Failed, &fault.message);
+                }
             },
             RunEvent::Guard { .. } => {}
         }
@@ -144,7 +149,14 @@ impl Timeline {
             LifecycleEvent::UndoRequested { by, .. } => {
                 let summary = format!("it had ended; undo asked for by {by}");
                 let from = self.last.unwrap_or(at);
-                self.spans.push(Span { step: None, activity: Activity::Pause, from, to: Some(at), end: SpanEnd::Good, summary });
+                self.spans.push(Span {
+                    step: None,
+                    activity: Activity::Pause,
+                    from,
+                    to: Some(at),
+                    end: SpanEnd::Good,
+                    summary,
+                });
             }
             LifecycleEvent::RunEnded { .. } => self.end(None, at, SpanEnd::Good, ""),
             LifecycleEvent::RunStarted { .. }
@@ -162,18 +174,24 @@ impl Timeline {
 
     fn fold_step(&mut self, step: &StepId, event: &StepEvent, at: Timestamp) {
         match event {
-            StepEvent::AttemptStarted { attempt, .. } => self.begin(Some(step), Activity::Attempt(*attempt), at),
+            StepEvent::AttemptStarted { attempt, .. } => {
+                self.begin(Some(step), Activity::Attempt(*attempt), at);
+            }
             StepEvent::AttemptRefused { attempt, fault, .. } => {
                 self.begin(Some(step), Activity::Attempt(*attempt), at);
                 self.end(Some(step), at, SpanEnd::Failed, &fault.message);
             }
-            StepEvent::AttemptEnded { result, then, .. } | StepEvent::ItemsEnded { result, then } => {
+            StepEvent::AttemptEnded { result, then, .. }
+            | StepEvent::ItemsEnded { result, then } => {
                 let (end, summary) = outcome(result);
                 // Not yet as it should be is no failure.
-                let end = if matches!(then, AfterAttempt::Poll { .. }) { SpanEnd::Warned } else { end };
+                let end =
+                    if matches!(then, AfterAttempt::Poll { .. }) { SpanEnd::Warned } else { end };
                 self.end(Some(step), at, end, summary);
             }
-            StepEvent::GroupBegan { .. } | StepEvent::ItemsListed { .. } => self.begin(Some(step), Activity::Group, at),
+            StepEvent::GroupBegan { .. } | StepEvent::ItemsListed { .. } => {
+                self.begin(Some(step), Activity::Group, at);
+            }
             StepEvent::ApprovalAsked { proposal, .. } => {
                 // Asked again, because what it would do has changed.
                 self.end(Some(step), at, SpanEnd::CutOff, "its plan changed");
@@ -181,37 +199,61 @@ impl Timeline {
                 self.say(step, &format!("would: {}", proposal.summary));
             }
             StepEvent::ApprovalGiven { by, verdict, .. } => match verdict {
-                ApprovalVerdict::Approved => self.end(Some(step), at, SpanEnd::Good, &format!("approved by {by}")),
+                ApprovalVerdict::Approved => {
+                    self.end(Some(step), at, SpanEnd::Good, &format!("approved by {by}"));
+                }
                 ApprovalVerdict::Rejected { reason } => {
-                    self.end(Some(step), at, SpanEnd::Failed, &format!("rejected by {by}: {reason}"));
+                    self.end(
+                        Some(step),
+                        at,
+                        SpanEnd::Failed,
+                        &format!("rejected by {by}: {reason}"),
+                    );
                 }
             },
             StepEvent::ManualAsked { instructions, .. } => {
                 self.begin(Some(step), Activity::Person, at);
                 self.say(step, instructions.lines().next().unwrap_or_default());
             }
-            StepEvent::ManualAnswered { by, .. } => self.end(Some(step), at, SpanEnd::Good, &format!("answered by {by}")),
-            StepEvent::UndoStarted { attempt } => self.begin(Some(step), Activity::Undo(*attempt), at),
+            StepEvent::ManualAnswered { by, .. } => {
+                self.end(Some(step), at, SpanEnd::Good, &format!("answered by {by}"));
+            }
+            StepEvent::UndoStarted { attempt } => {
+                self.begin(Some(step), Activity::Undo(*attempt), at);
+            }
             StepEvent::UndoEnded { result, .. } => match result {
                 UndoResult::Done { summary } => self.end(Some(step), at, SpanEnd::Good, summary),
-                UndoResult::Failed { fault } => self.end(Some(step), at, SpanEnd::Failed, &fault.message),
+                UndoResult::Failed { fault } => {
+                    self.end(Some(step), at, SpanEnd::Failed, &fault.message);
+                }
             },
             StepEvent::UndoChecked { finding } => match finding {
                 UndoFinding::Restored | UndoFinding::TookEffect { .. } => {}
                 UndoFinding::Drifted { .. } => self.blame(step, "after it, it was not as before"),
                 UndoFinding::Unknown { fault } => self.blame(step, &fault.message),
             },
-            StepEvent::StillWaiting { .. } | StepEvent::StepSkipped { .. } | StepEvent::Recovered { .. } => {}
+            StepEvent::StillWaiting { .. }
+            | StepEvent::StepSkipped { .. }
+            | StepEvent::Recovered { .. } => {}
         }
     }
 
     fn begin(&mut self, step: Option<&StepId>, activity: Activity, from: Timestamp) {
         let step = step.map(ToString::to_string);
-        self.spans.push(Span { step, activity, from, to: None, end: SpanEnd::Open, summary: String::new() });
+        self.spans.push(Span {
+            step,
+            activity,
+            from,
+            to: None,
+            end: SpanEnd::Open,
+            summary: String::new(),
+        });
     }
 
     fn open(&mut self, step: Option<&StepId>) -> Option<&mut Span> {
-        let of_step = |span: &&mut Span| span.step.as_deref() == step.map(StepId::as_str) && span.end == SpanEnd::Open;
+        let of_step = |span: &&mut Span| {
+            span.step.as_deref() == step.map(StepId::as_str) && span.end == SpanEnd::Open
+        };
         self.spans.iter_mut().rev().find(of_step)
     }
 
@@ -232,13 +274,16 @@ impl Timeline {
 
     /// The last span of a step was not as good as it looked.
     fn blame(&mut self, step: &StepId, why: &str) {
-        if let Some(span) = self.spans.iter_mut().rev().find(|span| span.step.as_deref() == Some(step.as_str())) {
+        if let Some(span) =
+            self.spans.iter_mut().rev().find(|span| span.step.as_deref() == Some(step.as_str()))
+        {
             span.end = SpanEnd::Failed;
             why.clone_into(&mut span.summary);
         }
     }
 
-    /// What was under way when the process died has no end that anybody knows; a person's answer is still awaited.
+    /// What was under way when the process died has no end that anybody knows; a person's answer is
+    /// still awaited.
     fn resume(&mut self, by: &str, at: Timestamp) {
         let last = self.last;
         let paused = self.open(None).is_some();
@@ -267,10 +312,14 @@ impl Timeline {
 
 fn outcome(result: &AttemptResult) -> (SpanEnd, &str) {
     match result {
-        AttemptResult::Succeeded { outcome: Outcome::Pass, summary, .. } => (SpanEnd::Good, summary),
-        AttemptResult::Succeeded { outcome: Outcome::Warn | Outcome::Unknown | Outcome::Fail, summary, .. } => {
-            (SpanEnd::Warned, summary)
+        AttemptResult::Succeeded { outcome: Outcome::Pass, summary, .. } => {
+            (SpanEnd::Good, summary)
         }
+        AttemptResult::Succeeded {
+            outcome: Outcome::Warn | Outcome::Unknown | Outcome::Fail,
+            summary,
+            ..
+        } => (SpanEnd::Warned, summary),
         AttemptResult::Failed { fault, .. } => (SpanEnd::Failed, &fault.message),
     }
 }

@@ -1,6 +1,8 @@
-//! A run as a trace: what `OpenTelemetry` calls spans, with the names, parents and attributes that they have there.
+//! A run as a trace: what `OpenTelemetry` calls spans, with the names, parents and attributes that
+//! they have there.
 //!
-//! Inputs, outputs and texts of plugins are not part of it: a tracing backend is read by more people than a journal.
+//! Inputs, outputs and texts of plugins are not part of it: a tracing backend is read by more
+//! people than a journal.
 
 use crate::summary::{StepSummary, Summary};
 use crate::timeline::{Activity, Span, SpanEnd};
@@ -33,7 +35,9 @@ pub fn trace(summary: &Summary) -> Option<Vec<TraceSpan>> {
     let root = id(&summary.run, "run");
     let failed = match end {
         RunEnd::Succeeded | RunEnd::SucceededWithWarnings => None,
-        RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone | RunEnd::Dirty => Some(summary.state.clone()),
+        RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone | RunEnd::Dirty => {
+            Some(summary.state.clone())
+        }
     };
     let mut attributes = vec![
         ("runbook.run.id", summary.run.clone()),
@@ -41,9 +45,19 @@ pub fn trace(summary: &Summary) -> Option<Vec<TraceSpan>> {
         ("runbook.operator", summary.operator.clone()),
         ("runbook.outcome", summary.state.clone()),
     ];
-    attributes.extend(summary.environment.clone().map(|environment| ("deployment.environment.name", environment)));
+    attributes.extend(
+        summary.environment.clone().map(|environment| ("deployment.environment.name", environment)),
+    );
     let name = format!("runbook {}", summary.name);
-    let mut spans = vec![TraceSpan { id: root, parent: None, name, from: summary.started, to: ended, attributes, error: failed }];
+    let mut spans = vec![TraceSpan {
+        id: root,
+        parent: None,
+        name,
+        from: summary.started,
+        to: ended,
+        attributes,
+        error: failed,
+    }];
     spans.extend(summary.timeline.spans().iter().map(|span| of_span(summary, root, span)));
     Some(spans)
 }
@@ -52,12 +66,14 @@ fn of_span(summary: &Summary, root: u64, span: &Span) -> TraceSpan {
     let step = span.step.as_ref().and_then(|id| summary.steps.iter().find(|step| step.id == *id));
     let what = span.activity.text();
     let name = span.step.as_ref().map_or_else(|| what.clone(), |step| format!("{step}: {what}"));
-    let mut attributes = vec![("runbook.activity", what), ("runbook.outcome", span.end.word().to_owned())];
+    let mut attributes =
+        vec![("runbook.activity", what), ("runbook.outcome", span.end.word().to_owned())];
     attributes.extend(step.into_iter().flat_map(of_step));
     let error = match span.end {
         SpanEnd::Open | SpanEnd::Good | SpanEnd::Warned => None,
         SpanEnd::Failed => Some(
-            step.and_then(|step| step.fault.as_ref()).map_or_else(|| "failed".to_owned(), |fault| fault.class.name().to_owned()),
+            step.and_then(|step| step.fault.as_ref())
+                .map_or_else(|| "failed".to_owned(), |fault| fault.class.name().to_owned()),
         ),
         SpanEnd::CutOff => Some("cut off".to_owned()),
     };
@@ -81,7 +97,8 @@ fn of_step(step: &StepSummary) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The span of the nested file, or of the list, that a step is part of: `restore.backup` of `restore`, `vacuum[orders]` of `vacuum`.
+/// The span of the nested file, or of the list, that a step is part of: `restore.backup` of
+/// `restore`, `vacuum[orders]` of `vacuum`.
 fn parent(summary: &Summary, span: &Span) -> Option<String> {
     let step = span.step.as_deref()?;
     let groups = summary.timeline.spans().iter().filter(|group| group.activity == Activity::Group);
@@ -94,12 +111,18 @@ fn parent(summary: &Summary, span: &Span) -> Option<String> {
 
 /// What tells a span of a run from every other.
 fn key(span: &Span) -> String {
-    format!("{}\n{}\n{}", span.step.as_deref().unwrap_or_default(), span.activity.text(), span.from.as_nanosecond())
+    format!(
+        "{}\n{}\n{}",
+        span.step.as_deref().unwrap_or_default(),
+        span.activity.text(),
+        span.from.as_nanosecond()
+    )
 }
 
 /// Never 0, which stands for no span.
 fn id(run: &str, what: &str) -> u64 {
     let digest = Digest::of(format!("{run}\n{what}").as_bytes());
-    let hex = digest.as_str().trim_start_matches("sha256:").get(..16).unwrap_or_default().to_owned();
+    let hex =
+        digest.as_str().trim_start_matches("sha256:").get(..16).unwrap_or_default().to_owned();
     u64::from_str_radix(&hex, 16).unwrap_or(1).max(1)
 }

@@ -3,13 +3,17 @@
 use std::borrow::Cow;
 
 /// The commands that look into the journal of runs.
-const LOOK_INTO_THE_JOURNAL: &[&str] =
-    &["resume", "show", "cancel", "undo", "retry", "approve", "reject", "answer", "runs", "report", "locks", "prune"];
+const LOOK_INTO_THE_JOURNAL: &[&str] = &[
+    "resume", "show", "cancel", "undo", "retry", "approve", "reject", "answer", "runs", "report",
+    "locks", "prune",
+];
 
-/// A text of this program in which each command between backticks that looks into the journal names it. Whoever types one elsewhere, or
-/// without the variable, would look into another.
+/// A text of this program in which each command between backticks that looks into the journal names
+/// it. Whoever types one elsewhere, or without the variable, would look into another.
 pub fn naming_journal<'a>(text: &'a str, journal: Option<&str>) -> Cow<'a, str> {
-    let Some(journal) = journal.filter(|_| text.contains("`runbook ")) else { return Cow::Borrowed(text) };
+    let Some(journal) = journal.filter(|_| text.contains("`runbook ")) else {
+        return Cow::Borrowed(text);
+    };
     let option = format!(" --journal {}", runbook_text::argument(journal));
     let mut named = String::with_capacity(text.len() + option.len());
     for (place, part) in text.split('`').enumerate() {
@@ -31,7 +35,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_that_looks_into_the_journal_names_one_that_is_not_the_default_and_no_other_text_changes() {
+    fn every_command_that_looks_into_the_journal_names_one_that_is_not_the_default_and_no_other_text_changes()
+     {
         let text = "continue with `runbook resume 01 --decide a=done` (it is) or `--decide a=retry`; `runbook exec r.toml`; runbook show 01";
         assert_eq!(naming_journal(text, None), text);
         let named = naming_journal(text, Some("/tmp/my runs/j.db"));
@@ -42,7 +47,10 @@ mod tests {
         );
         assert_eq!(naming_journal(&named, Some("/tmp/my runs/j.db")), named, "once");
         for verb in LOOK_INTO_THE_JOURNAL {
-            assert_eq!(naming_journal(&format!("`runbook {verb}`"), Some("/j")), format!("`runbook {verb} --journal /j`"));
+            assert_eq!(
+                naming_journal(&format!("`runbook {verb}`"), Some("/j")),
+                format!("`runbook {verb} --journal /j`")
+            );
         }
     }
 }

@@ -6,14 +6,16 @@ use unicode_width::UnicodeWidthStr as _;
 /// Less than this is too narrow to be worth a column of its own.
 const NARROW: usize = 24;
 
-/// The text with no line wider than `columns`, as a terminal shows it. What does not fit goes on below its column: the last one of a
-/// table, or after the indent. What stands between backticks, such as a command to copy, is never broken, and no word is.
+/// The text with no line wider than `columns`, as a terminal shows it. What does not fit goes on
+/// below its column: the last one of a table, or after the indent. What stands between backticks,
+/// such as a command to copy, is never broken, and no word is.
 pub fn wrap_to_width(text: &str, columns: usize) -> String {
     let wrapped: Vec<String> = text.split('\n').map(|line| fit_line(line, columns)).collect();
     wrapped.join("\n")
 }
 
-/// The beginning of a text that is no wider than `columns`, on one line; `…` stands for what is left out.
+/// The beginning of a text that is no wider than `columns`, on one line; `…` stands for what is
+/// left out.
 pub fn cut(text: &str, columns: usize) -> String {
     let one_line = text.replace(char::is_control, " ");
     if one_line.width() <= columns {
@@ -53,11 +55,17 @@ const JOINED: &str = "\u{a0}";
 
 fn join_commands(line: &str) -> String {
     let parts = line.split('`').enumerate();
-    let joined = parts.map(|(index, part)| if index % 2 == 1 { part.replace(' ', JOINED) } else { part.to_owned() });
+    let joined =
+        parts.map(
+            |(index, part)| {
+                if index % 2 == 1 { part.replace(' ', JOINED) } else { part.to_owned() }
+            },
+        );
     joined.collect::<Vec<_>>().join("`")
 }
 
-/// Where the line goes on: below its last cell (cells are two spaces apart), if enough room is left there.
+/// Where the line goes on: below its last cell (cells are two spaces apart), if enough room is left
+/// there.
 fn hanging(line: &str, columns: usize) -> usize {
     let indent = line.width() - line.trim_start().width();
     let room = |start: &usize| *start + NARROW <= columns;
@@ -90,15 +98,26 @@ mod tests {
 
     #[test]
     fn wide_characters_count_as_wide_as_they_are() {
-        let wrapped = wrap_to_width("✗ 確認  failed  注文 の 件数 が 違います 注文 の 件数 が 違います 注文 の 件数", 40);
-        assert!(wrapped.lines().count() > 1 && wrapped.lines().all(|line| line.width() <= 40), "{wrapped}");
-        assert!(wrapped.lines().nth(1).is_some_and(|line| line.starts_with("                ")), "{wrapped}");
+        let wrapped = wrap_to_width(
+            "✗ 確認  failed  注文 の 件数 が 違います 注文 の 件数 が 違います 注文 の 件数",
+            40,
+        );
+        assert!(
+            wrapped.lines().count() > 1 && wrapped.lines().all(|line| line.width() <= 40),
+            "{wrapped}"
+        );
+        assert!(
+            wrapped.lines().nth(1).is_some_and(|line| line.starts_with("                ")),
+            "{wrapped}"
+        );
     }
 
     #[test]
     fn a_command_is_never_broken() {
-        let wrapped =
-            wrap_to_width("next: look whether it did, then say so: `runbook resume 01a1 --decide s01=done` (it did)", 60);
+        let wrapped = wrap_to_width(
+            "next: look whether it did, then say so: `runbook resume 01a1 --decide s01=done` (it did)",
+            60,
+        );
         assert!(wrapped.contains("`runbook resume 01a1 --decide s01=done`"), "{wrapped}");
         assert!(wrapped.lines().count() == 2, "{wrapped}");
     }
@@ -111,10 +130,19 @@ mod tests {
 
     #[test]
     fn what_is_cut_is_never_wider_than_it_may_be() {
-        for text in ["", "short", "a longer text that goes on", "確認 注文 の 件数", "two\nlines\tand \u{1b}[1m more"] {
+        for text in [
+            "",
+            "short",
+            "a longer text that goes on",
+            "確認 注文 の 件数",
+            "two\nlines\tand \u{1b}[1m more",
+        ] {
             for columns in 0..40 {
                 let kept = cut(text, columns);
-                assert!(kept.width() <= columns && !kept.contains(char::is_control), "{columns}: {kept:?}");
+                assert!(
+                    kept.width() <= columns && !kept.contains(char::is_control),
+                    "{columns}: {kept:?}"
+                );
             }
         }
         assert_eq!((cut("abcdef", 6), cut("abcdef", 5)), ("abcdef".to_owned(), "abcd…".to_owned()));

@@ -21,9 +21,16 @@ fn everywhere(summary: &Summary) -> Vec<(String, String)> {
             ("<!-- -->", ""),
             ("\n", " "),
         ];
-        parts.iter().fold(text, |text, (from, to)| text.replace(from, to)).replace("<code>", "`").replace("</code>", "`")
+        parts
+            .iter()
+            .fold(text, |text, (from, to)| text.replace(from, to))
+            .replace("<code>", "`")
+            .replace("</code>", "`")
     };
-    FORMATS.iter().map(|(format, name, ..)| ((*name).to_owned(), plain(render(*format, summary)))).collect()
+    FORMATS
+        .iter()
+        .map(|(format, name, ..)| ((*name).to_owned(), plain(render(*format, summary))))
+        .collect()
 }
 
 fn started(section: &str) -> Vec<Value> {
@@ -62,7 +69,10 @@ fn a_cancel_says_what_it_means_where_the_run_is() {
     events.push(json!({ "of": "run", "type": "finally-began", "end": "succeeded", "cause": null }));
     let (line, _) = told(&events);
     assert!(line.contains("too late") && line.contains("runbook show 0190aa11-22bb"), "{line}");
-    events.extend([cancelled(), json!({ "of": "run", "type": "run-ended", "end": "succeeded", "cause": null })]);
+    events.extend([
+        cancelled(),
+        json!({ "of": "run", "type": "run-ended", "end": "succeeded", "cause": null }),
+    ]);
     let summary = summary(&events);
     for (format, text) in everywhere(&summary) {
         if format != "junit" {
@@ -84,20 +94,27 @@ fn a_run_that_is_being_cancelled_and_waits_for_a_decision_says_so_with_what_each
     events.push(json!({ "of": "run", "type": "paused", "reason": { "type": "unknown-outcome", "steps": ["pay"] } }));
     let summary = summary(&events);
     for (format, text) in everywhere(&summary) {
-        assert!(text.contains("it is being undone (ada@desk cancelled it at 2026-01-01 10:00:00 UTC)"), "{format}: {text}");
+        assert!(
+            text.contains("it is being undone (ada@desk cancelled it at 2026-01-01 10:00:00 UTC)"),
+            "{format}: {text}"
+        );
     }
     // What has not begun never will.
     for (format, text) in everywhere(&summary) {
         assert!(!text.contains("pending"), "{format}: {text}");
     }
     let next = summary.to_continue.as_deref().unwrap();
-    assert!(next.contains("it happened; its undo runs") && next.contains("nothing of it is undone"), "{next}");
+    assert!(
+        next.contains("it happened; its undo runs") && next.contains("nothing of it is undone"),
+        "{next}"
+    );
     assert!(!next.contains("(it happened)") && !next.contains("=retry"), "{next}");
 }
 
 #[test]
 fn what_always_runs_is_no_part_of_the_account_and_every_end_names_it_and_who_was_not_told() {
-    let fault = json!({ "class": "timeout", "code": "c", "message": "no answer", "effect": "possible" });
+    let fault =
+        json!({ "class": "timeout", "code": "c", "message": "no answer", "effect": "possible" });
     for (end, cause) in [
         ("succeeded-with-warnings", Value::Null),
         ("failed-clean", json!({ "type": "timeout" })),
@@ -121,12 +138,25 @@ fn what_always_runs_is_no_part_of_the_account_and_every_end_names_it_and_who_was
             }
             if format == "json" {
                 // Fields and no sentence.
-                assert!(text.contains("\"notify\": \"notify/1\"") && text.contains("\"why\": \"no answer\""), "{end}: {text}");
+                assert!(
+                    text.contains("\"notify\": \"notify/1\"")
+                        && text.contains("\"why\": \"no answer\""),
+                    "{end}: {text}"
+                );
                 continue;
             }
-            assert!(text.contains("What always runs was done, and stays: `tell`"), "{end} {format}: {text}");
-            assert!(text.contains("`notify/1` (dirty) was not sent: no answer"), "{end} {format}: {text}");
-            assert!(!text.contains("not put back (tell") && !text.contains("pay, tell"), "{end} {format}: {text}");
+            assert!(
+                text.contains("What always runs was done, and stays: `tell`"),
+                "{end} {format}: {text}"
+            );
+            assert!(
+                text.contains("`notify/1` (dirty) was not sent: no answer"),
+                "{end} {format}: {text}"
+            );
+            assert!(
+                !text.contains("not put back (tell") && !text.contains("pay, tell"),
+                "{end} {format}: {text}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Every kind of event, with every form of its parts, fits the published schema: events are made from the schema, read by the
-//! engine, written as lines, and compared with the schema again.
+//! Every kind of event, with every form of its parts, fits the published schema: events are made
+//! from the schema, read by the engine, written as lines, and compared with the schema again.
 
 use runbook_engine::{Record, RunEvent, RunId};
 use serde_json::{Map, Value, json};
@@ -18,7 +18,10 @@ fn values(root: &Value, node: &Value) -> Vec<Value> {
 
 fn alternatives(root: &Value, node: &Value) -> Option<Vec<Value>> {
     if let Some(target) = node["$ref"].as_str() {
-        return Some(values(root, root.pointer(target.trim_start_matches('#')).expect("the schema has its parts")));
+        return Some(values(
+            root,
+            root.pointer(target.trim_start_matches('#')).expect("the schema has its parts"),
+        ));
     }
     let forms = ["oneOf", "anyOf"].iter().find_map(|word| node[*word].as_array())?;
     Some(forms.iter().flat_map(|form| values(root, form)).collect())
@@ -32,9 +35,14 @@ fn simple(root: &Value, node: &Value) -> Vec<Value> {
         return words.clone();
     }
     match &node["type"] {
-        Value::Array(types) => types.iter().flat_map(|one| of_type(root, node, one.as_str().unwrap_or_default())).collect(),
+        Value::Array(types) => types
+            .iter()
+            .flat_map(|one| of_type(root, node, one.as_str().unwrap_or_default()))
+            .collect(),
         Value::String(one) => of_type(root, node, one),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => vec![json!({ "any": [1, "value"] })],
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            vec![json!({ "any": [1, "value"] })]
+        }
     }
 }
 
@@ -52,7 +60,11 @@ fn of_type(root: &Value, node: &Value, name: &str) -> Vec<Value> {
             let places = node["prefixItems"].as_array().into_iter().flatten();
             vec![places.map(|place| values(root, place)[0].clone()).collect()]
         }
-        ("array", _) => values(root, &node["items"]).into_iter().map(|item| json!([item])).chain([json!([])]).collect(),
+        ("array", _) => values(root, &node["items"])
+            .into_iter()
+            .map(|item| json!([item]))
+            .chain([json!([])])
+            .collect(),
         _ => objects(root, node),
     }
 }
@@ -62,12 +74,15 @@ fn merged(one: &Value, other: &Value) -> Value {
     Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
-/// One object with the first value of each property, and one more for each other value of a property.
+/// One object with the first value of each property, and one more for each other value of a
+/// property.
 fn objects(root: &Value, node: &Value) -> Vec<Value> {
     let empty = Map::new();
     let properties = node["properties"].as_object().unwrap_or(&empty);
-    let all: Vec<(&String, Vec<Value>)> = properties.iter().map(|(name, below)| (name, values(root, below))).collect();
-    let first: Map<String, Value> = all.iter().map(|(name, values)| ((*name).clone(), values[0].clone())).collect();
+    let all: Vec<(&String, Vec<Value>)> =
+        properties.iter().map(|(name, below)| (name, values(root, below))).collect();
+    let first: Map<String, Value> =
+        all.iter().map(|(name, values)| ((*name).clone(), values[0].clone())).collect();
     let mut objects = vec![Value::Object(first.clone())];
     for (name, values) in &all {
         objects.extend(values.iter().skip(1).map(|value| {
@@ -88,28 +103,42 @@ fn every_kind_of_event_is_written_as_its_schema_says() {
     let events = values(&schema, &json!({ "$ref": "#/$defs/RunEvent" }));
     assert!(events.len() > 100, "only {}", events.len());
     for event in events {
-        let read: RunEvent = serde_json::from_value(event.clone()).unwrap_or_else(|error| panic!("{error}: {event}"));
-        let record = Record { seq: 7, at: "2026-11-21T16:00:00Z".parse().expect("a time"), event: read };
+        let read: RunEvent = serde_json::from_value(event.clone())
+            .unwrap_or_else(|error| panic!("{error}: {event}"));
+        let record =
+            Record { seq: 7, at: "2026-11-21T16:00:00Z".parse().expect("a time"), event: read };
         for since in [None, Some(Duration::from_millis(12))] {
             let line = runbook_report::event_line(run, &record, since);
             assert!(!line.contains('\n'), "one line: {line}");
             let written: Value = serde_json::from_str(&line).expect("JSON");
-            let wrong: Vec<_> = validator.iter_errors(&written).map(|error| error.to_string()).collect();
+            let wrong: Vec<_> =
+                validator.iter_errors(&written).map(|error| error.to_string()).collect();
             assert!(wrong.is_empty(), "{wrong:?} in {line}");
             assert_eq!(written["event"]["type"], event["type"]);
             kinds.insert(event["type"].as_str().expect("it has a type").to_owned());
         }
     }
     let text = schema.to_string();
-    let all = ["run-started", "run-ended", "attempt-started", "undo-checked", "guard-looked", "notify-started", "notify-ended"];
+    let all = [
+        "run-started",
+        "run-ended",
+        "attempt-started",
+        "undo-checked",
+        "guard-looked",
+        "notify-started",
+        "notify-ended",
+    ];
     assert!(all.iter().all(|kind| kinds.contains(*kind)), "{kinds:?}");
     assert_eq!(kinds.len(), 33, "{kinds:?} of {text}");
     // What is not an event is refused: the schema says something.
     let good: Value = json!({ "format": 1, "run": run, "seq": 0, "at": "2026-11-21T16:00:00Z", "monotonic_ms": null, "event": { "of": "run", "type": "verify-began" } });
     assert!(validator.is_valid(&good));
-    for (field, bad) in
-        [("event", json!({ "type": "verify-begun" })), ("event", json!({})), ("seq", json!(-1)), ("format", json!(2))]
-    {
+    for (field, bad) in [
+        ("event", json!({ "type": "verify-begun" })),
+        ("event", json!({})),
+        ("seq", json!(-1)),
+        ("format", json!(2)),
+    ] {
         let mut line = good.clone();
         line[field] = bad;
         assert!(!validator.is_valid(&line), "{line}");

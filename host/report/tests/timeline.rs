@@ -1,4 +1,5 @@
-//! What went on when: spans are the fold of a run's records, and the page that draws them holds no markup of others.
+//! What went on when: spans are the fold of a run's records, and the page that draws them holds no
+//! markup of others.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use runbook_engine::{Record, RunEvent, RunHeader};
@@ -28,9 +29,13 @@ fn one(spans: &[Span]) -> Vec<(Option<&str>, Activity, SpanEnd)> {
 
 #[test]
 fn an_attempt_is_a_span_from_its_intent_to_its_result() {
-    let timeline = Timeline::of(&records(&[("00:00", started("a", 1)), ("00:02", ended("a", 1, "well"))]));
+    let timeline =
+        Timeline::of(&records(&[("00:00", started("a", 1)), ("00:02", ended("a", 1, "well"))]));
     let [span] = timeline.spans() else { panic!("one span: {:?}", timeline.spans()) };
-    assert_eq!((span.activity, span.end, span.summary.as_str()), (Activity::Attempt(1), SpanEnd::Good, "well"));
+    assert_eq!(
+        (span.activity, span.end, span.summary.as_str()),
+        (Activity::Attempt(1), SpanEnd::Good, "well")
+    );
     assert_eq!(span.to.unwrap().duration_since(span.from).as_secs(), 2);
 }
 
@@ -53,7 +58,10 @@ fn what_was_under_way_when_the_process_died_ends_with_its_last_record() {
     ];
     assert_eq!(one(timeline.spans()), expected);
     assert_eq!(timeline.spans()[0].to, Some(records[1].at), "nobody knows of anything later");
-    assert_eq!(timeline.spans()[2].to.unwrap().duration_since(timeline.spans()[2].from).as_secs(), 29 * 60 + 59);
+    assert_eq!(
+        timeline.spans()[2].to.unwrap().duration_since(timeline.spans()[2].from).as_secs(),
+        29 * 60 + 59
+    );
 }
 
 #[test]
@@ -78,8 +86,14 @@ fn whatever_its_texts_hold_the_page_has_no_markup_of_theirs() {
     let hostile = "\"'></td><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\u{1b}[2J";
     let listing = json!([{ "id": hostile, "title": hostile, "section": "step", "uses": hostile, "digest": hostile }]);
     let begun = json!({ "of": "run", "type": "run-started", "runbook": "n", "title": hostile, "steps": listing, "params": {} });
-    let page =
-        page_of(hostile, &records(&[("00:00", begun), ("00:00", started(hostile, 1)), ("00:01", ended(hostile, 1, hostile))]));
+    let page = page_of(
+        hostile,
+        &records(&[
+            ("00:00", begun),
+            ("00:00", started(hostile, 1)),
+            ("00:01", ended(hostile, 1, hostile)),
+        ]),
+    );
     for part in ["<script", "<img", "onerror=alert(1)>", "\"'>", "\u{1b}"] {
         assert!(!page.contains(part), "`{part}` is in the page");
     }
@@ -91,7 +105,10 @@ fn whatever_its_texts_hold_the_page_has_no_markup_of_theirs() {
 fn a_night_of_waiting_leaves_room_for_the_work() {
     let listing = json!([{ "id": "a", "title": "a", "section": "step", "uses": "test:do", "digest": "sha256:0" }]);
     let events = [
-        ("00:00", json!({ "of": "run", "type": "run-started", "runbook": "n", "title": "t", "steps": listing, "params": {} })),
+        (
+            "00:00",
+            json!({ "of": "run", "type": "run-started", "runbook": "n", "title": "t", "steps": listing, "params": {} }),
+        ),
         ("00:00", started("a", 1)),
         ("00:10", ended("a", 1, "well")),
         ("00:10", json!({ "of": "run", "type": "paused", "reason": { "type": "interrupted" } })),

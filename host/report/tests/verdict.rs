@@ -1,4 +1,5 @@
-//! No report says that a run, or a check, was a success unless it was: every way in which a run can stand, in every format.
+//! No report says that a run, or a check, was a success unless it was: every way in which a run can
+//! stand, in every format.
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod support;
@@ -12,7 +13,8 @@ use support::{AT, summary};
 
 /// Two steps that worked.
 fn green() -> Vec<Value> {
-    let step = |id: &str| json!({ "id": id, "title": id, "section": "step", "uses": "u", "digest": "d" });
+    let step =
+        |id: &str| json!({ "id": id, "title": id, "section": "step", "uses": "u", "digest": "d" });
     let proposal = json!({ "effects": [], "summary": "s", "before": null });
     let mut events = vec![
         json!({ "of": "run", "type": "run-started", "runbook": "r", "title": "t", "steps": [step("a"), step("b")], "params": {} }),
@@ -34,18 +36,34 @@ fn is_good(end: RunEnd) -> bool {
     }
 }
 
-/// Runs that stand in each way although all of their steps that ended worked, and whether they succeeded.
+/// Runs that stand in each way although all of their steps that ended worked, and whether they
+/// succeeded.
 fn runs() -> Vec<(String, Summary, bool)> {
     let mut runs = Vec::new();
     let mut add = |name: String, more: Vec<Value>, good: bool| {
         runs.push((name, summary(&[green(), more].concat()), good));
     };
     add("running".into(), vec![], false);
-    add("waiting for a lock".into(), vec![json!({ "of": "run", "type": "lock-waiting", "name": "n", "holder": "h" })], false);
+    add(
+        "waiting for a lock".into(),
+        vec![json!({ "of": "run", "type": "lock-waiting", "name": "n", "holder": "h" })],
+        false,
+    );
     add("verifying".into(), vec![json!({ "of": "run", "type": "verify-began" })], false);
-    add("in finally".into(), vec![json!({ "of": "run", "type": "finally-began", "end": "succeeded", "cause": null })], false);
+    add(
+        "in finally".into(),
+        vec![json!({ "of": "run", "type": "finally-began", "end": "succeeded", "cause": null })],
+        false,
+    );
     let undo = json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" }, "order": ["b", "a"] });
-    add("undoing".into(), vec![undo.clone(), json!({ "of": "step", "type": "undo-started", "step": "b", "attempt": 1 })], false);
+    add(
+        "undoing".into(),
+        vec![
+            undo.clone(),
+            json!({ "of": "step", "type": "undo-started", "step": "b", "attempt": 1 }),
+        ],
+        false,
+    );
     for reason in [
         json!({ "type": "unknown-outcome", "steps": ["a"] }),
         json!({ "type": "approval", "steps": ["a"] }),
@@ -55,14 +73,33 @@ fn runs() -> Vec<(String, Summary, bool)> {
         json!({ "type": "outside-window", "opens": AT }),
         json!({ "type": "interrupted" }),
     ] {
-        add(format!("paused {reason}"), vec![json!({ "of": "run", "type": "paused", "reason": reason })], false);
+        add(
+            format!("paused {reason}"),
+            vec![json!({ "of": "run", "type": "paused", "reason": reason })],
+            false,
+        );
         let resumed = json!({ "of": "run", "type": "resumed", "by": "b" });
-        add(format!("resumed {reason}"), vec![json!({ "of": "run", "type": "paused", "reason": reason }), resumed], false);
+        add(
+            format!("resumed {reason}"),
+            vec![json!({ "of": "run", "type": "paused", "reason": reason }), resumed],
+            false,
+        );
     }
-    let ends =
-        [RunEnd::Succeeded, RunEnd::SucceededWithWarnings, RunEnd::FailedClean, RunEnd::Undone, RunEnd::Dirty, RunEnd::Cancelled];
+    let ends = [
+        RunEnd::Succeeded,
+        RunEnd::SucceededWithWarnings,
+        RunEnd::FailedClean,
+        RunEnd::Undone,
+        RunEnd::Dirty,
+        RunEnd::Cancelled,
+    ];
     for end in ends {
-        for cause in [json!(null), json!({ "type": "cancel" }), json!({ "type": "timeout" }), json!({ "type": "requested" })] {
+        for cause in [
+            json!(null),
+            json!({ "type": "cancel" }),
+            json!({ "type": "timeout" }),
+            json!({ "type": "requested" }),
+        ] {
             let ended = json!({ "of": "run", "type": "run-ended", "end": end, "cause": cause });
             add(format!("{end:?} {cause}"), vec![ended.clone()], is_good(end));
             let asked = json!({ "of": "run", "type": "undo-requested", "by": "b" });
@@ -78,16 +115,22 @@ fn runs() -> Vec<(String, Summary, bool)> {
     runs
 }
 
-/// What CI and monitoring make of a JUnit document: red, or with a test that was not made, or green.
+/// What CI and monitoring make of a JUnit document: red, or with a test that was not made, or
+/// green.
 fn is_green(junit: &str) -> bool {
-    junit.contains("failures=\"0\"") && junit.contains("errors=\"0\"") && !junit.contains("<skipped")
+    junit.contains("failures=\"0\"")
+        && junit.contains("errors=\"0\"")
+        && !junit.contains("<skipped")
 }
 
 fn says_success(format: Format, text: &str) -> bool {
     match format {
         Format::Text | Format::Markdown => text.contains("Succeeded"),
         Format::Html => text.contains("Succeeded") || text.contains("\"end good\""),
-        Format::Json => serde_json::from_str::<Value>(text).unwrap()["state"].as_str().unwrap().starts_with("succeeded"),
+        Format::Json => serde_json::from_str::<Value>(text).unwrap()["state"]
+            .as_str()
+            .unwrap()
+            .starts_with("succeeded"),
         Format::Junit => is_green(text),
     }
 }
@@ -107,12 +150,16 @@ fn no_report_says_success_unless_the_run_succeeded() {
 fn a_report_for_ci_is_red_for_what_failed_and_skipped_for_what_waits_with_the_reason() {
     for (name, summary, _) in runs() {
         let junit = render(Format::Junit, &summary);
-        let (failed, unknown) = (!junit.contains("failures=\"0\""), !junit.contains("errors=\"0\""));
+        let (failed, unknown) =
+            (!junit.contains("failures=\"0\""), !junit.contains("errors=\"0\""));
         match summary.verdict() {
             RunVerdict::Good => assert!(!failed && !unknown, "{name}: {junit}"),
             RunVerdict::Bad => assert!(failed, "{name}: {junit}"),
             RunVerdict::Open => assert!(unknown, "{name}: {junit}"),
-            RunVerdict::Waiting => assert!(!failed && !unknown && junit.contains("<skipped message="), "{name}: {junit}"),
+            RunVerdict::Waiting => assert!(
+                !failed && !unknown && junit.contains("<skipped message="),
+                "{name}: {junit}"
+            ),
         }
     }
 }
@@ -144,7 +191,10 @@ fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
                         "{event} {end}: {step:?}"
                     );
                 }
-                let open = matches!(step.state, StepState::Running | StepState::WaitingForPerson | StepState::Undoing);
+                let open = matches!(
+                    step.state,
+                    StepState::Running | StepState::WaitingForPerson | StepState::Undoing
+                );
                 assert!(!open, "{event} {end}: {step:?}");
             }
         }
@@ -153,13 +203,19 @@ fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
 
 fn check_says_success(format: CheckFormat, text: &str) -> bool {
     match format {
-        CheckFormat::Table | CheckFormat::Markdown => !text.contains("unknown") && !text.contains("critical"),
+        CheckFormat::Table | CheckFormat::Markdown => {
+            !text.contains("unknown") && !text.contains("critical")
+        }
         CheckFormat::Json | CheckFormat::JsonLines => {
-            text.contains("\"healthy\"") && !text.contains("\"unknown\",") && !text.contains("\"critical\",")
+            text.contains("\"healthy\"")
+                && !text.contains("\"unknown\",")
+                && !text.contains("\"critical\",")
         }
         CheckFormat::Junit => is_green(text),
         CheckFormat::Tap => !text.contains("not ok"),
-        CheckFormat::Prometheus => text.contains("runbook_check_healthy{suite=\"s\",check=\"c\"} 1"),
+        CheckFormat::Prometheus => {
+            text.contains("runbook_check_healthy{suite=\"s\",check=\"c\"} 1")
+        }
         CheckFormat::Nagios => text.starts_with("OK"),
         CheckFormat::Github => !text.contains("::error"),
     }
@@ -175,7 +231,12 @@ fn no_format_of_checks_says_healthy_unless_the_check_passed() {
     for (name, summary, _) in runs() {
         for step in &summary.steps {
             let result = CheckResult::of("s", "c", step, Criticality::Critical);
-            assert_eq!(result.health == Health::Healthy, step.state == StepState::Succeeded, "{name}: {:?}", step.state);
+            assert_eq!(
+                result.health == Health::Healthy,
+                step.state == StepState::Succeeded,
+                "{name}: {:?}",
+                step.state
+            );
             if !matches!(result.health, Health::Unknown | Health::Critical) {
                 continue;
             }
@@ -195,7 +256,8 @@ fn no_format_of_checks_says_healthy_unless_the_check_passed() {
 }
 
 #[test]
-fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_promised_that_there_is_not() {
+fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_promised_that_there_is_not()
+ {
     let attempt = |undo: &str, result: Value| {
         let mut events = green();
         events.truncate(2);
@@ -208,13 +270,28 @@ fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_prom
     let failed = |class: &str| json!({ "type": "failed", "fault": { "class": class, "code": "c", "message": "m" }, "outcome": null, "output": null, "measurements": [], "cases": [] });
     let done = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] });
     for undo in ["auto", "explicit", "irreversible", "not-needed"] {
-        for (result, sure) in
-            [(failed("unknown"), false), (failed("timeout"), false), (failed("invalid"), false), (done.clone(), true)]
-        {
+        for (result, sure) in [
+            (failed("unknown"), false),
+            (failed("timeout"), false),
+            (failed("invalid"), false),
+            (done.clone(), true),
+        ] {
             let text = attempt(undo, result);
-            assert_eq!(text.contains("Something was changed and not put back (a)"), sure, "{undo}: {text}");
-            assert_eq!(text.contains("Something may have been changed, and was not put back (a)"), !sure, "{undo}: {text}");
-            assert_eq!(text.contains("runbook undo"), matches!(undo, "auto" | "explicit"), "{undo}: {text}");
+            assert_eq!(
+                text.contains("Something was changed and not put back (a)"),
+                sure,
+                "{undo}: {text}"
+            );
+            assert_eq!(
+                text.contains("Something may have been changed, and was not put back (a)"),
+                !sure,
+                "{undo}: {text}"
+            );
+            assert_eq!(
+                text.contains("runbook undo"),
+                matches!(undo, "auto" | "explicit"),
+                "{undo}: {text}"
+            );
         }
     }
 }
@@ -246,7 +323,13 @@ fn undone_run(left: &[(&str, &str, &str)]) -> Summary {
 
 #[test]
 fn a_run_that_ends_undone_names_what_has_no_undo() {
-    for (class, sure) in [("done", true), ("invalid", false), ("unknown", false), ("timeout", false), ("assertion", false)] {
+    for (class, sure) in [
+        ("done", true),
+        ("invalid", false),
+        ("unknown", false),
+        ("timeout", false),
+        ("assertion", false),
+    ] {
         for first in ["auto", "irreversible"] {
             let found = undone_run(&[("a", first, "done"), ("b", "irreversible", class)]);
             let text = render(Format::Text, &found);
@@ -265,8 +348,16 @@ fn a_run_that_ends_undone_names_what_has_no_undo() {
                 "{class} {first}: {text}"
             );
             let json: Value = serde_json::from_str(&render(Format::Json, &found)).unwrap();
-            assert_eq!(json["steps"][1]["left"], if sure { "surely" } else { "perhaps" }, "{class}");
-            assert_eq!(json["steps"][0]["left"], if is_undone { "nothing" } else { "surely" }, "{class}");
+            assert_eq!(
+                json["steps"][1]["left"],
+                if sure { "surely" } else { "perhaps" },
+                "{class}"
+            );
+            assert_eq!(
+                json["steps"][0]["left"],
+                if is_undone { "nothing" } else { "surely" },
+                "{class}"
+            );
         }
     }
 }
@@ -279,7 +370,8 @@ fn items_undone(undos: [Option<&str>; 2]) -> Summary {
         .push(json!({ "of": "step", "type": "items-listed", "step": "a", "items": [{ "key": "1", "value": 1 }, { "key": "2", "value": 2 }] }));
     let proposal = json!({ "effects": [], "summary": "s", "before": null });
     let done = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] });
-    let failed = json!({ "type": "failed", "fault": { "class": "conflict", "code": "c", "message": "m" } });
+    let failed =
+        json!({ "type": "failed", "fault": { "class": "conflict", "code": "c", "message": "m" } });
     for (item, undo) in ["a[1]", "a[2]"].into_iter().zip(undos) {
         let plan = if undo.is_some() { "auto" } else { "irreversible" };
         events.push(json!({ "of": "step", "type": "attempt-started", "step": item, "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": plan }));
@@ -288,7 +380,8 @@ fn items_undone(undos: [Option<&str>; 2]) -> Summary {
     events.push(json!({ "of": "step", "type": "items-ended", "step": "a", "result": done, "then": { "type": "final" } }));
     for (item, undo) in ["a[1]", "a[2]"].into_iter().zip(undos) {
         let Some(undo) = undo else { continue };
-        let result = if undo == "done" { json!({ "type": "done", "summary": "s" }) } else { failed.clone() };
+        let result =
+            if undo == "done" { json!({ "type": "done", "summary": "s" }) } else { failed.clone() };
         events.push(json!({ "of": "step", "type": "undo-started", "step": item, "attempt": 1 }));
         events.push(json!({ "of": "step", "type": "undo-ended", "step": item, "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
     }
@@ -315,6 +408,10 @@ fn what_stands_for_others_is_not_done_when_they_are_undone() {
         let junit = render(Format::Junit, &found);
         let own = junit.split("<testcase name=\"a\"").nth(1).unwrap_or_default();
         let own = own.split("<testcase").next().unwrap_or_default();
-        assert_eq!(own.contains("skipped") || own.contains("failure"), state != StepState::Succeeded, "{undos:?}: {junit}");
+        assert_eq!(
+            own.contains("skipped") || own.contains("failure"),
+            state != StepState::Succeeded,
+            "{undos:?}: {junit}"
+        );
     }
 }

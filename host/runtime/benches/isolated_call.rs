@@ -1,6 +1,8 @@
-//! What one isolated call costs: fresh store, instance, call, one host call, result read and checked, everything dropped.
+//! What one isolated call costs: fresh store, instance, call, one host call, result read and
+//! checked, everything dropped.
 //!
-//! Budget: median ≤ 10 µs from a pool on one thread; two threads ≥ 1.8 × one, or as far as `spin` shows that the machine can.
+//! Budget: median ≤ 10 µs from a pool on one thread; two threads ≥ 1.8 × one, or as far as `spin`
+//! shows that the machine can.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
@@ -9,12 +11,15 @@ mod support;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use runbook_authority::Effective;
 use runbook_contract::{Call, Phase};
-use runbook_runtime::{Allocation, Limits, Linked, Permit, Prepared, Runtime, RuntimeConfig, Services, inspect, verify};
+use runbook_runtime::{
+    Allocation, Limits, Linked, Permit, Prepared, Runtime, RuntimeConfig, Services, inspect, verify,
+};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 fn prepared(allocation: Allocation) -> Prepared {
-    let runtime = Runtime::new(RuntimeConfig { allocation, ..RuntimeConfig::with_cache(None) }).unwrap();
+    let runtime =
+        Runtime::new(RuntimeConfig { allocation, ..RuntimeConfig::with_cache(None) }).unwrap();
     runtime.prepare(&verify(inspect(support::rogue()).unwrap()).unwrap()).unwrap()
 }
 
@@ -51,13 +56,16 @@ fn on_threads(linked: &Linked, threads: u64, count: u64) -> Duration {
     start.elapsed()
 }
 
-/// The same for pure computation. Where two threads of this do not get twice as far as one (two processors that share a core),
-/// two threads of anything else do not either.
+/// The same for pure computation. Where two threads of this do not get twice as far as one (two
+/// processors that share a core), two threads of anything else do not either.
 fn spin_on_threads(threads: u64, count: u64) -> Duration {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| (0..count.div_ceil(threads) * 1000).fold(0_u64, |sum, number| std::hint::black_box(sum ^ number)));
+            scope.spawn(|| {
+                (0..count.div_ceil(threads) * 1000)
+                    .fold(0_u64, |sum, number| std::hint::black_box(sum ^ number))
+            });
         }
     });
     start.elapsed()
@@ -69,7 +77,9 @@ fn isolated_call(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("isolated_call");
     group.throughput(Throughput::Elements(1));
     group.bench_function("pooled", |bencher| bencher.to_async(runtime()).iter(|| call(&pooled)));
-    group.bench_function("on_demand", |bencher| bencher.to_async(runtime()).iter(|| call(&on_demand)));
+    group.bench_function("on_demand", |bencher| {
+        bencher.to_async(runtime()).iter(|| call(&on_demand));
+    });
     for threads in [1, 2] {
         group.bench_function(format!("pooled_{threads}_threads"), |bencher| {
             bencher.iter_custom(|count| on_threads(&pooled, threads, count));
@@ -89,10 +99,16 @@ fn start(criterion: &mut Criterion) {
     cached.prepare(&verified).unwrap();
     let plain = Runtime::new(RuntimeConfig::with_cache(None)).unwrap();
     let mut group = criterion.benchmark_group("start");
-    group.bench_function("inspect_and_verify", |bencher| bencher.iter(|| verify(inspect(bytes.clone()).unwrap()).unwrap()));
-    group.bench_function("prepare_cached", |bencher| bencher.iter(|| cached.prepare(&verified).unwrap()));
+    group.bench_function("inspect_and_verify", |bencher| {
+        bencher.iter(|| verify(inspect(bytes.clone()).unwrap()).unwrap());
+    });
+    group.bench_function("prepare_cached", |bencher| {
+        bencher.iter(|| cached.prepare(&verified).unwrap());
+    });
     group.sample_size(10);
-    group.bench_function("prepare_compiled", |bencher| bencher.iter(|| plain.prepare(&verified).unwrap()));
+    group.bench_function("prepare_compiled", |bencher| {
+        bencher.iter(|| plain.prepare(&verified).unwrap());
+    });
     group.finish();
     let _ = std::fs::remove_dir_all(folder);
 }

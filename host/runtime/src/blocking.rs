@@ -33,7 +33,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Runs `work` on a blocking thread. When the returned future is dropped, the work's [`Stop`] is set.
+/// Runs `work` on a blocking thread. When the returned future is dropped, the work's [`Stop`] is
+/// set.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce(&Stop) -> T + Send + 'static) -> T {
     let stop = Stop::default();
     let guard = StopOnDrop(stop.clone());
@@ -43,7 +44,9 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce(&Stop) -> T + Send 
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            Err(_) => unreachable!("a blocking task that has started is never cancelled, and the runtime outlives its calls"),
+            Err(_) => unreachable!(
+                "a blocking task that has started is never cancelled, and the runtime outlives its calls"
+            ),
         },
     }
 }

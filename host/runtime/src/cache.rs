@@ -1,7 +1,7 @@
 //! Compiled code on disk, so that a second start compiles nothing.
 //!
-//! What is loaded from here is run as native code. So the folder must be ours alone, each file too, and its digest must be right;
-//! otherwise the component is compiled again, and the reason is said.
+//! What is loaded from here is run as native code. So the folder must be ours alone, each file too,
+//! and its digest must be right; otherwise the component is compiled again, and the reason is said.
 
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
@@ -55,7 +55,8 @@ impl Cache {
         Self { folder }
     }
 
-    /// The compiled code of a component, if it is there and can be trusted as much as this program itself.
+    /// The compiled code of a component, if it is there and can be trusted as much as this program
+    /// itself.
     pub(crate) fn load(&self, key: &str) -> Result<Option<Vec<u8>>, CacheProblem> {
         self.check_folder()?;
         let path = self.path(key);
@@ -84,12 +85,14 @@ impl Cache {
         Ok(Some(content))
     }
 
-    /// Keeps compiled code. Two programs that do so at once both succeed: the last one's file stays, and both are the same.
+    /// Keeps compiled code. Two programs that do so at once both succeed: the last one's file
+    /// stays, and both are the same.
     pub(crate) fn store(&self, key: &str, code: &[u8]) -> Result<(), CacheProblem> {
         self.check_folder()?;
         let path = self.path(key);
         let temporary = self.folder.join(format!(".{key}.{}.partial", std::process::id()));
-        let written = write_private(&temporary, code).and_then(|()| std::fs::rename(&temporary, &path));
+        let written =
+            write_private(&temporary, code).and_then(|()| std::fs::rename(&temporary, &path));
         written.map_err(|source| {
             let _ = std::fs::remove_file(&temporary);
             CacheProblem::Io { path, source }
@@ -106,7 +109,11 @@ impl Cache {
         let metadata = match std::fs::symlink_metadata(folder) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(folder)
+                    .map_err(io)?;
                 std::fs::symlink_metadata(folder).map_err(io)?
             }
             Err(error) => return Err(io(error)),
@@ -135,7 +142,8 @@ fn write_private(path: &Path, code: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The name of a component's compiled code: its digest, and that of everything in the engine that shapes the code.
+/// The name of a component's compiled code: its digest, and that of everything in the engine that
+/// shapes the code.
 pub(crate) fn key(engine: &Engine, digest: &runbook_authority::Digest) -> String {
     let mut hash = HashInto(Sha256::new());
     digest.as_str().hash(&mut hash);

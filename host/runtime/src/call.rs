@@ -1,4 +1,5 @@
-//! [`Linked`], and one call of it: a fresh store and instance, a deadline around everything, nothing kept.
+//! [`Linked`], and one call of it: a fresh store and instance, a deadline around everything,
+//! nothing kept.
 
 use crate::bindings::runbook::plugin::types::{self as wit, Job};
 use crate::capabilities::{clock, sql};
@@ -52,7 +53,8 @@ impl Linked {
     /// Joins a prepared component, one of its operations and what that was granted.
     ///
     /// # Errors
-    /// [`PrepareError::UnknownOperation`], and [`PrepareError::Schema`] if a schema of the operation cannot be used.
+    /// [`PrepareError::UnknownOperation`], and [`PrepareError::Schema`] if a schema of the
+    /// operation cannot be used.
     pub fn new(
         prepared: &Prepared,
         operation: &str,
@@ -63,7 +65,10 @@ impl Linked {
         let manifest = prepared.manifest();
         let plugin = || manifest.name.clone();
         let Some(declared) = manifest.operations.get(operation) else {
-            return Err(PrepareError::UnknownOperation { plugin: plugin(), operation: operation.to_owned() });
+            return Err(PrepareError::UnknownOperation {
+                plugin: plugin(),
+                operation: operation.to_owned(),
+            });
         };
         let schema = |schema| {
             Schema::parse(schema).map_err(|source| PrepareError::Schema {
@@ -96,8 +101,9 @@ impl Linked {
         &self.0.digest
     }
 
-    /// Ends what an earlier attempt of the step still does outside, by what this operation is granted, and says what was ended. To be
-    /// asked before anything is seen, repeated or undone of a step that may have an attempt without an answer.
+    /// Ends what an earlier attempt of the step still does outside, by what this operation is
+    /// granted, and says what was ended. To be asked before anything is seen, repeated or undone of
+    /// a step that may have an attempt without an answer.
     ///
     /// # Errors
     /// [`Unfinished::StillRuns`] and [`Unfinished::Unasked`], with what a person can do.
@@ -112,10 +118,16 @@ impl Linked {
         })
     }
 
-    /// Calls the operation. It always comes back: at the end of the call, at its deadline, or when `cancel` completes.
+    /// Calls the operation. It always comes back: at the end of the call, at its deadline, or when
+    /// `cancel` completes.
     ///
     /// `permit` is what it may begin, beside what is granted.
-    pub async fn call(&self, call: Call, permit: Permit, cancel: impl Future<Output = ()> + Send) -> CallOutcome {
+    pub async fn call(
+        &self,
+        call: Call,
+        permit: Permit,
+        cancel: impl Future<Output = ()> + Send,
+    ) -> CallOutcome {
         let inner = &*self.0;
         let timeout = call.timeout.min(inner.limits.timeout);
         let deadline = Instant::now() + timeout;
@@ -150,7 +162,10 @@ impl Linked {
 
 impl std::fmt::Debug for Linked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Linked").field("operation", &self.0.operation).field("prepared", &self.0.prepared).finish_non_exhaustive()
+        f.debug_struct("Linked")
+            .field("operation", &self.0.operation)
+            .field("prepared", &self.0.prepared)
+            .finish_non_exhaustive()
     }
 }
 
@@ -173,7 +188,13 @@ impl LinkedInner {
         )
     }
 
-    fn store(&self, place: &PooledEngine, request: &Call, permit: &Permit, deadline: Instant) -> Store<Host> {
+    fn store(
+        &self,
+        place: &PooledEngine,
+        request: &Call,
+        permit: &Permit,
+        deadline: Instant,
+    ) -> Store<Host> {
         let host = self.host(request, deadline).permitting(Permitted::new(permit, &self.effective));
         let mut store = Store::new(place.instance.engine(), host);
         store.limiter(|host| &mut host.growth);
@@ -191,7 +212,8 @@ impl LinkedInner {
         timeout: Duration,
     ) -> Result<Response, Fault> {
         self.input.check(&request.input).map_err(|mismatch| {
-            let message = format!("the input of `{}` does not fit its schema: {mismatch}", self.operation);
+            let message =
+                format!("the input of `{}` does not fit its schema: {mismatch}", self.operation);
             Fault::new(ErrorClass::Invalid, "input.schema", message)
         })?;
         let job = Job {
@@ -199,16 +221,23 @@ impl LinkedInner {
             step: request.step.to_string(),
             attempt: request.attempt,
             input: request.input.to_string(),
-            deadline_ms: clock::now_ms().saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            deadline_ms: clock::now_ms()
+                .saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             dry_run: mode_of(&request.phase, self.kind, request.mode) == Mode::ReadOnly,
-            unanswered_ms: request.unanswered.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+            unanswered_ms: request
+                .unanswered
+                .map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
         };
-        let answered = self.instantiate_and_call(store, place, request, &job).await.map_err(|stopped| match stopped {
-            Stopped::Phase => self.wrong_phase(&request.phase),
-            Stopped::Engine(error) => stopped_by_engine(&error),
-        })?;
+        let answered =
+            self.instantiate_and_call(store, place, request, &job).await.map_err(|stopped| {
+                match stopped {
+                    Stopped::Phase => self.wrong_phase(&request.phase),
+                    Stopped::Engine(error) => stopped_by_engine(&error),
+                }
+            })?;
         let received = answered.map_err(fault_of_guest)?;
-        ResponseValidator { operation: &self.operation, output: &self.output, limits: &self.limits }.validate(received)
+        ResponseValidator { operation: &self.operation, output: &self.output, limits: &self.limits }
+            .validate(received)
     }
 
     async fn instantiate_and_call(
@@ -238,15 +267,25 @@ impl LinkedInner {
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(match phase {
                     Phase::Check => return Err(Stopped::Phase),
-                    Phase::Plan => guest.call_plan(&mut *store, operation, job).await?.map(RawResponse::Proposal),
+                    Phase::Plan => guest
+                        .call_plan(&mut *store, operation, job)
+                        .await?
+                        .map(RawResponse::Proposal),
                     Phase::Apply { proposal, drift: _ } => {
                         let proposal = wit::Proposal::from(proposal);
-                        guest.call_apply(&mut *store, operation, job, &proposal).await?.map(RawResponse::Applied)
+                        guest
+                            .call_apply(&mut *store, operation, job, &proposal)
+                            .await?
+                            .map(RawResponse::Applied)
                     }
-                    Phase::Observe => guest.call_observe(&mut *store, operation, job).await?.map(RawResponse::Observation),
-                    Phase::Undo { before } => {
-                        guest.call_undo(&mut *store, operation, job, &before.to_string()).await?.map(RawResponse::Undone)
-                    }
+                    Phase::Observe => guest
+                        .call_observe(&mut *store, operation, job)
+                        .await?
+                        .map(RawResponse::Observation),
+                    Phase::Undo { before } => guest
+                        .call_undo(&mut *store, operation, job, &before.to_string())
+                        .await?
+                        .map(RawResponse::Undone),
                 })
             }
             (Kind::Probe | Kind::SmokeTest, _) => Err(Stopped::Phase),
@@ -254,7 +293,12 @@ impl LinkedInner {
     }
 
     fn wrong_phase(&self, phase: &Phase) -> Fault {
-        let message = format!("`{}` is a {}, so it has no `{}`", self.operation, self.kind.name(), phase.name());
+        let message = format!(
+            "`{}` is a {}, so it has no `{}`",
+            self.operation,
+            self.kind.name(),
+            phase.name()
+        );
         Fault::new(ErrorClass::Invalid, "call.phase", message)
     }
 
@@ -263,7 +307,9 @@ impl LinkedInner {
         let scrubber = self.services.scrubber.current();
         let outgoing = Outgoing::new(&scrubber);
         let mut logs = remains.log.into_lines(&outgoing);
-        let result = result.and_then(|response| outgoing.response(response, &mut logs)).map_err(|fault| outgoing.fault(&fault));
+        let result = result
+            .and_then(|response| outgoing.response(response, &mut logs))
+            .map_err(|fault| outgoing.fault(&fault));
         let denials = remains.denials.into_iter().map(|denial| outgoing.denial(denial)).collect();
         CallOutcome { result, logs, denials, host_calls: remains.calls }
     }
@@ -283,10 +329,13 @@ impl From<wasmtime::Error> for Stopped {
     }
 }
 
-/// Looking never changes anything, whatever is granted. A smoke test is the one check that acts: it cleans up after itself.
+/// Looking never changes anything, whatever is granted. A smoke test is the one check that acts: it
+/// cleans up after itself.
 fn mode_of(phase: &Phase, kind: Kind, mode: Mode) -> Mode {
     match (phase, kind) {
-        (Phase::Check, Kind::Probe | Kind::Step) | (Phase::Plan | Phase::Observe, _) => Mode::ReadOnly,
+        (Phase::Check, Kind::Probe | Kind::Step) | (Phase::Plan | Phase::Observe, _) => {
+            Mode::ReadOnly
+        }
         (Phase::Check, Kind::SmokeTest) | (Phase::Apply { .. } | Phase::Undo { .. }, _) => mode,
     }
 }
@@ -318,8 +367,18 @@ fn stopped_by_engine(error: &wasmtime::Error) -> Fault {
             let message = "the plugin panicked or aborted; its last log line may say why";
             Fault::new(ErrorClass::Trap, "trap.panic", message)
         }
-        Some(Trap::StackOverflow) => Fault::new(ErrorClass::Trap, "trap.stack-overflow", "the plugin called itself too deeply"),
-        Some(trap) => Fault::new(ErrorClass::Trap, "trap", format!("the plugin was stopped: {trap}")),
-        None => Fault::new(ErrorClass::Trap, "trap", format!("the plugin was stopped: {:#}", error.root_cause())),
+        Some(Trap::StackOverflow) => Fault::new(
+            ErrorClass::Trap,
+            "trap.stack-overflow",
+            "the plugin called itself too deeply",
+        ),
+        Some(trap) => {
+            Fault::new(ErrorClass::Trap, "trap", format!("the plugin was stopped: {trap}"))
+        }
+        None => Fault::new(
+            ErrorClass::Trap,
+            "trap",
+            format!("the plugin was stopped: {:#}", error.root_cause()),
+        ),
     }
 }

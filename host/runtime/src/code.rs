@@ -1,8 +1,9 @@
 //! How much work the code of a component makes for the compiler, judged from its bytes.
 //!
-//! A compiler takes time and memory that grow with the product of the variables and the blocks of a function, so a file of a
-//! megabyte can keep it busy for hours. These limits leave room for what toolchains make, the interpreters of scripting languages
-//! included (their largest functions have some hundred variables and some thousand blocks), and for no bomb.
+//! A compiler takes time and memory that grow with the product of the variables and the blocks of a
+//! function, so a file of a megabyte can keep it busy for hours. These limits leave room for what
+//! toolchains make, the interpreters of scripting languages included (their largest functions have
+//! some hundred variables and some thousand blocks), and for no bomb.
 
 use wasmparser::{BlockType, FunctionBody, Operator};
 
@@ -51,7 +52,9 @@ pub enum TooMuchCode {
         limit: u64,
     },
     /// A type that nobody needs.
-    #[error("one of its functions or blocks has {found} parameters or results; at most {MAX_ARITY} are compiled")]
+    #[error(
+        "one of its functions or blocks has {found} parameters or results; at most {MAX_ARITY} are compiled"
+    )]
     Arity {
         /// How many there are.
         found: usize,
@@ -68,7 +71,10 @@ pub(crate) struct Counted {
 
 impl Counted {
     /// Counts one more body.
-    pub(crate) fn add(&mut self, body: &FunctionBody<'_>) -> Result<Result<(), TooMuchCode>, wasmparser::BinaryReaderError> {
+    pub(crate) fn add(
+        &mut self,
+        body: &FunctionBody<'_>,
+    ) -> Result<Result<(), TooMuchCode>, wasmparser::BinaryReaderError> {
         let function = self.functions;
         let bytes = body.range().len() as u64;
         self.functions += 1;
@@ -104,7 +110,12 @@ fn of_component(what: &'static str, found: u64, limit: u64) -> Result<(), TooMuc
     if found > limit { Err(TooMuchCode::Component { what, found, limit }) } else { Ok(()) }
 }
 
-fn of_function(function: u64, what: &'static str, found: u64, limit: u64) -> Result<(), TooMuchCode> {
+fn of_function(
+    function: u64,
+    what: &'static str,
+    found: u64,
+    limit: u64,
+) -> Result<(), TooMuchCode> {
     if found > limit { Err(TooMuchCode::Function { function, what, found, limit }) } else { Ok(()) }
 }
 
@@ -121,7 +132,9 @@ impl Shape {
         let (mut shape, mut open) = (Self::default(), 0_u64);
         for operator in body.get_operators_reader()? {
             match operator? {
-                Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
+                Operator::Block { blockty }
+                | Operator::Loop { blockty }
+                | Operator::If { blockty } => {
                     open += 1;
                     shape.blocks += 1;
                     shape.branches += u64::from(blockty != BlockType::Empty);

@@ -1,4 +1,5 @@
-//! [`Verified`] → [`Prepared`]: compiled (or taken from the cache) and type-checked against the linker. No guest code has run.
+//! [`Verified`] → [`Prepared`]: compiled (or taken from the cache) and type-checked against the
+//! linker. No guest code has run.
 
 use crate::bindings::exports::runbook::plugin::{probe, smoke_test, step};
 use crate::cache::{self, Cache, CacheProblem};
@@ -19,7 +20,8 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-/// How often a guest that computes is asked to let others run, and the grain of a deadline for one that never calls the host.
+/// How often a guest that computes is asked to let others run, and the grain of a deadline for one
+/// that never calls the host.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a [`Runtime`] is made from.
@@ -29,7 +31,8 @@ pub struct RuntimeConfig {
     pub cache: Option<PathBuf>,
     /// How memory for instances is had.
     pub allocation: Allocation,
-    /// Calls at one time; the others wait. 256 stays far below what the kernel's limit of mappings allows (about 9,000).
+    /// Calls at one time; the others wait. 256 stays far below what the kernel's limit of mappings
+    /// allows (about 9,000).
     pub max_concurrent_calls: NonZeroU32,
     /// Is told before a component is compiled, which can take long.
     pub on_compile: OnCompile,
@@ -37,7 +40,8 @@ pub struct RuntimeConfig {
     pub compiler: Compiler,
 }
 
-/// Is told which plugin is about to be compiled, and how many bytes it has. What comes from the cache is not told.
+/// Is told which plugin is about to be compiled, and how many bytes it has. What comes from the
+/// cache is not told.
 #[derive(Clone)]
 pub struct OnCompile(Arc<Told>);
 
@@ -58,12 +62,18 @@ impl std::fmt::Debug for OnCompile {
 }
 
 impl RuntimeConfig {
-    /// For one run: on demand, at most 256 calls at one time, compiled in this process. A program that loads what others wrote
-    /// sets [`compiler`](Self::compiler) to a child.
+    /// For one run: on demand, at most 256 calls at one time, compiled in this process. A program
+    /// that loads what others wrote sets [`compiler`](Self::compiler) to a child.
     pub fn with_cache(cache: Option<PathBuf>) -> Self {
         let max_concurrent_calls = NonZeroU32::new(256).expect("256 is not zero");
         let on_compile = OnCompile::tell(|_, _| {});
-        Self { cache, allocation: Allocation::OnDemand, max_concurrent_calls, on_compile, compiler: Compiler::Here }
+        Self {
+            cache,
+            allocation: Allocation::OnDemand,
+            max_concurrent_calls,
+            on_compile,
+            compiler: Compiler::Here,
+        }
     }
 }
 
@@ -113,7 +123,9 @@ pub enum PrepareError {
         reason: String,
     },
     /// An import or export has other types than the contract.
-    #[error("plugin `{plugin}` does not fit the plugin contract: {reason}; build it against the contract of this host")]
+    #[error(
+        "plugin `{plugin}` does not fit the plugin contract: {reason}; build it against the contract of this host"
+    )]
     Contract {
         /// The plugin's name.
         plugin: String,
@@ -168,11 +180,16 @@ impl Runtime {
     /// Starts the engine.
     ///
     /// # Errors
-    /// [`RuntimeError`] if the machine has not what the engine needs (address space for a pool, a thread).
+    /// [`RuntimeError`] if the machine has not what the engine needs (address space for a pool, a
+    /// thread).
     pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
         let engines = match config.allocation {
-            Allocation::OnDemand => vec![engine(Allocation::OnDemand, config.max_concurrent_calls)?],
-            Allocation::Pooling { instances } => pooled(instances.min(config.max_concurrent_calls))?,
+            Allocation::OnDemand => {
+                vec![engine(Allocation::OnDemand, config.max_concurrent_calls)?]
+            }
+            Allocation::Pooling { instances } => {
+                pooled(instances.min(config.max_concurrent_calls))?
+            }
         };
         Ok(Self {
             engines: engines.into(),
@@ -183,23 +200,32 @@ impl Runtime {
         })
     }
 
-    /// Makes a verified component ready: from the cache, or by compiling it, which takes from milliseconds (Rust) to seconds
-    /// (scripting languages) of all processors.
+    /// Makes a verified component ready: from the cache, or by compiling it, which takes from
+    /// milliseconds (Rust) to seconds (scripting languages) of all processors.
     ///
     /// # Errors
-    /// [`PrepareError`] says why the component cannot be run. A cache that cannot be used is no error, see
-    /// [`Prepared::origin`].
+    /// [`PrepareError`] says why the component cannot be run. A cache that cannot be used is no
+    /// error, see [`Prepared::origin`].
     pub fn prepare(&self, verified: &Verified) -> Result<Prepared, PrepareError> {
         let _span = tracing::info_span!("prepare", plugin = %verified.manifest().name).entered();
         let (component, origin) = self.component(verified)?;
         tracing::info!(cached = matches!(origin, CodeOrigin::Cached), "component ready");
         let pool = self.place_on_each_engine(verified, component)?;
         let (manifest, digest) = (verified.manifest().clone(), verified.digest().clone());
-        Ok(Prepared(Arc::new(PreparedInner { manifest, digest, origin, pool: EnginePool::new(pool) })))
+        Ok(Prepared(Arc::new(PreparedInner {
+            manifest,
+            digest,
+            origin,
+            pool: EnginePool::new(pool),
+        })))
     }
 
     /// The component on each engine. It was compiled for the first; the others take over the code.
-    fn place_on_each_engine(&self, verified: &Verified, component: Component) -> Result<Vec<PooledEngine>, PrepareError> {
+    fn place_on_each_engine(
+        &self,
+        verified: &Verified,
+        component: Component,
+    ) -> Result<Vec<PooledEngine>, PrepareError> {
         let [first, others @ ..] = &*self.engines else { unreachable!("a runtime has an engine") };
         let mut places = Vec::with_capacity(self.engines.len());
         if !others.is_empty() {
@@ -221,7 +247,8 @@ impl Runtime {
         let engine = &self.engines[0].engine;
         let key = cache::key(engine, verified.digest());
         let mut problem = match cache.load(&key) {
-            // What the engine refuses (another version of it wrote the code) is compiled again without a word.
+            // What the engine refuses (another version of it wrote the code) is compiled again
+            // without a word.
             Ok(Some(code)) => match load_code(engine, &code) {
                 Ok(component) => return Ok((component, CodeOrigin::Cached)),
                 Err(_) => None,
@@ -232,7 +259,14 @@ impl Runtime {
         let (component, code) = self.compile(verified)?;
         if !matches!(problem, Some(CacheProblem::Folder { .. })) {
             let stored = code
-                .map_or_else(|| component.serialize().map_err(|error| std::io::Error::other(format!("{error:#}"))), Ok)
+                .map_or_else(
+                    || {
+                        component
+                            .serialize()
+                            .map_err(|error| std::io::Error::other(format!("{error:#}")))
+                    },
+                    Ok,
+                )
                 .map_err(|source| CacheProblem::Io { path: PathBuf::from(&key), source })
                 .and_then(|code| cache.store(&key, &code));
             problem = problem.or(stored.err());
@@ -246,11 +280,15 @@ impl Runtime {
         let engine = &self.engines[0].engine;
         let refused = |error: wasmtime::Error| compile_error(verified, &error);
         match &self.compiler {
-            Compiler::Here => Ok((Component::new(engine, verified.bytes()).map_err(refused)?, None)),
+            Compiler::Here => {
+                Ok((Component::new(engine, verified.bytes()).map_err(refused)?, None))
+            }
             Compiler::Child { launcher, limits } => {
-                let code = compiler::compile(launcher, *limits, self.pooled, verified.bytes()).map_err(|error| {
-                    PrepareError::Compile { plugin: verified.manifest().name.clone(), reason: error.to_string() }
-                })?;
+                let code = compiler::compile(launcher, *limits, self.pooled, verified.bytes())
+                    .map_err(|error| PrepareError::Compile {
+                        plugin: verified.manifest().name.clone(),
+                        reason: error.to_string(),
+                    })?;
                 Ok((load_code(engine, &code).map_err(refused)?, Some(code)))
             }
         }
@@ -261,40 +299,64 @@ fn compile_error(verified: &Verified, error: &wasmtime::Error) -> PrepareError {
     PrepareError::Compile { plugin: verified.manifest().name.clone(), reason: format!("{error:#}") }
 }
 
-/// An engine as plugins are compiled by, and nothing else: for whoever wants to know what it accepts.
+/// An engine as plugins are compiled by, and nothing else: for whoever wants to know what it
+/// accepts.
 ///
 /// # Errors
 /// [`RuntimeError::Engine`] if this machine has not what it needs.
 pub fn bare_engine() -> Result<Engine, RuntimeError> {
-    Engine::new(&config::config(Allocation::OnDemand)).map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })
+    Engine::new(&config::config(Allocation::OnDemand))
+        .map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })
 }
 
 fn engine(allocation: Allocation, calls: NonZeroU32) -> Result<EngineWithPermits, RuntimeError> {
-    let engine =
-        Engine::new(&config::config(allocation)).map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })?;
+    let engine = Engine::new(&config::config(allocation))
+        .map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })?;
     tick(&engine)?;
     Ok(EngineWithPermits { engine, permits: Arc::new(Semaphore::new(calls.get() as usize)) })
 }
 
 /// A pool, shared by an engine for each processor.
 fn pooled(instances: NonZeroU32) -> Result<Vec<EngineWithPermits>, RuntimeError> {
-    let processors = std::thread::available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok()).unwrap_or(1);
+    let processors = std::thread::available_parallelism()
+        .ok()
+        .and_then(|count| u32::try_from(count.get()).ok())
+        .unwrap_or(1);
     let engines = processors.clamp(1, instances.get());
-    let of_one = NonZeroU32::new(instances.get().div_ceil(engines)).expect("a part of something that is not zero, rounded up");
+    let of_one = NonZeroU32::new(instances.get().div_ceil(engines))
+        .expect("a part of something that is not zero, rounded up");
     (0..engines).map(|_| engine(Allocation::Pooling { instances: of_one }, of_one)).collect()
 }
 
 /// Links a component on one engine.
-fn place(verified: &Verified, component: &Component, engine: &EngineWithPermits) -> Result<PooledEngine, PrepareError> {
+fn place(
+    verified: &Verified,
+    component: &Component,
+    engine: &EngineWithPermits,
+) -> Result<PooledEngine, PrepareError> {
     let plugin = || verified.manifest().name.clone();
-    let contract = |error: wasmtime::Error| PrepareError::Contract { plugin: plugin(), reason: format!("{error:#}") };
-    let linker: Linker<Host> = link::linker(&engine.engine, verified.imports()).map_err(contract)?;
+    let contract = |error: wasmtime::Error| PrepareError::Contract {
+        plugin: plugin(),
+        reason: format!("{error:#}"),
+    };
+    let linker: Linker<Host> =
+        link::linker(&engine.engine, verified.imports()).map_err(contract)?;
     let instance = linker.instantiate_pre(component).map_err(contract)?;
-    let has = |kind| verified.exports().iter().any(|export| export == crate::verify::interface_of(kind));
+    let has =
+        |kind| verified.exports().iter().any(|export| export == crate::verify::interface_of(kind));
     let exports = Exports {
-        probe: has(Kind::Probe).then(|| probe::GuestIndices::new(&instance)).transpose().map_err(contract)?,
-        smoke_test: has(Kind::SmokeTest).then(|| smoke_test::GuestIndices::new(&instance)).transpose().map_err(contract)?,
-        step: has(Kind::Step).then(|| step::GuestIndices::new(&instance)).transpose().map_err(contract)?,
+        probe: has(Kind::Probe)
+            .then(|| probe::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(contract)?,
+        smoke_test: has(Kind::SmokeTest)
+            .then(|| smoke_test::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(contract)?,
+        step: has(Kind::Step)
+            .then(|| step::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(contract)?,
     };
     Ok(PooledEngine { instance, exports, permits: Arc::clone(&engine.permits) })
 }
@@ -302,12 +364,14 @@ fn place(verified: &Verified, component: &Component, engine: &EngineWithPermits)
 /// Takes over compiled code.
 #[expect(unsafe_code, reason = "compiled code cannot be loaded in another way")]
 fn load_code(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `Component::deserialize` runs whatever these bytes say, so they must be what `Component::serialize` wrote. They come
-    // from `Component::serialize` itself, a moment ago; or from `compiler::compile`, which read them from the pipe of a child of
-    // this process that is this program, made them with the same compiler, and ended well; or from `Cache::load`, which takes them
-    // only from a file that belongs to this user, in a folder that belongs to this user and that nobody else can enter, and only
-    // if their SHA-256 is the one that `Cache::store` wrote behind them. Somebody who can write there can also replace this
-    // program. The engine itself checks that its version and configuration fit.
+    // SAFETY: `Component::deserialize` runs whatever these bytes say, so they must be what
+    // `Component::serialize` wrote. They come from `Component::serialize` itself, a moment ago; or
+    // from `compiler::compile`, which read them from the pipe of a child of this process that is
+    // this program, made them with the same compiler, and ended well; or from `Cache::load`, which
+    // takes them only from a file that belongs to this user, in a folder that belongs to this user
+    // and that nobody else can enter, and only if their SHA-256 is the one that `Cache::store`
+    // wrote behind them. Somebody who can write there can also replace this program. The engine
+    // itself checks that its version and configuration fit.
     unsafe { Component::deserialize(engine, code) }
 }
 
@@ -344,6 +408,9 @@ impl Prepared {
 
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared").field("plugin", &self.0.manifest.name).field("digest", &self.0.digest).finish_non_exhaustive()
+        f.debug_struct("Prepared")
+            .field("plugin", &self.0.manifest.name)
+            .field("digest", &self.0.digest)
+            .finish_non_exhaustive()
     }
 }

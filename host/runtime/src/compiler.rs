@@ -1,8 +1,10 @@
 //! Compiling in a process of its own: bytes of a component in, native code out.
 //!
-//! What a compiler needs for some code cannot be told from the code, only bounded (see [`crate::TooMuchCode`]). So the compiler of a
-//! program that serves others is a child of it, with limits that the kernel keeps: time of the processor, time at all, memory, the
-//! size of its answer. It can open no file and no connection where the kernel has the means for that. It ends with its parent.
+//! What a compiler needs for some code cannot be told from the code, only bounded (see
+//! [`crate::TooMuchCode`]). So the compiler of a program that serves others is a child of it, with
+//! limits that the kernel keeps: time of the processor, time at all, memory, the size of its
+//! answer. It can open no file and no connection where the kernel has the means for that. It ends
+//! with its parent.
 
 use crate::config;
 use crate::launcher::Launcher;
@@ -45,7 +47,10 @@ pub enum Compiler {
 impl Compiler {
     /// A child that is the running executable, in its mode [`COMPILE_MODE`], with the usual limits.
     pub fn this_program() -> Self {
-        Self::Child { launcher: Launcher::this_program_as(COMPILE_MODE), limits: CompileLimits::default() }
+        Self::Child {
+            launcher: Launcher::this_program_as(COMPILE_MODE),
+            limits: CompileLimits::default(),
+        }
     }
 }
 
@@ -64,8 +69,8 @@ pub struct CompileLimits {
 }
 
 impl Default for CompileLimits {
-    /// Far more than the largest plugins that toolchains make should need: by an estimate, not a measurement, the interpreter of a
-    /// scripting language takes about 15 s and 700 MB.
+    /// Far more than the largest plugins that toolchains make should need: by an estimate, not a
+    /// measurement, the interpreter of a scripting language takes about 15 s and 700 MB.
     fn default() -> Self {
         Self { cpu_s: 300, deadline_ms: 300_000, memory: 4 << 30, code: 1 << 30 }
     }
@@ -102,7 +107,8 @@ pub(crate) enum CompilerError {
     Died(String),
 }
 
-/// Has a component compiled by a child. The code is what that child wrote, and nobody else could write to its pipe.
+/// Has a component compiled by a child. The code is what that child wrote, and nobody else could
+/// write to its pipe.
 pub(crate) fn compile(
     launcher: &Launcher,
     limits: CompileLimits,
@@ -110,8 +116,10 @@ pub(crate) fn compile(
     component: &[u8],
 ) -> Result<Vec<u8>, CompilerError> {
     let order = Order { parent: rustix::process::getpid().as_raw_nonzero().get(), pooled, limits };
-    let order = serde_json::to_string(&order).map_err(|error| CompilerError::Start(error.into()))?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS);
+    let order =
+        serde_json::to_string(&order).map_err(|error| CompilerError::Start(error.into()))?;
+    let threads =
+        std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS);
     let mut child = Command::new(&launcher.program)
         .args(&launcher.arguments)
         .arg(order)
@@ -123,9 +131,11 @@ pub(crate) fn compile(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(CompilerError::Start)?;
-    let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (mut stdin, stdout, stderr) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (code, said) = std::thread::scope(|scope| {
-        // A child that ends before it has read everything closes the pipe; why it ended is what counts.
+        // A child that ends before it has read everything closes the pipe; why it ended is what
+        // counts.
         scope.spawn(move || stdin.as_mut().map(|stdin| stdin.write_all(component)));
         let said = scope.spawn(move || {
             let mut said = Vec::new();
@@ -133,7 +143,8 @@ pub(crate) fn compile(
             said
         });
         let mut code = Vec::new();
-        let read = stdout.map_or(Ok(0), |stdout| stdout.take(limits.code + 1).read_to_end(&mut code));
+        let read =
+            stdout.map_or(Ok(0), |stdout| stdout.take(limits.code + 1).read_to_end(&mut code));
         (read.map(|_| code), said.join().unwrap_or_default())
     });
     let status = child.wait().map_err(CompilerError::Pipe)?;
@@ -141,7 +152,11 @@ pub(crate) fn compile(
     if code.len() as u64 > limits.code {
         return Err(CompilerError::Code(limits.code));
     }
-    if status.success() { Ok(code) } else { Err(end(status, limits, &String::from_utf8_lossy(&said))) }
+    if status.success() {
+        Ok(code)
+    } else {
+        Err(end(status, limits, &String::from_utf8_lossy(&said)))
+    }
 }
 
 /// What the end of a child means.
@@ -151,7 +166,8 @@ fn end(status: ExitStatus, limits: CompileLimits, said: &str) -> CompilerError {
         Some(1) => CompilerError::Refused(said.to_owned()),
         Some(code) if code == i32::from(TOO_LATE) => CompilerError::Late(limits.deadline_ms),
         _ if status.signal() == Some(Signal::XCPU.as_raw()) => CompilerError::Cpu(limits.cpu_s),
-        // What the standard library says when it stops for want of memory; a thread that has no stack says it in its own way.
+        // What the standard library says when it stops for want of memory; a thread that has no
+        // stack says it in its own way.
         _ if said.contains("memory allocation of") || said.contains("Cannot allocate memory") => {
             CompilerError::Memory(limits.memory)
         }
@@ -159,9 +175,13 @@ fn end(status: ExitStatus, limits: CompileLimits, said: &str) -> CompilerError {
     }
 }
 
-/// Is the compiler: a component on stdin, code on stdout, a reason on stderr. `order` is what `compile` says.
+/// Is the compiler: a component on stdin, code on stdout, a reason on stderr. `order` is what
+/// `compile` says.
 pub fn serve(order: Option<&OsStr>) -> ExitCode {
-    match order.and_then(|text| serde_json::from_slice::<Order>(text.as_bytes()).ok()).map(|order| answer(&order)) {
+    match order
+        .and_then(|text| serde_json::from_slice::<Order>(text.as_bytes()).ok())
+        .map(|order| answer(&order))
+    {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(reason)) => refuse(&reason),
         // Nobody but the program itself calls it, so nobody reads more than this.

@@ -1,15 +1,19 @@
-//! Every switch of the engine, with its reason. Whatever is not needed is off: most faults of an engine are in what few use.
+//! Every switch of the engine, with its reason. Whatever is not needed is off: most faults of an
+//! engine are in what few use.
 
 use std::num::NonZeroU32;
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
+    WasmBacktraceDetails,
+};
 
 /// How memory for instances is had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allocation {
     /// From the operating system for each call: nothing to set up, right for one run.
     OnDemand,
-    /// From a pool that is reserved at the start: a call costs less, the start about a millisecond more. Right for a program that
-    /// makes thousands of calls.
+    /// From a pool that is reserved at the start: a call costs less, the start about a millisecond
+    /// more. Right for a program that makes thousands of calls.
     Pooling {
         /// Calls at one time.
         instances: NonZeroU32,
@@ -26,13 +30,15 @@ impl Allocation {
 /// Linear memory of one instance in a pool, which must reserve all of it as address space.
 pub(crate) const POOLED_MEMORY: usize = 64 << 20;
 
-/// The native stack that guest code may use. 512 KiB: deep recursion ends as a trap long before the fiber's own stack does.
+/// The native stack that guest code may use. 512 KiB: deep recursion ends as a trap long before the
+/// fiber's own stack does.
 const WASM_STACK: usize = 512 << 10;
 
 /// The fiber's stack: the guest's part and as much again for the host functions that run on it.
 const FIBER_STACK: usize = WASM_STACK + (1 << 20);
 
-/// The features that components may use. `inspect` refuses a component that uses another one, and so does the engine.
+/// The features that components may use. `inspect` refuses a component that uses another one, and
+/// so does the engine.
 pub(crate) fn features() -> wasmparser::WasmFeatures {
     use wasmparser::WasmFeatures;
     WasmFeatures::MUTABLE_GLOBAL
@@ -52,12 +58,15 @@ pub(crate) fn features() -> wasmparser::WasmFeatures {
 pub(crate) fn for_compiling(pooled: bool) -> Config {
     let mut config = Config::new();
     config
-        // Optimised code, compiled once and kept; Winch compiles faster and had a third of this year's faults.
+        // Optimised code, compiled once and kept; Winch compiles faster and had a third of this
+        // year's faults.
         .strategy(Strategy::Cranelift)
-        // Interrupts a guest that computes for ever: it yields at each tick, so that the timeout of the call is seen.
+        // Interrupts a guest that computes for ever: it yields at each tick, so that the timeout of
+        // the call is seen.
         .epoch_interruption(true)
         .consume_fuel(false)
-        // Host functions are synchronous in WIT: component-model async is five times slower a call and a surface of its own.
+        // Host functions are synchronous in WIT: component-model async is five times slower a call
+        // and a surface of its own.
         .concurrency_support(false)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK)
@@ -65,7 +74,8 @@ pub(crate) fn for_compiling(pooled: bool) -> Config {
         .memory_init_cow(true)
         // The text of a trap is enough; addresses of a stripped plugin help nobody.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        // What the reader refuses the engine refuses too, whatever it was built with: one list, not a switch for each proposal.
+        // What the reader refuses the engine refuses too, whatever it was built with: one list, not
+        // a switch for each proposal.
         .wasm_features(wasmparser::WasmFeatures::all().difference(features()), false);
     if pooled {
         // The address space of a slot; without it each takes 4 GiB.
@@ -98,9 +108,10 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_tables_per_component(4)
         .table_elements(20_000)
         .max_memory_size(POOLED_MEMORY)
-        // Memory up to this size is put back by writing over the pages that were touched, instead of being given back: giving it
-        // back costs a system call, a page fault for each page at the next call, and the lock of the address space, which made
-        // two threads slower than one. Which pages were touched the kernel says (Linux 6.7; older ones: all of it is written).
+        // Memory up to this size is put back by writing over the pages that were touched, instead
+        // of being given back: giving it back costs a system call, a page fault for each page at
+        // the next call, and the lock of the address space, which made two threads slower than one.
+        // Which pages were touched the kernel says (Linux 6.7; older ones: all of it is written).
         // Measured with a plugin that has a stack of 1 MiB: 31 µs → 8 µs a call.
         .linear_memory_keep_resident(2 << 20)
         .pagemap_scan(Enabled::Auto)

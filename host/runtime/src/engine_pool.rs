@@ -1,6 +1,7 @@
-//! Where calls run. A pool is shared by as many engines as there are processors, and a thread calls on the engine of its own as
-//! long as that has room: on one engine for all, two threads together were 1.3 times as fast as one (the locks of its pool and the
-//! counters of the shared code go from processor to processor), on two engines 1.7 times.
+//! Where calls run. A pool is shared by as many engines as there are processors, and a thread calls
+//! on the engine of its own as long as that has room: on one engine for all, two threads together
+//! were 1.3 times as fast as one (the locks of its pool and the counters of the shared code go from
+//! processor to processor), on two engines 1.7 times.
 
 use crate::bindings::exports::runbook::plugin::{probe, smoke_test, step};
 use crate::host::Host;
@@ -39,7 +40,8 @@ impl EnginePool {
         Self(engines)
     }
 
-    /// Takes a place: the thread's own, or any that has room, or the thread's own as soon as that has.
+    /// Takes a place: the thread's own, or any that has room, or the thread's own as soon as that
+    /// has.
     pub(crate) async fn take(&self) -> EnginePermit<'_> {
         let (before, from) = self.0.split_at(thread_index() % self.0.len());
         for place in from.iter().chain(before) {

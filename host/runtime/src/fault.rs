@@ -6,8 +6,8 @@ pub(crate) use crate::bindings::runbook::base::types::{Fault, FaultClass};
 pub(crate) const DENIED: &str = "denied";
 
 impl Fault {
-    /// A fault. `code` is stable and in kebab case after its capability (`sql.syntax`); `message` is one line, lowercase, without
-    /// a final period, and never shows a secret.
+    /// A fault. `code` is stable and in kebab case after its capability (`sql.syntax`); `message`
+    /// is one line, lowercase, without a final period, and never shows a secret.
     pub(crate) fn new(class: FaultClass, code: &str, message: impl Into<String>) -> Self {
         Self { class, code: code.to_owned(), message: message.into() }
     }

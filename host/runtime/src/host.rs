@@ -1,7 +1,7 @@
 //! The host side of one call, and the one door to the world: [`Host::enter`].
 //!
-//! Invariant: no file in `capabilities/` judges a call itself. Each host function tells `enter` what it is about to do, before it
-//! touches anything, and goes on only if `enter` lets it.
+//! Invariant: no file in `capabilities/` judges a call itself. Each host function tells `enter`
+//! what it is about to do, before it touches anything, and goes on only if `enter` lets it.
 
 use crate::fault::{Fault, FaultClass};
 use crate::inert_wasi::Wasi;
@@ -32,7 +32,8 @@ pub struct HostCalls {
     pub allowed: u32,
     /// Calls that were not.
     pub denied: u32,
-    /// Of those that were let through, how many certainly changed nothing, because what they began was never made final.
+    /// Of those that were let through, how many certainly changed nothing, because what they began
+    /// was never made final.
     pub without_effect: u32,
 }
 
@@ -46,7 +47,8 @@ pub(crate) struct CallId {
     pub(crate) digest: Arc<str>,
 }
 
-/// One call of one host function. What is opened by [`Host::enter`] is closed when this is dropped, however the function ends.
+/// One call of one host function. What is opened by [`Host::enter`] is closed when this is dropped,
+/// however the function ends.
 pub(crate) struct HostCall<'a>(&'a mut Host);
 
 impl<'a> HostCall<'a> {
@@ -84,8 +86,8 @@ struct Provisional {
     commit: Commit,
 }
 
-/// Whether what was begun has been told to become final. Until then it did not happen, however the call ends; and what the other
-/// side says that it took back did not happen either.
+/// Whether what was begun has been told to become final. Until then it did not happen, however the
+/// call ends; and what the other side says that it took back did not happen either.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Commit(Arc<AtomicU8>);
 
@@ -100,7 +102,8 @@ impl Commit {
     /// From here on nobody knows, until the other side has answered.
     ///
     /// # Errors
-    /// The call is over, and whoever waited for it was told that nothing happened: it must not be made final now.
+    /// The call is over, and whoever waited for it was told that nothing happened: it must not be
+    /// made final now.
     pub(crate) fn send(&self) -> Result<(), Fault> {
         match self.0.compare_exchange(OPEN, SENT, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) | Err(SENT) => Ok(()),
@@ -151,7 +154,8 @@ pub(crate) struct Host {
     denials: Vec<Denial>,
     pub(crate) growth: Growth,
     pub(crate) log: Log,
-    /// Behind a lock that is never taken, because what is inside cannot be shared between threads and `Host` must be.
+    /// Behind a lock that is never taken, because what is inside cannot be shared between threads
+    /// and `Host` must be.
     pub(crate) wasi: Option<Box<Mutex<Wasi>>>,
 }
 
@@ -163,7 +167,8 @@ pub(crate) struct CallTrace {
     pub(crate) denials: Vec<Denial>,
 }
 
-/// Denials that are kept: the first ones say what is wrong, and a plugin that goes on asking must not fill the memory.
+/// Denials that are kept: the first ones say what is wrong, and a plugin that goes on asking must
+/// not fill the memory.
 const KEPT_DENIALS: usize = 100;
 
 impl Host {
@@ -203,8 +208,9 @@ impl Host {
         Self { permit, ..self }
     }
 
-    /// The one door. Gate, then what was approved, then limits, then audit, then the locks of the run; `Ok` lets the host function go on. A denial is a value for the guest, without
-    /// the reason, which is kept for the operator.
+    /// The one door. Gate, then what was approved, then limits, then audit, then the locks of the
+    /// run; `Ok` lets the host function go on. A denial is a value for the guest, without the
+    /// reason, which is kept for the operator.
     pub(crate) fn enter(&mut self, operation: &Operation<'_>) -> Result<(), Fault> {
         let decision = match gate::decide(&self.effective, self.mode, operation) {
             Decision::Allow => self.permit.decide(operation),
@@ -212,13 +218,16 @@ impl Host {
         };
         self.entered = self.entered.saturating_add(1);
         if self.entered > self.limits.host_calls {
-            let message = format!("the plugin made more than {} host calls", self.limits.host_calls);
+            let message =
+                format!("the plugin made more than {} host calls", self.limits.host_calls);
             return Err(Fault::new(FaultClass::Limit, "limit.host-calls", message));
         }
         self.audit(operation, &decision)?;
         // Last of all: between this and the effect nothing may take time.
         let decision = match decision {
-            Decision::Allow if operation.verb().effect() == Effect::Change && !self.permit.is_in_time() => {
+            Decision::Allow
+                if operation.verb().effect() == Effect::Change && !self.permit.is_in_time() =>
+            {
                 let late = Decision::Deny(out_of_time(operation));
                 self.audit(operation, &late)?;
                 late
@@ -249,12 +258,14 @@ impl Host {
 
     /// A secret that a target names. From here on it is removed from everything that leaves.
     pub(crate) async fn secret(&self, name: &str) -> Result<Secret, Fault> {
-        let secret = self.services.secrets.fetch(name).await.map_err(|error| secret_fault(&error))?;
+        let secret =
+            self.services.secrets.fetch(name).await.map_err(|error| secret_fault(&error))?;
         self.services.scrubber.learn(name, &secret);
         Ok(secret)
     }
 
-    /// From here on `part`, a part of secret `name` that gives it away, is removed from everything that leaves.
+    /// From here on `part`, a part of secret `name` that gives it away, is removed from everything
+    /// that leaves.
     pub(crate) fn learn(&self, name: &str, part: &str) {
         self.services.scrubber.learn(&format!("{name}, in part"), &Secret::from(part));
     }
@@ -276,7 +287,13 @@ impl Host {
 
     /// What programs are started by.
     pub(crate) fn launcher(&self) -> Result<Launcher, Fault> {
-        let missing = || Fault::new(FaultClass::Invalid, "process.launcher", "this host has nothing to start programs with");
+        let missing = || {
+            Fault::new(
+                FaultClass::Invalid,
+                "process.launcher",
+                "this host has nothing to start programs with",
+            )
+        };
         self.services.launcher.clone().ok_or_else(missing)
     }
 
@@ -290,14 +307,15 @@ impl Host {
         self.services.scrubber.current()
     }
 
-    /// A fault as a guest sees it: a server may quote what it was sent. Its message is that of the server until then: what was made
-    /// one line before would not be recognised.
+    /// A fault as a guest sees it: a server may quote what it was sent. Its message is that of the
+    /// server until then: what was made one line before would not be recognised.
     pub(crate) fn shown_fault(&self, fault: Fault) -> Fault {
         shown_fault(fault, &self.scrubber())
     }
 
-    /// The time that is left, at most `cap`. A host function that can take long ends by itself within it, with a fault that says
-    /// what it was doing; one that does not is cut off (its future is dropped).
+    /// The time that is left, at most `cap`. A host function that can take long ends by itself
+    /// within it, with a fault that says what it was doing; one that does not is cut off (its
+    /// future is dropped).
     pub(crate) fn remaining(&self, cap: Duration) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).min(cap)
     }
@@ -309,18 +327,26 @@ impl Host {
         CallTrace { log: self.log, calls: self.calls, denials: self.denials }
     }
 
-    /// The host function that was just let in, `count` times, changes nothing before [`Commit::send`], nor if [`Commit::void`] follows.
+    /// The host function that was just let in, `count` times, changes nothing before
+    /// [`Commit::send`], nor if [`Commit::void`] follows.
     pub(crate) fn provisional(&mut self, slot: &str, verb: Verb, count: usize) -> Commit {
         let commit = Commit::default();
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.provisional.push(Provisional { slot: slot.to_owned(), verb, count, commit: commit.clone() });
+        self.provisional.push(Provisional {
+            slot: slot.to_owned(),
+            verb,
+            count,
+            commit: commit.clone(),
+        });
         commit
     }
 
     /// The verbs that may have changed something so far.
     #[cfg(test)]
     pub(crate) fn acted(&self) -> Vec<Verb> {
-        let changed = |calls: &&HostCalls| calls.allowed > calls.without_effect && calls.verb.effect() == Effect::Change;
+        let changed = |calls: &&HostCalls| {
+            calls.allowed > calls.without_effect && calls.verb.effect() == Effect::Change
+        };
         self.calls.iter().filter(changed).map(|calls| calls.verb).collect()
     }
 
@@ -329,7 +355,8 @@ impl Host {
         self.written = self.written.saturating_add(bytes as u64);
         let limit = self.limits.written;
         if self.written > limit {
-            let message = format!("the plugin wrote more than {limit} bytes into files in one call");
+            let message =
+                format!("the plugin wrote more than {limit} bytes into files in one call");
             return Err(Fault::new(FaultClass::Limit, "limit.files-written", message));
         }
         Ok(())
@@ -356,9 +383,11 @@ impl Host {
         let canonical = operation.canonical(dialect, &|text| scrubber.text(text));
         // Slots are a guest's words until the gate has found them.
         let (named, clean) = (outgoing.line(slot), outgoing.line(&canonical));
-        let secrets: Vec<_> = operation.secret_slots().into_iter().map(|slot| outgoing.line(slot)).collect();
+        let secrets: Vec<_> =
+            operation.secret_slots().into_iter().map(|slot| outgoing.line(slot)).collect();
         let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
-        let target_secrets = if is_second_look(operation) { Vec::new() } else { self.target_secrets(slot) };
+        let target_secrets =
+            if is_second_look(operation) { Vec::new() } else { self.target_secrets(slot) };
         let event = AuditEvent::Judged {
             slot: &named,
             verb,
@@ -369,13 +398,22 @@ impl Host {
         };
         if let Some(audit) = &self.services.audit {
             audit(&AuditRecord { call: self.audit_call(), event }).map_err(|error| {
-                Fault::new(FaultClass::Limit, "audit.unavailable", format!("{error}; nothing is done without its record"))
+                Fault::new(
+                    FaultClass::Limit,
+                    "audit.unavailable",
+                    format!("{error}; nothing is done without its record"),
+                )
             })?;
         }
         match decision {
             Decision::Allow if self.open.is_none() => {
                 let span = tracing::info_span!("host call", slot = %named, verb = %verb.full_name(), operation = %clean);
-                self.open = Some(Open { slot: slot.to_owned(), verb, since: std::time::Instant::now(), span });
+                self.open = Some(Open {
+                    slot: slot.to_owned(),
+                    verb,
+                    since: std::time::Instant::now(),
+                    span,
+                });
             }
             Decision::Allow => {}
             Decision::Deny(denial) => {
@@ -387,16 +425,21 @@ impl Host {
         Ok(())
     }
 
-    /// The secrets that a slot's target puts into what it does, with those of its connection. A secret that is itself the target is
-    /// what its slot stands for.
+    /// The secrets that a slot's target puts into what it does, with those of its connection. A
+    /// secret that is itself the target is what its slot stands for.
     fn target_secrets(&self, slot: &str) -> Vec<&str> {
         let Some(grant) = self.effective.get(slot) else { return Vec::new() };
         let connection = match &grant.target.kind {
             TargetKind::Secret(_) => return Vec::new(),
             TargetKind::Process(process) => process.connection.as_deref(),
-            TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) => None,
+            TargetKind::Http(_)
+            | TargetKind::Sql(_)
+            | TargetKind::Docker(_)
+            | TargetKind::Files(_) => None,
         };
-        let connected = connection.and_then(|name| self.effective.connection(name)).map(|target| target.secrets());
+        let connected = connection
+            .and_then(|name| self.effective.connection(name))
+            .map(|target| target.secrets());
         let mut names = grant.target.secrets();
         names.extend(connected.unwrap_or_default());
         names.sort_unstable();
@@ -408,7 +451,8 @@ impl Host {
     fn leave(&mut self) {
         for Provisional { slot, verb, count, commit } in std::mem::take(&mut self.provisional) {
             if commit.close()
-                && let Some(calls) = self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot)
+                && let Some(calls) =
+                    self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot)
             {
                 calls.without_effect += count;
             }
@@ -417,7 +461,12 @@ impl Host {
         let Some(open) = self.open.take() else { return };
         tracing::debug!(parent: &open.span, bytes, "returned");
         let Some(audit) = &self.services.audit else { return };
-        let event = AuditEvent::Returned { slot: &open.slot, verb: open.verb, bytes, duration: open.since.elapsed() };
+        let event = AuditEvent::Returned {
+            slot: &open.slot,
+            verb: open.verb,
+            bytes,
+            duration: open.since.elapsed(),
+        };
         // It has happened already; the next decision finds that the audit is gone, and stops there.
         let _ = audit(&AuditRecord { call: self.audit_call(), event });
     }
@@ -433,7 +482,9 @@ impl Host {
         if !denied && is_second_look(operation) {
             return;
         }
-        if let Some(calls) = self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot) {
+        if let Some(calls) =
+            self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot)
+        {
             calls.allowed += u32::from(!denied);
             calls.denied += u32::from(denied);
         } else if self.calls.len() < KEPT_DENIALS {
@@ -468,9 +519,17 @@ fn is_second_look(operation: &Operation<'_>) -> bool {
 }
 
 fn out_of_time(operation: &Operation<'_>) -> Denial {
-    let reason = "the run's locks were not renewed in time, and somebody else may hold them by now".to_owned();
+    let reason = "the run's locks were not renewed in time, and somebody else may hold them by now"
+        .to_owned();
     let (target, place) = (String::new(), String::new());
-    Denial { rule: Rule::Lease, slot: operation.slot().to_owned(), verb: operation.verb(), reason, target, place }
+    Denial {
+        rule: Rule::Lease,
+        slot: operation.slot().to_owned(),
+        verb: operation.verb(),
+        reason,
+        target,
+        place,
+    }
 }
 
 fn secret_fault(error: &crate::SecretUnavailable) -> Fault {

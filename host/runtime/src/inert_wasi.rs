@@ -1,7 +1,9 @@
-//! The inert WASI, for components of toolchains that cannot do without: no environment, no arguments, no directories, no sockets,
-//! and what is printed goes to the log. It is linked only when a component imports it, and every review shows that.
+//! The inert WASI, for components of toolchains that cannot do without: no environment, no
+//! arguments, no directories, no sockets, and what is printed goes to the log. It is linked only
+//! when a component imports it, and every review shows that.
 //!
-//! The clock and the random numbers in it are real: a language that seeds its hash tables needs them, and they give nothing away.
+//! The clock and the random numbers in it are real: a language that seeds its hash tables needs
+//! them, and they give nothing away.
 
 use crate::log::Log;
 use crate::outgoing::Kept;
@@ -22,7 +24,8 @@ const KEPT: usize = 64 << 10;
 const MAX_RESOURCES: usize = 1000;
 
 /// The packages that are linked.
-const PACKAGES: &[&str] = &["wasi:cli/", "wasi:clocks/", "wasi:random/", "wasi:io/", "wasi:filesystem/", "wasi:sockets/"];
+const PACKAGES: &[&str] =
+    &["wasi:cli/", "wasi:clocks/", "wasi:random/", "wasi:io/", "wasi:filesystem/", "wasi:sockets/"];
 
 /// Whether the inert WASI has this interface.
 pub(crate) fn has(interface: &str) -> bool {
@@ -41,7 +44,11 @@ pub(crate) struct Wasi {
 impl Wasi {
     pub(crate) fn new() -> Self {
         let (stdout, stderr) = (Printed::default(), Printed::default());
-        let ctx = WasiCtx::builder().stdout(stdout.clone()).stderr(stderr.clone()).max_random_size(1 << 20).build();
+        let ctx = WasiCtx::builder()
+            .stdout(stdout.clone())
+            .stderr(stderr.clone())
+            .max_random_size(1 << 20)
+            .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Self { ctx, table, stdout, stderr }
@@ -58,8 +65,13 @@ impl Wasi {
             let full = bytes.len() == KEPT;
             // The last character may have been cut in two.
             let text = String::from_utf8_lossy(&bytes);
-            let text = if full { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text };
-            log.add_printed(level, text.to_owned(), if full { Kept::Beginning } else { Kept::Whole });
+            let text =
+                if full { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text };
+            log.add_printed(
+                level,
+                text.to_owned(),
+                if full { Kept::Beginning } else { Kept::Whole },
+            );
         }
     }
 }
@@ -87,7 +99,11 @@ impl StdoutStream for Printed {
 }
 
 impl AsyncWrite for Printed {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut kept = self.lock();
         let left = KEPT.saturating_sub(kept.len());
         kept.extend_from_slice(&bytes[..bytes.len().min(left)]);

@@ -1,4 +1,5 @@
-//! Bytes → [`Inspected`]: what a component is, read from its bytes. Nothing is compiled and nothing is run.
+//! Bytes → [`Inspected`]: what a component is, read from its bytes. Nothing is compiled and nothing
+//! is run.
 
 use crate::code::{Counted, TooMuchCode, check_arity};
 use runbook_authority::manifest::{ManifestError, SECTION};
@@ -8,14 +9,15 @@ use std::sync::Arc;
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::Types;
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, CompositeInnerType, Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload,
-    Validator,
+    CanonicalFunction, CanonicalOption, CompositeInnerType, Encoding, FuncValidatorAllocations,
+    Parser, Payload, ValidPayload, Validator,
 };
 
 /// The largest component that is read. A scripting language's runtime is half of it.
 pub const MAX_SIZE: usize = 64 << 20;
 
-/// Modules and components inside one component. A toolchain makes fewer than ten; a bomb makes thousands.
+/// Modules and components inside one component. A toolchain makes fewer than ten; a bomb makes
+/// thousands.
 const MAX_PARTS: usize = 200;
 
 /// One thing that a component imports.
@@ -76,17 +78,23 @@ pub enum InspectError {
     /// Modules within modules.
     #[error("it has more than {MAX_PARTS} modules and components inside")]
     TooManyParts,
-    /// Code inside a component inside this one: a composition, whose parts nobody reviewed by themselves.
-    #[error("it has code in a component inside of it; plugins are not composed: review and build each by itself")]
+    /// Code inside a component inside this one: a composition, whose parts nobody reviewed by
+    /// themselves.
+    #[error(
+        "it has code in a component inside of it; plugins are not composed: review and build each by itself"
+    )]
     NestedCode,
     /// A start function: code that runs before anything is called.
     #[error("it has a start function; a plugin does nothing before it is called")]
     StartFunction,
-    /// Strings in another encoding. The code for those had three faults this year, and no plugin needs it.
+    /// Strings in another encoding. The code for those had three faults this year, and no plugin
+    /// needs it.
     #[error("it passes strings as UTF-16; only UTF-8 is accepted")]
     StringEncoding,
     /// No manifest.
-    #[error("it has no manifest: the custom section `{SECTION}` is missing; make the plugin with `runbook plugin build`")]
+    #[error(
+        "it has no manifest: the custom section `{SECTION}` is missing; make the plugin with `runbook plugin build`"
+    )]
     NoManifest,
     /// Two manifests.
     #[error("it has more than one manifest; which one a reviewer saw cannot be told")]
@@ -110,8 +118,9 @@ pub fn inspect(bytes: impl Into<Arc<[u8]>>) -> Result<Inspected, InspectError> {
     read(bytes.into(), Bodies::Validate)
 }
 
-/// Reads a component that was built with this program and is a part of it. The bodies of its functions are left to the compiler, as a
-/// test of the program has validated them: that is most of the work, and done for each plugin of each command.
+/// Reads a component that was built with this program and is a part of it. The bodies of its
+/// functions are left to the compiler, as a test of the program has validated them: that is most of
+/// the work, and done for each plugin of each command.
 ///
 /// # Errors
 /// As [`inspect`].
@@ -152,19 +161,23 @@ struct Found<'b> {
     exports: BTreeSet<String>,
 }
 
-/// One pass: validates everything, counts what the compiler would have to do, and collects what stands at the top level.
+/// One pass: validates everything, counts what the compiler would have to do, and collects what
+/// stands at the top level.
 fn walk(bytes: &[u8], bodies: Bodies) -> Result<Found<'_>, InspectError> {
     let mut validator = Validator::new_with_features(crate::config::features());
     let mut found = Found::default();
     let (mut depth, mut parts) = (0_usize, 0_usize);
-    // Depth of the innermost component that is not the outermost: its types and shims are a toolchain's, code in it is not.
+    // Depth of the innermost component that is not the outermost: its types and shims are a
+    // toolchain's, code in it is not.
     let mut inner = Vec::new();
     let (mut counted, mut allocations) = (Counted::default(), FuncValidatorAllocations::default());
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
         match &payload {
-            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(InspectError::CoreModule),
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                return Err(InspectError::CoreModule);
+            }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 depth += 1;
                 parts += 1;
@@ -202,7 +215,9 @@ fn walk(bytes: &[u8], bodies: Bodies) -> Result<Found<'_>, InspectError> {
                     }
                 }
             }
-            Payload::CodeSectionEntry(body) if bodies == Bodies::Validate => counted.add(body)??,
+            Payload::CodeSectionEntry(body) if bodies == Bodies::Validate => {
+                counted.add(body)??;
+            }
             Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
                 found.manifests.push(section.data());
             }
@@ -215,7 +230,8 @@ fn walk(bytes: &[u8], bodies: Bodies) -> Result<Found<'_>, InspectError> {
             _ => {}
         }
         match validator.payload(&payload)? {
-            // A feature that is off may be used in a body only, so bodies are read here and not left to the compiler.
+            // A feature that is off may be used in a body only, so bodies are read here and not
+            // left to the compiler.
             ValidPayload::Func(..) if bodies == Bodies::Trust => {}
             ValidPayload::Func(function, body) => {
                 let mut function = function.into_validator(allocations);
@@ -234,24 +250,37 @@ fn walk(bytes: &[u8], bodies: Bodies) -> Result<Found<'_>, InspectError> {
 
 /// What a component imports under one name.
 fn functions(types: &Types, name: &str) -> Vec<Import> {
-    let import = |function: Option<&str>| Import { interface: name.to_owned(), function: function.map(str::to_owned) };
-    let Some(ComponentEntityType::Instance(id)) = types.component_item_for_import(name).map(|item| item.ty) else {
+    let import = |function: Option<&str>| Import {
+        interface: name.to_owned(),
+        function: function.map(str::to_owned),
+    };
+    let Some(ComponentEntityType::Instance(id)) =
+        types.component_item_for_import(name).map(|item| item.ty)
+    else {
         // A function, a module or a component of its own: nothing of the contract has this form.
         return vec![import(Some(""))];
     };
     let is_type = |ty: &ComponentEntityType| matches!(ty, ComponentEntityType::Type { .. });
     let exports = &types[id].exports;
-    let used: Vec<_> =
-        exports.iter().filter(|(_, item)| !is_type(&item.ty)).map(|(function, _)| import(Some(function))).collect();
+    let used: Vec<_> = exports
+        .iter()
+        .filter(|(_, item)| !is_type(&item.ty))
+        .map(|(function, _)| import(Some(function)))
+        .collect();
     if used.is_empty() { vec![import(None)] } else { used }
 }
 
 fn check_strings(function: &CanonicalFunction) -> Result<(), InspectError> {
     let options: &[CanonicalOption] = match function {
-        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => options,
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
+            options
+        }
         _ => return Ok(()),
     };
-    if options.iter().any(|option| matches!(option, CanonicalOption::UTF16 | CanonicalOption::CompactUTF16)) {
+    if options
+        .iter()
+        .any(|option| matches!(option, CanonicalOption::UTF16 | CanonicalOption::CompactUTF16))
+    {
         return Err(InspectError::StringEncoding);
     }
     Ok(())

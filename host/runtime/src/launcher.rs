@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 
-/// What programs are started by: an executable that calls [`runbook_launch::run`] when it is given these arguments and a spec.
+/// What programs are started by: an executable that calls [`runbook_launch::run`] when it is given
+/// these arguments and a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launcher {
     /// The executable.
@@ -21,7 +22,8 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// The running executable, whatever lies at its path by now, in its mode [`runbook_launch::MODE`].
+    /// The running executable, whatever lies at its path by now, in its mode
+    /// [`runbook_launch::MODE`].
     pub fn this_program() -> Self {
         Self::this_program_as(runbook_launch::MODE)
     }
@@ -32,9 +34,16 @@ impl Launcher {
     }
 
     /// A command that becomes what `spec` says, with this environment and no other.
-    pub(crate) fn command(&self, spec: &Spec, environment: &[(String, Secret)]) -> io::Result<Command> {
+    pub(crate) fn command(
+        &self,
+        spec: &Spec,
+        environment: &[(String, Secret)],
+    ) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
-        command.env_clear().args(&self.arguments).arg(serde_json::to_string(spec).map_err(io::Error::from)?);
+        command
+            .env_clear()
+            .args(&self.arguments)
+            .arg(serde_json::to_string(spec).map_err(io::Error::from)?);
         for (name, value) in environment {
             command.env(format!("{VARIABLE}{name}"), OsStr::from_bytes(value.expose()));
         }
@@ -57,6 +66,9 @@ impl Inherited<'_> {
     }
 
     fn set(&self, flags: FdFlags) -> io::Result<()> {
-        self.0.iter().try_for_each(|file| rustix::io::fcntl_setfd(file, flags)).map_err(io::Error::from)
+        self.0
+            .iter()
+            .try_for_each(|file| rustix::io::fcntl_setfd(file, flags))
+            .map_err(io::Error::from)
     }
 }

@@ -1,8 +1,9 @@
 //! Loads, verifies, links and calls plugin components; the capabilities behind their imports.
 //!
-//! The way of one call: bytes → [`inspect`] → [`Inspected`] → [`verify`] → [`Verified`] → [`Runtime::prepare`] → [`Prepared`] →
-//! [`Linked::new`] (with an operation and what it was granted) → [`Linked::call`] → [`CallOutcome`]. Each is the only argument of
-//! the next, so nothing can be compiled before it was verified, nor called before it was granted.
+//! The way of one call: bytes → [`inspect`] → [`Inspected`] → [`verify`] → [`Verified`] →
+//! [`Runtime::prepare`] → [`Prepared`] → [`Linked::new`] (with an operation and what it was
+//! granted) → [`Linked::call`] → [`CallOutcome`]. Each is the only argument of the next, so nothing
+//! can be compiled before it was verified, nor called before it was granted.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
@@ -41,7 +42,9 @@ pub use call::{Linked, Unfinished};
 pub use capabilities::{Foreseen, foresee};
 pub use code::TooMuchCode;
 pub use compile::bare_engine as engine;
-pub use compile::{CodeOrigin, OnCompile, PrepareError, Prepared, Runtime, RuntimeConfig, RuntimeError};
+pub use compile::{
+    CodeOrigin, OnCompile, PrepareError, Prepared, Runtime, RuntimeConfig, RuntimeError,
+};
 pub use compiler::{COMPILE_MODE, CompileLimits, Compiler, serve as serve_compiler};
 pub use config::Allocation;
 pub use host::HostCalls;
@@ -53,8 +56,8 @@ pub use net::tls::{ca_digest, system_tls};
 pub use outcome::CallOutcome;
 pub use permit::{InTime, Permit};
 pub use services::{
-    AuditCall, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, NoSecrets, SecretFacts, SecretSource,
-    SecretUnavailable, Services, SharedScrubber,
+    AuditCall, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, NoSecrets,
+    SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
 };
 pub use value::{Mismatch, SchemaError};
 pub use verify::{Finding, Verified, VerifyError, verify};

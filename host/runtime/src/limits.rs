@@ -6,16 +6,19 @@ use wasmtime::ResourceLimiter;
 /// The caps of one call. The defaults suit every bundled plugin with room to spare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of linear memory, of all memories together. 64 MiB: a plugin holds answers, never dumps.
+    /// Bytes of linear memory, of all memories together. 64 MiB: a plugin holds answers, never
+    /// dumps.
     pub memory: usize,
     /// Elements of one table.
     pub table: usize,
-    /// Bytes that one host call may carry from the guest to the host. 8 MiB: the largest file or body that a grant lets through
-    /// by default.
+    /// Bytes that one host call may carry from the guest to the host. 8 MiB: the largest file or
+    /// body that a grant lets through by default.
     pub host_call_bytes: usize,
-    /// Host calls of one call of the plugin. 100,000: a loop that never ends is stopped even when each turn is quick.
+    /// Host calls of one call of the plugin. 100,000: a loop that never ends is stopped even when
+    /// each turn is quick.
     pub host_calls: u32,
-    /// Bytes that one call may write into files itself, all together. 1 GiB: what is larger is the output of a program, or a backup.
+    /// Bytes that one call may write into files itself, all together. 1 GiB: what is larger is the
+    /// output of a program, or a backup.
     pub written: u64,
     /// Lines of log that are kept.
     pub log_lines: usize,
@@ -65,7 +68,8 @@ impl LimitReached {
     }
 }
 
-/// Says no to growth beyond the caps, as a trap with a reason: a guest that is merely told "no memory" aborts without one.
+/// Says no to growth beyond the caps, as a trap with a reason: a guest that is merely told "no
+/// memory" aborts without one.
 #[derive(Debug)]
 pub(crate) struct Growth {
     memory: usize,
@@ -80,7 +84,12 @@ impl Growth {
 }
 
 impl ResourceLimiter for Growth {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
         if used > self.memory {
             return Err(wasmtime::Error::new(LimitReached::Memory { limit: self.memory }));
@@ -89,14 +98,20 @@ impl ResourceLimiter for Growth {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if desired > self.table {
             return Err(wasmtime::Error::new(LimitReached::Table { limit: self.table }));
         }
         Ok(true)
     }
 
-    // More than any toolchain makes of one component; each costs host memory that `memory_growing` does not see.
+    // More than any toolchain makes of one component; each costs host memory that `memory_growing`
+    // does not see.
     fn instances(&self) -> usize {
         64
     }

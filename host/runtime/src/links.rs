@@ -4,8 +4,9 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// Where an absolute path leads: every link followed, as far as the path exists. The rest is taken as it is written, because
-/// what does not exist has no links. A part that cannot be looked at stays too; opening it fails then.
+/// Where an absolute path leads: every link followed, as far as the path exists. The rest is taken
+/// as it is written, because what does not exist has no links. A part that cannot be looked at
+/// stays too; opening it fails then.
 pub fn follow_links(path: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
@@ -21,7 +22,13 @@ pub fn follow_links(path: &Path) -> PathBuf {
 /// Opens a directory whose path has no link in it, and fails with `ELOOP` if it has one by now.
 pub(crate) fn open_directory(path: &Path) -> std::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)?)
+    Ok(rustix::fs::openat2(
+        CWD,
+        path,
+        flags,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )?)
 }
 
 #[cfg(test)]
@@ -51,7 +58,8 @@ mod tests {
         assert_eq!(follow_links(Path::new("/")), Path::new("/"));
     }
 
-    /// Each kind of path, in its last part and in the middle: what was judged is exchanged for a link before it is opened.
+    /// Each kind of path, in its last part and in the middle: what was judged is exchanged for a
+    /// link before it is opened.
     #[tokio::test]
     async fn what_became_a_link_after_it_was_judged_is_not_opened() {
         use crate::bindings::runbook::files::reader::Host as _;
@@ -87,7 +95,8 @@ mod tests {
             for is_swapped in [false, true] {
                 if is_swapped {
                     std::fs::rename(home.join(swapped), home.join("moved")).unwrap();
-                    symlink(home.join(swapped.replacen("top", "else", 1)), home.join(swapped)).unwrap();
+                    symlink(home.join(swapped.replacen("top", "else", 1)), home.join(swapped))
+                        .unwrap();
                 }
                 let touched = |path: &str| is_swapped && path.starts_with(swapped);
                 let listed = call.list("files".to_owned(), String::new()).await;
@@ -113,7 +122,11 @@ mod tests {
         assert!(open_directory(&home.join("real/deep")).is_ok());
         for path in ["link", "link/deep"] {
             let error = open_directory(&home.join(path)).unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::LOOP.raw_os_error()), "{path}");
+            assert_eq!(
+                error.raw_os_error(),
+                Some(rustix::io::Errno::LOOP.raw_os_error()),
+                "{path}"
+            );
         }
     }
 }

@@ -48,8 +48,8 @@ impl Log {
         self.messages.push(Message { level, text, kept });
     }
 
-    /// Adds what a guest printed, line by line and perhaps cut at the end. It is kept in one piece, because a secret may have several
-    /// lines.
+    /// Adds what a guest printed, line by line and perhaps cut at the end. It is kept in one piece,
+    /// because a secret may have several lines.
     pub(crate) fn add_printed(&mut self, level: LogLevel, mut text: String, mut kept: Kept) {
         if text.len() > self.bytes_left {
             let rest = text.split_off(text.floor_char_boundary(self.bytes_left));
@@ -76,7 +76,10 @@ impl Log {
             lines.append(&mut more);
         }
         if dropped > 0 {
-            lines.push(LogLine { level: LogLevel::Warn, message: format!("… {dropped} more lines were dropped") });
+            lines.push(LogLine {
+                level: LogLevel::Warn,
+                message: format!("… {dropped} more lines were dropped"),
+            });
         }
         lines
     }
@@ -104,7 +107,10 @@ mod tests {
     #[test]
     fn a_message_of_several_lines_is_several_lines() {
         let mut log = Log::new(&Limits { log_lines: 3, ..Limits::default() });
-        log.add(LogLevel::Error, "panicked at lib.rs:5:\n\n  no \u{1b}[2Jqueue\r\nthird\nfourth".to_owned());
+        log.add(
+            LogLevel::Error,
+            "panicked at lib.rs:5:\n\n  no \u{1b}[2Jqueue\r\nthird\nfourth".to_owned(),
+        );
         let messages: Vec<_> = lines(log).into_iter().map(|line| line.message).collect();
         let dropped = "… 1 more lines were dropped";
         assert_eq!(messages, ["panicked at lib.rs:5:", "  no \u{fffd}[2Jqueue", "third", dropped]);

@@ -1,5 +1,5 @@
-//! What a call leaves behind, and the words of the WIT contract as those of `runbook-contract`: nothing of the generated bindings
-//! leaves this crate.
+//! What a call leaves behind, and the words of the WIT contract as those of `runbook-contract`:
+//! nothing of the generated bindings leaves this crate.
 
 use crate::bindings::runbook::plugin::types as wit;
 use crate::fault::FaultClass;
@@ -51,7 +51,12 @@ impl From<wit::Outcome> for Outcome {
 
 impl From<wit::Verdict> for Case {
     fn from(verdict: wit::Verdict) -> Self {
-        Self { name: verdict.name, outcome: verdict.outcome.into(), detail: verdict.detail, duration_ms: verdict.duration_ms }
+        Self {
+            name: verdict.name,
+            outcome: verdict.outcome.into(),
+            detail: verdict.detail,
+            duration_ms: verdict.duration_ms,
+        }
     }
 }
 

@@ -1,10 +1,14 @@
-//! What leaves a call, as people and reports get it: without secrets, and every text as nothing but text.
+//! What leaves a call, as people and reports get it: without secrets, and every text as nothing but
+//! text.
 //!
-//! Secrets are looked for in the text as it came. Only then it is made one line and cut: what was replaced or cut before would not
-//! be recognised any more.
+//! Secrets are looked for in the text as it came. Only then it is made one line and cut: what was
+//! replaced or cut before would not be recognised any more.
 
 use runbook_authority::gate::Denial;
-use runbook_contract::{Case, Completion, Effect, ErrorClass, Fault, LogLevel, LogLine, Measurement, Proposal, Report, Response};
+use runbook_contract::{
+    Case, Completion, Effect, ErrorClass, Fault, LogLevel, LogLine, Measurement, Proposal, Report,
+    Response,
+};
 use runbook_secrets::Scrubber;
 use runbook_text::{line, shortened};
 
@@ -50,7 +54,13 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The lines of what was logged at once, each of at most about `cap` bytes.
-    pub(crate) fn log(&self, level: LogLevel, message: &str, kept: Kept, cap: usize) -> Vec<LogLine> {
+    pub(crate) fn log(
+        &self,
+        level: LogLevel,
+        message: &str,
+        kept: Kept,
+        cap: usize,
+    ) -> Vec<LogLine> {
         let clean = match kept {
             Kept::Whole => self.scrubber.text(message).into_owned(),
             Kept::Beginning => format!("{}…", self.scrubber.cut_text(message)),
@@ -58,7 +68,9 @@ impl<'a> Outgoing<'a> {
         let lines = clean.lines().filter(|text| !text.trim().is_empty());
         // What is cut already ends in a sign of that, and a marker is longer than the secret.
         let most = cap.saturating_add(MARKS);
-        lines.map(|text| LogLine { level, message: shortened(&line(text), most).into_owned() }).collect()
+        lines
+            .map(|text| LogLine { level, message: shortened(&line(text), most).into_owned() })
+            .collect()
     }
 
     pub(crate) fn denial(&self, denial: Denial) -> Denial {
@@ -72,21 +84,35 @@ impl<'a> Outgoing<'a> {
     /// The response; what is said beside it goes to `notes`.
     ///
     /// # Errors
-    /// A check that measured what is no number saw nothing, and no data is never healthy. What a step did is done, whatever it
-    /// measured: there such a number is left out and told.
-    pub(crate) fn response(&self, response: Response, notes: &mut Vec<LogLine>) -> Result<Response, Fault> {
+    /// A check that measured what is no number saw nothing, and no data is never healthy. What a
+    /// step did is done, whatever it measured: there such a number is left out and told.
+    pub(crate) fn response(
+        &self,
+        response: Response,
+        notes: &mut Vec<LogLine>,
+    ) -> Result<Response, Fault> {
         Ok(match response {
             Response::Report(report) => {
                 let measurements = self.measurements(report.measurements);
-                if let Some(none) = measurements.iter().find(|measured| !measured.value.is_finite()) {
-                    let message =
-                        format!("the check measured `{}` and answered with {}, which is no number", none.label, none.value);
+                if let Some(none) = measurements.iter().find(|measured| !measured.value.is_finite())
+                {
+                    let message = format!(
+                        "the check measured `{}` and answered with {}, which is no number",
+                        none.label, none.value
+                    );
                     return Err(Fault::new(ErrorClass::Invalid, "output.measurement", message));
                 }
                 let output = self.scrubber.json(report.output);
-                Response::Report(Report { summary: self.line(&report.summary), output, measurements, ..report })
+                Response::Report(Report {
+                    summary: self.line(&report.summary),
+                    output,
+                    measurements,
+                    ..report
+                })
             }
-            Response::Cases(cases) => Response::Cases(cases.into_iter().map(|case| self.case(case)).collect()),
+            Response::Cases(cases) => {
+                Response::Cases(cases.into_iter().map(|case| self.case(case)).collect())
+            }
             Response::Proposal(proposal) => Response::Proposal(Proposal {
                 effects: proposal.effects.iter().map(|effect| self.effect(effect)).collect(),
                 summary: self.line(&proposal.summary),
@@ -94,8 +120,10 @@ impl<'a> Outgoing<'a> {
             }),
             Response::Observation(value) => Response::Observation(self.scrubber.json(value)),
             Response::Completion(completion) => {
-                let (measurements, none): (Vec<_>, Vec<_>) =
-                    self.measurements(completion.measurements).into_iter().partition(|measured| measured.value.is_finite());
+                let (measurements, none): (Vec<_>, Vec<_>) = self
+                    .measurements(completion.measurements)
+                    .into_iter()
+                    .partition(|measured| measured.value.is_finite());
                 notes.extend(none.into_iter().map(|Measurement { label, value, .. }| LogLine {
                     level: LogLevel::Warn,
                     message: format!(
@@ -103,7 +131,12 @@ impl<'a> Outgoing<'a> {
                     ),
                 }));
                 let output = self.scrubber.json(completion.output);
-                Response::Completion(Completion { summary: self.line(&completion.summary), output, measurements, ..completion })
+                Response::Completion(Completion {
+                    summary: self.line(&completion.summary),
+                    output,
+                    measurements,
+                    ..completion
+                })
             }
         })
     }
@@ -125,7 +158,11 @@ impl<'a> Outgoing<'a> {
     }
 
     fn effect(&self, effect: &Effect) -> Effect {
-        Effect { verb: self.name(&effect.verb), target: self.line(&effect.target), summary: self.line(&effect.summary) }
+        Effect {
+            verb: self.name(&effect.verb),
+            target: self.line(&effect.target),
+            summary: self.line(&effect.summary),
+        }
     }
 }
 

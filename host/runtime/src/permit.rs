@@ -1,4 +1,5 @@
-//! What one call may begin, of all that its step is granted: what was approved, and as long as its run holds its locks.
+//! What one call may begin, of all that its step is granted: what was approved, and as long as its
+//! run holds its locks.
 
 use runbook_authority::gate::{Approved, ApprovedEffect};
 use runbook_authority::{Decision, Effective, Operation};
@@ -13,7 +14,8 @@ pub type InTime = Arc<dyn Fn() -> bool + Send + Sync>;
 pub struct Permit {
     /// Whether a change may begin now; always, if absent.
     pub in_time: Option<InTime>,
-    /// The effects that a person approved, and nothing else may happen; absent where nobody was asked.
+    /// The effects that a person approved, and nothing else may happen; absent where nobody was
+    /// asked.
     pub approved: Option<Vec<ApprovedEffect>>,
 }
 
@@ -35,7 +37,8 @@ impl Permitted {
     }
 
     pub(crate) fn new(limit: &Permit, effective: &Effective) -> Self {
-        let approved = limit.approved.as_ref().map(|effects| Approved::new(effects.clone(), effective));
+        let approved =
+            limit.approved.as_ref().map(|effects| Approved::new(effects.clone(), effective));
         Self { in_time: limit.in_time.clone(), approved }
     }
 

@@ -1,10 +1,12 @@
-//! What a guest answered, checked before anybody reads it: size, JSON, schema. Its texts are as they came; see
-//! [`outgoing`](crate::outgoing).
+//! What a guest answered, checked before anybody reads it: size, JSON, schema. Its texts are as
+//! they came; see [`outgoing`](crate::outgoing).
 
 use crate::bindings::runbook::plugin::types as wit;
 use crate::limits::Limits;
 use crate::value::Schema;
-use runbook_contract::{Case, Completion, Effect, ErrorClass, Fault, Measurement, Proposal, Report, Response};
+use runbook_contract::{
+    Case, Completion, Effect, ErrorClass, Fault, Measurement, Proposal, Report, Response,
+};
 use serde_json::Value;
 
 /// An answer as it came.
@@ -28,7 +30,10 @@ impl ResponseValidator<'_> {
     pub(crate) fn validate(&self, received: RawResponse) -> Result<Response, Fault> {
         let size = size(&received);
         if size > self.limits.result {
-            let message = format!("`{}` answered with {size} bytes; at most {} are taken", self.operation, self.limits.result);
+            let message = format!(
+                "`{}` answered with {size} bytes; at most {} are taken",
+                self.operation, self.limits.result
+            );
             return Err(Fault::new(ErrorClass::Limit, "limit.result", message));
         }
         Ok(match received {
@@ -38,18 +43,23 @@ impl ResponseValidator<'_> {
                 output: self.output(&report.output)?,
                 measurements: measurements(report.measurements),
             }),
-            RawResponse::Verdicts(verdicts) => Response::Cases(verdicts.into_iter().map(Case::from).collect()),
+            RawResponse::Verdicts(verdicts) => {
+                Response::Cases(verdicts.into_iter().map(Case::from).collect())
+            }
             RawResponse::Proposal(proposal) => Response::Proposal(Proposal {
                 effects: proposal.effects.into_iter().map(Effect::from).collect(),
                 summary: proposal.summary,
                 before: self.json("before", &proposal.before)?,
             }),
-            RawResponse::Observation(text) => Response::Observation(self.json("observation", &text)?),
+            RawResponse::Observation(text) => {
+                Response::Observation(self.json("observation", &text)?)
+            }
             RawResponse::Applied(completion) => {
                 let output = self.output(&completion.output)?;
                 Response::Completion(finish(completion, output))
             }
-            // The schema describes what `apply` did; what an undo has to say is the plugin's own affair.
+            // The schema describes what `apply` did; what an undo has to say is the plugin's own
+            // affair.
             RawResponse::Undone(completion) => {
                 let output = self.json("output", &completion.output)?;
                 Response::Completion(finish(completion, output))
@@ -60,7 +70,8 @@ impl ResponseValidator<'_> {
     fn output(&self, text: &str) -> Result<Value, Fault> {
         let value = self.json("output", text)?;
         self.output.check(&value).map_err(|mismatch| {
-            let message = format!("the output of `{}` does not fit its schema: {mismatch}", self.operation);
+            let message =
+                format!("the output of `{}` does not fit its schema: {mismatch}", self.operation);
             Fault::new(ErrorClass::Invalid, "output.schema", message)
         })?;
         Ok(value)
@@ -84,7 +95,13 @@ fn finish(completion: wit::Completion, output: Value) -> Completion {
 }
 
 fn measurements(measurements: Vec<wit::Measurement>) -> Vec<Measurement> {
-    let measurement = |wit::Measurement { label, value, unit, warn, crit }| Measurement { label, value, unit, warn, crit };
+    let measurement = |wit::Measurement { label, value, unit, warn, crit }| Measurement {
+        label,
+        value,
+        unit,
+        warn,
+        crit,
+    };
     measurements.into_iter().map(measurement).collect()
 }
 
@@ -99,12 +116,17 @@ fn size(received: &RawResponse) -> usize {
         measurements.iter().map(one).sum()
     };
     match received {
-        RawResponse::Report(report) => report.summary.len() + report.output.len() + measured(&report.measurements),
-        RawResponse::Verdicts(verdicts) => verdicts.iter().map(|verdict| ITEM + verdict.name.len() + verdict.detail.len()).sum(),
+        RawResponse::Report(report) => {
+            report.summary.len() + report.output.len() + measured(&report.measurements)
+        }
+        RawResponse::Verdicts(verdicts) => {
+            verdicts.iter().map(|verdict| ITEM + verdict.name.len() + verdict.detail.len()).sum()
+        }
         RawResponse::Proposal(proposal) => {
             let effects = proposal.effects.iter();
-            let effects: usize =
-                effects.map(|effect| ITEM + effect.verb.len() + effect.target.len() + effect.summary.len()).sum();
+            let effects: usize = effects
+                .map(|effect| ITEM + effect.verb.len() + effect.target.len() + effect.summary.len())
+                .sum();
             effects + proposal.summary.len() + proposal.before.len()
         }
         RawResponse::Observation(text) => text.len(),

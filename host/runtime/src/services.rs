@@ -13,13 +13,17 @@ use std::time::Duration;
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Where the secrets of a run come from. They are fetched when a host function needs one, not before.
+/// Where the secrets of a run come from. They are fetched when a host function needs one, not
+/// before.
 pub trait SecretSource: Send + Sync {
     /// The secret that the runbook's `[secrets]` calls `name`.
     fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretUnavailable>>;
 
     /// What can be known of it without its value.
-    fn describe<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>>;
+    fn describe<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>>;
 }
 
 /// What can be known of a secret without its value.
@@ -58,12 +62,16 @@ impl SecretSource for NoSecrets {
         Box::pin(async move { Err(Self::unavailable(name)) })
     }
 
-    fn describe<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
+    fn describe<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
         Box::pin(async move { Err(Self::unavailable(name)) })
     }
 }
 
-/// Every secret that was used so far, removed from everything that leaves. Clones share what they know.
+/// Every secret that was used so far, removed from everything that leaves. Clones share what they
+/// know.
 #[derive(Clone, Default)]
 pub struct SharedScrubber(Arc<RwLock<Known>>);
 
@@ -81,10 +89,14 @@ impl SharedScrubber {
             return;
         }
         // A changed value does not make the old one public.
-        let key =
-            if known.secrets.contains_key(name) { format!("{name}, version {}", known.secrets.len()) } else { name.to_owned() };
+        let key = if known.secrets.contains_key(name) {
+            format!("{name}, version {}", known.secrets.len())
+        } else {
+            name.to_owned()
+        };
         known.secrets.insert(key, secret.clone());
-        known.scrubber = Scrubber::new(known.secrets.iter().map(|(name, secret)| (name.as_str(), secret)));
+        known.scrubber =
+            Scrubber::new(known.secrets.iter().map(|(name, secret)| (name.as_str(), secret)));
     }
 
     /// One that knows this from the beginning.
@@ -133,7 +145,8 @@ pub enum AuditEvent<'a> {
         operation: &'a str,
         /// The secrets slots whose values the host would put into the call.
         secrets: &'a [&'a str],
-        /// The secrets that the target itself, or the database that it connects to, puts in. Told of the first look at a call only.
+        /// The secrets that the target itself, or the database that it connects to, puts in. Told
+        /// of the first look at a call only.
         target_secrets: &'a [&'a str],
         /// The gate's answer.
         decision: &'a Decision,
@@ -168,8 +181,8 @@ pub struct AuditUnavailable {
     pub reason: String,
 }
 
-/// Is told of every judged host call, before it happens, and of its end. It must be quick: the call waits for it. If it fails, the
-/// host function is not carried out.
+/// Is told of every judged host call, before it happens, and of its end. It must be quick: the call
+/// waits for it. If it fails, the host function is not carried out.
 pub type AuditSink = Arc<dyn Fn(&AuditRecord<'_>) -> Result<(), AuditUnavailable> + Send + Sync>;
 
 /// What a call needs from its surroundings.
@@ -188,7 +201,12 @@ pub struct Services {
 impl Services {
     /// No secrets, no audit and no programs.
     pub fn none() -> Self {
-        Self { secrets: Arc::new(NoSecrets), scrubber: SharedScrubber::default(), audit: None, launcher: None }
+        Self {
+            secrets: Arc::new(NoSecrets),
+            scrubber: SharedScrubber::default(),
+            audit: None,
+            launcher: None,
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::host::{CallId, Host};
 use crate::{
-    AuditEvent, AuditSink, BoxFuture, Launcher, Limits, SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
+    AuditEvent, AuditSink, BoxFuture, Launcher, Limits, SecretFacts, SecretSource,
+    SecretUnavailable, Services, SharedScrubber,
 };
 use runbook_authority::grant::{self, UseSite};
 use runbook_authority::targets::Folder;
@@ -20,13 +21,24 @@ pub(crate) struct Fixed(pub(crate) &'static [(&'static str, &'static str)]);
 
 impl SecretSource for Fixed {
     fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretUnavailable>> {
-        let found = self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| Secret::from(*value));
-        let missing = || SecretUnavailable { name: name.to_owned(), reason: "it is not in the store".to_owned() };
+        let found =
+            self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| Secret::from(*value));
+        let missing = || SecretUnavailable {
+            name: name.to_owned(),
+            reason: "it is not in the store".to_owned(),
+        };
         Box::pin(async move { found.ok_or_else(missing) })
     }
 
-    fn describe<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
-        let facts = SecretFacts { name: name.to_owned(), changed: jiff::Timestamp::UNIX_EPOCH, expires: None };
+    fn describe<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
+        let facts = SecretFacts {
+            name: name.to_owned(),
+            changed: jiff::Timestamp::UNIX_EPOCH,
+            expires: None,
+        };
         Box::pin(async move { Ok(facts) })
     }
 }
@@ -40,12 +52,20 @@ pub(crate) fn effective(slots: &[Slot], targets: &str, base: &Path) -> Effective
     let mut toml = String::from(
         "format = 1\n[plugin]\nname = \"guest\"\nversion = \"1.0.0\"\ndescription = \"d\"\n[[operation]]\nname = \"act\"\nkind = \"step\"\nsummary = \"s\"\n",
     );
-    let names = |verbs: &[&str]| verbs.iter().map(|verb| verb.split_once('.').unwrap().1.to_owned()).collect::<Vec<_>>();
-    let used: Vec<_> = slots.iter().map(|(slot, verbs, _)| format!("{slot} = {:?}", names(verbs))).collect();
+    let names = |verbs: &[&str]| {
+        verbs.iter().map(|verb| verb.split_once('.').unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    let used: Vec<_> =
+        slots.iter().map(|(slot, verbs, _)| format!("{slot} = {:?}", names(verbs))).collect();
     writeln!(toml, "slots = {{ {} }}", used.join(", ")).unwrap();
     for (slot, verbs, _) in slots {
         let capability = verbs[0].split_once('.').unwrap().0;
-        writeln!(toml, "[slots.{slot}]\ncapability = {capability:?}\nverbs = {:?}\nreason = \"r\"", names(verbs)).unwrap();
+        writeln!(
+            toml,
+            "[slots.{slot}]\ncapability = {capability:?}\nverbs = {:?}\nreason = \"r\"",
+            names(verbs)
+        )
+        .unwrap();
     }
     let mut diagnostics = Diagnostics::default();
     let manifest = Manifest::parse(&Source::new("plugin.toml", toml), &mut diagnostics);
@@ -55,15 +75,26 @@ pub(crate) fn effective(slots: &[Slot], targets: &str, base: &Path) -> Effective
     if let Some(table) = runbook_document::parse(&source, &mut diagnostics)
         && let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value)
     {
-        let folder = Folder::new(base, &crate::follow_links).expect("absolute").with_digests(&crate::ca_digest);
+        let folder = Folder::new(base, &crate::follow_links)
+            .expect("absolute")
+            .with_digests(&crate::ca_digest);
         all.read(&source, table, folder, &mut diagnostics);
     }
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
-    let bindings: Vec<_> =
-        slots.iter().map(|(slot, _, target)| Binding { slot: located(slot), target: located(target) }).collect();
-    let site = UseSite { step: "step", uses: "guest:act", operation: "act", source: &source, span: &(0..0) };
-    grant::grant(&site, &manifest, &bindings, &all).unwrap_or_else(|refusals| panic!("{refusals:?}"))
+    let bindings: Vec<_> = slots
+        .iter()
+        .map(|(slot, _, target)| Binding { slot: located(slot), target: located(target) })
+        .collect();
+    let site = UseSite {
+        step: "step",
+        uses: "guest:act",
+        operation: "act",
+        source: &source,
+        span: &(0..0),
+    };
+    grant::grant(&site, &manifest, &bindings, &all)
+        .unwrap_or_else(|refusals| panic!("{refusals:?}"))
 }
 
 /// The host side of a call with these slots.
@@ -75,7 +106,12 @@ pub(crate) fn host_with(effective: Effective, mode: Mode, timeout: Duration) -> 
     host_within(effective, mode, timeout, Limits::default())
 }
 
-pub(crate) fn host_within(effective: Effective, mode: Mode, timeout: Duration, limits: Limits) -> Host {
+pub(crate) fn host_within(
+    effective: Effective,
+    mode: Mode,
+    timeout: Duration,
+    limits: Limits,
+) -> Host {
     let secrets = Arc::new(Fixed(&[
         ("token", "s3cr3t-t0ken"),
         ("password", "hunter2-hunter2"),
@@ -84,8 +120,21 @@ pub(crate) fn host_within(effective: Effective, mode: Mode, timeout: Duration, l
     ]));
     let launcher = Launcher { program: runbook_tests::launcher(), arguments: Vec::new() };
     let services = Services { secrets, launcher: Some(launcher), ..Services::none() };
-    let id = CallId { run: "run".to_owned(), step: "step".to_owned(), attempt: 1, plugin: "test".into(), digest: "none".into() };
-    Host::new(Arc::new(effective), mode, Arc::new(services), Arc::new(limits), id, Instant::now() + timeout)
+    let id = CallId {
+        run: "run".to_owned(),
+        step: "step".to_owned(),
+        attempt: 1,
+        plugin: "test".into(),
+        digest: "none".into(),
+    };
+    Host::new(
+        Arc::new(effective),
+        mode,
+        Arc::new(services),
+        Arc::new(limits),
+        id,
+        Instant::now() + timeout,
+    )
 }
 
 /// A host that grants nothing, knows these secrets, and writes down what the audit is told.
@@ -94,14 +143,28 @@ pub(crate) fn host_auditing(scrubber: Scrubber, told: Arc<Mutex<String>>) -> Hos
         match record.event {
             AuditEvent::Judged { slot, operation, secrets, target_secrets, .. } => {
                 let mut told = told.lock().unwrap();
-                told.push_str(&format!("{slot}\n{operation}\n{}\n{}", secrets.join("\n"), target_secrets.join("\n")));
+                told.push_str(&format!(
+                    "{slot}\n{operation}\n{}\n{}",
+                    secrets.join("\n"),
+                    target_secrets.join("\n")
+                ));
             }
             AuditEvent::Returned { slot, .. } => told.lock().unwrap().push_str(slot),
         }
         Ok(())
     });
-    let services = Services { audit: Some(audit), scrubber: SharedScrubber::knowing(scrubber), ..Services::none() };
-    let id = CallId { run: "run".to_owned(), step: "step".to_owned(), attempt: 1, plugin: "test".into(), digest: "none".into() };
+    let services = Services {
+        audit: Some(audit),
+        scrubber: SharedScrubber::knowing(scrubber),
+        ..Services::none()
+    };
+    let id = CallId {
+        run: "run".to_owned(),
+        step: "step".to_owned(),
+        attempt: 1,
+        plugin: "test".into(),
+        digest: "none".into(),
+    };
     let limits = Arc::new(Limits::default());
     let deadline = Instant::now() + Duration::from_secs(20);
     Host::new(Arc::new(Effective::none()), Mode::Effects, Arc::new(services), limits, id, deadline)

@@ -1,4 +1,5 @@
-//! JSON values and the schemas of operations: input is checked before a plugin sees it, output before anybody else does.
+//! JSON values and the schemas of operations: input is checked before a plugin sees it, output
+//! before anybody else does.
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
@@ -62,25 +63,35 @@ impl Mismatch {
         let key = place.split('/').nth(1).map(Box::from);
         let keyword = error.kind().keyword().into();
         let missing = match error.kind() {
-            jsonschema::error::ValidationErrorKind::Required { property } => property.as_str().map(Box::from),
+            jsonschema::error::ValidationErrorKind::Required { property } => {
+                property.as_str().map(Box::from)
+            }
             _ => None,
         };
         // Without the value itself: it may be long, and it may be a secret.
-        Self { pointer, reason: error.masked_with("the value").to_string(), key, place, keyword, missing }
+        Self {
+            pointer,
+            reason: error.masked_with("the value").to_string(),
+            key,
+            place,
+            keyword,
+            missing,
+        }
     }
 }
 
 impl Schema {
     /// Reads a schema; `null` (a plugin built without schemas) and `true` accept everything.
     ///
-    /// A schema comes with a plugin, so nothing in it may reach out or run for ever: references to elsewhere are not fetched, and
-    /// patterns are matched in linear time.
+    /// A schema comes with a plugin, so nothing in it may reach out or run for ever: references to
+    /// elsewhere are not fetched, and patterns are matched in linear time.
     pub(crate) fn parse(schema: &Value) -> Result<Self, SchemaError> {
         if matches!(schema, Value::Null | Value::Bool(true)) {
             return Ok(Self(None));
         }
         let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
-        let validator = options.build(schema).map_err(|error| SchemaError { reason: error.to_string() })?;
+        let validator =
+            options.build(schema).map_err(|error| SchemaError { reason: error.to_string() })?;
         Ok(Self(Some(validator)))
     }
 
@@ -92,7 +103,11 @@ impl Schema {
 
     /// Everything that is wrong with one value.
     pub(crate) fn all(&self, value: &Value) -> Vec<Mismatch> {
-        self.0.iter().flat_map(|validator| validator.iter_errors(value)).map(|error| Mismatch::of(&error)).collect()
+        self.0
+            .iter()
+            .flat_map(|validator| validator.iter_errors(value))
+            .map(|error| Mismatch::of(&error))
+            .collect()
     }
 }
 

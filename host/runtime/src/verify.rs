@@ -1,4 +1,5 @@
-//! [`Inspected`] → [`Verified`]: what is imported is declared (I ⊆ D), function by function, and this host has all of it.
+//! [`Inspected`] → [`Verified`]: what is imported is declared (I ⊆ D), function by function, and
+//! this host has all of it.
 
 use crate::inert_wasi;
 use crate::inspect::{Import, Inspected};
@@ -43,22 +44,37 @@ impl Verified {
     /// Whether an input fits the schema of an operation, as it is checked before each call.
     ///
     /// # Errors
-    /// The first [`Mismatch`](crate::Mismatch). A schema that cannot be used is found when the plugin is linked.
-    pub fn check_input(&self, operation: &str, input: &serde_json::Value) -> Result<(), crate::Mismatch> {
-        let schema = self.manifest().operations.get(operation).map(|operation| crate::value::Schema::parse(&operation.input));
+    /// The first [`Mismatch`](crate::Mismatch). A schema that cannot be used is found when the
+    /// plugin is linked.
+    pub fn check_input(
+        &self,
+        operation: &str,
+        input: &serde_json::Value,
+    ) -> Result<(), crate::Mismatch> {
+        let schema = self
+            .manifest()
+            .operations
+            .get(operation)
+            .map(|operation| crate::value::Schema::parse(&operation.input));
         schema.and_then(Result::ok).map_or(Ok(()), |schema| schema.check(input))
     }
 
     /// Everything in an input that does not fit the operation's schema.
     pub fn mismatches(&self, operation: &str, input: &serde_json::Value) -> Vec<crate::Mismatch> {
-        let schema = self.manifest().operations.get(operation).map(|operation| crate::value::Schema::parse(&operation.input));
+        let schema = self
+            .manifest()
+            .operations
+            .get(operation)
+            .map(|operation| crate::value::Schema::parse(&operation.input));
         schema.and_then(Result::ok).map_or_else(Vec::new, |schema| schema.all(input))
     }
 
-    /// Verbs that are declared, though no imported function needs them, sorted. `secrets.use` has no function.
+    /// Verbs that are declared, though no imported function needs them, sorted. `secrets.use` has
+    /// no function.
     pub fn unused_verbs(&self) -> Vec<Verb> {
         let used: BTreeSet<_> = self.inspected.imports.iter().filter_map(verb_of).collect();
-        let declared: BTreeSet<_> = self.manifest().declared_verbs().filter(|verb| *verb != Verb::SecretsUse).collect();
+        let declared: BTreeSet<_> =
+            self.manifest().declared_verbs().filter(|verb| *verb != Verb::SecretsUse).collect();
         declared.difference(&used).copied().collect()
     }
 
@@ -135,22 +151,37 @@ impl fmt::Display for Finding {
                 verb.row().capability
             ),
             Self::Planned { import } => {
-                write!(f, "it imports {import}, which this version of the host does not have yet; do not call it")
+                write!(
+                    f,
+                    "it imports {import}, which this version of the host does not have yet; do not call it"
+                )
             }
             Self::OtherVersion { import, known } => {
-                write!(f, "it imports {import}, but this host has `{known}`; build it against that, or use a newer host")
+                write!(
+                    f,
+                    "it imports {import}, but this host has `{known}`; build it against that, or use a newer host"
+                )
             }
             Self::UnknownFunction { import } => {
-                write!(f, "it imports {import}, and the interface has no such function here; use a newer host")
+                write!(
+                    f,
+                    "it imports {import}, and the interface has no such function here; use a newer host"
+                )
             }
             Self::Wasi { import } => write!(
                 f,
                 "it imports {import}, a part of WASI that this host does not have; build it without that (in Rust for the target \
                  `wasm32-unknown-unknown`)"
             ),
-            Self::Unknown { import } => write!(f, "it imports {import}, which is no part of the plugin contract; remove it"),
+            Self::Unknown { import } => {
+                write!(f, "it imports {import}, which is no part of the plugin contract; remove it")
+            }
             Self::NotExported { kind, interface } => {
-                write!(f, "its manifest has operations of kind `{}`, but it does not export `{interface}`", kind.name())
+                write!(
+                    f,
+                    "its manifest has operations of kind `{}`, but it does not export `{interface}`",
+                    kind.name()
+                )
             }
         }
     }
@@ -159,13 +190,16 @@ impl fmt::Display for Finding {
 impl fmt::Display for Import {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.function.as_deref() {
-            Some(function) if !function.is_empty() => write!(f, "`{function}` of `{}`", self.interface),
+            Some(function) if !function.is_empty() => {
+                write!(f, "`{function}` of `{}`", self.interface)
+            }
             Some(_) | None => write!(f, "`{}`", self.interface),
         }
     }
 }
 
-/// So many reasons are shown. A component of a foreign toolchain has hundreds, which all say the same.
+/// So many reasons are shown. A component of a foreign toolchain has hundreds, which all say the
+/// same.
 const SHOWN: usize = 5;
 
 /// A component that is refused, with every reason.
@@ -186,7 +220,10 @@ impl fmt::Display for VerifyError {
         }
         match self.findings.len().saturating_sub(SHOWN) {
             0 => Ok(()),
-            more => write!(f, "; and {more} more such reasons: `runbook plugin inspect` lists all that it imports"),
+            more => write!(
+                f,
+                "; and {more} more such reasons: `runbook plugin inspect` lists all that it imports"
+            ),
         }
     }
 }
@@ -199,9 +236,14 @@ impl std::error::Error for VerifyError {}
 /// [`VerifyError`] lists everything that is imported and not declared or not known.
 pub fn verify(inspected: Inspected) -> Result<Verified, VerifyError> {
     let declared: BTreeSet<_> = inspected.manifest.declared_verbs().collect();
-    let mut findings: Vec<_> = inspected.imports.iter().filter_map(|import| judge(import, &declared)).collect();
+    let mut findings: Vec<_> =
+        inspected.imports.iter().filter_map(|import| judge(import, &declared)).collect();
     findings.extend(missing_exports(&inspected));
-    if findings.is_empty() { Ok(Verified { inspected }) } else { Err(VerifyError { plugin: inspected.manifest.name, findings }) }
+    if findings.is_empty() {
+        Ok(Verified { inspected })
+    } else {
+        Err(VerifyError { plugin: inspected.manifest.name, findings })
+    }
 }
 
 fn verb_of(import: &Import) -> Option<Verb> {

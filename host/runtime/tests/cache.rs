@@ -1,21 +1,28 @@
-//! Compiled code on disk: a second start compiles nothing, and nothing that others could have written is run.
+//! Compiled code on disk: a second start compiles nothing, and nothing that others could have
+//! written is run.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
 use runbook_contract::Phase;
-use runbook_runtime::{CacheProblem, CodeOrigin, Permit, Prepared, Runtime, RuntimeConfig, Verified, inspect, verify};
+use runbook_runtime::{
+    CacheProblem, CodeOrigin, Permit, Prepared, Runtime, RuntimeConfig, Verified, inspect, verify,
+};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use support::{PROBE, PROBE_INTERFACE, component, linked, manifest, probe, request};
 
 fn plugin(output: &str) -> Verified {
-    let bytes = component(&probe("", "", "(i32.const 0)", output), &[], PROBE_INTERFACE, &manifest(PROBE));
+    let bytes =
+        component(&probe("", "", "(i32.const 0)", output), &[], PROBE_INTERFACE, &manifest(PROBE));
     verify(inspect(bytes).unwrap()).unwrap()
 }
 
 fn start(cache: &Path) -> Prepared {
-    Runtime::new(RuntimeConfig::with_cache(Some(cache.to_owned()))).unwrap().prepare(&plugin("{}")).unwrap()
+    Runtime::new(RuntimeConfig::with_cache(Some(cache.to_owned())))
+        .unwrap()
+        .prepare(&plugin("{}"))
+        .unwrap()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -27,14 +34,19 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 fn only_file(folder: &Path) -> PathBuf {
-    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 1, "{files:?}");
     files[0].clone()
 }
 
 async fn answers(prepared: &Prepared) -> bool {
     let linked = linked(prepared, runbook_runtime::Limits::default());
-    linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await.result.is_ok()
+    linked
+        .call(request(Phase::Check), Permit::default(), std::future::pending())
+        .await
+        .result
+        .is_ok()
 }
 
 #[tokio::test]
@@ -42,7 +54,11 @@ async fn the_second_start_compiles_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("a/b/cache");
     let first = start(&cache);
-    assert!(matches!(first.origin(), CodeOrigin::Compiled { problem: None }), "{:?}", first.origin());
+    assert!(
+        matches!(first.origin(), CodeOrigin::Compiled { problem: None }),
+        "{:?}",
+        first.origin()
+    );
     assert_eq!((mode(&cache), mode(&only_file(&cache))), (0o700, 0o600));
     let second = start(&cache);
     assert!(matches!(second.origin(), CodeOrigin::Cached), "{:?}", second.origin());
@@ -56,8 +72,13 @@ fn who_waits_is_told_what_is_compiled_and_nothing_of_what_comes_from_the_cache()
     let plugin = plugin("{}");
     for _ in 0..2 {
         let told = std::sync::Arc::clone(&told);
-        let on_compile = runbook_runtime::OnCompile::tell(move |name, bytes| told.lock().unwrap().push((name.to_owned(), bytes)));
-        let config = RuntimeConfig { on_compile, ..RuntimeConfig::with_cache(Some(folder.path().join("cache"))) };
+        let on_compile = runbook_runtime::OnCompile::tell(move |name, bytes| {
+            told.lock().unwrap().push((name.to_owned(), bytes));
+        });
+        let config = RuntimeConfig {
+            on_compile,
+            ..RuntimeConfig::with_cache(Some(folder.path().join("cache")))
+        };
         Runtime::new(config).unwrap().prepare(&plugin).unwrap();
     }
     assert_eq!(*told.lock().unwrap(), [("guest".to_owned(), plugin.size())]);
@@ -85,7 +106,9 @@ async fn a_damaged_file_is_compiled_again_and_replaced() {
     for damaged in [Vec::new(), good[..10].to_vec(), good[..good.len() - 1].to_vec(), flipped] {
         std::fs::write(&file, &damaged).unwrap();
         let prepared = start(&cache);
-        let CodeOrigin::Compiled { problem: Some(problem) } = prepared.origin() else { panic!("{:?}", prepared.origin()) };
+        let CodeOrigin::Compiled { problem: Some(problem) } = prepared.origin() else {
+            panic!("{:?}", prepared.origin())
+        };
         assert!(problem.to_string().contains("is damaged"), "{problem}");
         assert!(answers(&prepared).await);
         assert!(matches!(start(&cache).origin(), CodeOrigin::Cached));
@@ -101,17 +124,27 @@ async fn a_folder_or_file_that_others_can_open_is_not_used() {
     set_mode(&file, 0o644);
     let prepared = start(&cache);
     assert!(
-        matches!(prepared.origin(), CodeOrigin::Compiled { problem: Some(CacheProblem::File { .. }) }),
+        matches!(
+            prepared.origin(),
+            CodeOrigin::Compiled { problem: Some(CacheProblem::File { .. }) }
+        ),
         "{:?}",
         prepared.origin()
     );
     assert_eq!(mode(&file), 0o600, "it was replaced by one of ours");
     set_mode(&cache, 0o755);
     let prepared = start(&cache);
-    let CodeOrigin::Compiled { problem: Some(problem @ CacheProblem::Folder { .. }) } = prepared.origin() else {
+    let CodeOrigin::Compiled { problem: Some(problem @ CacheProblem::Folder { .. }) } =
+        prepared.origin()
+    else {
         panic!("{:?}", prepared.origin())
     };
-    assert!(problem.to_string().contains("can be opened by others; it must be a folder of yours with mode 0700"), "{problem}");
+    assert!(
+        problem
+            .to_string()
+            .contains("can be opened by others; it must be a folder of yours with mode 0700"),
+        "{problem}"
+    );
     assert!(answers(&prepared).await);
 }
 
@@ -121,12 +154,18 @@ async fn a_link_in_the_place_of_folder_or_file_is_not_followed() {
     let (real, link) = (folder.path().join("real"), folder.path().join("link"));
     start(&real);
     symlink(&real, &link).unwrap();
-    assert!(matches!(start(&link).origin(), CodeOrigin::Compiled { problem: Some(CacheProblem::Folder { .. }) }));
+    assert!(matches!(
+        start(&link).origin(),
+        CodeOrigin::Compiled { problem: Some(CacheProblem::Folder { .. }) }
+    ));
     let file = only_file(&real);
     let elsewhere = folder.path().join("elsewhere");
     std::fs::rename(&file, &elsewhere).unwrap();
     symlink(&elsewhere, &file).unwrap();
-    assert!(matches!(start(&real).origin(), CodeOrigin::Compiled { problem: Some(CacheProblem::Io { .. }) }));
+    assert!(matches!(
+        start(&real).origin(),
+        CodeOrigin::Compiled { problem: Some(CacheProblem::Io { .. }) }
+    ));
 }
 
 #[tokio::test]

@@ -1,19 +1,23 @@
-//! A component is compiled by a child, within limits: whatever it makes the compiler do, this process goes on.
+//! A component is compiled by a child, within limits: whatever it makes the compiler do, this
+//! process goes on.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
 use runbook_contract::Phase;
 use runbook_runtime::{
-    Allocation, CodeOrigin, CompileLimits, Compiler, Launcher, Permit, PrepareError, Prepared, Runtime, RuntimeConfig, Verified,
-    inspect, verify,
+    Allocation, CodeOrigin, CompileLimits, Compiler, Launcher, Permit, PrepareError, Prepared,
+    Runtime, RuntimeConfig, Verified, inspect, verify,
 };
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use support::{PROBE, PROBE_INTERFACE, component, linked, manifest, probe, request};
 
 fn child(limits: CompileLimits) -> Compiler {
-    let launcher = Launcher { program: PathBuf::from(env!("CARGO_BIN_EXE_runbook-compile")), arguments: Vec::new() };
+    let launcher = Launcher {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_runbook-compile")),
+        arguments: Vec::new(),
+    };
     Compiler::Child { launcher, limits }
 }
 
@@ -22,9 +26,15 @@ fn plugin(functions: usize) -> Verified {
     // Each variable depends on others along each of two ways, so none of it can be left out.
     let branch = |at: usize| {
         let (to, from) = (at % 900, (at * 7 + 13) % 900);
-        format!("(if (local.get {from}) (then (local.set {to} (i32.add (local.get {from}) (i32.load (local.get {to})))))) ")
+        format!(
+            "(if (local.get {from}) (then (local.set {to} (i32.add (local.get {from}) (i32.load (local.get {to})))))) "
+        )
     };
-    let heavy = format!("(func (local {}) {})", "i32 ".repeat(900), (0..4_000).map(branch).collect::<String>());
+    let heavy = format!(
+        "(func (local {}) {})",
+        "i32 ".repeat(900),
+        (0..4_000).map(branch).collect::<String>()
+    );
     let core = probe("", &heavy.repeat(functions), "(i32.const 0)", "{}");
     verify(inspect(component(&core, &[], PROBE_INTERFACE, &manifest(PROBE))).unwrap()).unwrap()
 }
@@ -34,12 +44,19 @@ fn prepare(config: RuntimeConfig, plugin: &Verified) -> Result<Prepared, Prepare
 }
 
 fn config(limits: CompileLimits, cache: Option<&Path>) -> RuntimeConfig {
-    RuntimeConfig { compiler: child(limits), ..RuntimeConfig::with_cache(cache.map(Path::to_owned)) }
+    RuntimeConfig {
+        compiler: child(limits),
+        ..RuntimeConfig::with_cache(cache.map(Path::to_owned))
+    }
 }
 
 async fn answers(prepared: &Prepared) -> bool {
     let linked = linked(prepared, runbook_runtime::Limits::default());
-    linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await.result.is_ok()
+    linked
+        .call(request(Phase::Check), Permit::default(), std::future::pending())
+        .await
+        .result
+        .is_ok()
 }
 
 #[tokio::test]
@@ -48,7 +65,11 @@ async fn what_a_child_compiled_runs_and_is_kept() {
     let cache = folder.path().join("cache");
     let plugin = plugin(0);
     let first = prepare(config(CompileLimits::default(), Some(&cache)), &plugin).unwrap();
-    assert!(matches!(first.origin(), CodeOrigin::Compiled { problem: None }), "{:?}", first.origin());
+    assert!(
+        matches!(first.origin(), CodeOrigin::Compiled { problem: None }),
+        "{:?}",
+        first.origin()
+    );
     let second = prepare(config(CompileLimits::default(), Some(&cache)), &plugin).unwrap();
     assert!(matches!(second.origin(), CodeOrigin::Cached), "{:?}", second.origin());
     assert!(answers(&first).await && answers(&second).await);
@@ -57,7 +78,9 @@ async fn what_a_child_compiled_runs_and_is_kept() {
 #[tokio::test]
 async fn a_pool_takes_over_what_a_child_compiled() {
     let allocation = Allocation::Pooling { instances: NonZeroU32::new(2).unwrap() };
-    let prepared = prepare(RuntimeConfig { allocation, ..config(CompileLimits::default(), None) }, &plugin(0)).unwrap();
+    let prepared =
+        prepare(RuntimeConfig { allocation, ..config(CompileLimits::default(), None) }, &plugin(0))
+            .unwrap();
     assert!(answers(&prepared).await);
 }
 
@@ -74,7 +97,10 @@ fn a_component_that_the_compiler_is_not_done_with_within_a_limit_is_refused_and_
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("cache");
         let error = prepare(config(limits, Some(&cache)), plugin).unwrap_err().to_string();
-        assert!(error.starts_with("plugin `guest` cannot be compiled: ") && error.contains(said), "{said}: {error}");
+        assert!(
+            error.starts_with("plugin `guest` cannot be compiled: ") && error.contains(said),
+            "{said}: {error}"
+        );
         assert!(std::fs::read_dir(&cache).unwrap().next().is_none(), "{said}");
     }
 }
@@ -85,14 +111,21 @@ fn a_compiler_that_cannot_be_started_or_ends_without_an_answer_says_so() {
         ("/nonexistent/runbook", &[][..], "the compiler cannot be started"),
         ("/bin/sh", &["-c", "kill -9 $$"], "ended without an answer (signal: 9"),
         ("/bin/sh", &["-c", "echo no luck >&2; exit 7"], "no luck"),
-        ("/bin/sh", &["-c", "echo refused for a reason >&2; exit 1"], "cannot be compiled: refused for a reason"),
+        (
+            "/bin/sh",
+            &["-c", "echo refused for a reason >&2; exit 1"],
+            "cannot be compiled: refused for a reason",
+        ),
         // Ended well, but what it wrote is no code of this engine.
         ("/bin/sh", &["-c", "echo code"], "cannot be compiled"),
     ] {
         let arguments = arguments.iter().map(Into::into).collect();
         let launcher = Launcher { program: program.into(), arguments };
         let compiler = Compiler::Child { launcher, limits: CompileLimits::default() };
-        let error = prepare(RuntimeConfig { compiler, ..RuntimeConfig::with_cache(None) }, &plugin(0)).unwrap_err().to_string();
+        let error =
+            prepare(RuntimeConfig { compiler, ..RuntimeConfig::with_cache(None) }, &plugin(0))
+                .unwrap_err()
+                .to_string();
         assert!(error.contains(said), "{said}: {error}");
     }
 }

@@ -1,4 +1,5 @@
-//! The WIT contract, the table of functions and the linker say the same; and every function denies what was not granted.
+//! The WIT contract, the table of functions and the linker say the same; and every function denies
+//! what was not granted.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -7,7 +8,9 @@ use runbook_authority::capability::{Availability, FUNCTIONS, FunctionRow};
 use runbook_contract::{ErrorClass, Phase};
 use runbook_runtime::{Finding, Permit, inspect, verify};
 use std::collections::BTreeSet;
-use support::{component, contract, linked, manifest, manifest_with_slot, prepare, request, runtime};
+use support::{
+    component, contract, linked, manifest, manifest_with_slot, prepare, request, runtime,
+};
 use wit_parser::abi::{AbiVariant, WasmType};
 use wit_parser::{Function, Resolve, SizeAlign, Type, TypeDefKind, WorldItem};
 
@@ -18,9 +21,16 @@ fn functions(resolve: &Resolve, world: &str) -> BTreeSet<(String, String)> {
     let (_, world) = resolve.worlds.iter().find(|(_, candidate)| candidate.name == world).unwrap();
     let mut functions = BTreeSet::new();
     for item in world.imports.values() {
-        let WorldItem::Interface { id, .. } = item else { panic!("a world of the contract imports interfaces only") };
+        let WorldItem::Interface { id, .. } = item else {
+            panic!("a world of the contract imports interfaces only")
+        };
         let name = resolve.id_of(*id).unwrap();
-        functions.extend(resolve.interfaces[*id].functions.keys().map(|function| (name.clone(), function.clone())));
+        functions.extend(
+            resolve.interfaces[*id]
+                .functions
+                .keys()
+                .map(|function| (name.clone(), function.clone())),
+        );
     }
     functions
 }
@@ -39,20 +49,29 @@ fn every_function_of_the_contract_has_a_row_and_every_row_a_function() {
 
 /// The function of a row.
 fn function<'r>(resolve: &'r Resolve, row: &FunctionRow) -> &'r Function {
-    let (_, interface) = resolve.interfaces.iter().find(|(id, _)| resolve.id_of(*id).as_deref() == Some(row.interface)).unwrap();
+    let (_, interface) = resolve
+        .interfaces
+        .iter()
+        .find(|(id, _)| resolve.id_of(*id).as_deref() == Some(row.interface))
+        .unwrap();
     &interface.functions[row.function]
 }
 
 /// Where the error of a function's result is, from the address of the result on.
 fn error_offset(resolve: &Resolve, function: &Function) -> usize {
     let Some(Type::Id(id)) = function.result else { panic!("`{}` has no result", function.name) };
-    let TypeDefKind::Result(result) = &resolve.types[id].kind else { panic!("`{}` has no error", function.name) };
+    let TypeDefKind::Result(result) = &resolve.types[id].kind else {
+        panic!("`{}` has no error", function.name)
+    };
     let mut sizes = SizeAlign::default();
     sizes.fill(resolve);
-    sizes.payload_offset(wit_parser::Int::U8, [result.ok.as_ref(), result.err.as_ref()]).size_wasm32()
+    sizes
+        .payload_offset(wit_parser::Int::U8, [result.ok.as_ref(), result.err.as_ref()])
+        .size_wasm32()
 }
 
-/// A smoke test that calls one function with zeros and empty strings, and ends with the fault that it was answered.
+/// A smoke test that calls one function with zeros and empty strings, and ends with the fault that
+/// it was answered.
 fn caller(resolve: &Resolve, row: &FunctionRow) -> String {
     let function = function(resolve, row);
     let signature = resolve.wasm_signature(AbiVariant::GuestImport, function);
@@ -65,7 +84,12 @@ fn caller(resolve: &Resolve, row: &FunctionRow) -> String {
     }
     *values.last_mut().unwrap() = format!("(i32.const {result})");
     let offset = error_offset(resolve, function);
-    let imports = format!(r#"(import "{}" "{}" (func $call (param {})))"#, row.interface, row.function, types.join(" "));
+    let imports = format!(
+        r#"(import "{}" "{}" (func $call (param {})))"#,
+        row.interface,
+        row.function,
+        types.join(" ")
+    );
     let body = format!(
         "(call $call {})
          (if (i32.eqz (i32.load8_u (i32.const {result}))) (then unreachable))
@@ -75,7 +99,8 @@ fn caller(resolve: &Resolve, row: &FunctionRow) -> String {
         values.join(" "),
         result + offset
     );
-    support::probe(&imports, "", &body, "{}").replace("runbook:plugin/probe@1.0.0#check", "runbook:plugin/smoke-test@1.0.0#run")
+    support::probe(&imports, "", &body, "{}")
+        .replace("runbook:plugin/probe@1.0.0#check", "runbook:plugin/smoke-test@1.0.0#run")
 }
 
 fn wasm_type(wasm_type: WasmType) -> &'static str {
@@ -93,19 +118,29 @@ async fn every_linked_function_denies_what_was_not_granted() {
     let mut called = 0;
     for row in FUNCTIONS.iter().filter(|row| row.availability == Availability::Linked) {
         let Some(verb) = row.verb else { continue };
-        let declared = manifest_with_slot(verb.row().capability.name(), &[verb.row().name], "smoke-test");
-        let bytes = component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&declared));
+        let declared =
+            manifest_with_slot(verb.row().capability.name(), &[verb.row().name], "smoke-test");
+        let bytes =
+            component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&declared));
         let linked = linked(&prepare(&runtime, bytes), runbook_runtime::Limits::default());
-        let outcome = linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await;
+        let outcome =
+            linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await;
         let name = format!("{} {}", row.interface, row.function);
         let fault = outcome.result.expect_err(&name);
-        assert_eq!((fault.class, fault.code.as_str()), (ErrorClass::Denied, "denied"), "{name}: {fault}");
+        assert_eq!(
+            (fault.class, fault.code.as_str()),
+            (ErrorClass::Denied, "denied"),
+            "{name}: {fault}"
+        );
         assert_eq!(fault.message, "not granted", "{name}: a guest learns no more");
         let [denial] = outcome.denials.as_slice() else { panic!("{name}: {:?}", outcome.denials) };
         assert_eq!((denial.verb, denial.rule.name()), (verb, "unbound"), "{name}");
         called += 1;
     }
-    let expected = FUNCTIONS.iter().filter(|row| row.availability == Availability::Linked && row.verb.is_some()).count();
+    let expected = FUNCTIONS
+        .iter()
+        .filter(|row| row.availability == Availability::Linked && row.verb.is_some())
+        .count();
     assert_eq!(called, expected);
     assert!(called > 25, "the test can fail");
 }
@@ -113,12 +148,21 @@ async fn every_linked_function_denies_what_was_not_granted() {
 #[test]
 fn a_function_that_no_slot_declares_is_refused_before_anything_is_compiled() {
     let resolve = contract();
-    for row in FUNCTIONS.iter().filter(|row| row.availability == Availability::Linked && row.verb.is_some()) {
+    for row in FUNCTIONS
+        .iter()
+        .filter(|row| row.availability == Availability::Linked && row.verb.is_some())
+    {
         let text = support::PROBE.replace("\"probe\"", "\"smoke-test\"");
-        let bytes = component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&text));
+        let bytes =
+            component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&text));
         let error = verify(inspect(bytes).unwrap()).expect_err(row.function);
-        let [Finding::Undeclared { import, verb }] = error.findings.as_slice() else { panic!("{error}") };
-        assert_eq!((import.interface.as_str(), import.function.as_deref()), (row.interface, Some(row.function)));
+        let [Finding::Undeclared { import, verb }] = error.findings.as_slice() else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            (import.interface.as_str(), import.function.as_deref()),
+            (row.interface, Some(row.function))
+        );
         assert_eq!(Some(*verb), row.verb);
     }
 }
@@ -128,8 +172,10 @@ fn a_planned_function_is_refused() {
     let resolve = contract();
     for row in FUNCTIONS.iter().filter(|row| row.availability == Availability::Planned) {
         let verb = row.verb.unwrap();
-        let declared = manifest_with_slot(verb.row().capability.name(), &[verb.row().name], "smoke-test");
-        let bytes = component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&declared));
+        let declared =
+            manifest_with_slot(verb.row().capability.name(), &[verb.row().name], "smoke-test");
+        let bytes =
+            component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&declared));
         let error = verify(inspect(bytes).unwrap()).expect_err(row.function);
         assert!(matches!(error.findings.as_slice(), [Finding::Planned { .. }]), "{error}");
     }

@@ -1,4 +1,5 @@
-//! Guests that mean no good: each is stopped with the right reason, in bounded time and memory, and the host goes on.
+//! Guests that mean no good: each is stopped with the right reason, in bounded time and memory, and
+//! the host goes on.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -6,7 +7,10 @@ mod support;
 use runbook_contract::{ErrorClass, Outcome, Phase, Response};
 use runbook_runtime::Permit;
 use std::time::{Duration, Instant};
-use support::{CLOCK, LOG, PROBE, PROBE_INTERFACE, call, component, linked, manifest, prepare, probe, request, runtime};
+use support::{
+    CLOCK, LOG, PROBE, PROBE_INTERFACE, call, component, linked, manifest, prepare, probe, request,
+    runtime,
+};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -28,8 +32,12 @@ async fn an_honest_guest_answers() {
 #[tokio::test]
 async fn a_guest_that_loops_for_ever_is_stopped_at_its_deadline() {
     let started = Instant::now();
-    let (class, code, message) =
-        fault(&probe("", "", "(loop $for_ever (br $for_ever)) unreachable", "{}"), &[], Duration::from_millis(300)).await;
+    let (class, code, message) = fault(
+        &probe("", "", "(loop $for_ever (br $for_ever)) unreachable", "{}"),
+        &[],
+        Duration::from_millis(300),
+    )
+    .await;
     assert_eq!((class, code.as_str()), (ErrorClass::Timeout, "timeout"));
     assert!(message.contains("300ms"), "{message}");
     assert!(started.elapsed() < Duration::from_secs(5));
@@ -61,7 +69,8 @@ async fn a_guest_that_allocates_without_end_is_stopped_by_the_limit() {
 
 #[tokio::test]
 async fn a_guest_that_is_born_too_big_is_stopped_by_the_limit() {
-    let big = probe("", "", "(i32.const 0)", "{}").replace("(export \"memory\") 4", "(export \"memory\") 2000");
+    let big = probe("", "", "(i32.const 0)", "{}")
+        .replace("(export \"memory\") 4", "(export \"memory\") 2000");
     let (class, code, _) = fault(&big, &[], SOON).await;
     assert_eq!((class, code.as_str()), (ErrorClass::Limit, "limit.memory"));
 }
@@ -69,7 +78,8 @@ async fn a_guest_that_is_born_too_big_is_stopped_by_the_limit() {
 #[tokio::test]
 async fn a_guest_that_calls_itself_for_ever_is_a_trap() {
     let globals = "(func $deeper (param i32) (result i32) (i32.add (call $deeper (local.get 0)) (i32.const 1)))";
-    let (class, code, _) = fault(&probe("", globals, "(call $deeper (i32.const 1))", "{}"), &[], SOON).await;
+    let (class, code, _) =
+        fault(&probe("", globals, "(call $deeper (i32.const 1))", "{}"), &[], SOON).await;
     assert_eq!((class, code.as_str()), (ErrorClass::Trap, "trap.stack-overflow"));
 }
 
@@ -125,7 +135,8 @@ async fn an_output_that_does_not_fit_its_schema_is_refused() {
 #[tokio::test]
 async fn an_input_that_does_not_fit_its_schema_never_reaches_the_guest() {
     let mut manifest = manifest(PROBE);
-    manifest.operations.get_mut("check").unwrap().input = serde_json::json!({ "type": "object", "required": ["path"] });
+    manifest.operations.get_mut("check").unwrap().input =
+        serde_json::json!({ "type": "object", "required": ["path"] });
     let core = probe("", "", "unreachable", "{}");
     let prepared = prepare(&runtime(), component(&core, &[], PROBE_INTERFACE, &manifest));
     let outcome = linked(&prepared, runbook_runtime::Limits::default())
@@ -139,7 +150,8 @@ async fn an_input_that_does_not_fit_its_schema_never_reaches_the_guest() {
 #[tokio::test]
 async fn gigabytes_are_not_taken() {
     // An output that claims to be longer than memory: the engine refuses before it reads.
-    let lie = probe("", "", "(i32.store (i32.const 20) (i32.const 0x7fffffff)) (i32.const 0)", "{}");
+    let lie =
+        probe("", "", "(i32.store (i32.const 20) (i32.const 0x7fffffff)) (i32.const 0)", "{}");
     let (class, ..) = fault(&lie, &[], SOON).await;
     assert_eq!(class, ErrorClass::Trap);
     // One that is really there, too long for a result.
@@ -162,7 +174,8 @@ async fn gigabytes_are_not_taken() {
 
 #[tokio::test]
 async fn a_list_that_claims_to_be_endless_is_not_taken() {
-    let lie = probe("", "", "(i32.store (i32.const 28) (i32.const 0x0fffffff)) (i32.const 0)", "{}");
+    let lie =
+        probe("", "", "(i32.store (i32.const 28) (i32.const 0x0fffffff)) (i32.const 0)", "{}");
     assert_eq!(fault(&lie, &[], SOON).await.0, ErrorClass::Trap);
 }
 
@@ -188,7 +201,8 @@ async fn a_guest_that_sleeps_is_cut_off_and_a_cancelled_one_too() {
     assert_eq!(fault(&core, &[CLOCK], Duration::from_millis(200)).await.0, ErrorClass::Timeout);
     assert!(started.elapsed() < Duration::from_secs(5));
 
-    let prepared = prepare(&runtime(), component(&core, &[CLOCK], PROBE_INTERFACE, &manifest(PROBE)));
+    let prepared =
+        prepare(&runtime(), component(&core, &[CLOCK], PROBE_INTERFACE, &manifest(PROBE)));
     let linked = linked(&prepared, runbook_runtime::Limits::default());
     let cancel = tokio::time::sleep(Duration::from_millis(100));
     let outcome = linked.call(request(Phase::Check), Permit::default(), cancel).await;
@@ -196,29 +210,48 @@ async fn a_guest_that_sleeps_is_cut_off_and_a_cancelled_one_too() {
     // The same link goes on working.
     let cancel = tokio::time::sleep(Duration::from_millis(100));
     assert_eq!(
-        linked.call(request(Phase::Check), Permit::default(), cancel).await.result.unwrap_err().class,
+        linked
+            .call(request(Phase::Check), Permit::default(), cancel)
+            .await
+            .result
+            .unwrap_err()
+            .class,
         ErrorClass::Cancelled
     );
 }
 
 #[tokio::test]
 async fn nothing_is_left_for_the_next_call() {
-    // Writes over its own answer after it was read once: a second call in the same memory would fail.
+    // Writes over its own answer after it was read once: a second call in the same memory would
+    // fail.
     let body = "(if (i32.eqz (global.get $called)) (then (global.set $called (i32.const 1))) (else unreachable)) (i32.const 0)";
     let core = probe("", "(global $called (mut i32) (i32.const 0))", body, "{}");
     let prepared = prepare(&runtime(), component(&core, &[], PROBE_INTERFACE, &manifest(PROBE)));
     let linked = linked(&prepared, runbook_runtime::Limits::default());
     for _ in 0..3 {
-        assert!(linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await.result.is_ok());
+        assert!(
+            linked
+                .call(request(Phase::Check), Permit::default(), std::future::pending())
+                .await
+                .result
+                .is_ok()
+        );
     }
 }
 
 #[tokio::test]
 async fn a_phase_that_the_operation_does_not_have_is_refused() {
-    let prepared = prepare(&runtime(), component(&probe("", "", "unreachable", "{}"), &[], PROBE_INTERFACE, &manifest(PROBE)));
+    let prepared = prepare(
+        &runtime(),
+        component(&probe("", "", "unreachable", "{}"), &[], PROBE_INTERFACE, &manifest(PROBE)),
+    );
     let linked = linked(&prepared, runbook_runtime::Limits::default());
     for phase in [Phase::Plan, Phase::Observe, Phase::Undo { before: serde_json::Value::Null }] {
-        let fault = linked.call(request(phase), Permit::default(), std::future::pending()).await.result.unwrap_err();
+        let fault = linked
+            .call(request(phase), Permit::default(), std::future::pending())
+            .await
+            .result
+            .unwrap_err();
         assert_eq!((fault.class, fault.code.as_str()), (ErrorClass::Invalid, "call.phase"));
     }
 }

@@ -1,4 +1,5 @@
-//! What is not a plugin, or asks for more than it says, is refused with a reason before it is compiled.
+//! What is not a plugin, or asks for more than it says, is refused with a reason before it is
+//! compiled.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -18,7 +19,8 @@ fn of_world(core: &str, wit: &str) -> Vec<u8> {
     let world = resolve.select_world(&[package], None).unwrap();
     let mut module = wat::parse_str(core).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    let bytes = ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
+    let bytes =
+        ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
     with_section(bytes, &manifest(PROBE).to_section())
 }
 
@@ -62,7 +64,8 @@ fn a_component_has_exactly_one_manifest() {
     assert!(matches!(inspect(junk), Err(InspectError::Manifest(_))));
 }
 
-/// What each proposal that the reader knows looks like in a component. `Used` is a feature that is on.
+/// What each proposal that the reader knows looks like in a component. `Used` is a feature that is
+/// on.
 enum Proposal {
     Used(&'static str),
     Off(&'static str),
@@ -73,44 +76,94 @@ enum Proposal {
 const PROPOSALS: &[(&str, Proposal)] = {
     use Proposal::{Off, Unseen, Used};
     &[
-        ("MUTABLE_GLOBAL", Used("(component (core module (global (export \"g\") (mut i32) (i32.const 0))))")),
-        ("SATURATING_FLOAT_TO_INT", Used("(component (core module (func (drop (i32.trunc_sat_f32_s (f32.const 0))))))")),
-        ("SIGN_EXTENSION", Used("(component (core module (func (drop (i32.extend8_s (i32.const 0))))))")),
-        ("REFERENCE_TYPES", Used("(component (core module (table 1 funcref) (func (drop (table.size 0)))))")),
-        ("MULTI_VALUE", Used("(component (core module (func (result i32 i32) (i32.const 0) (i32.const 0))))")),
+        (
+            "MUTABLE_GLOBAL",
+            Used("(component (core module (global (export \"g\") (mut i32) (i32.const 0))))"),
+        ),
+        (
+            "SATURATING_FLOAT_TO_INT",
+            Used("(component (core module (func (drop (i32.trunc_sat_f32_s (f32.const 0))))))"),
+        ),
+        (
+            "SIGN_EXTENSION",
+            Used("(component (core module (func (drop (i32.extend8_s (i32.const 0))))))"),
+        ),
+        (
+            "REFERENCE_TYPES",
+            Used("(component (core module (table 1 funcref) (func (drop (table.size 0)))))"),
+        ),
+        (
+            "MULTI_VALUE",
+            Used("(component (core module (func (result i32 i32) (i32.const 0) (i32.const 0))))"),
+        ),
         (
             "BULK_MEMORY",
-            Used("(component (core module (memory 1) (func (memory.copy (i32.const 0) (i32.const 0) (i32.const 0)))))"),
+            Used(
+                "(component (core module (memory 1) (func (memory.copy (i32.const 0) (i32.const 0) (i32.const 0)))))",
+            ),
         ),
-        ("EXTENDED_CONST", Used("(component (core module (global i32 (i32.add (i32.const 1) (i32.const 1)))))")),
-        ("FLOATS", Used("(component (core module (func (drop (f64.add (f64.const 0) (f64.const 0))))))")),
+        (
+            "EXTENDED_CONST",
+            Used("(component (core module (global i32 (i32.add (i32.const 1) (i32.const 1)))))"),
+        ),
+        (
+            "FLOATS",
+            Used("(component (core module (func (drop (f64.add (f64.const 0) (f64.const 0))))))"),
+        ),
         ("GC_TYPES", Off("(component (core module (func (param externref))))")),
         ("COMPONENT_MODEL", Used("(component)")),
-        ("SIMD", Off("(component (core module (func (drop (i32x4.extract_lane 0 (v128.const i64x2 0 0))))))")),
+        (
+            "SIMD",
+            Off(
+                "(component (core module (func (drop (i32x4.extract_lane 0 (v128.const i64x2 0 0))))))",
+            ),
+        ),
         (
             "RELAXED_SIMD",
-            Off("(component (core module (func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))))"),
+            Off(
+                "(component (core module (func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))))",
+            ),
         ),
         ("THREADS", Off("(component (core module (memory 1 1 shared)))")),
-        ("SHARED_EVERYTHING_THREADS", Off("(component (core module (global (shared mut i32) (i32.const 0))))")),
+        (
+            "SHARED_EVERYTHING_THREADS",
+            Off("(component (core module (global (shared mut i32) (i32.const 0))))"),
+        ),
         ("TAIL_CALL", Off("(component (core module (func (return_call 0))))")),
         ("MULTI_MEMORY", Off("(component (core module (memory 1) (memory 1)))")),
         ("EXCEPTIONS", Off("(component (core module (tag)))")),
         ("MEMORY64", Off("(component (core module (memory i64 1)))")),
         (
             "FUNCTION_REFERENCES",
-            Off("(component (core module (type $t (func)) (func (param (ref $t)) (call_ref $t (local.get 0)))))"),
+            Off(
+                "(component (core module (type $t (func)) (func (param (ref $t)) (call_ref $t (local.get 0)))))",
+            ),
         ),
-        ("MEMORY_CONTROL", Off("(component (core module (memory 1) (func (memory.discard (i32.const 0) (i32.const 0)))))")),
+        (
+            "MEMORY_CONTROL",
+            Off(
+                "(component (core module (memory 1) (func (memory.discard (i32.const 0) (i32.const 0)))))",
+            ),
+        ),
         ("GC", Off("(component (core module (type (struct (field i32)))))")),
         ("CUSTOM_PAGE_SIZES", Off("(component (core module (memory 1 (pagesize 1))))")),
         ("LEGACY_EXCEPTIONS", Off("(component (core module (func try catch_all end)))")),
         ("STACK_SWITCHING", Off("(component (core module (type $f (func)) (type (cont $f))))")),
-        ("WIDE_ARITHMETIC", Off("(component (core module (func (i64.mul_wide_s (i64.const 0) (i64.const 0)) drop drop)))")),
+        (
+            "WIDE_ARITHMETIC",
+            Off(
+                "(component (core module (func (i64.mul_wide_s (i64.const 0) (i64.const 0)) drop drop)))",
+            ),
+        ),
         ("CM_VALUES", Off("(component (import \"a\" (value string)))")),
         ("CM_NESTED_NAMES", Off("(component (import \"a:b:c/d\" (func)))")),
         ("CM_ASYNC", Off("(component (type (future u8)))")),
-        ("CM_ASYNC_STACKFUL", Off("(component (import \"a\" (func $f async)) (core func (canon lower (func $f) async)))")),
+        (
+            "CM_ASYNC_STACKFUL",
+            Off(
+                "(component (import \"a\" (func $f async)) (core func (canon lower (func $f) async)))",
+            ),
+        ),
         ("CM_MORE_ASYNC_BUILTINS", Off("(component (core func (canon subtask.cancel async)))")),
         ("CM_THREADING", Off("(component (core func (canon thread.index)))")),
         ("CM_ERROR_CONTEXT", Off("(component (type error-context))")),
@@ -123,7 +176,9 @@ const PROPOSALS: &[(&str, Proposal)] = {
         ),
         (
             "CUSTOM_DESCRIPTORS",
-            Off("(component (core module (rec (type $a (descriptor $b) (struct)) (type $b (describes $a) (struct)))))"),
+            Off(
+                "(component (core module (rec (type $a (descriptor $b) (struct)) (type $b (describes $a) (struct)))))",
+            ),
         ),
         ("COMPACT_IMPORTS", Unseen("an encoding of imports, refused by the reader by its byte")),
         ("CM_MAP", Off("(component (type (map string u8)))")),
@@ -135,7 +190,8 @@ const PROPOSALS: &[(&str, Proposal)] = {
 
 #[test]
 fn each_proposal_is_refused_by_the_reader_exactly_if_the_engine_refuses_it() {
-    let known: std::collections::BTreeSet<_> = wasmparser::WasmFeatures::all().iter_names().map(|(name, _)| name).collect();
+    let known: std::collections::BTreeSet<_> =
+        wasmparser::WasmFeatures::all().iter_names().map(|(name, _)| name).collect();
     let listed: std::collections::BTreeSet<_> = PROPOSALS.iter().map(|(name, _)| *name).collect();
     assert_eq!(known, listed, "a proposal that the reader knows is not in the table");
     let engine = support::engine();
@@ -153,7 +209,10 @@ fn each_proposal_is_refused_by_the_reader_exactly_if_the_engine_refuses_it() {
         let read = inspect(with_section(bytes.clone(), &manifest(PROBE).to_section()));
         let compiled = wasmtime::component::Component::new(&engine, &bytes);
         if (read.is_ok(), compiled.is_ok()) != (is_on, is_on) {
-            let (reader, engine) = (read.err().map(|error| error.to_string()), compiled.err().map(|error| format!("{error:#}")));
+            let (reader, engine) = (
+                read.err().map(|error| error.to_string()),
+                compiled.err().map(|error| format!("{error:#}")),
+            );
             wrong.push(format!("{name}: the reader says {reader:?}, the engine {engine:?}"));
         }
     }
@@ -164,28 +223,53 @@ fn each_proposal_is_refused_by_the_reader_exactly_if_the_engine_refuses_it() {
 fn of_pieces(before: &str, piece: impl Fn(usize) -> String, count: usize, after: &str) -> Vec<u8> {
     let pieces: String = (0..count).map(piece).collect();
     let text = format!("(component (core module {before}{pieces}{after}))");
-    with_section(wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}")), &manifest(PROBE).to_section())
+    with_section(
+        wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}")),
+        &manifest(PROBE).to_section(),
+    )
 }
 
-/// Each is a small file that would keep the compiler busy, or fill its memory. None is compiled here.
+/// Each is a small file that would keep the compiler busy, or fill its memory. None is compiled
+/// here.
 #[test]
 fn code_that_the_compiler_would_not_be_done_with_is_refused_when_it_is_read() {
     let locals = |count: usize| format!("(func (local {})", "i64 ".repeat(count));
     let same = |text: &'static str| move |_: usize| text.to_owned();
     for (what, bytes) in [
         ("variables", of_pieces(&locals(20_000), same(""), 0, ")")),
-        ("blocks within blocks", of_pieces("(func ", same("block "), 6_000, &format!("{})", "end ".repeat(6_000)))),
+        (
+            "blocks within blocks",
+            of_pieces("(func ", same("block "), 6_000, &format!("{})", "end ".repeat(6_000))),
+        ),
         (
             "variables times blocks",
-            of_pieces(&locals(2_000), same("(if (i32.const 0) (then (local.set 1 (local.get 0)))) "), 9_000, ")"),
+            of_pieces(
+                &locals(2_000),
+                same("(if (i32.const 0) (then (local.set 1 (local.get 0)))) "),
+                9_000,
+                ")",
+            ),
         ),
-        ("branches", of_pieces("(func ", |_| format!("(block (br_table {}(i32.const 0)))", "0 ".repeat(60_000)), 2, ")")),
-        ("bytes of code", of_pieces("(func ", same("(drop (i64.const 0x7fffffffffffffff)) "), 100_000, ")")),
+        (
+            "branches",
+            of_pieces(
+                "(func ",
+                |_| format!("(block (br_table {}(i32.const 0)))", "0 ".repeat(60_000)),
+                2,
+                ")",
+            ),
+        ),
+        (
+            "bytes of code",
+            of_pieces("(func ", same("(drop (i64.const 0x7fffffffffffffff)) "), 100_000, ")"),
+        ),
         ("functions", of_pieces("", same("(func)"), 100_001, "")),
         ("parameters or results", of_pieces("(func (param ", same("i32 "), 300, "))")),
     ] {
         match inspect(bytes) {
-            Err(InspectError::TooMuchCode { source }) => assert!(source.to_string().contains(what), "{what}: {source}"),
+            Err(InspectError::TooMuchCode { source }) => {
+                assert!(source.to_string().contains(what), "{what}: {source}");
+            }
             Err(other) => panic!("{what}: {other}"),
             Ok(_) => panic!("{what}: it is read"),
         }
@@ -202,11 +286,17 @@ fn code_that_the_compiler_would_not_be_done_with_is_refused_when_it_is_read() {
 
 #[test]
 fn a_composition_is_refused() {
-    let refused = |text: &str| inspect(with_section(wat::parse_str(text).unwrap(), &manifest(PROBE).to_section())).err();
+    let refused = |text: &str| {
+        inspect(with_section(wat::parse_str(text).unwrap(), &manifest(PROBE).to_section())).err()
+    };
     let nested = "(component (component (core module)))";
     assert!(matches!(refused(nested), Some(InspectError::NestedCode)), "{:?}", refused(nested));
-    assert!(matches!(refused("(component (component (component (core module))))"), Some(InspectError::NestedCode)));
-    // What toolchains put there, types and shims, is no code; and code beside a shim is the plugin's own.
+    assert!(matches!(
+        refused("(component (component (component (core module))))"),
+        Some(InspectError::NestedCode)
+    ));
+    // What toolchains put there, types and shims, is no code; and code beside a shim is the
+    // plugin's own.
     assert!(refused("(component (component) (core module))").is_none());
 }
 
@@ -219,13 +309,21 @@ fn strings_in_another_encoding_are_refused() {
     let mut module = wat::parse_str(probe(imports, "", body, "{}")).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF16).unwrap();
     let bytes = ComponentEncoder::default().module(&module).unwrap().encode().unwrap();
-    assert!(matches!(inspect(with_section(bytes, &manifest(PROBE).to_section())), Err(InspectError::StringEncoding)));
+    assert!(matches!(
+        inspect(with_section(bytes, &manifest(PROBE).to_section())),
+        Err(InspectError::StringEncoding)
+    ));
 }
 
 #[test]
 fn an_import_from_outside_of_the_contract_is_refused_by_name() {
     let of = |interface: &str, wit: &str| {
-        let core = probe(&format!(r#"(import "{interface}" "steal" (func $f))"#), "", "(call $f) (i32.const 0)", "{}");
+        let core = probe(
+            &format!(r#"(import "{interface}" "steal" (func $f))"#),
+            "",
+            "(call $f) (i32.const 0)",
+            "{}",
+        );
         refusal(of_world(&core, wit))
     };
     let text = of(
@@ -252,27 +350,38 @@ fn an_import_from_outside_of_the_contract_is_refused_by_name() {
 
 #[test]
 fn a_newer_interface_or_function_is_told_from_an_unknown_one() {
-    let core = probe(r#"(import "runbook:base/log@1.7.0" "write" (func $f))"#, "", "(call $f) (i32.const 0)", "{}");
+    let core = probe(
+        r#"(import "runbook:base/log@1.7.0" "write" (func $f))"#,
+        "",
+        "(call $f) (i32.const 0)",
+        "{}",
+    );
     let text = refusal(of_world(
         &core,
         "package test:guest; world guest { import runbook:base/log@1.7.0; export runbook:plugin/probe@1.0.0; }
          package runbook:base@1.7.0 { interface log { write: func(); } }",
     ));
-    assert!(text.contains("`runbook:base/log@1.7.0`, but this host has `runbook:base/log@1.0.0`"), "{text}");
+    assert!(
+        text.contains("`runbook:base/log@1.7.0`, but this host has `runbook:base/log@1.0.0`"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_bare_import_is_refused() {
     let core = probe(r#"(import "$root" "steal" (func $f))"#, "", "(call $f) (i32.const 0)", "{}");
-    let text =
-        refusal(of_world(&core, "package test:guest; world guest { import steal: func(); export runbook:plugin/probe@1.0.0; }"));
+    let text = refusal(of_world(
+        &core,
+        "package test:guest; world guest { import steal: func(); export runbook:plugin/probe@1.0.0; }",
+    ));
     assert!(text.contains("`steal`") && text.contains("no part of the plugin contract"), "{text}");
 }
 
 #[test]
 fn an_operation_whose_kind_is_not_exported_is_refused() {
     let text = PROBE.replace("\"probe\"", "\"step\"");
-    let bytes = component(&probe("", "", "(i32.const 0)", "{}"), &[], PROBE_INTERFACE, &manifest(&text));
+    let bytes =
+        component(&probe("", "", "(i32.const 0)", "{}"), &[], PROBE_INTERFACE, &manifest(&text));
     let text = refusal(bytes);
     assert!(text.contains("kind `step`") && text.contains("`runbook:plugin/step@1.0.0`"), "{text}");
 }
@@ -298,8 +407,13 @@ fn an_import_with_other_types_than_the_contract_does_not_link() {
     let world = resolve.select_world(&[package], None).unwrap();
     let mut module = wat::parse_str(&core).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    let bytes = ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
-    let verified = verify(inspect(with_section(bytes, &manifest(PROBE).to_section())).unwrap()).unwrap();
+    let bytes =
+        ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
+    let verified =
+        verify(inspect(with_section(bytes, &manifest(PROBE).to_section())).unwrap()).unwrap();
     let error = support::runtime().prepare(&verified).unwrap_err().to_string();
-    assert!(error.contains("does not fit the plugin contract") && error.contains("now-ms"), "{error}");
+    assert!(
+        error.contains("does not fit the plugin contract") && error.contains("now-ms"),
+        "{error}"
+    );
 }

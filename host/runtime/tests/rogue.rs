@@ -7,8 +7,9 @@ use runbook_authority::Effective;
 use runbook_authority::gate::{ApprovedEffect, shown_arguments, shown_statement};
 use runbook_contract::{Call, Drift, ErrorClass, Phase, Proposal, Response};
 use runbook_runtime::{
-    Allocation, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, CallOutcome, Launcher, Limits, Linked, Permit,
-    Prepared, Runtime, RuntimeConfig, SecretFacts, SecretSource, SecretUnavailable, Services, inspect, verify,
+    Allocation, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, CallOutcome,
+    Launcher, Limits, Linked, Permit, Prepared, Runtime, RuntimeConfig, SecretFacts, SecretSource,
+    SecretUnavailable, Services, inspect, verify,
 };
 use runbook_secrets::Secret;
 use std::num::NonZeroU32;
@@ -23,8 +24,14 @@ fn prepared() -> &'static Prepared {
     PREPARED.get_or_init(|| support::prepare(&runtime(), rogue()))
 }
 
-async fn call(operation: &str, granted: Effective, input: serde_json::Value, timeout: Duration) -> CallOutcome {
-    let linked = Linked::new(prepared(), operation, granted, Limits::default(), Services::none()).unwrap();
+async fn call(
+    operation: &str,
+    granted: Effective,
+    input: serde_json::Value,
+    timeout: Duration,
+) -> CallOutcome {
+    let linked =
+        Linked::new(prepared(), operation, granted, Limits::default(), Services::none()).unwrap();
     let request = Call { input, timeout, ..request(Phase::Check) };
     linked.call(request, Permit::default(), std::future::pending()).await
 }
@@ -39,7 +46,9 @@ fn granted(operation: &str, targets: &str, slot: &str, base: &Path) -> Effective
 
 #[tokio::test]
 async fn a_plugin_of_the_sdk_answers() {
-    let Response::Report(report) = bare("noop").await.result.unwrap() else { panic!("a probe reports") };
+    let Response::Report(report) = bare("noop").await.result.unwrap() else {
+        panic!("a probe reports")
+    };
     assert_eq!(report.output, serde_json::json!({ "text": "now" }));
 }
 
@@ -53,16 +62,18 @@ async fn the_text_of_a_panic_reaches_the_operator() {
 
 #[tokio::test]
 async fn each_way_of_going_too_far_has_its_own_reason() {
-    for (operation, class, code) in
-        [("allocate", ErrorClass::Limit, "limit.memory"), ("knock", ErrorClass::Limit, "limit.host-calls")]
-    {
+    for (operation, class, code) in [
+        ("allocate", ErrorClass::Limit, "limit.memory"),
+        ("knock", ErrorClass::Limit, "limit.host-calls"),
+    ] {
         let fault = bare(operation).await.result.unwrap_err();
         assert_eq!((fault.class, fault.code.as_str()), (class, code), "{operation}: {fault}");
     }
     // A Rust guest has a stack of its own in its memory: what lies below that is out of bounds.
     let fault = bare("recurse").await.result.unwrap_err();
     assert_eq!(fault.class, ErrorClass::Trap, "{fault}");
-    let spun = call("spin", Effective::none(), serde_json::json!({}), Duration::from_millis(200)).await;
+    let spun =
+        call("spin", Effective::none(), serde_json::json!({}), Duration::from_millis(200)).await;
     assert_eq!(spun.result.unwrap_err().class, ErrorClass::Timeout);
     let shouted = bare("shout").await;
     assert!(shouted.result.is_ok());
@@ -80,7 +91,9 @@ async fn endless_denials_do_not_fill_the_memory() {
 
 #[tokio::test]
 async fn a_slot_that_is_not_bound_is_denied_by_name_to_the_operator_only() {
-    let outcome = call("get", Effective::none(), serde_json::json!({ "path": "/x" }), Duration::from_secs(5)).await;
+    let outcome =
+        call("get", Effective::none(), serde_json::json!({ "path": "/x" }), Duration::from_secs(5))
+            .await;
     let fault = outcome.result.unwrap_err();
     assert_eq!((fault.class, fault.message.as_str()), (ErrorClass::Denied, "not granted"));
     assert_eq!(
@@ -93,7 +106,8 @@ async fn a_slot_that_is_not_bound_is_denied_by_name_to_the_operator_only() {
 async fn a_call_outside_of_the_grant_is_denied_with_the_line_to_change() {
     let targets = "[targets.it]\nhttp = \"http://127.0.0.1:9\"\npaths = [\"/health\"]\n";
     let granted = granted("get", targets, "api", Path::new("/"));
-    let outcome = call("get", granted, serde_json::json!({ "path": "/admin" }), Duration::from_secs(5)).await;
+    let outcome =
+        call("get", granted, serde_json::json!({ "path": "/admin" }), Duration::from_secs(5)).await;
     assert_eq!(outcome.result.unwrap_err().class, ErrorClass::Denied);
     let denial = &outcome.denials[0];
     assert_eq!((denial.rule.name(), denial.place.as_str()), ("path", "runbook.toml:1"));
@@ -104,11 +118,17 @@ async fn a_file_outside_of_the_directory_is_denied() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("inside"), "inside").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
-    for (path, good) in [("inside", true), ("../../etc/passwd", false), ("/etc/passwd", false), ("link", false)] {
+    for (path, good) in
+        [("inside", true), ("../../etc/passwd", false), ("/etc/passwd", false), ("link", false)]
+    {
         let granted = granted("read", "[targets.it]\nfiles = \".\"\n", "directory", folder.path());
-        let outcome = call("read", granted, serde_json::json!({ "path": path }), Duration::from_secs(5)).await;
+        let outcome =
+            call("read", granted, serde_json::json!({ "path": path }), Duration::from_secs(5))
+                .await;
         match outcome.result {
-            Ok(Response::Report(report)) => assert!(good && report.output["text"] == "inside", "{path}"),
+            Ok(Response::Report(report)) => {
+                assert!(good && report.output["text"] == "inside", "{path}");
+            }
             Ok(other) => panic!("{other:?}"),
             Err(fault) => assert!(!good && fault.class == ErrorClass::Denied, "{path}: {fault}"),
         }
@@ -121,7 +141,8 @@ async fn a_host_call_that_hangs_is_cut_off_at_the_deadline_of_the_step() {
     let targets = format!("[targets.it]\nhttp = \"http://{}\"\n", listener.local_addr().unwrap());
     let granted = granted("get", &targets, "api", Path::new("/"));
     let started = Instant::now();
-    let outcome = call("get", granted, serde_json::json!({ "path": "/" }), Duration::from_millis(300)).await;
+    let outcome =
+        call("get", granted, serde_json::json!({ "path": "/" }), Duration::from_millis(300)).await;
     assert_eq!(outcome.result.unwrap_err().class, ErrorClass::Timeout);
     assert!(started.elapsed() < Duration::from_secs(3));
     assert_eq!(outcome.host_calls[0].allowed, 1);
@@ -133,9 +154,11 @@ async fn many_hostile_calls_at_once_leave_the_host_as_it_was() {
     let running: Vec<_> = calls
         .map(|&operation| {
             tokio::spawn(async move {
-                // Only who never ends is ended by the clock; the others share the machine with it, and have the time that this takes.
+                // Only who never ends is ended by the clock; the others share the machine with it,
+                // and have the time that this takes.
                 let limit = Duration::from_secs(if operation == "spin" { 4 } else { 300 });
-                let outcome = call(operation, Effective::none(), serde_json::json!({}), limit).await;
+                let outcome =
+                    call(operation, Effective::none(), serde_json::json!({}), limit).await;
                 (operation, outcome.result.is_ok())
             })
         })
@@ -181,7 +204,10 @@ impl SecretSource for Store {
         Box::pin(async { Ok(Secret::from("s3cr3t-t0ken")) })
     }
 
-    fn describe<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
+    fn describe<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<SecretFacts, SecretUnavailable>> {
         let reason = "this store knows values only".to_owned();
         Box::pin(async move { Err(SecretUnavailable { name: name.to_owned(), reason }) })
     }
@@ -190,14 +216,22 @@ impl SecretSource for Store {
 #[tokio::test]
 async fn a_secret_that_a_plugin_may_see_still_leaves_in_no_way() {
     for path in ["answer", "fault"] {
-        let granted =
-            effective(prepared().manifest(), "tell", "[targets.it]\nsecret = \"token\"\n", &[("key", "it")], Path::new("/"));
+        let granted = effective(
+            prepared().manifest(),
+            "tell",
+            "[targets.it]\nsecret = \"token\"\n",
+            &[("key", "it")],
+            Path::new("/"),
+        );
         let services = Services { secrets: Arc::new(Store), ..Services::none() };
         let linked = Linked::new(prepared(), "tell", granted, Limits::default(), services).unwrap();
         let request = Call { input: serde_json::json!({ "path": path }), ..request(Phase::Check) };
         let outcome = linked.call(request, Permit::default(), std::future::pending()).await;
         let all = format!("{outcome:?}");
-        assert!(!all.contains("s3cr3t") && all.matches("it is [secret token]").count() >= 2, "{all}");
+        assert!(
+            !all.contains("s3cr3t") && all.matches("it is [secret token]").count() >= 2,
+            "{all}"
+        );
     }
 }
 
@@ -208,12 +242,17 @@ async fn the_audit_is_told_of_every_judged_call() {
     let audit: AuditSink = Arc::new(move |record: &AuditRecord<'_>| {
         if let AuditEvent::Judged { slot, verb, operation, decision, .. } = record.event {
             let allowed = matches!(decision, runbook_authority::Decision::Allow);
-            sink.lock().unwrap().push(format!("{} {slot} {} {operation} {allowed}", record.call.step, verb.full_name()));
+            sink.lock().unwrap().push(format!(
+                "{} {slot} {} {operation} {allowed}",
+                record.call.step,
+                verb.full_name()
+            ));
         }
         Ok(())
     });
     let services = Services { audit: Some(audit), ..Services::none() };
-    let linked = Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
+    let linked =
+        Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
     let request = Call { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
     assert!(linked.call(request, Permit::default(), std::future::pending()).await.result.is_err());
     assert_eq!(*seen.lock().unwrap(), ["step api http.get GET / false"]);
@@ -221,9 +260,11 @@ async fn the_audit_is_told_of_every_judged_call() {
 
 #[tokio::test]
 async fn without_a_record_nothing_is_done() {
-    let audit: AuditSink = Arc::new(|_| Err(AuditUnavailable { reason: "the disk is full".to_owned() }));
+    let audit: AuditSink =
+        Arc::new(|_| Err(AuditUnavailable { reason: "the disk is full".to_owned() }));
     let services = Services { audit: Some(audit), ..Services::none() };
-    let linked = Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
+    let linked =
+        Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
     let request = Call { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
     let outcome = linked.call(request, Permit::default(), std::future::pending()).await;
     assert!(format!("{:?}", outcome.result).contains("audit.unavailable"), "{outcome:?}");
@@ -232,15 +273,21 @@ async fn without_a_record_nothing_is_done() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_calls_than_places_in_the_pool_wait_for_their_turn() {
     let allocation = Allocation::Pooling { instances: NonZeroU32::new(2).unwrap() };
-    let runtime = Runtime::new(RuntimeConfig { allocation, ..RuntimeConfig::with_cache(None) }).unwrap();
+    let runtime =
+        Runtime::new(RuntimeConfig { allocation, ..RuntimeConfig::with_cache(None) }).unwrap();
     let prepared = support::prepare(&runtime, rogue());
-    let linked = Linked::new(&prepared, "noop", Effective::none(), Limits::default(), Services::none()).unwrap();
+    let linked =
+        Linked::new(&prepared, "noop", Effective::none(), Limits::default(), Services::none())
+            .unwrap();
     let calls: Vec<_> = (0..200)
         .map(|_| {
             let linked = linked.clone();
-            tokio::spawn(
-                async move { linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await.result },
-            )
+            tokio::spawn(async move {
+                linked
+                    .call(request(Phase::Check), Permit::default(), std::future::pending())
+                    .await
+                    .result
+            })
         })
         .collect();
     for call in calls {
@@ -252,8 +299,13 @@ async fn more_calls_than_places_in_the_pool_wait_for_their_turn() {
 /// What a plugin is told to do: a verb, what it is done to, and words.
 type Deed<'a> = (&'a str, &'a str, &'a [&'a str]);
 
-/// Lets a plugin do these deeds in a folder, in a step of which these effects were approved: what came of each, and the denials.
-async fn deeds(folder: &Path, approved: &[ApprovedEffect], deeds: &[Deed<'_>]) -> (Vec<String>, Vec<String>) {
+/// Lets a plugin do these deeds in a folder, in a step of which these effects were approved: what
+/// came of each, and the denials.
+async fn deeds(
+    folder: &Path,
+    approved: &[ApprovedEffect],
+    deeds: &[Deed<'_>],
+) -> (Vec<String>, Vec<String>) {
     let targets = "[targets.db]\nsql = \"sqlite:it.db\"\n[targets.out]\nfiles = \".\"\naccess = \"write\"\n\
                    [targets.program]\nprocess = \"/bin/echo\"\narguments = [{ repeat = { regex = \".*\" } }]\n";
     let bound = [("db", "db"), ("out", "out"), ("program", "program")];
@@ -261,33 +313,80 @@ async fn deeds(folder: &Path, approved: &[ApprovedEffect], deeds: &[Deed<'_>]) -
     let launcher = Launcher { program: runbook_tests::launcher(), arguments: Vec::new() };
     let services = Services { launcher: Some(launcher), ..Services::none() };
     let linked = Linked::new(prepared(), "depart", granted, Limits::default(), services).unwrap();
-    let proposal = Proposal { effects: Vec::new(), summary: String::new(), before: serde_json::Value::Null };
+    let proposal =
+        Proposal { effects: Vec::new(), summary: String::new(), before: serde_json::Value::Null };
     let input = serde_json::json!({ "deeds": deeds });
     let call = Call { input, ..request(Phase::Apply { proposal, drift: Drift::Refused }) };
-    let outcome = linked.call(call, Permit { in_time: None, approved: Some(approved.to_vec()) }, std::future::pending()).await;
-    let Ok(Response::Completion(completion)) = &outcome.result else { panic!("{:?}", outcome.result) };
-    let came = completion.output["of"].as_array().unwrap().iter().map(|came| came.as_str().unwrap().to_owned()).collect();
+    let outcome = linked
+        .call(
+            call,
+            Permit { in_time: None, approved: Some(approved.to_vec()) },
+            std::future::pending(),
+        )
+        .await;
+    let Ok(Response::Completion(completion)) = &outcome.result else {
+        panic!("{:?}", outcome.result)
+    };
+    let came = completion.output["of"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|came| came.as_str().unwrap().to_owned())
+        .collect();
     (came, outcome.denials.iter().map(ToString::to_string).collect())
 }
 
 #[tokio::test]
 async fn a_plugin_that_departs_from_what_was_approved_is_stopped_before_the_effect() {
     const INSERT: &str = "insert into t values (1)";
-    let approved =
-        |verb: &str, target: &str, summary: String| ApprovedEffect { verb: verb.into(), target: target.into(), summary };
-    let program = |words: &[&str]| shown_arguments(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+    let approved = |verb: &str, target: &str, summary: String| ApprovedEffect {
+        verb: verb.into(),
+        target: target.into(),
+        summary,
+    };
+    let program = |words: &[&str]| {
+        shown_arguments(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    };
     let effects = [
         approved("sql.execute", "database", shown_statement(INSERT)),
         approved("files.write", "good", "in words".to_owned()),
         approved("process.run", "program", program(&["one"])),
     ];
     let table: &[(&str, &[Deed<'_>], &str)] = &[
-        ("nothing", &[("sql.execute", INSERT, &[]), ("files.write", "good", &[]), ("process.run", "", &["one"])], ""),
-        ("the verb", &[("sql.transaction", "", &[INSERT])], "`sql.transaction` is beyond what was approved"),
-        ("the statement", &[("sql.execute", "insert into t values (2)", &[])], "of `insert into t values (2)` is beyond"),
-        ("the object", &[("files.write", "bad", &[])], "`files.write` on `bad` is beyond what was approved"),
-        ("an argument", &[("process.run", "", &["two"])], "`process.run` of `[\"two\"]` is beyond what was approved"),
-        ("the count of arguments", &[("process.run", "", &["one", "two"])], "is beyond what was approved"),
+        (
+            "nothing",
+            &[
+                ("sql.execute", INSERT, &[]),
+                ("files.write", "good", &[]),
+                ("process.run", "", &["one"]),
+            ],
+            "",
+        ),
+        (
+            "the verb",
+            &[("sql.transaction", "", &[INSERT])],
+            "`sql.transaction` is beyond what was approved",
+        ),
+        (
+            "the statement",
+            &[("sql.execute", "insert into t values (2)", &[])],
+            "of `insert into t values (2)` is beyond",
+        ),
+        (
+            "the object",
+            &[("files.write", "bad", &[])],
+            "`files.write` on `bad` is beyond what was approved",
+        ),
+        (
+            "an argument",
+            &[("process.run", "", &["two"])],
+            "`process.run` of `[\"two\"]` is beyond what was approved",
+        ),
+        (
+            "the count of arguments",
+            &[("process.run", "", &["one", "two"])],
+            "is beyond what was approved",
+        ),
         (
             "the count",
             &[("sql.execute", INSERT, &[]), ("sql.execute", INSERT, &[])],
@@ -299,14 +398,22 @@ async fn a_plugin_that_departs_from_what_was_approved_is_stopped_before_the_effe
         let database = rusqlite::Connection::open(folder.path().join("it.db")).unwrap();
         database.execute_batch("create table t (a)").unwrap();
         let (came, denials) = deeds(folder.path(), &effects, done).await;
-        let rows: isize = database.query_row("select count(*) from t", [], |row| row.get(0)).unwrap();
+        let rows: isize =
+            database.query_row("select count(*) from t", [], |row| row.get(0)).unwrap();
         let files = ["good", "bad"].map(|name| folder.path().join(name).exists());
         if said.is_empty() {
-            assert_eq!((came.as_slice(), rows, files), (&["done"; 3].map(str::to_owned)[..], 1, [true, false]), "{denials:?}");
+            assert_eq!(
+                (came.as_slice(), rows, files),
+                (&["done"; 3].map(str::to_owned)[..], 1, [true, false]),
+                "{denials:?}"
+            );
             continue;
         }
         let (last, before) = came.split_last().unwrap();
-        assert!(last == "denied" && before.iter().all(|came| came == "done"), "{departs}: {came:?}");
+        assert!(
+            last == "denied" && before.iter().all(|came| came == "done"),
+            "{departs}: {came:?}"
+        );
         assert!(denials.len() == 1 && denials[0].contains(said), "{departs}: {denials:?}");
         assert_eq!((rows, files), (before.len().cast_signed(), [false; 2]), "{departs}");
     }

@@ -1,5 +1,5 @@
-//! What the gate lets through of statements that are made by a grammar, run on real servers, which then say what was touched.
-//! A case is made from bytes, so that a fuzzer can choose them too.
+//! What the gate lets through of statements that are made by a grammar, run on real servers, which
+//! then say what was touched. A case is made from bytes, so that a fuzzer can choose them too.
 //!
 //! `RUNBOOK_SEED` and `RUNBOOK_CASES` choose others than those that always run.
 
@@ -27,9 +27,11 @@ impl Choices {
     }
 }
 
-/// Judges cases until enough of them were let through and run: a grammar of which nothing passes would prove nothing.
+/// Judges cases until enough of them were let through and run: a grammar of which nothing passes
+/// would prove nothing.
 async fn judge_enough(server: Server, mut judge: impl AsyncFnMut(&Case) -> Result<Judged, String>) {
-    let (seed, cases) = (from_environment("RUNBOOK_SEED", 7), from_environment("RUNBOOK_CASES", 300));
+    let (seed, cases) =
+        (from_environment("RUNBOOK_SEED", 7), from_environment("RUNBOOK_CASES", 300));
     let mut choices = Choices::new(seed);
     let mut tally = Tally::default();
     while tally.ran < cases {

@@ -34,11 +34,15 @@ async fn call(imports: &str, body: &str) -> CallOutcome {
     let world = resolve.select_world(&[package], None).unwrap();
     let mut module = wat::parse_str(probe(imports, "", body, "{}")).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    let bytes = ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
-    let verified = verify(inspect(with_section(bytes, &manifest(PROBE).to_section())).unwrap()).unwrap();
+    let bytes =
+        ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
+    let verified =
+        verify(inspect(with_section(bytes, &manifest(PROBE).to_section())).unwrap()).unwrap();
     assert!(verified.needs_inert_wasi());
     let prepared = runtime().prepare(&verified).unwrap();
-    let linked = Linked::new(&prepared, "check", Effective::none(), Limits::default(), Services::none()).unwrap();
+    let linked =
+        Linked::new(&prepared, "check", Effective::none(), Limits::default(), Services::none())
+            .unwrap();
     linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await
 }
 
@@ -54,7 +58,11 @@ async fn there_is_no_environment_no_argument_and_no_directory() {
         // Ends in a trap if the list that is returned at 8192 has any element.
         let body = "(call $get (i32.const 8192)) (if (i32.load (i32.const 8196)) (then unreachable)) (i32.const 0)";
         let outcome = call(&imports, body).await;
-        assert!(matches!(outcome.result, Ok(Response::Report(_))), "{function}: {:?}", outcome.result);
+        assert!(
+            matches!(outcome.result, Ok(Response::Report(_))),
+            "{function}: {:?}",
+            outcome.result
+        );
     }
 }
 
@@ -71,6 +79,11 @@ async fn what_is_printed_goes_to_the_log() {
 
 #[tokio::test]
 async fn a_component_without_wasi_is_not_linked_with_it() {
-    let bytes = support::component(&probe("", "", "(i32.const 0)", "{}"), &[], support::PROBE_INTERFACE, &manifest(PROBE));
+    let bytes = support::component(
+        &probe("", "", "(i32.const 0)", "{}"),
+        &[],
+        support::PROBE_INTERFACE,
+        &manifest(PROBE),
+    );
     assert!(!verify(inspect(bytes).unwrap()).unwrap().needs_inert_wasi());
 }

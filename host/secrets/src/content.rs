@@ -8,7 +8,8 @@
 //! changed = "2026-11-20T22:00:00Z"
 //! note = "owner: platform"
 //! ```
-//! This is not read through `runbook-document`: its diagnostics quote the line, and a line here is a secret.
+//! This is not read through `runbook-document`: its diagnostics quote the line, and a line here is
+//! a secret.
 
 use crate::secret::Secret;
 use base64::Engine;
@@ -46,7 +47,10 @@ struct Version {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawStore {
-    #[expect(dead_code, reason = "read by `Version`, and named here because unknown keys are refused")]
+    #[expect(
+        dead_code,
+        reason = "read by `Version`, and named here because unknown keys are refused"
+    )]
     format: u32,
     #[serde(default)]
     secrets: BTreeMap<String, RawEntry>,
@@ -89,7 +93,8 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Entry>, Unreadable> {
         let start = error.span().map_or(0, |span| text.floor_char_boundary(span.start));
         Unreadable::Place { line: text[..start].matches('\n').count() + 1 }
     };
-    // The version first: a newer format may have keys that this one would refuse for the wrong reason.
+    // The version first: a newer format may have keys that this one would refuse for the wrong
+    // reason.
     let version: Version = toml::from_str(text).map_err(|error| place(&error))?;
     if version.format != FORMAT {
         return Err(Unreadable::Format { found: version.format });
@@ -100,11 +105,17 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Entry>, Unreadable> {
 
 fn check(name: String, raw: RawEntry) -> Result<(String, Entry), Unreadable> {
     if crate::source::check_name(&name).is_err() {
-        return Err(Unreadable::Secret { name, reason: "has a name with other characters than letters, digits, `-`, `_`, `.`" });
+        return Err(Unreadable::Secret {
+            name,
+            reason: "has a name with other characters than letters, digits, `-`, `_`, `.`",
+        });
     }
     let secret = match (raw.value, raw.base64) {
         (Some(mut value), None) => Ok(Secret::new(std::mem::take(&mut *value.0).into_bytes())),
-        (None, Some(value)) => STANDARD.decode(value.0.trim()).map(Secret::new).map_err(|_| "has a `base64` that is not base64"),
+        (None, Some(value)) => STANDARD
+            .decode(value.0.trim())
+            .map(Secret::new)
+            .map_err(|_| "has a `base64` that is not base64"),
         (None, None) => Err("has neither `value` nor `base64`"),
         (Some(_), Some(_)) => Err("has both `value` and `base64`; keep one"),
     };
@@ -116,11 +127,13 @@ fn check(name: String, raw: RawEntry) -> Result<(String, Entry), Unreadable> {
 
 /// Writes the content to be encrypted.
 pub(crate) fn render(entries: &BTreeMap<String, Entry>) -> Zeroizing<String> {
-    // Room for the worst case (six bytes for an escaped one), so that growing leaves no copy of a secret behind.
+    // Room for the worst case (six bytes for an escaped one), so that growing leaves no copy of a
+    // secret behind.
     let size = |(name, entry): (&String, &Entry)| {
         name.len() + 6 * (entry.secret.len() + entry.note.as_ref().map_or(0, String::len)) + 128
     };
-    let mut text = Zeroizing::new(String::with_capacity(64 + entries.iter().map(size).sum::<usize>()));
+    let mut text =
+        Zeroizing::new(String::with_capacity(64 + entries.iter().map(size).sum::<usize>()));
     write_content(&mut text, entries).expect("writing to a string cannot fail");
     text
 }
@@ -193,7 +206,10 @@ mod tests {
         };
         assert_eq!(place("format = 1\n[secrets.a]\nvalue = hunter2\n"), "line 3");
         assert_eq!(place("format = 2\nfuture = true\n"), "format 2");
-        assert_eq!(place("format = 1\n[secrets.a]\nchanged = \"2026-01-01T00:00:00Z\"\n"), "a has neither `value` nor `base64`");
+        assert_eq!(
+            place("format = 1\n[secrets.a]\nchanged = \"2026-01-01T00:00:00Z\"\n"),
+            "a has neither `value` nor `base64`"
+        );
         assert_eq!(place("format = 1\nsecret = 1\n"), "line 2");
     }
 }

@@ -16,7 +16,9 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match runbook_regular_file::read(path, MAX_FILE) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(FileError::TooBig { path: path.into() }),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Err(FileError::TooBig { path: path.into() })
+        }
         Err(source) => Err(FileError::Read { path: path.into(), source }),
     }
 }
@@ -25,10 +27,11 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let failed = |source| FileError::Read { path: path.into(), source };
     // The mode is asked of the open file, so that it cannot be exchanged between the two.
-    let mut file = runbook_regular_file::open(path, Links::Follow).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidInput => FileError::NotAFile { path: path.into() },
-        _ => failed(error),
-    })?;
+    let mut file =
+        runbook_regular_file::open(path, Links::Follow).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => FileError::NotAFile { path: path.into() },
+            _ => failed(error),
+        })?;
     let metadata = file.metadata().map_err(failed)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -37,22 +40,27 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     if metadata.len() > MAX_FILE {
         return Err(FileError::TooBig { path: path.into() });
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 64));
+    let mut bytes =
+        Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 64));
     file.read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }
 
-/// Writes a store or a list of recipients, whole or not at all; a file that was there keeps its mode, a new one gets 0644.
+/// Writes a store or a list of recipients, whole or not at all; a file that was there keeps its
+/// mode, a new one gets 0644.
 pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mode = std::fs::metadata(path).map_or(0o644, |metadata| metadata.mode() & 0o777);
     let temporary = prepare(path, bytes, mode)?;
     // A store that is a symbolic link stays one: the file that it points to is replaced.
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    temporary.persist(&target).map_err(|error| FileError::Write { path: path.into(), source: error.error })?;
+    temporary
+        .persist(&target)
+        .map_err(|error| FileError::Write { path: path.into(), source: error.error })?;
     sync_folder(path)
 }
 
-/// Writes a new private key with mode 0600. A file that is there is never written over: it may be the only key to a store.
+/// Writes a new private key with mode 0600. A file that is there is never written over: it may be
+/// the only key to a store.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let temporary = prepare(path, bytes, 0o600)?;
     temporary.persist_noclobber(path).map_err(|error| match error.error.kind() {
@@ -62,15 +70,20 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_folder(path)
 }
 
-/// Holds back every other program that wants to change the store at `path` until it is dropped: take it before reading a
-/// store that is to be written again, else of two changes at once one is lost.
+/// Holds back every other program that wants to change the store at `path` until it is dropped:
+/// take it before reading a store that is to be written again, else of two changes at once one is
+/// lost.
 ///
 /// It is an advisory lock on the folder, so that it leaves no file behind.
 pub fn hold(path: &Path) -> Result<Hold, FileError> {
     let failed = |source: io::Error| FileError::Read { path: path.into(), source };
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    let folder = rustix::fs::open(folder_of(&target), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| failed(errno.into()))?;
+    let folder = rustix::fs::open(
+        folder_of(&target),
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| failed(errno.into()))?;
     let folder = File::from(folder);
     folder.lock().map_err(failed)?;
     Ok(Hold { _folder: folder })
@@ -181,7 +194,11 @@ mod tests {
         assert_eq!(mode(&path), 0o600);
         assert!(matches!(write_private(&path, b"two"), Err(FileError::Exists { .. })));
         assert_eq!(read_private(&path).unwrap().as_slice(), b"one");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "no temporary file is left"
+        );
     }
 
     #[test]
@@ -220,7 +237,10 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..25 {
                         let _hold = hold(&path).unwrap();
-                        let count: u32 = String::from_utf8(read(&path).unwrap().unwrap()).unwrap().parse().unwrap();
+                        let count: u32 = String::from_utf8(read(&path).unwrap().unwrap())
+                            .unwrap()
+                            .parse()
+                            .unwrap();
                         write_public(&path, (count + 1).to_string().as_bytes()).unwrap();
                     }
                 });

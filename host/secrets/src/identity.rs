@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use zeroize::Zeroizing;
 
-/// Private keys, each from an identity file of age or an SSH private key; one that fits a store is enough.
+/// Private keys, each from an identity file of age or an SSH private key; one that fits a store is
+/// enough.
 #[derive(Default)]
 pub struct Identities {
     entries: Vec<Entry>,
@@ -20,14 +21,15 @@ pub struct Identities {
 enum Entry {
     Native(age::x25519::Identity),
     Ssh(ssh::Identity),
-    /// Encrypted with a passphrase; `tag` is how the header of a file names this key, so that the passphrase is asked for
-    /// only if the file can be opened with it.
+    /// Encrypted with a passphrase; `tag` is how the header of a file names this key, so that the
+    /// passphrase is asked for only if the file can be opened with it.
     EncryptedSsh {
         identity: ssh::Identity,
         origin: String,
         tag: String,
     },
-    /// An identity file that is itself an age file with a passphrase, as `age-keygen | age -p` makes.
+    /// An identity file that is itself an age file with a passphrase, as `age-keygen | age -p`
+    /// makes.
     EncryptedFile {
         bytes: Zeroizing<Vec<u8>>,
         origin: String,
@@ -35,15 +37,18 @@ enum Entry {
 }
 
 impl Identities {
-    /// Adds the keys of one file: `AGE-SECRET-KEY-1…` lines, an SSH private key, or an age file with a passphrase that
-    /// holds the former. `origin` is the file's name, for messages and questions.
+    /// Adds the keys of one file: `AGE-SECRET-KEY-1…` lines, an SSH private key, or an age file
+    /// with a passphrase that holds the former. `origin` is the file's name, for messages and
+    /// questions.
     pub fn add(&mut self, text: &[u8], origin: &str) -> Result<(), IdentityError> {
         let at = || origin.to_owned();
         if is_age_file(text) {
-            self.entries.push(Entry::EncryptedFile { bytes: Zeroizing::new(text.to_vec()), origin: at() });
+            self.entries
+                .push(Entry::EncryptedFile { bytes: Zeroizing::new(text.to_vec()), origin: at() });
             return Ok(());
         }
-        let text = std::str::from_utf8(text).map_err(|_| IdentityError::NotText { origin: at() })?;
+        let text =
+            std::str::from_utf8(text).map_err(|_| IdentityError::NotText { origin: at() })?;
         if text.trim_start().starts_with("-----BEGIN ") {
             return self.add_ssh(text, origin);
         }
@@ -72,31 +77,44 @@ impl Identities {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let identity: age::x25519::Identity =
-                line.parse().map_err(|_| IdentityError::Line { origin: origin.to_owned(), line: index + 1 })?;
+            let identity: age::x25519::Identity = line
+                .parse()
+                .map_err(|_| IdentityError::Line { origin: origin.to_owned(), line: index + 1 })?;
             self.recipients.push(identity.to_public().to_string());
             self.entries.push(Entry::Native(identity));
         }
-        if self.entries.len() == before { Err(IdentityError::None { origin: origin.to_owned() }) } else { Ok(()) }
+        if self.entries.len() == before {
+            Err(IdentityError::None { origin: origin.to_owned() })
+        } else {
+            Ok(())
+        }
     }
 
     fn add_ssh(&mut self, text: &str, origin: &str) -> Result<(), IdentityError> {
         let at = || origin.to_owned();
-        let identity =
-            ssh::Identity::from_buffer(text.as_bytes(), Some(at())).map_err(|_| IdentityError::Ssh { origin: at() })?;
-        let recipient = ssh::Recipient::try_from(identity.clone()).map_err(|_| IdentityError::SshKind { origin: at() })?;
+        let identity = ssh::Identity::from_buffer(text.as_bytes(), Some(at()))
+            .map_err(|_| IdentityError::Ssh { origin: at() })?;
+        let recipient = ssh::Recipient::try_from(identity.clone())
+            .map_err(|_| IdentityError::SshKind { origin: at() })?;
         let recipient = recipient.to_string();
         self.entries.push(match identity {
             ssh::Identity::Unencrypted(_) => Entry::Ssh(identity),
-            ssh::Identity::Encrypted(_) => Entry::EncryptedSsh { identity, origin: at(), tag: ssh_tag(&recipient) },
+            ssh::Identity::Encrypted(_) => {
+                Entry::EncryptedSsh { identity, origin: at(), tag: ssh_tag(&recipient) }
+            }
             ssh::Identity::Unsupported(_) => return Err(IdentityError::SshKind { origin: at() }),
         });
         self.recipients.push(recipient);
         Ok(())
     }
 
-    /// What age can try on a file with this header, those without a passphrase first, and the questions they may ask.
-    pub(crate) fn unlock(&self, header: &str, prompt: &Prompt) -> (Vec<Box<dyn age::Identity>>, Vec<Bridge>) {
+    /// What age can try on a file with this header, those without a passphrase first, and the
+    /// questions they may ask.
+    pub(crate) fn unlock(
+        &self,
+        header: &str,
+        prompt: &Prompt,
+    ) -> (Vec<Box<dyn age::Identity>>, Vec<Bridge>) {
         let mut plain: Vec<Box<dyn age::Identity>> = Vec::new();
         let mut asking: Vec<Box<dyn age::Identity>> = Vec::new();
         let mut bridges = Vec::new();
@@ -110,12 +128,15 @@ impl Identities {
                 Entry::Native(identity) => plain.push(Box::new(identity.clone())),
                 Entry::Ssh(identity) => plain.push(Box::new(identity.clone())),
                 Entry::EncryptedSsh { identity, origin, tag } => {
-                    if header.lines().any(|line| line.starts_with("-> ssh-") && line.split(' ').nth(2) == Some(tag)) {
+                    if header.lines().any(|line| {
+                        line.starts_with("-> ssh-") && line.split(' ').nth(2) == Some(tag)
+                    }) {
                         asking.push(Box::new(identity.clone().with_callbacks(bridge(origin))));
                     }
                 }
                 Entry::EncryptedFile { bytes, origin } => {
-                    // Only keys made by age itself can be inside, and those cannot open a file for SSH keys alone.
+                    // Only keys made by age itself can be inside, and those cannot open a file for
+                    // SSH keys alone.
                     if header.contains("\n-> X25519 ") {
                         asking.extend(encrypted_file(bytes, origin, bridge(origin)));
                     }
@@ -130,21 +151,30 @@ impl Identities {
 fn encrypted_file(bytes: &[u8], origin: &str, bridge: Bridge) -> Option<Box<dyn age::Identity>> {
     let reader = std::io::Cursor::new(Zeroizing::new(bytes.to_vec()));
     let reader = age::armor::ArmoredReader::new(reader);
-    // A file that is no passphrase file holds no key that we could get at; it then counts as a key that does not fit.
-    age::encrypted::Identity::from_buffer(reader, Some(origin.to_owned()), bridge, Some(WorkFactor::MAX.log_n()))
-        .ok()
-        .flatten()
-        .map(|identity| Box::new(identity) as Box<dyn age::Identity>)
+    // A file that is no passphrase file holds no key that we could get at; it then counts as a key
+    // that does not fit.
+    age::encrypted::Identity::from_buffer(
+        reader,
+        Some(origin.to_owned()),
+        bridge,
+        Some(WorkFactor::MAX.log_n()),
+    )
+    .ok()
+    .flatten()
+    .map(|identity| Box::new(identity) as Box<dyn age::Identity>)
 }
 
 /// Whether the bytes begin as an age file does, armored or binary.
 pub(crate) fn is_age_file(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"age-encryption.org/") || bytes.trim_ascii_start().starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----")
+    bytes.starts_with(b"age-encryption.org/")
+        || bytes.trim_ascii_start().starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----")
 }
 
-/// The name of an SSH key in the header of an age file: the first 32 bits of the digest of its public half.
+/// The name of an SSH key in the header of an age file: the first 32 bits of the digest of its
+/// public half.
 fn ssh_tag(public: &str) -> String {
-    let blob = public.split(' ').nth(1).and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
+    let blob =
+        public.split(' ').nth(1).and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
     STANDARD_NO_PAD.encode(&Sha256::digest(blob)[..4])
 }
 
@@ -155,7 +185,8 @@ pub struct NewIdentity {
 }
 
 impl NewIdentity {
-    /// The text of the identity file, as `age-keygen` writes it. Write it with [`files::write_private`](crate::files::write_private).
+    /// The text of the identity file, as `age-keygen` writes it. Write it with
+    /// [`files::write_private`](crate::files::write_private).
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -173,8 +204,12 @@ pub fn keygen(created: jiff::Timestamp) -> NewIdentity {
     let secret: SecretString = identity.to_string();
     // Room for the whole text, so that growing leaves no copy of the key behind.
     let mut text = Zeroizing::new(String::with_capacity(512));
-    writeln!(text, "# created: {created:.0}\n# public key: {recipient}\n{}", secret.expose_secret())
-        .expect("writing to a string cannot fail");
+    writeln!(
+        text,
+        "# created: {created:.0}\n# public key: {recipient}\n{}",
+        secret.expose_secret()
+    )
+    .expect("writing to a string cannot fail");
     NewIdentity { text, recipient }
 }
 
@@ -182,7 +217,9 @@ pub fn keygen(created: jiff::Timestamp) -> NewIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// Neither text nor an age file.
-    #[error("`{origin}` is not an identity file; give one that `runbook secret keygen`, `age-keygen` or `ssh-keygen` made")]
+    #[error(
+        "`{origin}` is not an identity file; give one that `runbook secret keygen`, `age-keygen` or `ssh-keygen` made"
+    )]
     NotText {
         /// The file.
         origin: String,
@@ -202,13 +239,17 @@ pub enum IdentityError {
         origin: String,
     },
     /// It begins like an SSH private key, and is none.
-    #[error("`{origin}` is not a whole SSH private key; check that all lines from BEGIN to END are there")]
+    #[error(
+        "`{origin}` is not a whole SSH private key; check that all lines from BEGIN to END are there"
+    )]
     Ssh {
         /// The file.
         origin: String,
     },
     /// An SSH key that age has no use for.
-    #[error("`{origin}` is an SSH key of a kind that age cannot use; use an `ssh-ed25519` or `ssh-rsa` key")]
+    #[error(
+        "`{origin}` is an SSH key of a kind that age cannot use; use an `ssh-ed25519` or `ssh-rsa` key"
+    )]
     SshKind {
         /// The file.
         origin: String,
@@ -222,7 +263,11 @@ mod tests {
     #[test]
     fn a_new_key_is_written_as_age_keygen_does_and_read_again() {
         let key = keygen(jiff::Timestamp::UNIX_EPOCH);
-        assert!(key.text().starts_with("# created: 1970-01-01T00:00:00Z\n# public key: age1"), "{}", key.text());
+        assert!(
+            key.text().starts_with("# created: 1970-01-01T00:00:00Z\n# public key: age1"),
+            "{}",
+            key.text()
+        );
         let mut identities = Identities::default();
         identities.add(key.text().as_bytes(), "key.txt").unwrap();
         assert_eq!(identities.recipients().collect::<Vec<_>>(), [key.recipient()]);
@@ -232,7 +277,10 @@ mod tests {
     fn a_file_without_a_key_is_refused_without_repeating_it() {
         let message = |text: &[u8]| Identities::default().add(text, "k").unwrap_err().to_string();
         assert!(message(b"# only a comment\n").contains("holds no private key"));
-        assert_eq!(message(b"#\nhunter2hunter2\n"), "`k`, line 2: this is not a whole `AGE-SECRET-KEY-1…` key; copy it again");
+        assert_eq!(
+            message(b"#\nhunter2hunter2\n"),
+            "`k`, line 2: this is not a whole `AGE-SECRET-KEY-1…` key; copy it again"
+        );
         assert!(message(b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n").contains("BEGIN to END"));
         assert!(message(&[0xff, 0xfe]).contains("not an identity file"));
     }

@@ -30,7 +30,8 @@ impl fmt::Display for Question {
 
 type Answer = dyn Fn(&Question) -> Option<SecretString> + Send + Sync;
 
-/// Asks for passphrases. `None` as an answer means that nobody could be asked or the person gave up.
+/// Asks for passphrases. `None` as an answer means that nobody could be asked or the person gave
+/// up.
 #[derive(Clone)]
 pub struct Prompt(Arc<Answer>);
 
@@ -51,7 +52,8 @@ impl Prompt {
     }
 }
 
-/// One question to be put through age's own callbacks, at most once: age asks again for each stanza of a file.
+/// One question to be put through age's own callbacks, at most once: age asks again for each stanza
+/// of a file.
 #[derive(Clone)]
 pub(crate) struct Bridge {
     prompt: Prompt,

@@ -2,7 +2,8 @@
 
 use age::secrecy::SecretString;
 
-/// The most keys that one store is encrypted to; each adds a line to its header and an operation to each write.
+/// The most keys that one store is encrypted to; each adds a line to its header and an operation to
+/// each write.
 const MAX_KEYS: usize = 1000;
 
 /// Whom a store is encrypted to.
@@ -19,9 +20,11 @@ struct Key {
 }
 
 impl Recipients {
-    /// Parses the text of a `.recipients` file: one `age1…`, `ssh-ed25519 …` or `ssh-rsa …` a line, `#` begins a comment.
+    /// Parses the text of a `.recipients` file: one `age1…`, `ssh-ed25519 …` or `ssh-rsa …` a line,
+    /// `#` begins a comment.
     ///
-    /// `origin` is the file's name, for messages. At least one key is required: a store that nobody can open is a mistake.
+    /// `origin` is the file's name, for messages. At least one key is required: a store that nobody
+    /// can open is a mistake.
     pub fn parse(text: &str, origin: &str) -> Result<Self, RecipientError> {
         let mut keys: Vec<Key> = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -29,8 +32,11 @@ impl Recipients {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let key =
-                parse_key(line).map_err(|reason| RecipientError::Line { origin: origin.to_owned(), line: index + 1, reason })?;
+            let key = parse_key(line).map_err(|reason| RecipientError::Line {
+                origin: origin.to_owned(),
+                line: index + 1,
+                reason,
+            })?;
             if keys.iter().all(|known| known.text != key.text) {
                 keys.push(key);
             }
@@ -59,7 +65,9 @@ impl Recipients {
     /// An encryptor for exactly these recipients.
     pub(crate) fn encryptor(&self) -> Result<age::Encryptor, age::EncryptError> {
         match &self.0 {
-            Kind::Keys(keys) => age::Encryptor::with_recipients(keys.iter().map(|key| key.recipient.as_ref())),
+            Kind::Keys(keys) => {
+                age::Encryptor::with_recipients(keys.iter().map(|key| key.recipient.as_ref()))
+            }
             Kind::Passphrase(passphrase, work_factor) => {
                 let mut recipient = age::scrypt::Recipient::new(passphrase.clone());
                 recipient.set_work_factor(work_factor.0);
@@ -71,10 +79,13 @@ impl Recipients {
 
 fn parse_key(line: &str) -> Result<Key, &'static str> {
     if line.starts_with("AGE-SECRET-KEY-") {
-        return Err("is a PRIVATE key; take it out, replace the key, and write the public one (`age1…`)");
+        return Err(
+            "is a PRIVATE key; take it out, replace the key, and write the public one (`age1…`)",
+        );
     }
     if line.starts_with("age1") {
-        let recipient: age::x25519::Recipient = line.parse().map_err(|_| "is not a whole `age1…` key; copy it again")?;
+        let recipient: age::x25519::Recipient =
+            line.parse().map_err(|_| "is not a whole `age1…` key; copy it again")?;
         return Ok(Key { text: recipient.to_string(), recipient: Box::new(recipient) });
     }
     if line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("sk-") {
@@ -89,7 +100,9 @@ fn ssh_reason(error: &age::ssh::ParseRecipientKeyError) -> &'static str {
     match error {
         Ssh::RsaModulusTooLarge => "is an RSA key of more than 4096 bits, which age does not take",
         Ssh::RsaModulusTooSmall => "is an RSA key of less than 2048 bits, which is too weak",
-        Ssh::Unsupported(_) | Ssh::Ignore => "is an SSH key of a kind that age cannot encrypt to; use `ssh-ed25519` or `ssh-rsa`",
+        Ssh::Unsupported(_) | Ssh::Ignore => {
+            "is an SSH key of a kind that age cannot encrypt to; use `ssh-ed25519` or `ssh-rsa`"
+        }
         _ => "is not a whole SSH public key; copy the line of the `.pub` file again",
     }
 }
@@ -101,7 +114,8 @@ pub struct WorkFactor(u8);
 impl WorkFactor {
     /// 18: what the `age` program uses; 256 MiB of memory and about a second.
     pub const DEFAULT: Self = Self(18);
-    /// 22: the most that is accepted when reading (as `age` does): 4 GiB of memory, more would be an attack.
+    /// 22: the most that is accepted when reading (as `age` does): 4 GiB of memory, more would be
+    /// an attack.
     pub(crate) const MAX: Self = Self(22);
 
     /// A factor of 1 to 22, else `None`. Below 15 is for tests only.
@@ -123,7 +137,8 @@ impl Default for WorkFactor {
 /// A list of recipients that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
-    /// One line is not a key that can be encrypted to. The text of the line is not repeated: it may be a private key.
+    /// One line is not a key that can be encrypted to. The text of the line is not repeated: it may
+    /// be a private key.
     #[error("{origin}, line {line}: this {reason}")]
     Line {
         /// The file.
@@ -134,7 +149,9 @@ pub enum RecipientError {
         reason: &'static str,
     },
     /// There is no key at all.
-    #[error("{origin} lists nobody to encrypt to; add a line with a public key (`runbook secret keygen` makes a pair)")]
+    #[error(
+        "{origin} lists nobody to encrypt to; add a line with a public key (`runbook secret keygen` makes a pair)"
+    )]
     None {
         /// The file.
         origin: String,
@@ -162,8 +179,12 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named_and_a_private_key_is_never_repeated() {
-        let message = |text: &str| Recipients::parse(text, "prod.age.recipients").err().unwrap().to_string();
-        assert_eq!(message("# x\nage1abc\n"), "prod.age.recipients, line 2: this is not a whole `age1…` key; copy it again");
+        let message =
+            |text: &str| Recipients::parse(text, "prod.age.recipients").err().unwrap().to_string();
+        assert_eq!(
+            message("# x\nage1abc\n"),
+            "prod.age.recipients, line 2: this is not a whole `age1…` key; copy it again"
+        );
         assert!(message("alice\n").contains("is no public key"));
         assert!(message("ssh-ed25519 AAAA\n").contains("not a whole SSH public key"));
         assert!(message("# nobody\n").contains("lists nobody"));

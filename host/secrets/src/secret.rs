@@ -1,4 +1,5 @@
-//! One secret value. It has no `Debug`, `Display`, `Serialize` or `PartialEq`, so that it cannot reach a log by accident.
+//! One secret value. It has no `Debug`, `Display`, `Serialize` or `PartialEq`, so that it cannot
+//! reach a log by accident.
 
 use zeroize::Zeroizing;
 

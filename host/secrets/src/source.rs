@@ -28,9 +28,11 @@ impl FromStr for Source {
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
         let text_owned = || text.to_owned();
-        let rest = text.strip_prefix("age:").ok_or_else(|| SourceError::Scheme { text: text_owned() })?;
+        let rest =
+            text.strip_prefix("age:").ok_or_else(|| SourceError::Scheme { text: text_owned() })?;
         // The last `#` parts path and name: a name never holds one, a path may.
-        let (path, name) = rest.rsplit_once('#').ok_or_else(|| SourceError::NoName { text: text_owned() })?;
+        let (path, name) =
+            rest.rsplit_once('#').ok_or_else(|| SourceError::NoName { text: text_owned() })?;
         if path.is_empty() {
             return Err(SourceError::NoPath { text: text_owned() });
         }
@@ -79,7 +81,9 @@ pub enum SourceError {
 /// Whether `name` can name a secret: 1 to 128 of `A-Za-z0-9-_.`, the first a letter or digit.
 pub(crate) fn check_name(name: &str) -> Result<(), SourceError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let good = (1..=128).contains(&name.len()) && name.chars().all(fits) && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let good = (1..=128).contains(&name.len())
+        && name.chars().all(fits)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if good { Ok(()) } else { Err(SourceError::Name { name: name.to_owned() }) }
 }
 

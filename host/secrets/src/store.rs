@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use zeroize::Zeroizing;
 
-/// The most that a store may hold once decrypted: secrets are small, and all of them are in memory at once.
+/// The most that a store may hold once decrypted: secrets are small, and all of them are in memory
+/// at once.
 const MAX_CONTENT: u64 = 16 << 20;
 
 /// The secrets of one environment. The default is an empty store.
@@ -27,15 +28,22 @@ pub struct Store {
 impl Store {
     /// Decrypts a store, armored or binary.
     ///
-    /// `origin` is the file's name, for messages and questions. A passphrase is asked for only if the file has one, or if
-    /// an encrypted key of `identities` fits the file and no plain one does.
-    pub fn open(file: &[u8], origin: &str, identities: &Identities, prompt: &Prompt) -> Result<Self, StoreError> {
+    /// `origin` is the file's name, for messages and questions. A passphrase is asked for only if
+    /// the file has one, or if an encrypted key of `identities` fits the file and no plain one
+    /// does.
+    pub fn open(
+        file: &[u8],
+        origin: &str,
+        identities: &Identities,
+        prompt: &Prompt,
+    ) -> Result<Self, StoreError> {
         if !is_age_file(file) {
             return Err(StoreError::NotAge { origin: origin.to_owned() });
         }
         let binary = dearmor(file).map_err(|_| damaged(origin))?;
         let header = header(&binary).ok_or_else(|| damaged(origin))?;
-        let decryptor = Decryptor::new_buffered(binary.as_slice()).map_err(|error| refusal(error, origin, identities, &[]))?;
+        let decryptor = Decryptor::new_buffered(binary.as_slice())
+            .map_err(|error| refusal(error, origin, identities, &[]))?;
         let (identities_to_try, bridges, passphrase) = if decryptor.is_scrypt() {
             let question = Question::Store { store: origin.to_owned() };
             let passphrase = prompt.ask(&question).ok_or(StoreError::Unanswered { question })?;
@@ -48,7 +56,8 @@ impl Store {
             .decrypt(identities_to_try.iter().map(AsRef::as_ref))
             .map_err(|error| refusal(error, origin, identities, &bridges))?;
         let text = read_text(reader, binary.len(), origin)?;
-        let entries = content::parse(&text).map_err(|unreadable| content_error(unreadable, origin))?;
+        let entries =
+            content::parse(&text).map_err(|unreadable| content_error(unreadable, origin))?;
         Ok(Self { entries, passphrase })
     }
 
@@ -63,7 +72,8 @@ impl Store {
         writer.finish().and_then(ArmoredWriter::finish).map_err(io)
     }
 
-    /// The recipients to write the store with again, if it was opened with a passphrase: that passphrase.
+    /// The recipients to write the store with again, if it was opened with a passphrase: that
+    /// passphrase.
     pub fn passphrase(&self, work_factor: WorkFactor) -> Option<Recipients> {
         self.passphrase.clone().map(|passphrase| Recipients::passphrase(passphrase, work_factor))
     }
@@ -73,8 +83,15 @@ impl Store {
         self.entries.get(name).map(|entry| entry.secret.clone())
     }
 
-    /// Sets a secret, new or known; `note` replaces the note if there is one. `now` becomes its time of change.
-    pub fn set(&mut self, name: &str, secret: Secret, now: Timestamp, note: Option<String>) -> Result<(), SourceError> {
+    /// Sets a secret, new or known; `note` replaces the note if there is one. `now` becomes its
+    /// time of change.
+    pub fn set(
+        &mut self,
+        name: &str,
+        secret: Secret,
+        now: Timestamp,
+        note: Option<String>,
+    ) -> Result<(), SourceError> {
         check_name(name)?;
         let note = note.or_else(|| self.entries.get(name).and_then(|entry| entry.note.clone()));
         self.entries.insert(name.to_owned(), Entry { secret, changed: now, note });
@@ -91,7 +108,8 @@ impl Store {
         self.entries.keys().map(String::as_str)
     }
 
-    /// Names and values in alphabetical order of the names, as [`Scrubber::new`](crate::Scrubber::new) takes them.
+    /// Names and values in alphabetical order of the names, as
+    /// [`Scrubber::new`](crate::Scrubber::new) takes them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.secret))
     }
@@ -113,7 +131,8 @@ fn dearmor(file: &[u8]) -> std::io::Result<Vec<u8>> {
     Ok(binary)
 }
 
-/// The header of an age file in its binary form, which is plain text up to the line with the authentication code.
+/// The header of an age file in its binary form, which is plain text up to the line with the
+/// authentication code.
 fn header(binary: &[u8]) -> Option<&str> {
     let end = binary.windows(5).position(|window| window == b"\n--- ")?;
     std::str::from_utf8(&binary[..end]).ok()
@@ -125,7 +144,11 @@ fn passphrase_identity(passphrase: &SecretString) -> Box<dyn age::Identity> {
     Box::new(identity)
 }
 
-fn read_text(reader: impl Read, size_hint: usize, origin: &str) -> Result<Zeroizing<String>, StoreError> {
+fn read_text(
+    reader: impl Read,
+    size_hint: usize,
+    origin: &str,
+) -> Result<Zeroizing<String>, StoreError> {
     // The plain text is shorter than the file, so this never grows and leaves no copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(size_hint + 64));
     reader.take(MAX_CONTENT + 1).read_to_end(&mut bytes).map_err(|_| damaged(origin))?;
@@ -154,7 +177,12 @@ fn content_error(unreadable: Unreadable, origin: &str) -> StoreError {
     }
 }
 
-fn refusal(error: DecryptError, origin: &str, identities: &Identities, bridges: &[Bridge]) -> StoreError {
+fn refusal(
+    error: DecryptError,
+    origin: &str,
+    identities: &Identities,
+    bridges: &[Bridge],
+) -> StoreError {
     let asked = bridges.iter().find_map(Bridge::asked).cloned();
     let unanswered = bridges.iter().find_map(Bridge::unanswered).cloned();
     let origin = origin.to_owned();
@@ -162,15 +190,23 @@ fn refusal(error: DecryptError, origin: &str, identities: &Identities, bridges: 
         (DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed, Some(question), _) => {
             StoreError::Unanswered { question }
         }
-        (DecryptError::NoMatchingKeys, None, _) if identities.is_empty() => StoreError::NoKeyAtHand { origin },
-        (DecryptError::NoMatchingKeys, None, _) => StoreError::NoKey { origin, n: identities.len() },
-        (DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed, None, Some(question)) => {
-            StoreError::WrongPassphrase { question }
+        (DecryptError::NoMatchingKeys, None, _) if identities.is_empty() => {
+            StoreError::NoKeyAtHand { origin }
         }
+        (DecryptError::NoMatchingKeys, None, _) => {
+            StoreError::NoKey { origin, n: identities.len() }
+        }
+        (
+            DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed,
+            None,
+            Some(question),
+        ) => StoreError::WrongPassphrase { question },
         (DecryptError::DecryptionFailed, None, None) => {
             StoreError::WrongPassphrase { question: Question::Store { store: origin } }
         }
-        (DecryptError::ExcessiveWork { required, .. }, ..) => StoreError::TooMuchWork { origin, required },
+        (DecryptError::ExcessiveWork { required, .. }, ..) => {
+            StoreError::TooMuchWork { origin, required }
+        }
         _ => StoreError::Damaged { origin },
     }
 }
@@ -191,7 +227,9 @@ pub enum StoreError {
         origin: String,
     },
     /// A key is needed, and there is none at all.
-    #[error("`{origin}` is opened with a private key, and none is at hand; give one, or make one with `runbook secret keygen`")]
+    #[error(
+        "`{origin}` is opened with a private key, and none is at hand; give one, or make one with `runbook secret keygen`"
+    )]
     NoKeyAtHand {
         /// The file.
         origin: String,
@@ -207,7 +245,9 @@ pub enum StoreError {
         n: usize,
     },
     /// A passphrase was needed and not given.
-    #[error("the {question} was not given; run this on a terminal, or use a key without a passphrase")]
+    #[error(
+        "the {question} was not given; run this on a terminal, or use a key without a passphrase"
+    )]
     Unanswered {
         /// What it was for.
         question: Question,
@@ -241,7 +281,9 @@ pub enum StoreError {
         found: u32,
     },
     /// The decrypted text is not what it should be. It is not quoted, because it is secret.
-    #[error("the decrypted content of `{origin}` is not understood at line {line}; look at it with `age -d` and put it right")]
+    #[error(
+        "the decrypted content of `{origin}` is not understood at line {line}; look at it with `age -d` and put it right"
+    )]
     Content {
         /// The file.
         origin: String,

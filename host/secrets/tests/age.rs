@@ -1,10 +1,11 @@
-//! Stores against the real `age`, `age-keygen` and `ssh-keygen` programs, both ways. They are required: a machine without
-//! them fails these tests and says which package to install.
+//! Stores against the real `age`, `age-keygen` and `ssh-keygen` programs, both ways. They are
+//! required: a machine without them fails these tests and says which package to install.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use runbook_secrets::{
-    ExposeSecret, Identities, Prompt, Question, Recipients, Secret, SecretString, Store, StoreError, WorkFactor, files, keygen,
+    ExposeSecret, Identities, Prompt, Question, Recipients, Secret, SecretString, Store,
+    StoreError, WorkFactor, files, keygen,
 };
 use std::io::Write;
 use std::path::Path;
@@ -25,16 +26,26 @@ fn run(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("`{program}` is needed ({error}); install the packages `age` and `openssh-client`"));
+        .unwrap_or_else(|error| {
+            panic!(
+                "`{program}` is needed ({error}); install the packages `age` and `openssh-client`"
+            )
+        });
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
 fn store() -> Store {
     let mut store = Store::default();
-    store.set("orders-db", Secret::from("corr\"ect"), now(), Some("owner: platform".to_owned())).unwrap();
+    store
+        .set("orders-db", Secret::from("corr\"ect"), now(), Some("owner: platform".to_owned()))
+        .unwrap();
     store.set("tls", Secret::new(vec![0, 159, 146, 150]), now(), None).unwrap();
     store
 }
@@ -47,7 +58,9 @@ fn identities(path: &Path) -> Identities {
 
 #[track_caller]
 fn open(file: &[u8], identities: &Identities) -> Store {
-    Store::open(file, "prod.age", identities, &Prompt::none()).map_err(|error| error.to_string()).unwrap()
+    Store::open(file, "prod.age", identities, &Prompt::none())
+        .map_err(|error| error.to_string())
+        .unwrap()
 }
 
 fn refused(file: &[u8], identities: &Identities, prompt: &Prompt) -> StoreError {
@@ -69,9 +82,17 @@ fn prompt(answer: &'static str) -> (Prompt, Arc<AtomicUsize>) {
 fn both_ways(key: &Path, public: &str) {
     let recipients = Recipients::parse(public, "r").unwrap();
     let ours = store().encrypt(&recipients).unwrap();
-    assert!(ours.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----"), "armored, so that a diff shows it as text");
+    assert!(
+        ours.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----"),
+        "armored, so that a diff shows it as text"
+    );
     let shown = String::from_utf8(run("age", &["-d", "-i", key.to_str().unwrap()], &ours)).unwrap();
-    assert!(shown.contains("[secrets.\"orders-db\"]\nvalue = \"corr\\\"ect\"\nchanged = \"2026-11-20T22:00:00Z\""), "{shown}");
+    assert!(
+        shown.contains(
+            "[secrets.\"orders-db\"]\nvalue = \"corr\\\"ect\"\nchanged = \"2026-11-20T22:00:00Z\""
+        ),
+        "{shown}"
+    );
 
     let public = public.trim();
     for arguments in [&["-r", public][..], &["-a", "-r", public]] {
@@ -84,7 +105,8 @@ fn both_ways(key: &Path, public: &str) {
 
 fn ssh_key(folder: &Path, kind: &[&str], passphrase: &str) -> std::path::PathBuf {
     let key = folder.join(format!("id_{}_{}", kind[0], passphrase.len()));
-    let arguments = [&["-q", "-N", passphrase, "-C", "ops", "-f", key.to_str().unwrap(), "-t"], kind].concat();
+    let arguments =
+        [&["-q", "-N", passphrase, "-C", "ops", "-f", key.to_str().unwrap(), "-t"], kind].concat();
     run("ssh-keygen", &arguments, b"");
     key
 }
@@ -99,7 +121,10 @@ fn a_key_of_ours_works_with_age_both_ways() {
     let (key, path) = (keygen(now()), folder.path().join("key.txt"));
     files::write_private(&path, key.text().as_bytes()).unwrap();
     both_ways(&path, key.recipient());
-    assert_eq!(run("age-keygen", &["-y", path.to_str().unwrap()], b"").trim_ascii(), key.recipient().as_bytes());
+    assert_eq!(
+        run("age-keygen", &["-y", path.to_str().unwrap()], b"").trim_ascii(),
+        key.recipient().as_bytes()
+    );
 }
 
 #[test]
@@ -107,7 +132,8 @@ fn a_key_of_age_keygen_works_both_ways() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key.txt");
     run("age-keygen", &["-o", path.to_str().unwrap()], b"");
-    let public = String::from_utf8(run("age-keygen", &["-y", path.to_str().unwrap()], b"")).unwrap();
+    let public =
+        String::from_utf8(run("age-keygen", &["-y", path.to_str().unwrap()], b"")).unwrap();
     both_ways(&path, &public);
 }
 
@@ -126,7 +152,8 @@ fn an_ssh_key_of_a_kind_that_age_cannot_use_is_refused_with_the_kinds_that_it_ca
     let key = ssh_key(folder.path(), &["ecdsa"], "");
     let error = Recipients::parse(&public_of(&key), "r").err().unwrap().to_string();
     assert!(error.contains("use `ssh-ed25519` or `ssh-rsa`"), "{error}");
-    let error = Identities::default().add(&std::fs::read(&key).unwrap(), "key").unwrap_err().to_string();
+    let error =
+        Identities::default().add(&std::fs::read(&key).unwrap(), "key").unwrap_err().to_string();
     assert!(error.contains("use an `ssh-ed25519` or `ssh-rsa` key"), "{error}");
 }
 
@@ -148,11 +175,17 @@ fn an_ssh_key_with_a_passphrase_asks_for_it_once_and_only_if_it_fits() {
         matches!(&error, StoreError::WrongPassphrase { question: Question::Key { key: asked } } if *asked == key.display().to_string()),
         "{error}"
     );
-    assert!(matches!(refused(&file, &identities(&key), &Prompt::none()), StoreError::Unanswered { .. }));
+    assert!(matches!(
+        refused(&file, &identities(&key), &Prompt::none()),
+        StoreError::Unanswered { .. }
+    ));
 
     let not_for_us = store().encrypt(&Recipients::parse(other.recipient(), "r").unwrap()).unwrap();
     let (right, n_asked) = prompt("open sesame");
-    assert!(matches!(refused(&not_for_us, &identities(&key), &right), StoreError::NoKey { n: 1, .. }));
+    assert!(matches!(
+        refused(&not_for_us, &identities(&key), &right),
+        StoreError::NoKey { n: 1, .. }
+    ));
     assert_eq!(n_asked.load(Ordering::Relaxed), 0, "no question for a key that cannot fit");
 }
 
@@ -171,7 +204,10 @@ fn an_identity_file_with_a_passphrase_opens_a_store() {
     assert_eq!(n_asked.load(Ordering::Relaxed), 1);
     let (wrong, _) = prompt("nonsense");
     let error = refused(&file, &identities, &wrong);
-    assert!(matches!(error, StoreError::WrongPassphrase { question: Question::Key { .. } }), "{error}");
+    assert!(
+        matches!(error, StoreError::WrongPassphrase { question: Question::Key { .. } }),
+        "{error}"
+    );
 }
 
 fn age_recipient(passphrase: &SecretString) -> age::scrypt::Recipient {
@@ -181,18 +217,27 @@ fn age_recipient(passphrase: &SecretString) -> age::scrypt::Recipient {
 #[test]
 fn a_store_with_a_passphrase_opens_with_it_alone_and_is_written_with_it_again() {
     let work_factor = WorkFactor::try_new(4).unwrap();
-    let recipients = Recipients::passphrase(SecretString::from("open sesame".to_owned()), work_factor);
+    let recipients =
+        Recipients::passphrase(SecretString::from("open sesame".to_owned()), work_factor);
     let file = store().encrypt(&recipients).unwrap();
     let (right, _) = prompt("open sesame");
-    let opened = Store::open(&file, "prod.age", &Identities::default(), &right).map_err(|error| error.to_string()).unwrap();
+    let opened = Store::open(&file, "prod.age", &Identities::default(), &right)
+        .map_err(|error| error.to_string())
+        .unwrap();
     let again = opened.encrypt(&opened.passphrase(work_factor).unwrap()).unwrap();
     assert!(Store::open(&again, "prod.age", &Identities::default(), &right).is_ok());
 
     let (wrong, _) = prompt("open barley");
     let error = refused(&file, &Identities::default(), &wrong);
-    assert_eq!(error.to_string(), "the passphrase of the secret store `prod.age` is wrong; try again");
+    assert_eq!(
+        error.to_string(),
+        "the passphrase of the secret store `prod.age` is wrong; try again"
+    );
     let error = refused(&file, &Identities::default(), &Prompt::none());
-    assert!(matches!(error, StoreError::Unanswered { question: Question::Store { .. } }), "{error}");
+    assert!(
+        matches!(error, StoreError::Unanswered { question: Question::Store { .. } }),
+        "{error}"
+    );
 }
 
 /// `age` reads passphrases from a terminal only; `script` (of util-linux) gives it one.
@@ -200,24 +245,34 @@ fn a_store_with_a_passphrase_opens_with_it_alone_and_is_written_with_it_again() 
 fn age_opens_our_passphrase_store_and_we_open_the_one_of_age() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let terminal = |command: &str, input: &[u8]| run("script", &["-qec", command, "/dev/null"], input);
-    let recipients = Recipients::passphrase(SecretString::from("open sesame".to_owned()), WorkFactor::try_new(4).unwrap());
+    let terminal =
+        |command: &str, input: &[u8]| run("script", &["-qec", command, "/dev/null"], input);
+    let recipients = Recipients::passphrase(
+        SecretString::from("open sesame".to_owned()),
+        WorkFactor::try_new(4).unwrap(),
+    );
     std::fs::write(at("ours.age"), store().encrypt(&recipients).unwrap()).unwrap();
     terminal(&format!("age -d -o {} {}", at("ours.toml"), at("ours.age")), b"open sesame\n");
     assert!(std::fs::read_to_string(at("ours.toml")).unwrap().contains("corr\\\"ect"));
 
     std::fs::write(at("theirs.toml"), CONTENT).unwrap();
-    terminal(&format!("age -p -o {} {}", at("theirs.age"), at("theirs.toml")), b"open sesame\nopen sesame\n");
+    terminal(
+        &format!("age -p -o {} {}", at("theirs.age"), at("theirs.toml")),
+        b"open sesame\nopen sesame\n",
+    );
     let (right, _) = prompt("open sesame");
     let theirs = std::fs::read(at("theirs.age")).unwrap();
-    let store = Store::open(&theirs, "theirs.age", &Identities::default(), &right).map_err(|error| error.to_string()).unwrap();
+    let store = Store::open(&theirs, "theirs.age", &Identities::default(), &right)
+        .map_err(|error| error.to_string())
+        .unwrap();
     assert_eq!(store.get("orders-db").unwrap().expose_text(), Some("corr\"ect"));
 }
 
 #[test]
 fn each_of_several_recipients_opens_and_a_stranger_does_not() {
     let (one, two, stranger) = (keygen(now()), keygen(now()), keygen(now()));
-    let recipients = Recipients::parse(&format!("{}\n{}", one.recipient(), two.recipient()), "r").unwrap();
+    let recipients =
+        Recipients::parse(&format!("{}\n{}", one.recipient(), two.recipient()), "r").unwrap();
     let file = store().encrypt(&recipients).unwrap();
     let identity = |key: &runbook_secrets::NewIdentity| {
         let mut identities = Identities::default();
@@ -232,7 +287,11 @@ fn each_of_several_recipients_opens_and_a_stranger_does_not() {
         assert!(opened.get("none").is_none() && opened.passphrase(WorkFactor::DEFAULT).is_none());
     }
     let error = refused(&file, &identity(&stranger), &Prompt::none()).to_string();
-    assert!(error.contains("not encrypted to a key at hand (1 tried)") && error.contains("prod.age.recipients"), "{error}");
+    assert!(
+        error.contains("not encrypted to a key at hand (1 tried)")
+            && error.contains("prod.age.recipients"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -242,7 +301,9 @@ fn a_store_that_is_cut_off_or_changed_anywhere_is_refused() {
     identities.add(key.text().as_bytes(), "k").unwrap();
     let armored = store().encrypt(&Recipients::parse(key.recipient(), "r").unwrap()).unwrap();
     for len in 0..armored.len() - 1 {
-        Store::open(&armored[..len], "prod.age", &identities, &Prompt::none()).err().unwrap_or_else(|| panic!("opened at {len}"));
+        Store::open(&armored[..len], "prod.age", &identities, &Prompt::none())
+            .err()
+            .unwrap_or_else(|| panic!("opened at {len}"));
     }
     let binary = run("age", &["-r", key.recipient()], CONTENT.as_bytes());
     for at in 0..binary.len() {
@@ -254,8 +315,14 @@ fn a_store_that_is_cut_off_or_changed_anywhere_is_refused() {
     }
     let error = refused(&binary[..binary.len() - 1], &identities, &Prompt::none());
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-    assert!(matches!(refused(b"password = 1\n", &identities, &Prompt::none()), StoreError::NotAge { .. }));
-    assert!(matches!(refused(&armored, &Identities::default(), &Prompt::none()), StoreError::NoKeyAtHand { .. }));
+    assert!(matches!(
+        refused(b"password = 1\n", &identities, &Prompt::none()),
+        StoreError::NotAge { .. }
+    ));
+    assert!(matches!(
+        refused(&armored, &Identities::default(), &Prompt::none()),
+        StoreError::NoKeyAtHand { .. }
+    ));
     assert!(matches!(refused(b"", &identities, &Prompt::none()), StoreError::NotAge { .. }));
 }
 
@@ -265,7 +332,12 @@ fn content_that_is_not_understood_is_placed_and_never_quoted() {
     let mut identities = Identities::default();
     identities.add(key.text().as_bytes(), "k").unwrap();
     let error = |content: &str| {
-        refused(&run("age", &["-r", key.recipient()], content.as_bytes()), &identities, &Prompt::none()).to_string()
+        refused(
+            &run("age", &["-r", key.recipient()], content.as_bytes()),
+            &identities,
+            &Prompt::none(),
+        )
+        .to_string()
     };
     let message = error("format = 1\n[secrets.a]\nvalue = hunter2\n");
     assert!(message.contains("at line 3") && !message.contains("hunter2"), "{message}");

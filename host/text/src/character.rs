@@ -23,7 +23,8 @@ pub(crate) enum Kind {
     Hidden,
 }
 
-/// Characters that steer or hide, apart from controls, noncharacters and plane 14. First, last, name.
+/// Characters that steer or hide, apart from controls, noncharacters and plane 14. First, last,
+/// name.
 const HIDDEN: &[(u32, u32, &str)] = &[
     (0x00AD, 0x00AD, "soft hyphen"),
     (0x034F, 0x034F, "combining grapheme joiner"),

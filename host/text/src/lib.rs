@@ -1,11 +1,13 @@
 //! Text of others as data.
 //!
-//! Plugins, servers and files write texts that people read on terminals, in reports and in the browser. Such a text must not steer
-//! the terminal, begin a line of its own, read in another order than it stands, or hold what nobody sees. This crate says which
-//! characters do that, and has one function for each place where text is shown: [`line()`], [`lines`], [`json`], [`snippet`].
+//! Plugins, servers and files write texts that people read on terminals, in reports and in the
+//! browser. Such a text must not steer the terminal, begin a line of its own, read in another order
+//! than it stands, or hold what nobody sees. This crate says which characters do that, and has one
+//! function for each place where text is shown: [`line()`], [`lines`], [`json`], [`snippet`].
 //!
-//! What a function takes out is replaced by U+FFFD, so that a reader sees that something was there; a run of such characters
-//! becomes one. Text that is in order is borrowed and stays as it is: letters of every script, emoji and their joiners included.
+//! What a function takes out is replaced by U+FFFD, so that a reader sees that something was there;
+//! a run of such characters becomes one. Text that is in order is borrowed and stays as it is:
+//! letters of every script, emoji and their joiners included.
 
 mod character;
 
@@ -53,13 +55,18 @@ fn judged(text: &str) -> impl Iterator<Item = (usize, char, Verdict)> + '_ {
             Kind::Break => Verdict::Break,
             Kind::Tab => Verdict::Tab,
             Kind::OddBreak => Verdict::OddBreak,
-            // They change how the letter before them looks, which is what they are for in scripts other than Latin, and in emoji.
+            // They change how the letter before them looks, which is what they are for in scripts
+            // other than Latin, and in emoji.
             Kind::Selector if before == Before::Foreign => Verdict::Shown,
             Kind::Joiner if matches!(before, Before::Foreign | Before::Selector) => Verdict::Shown,
             Kind::Hidden | Kind::Joiner | Kind::Selector => Verdict::Hidden,
             Kind::Mark => {
                 marks += 1;
-                if before == Before::Nothing || marks > MAX_MARKS { Verdict::Hidden } else { Verdict::Shown }
+                if before == Before::Nothing || marks > MAX_MARKS {
+                    Verdict::Hidden
+                } else {
+                    Verdict::Shown
+                }
             }
         };
         match (kind(c), verdict) {
@@ -112,8 +119,9 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Text for a terminal, or for the log of a CI job: like [`lines`], and no line of it is a command of the service that keeps the
-/// log. Such a line begins with `::` (spaces before it do not count), or has `##[` or the like anywhere.
+/// Text for a terminal, or for the log of a CI job: like [`lines`], and no line of it is a command
+/// of the service that keeps the log. Such a line begins with `::` (spaces before it do not count),
+/// or has `##[` or the like anywhere.
 pub fn printed(text: &str) -> Cow<'_, str> {
     let text = lines(text);
     if !COMMANDS.iter().any(|command| text.contains(command)) {
@@ -125,7 +133,9 @@ pub fn printed(text: &str) -> Cow<'_, str> {
             Some(rest) => format!("{indent}: :{rest}"),
             None => line.to_owned(),
         };
-        COMMANDS[1..].iter().fold(line, |line, command| line.replace(command, &command.replacen("##", "# #", 1)))
+        COMMANDS[1..]
+            .iter()
+            .fold(line, |line, command| line.replace(command, &command.replacen("##", "# #", 1)))
     });
     Cow::Owned(disarmed.collect::<Vec<_>>().join("\n"))
 }
@@ -133,10 +143,11 @@ pub fn printed(text: &str) -> Cow<'_, str> {
 /// What commands of CI services begin with: GitHub (two ways), Azure, `TeamCity`.
 const COMMANDS: &[&str] = &["::", "##[", "##vso[", "##teamcity["];
 
-/// JSON that was written already: in its strings, characters that are not to be shown become escapes. It says the same to every
-/// program that reads it.
+/// JSON that was written already: in its strings, characters that are not to be shown become
+/// escapes. It says the same to every program that reads it.
 pub fn json(text: &str) -> Cow<'_, str> {
-    // Only in a string can `#` stand, and there an escape is the same: no command of a CI service is left.
+    // Only in a string can `#` stand, and there an escape is the same: no command of a CI service
+    // is left.
     if text.contains("##") {
         return Cow::Owned(json(&text.replace("##", "#\\u0023")).into_owned());
     }
@@ -154,7 +165,8 @@ pub fn json(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// The text of a file of which a part is shown: as long as it was, byte by byte, so that places in it stay true.
+/// The text of a file of which a part is shown: as long as it was, byte by byte, so that places in
+/// it stay true.
 pub fn snippet(text: &str) -> Cow<'_, str> {
     if is_plain(text) {
         return Cow::Borrowed(text);
@@ -172,7 +184,9 @@ pub fn snippet(text: &str) -> Cow<'_, str> {
                 done = at + 2;
             }
             Verdict::Break => out.push('\n'),
-            Verdict::OddBreak | Verdict::Hidden => out.push_str(["?", "¤", "\u{fffd}", "\u{fffd}?"][c.len_utf8() - 1]),
+            Verdict::OddBreak | Verdict::Hidden => {
+                out.push_str(["?", "¤", "\u{fffd}", "\u{fffd}?"][c.len_utf8() - 1]);
+            }
         }
     }
     Cow::Owned(out)
@@ -202,15 +216,18 @@ pub fn is_plain(text: &str) -> bool {
     !text.contains('\r') && first_hidden(text).is_none()
 }
 
-/// A text as one argument of a command that a person copies into a shell: quoted where a shell would see more than a word. It is
-/// exactly this text to bash, zsh and ksh: what cannot be shown is written as `$'\\t'`, and never as another character.
+/// A text as one argument of a command that a person copies into a shell: quoted where a shell
+/// would see more than a word. It is exactly this text to bash, zsh and ksh: what cannot be shown
+/// is written as `$'\\t'`, and never as another character.
 pub fn argument(text: &str) -> Cow<'_, str> {
     if line(text) != text {
         return Cow::Owned(escaped_argument(text));
     }
     let is_word = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
     // A `#` begins a comment only where a word begins; `=ls` there is the path of a program to zsh.
-    let is_inside = |(at, c): (usize, char)| if at == 0 { is_word(c) && c != '=' } else { is_word(c) || c == '#' };
+    let is_inside = |(at, c): (usize, char)| {
+        if at == 0 { is_word(c) && c != '=' } else { is_word(c) || c == '#' }
+    };
     if !text.is_empty() && text.char_indices().all(is_inside) {
         return Cow::Borrowed(text);
     }
@@ -228,7 +245,8 @@ fn escaped_argument(text: &str) -> String {
             '\r' => quoted.push_str("\\r"),
             c if is_seen(c) => quoted.push(c),
             // Bytes, so that it means the same in every locale.
-            c => quoted.extend(c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\{byte:03o}"))),
+            c => quoted
+                .extend(c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\{byte:03o}"))),
         }
     }
     quoted.push('\'');
@@ -241,7 +259,8 @@ fn is_seen(c: char) -> bool {
     line(&text) == text
 }
 
-/// The name of a file as one argument for a shell: as [`argument`], and never an option of the command that it is given to.
+/// The name of a file as one argument for a shell: as [`argument`], and never an option of the
+/// command that it is given to.
 pub fn file(name: &str) -> Cow<'_, str> {
     match argument(name) {
         word if !name.starts_with('-') => word,
@@ -262,7 +281,9 @@ fn first(text: &str, wanted: impl Fn(Verdict) -> bool) -> Option<Found> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return None;
     }
-    judged(text).find(|(.., verdict)| wanted(*verdict)).map(|(offset, character, _)| Found { offset, character })
+    judged(text)
+        .find(|(.., verdict)| wanted(*verdict))
+        .map(|(offset, character, _)| Found { offset, character })
 }
 
 fn rewritten(text: &str, mut write: impl FnMut(&mut String, char, Verdict)) -> Cow<'_, str> {

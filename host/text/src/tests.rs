@@ -6,9 +6,21 @@ fn all() -> impl Iterator<Item = char> {
     (0..=0x10_FFFF).filter_map(char::from_u32)
 }
 
-/// Format characters that are seen: signs of Arabic, Syriac and Kaithi that stand before or over a number.
+/// Format characters that are seen: signs of Arabic, Syriac and Kaithi that stand before or over a
+/// number.
 fn is_seen(c: char) -> bool {
-    matches!(c, '\u{600}'..='\u{605}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{110bd}' | '\u{110cd}')
+    matches!(
+        c,
+        '\u{600}'
+            ..='\u{605}'
+                | '\u{6dd}'
+                | '\u{70f}'
+                | '\u{890}'
+                | '\u{891}'
+                | '\u{8e2}'
+                | '\u{110bd}'
+                | '\u{110cd}'
+    )
 }
 
 #[test]
@@ -26,7 +38,10 @@ fn no_control_format_or_separator_character_of_unicode_passes() {
             assert!(!line(&text).contains(c), "{c:?} passes as a line");
             assert!(!lines(&text).contains(c) || matches!(c, '\n' | '\t'), "{c:?} passes as lines");
             assert!(!json(&text).contains(c) || matches!(c, '\n' | '\t'), "{c:?} passes as JSON");
-            assert!(!snippet(&text).contains(c) || matches!(c, '\n' | '\t'), "{c:?} passes in a snippet");
+            assert!(
+                !snippet(&text).contains(c) || matches!(c, '\n' | '\t'),
+                "{c:?} passes in a snippet"
+            );
         }
         assert_eq!(line(&text).lines().count(), 1, "{c:?} makes two lines of one");
     }
@@ -50,7 +65,14 @@ fn text_of_every_script_stays_as_it_is() {
 
 #[test]
 fn a_joiner_that_joins_nothing_hides_something() {
-    for text in ["pass\u{200d}word", "a\u{200c}b", "a\u{fe0f}b", "\u{200d}", "é\u{200d}\u{200d}é", "é\u{fe00}\u{fe01}"] {
+    for text in [
+        "pass\u{200d}word",
+        "a\u{200c}b",
+        "a\u{fe0f}b",
+        "\u{200d}",
+        "é\u{200d}\u{200d}é",
+        "é\u{fe00}\u{fe01}",
+    ] {
         assert!(line(text).contains(REPLACEMENT), "{text:?}");
     }
 }
@@ -67,30 +89,66 @@ fn a_line_stays_one_line_and_what_was_taken_out_is_seen() {
 
 #[test]
 fn no_line_is_a_command_of_a_ci_service() {
-    assert_eq!(printed("a\n  ::error::x\n::set-output name=y::z"), "a\n  : :error::x\n: :set-output name=y::z");
-    assert_eq!(printed("x ##[set-env name=y]z ##vso[task.x] a::b"), "x # #[set-env name=y]z # #vso[task.x] a::b");
+    assert_eq!(
+        printed("a\n  ::error::x\n::set-output name=y::z"),
+        "a\n  : :error::x\n: :set-output name=y::z"
+    );
+    assert_eq!(
+        printed("x ##[set-env name=y]z ##vso[task.x] a::b"),
+        "x # #[set-env name=y]z # #vso[task.x] a::b"
+    );
     assert_eq!(printed("std::fs ## heading"), "std::fs ## heading");
 }
 
 #[test]
 fn an_argument_is_one_word_for_a_real_shell() {
     assert_eq!(argument("restart.each/undo"), "restart.each/undo");
-    for text in
-        ["a[k]", "a[x; echo $HOME]", "it's", "a[`id`]", "$(id)", "", "*", "a b", "~", "#x", "-", "\"", "a\\", "!x", "{a,b}"]
-    {
+    for text in [
+        "a[k]",
+        "a[x; echo $HOME]",
+        "it's",
+        "a[`id`]",
+        "$(id)",
+        "",
+        "*",
+        "a b",
+        "~",
+        "#x",
+        "-",
+        "\"",
+        "a\\",
+        "!x",
+        "{a,b}",
+    ] {
         let command = format!("printf %s {}", argument(text));
-        let output = std::process::Command::new("sh").args(["-c", &command]).output().expect("there is a shell");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &command])
+            .output()
+            .expect("there is a shell");
         assert_eq!(String::from_utf8_lossy(&output.stdout), text);
     }
     assert_eq!(argument("a\nrm -rf x"), "$'a\\nrm -rf x'");
     assert_eq!(argument("x.age#name"), "x.age#name");
 }
 
-/// Every kind of character that is not seen × its neighbours: two names are never one argument, and each is exactly itself.
+/// Every kind of character that is not seen × its neighbours: two names are never one argument, and
+/// each is exactly itself.
 #[test]
 fn a_name_with_what_is_not_seen_is_exactly_itself_to_a_shell() {
-    let odd =
-        ["\t", "\n", "\r", "\u{1b}", "\u{7f}", "\u{85}", "\u{200b}", "\u{202e}", "\u{2028}", "\u{e0041}", "\u{fffe}", "\u{301}"];
+    let odd = [
+        "\t",
+        "\n",
+        "\r",
+        "\u{1b}",
+        "\u{7f}",
+        "\u{85}",
+        "\u{200b}",
+        "\u{202e}",
+        "\u{2028}",
+        "\u{e0041}",
+        "\u{fffe}",
+        "\u{301}",
+    ];
     let around = ["", "a", "'", "\\", "7", "=", "$(id)", "é", " "];
     let mut words = std::collections::BTreeSet::new();
     let (mut script, mut expected) = (String::new(), String::new());
@@ -106,7 +164,10 @@ fn a_name_with_what_is_not_seen_is_exactly_itself_to_a_shell() {
             }
         }
     }
-    let output = std::process::Command::new("bash").args(["-c", &script]).output().expect("there is a shell");
+    let output = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .output()
+        .expect("there is a shell");
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
     // The path of a program to zsh.
     assert_eq!(argument("=ls.toml"), "'=ls.toml'");
@@ -114,7 +175,13 @@ fn a_name_with_what_is_not_seen_is_exactly_itself_to_a_shell() {
 
 #[test]
 fn the_name_of_a_file_is_no_option_of_a_command() {
-    for (name, word) in [("a.toml", "a.toml"), ("--yes", "./--yes"), ("-x y", "'./-x y'"), ("", "''"), ("a-b", "a-b")] {
+    for (name, word) in [
+        ("a.toml", "a.toml"),
+        ("--yes", "./--yes"),
+        ("-x y", "'./-x y'"),
+        ("", "''"),
+        ("a-b", "a-b"),
+    ] {
         assert_eq!(file(name), word);
     }
 }

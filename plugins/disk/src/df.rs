@@ -15,12 +15,17 @@ pub(crate) struct FileSystem {
     pub(crate) used_percent: u64,
 }
 
-/// Reads each line below the heading. One that cannot be read is a fault: a file system that is left out looks healthy.
+/// Reads each line below the heading. One that cannot be read is a fault: a file system that is
+/// left out looks healthy.
 pub(crate) fn read(text: &str) -> Result<Vec<FileSystem>> {
     let mut found: Vec<FileSystem> = Vec::new();
     for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
-        let file_system = read_line(line)
-            .ok_or_else(|| Fault::invalid("disk.df", format!("`df` printed `{line}`, which is no line of `df -P -k`")))?;
+        let file_system = read_line(line).ok_or_else(|| {
+            Fault::invalid(
+                "disk.df",
+                format!("`df` printed `{line}`, which is no line of `df -P -k`"),
+            )
+        })?;
         if !found.iter().any(|known| known.mount == file_system.mount) {
             found.push(file_system);
         }
@@ -28,15 +33,22 @@ pub(crate) fn read(text: &str) -> Result<Vec<FileSystem>> {
     Ok(found)
 }
 
-/// `device 1024-blocks used available capacity mount`. A device and a mount may have spaces in them, so it is read around the percent.
+/// `device 1024-blocks used available capacity mount`. A device and a mount may have spaces in
+/// them, so it is read around the percent.
 fn read_line(line: &str) -> Option<FileSystem> {
-    let (at, _) =
-        line.match_indices('%').find(|(at, _)| line[at + 1..].starts_with(' ') && numbers_before(&line[..*at]).is_some())?;
+    let (at, _) = line.match_indices('%').find(|(at, _)| {
+        line[at + 1..].starts_with(' ') && numbers_before(&line[..*at]).is_some()
+    })?;
     let [size, _, free, percent] = numbers_before(&line[..at])?;
     let mount = line[at + 1..].trim();
     let bytes = |blocks: u64| blocks.checked_mul(1024);
     (!mount.is_empty()).then_some(())?;
-    Some(FileSystem { mount: mount.to_owned(), size_bytes: bytes(size)?, free_bytes: bytes(free)?, used_percent: percent })
+    Some(FileSystem {
+        mount: mount.to_owned(),
+        size_bytes: bytes(size)?,
+        free_bytes: bytes(free)?,
+        used_percent: percent,
+    })
 }
 
 /// The last four numbers of a text, after the name of a device.
@@ -52,7 +64,12 @@ mod tests {
     use super::*;
 
     fn file_system(mount: &str, size: u64, free: u64, used_percent: u64) -> FileSystem {
-        FileSystem { mount: mount.to_owned(), size_bytes: size * 1024, free_bytes: free * 1024, used_percent }
+        FileSystem {
+            mount: mount.to_owned(),
+            size_bytes: size * 1024,
+            free_bytes: free * 1024,
+            used_percent,
+        }
     }
 
     #[test]
@@ -73,8 +90,14 @@ mod tests {
 
     #[test]
     fn a_line_that_is_none_is_a_fault_and_not_left_out() {
-        for line in ["tmpfs - - - - /run", "total", "a 1 2 3% /", "a 1 2 3 4%", "a 1 2 3 4% ", "a 99999999999999999999 2 3 4% /"]
-        {
+        for line in [
+            "tmpfs - - - - /run",
+            "total",
+            "a 1 2 3% /",
+            "a 1 2 3 4%",
+            "a 1 2 3 4% ",
+            "a 99999999999999999999 2 3 4% /",
+        ] {
             assert!(read(&format!("heading\n{line}\n")).is_err(), "{line}");
         }
         assert_eq!(read("heading\n").expect("no line"), Vec::new());

@@ -35,9 +35,13 @@ pub(crate) struct Output {
 
 pub(crate) fn space(_job: &Job, input: Input) -> Result<Report<Output>> {
     if input.paths.is_empty() {
-        return Err(Fault::invalid("disk.paths", "`paths` is empty, so nothing would be looked at"));
+        return Err(Fault::invalid(
+            "disk.paths",
+            "`paths` is empty, so nothing would be looked at",
+        ));
     }
-    let program = ["-P", "-k", "--"].into_iter().fold(Program::slot(slot!("program")), Program::argument);
+    let program =
+        ["-P", "-k", "--"].into_iter().fold(Program::slot(slot!("program")), Program::argument);
     let printed = input.paths.iter().fold(program, Program::argument).inspect()?;
     report(&input, &printed)
 }
@@ -46,10 +50,16 @@ fn report(input: &Input, printed: &Printed) -> Result<Report<Output>> {
     if printed.exit_code != 0 {
         let said = String::from_utf8_lossy(&printed.stderr);
         let last = said.lines().last().unwrap_or_default();
-        return Err(Fault::invalid("disk.df-failed", format!("`df` ended with {}: {last}", printed.exit_code)));
+        return Err(Fault::invalid(
+            "disk.df-failed",
+            format!("`df` ended with {}: {last}", printed.exit_code),
+        ));
     }
     if printed.truncated {
-        return Err(Fault::invalid("disk.df-cut", "what `df` printed was cut; raise `max_output` of its target"));
+        return Err(Fault::invalid(
+            "disk.df-cut",
+            "what `df` printed was cut; raise `max_output` of its target",
+        ));
     }
     let found = read(&String::from_utf8_lossy(&printed.stdout))?;
     let Some(fullest) = found.iter().max_by_key(|one| one.used_percent) else {
@@ -60,7 +70,12 @@ fn report(input: &Input, printed: &Printed) -> Result<Report<Output>> {
         percent if percent > input.warn_percent => Outcome::Warn,
         _ => Outcome::Pass,
     };
-    let summary = format!("`{}` is {} % full, {} are free", fullest.mount, fullest.used_percent, Size(fullest.free_bytes));
+    let summary = format!(
+        "`{}` is {} % full, {} are free",
+        fullest.mount,
+        fullest.used_percent,
+        Size(fullest.free_bytes)
+    );
     let report = found.iter().fold(Report::new(outcome, summary, ()), |report, one| {
         #[expect(clippy::cast_precision_loss, reason = "a percent is small")]
         let used = measurement(&one.mount, one.used_percent as f64, "%");
@@ -90,15 +105,23 @@ mod tests {
     }
 
     fn full(percent: &[u64]) -> String {
-        let lines = percent.iter().enumerate().map(|(index, percent)| format!("/dev/a 1000 900 100 {percent}% /mnt/{index}\n"));
-        std::iter::once("Filesystem 1024-blocks Used Available Capacity Mounted on\n".to_owned()).chain(lines).collect()
+        let lines = percent
+            .iter()
+            .enumerate()
+            .map(|(index, percent)| format!("/dev/a 1000 900 100 {percent}% /mnt/{index}\n"));
+        std::iter::once("Filesystem 1024-blocks Used Available Capacity Mounted on\n".to_owned())
+            .chain(lines)
+            .collect()
     }
 
     #[test]
     fn the_fullest_decides_and_a_limit_itself_is_allowed() {
-        for (percent, outcome) in
-            [(&[80][..], Outcome::Pass), (&[10, 81], Outcome::Warn), (&[90, 5], Outcome::Warn), (&[5, 91, 7], Outcome::Fail)]
-        {
+        for (percent, outcome) in [
+            (&[80][..], Outcome::Pass),
+            (&[10, 81], Outcome::Warn),
+            (&[90, 5], Outcome::Warn),
+            (&[5, 91, 7], Outcome::Fail),
+        ] {
             let report = report(&input(), &printed(0, &full(percent), false)).expect("lines of df");
             assert_eq!(report.outcome, outcome, "{percent:?}");
             assert_eq!(report.measurements.len(), percent.len());
@@ -107,7 +130,10 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_is_no_success() {
-        assert!(report(&input(), &printed(1, &full(&[5]), false)).is_err_and(|fault| fault.message.contains("/nowhere")));
+        assert!(
+            report(&input(), &printed(1, &full(&[5]), false))
+                .is_err_and(|fault| fault.message.contains("/nowhere"))
+        );
         assert!(report(&input(), &printed(0, &full(&[5]), true)).is_err(), "a cut list");
         assert!(report(&input(), &printed(0, &full(&[]), false)).is_err(), "an empty list");
     }

@@ -12,7 +12,10 @@ fn containers() -> Containers {
 }
 
 fn is_running(container: &Container) -> bool {
-    matches!(container.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Paused)
+    matches!(
+        container.state,
+        ContainerState::Running | ContainerState::Restarting | ContainerState::Paused
+    )
 }
 
 /// The word that Docker uses.

@@ -5,7 +5,8 @@ use runbook_sdk::clock;
 use runbook_sdk::prelude::*;
 use std::time::Duration;
 
-/// How long the engine may take, when the grace is over, to kill what did not end by itself and to say so.
+/// How long the engine may take, when the grace is over, to kill what did not end by itself and to
+/// say so.
 const TO_KILL: Duration = Duration::from_secs(5);
 /// Between two looks at a container that may be on its way down.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -19,7 +20,8 @@ pub(crate) struct Input {
     /// Which one, if the slot is bound to several.
     #[serde(default)]
     name: String,
-    /// How long it may take to end by itself before it is killed; 10 s if absent. The step's `timeout` must be longer.
+    /// How long it may take to end by itself before it is killed; 10 s if absent. The step's
+    /// `timeout` must be longer.
     #[schemars(extend("x-runbook-spent" = "10s"))]
     grace: Option<Span>,
 }
@@ -44,7 +46,8 @@ fn observed(name: &str) -> Result<Json> {
     Ok(json!({ "running": is_running(&containers().inspect(name)?) }))
 }
 
-/// Starts it. One that runs is left as it is: the effect of an attempt that was cut off is no second one.
+/// Starts it. One that runs is left as it is: the effect of an attempt that was cut off is no
+/// second one.
 fn switch_on(name: &str) -> Result<Output> {
     if !is_running(&containers().inspect(name)?) {
         containers().start(name)?;
@@ -76,12 +79,14 @@ fn switch_off(name: &str, grace: Duration) -> Result<Output> {
     Ok(Output { name: container.name, running: false })
 }
 
-/// Waits until a stop that got no answer cannot stop the container any more: the engine goes on with it, whoever asked for it, until
-/// the grace is over. Whether it was seen to have ended, or runs all the same, is for the caller to look at.
+/// Waits until a stop that got no answer cannot stop the container any more: the engine goes on
+/// with it, whoever asked for it, until the grace is over. Whether it was seen to have ended, or
+/// runs all the same, is for the caller to look at.
 fn await_stop(job: &Job, input: &Input) -> Result<()> {
     let Some(asked_ago) = job.unanswered else { return Ok(()) };
     let left = (input.grace() + TO_KILL).saturating_sub(asked_ago);
-    let allowed = Duration::from_millis(job.deadline_ms.saturating_sub(clock::now_ms())).saturating_sub(TO_ANSWER);
+    let allowed = Duration::from_millis(job.deadline_ms.saturating_sub(clock::now_ms()))
+        .saturating_sub(TO_ANSWER);
     let began = clock::monotonic();
     while is_running(&containers().inspect(&input.name)?) {
         let waited = clock::monotonic().saturating_sub(began);
@@ -105,7 +110,10 @@ fn await_stop(job: &Job, input: &Input) -> Result<()> {
 fn put_back(input: &Input, before: &Json) -> Result<Completion<Json>> {
     let ran = before["running"] == json!(true);
     if is_running(&containers().inspect(&input.name)?) == ran {
-        return Ok(Completion::unchanged(if ran { "it runs, as before" } else { "it is stopped, as before" }, Json::Null));
+        return Ok(Completion::unchanged(
+            if ran { "it runs, as before" } else { "it is stopped, as before" },
+            Json::Null,
+        ));
     }
     if ran {
         let output = switch_on(&input.name)?;
@@ -125,10 +133,16 @@ impl Step for Stop {
         let container = containers().inspect(&input.name)?;
         let before = json!({ "running": is_running(&container) });
         if !is_running(&container) {
-            return Ok(Proposal::nothing(format!("{} is {} already", container.name, state_word(container.state)), before));
+            return Ok(Proposal::nothing(
+                format!("{} is {} already", container.name, state_word(container.state)),
+                before,
+            ));
         }
         let summary = format!("stop {}, {} s grace", container.name, input.grace().as_secs());
-        Ok(Proposal::one(effect("docker.stop", format!("container {}", container.name), summary), before))
+        Ok(Proposal::one(
+            effect("docker.stop", format!("container {}", container.name), summary),
+            before,
+        ))
     }
 
     fn apply(_job: &Job, input: &Input, proposal: &Proposal) -> Result<Completion<Output>> {
@@ -167,7 +181,10 @@ impl Step for Start {
             return Ok(Proposal::nothing(format!("{} runs already", container.name), before));
         }
         let summary = format!("start {}", container.name);
-        Ok(Proposal::one(effect("docker.start", format!("container {}", container.name), summary), before))
+        Ok(Proposal::one(
+            effect("docker.start", format!("container {}", container.name), summary),
+            before,
+        ))
     }
 
     fn apply(_job: &Job, input: &Input, proposal: &Proposal) -> Result<Completion<Output>> {

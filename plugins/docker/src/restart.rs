@@ -11,7 +11,8 @@ pub(crate) struct Input {
     /// Which one, if the slot is bound to several.
     #[serde(default)]
     name: String,
-    /// How long it may take to end by itself before it is killed; 10 s if absent. The step's `timeout` must be longer.
+    /// How long it may take to end by itself before it is killed; 10 s if absent. The step's
+    /// `timeout` must be longer.
     #[schemars(extend("x-runbook-spent" = "10s"))]
     grace: Option<Span>,
 }
@@ -33,8 +34,12 @@ impl Step for Restart {
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
         let container = containers().inspect(&input.name)?;
-        let summary = format!("restart {}, which is {}", container.name, state_word(container.state));
-        Ok(Proposal::one(effect("docker.restart", format!("container {}", container.name), summary), Json::Null))
+        let summary =
+            format!("restart {}, which is {}", container.name, state_word(container.state));
+        Ok(Proposal::one(
+            effect("docker.restart", format!("container {}", container.name), summary),
+            Json::Null,
+        ))
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {

@@ -80,10 +80,12 @@ pub(crate) fn status(_job: &Job, input: Input) -> Result<Report<Output>> {
     match input.expect {
         Expected::Running => {
             assertions.holds(is_running(&container), || format!("it is {state}, expected running"));
-            assertions.holds(container.health != Health::Unhealthy, || "it is unhealthy".to_owned());
+            assertions
+                .holds(container.health != Health::Unhealthy, || "it is unhealthy".to_owned());
         }
         Expected::Stopped => {
-            assertions.holds(!is_running(&container), || format!("it is {state}, expected stopped"));
+            assertions
+                .holds(!is_running(&container), || format!("it is {state}, expected stopped"));
         }
         Expected::Any => {}
     }
@@ -96,7 +98,8 @@ pub(crate) fn status(_job: &Job, input: Input) -> Result<Report<Output>> {
         (true, true) => Outcome::Warn,
         (true, false) => Outcome::Pass,
     };
-    let summary = if assertions.all_hold() { describe(&container) } else { assertions.failures().join("; ") };
+    let summary =
+        if assertions.all_hold() { describe(&container) } else { assertions.failures().join("; ") };
     Ok(Report::new(outcome, summary, output(&container)))
 }
 
@@ -105,8 +108,11 @@ fn describe(container: &Container) -> String {
         Health::None => String::new(),
         health => format!(", {}", health_word(health)),
     };
-    let restarts =
-        if container.restart_count > 0 { format!(", restarted {} times", container.restart_count) } else { String::new() };
+    let restarts = if container.restart_count > 0 {
+        format!(", restarted {} times", container.restart_count)
+    } else {
+        String::new()
+    };
     format!("{} is {}{health}{restarts}", container.name, state_word(container.state))
 }
 

@@ -44,7 +44,12 @@ impl Body {
 /// By its type or its first character: the rest of a body that was cut tells nothing.
 fn looks_like_json(response: &Response) -> bool {
     let named = response.header("content-type").is_some_and(|kind| kind.contains("json"));
-    named || response.body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| matches!(byte, b'{' | b'['))
+    named
+        || response
+            .body
+            .iter()
+            .find(|byte| !byte.is_ascii_whitespace())
+            .is_some_and(|byte| matches!(byte, b'{' | b'['))
 }
 
 #[cfg(test)]
@@ -69,11 +74,15 @@ mod tests {
     #[test]
     fn json_is_kept_whole_or_it_is_said_that_it_is_not() {
         let whole = Body::of(&response("application/json", "{\"a\":1}"));
-        assert_eq!((whole.json.clone(), whole.note("200".to_owned())), (Some(json!({ "a": 1 })), "200".to_owned()));
+        assert_eq!(
+            (whole.json.clone(), whole.note("200".to_owned())),
+            (Some(json!({ "a": 1 })), "200".to_owned())
+        );
         let cut = Body::of(&Response { truncated: true, ..response("text/plain", " [1,2") });
         assert!(cut.is_truncated() && cut.json.is_none());
         assert!(cut.note("200".to_owned()).contains("`max_body`"));
-        let large = Body::of(&response("application/json", &format!("\"{}\"", "x".repeat(LIST_BYTES))));
+        let large =
+            Body::of(&response("application/json", &format!("\"{}\"", "x".repeat(LIST_BYTES))));
         assert!(large.is_truncated() && large.json.is_none());
     }
 

@@ -70,7 +70,8 @@ impl Expectation<'_> {
 
     fn compare_body(&self, assertions: &mut Assertions, response: &Response) {
         let paths = self.json.filter(|paths| !paths.is_empty());
-        // A part of a body proves what is in it, but not that a text is missing, nor that the JSON is broken.
+        // A part of a body proves what is in it, but not that a text is missing, nor that the JSON
+        // is broken.
         let found_already = self.contains.is_none_or(|text| response.text().contains(text));
         if let Err(fault) = response.whole()
             && (!found_already || self.body_equals.is_some() || paths.is_some())
@@ -108,9 +109,9 @@ fn compare_header(assertions: &mut Assertions, response: &Response, name: &str, 
     let what = format!("header `{name}`");
     match (response.header(name), expected) {
         (Some(found), Header::Contains(text)) => assertions.contains(&what, found, text),
-        (Some(found), Header::Exactly { equals }) => {
-            assertions.holds(found == equals, || format!("{what} is `{}`, expected `{equals}`", start_of(found)))
-        }
+        (Some(found), Header::Exactly { equals }) => assertions.holds(found == equals, || {
+            format!("{what} is `{}`, expected `{equals}`", start_of(found))
+        }),
         (None, Header::Contains(text) | Header::Exactly { equals: text }) => {
             assertions.holds(false, || format!("there is no {what}, expected `{text}`"))
         }
@@ -127,12 +128,14 @@ pub(crate) fn verdict(
     let slower = |limit: Option<Span>| limit.filter(|limit| took > limit.0);
     match (assertions.all_hold(), slower(crit), slower(warn)) {
         (false, ..) => (Outcome::Fail, Some(assertions.failures().join("; "))),
-        (true, Some(limit), _) => {
-            (Outcome::Fail, Some(format!("took {} ms, at most {} ms", took.as_millis(), limit.0.as_millis())))
-        }
-        (true, None, Some(limit)) => {
-            (Outcome::Warn, Some(format!("took {} ms, more than {} ms", took.as_millis(), limit.0.as_millis())))
-        }
+        (true, Some(limit), _) => (
+            Outcome::Fail,
+            Some(format!("took {} ms, at most {} ms", took.as_millis(), limit.0.as_millis())),
+        ),
+        (true, None, Some(limit)) => (
+            Outcome::Warn,
+            Some(format!("took {} ms, more than {} ms", took.as_millis(), limit.0.as_millis())),
+        ),
         (true, None, None) => (Outcome::Pass, None),
     }
 }
@@ -145,7 +148,8 @@ mod tests {
 
     fn response(status: u16, body: &str) -> Response {
         let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
-        let headers = vec![("content-type".to_owned(), "application/json; charset=utf-8".to_owned())];
+        let headers =
+            vec![("content-type".to_owned(), "application/json; charset=utf-8".to_owned())];
         Response {
             status,
             headers,
@@ -160,7 +164,8 @@ mod tests {
     #[test]
     fn an_answer_is_compared_in_every_part_and_all_differences_are_said() {
         let status = Status::Any(vec![200, 204]);
-        let headers = BTreeMap::from([("Content-Type".to_owned(), Header::Contains("text/html".to_owned()))]);
+        let headers =
+            BTreeMap::from([("Content-Type".to_owned(), Header::Contains("text/html".to_owned()))]);
         let json = BTreeMap::from([("status".to_owned(), json!("ok"))]);
         let expectation = Expectation {
             status: Some(&status),
@@ -206,7 +211,9 @@ mod tests {
         assert!(compare("Content-Type", exactly("application/json; charset=utf-8")).is_empty());
         assert_eq!(
             compare("content-type", exactly("application/json")),
-            ["header `content-type` is `application/json; charset=utf-8`, expected `application/json`"]
+            [
+                "header `content-type` is `application/json; charset=utf-8`, expected `application/json`"
+            ]
         );
         assert_eq!(compare("etag", exactly("x")), ["there is no header `etag`, expected `x`"]);
     }
@@ -215,7 +222,9 @@ mod tests {
     fn a_runbook_writes_a_header_as_text_or_as_equals() {
         let read = |value: Json| serde_json::from_value::<Header>(value);
         assert!(matches!(read(json!("a")), Ok(Header::Contains(text)) if text == "a"));
-        assert!(matches!(read(json!({ "equals": "a" })), Ok(Header::Exactly { equals }) if equals == "a"));
+        assert!(
+            matches!(read(json!({ "equals": "a" })), Ok(Header::Exactly { equals }) if equals == "a")
+        );
         assert!(read(json!(1)).is_err());
     }
 
@@ -223,7 +232,8 @@ mod tests {
     fn a_body_that_was_cut_proves_only_what_is_in_it() {
         let json = BTreeMap::from([("status".to_owned(), json!("ok"))]);
         let cut = Response { truncated: true, ..response(200, "{\"status\":\"ok\"") };
-        let said = ["the body is longer than the 14 bytes that the target's `max_body` lets through"];
+        let said =
+            ["the body is longer than the 14 bytes that the target's `max_body` lets through"];
         for expectation in [
             Expectation { json: Some(&json), ..Expectation::default() },
             Expectation { contains: Some("late"), ..Expectation::default() },
@@ -233,6 +243,9 @@ mod tests {
         }
         let early = Expectation { contains: Some("status"), ..Expectation::default() };
         assert!(early.compare(&cut).all_hold(), "the text is in the part that came");
-        assert!(Expectation::default().compare(&cut).all_hold(), "who asks nothing of the body does not mind");
+        assert!(
+            Expectation::default().compare(&cut).all_hold(),
+            "who asks nothing of the body does not mind"
+        );
     }
 }

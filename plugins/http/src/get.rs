@@ -91,25 +91,46 @@ pub(crate) struct HeadOutput {
 
 pub(crate) fn head(_job: &Job, input: HeadInput) -> Result<Report<HeadOutput>> {
     let answer = Endpoint::slot(slot!("target")).head(&input.path)?;
-    let expectation = Expectation { status: input.status.as_ref(), headers: input.headers.as_ref(), ..Expectation::default() };
+    let expectation = Expectation {
+        status: input.status.as_ref(),
+        headers: input.headers.as_ref(),
+        ..Expectation::default()
+    };
     let report = report(answer, &expectation, input.warn, input.crit);
     Ok(report.map(|Output { status, peer, total_ms, .. }| HeadOutput { status, peer, total_ms }))
 }
 
-/// Judges an answer. That there was none is the host's to judge: its class says what that means, for every probe alike.
-fn report(response: Response, expectation: &Expectation<'_>, warn: Option<Span>, crit: Option<Span>) -> Report<Output> {
+/// Judges an answer. That there was none is the host's to judge: its class says what that means,
+/// for every probe alike.
+fn report(
+    response: Response,
+    expectation: &Expectation<'_>,
+    warn: Option<Span>,
+    crit: Option<Span>,
+) -> Report<Output> {
     let took = Duration::from_micros(response.timing.total_us);
     let (outcome, problem) = verdict(&expectation.compare(&response), took, warn, crit);
     let total_ms = milliseconds(response.timing.total_us);
     let body = Body::of(&response);
-    let summary = body.note(problem.unwrap_or_else(|| format!("{} in {total_ms} ms", response.status)));
+    let summary =
+        body.note(problem.unwrap_or_else(|| format!("{} in {total_ms} ms", response.status)));
     let truncated = body.is_truncated();
-    let output = Output { status: response.status, peer: response.peer, total_ms, body: body.json, truncated };
+    let output = Output {
+        status: response.status,
+        peer: response.peer,
+        total_ms,
+        body: body.json,
+        truncated,
+    };
     let report = Report::new(outcome, summary, output);
-    let total = Measurement { warn: warn.map(at_most), crit: crit.map(at_most), ..measurement("total", total_ms, "ms") };
-    parts(&response.timing)
-        .into_iter()
-        .fold(report.measure(total), |report, (label, us)| report.measure(measurement(label, milliseconds(us), "ms")))
+    let total = Measurement {
+        warn: warn.map(at_most),
+        crit: crit.map(at_most),
+        ..measurement("total", total_ms, "ms")
+    };
+    parts(&response.timing).into_iter().fold(report.measure(total), |report, (label, us)| {
+        report.measure(measurement(label, milliseconds(us), "ms"))
+    })
 }
 
 /// The threshold in Nagios syntax: from 0 to this many milliseconds is good.
@@ -118,7 +139,12 @@ fn at_most(limit: Span) -> String {
 }
 
 fn parts(timing: &Timing) -> [(&'static str, u64); 4] {
-    [("dns", timing.dns_us), ("connect", timing.connect_us), ("tls", timing.tls_us), ("first_byte", timing.first_byte_us)]
+    [
+        ("dns", timing.dns_us),
+        ("connect", timing.connect_us),
+        ("tls", timing.tls_us),
+        ("first_byte", timing.first_byte_us),
+    ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "durations of requests are small")]
@@ -131,7 +157,13 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Response {
-        let timing = Timing { dns_us: 100, connect_us: 250, tls_us: 0, first_byte_us: 40_000, total_us: 41_234 };
+        let timing = Timing {
+            dns_us: 100,
+            connect_us: 250,
+            tls_us: 0,
+            first_byte_us: 40_000,
+            total_us: 41_234,
+        };
         let body = body.as_bytes().to_vec();
         Response {
             status,
@@ -150,15 +182,20 @@ mod tests {
         let report = report(answer(200, "{}"), &Expectation::default(), limit(40), limit(2_000));
         assert_eq!(report.outcome, Outcome::Warn);
         assert_eq!(report.summary, "took 41 ms, more than 40 ms");
-        let measured: Vec<_> = report.measurements.iter().map(|one| (one.label.as_str(), one.value)).collect();
-        assert_eq!(measured, [("total", 41.23), ("dns", 0.1), ("connect", 0.25), ("tls", 0.0), ("first_byte", 40.0)]);
+        let measured: Vec<_> =
+            report.measurements.iter().map(|one| (one.label.as_str(), one.value)).collect();
+        assert_eq!(
+            measured,
+            [("total", 41.23), ("dns", 0.1), ("connect", 0.25), ("tls", 0.0), ("first_byte", 40.0)]
+        );
         assert_eq!(report.measurements[0].warn.as_deref(), Some("40"));
         assert_eq!(report.measurements[0].crit.as_deref(), Some("2000"));
     }
 
     #[test]
     fn only_a_json_body_is_kept() {
-        let kept = |body| report(answer(200, body), &Expectation::default(), None, None).output.body;
+        let kept =
+            |body| report(answer(200, body), &Expectation::default(), None, None).output.body;
         assert_eq!(kept("{\"a\":1}"), Some(json!({ "a": 1 })));
         assert_eq!(kept("<p>"), None);
     }

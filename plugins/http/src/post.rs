@@ -49,7 +49,8 @@ impl Step for Post {
     type Output = Output;
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
-        let summary = format!("POST {} with {} bytes of JSON", input.path, input.body.to_string().len());
+        let summary =
+            format!("POST {} with {} bytes of JSON", input.path, input.body.to_string().len());
         Ok(Proposal::one(effect("http.post", &input.path, summary), Json::Null))
     }
 
@@ -69,7 +70,8 @@ impl Step for Post {
         }
         let body = Body::of(&response);
         let summary = body.note(format!("answered {}", response.status));
-        let output = Output { status: response.status, truncated: body.is_truncated(), body: body.json };
+        let output =
+            Output { status: response.status, truncated: body.is_truncated(), body: body.json };
         Ok(Completion::changed(summary, output))
     }
 }

@@ -43,7 +43,8 @@ pub(crate) struct Output {
     truncated: bool,
 }
 
-/// What stands at the head of a chain of waiters. A session in the middle of one waits itself: when the head is gone, it goes on.
+/// What stands at the head of a chain of waiters. A session in the middle of one waits itself: when
+/// the head is gone, it goes on.
 struct Head {
     /// 0 is a prepared transaction, which has no process.
     pid: i64,
@@ -65,7 +66,8 @@ enum Spared {
     Cannot(String),
 }
 
-/// A session without a transaction can hold an advisory lock; then the time since it did anything counts.
+/// A session without a transaction can hold an advisory lock; then the time since it did anything
+/// counts.
 const SINCE: &str = "coalesce(xact_start, state_change)";
 
 fn statement() -> String {
@@ -88,7 +90,8 @@ fn statement() -> String {
     )
 }
 
-/// What blocks others now, those with the most waiters first. All of it: a part would hide whose turn it is.
+/// What blocks others now, those with the most waiters first. All of it: a part would hide whose
+/// turn it is.
 fn heads(older_than: Span) -> Result<Vec<Head>> {
     let rows = database().query(&statement(), params![older_than.0.as_secs_f64()])?;
     let found = rows.iter().map(|row| head(&row)).collect::<Result<Vec<_>>>()?;
@@ -120,8 +123,13 @@ fn head(row: &Row<'_>) -> Result<Head> {
 
 impl Head {
     fn name(&self) -> String {
-        let application = if self.application.is_empty() { String::new() } else { format!(" (`{}`)", self.application) };
-        let age = self.age_s.map_or_else(String::new, |age| format!(", transaction open for {age} s"));
+        let application = if self.application.is_empty() {
+            String::new()
+        } else {
+            format!(" (`{}`)", self.application)
+        };
+        let age =
+            self.age_s.map_or_else(String::new, |age| format!(", transaction open for {age} s"));
         let state = if self.state.is_empty() { String::new() } else { format!(", {}", self.state) };
         match self.pid {
             0 => "a prepared transaction".to_owned(),
@@ -136,8 +144,12 @@ impl Head {
     /// Why it is not ended, if it is not.
     fn spared(&self) -> Option<Spared> {
         match (self.pid, self.kind.as_str()) {
-            (0, _) => Some(Spared::Cannot("see `pg_prepared_xacts`, and end it with `ROLLBACK PREPARED`".to_owned())),
-            (_, "") => Some(Spared::Cannot("this role may not see what it is: grant `pg_read_all_stats`".to_owned())),
+            (0, _) => Some(Spared::Cannot(
+                "see `pg_prepared_xacts`, and end it with `ROLLBACK PREPARED`".to_owned(),
+            )),
+            (_, "") => Some(Spared::Cannot(
+                "this role may not see what it is: grant `pg_read_all_stats`".to_owned(),
+            )),
             (_, "client backend") if self.old => None,
             (_, "client backend") => Some(Spared::Young),
             (_, kind) => Some(Spared::Cannot(format!("it is a {kind} of the server"))),
@@ -165,14 +177,26 @@ impl Step for TerminateBlockers {
                     let summary = format!("terminate {}; {}", head.name(), head.waits());
                     effects.push(effect("sql.execute", format!("process {}", head.pid), summary));
                 }
-                Some(Spared::Young) => notes.push(format!("{} is younger; {}", head.name(), head.waits())),
-                Some(Spared::Cannot(why)) => notes.push(format!("{} cannot be ended ({why}); {}", head.name(), head.waits())),
+                Some(Spared::Young) => {
+                    notes.push(format!("{} is younger; {}", head.name(), head.waits()));
+                }
+                Some(Spared::Cannot(why)) => {
+                    notes.push(format!(
+                        "{} cannot be ended ({why}); {}",
+                        head.name(),
+                        head.waits()
+                    ));
+                }
             }
         }
-        let notes = if notes.is_empty() { String::new() } else { format!("; {}", notes.join("; ")) };
+        let notes =
+            if notes.is_empty() { String::new() } else { format!("; {}", notes.join("; ")) };
         if effects.is_empty() {
-            let nothing =
-                if heads.is_empty() { "no session blocks another" } else { "no session that blocks others is that old" };
+            let nothing = if heads.is_empty() {
+                "no session blocks another"
+            } else {
+                "no session that blocks others is that old"
+            };
             return Ok(Proposal::nothing(format!("{nothing}{notes}"), Json::Null));
         }
         let summary = match effects.as_slice() {
@@ -195,7 +219,8 @@ impl Step for TerminateBlockers {
         );
         let processes: Vec<i64> = chosen.iter().map(|head| head.pid).collect();
         let ending = end(&processes, &condition, params![input.older_than.0.as_secs_f64()])?;
-        let ended: Vec<Ended> = chosen.into_iter().filter(|head| ending.gone.contains(&head.pid)).map(ended).collect();
+        let ended: Vec<Ended> =
+            chosen.into_iter().filter(|head| ending.gone.contains(&head.pid)).map(ended).collect();
         let mut left = ending.left;
         let mut still_waiting = 0;
         for head in heads(input.older_than)? {
@@ -205,7 +230,8 @@ impl Step for TerminateBlockers {
             }
         }
         if !left.is_empty() {
-            let message = format!("{} terminated, {} left: {}", ended.len(), left.len(), named(&left));
+            let message =
+                format!("{} terminated, {} left: {}", ended.len(), left.len(), named(&left));
             return Err(Fault::assertion("postgres.left", message));
         }
         Ok(completion(Kept::of(ended, 0), still_waiting))
@@ -225,13 +251,24 @@ fn ended(head: &Head) -> Ended {
 fn completion(listed: Kept<Ended>, still_waiting: u64) -> Completion<Output> {
     let waiting = match still_waiting {
         0 => String::new(),
-        more => format!("; {} still for a lock", waits(usize::try_from(more).unwrap_or(usize::MAX))),
+        more => {
+            format!("; {} still for a lock", waits(usize::try_from(more).unwrap_or(usize::MAX)))
+        }
     };
     let freed: usize = listed.items.iter().map(|ended| ended.waiters.len()).sum();
     let summary = match listed.items.first() {
         None => format!("no session that blocks others is that old{waiting}"),
         Some(_) => format!("{} terminated, for which {freed} waited{waiting}", listed.total),
     };
-    let output = Output { count: listed.total as u64, still_waiting, truncated: listed.is_truncated(), ended: listed.items };
-    if output.count == 0 { Completion::unchanged(summary, output) } else { Completion::changed(summary, output) }
+    let output = Output {
+        count: listed.total as u64,
+        still_waiting,
+        truncated: listed.is_truncated(),
+        ended: listed.items,
+    };
+    if output.count == 0 {
+        Completion::unchanged(summary, output)
+    } else {
+        Completion::changed(summary, output)
+    }
 }

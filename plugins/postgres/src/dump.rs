@@ -9,7 +9,8 @@ use runbook_sdk::prelude::*;
 pub(crate) struct Input {
     /// Path below the directory. Compressed if it ends in `.zst`. Must not be there yet.
     file: String,
-    /// Arguments of the program; each must fit the target's pattern. `--format=plain --no-password` if absent.
+    /// Arguments of the program; each must fit the target's pattern. `--format=plain --no-password`
+    /// if absent.
     #[serde(default = "plain")]
     arguments: Vec<String>,
 }
@@ -53,18 +54,26 @@ impl Step for Dump {
                 format!("`{}` is there already; a dump never replaces a file", input.file),
             ));
         }
-        let size: String =
-            database().query("select pg_size_pretty(pg_database_size(current_database())) as size", &[])?.first()?.get("size")?;
+        let size: String = database()
+            .query("select pg_size_pretty(pg_database_size(current_database())) as size", &[])?
+            .first()?
+            .get("size")?;
         let summary = format!("dump the database ({size} on disk) to `{}`", input.file);
         let file = effect("files.write", &input.file, format!("write it to `{}`", input.file));
-        Ok(Proposal { effects: vec![effect("process.run", "pg_dump", summary.clone()), file], summary, before })
+        Ok(Proposal {
+            effects: vec![effect("process.run", "pg_dump", summary.clone()), file],
+            summary,
+            before,
+        })
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
-        let program = input.arguments.iter().fold(program(), runbook_sdk::process::Program::argument);
+        let program =
+            input.arguments.iter().fold(program(), runbook_sdk::process::Program::argument);
         let written = program.run_to_file(slot!("directory"), &input.file)?;
         if written.exit_code != 0 {
-            let message = format!("the program ended with {}: {}", written.exit_code, last_line(&written));
+            let message =
+                format!("the program ended with {}: {}", written.exit_code, last_line(&written));
             return Err(Fault::assertion("postgres.dump-failed", message));
         }
         if written.produced_bytes == 0 {
@@ -77,7 +86,12 @@ impl Step for Dump {
             digest: written.digest,
         };
         Ok(Completion::changed(
-            format!("{} in `{}`, {} before compression", Size(output.size_bytes), output.file, Size(output.dump_bytes)),
+            format!(
+                "{} in `{}`, {} before compression",
+                Size(output.size_bytes),
+                output.file,
+                Size(output.dump_bytes)
+            ),
             output,
         ))
     }
@@ -92,7 +106,9 @@ impl Step for Dump {
         }
         match directory().remove(&input.file) {
             Ok(()) => Ok(Completion::changed(format!("removed `{}`", input.file), Json::Null)),
-            Err(fault) if fault.class == FaultClass::NotFound => Ok(Completion::unchanged("there is no such file", Json::Null)),
+            Err(fault) if fault.class == FaultClass::NotFound => {
+                Ok(Completion::unchanged("there is no such file", Json::Null))
+            }
             Err(fault) => Err(fault),
         }
     }
@@ -105,7 +121,15 @@ mod tests {
 
     fn output(stderr: &[u8], truncated: bool) -> Output {
         let digest = String::new();
-        Output { exit_code: 1, stdout: Vec::new(), stderr: stderr.to_vec(), truncated, size_bytes: 0, produced_bytes: 0, digest }
+        Output {
+            exit_code: 1,
+            stdout: Vec::new(),
+            stderr: stderr.to_vec(),
+            truncated,
+            size_bytes: 0,
+            produced_bytes: 0,
+            digest,
+        }
     }
 
     #[test]
@@ -115,6 +139,9 @@ mod tests {
             "pg_dump: error: no such database"
         );
         assert_eq!(last_line(&output(b"\n", false)), "it said nothing");
-        assert!(last_line(&output(b"notice\n", true)).contains("`max_output`"), "the reason may be in what was cut");
+        assert!(
+            last_line(&output(b"notice\n", true)).contains("`max_output`"),
+            "the reason may be in what was cut"
+        );
     }
 }

@@ -28,9 +28,18 @@ fn program() -> Program {
 /// The last line that a program wrote to stderr: where it says why it failed.
 fn last_line(output: &runbook_sdk::process::Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
-    let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned();
+    let line = text
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or("it said nothing")
+        .trim()
+        .to_owned();
     // What was cut is the end, and the reason with it.
-    if output.truncated { format!("it wrote more than the target's `max_output` lets through, at last: {line}") } else { line }
+    if output.truncated {
+        format!("it wrote more than the target's `max_output` lets through, at last: {line}")
+    } else {
+        line
+    }
 }
 
 runbook_sdk::plugin! {

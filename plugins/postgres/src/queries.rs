@@ -26,7 +26,8 @@ pub(crate) struct LongRunning {
     count: u64,
     /// The oldest first.
     queries: Vec<Session>,
-    /// Whether `queries` leaves some out: the target's `max_rows` or `max_bytes`, or the size of a result.
+    /// Whether `queries` leaves some out: the target's `max_rows` or `max_bytes`, or the size of a
+    /// result.
     truncated: bool,
     /// Sessions of other roles, of which this role is told nothing without `pg_read_all_stats`.
     unseen: u64,
@@ -46,15 +47,27 @@ pub(crate) fn long_running(_job: &Job, input: LongRunningInput) -> Result<Report
         // What cannot be seen may be the one that is looked for.
         (true, _) => Outcome::Unknown,
     };
-    #[expect(clippy::cast_precision_loss, reason = "a server has fewer sessions than a float has digits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a server has fewer sessions than a float has digits"
+    )]
     let number = measurement("long_running", total as f64, "");
-    let output = LongRunning { count, truncated: listed.is_truncated(), queries: listed.items, unseen: n_unseen };
+    let output = LongRunning {
+        count,
+        truncated: listed.is_truncated(),
+        queries: listed.items,
+        unseen: n_unseen,
+    };
     Ok(Report::new(outcome, summary, output).measure(number))
 }
 
 fn describe(by: By, oldest: &Session, listed: &Kept<Session>) -> String {
     let noun = if listed.total == 1 { by.noun() } else { by.nouns() };
-    let cut = if listed.is_truncated() { format!("; {} are listed", listed.count()) } else { String::new() };
+    let cut = if listed.is_truncated() {
+        format!("; {} are listed", listed.count())
+    } else {
+        String::new()
+    };
     format!("{} {noun}, the oldest for {} s by {}{cut}", listed.total, oldest.age_s, oldest.user)
 }
 
@@ -92,18 +105,31 @@ impl Step for Terminate {
     fn plan(_job: &Job, input: &TerminateInput) -> Result<Proposal> {
         let Look { sessions, total, unseen: n_unseen } = look(input.by, input.older_than, &[])?;
         if total == 0 {
-            return Ok(Proposal::nothing(format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)), Json::Null));
+            return Ok(Proposal::nothing(
+                format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)),
+                Json::Null,
+            ));
         }
         let effects: Vec<_> = sessions.iter().map(termination).collect();
-        let listed = if effects.len() < total { format!(" ({} of {total} are listed)", effects.len()) } else { String::new() };
-        let summary = format!("terminate {total} of the server's processes{listed}{}", unseen(n_unseen));
+        let listed = if effects.len() < total {
+            format!(" ({} of {total} are listed)", effects.len())
+        } else {
+            String::new()
+        };
+        let summary =
+            format!("terminate {total} of the server's processes{listed}{}", unseen(n_unseen));
         Ok(Proposal { summary, effects, before: Json::Null })
     }
 
-    fn apply(_job: &Job, input: &TerminateInput, _proposal: &Proposal) -> Result<Completion<Terminated>> {
+    fn apply(
+        _job: &Job,
+        input: &TerminateInput,
+        _proposal: &Proposal,
+    ) -> Result<Completion<Terminated>> {
         let (mut gone, mut left) = (Vec::new(), Vec::<(i64, String)>::new());
         let mut n_unseen = 0;
-        // Looked at again: a query of the proposal may have ended, and a look may show only some of them.
+        // Looked at again: a query of the proposal may have ended, and a look may show only some of
+        // them.
         for _ in 0..ROUNDS {
             let except: Vec<i64> = left.iter().map(|(pid, _)| *pid).collect();
             let found = look(input.by, input.older_than, &except)?;
@@ -121,20 +147,32 @@ impl Step for Terminate {
                 );
             }
             let processes: Vec<i64> = found.sessions.iter().map(|session| session.pid).collect();
-            let ending = end(&processes, &input.by.condition(), params![input.older_than.0.as_secs_f64()])?;
+            let ending =
+                end(&processes, &input.by.condition(), params![input.older_than.0.as_secs_f64()])?;
             gone.extend(ending.gone);
             left.extend(ending.left);
         }
         let remaining = look(input.by, input.older_than, &[])?.total;
         if remaining > 0 {
-            let why = if left.is_empty() { "new ones grow old as fast as they are ended".to_owned() } else { named(&left) };
+            let why = if left.is_empty() {
+                "new ones grow old as fast as they are ended".to_owned()
+            } else {
+                named(&left)
+            };
             let message = format!("{} terminated, {remaining} left: {why}", gone.len());
             return Err(Fault::assertion("postgres.left", message));
         }
         let listed = Kept::of(gone, 0);
-        let output = Terminated { count: listed.total as u64, truncated: listed.is_truncated(), pids: listed.items };
+        let output = Terminated {
+            count: listed.total as u64,
+            truncated: listed.is_truncated(),
+            pids: listed.items,
+        };
         Ok(if output.count == 0 {
-            Completion::unchanged(format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)), output)
+            Completion::unchanged(
+                format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)),
+                output,
+            )
         } else {
             Completion::changed(format!("{} terminated{}", output.count, unseen(n_unseen)), output)
         })
@@ -143,7 +181,11 @@ impl Step for Terminate {
 
 /// What a plan says of one session.
 fn termination(session: &Session) -> Effect {
-    let application = if session.application.is_empty() { String::new() } else { format!(" (`{}`)", session.application) };
+    let application = if session.application.is_empty() {
+        String::new()
+    } else {
+        format!(" (`{}`)", session.application)
+    };
     let summary = format!(
         "terminate process {} of {}{application}, {}, {} s: {}",
         session.pid,

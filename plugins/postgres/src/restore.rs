@@ -18,7 +18,9 @@ pub(crate) struct Input {
 }
 
 fn all_or_nothing() -> Vec<String> {
-    ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", "--no-password"].map(str::to_owned).to_vec()
+    ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", "--no-password"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// What was restored.
@@ -38,7 +40,11 @@ impl Step for Restore {
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
         let file = directory().stat(&input.file)?;
-        let summary = format!("run `{}` ({}) against the database, all or nothing", input.file, Size(file.size_bytes));
+        let summary = format!(
+            "run `{}` ({}) against the database, all or nothing",
+            input.file,
+            Size(file.size_bytes)
+        );
         Ok(Proposal::one(effect("process.run", "database", summary), Json::Null))
     }
 
@@ -50,12 +56,17 @@ impl Step for Restore {
                 format!("`{}` is {digest}, expected {expected}; nothing was restored", input.file),
             ));
         }
-        let program = input.arguments.iter().fold(program(), runbook_sdk::process::Program::argument);
+        let program =
+            input.arguments.iter().fold(program(), runbook_sdk::process::Program::argument);
         let output = program.input_file(slot!("directory"), &input.file).run()?;
         if output.exit_code != 0 {
-            let message = format!("the program ended with {}: {}", output.exit_code, last_line(&output));
+            let message =
+                format!("the program ended with {}: {}", output.exit_code, last_line(&output));
             return Err(Fault::assertion("postgres.restore-failed", message));
         }
-        Ok(Completion::changed(format!("restored from `{}`", input.file), Output { file: input.file.clone(), digest }))
+        Ok(Completion::changed(
+            format!("restored from `{}`", input.file),
+            Output { file: input.file.clone(), digest },
+        ))
     }
 }

@@ -1,4 +1,5 @@
-//! The sessions of the database's clients, as the server shows them. Ages are compared by the server's clock.
+//! The sessions of the database's clients, as the server shows them. Ages are compared by the
+//! server's clock.
 
 use crate::database;
 use runbook_sdk::prelude::*;
@@ -11,7 +12,8 @@ pub(crate) enum By {
     /// The last statement began that long ago.
     #[default]
     Query,
-    /// The transaction began that long ago, whatever it does now: also one that sends a short statement again and again.
+    /// The transaction began that long ago, whatever it does now: also one that sends a short
+    /// statement again and again.
     Transaction,
 }
 
@@ -94,7 +96,11 @@ pub(crate) fn look(by: By, older_than: Span, except: &[i64]) -> Result<Look> {
     let first = rows.first()?;
     let total = first.get::<Option<i64>>("total")?.unwrap_or(0);
     let unseen = count(first.get("unseen")?);
-    let sessions = if total == 0 { Vec::new() } else { rows.iter().map(|row| session(&row)).collect::<Result<_>>()? };
+    let sessions = if total == 0 {
+        Vec::new()
+    } else {
+        rows.iter().map(|row| session(&row)).collect::<Result<_>>()?
+    };
     Ok(Look { sessions, total: usize::try_from(total).unwrap_or(usize::MAX), unseen })
 }
 
@@ -124,6 +130,8 @@ pub(crate) fn unseen(count: u64) -> String {
     match count {
         0 => String::new(),
         1 => "; 1 session of another role cannot be seen (grant `pg_read_all_stats`)".to_owned(),
-        more => format!("; {more} sessions of other roles cannot be seen (grant `pg_read_all_stats`)"),
+        more => {
+            format!("; {more} sessions of other roles cannot be seen (grant `pg_read_all_stats`)")
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Ending sessions: `pg_terminate_backend` only sends a signal, so it is looked whether they are gone.
+//! Ending sessions: `pg_terminate_backend` only sends a signal, so it is looked whether they are
+//! gone.
 
 use crate::database;
 use runbook_sdk::prelude::*;
@@ -18,11 +19,12 @@ pub(crate) struct Ending {
     pub(crate) left: Vec<(i64, String)>,
 }
 
-/// Ends those of `sessions` for which `condition` still holds: what a process did when it was looked at may be over, and it may
-/// serve another client by now. In the condition `pid` is the process and the parameters begin with `$1`; the last is the process.
+/// Ends those of `sessions` for which `condition` still holds: what a process did when it was
+/// looked at may be over, and it may serve another client by now. In the condition `pid` is the
+/// process and the parameters begin with `$1`; the last is the process.
 pub(crate) fn end(sessions: &[i64], condition: &str, parameters: &[Value]) -> Result<Ending> {
-    // The materialized part is a fence: without it the planner may ask `pg_terminate_backend` before the other conditions, and so
-    // for every process, this one included.
+    // The materialized part is a fence: without it the planner may ask `pg_terminate_backend`
+    // before the other conditions, and so for every process, this one included.
     let last = parameters.len() + 1;
     let statement = format!(
         "with chosen as materialized (select pid from pg_stat_activity where pid = ${last}::int4 and {condition}) \
@@ -42,7 +44,9 @@ pub(crate) fn end(sessions: &[i64], condition: &str, parameters: &[Value]) -> Re
         }
     }
     let stubborn = wait_until_gone(&signalled)?;
-    ending.left.extend(stubborn.iter().map(|pid| (*pid, "it was told to end and has not".to_owned())));
+    ending
+        .left
+        .extend(stubborn.iter().map(|pid| (*pid, "it was told to end and has not".to_owned())));
     ending.gone = signalled.into_iter().filter(|pid| !stubborn.contains(pid)).collect();
     Ok(ending)
 }
@@ -70,13 +74,17 @@ fn wait_until_gone(sessions: &[i64]) -> Result<Vec<i64>> {
 pub(crate) fn integers(value: &Value) -> Vec<i64> {
     use runbook_sdk::sql::Element;
     let Value::Sequence(items) = value else { return Vec::new() };
-    items.iter().filter_map(|item| if let Element::Integer(number) = item { Some(*number) } else { None }).collect()
+    items
+        .iter()
+        .filter_map(|item| if let Element::Integer(number) = item { Some(*number) } else { None })
+        .collect()
 }
 
 /// `4711 (why), 4712 (why) and 3 more`.
 pub(crate) fn named(left: &[(i64, String)]) -> String {
     const NAMED: usize = 5;
-    let names: Vec<_> = left.iter().take(NAMED).map(|(pid, why)| format!("process {pid} ({why})")).collect();
+    let names: Vec<_> =
+        left.iter().take(NAMED).map(|(pid, why)| format!("process {pid} ({why})")).collect();
     match left.len().saturating_sub(NAMED) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names.join(", ")),

@@ -29,13 +29,18 @@ pub(crate) struct Output {
 
 /// The statement, with the table's name quoted so that it can be nothing else.
 fn statement(input: &Input) -> Result<String> {
-    let mut statement = if input.analyze { "VACUUM (ANALYZE)".to_owned() } else { "VACUUM".to_owned() };
+    let mut statement =
+        if input.analyze { "VACUUM (ANALYZE)".to_owned() } else { "VACUUM".to_owned() };
     if let Some(table) = &input.table {
         let parts: Vec<_> = table.split('.').collect();
         if parts.len() > 2 || parts.iter().any(|part| part.is_empty() || part.contains('\0')) {
-            return Err(Fault::invalid("postgres.table", format!("`{table}` is not `name` or `schema.name`")));
+            return Err(Fault::invalid(
+                "postgres.table",
+                format!("`{table}` is not `name` or `schema.name`"),
+            ));
         }
-        let quoted: Vec<_> = parts.iter().map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+        let quoted: Vec<_> =
+            parts.iter().map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
         statement = format!("{statement} {}", quoted.join("."));
     }
     Ok(statement)
@@ -56,8 +61,12 @@ impl Step for Vacuum {
         let statement = statement(input)?;
         let start = clock::monotonic();
         database().execute(&statement, &[])?;
-        let duration_ms = u64::try_from(clock::monotonic().saturating_sub(start).as_millis()).unwrap_or(u64::MAX);
-        Ok(Completion::changed(format!("{statement} took {duration_ms} ms"), Output { statement, duration_ms }))
+        let duration_ms =
+            u64::try_from(clock::monotonic().saturating_sub(start).as_millis()).unwrap_or(u64::MAX);
+        Ok(Completion::changed(
+            format!("{statement} took {duration_ms} ms"),
+            Output { statement, duration_ms },
+        ))
     }
 }
 
@@ -72,8 +81,14 @@ mod tests {
     #[test]
     fn a_table_is_always_a_quoted_name() {
         assert_eq!(of(None, true).as_deref(), Some("VACUUM (ANALYZE)"));
-        assert_eq!(of(Some("public.orders"), false).as_deref(), Some("VACUUM \"public\".\"orders\""));
-        assert_eq!(of(Some("a\"; drop table x; --"), false).as_deref(), Some("VACUUM \"a\"\"; drop table x; --\""));
+        assert_eq!(
+            of(Some("public.orders"), false).as_deref(),
+            Some("VACUUM \"public\".\"orders\"")
+        );
+        assert_eq!(
+            of(Some("a\"; drop table x; --"), false).as_deref(),
+            Some("VACUUM \"a\"\"; drop table x; --\"")
+        );
         assert_eq!(of(Some("a.b.c"), false), None);
         assert_eq!(of(Some(""), false), None);
     }

@@ -33,8 +33,9 @@ impl Step for Post {
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
-        let response =
-            http::Endpoint::slot(slot!("webhook")).header("content-type", "application/json").post("/", &body(&input.text))?;
+        let response = http::Endpoint::slot(slot!("webhook"))
+            .header("content-type", "application/json")
+            .post("/", &body(&input.text))?;
         judge(response.status, &response.text())
     }
 }
@@ -64,8 +65,14 @@ mod tests {
     use super::*;
 
     fn plan(text: &str) -> Result<Proposal> {
-        let job =
-            Job { run_id: String::new(), step: "tell".to_owned(), attempt: 1, deadline_ms: 0, dry_run: false, unanswered: None };
+        let job = Job {
+            run_id: String::new(),
+            step: "tell".to_owned(),
+            attempt: 1,
+            deadline_ms: 0,
+            dry_run: false,
+            unanswered: None,
+        };
         Post::plan(&job, &Input { text: text.to_owned() })
     }
 
@@ -85,9 +92,15 @@ mod tests {
 
     #[test]
     fn what_slack_answers_is_said() {
-        assert_eq!(judge(200, "ok").map(|done| done.summary).ok(), Some("posted to slack".to_owned()));
+        assert_eq!(
+            judge(200, "ok").map(|done| done.summary).ok(),
+            Some("posted to slack".to_owned())
+        );
         let refused = judge(404, "no_service").expect_err("the webhook is gone");
-        assert_eq!((refused.class, refused.message.as_str()), (FaultClass::Assertion, "slack answered 404: no_service"));
+        assert_eq!(
+            (refused.class, refused.message.as_str()),
+            (FaultClass::Assertion, "slack answered 404: no_service")
+        );
         assert_eq!(judge(429, "").expect_err("too fast").class, FaultClass::Transient);
     }
 }

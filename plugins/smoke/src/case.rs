@@ -34,8 +34,8 @@ pub(crate) struct Case {
     body: Option<Json>,
     /// Sent as a form, in place of `body`.
     form: Option<BTreeMap<String, String>>,
-    /// Where the secret of slot `password` goes, unseen: a JSON pointer such as `/password` into `body`, or the name of a field of
-    /// `form`.
+    /// Where the secret of slot `password` goes, unseen: a JSON pointer such as `/password` into
+    /// `body`, or the name of a field of `form`.
     password_at: Option<String>,
     /// Request headers; the target must allow them.
     #[serde(default)]
@@ -73,7 +73,9 @@ impl Case {
     /// The first text that names a secret, as targets do. It would be sent as it stands.
     pub(crate) fn secret_text(&self) -> Option<&str> {
         let texts = std::iter::once(&self.path).chain(self.headers.values()).map(String::as_str);
-        texts.chain(self.body.iter().flat_map(crate::values::texts)).find(|text| names_a_secret(text))
+        texts
+            .chain(self.body.iter().flat_map(crate::values::texts))
+            .find(|text| names_a_secret(text))
     }
 
     /// The first value that this case uses and nobody captured.
@@ -88,7 +90,10 @@ impl Case {
     pub(crate) fn run(&self, values: &mut Values) -> Verdict {
         let start = clock::monotonic();
         let (outcome, detail) = match self.missing(values) {
-            Some(name) => (Outcome::Unknown, format!("`${{{name}}}` was not captured, so this could not be tried")),
+            Some(name) => (
+                Outcome::Unknown,
+                format!("`${{{name}}}` was not captured, so this could not be tried"),
+            ),
             None => match self.request(values) {
                 Ok(response) => self.judge(&response, values),
                 Err(fault) if fault.class == FaultClass::Denied => {
@@ -97,12 +102,14 @@ impl Case {
                 Err(fault) => (Outcome::Fail, fault.message),
             },
         };
-        let duration_ms = u64::try_from(clock::monotonic().saturating_sub(start).as_millis()).unwrap_or(u64::MAX);
+        let duration_ms =
+            u64::try_from(clock::monotonic().saturating_sub(start).as_millis()).unwrap_or(u64::MAX);
         Verdict { name: self.name.clone(), outcome, detail, duration_ms }
     }
 
     fn request(&self, values: &Values) -> Result<Response> {
-        let unfilled = |name: String| Fault::invalid("smoke.value", format!("`${{{name}}}` was not captured"));
+        let unfilled =
+            |name: String| Fault::invalid("smoke.value", format!("`${{{name}}}` was not captured"));
         let path = values.fill(&self.path).map_err(unfilled)?;
         let mut endpoint = Endpoint::slot(slot!("target"));
         for (name, value) in &self.headers {
@@ -112,15 +119,23 @@ impl Case {
             endpoint = endpoint.secret_header("authorization", slot!("token"));
         }
         let body = match (&self.body, &self.form) {
-            (Some(_), Some(_)) => return Err(Fault::invalid("smoke.body", "a case has `body` or `form`, not both")),
+            (Some(_), Some(_)) => {
+                return Err(Fault::invalid("smoke.body", "a case has `body` or `form`, not both"));
+            }
             (Some(body), None) => {
                 endpoint = endpoint.header("content-type", "application/json");
                 values.fill_json(body).map_err(unfilled)?.to_string()
             }
             (None, Some(form)) => {
                 endpoint = endpoint.header("content-type", "application/x-www-form-urlencoded");
-                let field = |(name, value): (&String, &String)| values.fill(value).map(|value| form_field(name, &value));
-                form.iter().map(field).collect::<std::result::Result<Vec<_>, _>>().map_err(unfilled)?.join("&")
+                let field = |(name, value): (&String, &String)| {
+                    values.fill(value).map(|value| form_field(name, &value))
+                };
+                form.iter()
+                    .map(field)
+                    .collect::<std::result::Result<Vec<_>, _>>()
+                    .map_err(unfilled)?
+                    .join("&")
             }
             (None, None) => String::new(),
         };
@@ -141,13 +156,19 @@ impl Case {
 
     fn judge(&self, response: &Response, values: &mut Values) -> (Outcome, String) {
         let mut assertions = Assertions::new();
-        let good = self.expect.status.map_or(response.is_success(), |expected| response.status == expected);
-        let expected = self.expect.status.map_or_else(|| "200 to 299".to_owned(), |status| status.to_string());
+        let good = self
+            .expect
+            .status
+            .map_or(response.is_success(), |expected| response.status == expected);
+        let expected =
+            self.expect.status.map_or_else(|| "200 to 299".to_owned(), |status| status.to_string());
         assertions.holds(good, || format!("status is {}, expected {expected}", response.status));
         if let Some(text) = &self.expect.contains {
             match response.whole() {
                 // A part of a body proves what is in it, but not that a text is missing.
-                Err(fault) if !response.text().contains(text.as_str()) => assertions.holds(false, || fault.message),
+                Err(fault) if !response.text().contains(text.as_str()) => {
+                    assertions.holds(false, || fault.message)
+                }
                 Ok(_) | Err(_) => assertions.contains("the body", &response.text(), text),
             };
         }
@@ -176,7 +197,8 @@ impl Case {
             match json_at(&body, path) {
                 Some(value) => values.set(name, value),
                 None => {
-                    assertions.holds(false, || format!("there is no `{path}` to capture as `{name}`"));
+                    assertions
+                        .holds(false, || format!("there is no `{path}` to capture as `{name}`"));
                 }
             }
         }
@@ -193,7 +215,9 @@ fn names_a_secret(text: &str) -> bool {
 fn form_field(name: &str, value: &str) -> String {
     let encoded = |text: &str| -> String {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*".contains(&byte);
-        let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        let one = |byte: u8| {
+            if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+        };
         text.bytes().map(one).collect()
     };
     format!("{}={}", encoded(name), encoded(value))
@@ -224,7 +248,15 @@ mod tests {
     fn whole(body: &str) -> Response {
         let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
         let body = body.as_bytes().to_vec();
-        Response { status: 200, headers: Vec::new(), body, truncated: false, peer: String::new(), timing, path: "/".to_owned() }
+        Response {
+            status: 200,
+            headers: Vec::new(),
+            body,
+            truncated: false,
+            peer: String::new(),
+            timing,
+            path: "/".to_owned(),
+        }
     }
 
     #[test]
@@ -240,14 +272,20 @@ mod tests {
             let (outcome, reason, _) = judge(&rest, cut.clone());
             assert_eq!((outcome, reason.as_str()), (Outcome::Fail, said), "{rest}");
         }
-        assert_eq!(judge(&json!({ "expect": { "contains": "book" } }), cut.clone()).0, Outcome::Pass);
-        assert_eq!(judge(&json!({}), cut).0, Outcome::Pass, "who asks nothing of the body does not mind");
+        assert_eq!(
+            judge(&json!({ "expect": { "contains": "book" } }), cut.clone()).0,
+            Outcome::Pass
+        );
+        assert_eq!(
+            judge(&json!({}), cut).0,
+            Outcome::Pass,
+            "who asks nothing of the body does not mind"
+        );
     }
 
     #[test]
     fn a_good_answer_passes_and_its_values_are_kept() {
-        let rest =
-            json!({ "expect": { "status": 201, "contains": "book", "json": { "item": "book" } }, "capture": { "id": "id" } });
+        let rest = json!({ "expect": { "status": 201, "contains": "book", "json": { "item": "book" } }, "capture": { "id": "id" } });
         let (outcome, reason, values) = judged(&rest, 201, "{\"id\":7,\"item\":\"book\"}");
         assert_eq!((outcome, reason.as_str()), (Outcome::Pass, "201"));
         assert_eq!(values.fill("/orders/${id}"), Ok("/orders/7".to_owned()));
@@ -308,6 +346,9 @@ mod tests {
     #[test]
     fn a_case_with_an_unknown_key_is_refused() {
         let case = json!({ "name": "x", "path": "/", "expects": { "status": 200 } });
-        assert!(serde_json::from_value::<Case>(case).is_err(), "a misspelled expectation must not be left out");
+        assert!(
+            serde_json::from_value::<Case>(case).is_err(),
+            "a misspelled expectation must not be left out"
+        );
     }
 }

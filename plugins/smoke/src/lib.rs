@@ -11,16 +11,21 @@ use values::Values;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Input {
-    /// What to try, in this order. A case that uses a value that an earlier one failed to capture is `unknown`.
+    /// What to try, in this order. A case that uses a value that an earlier one failed to capture
+    /// is `unknown`.
     cases: Vec<Case>,
-    /// Requests that always run at the end, to remove what the cases made. One whose values were never captured is `unknown`.
+    /// Requests that always run at the end, to remove what the cases made. One whose values were
+    /// never captured is `unknown`.
     #[serde(default)]
     cleanup: Vec<Case>,
 }
 
 fn run(_job: &Job, input: Input) -> Result<Vec<Verdict>> {
     if input.cases.is_empty() {
-        return Err(Fault::invalid("smoke.no-case", "the scenario has no case, so it would prove nothing"));
+        return Err(Fault::invalid(
+            "smoke.no-case",
+            "the scenario has no case, so it would prove nothing",
+        ));
     }
     for case in input.cases.iter().chain(&input.cleanup) {
         if let Some(text) = case.secret_text() {
@@ -37,7 +42,8 @@ fn run(_job: &Job, input: Input) -> Result<Vec<Verdict>> {
     let mut verdicts: Vec<_> = input.cases.iter().map(|case| case.run(&mut values)).collect();
     for case in &input.cleanup {
         let mut verdict = case.run(&mut values);
-        // By this word the engine knows what shows that nothing is left. What was never captured may have been made all the same.
+        // By this word the engine knows what shows that nothing is left. What was never captured
+        // may have been made all the same.
         verdict.name = format!("cleanup: {}", verdict.name);
         verdicts.push(verdict);
     }

@@ -10,7 +10,10 @@ pub(crate) struct Values(BTreeMap<String, String>);
 impl Values {
     /// Keeps a value.
     pub(crate) fn set(&mut self, name: &str, value: &Json) {
-        self.0.insert(name.to_owned(), value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        self.0.insert(
+            name.to_owned(),
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+        );
     }
 
     /// A text with every `${name}` replaced; the first name that was not captured otherwise.
@@ -31,9 +34,14 @@ impl Values {
     pub(crate) fn fill_json(&self, value: &Json) -> Result<Json, String> {
         Ok(match value {
             Json::String(text) => Json::String(self.fill(text)?),
-            Json::Array(items) => items.iter().map(|item| self.fill_json(item)).collect::<Result<_, _>>()?,
+            Json::Array(items) => {
+                items.iter().map(|item| self.fill_json(item)).collect::<Result<_, _>>()?
+            }
             Json::Object(entries) => Json::Object(
-                entries.iter().map(|(key, value)| Ok((key.clone(), self.fill_json(value)?))).collect::<Result<_, String>>()?,
+                entries
+                    .iter()
+                    .map(|(key, value)| Ok((key.clone(), self.fill_json(value)?)))
+                    .collect::<Result<_, String>>()?,
             ),
             Json::Null | Json::Bool(_) | Json::Number(_) => value.clone(),
         })

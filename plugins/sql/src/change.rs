@@ -33,7 +33,11 @@ impl Step for Execute {
         Ok(Proposal::one(statement_effect("sql.execute", "database", &input.statement), Json::Null))
     }
 
-    fn apply(_job: &Job, input: &ExecuteInput, _proposal: &Proposal) -> Result<Completion<ExecuteOutput>> {
+    fn apply(
+        _job: &Job,
+        input: &ExecuteInput,
+        _proposal: &Proposal,
+    ) -> Result<Completion<ExecuteOutput>> {
         let parameters = input.parameters.iter().map(parameter).collect::<Result<Vec<_>>>()?;
         let rows = Database::slot(slot!("db")).execute(&input.statement, &parameters)?;
         Ok(Completion::changed(counted(rows, "row"), ExecuteOutput { rows }))
@@ -65,8 +69,11 @@ impl Step for Transaction {
         if input.statements.is_empty() {
             return Err(Fault::invalid("sql.no-statement", "there is no statement to run"));
         }
-        let effects: Vec<_> =
-            input.statements.iter().map(|statement| statement_effect("sql.transaction", "database", statement)).collect();
+        let effects: Vec<_> = input
+            .statements
+            .iter()
+            .map(|statement| statement_effect("sql.transaction", "database", statement))
+            .collect();
         Ok(Proposal {
             summary: format!("{}, all or none", counted(effects.len() as u64, "statement")),
             effects,
@@ -74,9 +81,14 @@ impl Step for Transaction {
         })
     }
 
-    fn apply(_job: &Job, input: &TransactionInput, _proposal: &Proposal) -> Result<Completion<TransactionOutput>> {
+    fn apply(
+        _job: &Job,
+        input: &TransactionInput,
+        _proposal: &Proposal,
+    ) -> Result<Completion<TransactionOutput>> {
         let none: &[Value] = &[];
-        let statements: Vec<_> = input.statements.iter().map(|statement| (statement.as_str(), none)).collect();
+        let statements: Vec<_> =
+            input.statements.iter().map(|statement| (statement.as_str(), none)).collect();
         let rows = Database::slot(slot!("db")).transaction(&statements)?;
         let total: u64 = rows.iter().sum();
         Ok(Completion::changed(

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// One statement that returns rows. Placeholders are `$1` (PostgreSQL) or `?` (MySQL, MariaDB, SQLite).
+    /// One statement that returns rows. Placeholders are `$1` (PostgreSQL) or `?` (MySQL, MariaDB,
+    /// SQLite).
     statement: String,
     /// Values of the placeholders.
     #[serde(default)]
@@ -36,7 +37,8 @@ pub(crate) struct Output {
     row_count: u64,
     /// All of them: column and value.
     rows: Vec<serde_json::Map<String, Json>>,
-    /// Whether the target's `max_rows` or `max_bytes` cut the result, so that there are more rows than these.
+    /// Whether the target's `max_rows` or `max_bytes` cut the result, so that there are more rows
+    /// than these.
     truncated: bool,
 }
 
@@ -48,7 +50,9 @@ pub(crate) fn query(_job: &Job, input: Input) -> Result<Report<Output>> {
     let output = Output { row_count: found.len() as u64, rows: found, truncated: rows.truncated };
     let summary = match assertions.failures() {
         [] if output.rows.len() == 1 => describe(&output.rows[0]),
-        [] if output.truncated => format!("{} or more, the target's limit cut them", counted(output.row_count, "row")),
+        [] if output.truncated => {
+            format!("{} or more, the target's limit cut them", counted(output.row_count, "row"))
+        }
         [] => counted(output.row_count, "row"),
         failures => failures.join("; "),
     };
@@ -56,24 +60,35 @@ pub(crate) fn query(_job: &Job, input: Input) -> Result<Report<Output>> {
 }
 
 fn as_json(rows: &Rows) -> Vec<serde_json::Map<String, Json>> {
-    rows.iter().map(|row| row.iter().map(|(name, value)| (name.to_owned(), to_json(value))).collect()).collect()
+    rows.iter()
+        .map(|row| row.iter().map(|(name, value)| (name.to_owned(), to_json(value))).collect())
+        .collect()
 }
 
-fn assertions(input: &Input, rows: &[serde_json::Map<String, Json>], truncated: bool) -> Assertions {
+fn assertions(
+    input: &Input,
+    rows: &[serde_json::Map<String, Json>],
+    truncated: bool,
+) -> Assertions {
     let mut assertions = Assertions::new();
     let count = rows.len() as u64;
     if let Some(expected) = input.row_count {
         // Of a result that was cut nobody knows how many there are.
         assertions.holds(!truncated || count > expected, || {
-            format!("there are {count} rows or more, which the target's limit cut; expected {expected}")
+            format!(
+                "there are {count} rows or more, which the target's limit cut; expected {expected}"
+            )
         });
         assertions.equals("the number of rows", &count, &expected);
     }
     if let Some(least) = input.min_rows {
-        assertions.holds(count >= least, || format!("there are {count} rows, expected at least {least}"));
+        assertions
+            .holds(count >= least, || format!("there are {count} rows, expected at least {least}"));
     }
     if let Some(most) = input.max_rows {
-        assertions.holds(count <= most && !truncated, || format!("there are {count} rows or more, expected at most {most}"));
+        assertions.holds(count <= most && !truncated, || {
+            format!("there are {count} rows or more, expected at most {most}")
+        });
     }
     if !input.first_row.is_empty() {
         match rows.first() {
@@ -85,7 +100,9 @@ fn assertions(input: &Input, rows: &[serde_json::Map<String, Json>], truncated: 
     }
     if !input.every_row.is_empty() {
         assertions.holds(!rows.is_empty(), || "there is no row".to_owned());
-        assertions.holds(!truncated, || "the target's limit cut the rows, so not every row was seen".to_owned());
+        assertions.holds(!truncated, || {
+            "the target's limit cut the rows, so not every row was seen".to_owned()
+        });
         for (index, row) in rows.iter().enumerate() {
             compare(&mut assertions, &format!("row {}", index + 1), row, &input.every_row);
         }
@@ -93,12 +110,17 @@ fn assertions(input: &Input, rows: &[serde_json::Map<String, Json>], truncated: 
     assertions
 }
 
-fn compare(assertions: &mut Assertions, which: &str, row: &serde_json::Map<String, Json>, expected: &BTreeMap<String, Json>) {
+fn compare(
+    assertions: &mut Assertions,
+    which: &str,
+    row: &serde_json::Map<String, Json>,
+    expected: &BTreeMap<String, Json>,
+) {
     for (column, expected) in expected {
         match row.get(column) {
-            Some(found) => {
-                assertions.holds(same(found, expected), || format!("`{column}` of {which} is {found}, expected {expected}"))
-            }
+            Some(found) => assertions.holds(same(found, expected), || {
+                format!("`{column}` of {which} is {found}, expected {expected}")
+            }),
             None => assertions.holds(false, || format!("{which} has no column `{column}`")),
         };
     }
@@ -106,14 +128,19 @@ fn compare(assertions: &mut Assertions, which: &str, row: &serde_json::Map<Strin
 
 /// Equal, or a number that one side has as text: decimals arrive as text so that no digit is lost.
 fn same(found: &Json, expected: &Json) -> bool {
-    let number = |value: &Json| value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse::<f64>().ok()));
-    found == expected || (expected.is_number() && number(found).is_some() && number(found) == number(expected))
+    let number = |value: &Json| {
+        value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse::<f64>().ok()))
+    };
+    found == expected
+        || (expected.is_number() && number(found).is_some() && number(found) == number(expected))
 }
 
 fn describe(row: &serde_json::Map<String, Json>) -> String {
     let parts: Vec<_> = row
         .iter()
-        .map(|(name, value)| format!("{name} = {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .map(|(name, value)| {
+            format!("{name} = {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        })
         .collect();
     parts.join(", ").chars().take(120).collect()
 }
@@ -130,8 +157,14 @@ mod tests {
 
     #[test]
     fn a_query_that_returns_no_row_never_passes_an_assertion_about_rows() {
-        assert_eq!(failures(json!({ "statement": "s", "first_row": { "a": 1 } }), json!([])), ["there is no row"]);
-        assert_eq!(failures(json!({ "statement": "s", "every_row": { "a": 1 } }), json!([])), ["there is no row"]);
+        assert_eq!(
+            failures(json!({ "statement": "s", "first_row": { "a": 1 } }), json!([])),
+            ["there is no row"]
+        );
+        assert_eq!(
+            failures(json!({ "statement": "s", "every_row": { "a": 1 } }), json!([])),
+            ["there is no row"]
+        );
     }
 
     #[test]
@@ -141,7 +174,13 @@ mod tests {
             failures(input, json!([{ "state": "ok" }, { "state": "bad" }])),
             ["`state` of row 2 is \"bad\", expected \"ok\""]
         );
-        assert!(failures(json!({ "statement": "s", "first_row": { "n": 1.5 } }), json!([{ "n": "1.50" }])).is_empty());
+        assert!(
+            failures(
+                json!({ "statement": "s", "first_row": { "n": 1.5 } }),
+                json!([{ "n": "1.50" }])
+            )
+            .is_empty()
+        );
         assert_eq!(
             failures(json!({ "statement": "s", "first_row": { "m": 1 } }), json!([{ "n": 1 }])),
             ["the first row has no column `m`"]

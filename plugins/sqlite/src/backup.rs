@@ -44,14 +44,25 @@ impl Step for Backup {
                 format!("`{}` is there already; a backup never replaces a file", input.file),
             ));
         }
-        let effect = effect("files.write", &input.file, format!("write a copy of the database to `{}`", input.file));
+        let effect = effect(
+            "files.write",
+            &input.file,
+            format!("write a copy of the database to `{}`", input.file),
+        );
         Ok(Proposal::one(effect, before))
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
         let artifact = database().backup(slot!("directory"), &input.file)?;
         let summary = format!("{} in `{}`", Size(artifact.size_bytes), artifact.path);
-        Ok(Completion::changed(summary, Output { file: artifact.path, size_bytes: artifact.size_bytes, digest: artifact.digest }))
+        Ok(Completion::changed(
+            summary,
+            Output {
+                file: artifact.path,
+                size_bytes: artifact.size_bytes,
+                digest: artifact.digest,
+            },
+        ))
     }
 
     fn observe(_job: &Job, input: &Input) -> Result<Json> {
@@ -64,7 +75,9 @@ impl Step for Backup {
         }
         match directory().remove(&input.file) {
             Ok(()) => Ok(Completion::changed(format!("removed `{}`", input.file), Json::Null)),
-            Err(fault) if fault.class == FaultClass::NotFound => Ok(Completion::unchanged("there is no such file", Json::Null)),
+            Err(fault) if fault.class == FaultClass::NotFound => {
+                Ok(Completion::unchanged("there is no such file", Json::Null))
+            }
             Err(fault) => Err(fault),
         }
     }

@@ -1,19 +1,32 @@
 //! The CHECK constraints of a table, from the statement that made it.
 //!
-//! SQLite's own `integrity_check` leaves them out where the file is open for reading only, and a probe never opens it otherwise.
+//! SQLite's own `integrity_check` leaves them out where the file is open for reading only, and a
+//! probe never opens it otherwise.
 
-/// The expressions of all CHECK constraints in a `create table` statement, as they are written there.
+/// The expressions of all CHECK constraints in a `create table` statement, as they are written
+/// there.
 pub(crate) fn checks(create_table: &str) -> Vec<String> {
     let pieces = pieces(create_table);
     let mut found = Vec::new();
     let mut index = 0;
     while index < pieces.len() {
-        let is_check = pieces[index].kind == Kind::Word && pieces[index].text.eq_ignore_ascii_case("check");
-        let opens = pieces[index + 1..].iter().position(|piece| piece.kind != Kind::Space).map(|next| index + 1 + next);
+        let is_check =
+            pieces[index].kind == Kind::Word && pieces[index].text.eq_ignore_ascii_case("check");
+        let opens = pieces[index + 1..]
+            .iter()
+            .position(|piece| piece.kind != Kind::Space)
+            .map(|next| index + 1 + next);
         match opens.filter(|open| is_check && pieces[*open].text == "(") {
             Some(open) => {
                 let end = closing(&pieces, open);
-                found.push(pieces[open + 1..end].iter().map(|piece| piece.text).collect::<String>().trim().to_owned());
+                found.push(
+                    pieces[open + 1..end]
+                        .iter()
+                        .map(|piece| piece.text)
+                        .collect::<String>()
+                        .trim()
+                        .to_owned(),
+                );
                 index = end;
             }
             None => index += 1,
@@ -58,8 +71,12 @@ fn pieces(statement: &str) -> Vec<Piece<'_>> {
         let (kind, length) = match first {
             '\'' | '"' | '`' => (Kind::Quoted, quoted(rest, first)),
             '[' => (Kind::Quoted, rest.find(']').map_or(rest.len(), |at| at + 1)),
-            '-' if rest.starts_with("--") => (Kind::Space, rest.find('\n').map_or(rest.len(), |at| at + 1)),
-            '/' if rest.starts_with("/*") => (Kind::Space, rest.find("*/").map_or(rest.len(), |at| at + 2)),
+            '-' if rest.starts_with("--") => {
+                (Kind::Space, rest.find('\n').map_or(rest.len(), |at| at + 1))
+            }
+            '/' if rest.starts_with("/*") => {
+                (Kind::Space, rest.find("*/").map_or(rest.len(), |at| at + 2))
+            }
             c if c.is_whitespace() => (Kind::Space, run(rest, char::is_whitespace)),
             c if is_of_word(c) => (Kind::Word, run(rest, is_of_word)),
             c => (Kind::Other, c.len_utf8()),
@@ -100,13 +117,22 @@ mod tests {
     fn every_check_of_a_statement_is_found_as_it_is_written() {
         let cases: &[(&str, &[&str])] = &[
             ("create table t (a)", &[]),
-            ("create table t (a int CHECK (a > 0), b int check(b in (1, 2)))", &["a > 0", "b in (1, 2)"]),
+            (
+                "create table t (a int CHECK (a > 0), b int check(b in (1, 2)))",
+                &["a > 0", "b in (1, 2)"],
+            ),
             ("create table t (a, b, constraint c check (a < b))", &["a < b"]),
             ("create table t (a check /* ( */ (a <> ')'))", &["a <> ')'"]),
             ("create table t (a check (a <> 'it''s (') -- check (x)\n)", &["a <> 'it''s ('"]),
-            ("create table t (\"check (a)\" int, [check (b)] int, `check (c)` int default 'check (d)')", &[]),
+            (
+                "create table t (\"check (a)\" int, [check (b)] int, `check (c)` int default 'check (d)')",
+                &[],
+            ),
             ("create table t (\"a)\" check (\"a)\" > 0))", &["\"a)\" > 0"]),
-            ("create table checks (check_it int, größe check (größe > (1 + (2))))", &["größe > (1 + (2))"]),
+            (
+                "create table checks (check_it int, größe check (größe > (1 + (2))))",
+                &["größe > (1 + (2))"],
+            ),
             ("create table t (a check (a", &["a"]),
             ("create table t (a '", &[]),
         ];

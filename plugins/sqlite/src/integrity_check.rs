@@ -14,11 +14,13 @@ pub(crate) struct Input {}
 pub(crate) struct Output {
     /// Each problem, as SQLite words it.
     problems: Vec<String>,
-    /// Whether there may be more: SQLite stops at 100, the target at its `max_rows` and `max_bytes`.
+    /// Whether there may be more: SQLite stops at 100, the target at its `max_rows` and
+    /// `max_bytes`.
     truncated: bool,
     /// Rows whose foreign key leads nowhere.
     broken_references: u64,
-    /// CHECK constraints that could not be compared with their rows, and why: one that calls a function of some program, for instance.
+    /// CHECK constraints that could not be compared with their rows, and why: one that calls a
+    /// function of some program, for instance.
     not_compared: Vec<String>,
 }
 
@@ -26,7 +28,8 @@ pub(crate) struct Output {
 const STOPS_AT: usize = 100;
 
 pub(crate) fn check(_job: &Job, _input: Input) -> Result<Report<Output>> {
-    let found = database().query("select integrity_check as line from pragma_integrity_check", &[])?;
+    let found =
+        database().query("select integrity_check as line from pragma_integrity_check", &[])?;
     let lines = found.iter().map(|row| row.get::<String>("line")).collect::<Result<Vec<_>>>()?;
     let references = database().query("select count(*) as n from pragma_foreign_key_check", &[])?;
     let broken = u64::try_from(references.first()?.get::<i64>("n")?).unwrap_or(0);
@@ -46,7 +49,9 @@ pub(crate) fn check(_job: &Job, _input: Input) -> Result<Report<Output>> {
             let count = counted(usize::try_from(broken).unwrap_or(usize::MAX), "reference");
             format!("sound, but of {count} no row is there")
         }
-        (Some(first), _) if truncated => format!("{} or more, the first: {first}", counted(problems.len(), "problem")),
+        (Some(first), _) if truncated => {
+            format!("{} or more, the first: {first}", counted(problems.len(), "problem"))
+        }
         (Some(first), _) => format!("{}, the first: {first}", counted(problems.len(), "problem")),
     };
     let holds = problems.is_empty() && broken == 0;
@@ -55,7 +60,12 @@ pub(crate) fn check(_job: &Job, _input: Input) -> Result<Report<Output>> {
         (true, false) => Outcome::Warn,
         (true, true) => Outcome::Pass,
     };
-    let output = Output { problems, truncated, broken_references: broken, not_compared: constraints.not_compared };
+    let output = Output {
+        problems,
+        truncated,
+        broken_references: broken,
+        not_compared: constraints.not_compared,
+    };
     Ok(Report::new(outcome, summary, output))
 }
 
@@ -75,8 +85,8 @@ struct Constraints {
     truncated: bool,
 }
 
-/// Compares each CHECK constraint with the rows of its table: `integrity_check` leaves them out of a file that is open for reading.
-/// One whose value is null holds, as in SQL.
+/// Compares each CHECK constraint with the rows of its table: `integrity_check` leaves them out of
+/// a file that is open for reading. One whose value is null holds, as in SQL.
 fn compare_constraints() -> Result<Constraints> {
     let made = "select name, sql from sqlite_schema where type = 'table' and sql like '%check%'";
     let tables = database().query(made, &[])?;
@@ -92,7 +102,9 @@ fn compare_constraints() -> Result<Constraints> {
                     "CHECK ({check}) of `{name}` does not hold for {}",
                     counted(usize::try_from(rows).unwrap_or(usize::MAX), "row")
                 )),
-                Err(fault) => found.not_compared.push(format!("CHECK ({check}) of `{name}`: {}", fault.message)),
+                Err(fault) => found
+                    .not_compared
+                    .push(format!("CHECK ({check}) of `{name}`: {}", fault.message)),
             }
         }
     }

@@ -28,13 +28,17 @@ impl Step for Restore {
 
     fn plan(_job: &Job, input: &Input) -> Result<Proposal> {
         let file = directory().stat(&input.file)?;
-        let summary = format!("replace the database by `{}` ({})", input.file, Size(file.size_bytes));
+        let summary =
+            format!("replace the database by `{}` ({})", input.file, Size(file.size_bytes));
         Ok(Proposal::one(effect("sql.restore", "database", summary), Json::Null))
     }
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
         let digest = directory().digest(&input.file)?;
         database().restore(slot!("directory"), &input.file)?;
-        Ok(Completion::changed(format!("the database is `{}` again", input.file), Output { file: input.file.clone(), digest }))
+        Ok(Completion::changed(
+            format!("the database is `{}` again", input.file),
+            Output { file: input.file.clone(), digest },
+        ))
     }
 }

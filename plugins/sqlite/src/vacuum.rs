@@ -20,7 +20,8 @@ pub(crate) struct Output {
 pub(crate) struct Vacuum;
 
 fn size() -> Result<i64> {
-    let statement = "select page_count * page_size as bytes from pragma_page_count(), pragma_page_size()";
+    let statement =
+        "select page_count * page_size as bytes from pragma_page_count(), pragma_page_size()";
     database().query(statement, &[])?.first()?.get("bytes")
 }
 

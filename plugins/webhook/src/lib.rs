@@ -33,8 +33,13 @@ impl Input {
         match (&self.json, &self.text) {
             (Some(json), None) => Ok((json.to_string().into_bytes(), "application/json")),
             (None, Some(text)) => Ok((text.clone().into_bytes(), "text/plain; charset=utf-8")),
-            (None, None) => Err(Fault::invalid("webhook.nothing", "there is nothing to send: give `json` or `text`")),
-            (Some(_), Some(_)) => Err(Fault::invalid("webhook.both", "give `json` or `text`, not both")),
+            (None, None) => Err(Fault::invalid(
+                "webhook.nothing",
+                "there is nothing to send: give `json` or `text`",
+            )),
+            (Some(_), Some(_)) => {
+                Err(Fault::invalid("webhook.both", "give `json` or `text`, not both"))
+            }
         }
     }
 
@@ -55,7 +60,9 @@ impl Step for Post {
 
     fn apply(_job: &Job, input: &Input, _proposal: &Proposal) -> Result<Completion<Output>> {
         let (body, kind) = input.body()?;
-        let response = http::Endpoint::slot(slot!("webhook")).header("content-type", kind).post(input.path(), &body)?;
+        let response = http::Endpoint::slot(slot!("webhook"))
+            .header("content-type", kind)
+            .post(input.path(), &body)?;
         judge(input, response.status, &response.text())
     }
 }
@@ -65,7 +72,9 @@ fn judge(input: &Input, status: u16, body: &str) -> Result<Completion<Output>> {
     if input.expect_status.map_or((200..300).contains(&status), |expected| status == expected) {
         return Ok(Completion::changed(format!("sent, answered {status}"), Output { status }));
     }
-    let wanted = input.expect_status.map_or_else(|| "200 to 299".to_owned(), |expected| expected.to_string());
+    let wanted = input
+        .expect_status
+        .map_or_else(|| "200 to 299".to_owned(), |expected| expected.to_string());
     let message = format!("the webhook answered {status}, expected {wanted}: {}", start_of(body));
     // 429 and 5xx may be gone in a moment; the others will not.
     Err(if status == 429 || status >= 500 {
@@ -86,16 +95,29 @@ mod tests {
     }
 
     fn job() -> Job {
-        Job { run_id: String::new(), step: "tell".to_owned(), attempt: 1, deadline_ms: 0, dry_run: false, unanswered: None }
+        Job {
+            run_id: String::new(),
+            step: "tell".to_owned(),
+            attempt: 1,
+            deadline_ms: 0,
+            dry_run: false,
+            unanswered: None,
+        }
     }
 
     #[test]
     fn exactly_one_of_json_and_text_is_sent() {
         let body = |value| input(value).body();
-        assert_eq!(body(json!({ "json": { "a": 1 } })).expect("json"), (b"{\"a\":1}".to_vec(), "application/json"));
+        assert_eq!(
+            body(json!({ "json": { "a": 1 } })).expect("json"),
+            (b"{\"a\":1}".to_vec(), "application/json")
+        );
         assert_eq!(body(json!({ "text": "x" })).expect("text").0, b"x");
         assert_eq!(body(json!({})).map_err(|fault| fault.code), Err("webhook.nothing".to_owned()));
-        assert_eq!(body(json!({ "json": 1, "text": "x" })).map_err(|fault| fault.code), Err("webhook.both".to_owned()));
+        assert_eq!(
+            body(json!({ "json": 1, "text": "x" })).map_err(|fault| fault.code),
+            Err("webhook.both".to_owned())
+        );
     }
 
     #[test]
@@ -120,7 +142,9 @@ mod tests {
 
     #[test]
     fn a_busy_webhook_may_be_asked_again_and_one_that_refuses_may_not() {
-        let class = |status| judge(&input(json!({ "text": "x" })), status, "").expect_err("it did not work").class;
+        let class = |status| {
+            judge(&input(json!({ "text": "x" })), status, "").expect_err("it did not work").class
+        };
         assert_eq!(class(429), FaultClass::Transient);
         assert_eq!(class(503), FaultClass::Transient);
         assert_eq!(class(404), FaultClass::Assertion);

@@ -1,7 +1,8 @@
 //! The allocator of a plugin: a fixed arena, then the language's own.
 //!
-//! A call of a small plugin lives for microseconds and its memory dies with it, so a bump pointer is enough; and memory that
-//! never grows spares the host a system call and a lock on its address space for every call (measured: 24 µs → 6 µs).
+//! A call of a small plugin lives for microseconds and its memory dies with it, so a bump pointer
+//! is enough; and memory that never grows spares the host a system call and a lock on its address
+//! space for every call (measured: 24 µs → 6 µs).
 #![expect(unsafe_code, reason = "an allocator cannot be written without it")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -34,7 +35,8 @@ impl Arena {
     }
 }
 
-// SAFETY: blocks never overlap: `used` only grows, but when the last block is given back or changes its size.
+// SAFETY: blocks never overlap: `used` only grows, but when the last block is given back or changes
+// its size.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let at = (self.used.get() + layout.align() - 1) & !(layout.align() - 1);
@@ -66,7 +68,8 @@ unsafe impl GlobalAlloc for Arena {
             }
             Some(_) if size <= layout.size() => pointer,
             Some(_) => {
-                // SAFETY: the new block does not overlap the old one, and both have the copied length.
+                // SAFETY: the new block does not overlap the old one, and both have the copied
+                // length.
                 unsafe {
                     let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
                     if !new.is_null() {

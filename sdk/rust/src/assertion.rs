@@ -1,4 +1,5 @@
-//! Assertions that say what was seen: each that does not hold becomes one line, and all are looked at.
+//! Assertions that say what was seen: each that does not hold becomes one line, and all are looked
+//! at.
 
 use serde_json::Value as Json;
 
@@ -25,7 +26,12 @@ impl Assertions {
     }
 
     /// Two values must be equal.
-    pub fn equals<T: PartialEq + std::fmt::Display>(&mut self, what: &str, found: &T, expected: &T) -> &mut Self {
+    pub fn equals<T: PartialEq + std::fmt::Display>(
+        &mut self,
+        what: &str,
+        found: &T,
+        expected: &T,
+    ) -> &mut Self {
         self.holds(found == expected, || format!("{what} is {found}, expected {expected}"))
     }
 
@@ -39,7 +45,8 @@ impl Assertions {
     /// The value at a path such as `orders[0].id` must equal another.
     pub fn json_equals(&mut self, body: &Json, path: &str, expected: &Json) -> &mut Self {
         match json_at(body, path) {
-            Some(found) => self.holds(found == expected, || format!("`{path}` is {found}, expected {expected}")),
+            Some(found) => self
+                .holds(found == expected, || format!("`{path}` is {found}, expected {expected}")),
             None => self.holds(false, || format!("there is no `{path}`, expected {expected}")),
         }
     }
@@ -100,7 +107,11 @@ mod tests {
     fn every_assertion_that_does_not_hold_says_what_was_seen() {
         let mut assertions = Assertions::new();
         let body = json!({ "orders": [{ "id": 1 }] });
-        assertions.equals("status", &500, &200).contains("body", "oh no", "ok").json_equals(&body, "orders[0].id", &json!(1));
+        assertions.equals("status", &500, &200).contains("body", "oh no", "ok").json_equals(
+            &body,
+            "orders[0].id",
+            &json!(1),
+        );
         assertions.json_equals(&body, "orders[1].id", &json!(2));
         assert_eq!(assertions.made(), 4);
         assert_eq!(

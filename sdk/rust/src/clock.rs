@@ -1,4 +1,5 @@
-//! Time. The language's own clock does not work in the sandbox; in a native build, such as `cargo test`, this one is that of the machine.
+//! Time. The language's own clock does not work in the sandbox; in a native build, such as
+//! `cargo test`, this one is that of the machine.
 
 use std::time::Duration;
 

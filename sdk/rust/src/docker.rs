@@ -6,7 +6,9 @@ use crate::native::host;
 use crate::slot::Slot;
 use std::time::Duration;
 
-pub use types::{Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, LogTail, Usage};
+pub use types::{
+    Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, LogTail, Usage,
+};
 
 /// The slot of some containers. A name may be `""` when the slot is bound to exactly one.
 #[derive(Debug, Clone)]

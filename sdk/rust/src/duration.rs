@@ -1,4 +1,5 @@
-//! Durations in inputs, written with their unit as everywhere in runbooks: `"5m"`, `"1h30m"`, `"250ms"`.
+//! Durations in inputs, written with their unit as everywhere in runbooks: `"5m"`, `"1h30m"`,
+//! `"250ms"`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,14 @@ impl Span {
     }
 }
 
-const UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
+const UNITS: &[(&str, u64)] = &[
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+    ("w", 604_800_000),
+];
 
 /// Reads `5m` or `1h30m`.
 pub fn parse(text: &str) -> Option<Duration> {
@@ -62,7 +70,9 @@ fn fraction(number: &str, factor: u64) -> Option<u64> {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse(&text).map(Self).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a duration such as `5m`")))
+        parse(&text).map(Self).ok_or_else(|| {
+            serde::de::Error::custom(format!("`{text}` is not a duration such as `5m`"))
+        })
     }
 }
 

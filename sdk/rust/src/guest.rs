@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
 pub use crate::bindings::runbook::plugin::types::{
-    Completion as RawCompletion, Job as RawJob, Proposal as RawProposal, Report as RawReport, Verdict as RawVerdict,
+    Completion as RawCompletion, Job as RawJob, Proposal as RawProposal, Report as RawReport,
+    Verdict as RawVerdict,
 };
 pub use plugin::info::Guest as Info;
 pub use plugin::probe::Guest as Probe;
@@ -22,12 +23,18 @@ pub fn describe(operations: Vec<Json>) -> String {
 }
 
 /// A probe's entry.
-pub fn describe_probe<I: JsonSchema, O: JsonSchema>(name: &str, _check: fn(&Job, I) -> Result<Report<O>>) -> Json {
+pub fn describe_probe<I: JsonSchema, O: JsonSchema>(
+    name: &str,
+    _check: fn(&Job, I) -> Result<Report<O>>,
+) -> Json {
     entry(name, "probe", schema::<I>(), schema::<O>())
 }
 
 /// A smoke test's entry.
-pub fn describe_smoke_test<I: JsonSchema>(name: &str, _run: fn(&Job, I) -> Result<Vec<Verdict>>) -> Json {
+pub fn describe_smoke_test<I: JsonSchema>(
+    name: &str,
+    _run: fn(&Job, I) -> Result<Vec<Verdict>>,
+) -> Json {
     entry(name, "smoke-test", schema::<I>(), json!(true))
 }
 
@@ -45,7 +52,10 @@ fn schema<T: JsonSchema>() -> Json {
 }
 
 /// Calls a probe.
-pub fn check<I: DeserializeOwned, O: Serialize>(check: fn(&Job, I) -> Result<Report<O>>, job: RawJob) -> Result<RawReport> {
+pub fn check<I: DeserializeOwned, O: Serialize>(
+    check: fn(&Job, I) -> Result<Report<O>>,
+    job: RawJob,
+) -> Result<RawReport> {
     let (job, input) = accept(job)?;
     let report = check(&job, input)?;
     Ok(RawReport {
@@ -57,7 +67,10 @@ pub fn check<I: DeserializeOwned, O: Serialize>(check: fn(&Job, I) -> Result<Rep
 }
 
 /// Calls a smoke test.
-pub fn run<I: DeserializeOwned>(run: fn(&Job, I) -> Result<Vec<Verdict>>, job: RawJob) -> Result<Vec<RawVerdict>> {
+pub fn run<I: DeserializeOwned>(
+    run: fn(&Job, I) -> Result<Vec<Verdict>>,
+    job: RawJob,
+) -> Result<Vec<RawVerdict>> {
     let (job, input) = accept(job)?;
     run(&job, input)
 }
@@ -66,13 +79,21 @@ pub fn run<I: DeserializeOwned>(run: fn(&Job, I) -> Result<Vec<Verdict>>, job: R
 pub fn plan<S: Step>(job: RawJob) -> Result<RawProposal> {
     let (job, input) = accept(job)?;
     let proposal = S::plan(&job, &input)?;
-    Ok(RawProposal { effects: proposal.effects, summary: proposal.summary, before: text(&proposal.before)? })
+    Ok(RawProposal {
+        effects: proposal.effects,
+        summary: proposal.summary,
+        before: text(&proposal.before)?,
+    })
 }
 
 /// Calls `apply` of a step.
 pub fn apply<S: Step>(job: RawJob, proposal: RawProposal) -> Result<RawCompletion> {
     let (job, input) = accept(job)?;
-    let proposal = Proposal { effects: proposal.effects, summary: proposal.summary, before: json_of(&proposal.before)? };
+    let proposal = Proposal {
+        effects: proposal.effects,
+        summary: proposal.summary,
+        before: json_of(&proposal.before)?,
+    };
     complete(S::apply(&job, &input, &proposal)?)
 }
 
@@ -90,7 +111,10 @@ pub fn undo<S: Step>(job: RawJob, before: &str) -> Result<RawCompletion> {
 
 /// The host called an operation that this plugin does not have.
 pub fn unknown_operation(name: &str) -> Fault {
-    Fault::invalid("plugin.unknown-operation", format!("this plugin has no operation `{name}` of this kind"))
+    Fault::invalid(
+        "plugin.unknown-operation",
+        format!("this plugin has no operation `{name}` of this kind"),
+    )
 }
 
 fn complete<O: Serialize>(done: Completion<O>) -> Result<RawCompletion> {
@@ -105,17 +129,21 @@ fn complete<O: Serialize>(done: Completion<O>) -> Result<RawCompletion> {
 fn accept<I: DeserializeOwned>(job: RawJob) -> Result<(Job, I)> {
     crate::log::catch_panics();
     let RawJob { run_id, step, attempt, input, deadline_ms, dry_run, unanswered_ms } = job;
-    let input = serde_json::from_str(&input)
-        .map_err(|error| Fault::invalid("plugin.input", format!("the input does not fit: {error}")))?;
+    let input = serde_json::from_str(&input).map_err(|error| {
+        Fault::invalid("plugin.input", format!("the input does not fit: {error}"))
+    })?;
     let unanswered = unanswered_ms.map(std::time::Duration::from_millis);
     Ok((Job { run_id, step, attempt, deadline_ms, dry_run, unanswered }, input))
 }
 
 fn json_of(text: &str) -> Result<Json> {
-    serde_json::from_str(text).map_err(|error| Fault::invalid("plugin.before", format!("what was kept is not JSON: {error}")))
+    serde_json::from_str(text).map_err(|error| {
+        Fault::invalid("plugin.before", format!("what was kept is not JSON: {error}"))
+    })
 }
 
 fn text(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value)
-        .map_err(|error| Fault::invalid("plugin.output", format!("the output cannot be written as JSON: {error}")))
+    serde_json::to_string(value).map_err(|error| {
+        Fault::invalid("plugin.output", format!("the output cannot be written as JSON: {error}"))
+    })
 }

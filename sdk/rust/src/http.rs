@@ -22,14 +22,19 @@ impl Endpoint {
         Self { slot, headers: Vec::new(), body_secrets: Vec::new() }
     }
 
-    /// Sends this header with every request. The target must allow it, but for the usual ones such as `content-type`.
+    /// Sends this header with every request. The target must allow it, but for the usual ones such
+    /// as `content-type`.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push(types::Header { name: name.to_owned(), value: types::HeaderValue::Plain(value.to_owned()) });
+        self.headers.push(types::Header {
+            name: name.to_owned(),
+            value: types::HeaderValue::Plain(value.to_owned()),
+        });
         self
     }
 
-    /// Sends the secret of a secrets slot as this header, unseen by the plugin. The secret's target must allow the position.
+    /// Sends the secret of a secrets slot as this header, unseen by the plugin. The secret's target
+    /// must allow the position.
     #[must_use]
     pub fn secret_header(mut self, name: &str, secret: Slot) -> Self {
         let value = types::HeaderValue::Secret(secret.name().to_owned());
@@ -37,15 +42,16 @@ impl Endpoint {
         self
     }
 
-    /// Puts the secret of a secrets slot into the JSON of each body that is sent, unseen by the plugin. `pointer` is a JSON pointer,
-    /// such as `/user/password`; what it stands in must be there. The secret's target must allow the position.
+    /// Puts the secret of a secrets slot into the JSON of each body that is sent, unseen by the
+    /// plugin. `pointer` is a JSON pointer, such as `/user/password`; what it stands in must be
+    /// there. The secret's target must allow the position.
     #[must_use]
     pub fn secret_json(self, pointer: &str, secret: Slot) -> Self {
         self.secret_in_body(types::BodyPlace::Json(pointer.to_owned()), secret)
     }
 
-    /// Adds the secret of a secrets slot to the form of each body that is sent, as the field `name`, unseen by the plugin. The
-    /// secret's target must allow the position.
+    /// Adds the secret of a secrets slot to the form of each body that is sent, as the field
+    /// `name`, unseen by the plugin. The secret's target must allow the position.
     #[must_use]
     pub fn secret_form(self, name: &str, secret: Slot) -> Self {
         self.secret_in_body(types::BodyPlace::Form(name.to_owned()), secret)
@@ -59,40 +65,52 @@ impl Endpoint {
     /// Reads a path, which starts with `/` and is appended to the base address.
     #[track_caller]
     pub fn get(&self, path: &str) -> Result<Response> {
-        host!("http/reader.get", reader::get(self.slot.name(), path, &self.headers)).map(|raw| Response::of(path, raw))
+        host!("http/reader.get", reader::get(self.slot.name(), path, &self.headers))
+            .map(|raw| Response::of(path, raw))
     }
 
     /// Reads the headers of a path.
     #[track_caller]
     pub fn head(&self, path: &str) -> Result<Response> {
-        host!("http/reader.head", reader::head(self.slot.name(), path, &self.headers)).map(|raw| Response::of(path, raw))
+        host!("http/reader.head", reader::head(self.slot.name(), path, &self.headers))
+            .map(|raw| Response::of(path, raw))
     }
 
     /// Sends a body with POST.
     #[track_caller]
     pub fn post(&self, path: &str, body: &[u8]) -> Result<Response> {
-        host!("http/writer.post", writer::post(self.slot.name(), path, &self.headers, body, &self.body_secrets))
-            .map(|raw| Response::of(path, raw))
+        host!(
+            "http/writer.post",
+            writer::post(self.slot.name(), path, &self.headers, body, &self.body_secrets)
+        )
+        .map(|raw| Response::of(path, raw))
     }
 
     /// Sends a body with PUT.
     #[track_caller]
     pub fn put(&self, path: &str, body: &[u8]) -> Result<Response> {
-        host!("http/writer.put", writer::put(self.slot.name(), path, &self.headers, body, &self.body_secrets))
-            .map(|raw| Response::of(path, raw))
+        host!(
+            "http/writer.put",
+            writer::put(self.slot.name(), path, &self.headers, body, &self.body_secrets)
+        )
+        .map(|raw| Response::of(path, raw))
     }
 
     /// Sends a body with PATCH.
     #[track_caller]
     pub fn patch(&self, path: &str, body: &[u8]) -> Result<Response> {
-        host!("http/writer.patch", writer::patch(self.slot.name(), path, &self.headers, body, &self.body_secrets))
-            .map(|raw| Response::of(path, raw))
+        host!(
+            "http/writer.patch",
+            writer::patch(self.slot.name(), path, &self.headers, body, &self.body_secrets)
+        )
+        .map(|raw| Response::of(path, raw))
     }
 
     /// Deletes what is at a path.
     #[track_caller]
     pub fn delete(&self, path: &str) -> Result<Response> {
-        host!("http/writer.delete", writer::delete(self.slot.name(), path, &self.headers)).map(|raw| Response::of(path, raw))
+        host!("http/writer.delete", writer::delete(self.slot.name(), path, &self.headers))
+            .map(|raw| Response::of(path, raw))
     }
 }
 
@@ -128,31 +146,40 @@ impl Response {
 
     /// The first header of this name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body, if all of it is here; a fault that says so if the target's `max_body` cut it.
     pub fn whole(&self) -> Result<&[u8]> {
         if self.truncated {
             let kept = self.body.len();
-            let message = format!("the body is longer than the {kept} bytes that the target's `max_body` lets through");
+            let message = format!(
+                "the body is longer than the {kept} bytes that the target's `max_body` lets through"
+            );
             return Err(Fault::limit("http.truncated", message));
         }
         Ok(&self.body)
     }
 
-    /// The body as text; what is not UTF-8 is replaced. It may have been cut, see [`whole`](Self::whole).
+    /// The body as text; what is not UTF-8 is replaced. It may have been cut, see
+    /// [`whole`](Self::whole).
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body of a success as JSON: a status outside 200 to 299 is a fault, whatever the body. A body that was cut is not taken for one
-    /// that is broken: see [`whole`](Self::whole).
+    /// The body of a success as JSON: a status outside 200 to 299 is a fault, whatever the body. A
+    /// body that was cut is not taken for one that is broken: see [`whole`](Self::whole).
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         if !self.is_success() {
             return Err(Fault::assertion(
                 "http.status",
-                format!("`{}` answered with status {}, expected 200 to 299", self.path, self.status),
+                format!(
+                    "`{}` answered with status {}, expected 200 to 299",
+                    self.path, self.status
+                ),
             ));
         }
         self.json_of_any_status()
@@ -160,8 +187,9 @@ impl Response {
 
     /// The body as JSON, of an error page too.
     pub fn json_of_any_status<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(self.whole()?)
-            .map_err(|error| Fault::assertion("http.not-json", format!("the body is not the expected JSON: {error}")))
+        serde_json::from_slice(self.whole()?).map_err(|error| {
+            Fault::assertion("http.not-json", format!("the body is not the expected JSON: {error}"))
+        })
     }
 }
 
@@ -171,7 +199,8 @@ mod tests {
 
     fn response(status: u16, body: &[u8]) -> Response {
         let timing = Timing { dns_us: 0, connect_us: 0, tls_us: 0, first_byte_us: 0, total_us: 0 };
-        let headers = vec![("etag".to_owned(), "a".to_owned()), ("etag".to_owned(), "b".to_owned())];
+        let headers =
+            vec![("etag".to_owned(), "a".to_owned()), ("etag".to_owned(), "b".to_owned())];
         Response {
             path: "/stats".to_owned(),
             status,
@@ -185,7 +214,8 @@ mod tests {
 
     #[test]
     fn only_200_to_299_is_success() {
-        let success: Vec<_> = [199, 200, 299, 300].iter().map(|status| response(*status, b"").is_success()).collect();
+        let success: Vec<_> =
+            [199, 200, 299, 300].iter().map(|status| response(*status, b"").is_success()).collect();
         assert_eq!(success, [false, true, true, false]);
     }
 
@@ -199,17 +229,35 @@ mod tests {
     fn a_body_that_is_not_what_was_expected_is_an_assertion() {
         assert_eq!(response(200, b"[1,2]").json::<Vec<u8>>().expect("it is a list"), [1, 2]);
         let fault = response(200, b"<p>").json::<Vec<u8>>().expect_err("it is no JSON");
-        assert_eq!((fault.class, fault.code.as_str()), (crate::FaultClass::Assertion, "http.not-json"));
+        assert_eq!(
+            (fault.class, fault.code.as_str()),
+            (crate::FaultClass::Assertion, "http.not-json")
+        );
         for status in [100, 199, 300, 301, 404, 500, 503] {
-            let fault = response(status, b"[1,2]").json::<Vec<u8>>().expect_err("it is an error page");
-            assert_eq!((fault.class, fault.code.as_str()), (crate::FaultClass::Assertion, "http.status"), "{status}");
-            assert!(fault.message.contains(&status.to_string()) && fault.message.contains("/stats"), "{}", fault.message);
-            assert_eq!(response(status, b"[1,2]").json_of_any_status::<Vec<u8>>().expect("it is a list"), [1, 2]);
+            let fault =
+                response(status, b"[1,2]").json::<Vec<u8>>().expect_err("it is an error page");
+            assert_eq!(
+                (fault.class, fault.code.as_str()),
+                (crate::FaultClass::Assertion, "http.status"),
+                "{status}"
+            );
+            assert!(
+                fault.message.contains(&status.to_string()) && fault.message.contains("/stats"),
+                "{}",
+                fault.message
+            );
+            assert_eq!(
+                response(status, b"[1,2]").json_of_any_status::<Vec<u8>>().expect("it is a list"),
+                [1, 2]
+            );
         }
         assert_eq!(response(299, b"[1]").json::<Vec<u8>>().expect("it is a list"), [1]);
         assert_eq!(response(200, b"a\xff").text(), "a\u{fffd}");
         let cut = Response { truncated: true, ..response(200, b"[1,2]") };
         let fault = cut.json::<Vec<u8>>().expect_err("there was more");
-        assert_eq!((fault.class, fault.code.as_str()), (crate::FaultClass::Limit, "http.truncated"));
+        assert_eq!(
+            (fault.class, fault.code.as_str()),
+            (crate::FaultClass::Limit, "http.truncated")
+        );
     }
 }

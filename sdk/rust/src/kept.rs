@@ -1,8 +1,10 @@
-//! Lists in outputs. An output that holds less than there is says so: `truncated = true` beside the list, and "50 of 120" in the summary.
+//! Lists in outputs. An output that holds less than there is says so: `truncated = true` beside the
+//! list, and "50 of 120" in the summary.
 
 use serde::Serialize;
 
-/// Bytes of JSON that a list of an output may have: the host refuses a result of more than 1 MiB as a whole.
+/// Bytes of JSON that a list of an output may have: the host refuses a result of more than 1 MiB as
+/// a whole.
 pub const LIST_BYTES: usize = 768 << 10;
 
 /// As much of a list as an output can hold, and how much there is.
@@ -15,8 +17,8 @@ pub struct Kept<T> {
 }
 
 impl<T: Serialize> Kept<T> {
-    /// The first `items` that fit into an output. `total` counts those as well that never arrived, because a limit of the target
-    /// cut them off; it is at least as many as there are items.
+    /// The first `items` that fit into an output. `total` counts those as well that never arrived,
+    /// because a limit of the target cut them off; it is at least as many as there are items.
     pub fn of(items: Vec<T>, total: usize) -> Self {
         let total = total.max(items.len());
         let mut left = LIST_BYTES;
@@ -38,7 +40,11 @@ impl<T> Kept<T> {
 
     /// `120`, or `50 of 120`.
     pub fn count(&self) -> String {
-        if self.is_truncated() { format!("{} of {}", self.items.len(), self.total) } else { self.total.to_string() }
+        if self.is_truncated() {
+            format!("{} of {}", self.items.len(), self.total)
+        } else {
+            self.total.to_string()
+        }
     }
 }
 
@@ -49,7 +55,10 @@ mod tests {
     #[test]
     fn a_list_is_kept_whole_as_long_as_an_output_can_hold_it() {
         let whole = Kept::of(vec![1, 2, 3], 3);
-        assert_eq!((whole.items.len(), whole.is_truncated(), whole.count().as_str()), (3, false, "3"));
+        assert_eq!(
+            (whole.items.len(), whole.is_truncated(), whole.count().as_str()),
+            (3, false, "3")
+        );
         let cut_before = Kept::of(vec![1, 2, 3], 7);
         assert_eq!((cut_before.is_truncated(), cut_before.count().as_str()), (true, "3 of 7"));
         let long = Kept::of(vec!["x".repeat(1 << 10); 2_000], 0);

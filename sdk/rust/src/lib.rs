@@ -1,6 +1,7 @@
 //! What plugin authors use.
 //!
-//! A plugin is a folder with a `plugin.toml` (what it needs, and why) and a crate that registers its operations:
+//! A plugin is a folder with a `plugin.toml` (what it needs, and why) and a crate that registers
+//! its operations:
 //!
 //! ```
 //! use runbook_sdk::prelude::*;
@@ -54,7 +55,9 @@ pub mod slot;
 pub mod sql;
 
 pub use fault::{Fault, FaultClass, Result};
-pub use operation::{Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict};
+pub use operation::{
+    Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict,
+};
 
 /// Everything that a small plugin needs.
 pub mod prelude {
@@ -62,12 +65,13 @@ pub mod prelude {
     pub use crate::duration::Span;
     pub use crate::kept::Kept;
     pub use crate::operation::{
-        Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict, arguments_effect, effect, measurement,
-        statement_effect,
+        Completion, Effect, Job, Measurement, Outcome, Proposal, Report, Step, Verdict,
+        arguments_effect, effect, measurement, statement_effect,
     };
     pub use crate::size::Size;
     pub use crate::{
-        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, params, process, secrets, slot, sql, warn,
+        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, params, process,
+        secrets, slot, sql, warn,
     };
     pub use schemars::{self, JsonSchema};
     pub use serde::{self, Deserialize, Serialize};
@@ -77,8 +81,8 @@ pub mod prelude {
 #[doc(hidden)]
 pub use {schemars, serde, serde_json, wit_bindgen};
 
-/// Registers the operations of a plugin. Probes and smoke tests are functions, steps are types that implement
-/// [`Step`](crate::Step). Names are those of `plugin.toml`.
+/// Registers the operations of a plugin. Probes and smoke tests are functions, steps are types that
+/// implement [`Step`](crate::Step). Names are those of `plugin.toml`.
 ///
 /// ```text
 /// runbook_sdk::plugin! {
@@ -160,7 +164,8 @@ macro_rules! plugin {
             }
         };
 
-        // The names of exports are no symbols that a native linker takes, and a native build is for unit tests only.
+        // The names of exports are no symbols that a native linker takes, and a native build is for
+        // unit tests only.
         #[cfg(target_family = "wasm")]
         $crate::bindings::export!(RunbookPlugin with_types_in $crate::bindings);
     };

@@ -4,7 +4,8 @@ use crate::bindings::runbook::base::log;
 
 pub use log::Level;
 
-/// Adds a line; the macros [`debug!`](crate::debug), [`info!`](crate::info), [`warn!`](crate::warn) and [`error!`](crate::error) format one.
+/// Adds a line; the macros [`debug!`](crate::debug), [`info!`](crate::info), [`warn!`](crate::warn)
+/// and [`error!`](crate::error) format one.
 #[cfg(target_family = "wasm")]
 pub fn write(level: Level, message: &str) {
     log::write(level, message);
@@ -20,7 +21,11 @@ pub fn write(level: Level, message: &str) {
 #[cfg(target_family = "wasm")]
 pub(crate) fn catch_panics() {
     static HOOK: std::sync::Once = std::sync::Once::new();
-    HOOK.call_once(|| std::panic::set_hook(Box::new(|panic| write(Level::Error, &format!("the plugin panicked: {panic}")))));
+    HOOK.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            write(Level::Error, &format!("the plugin panicked: {panic}"))
+        }))
+    });
 }
 
 /// A native test has no host to tell, and says itself what panicked.

@@ -1,5 +1,6 @@
-//! Host calls in a native build, such as `cargo test`: there is no host, so each is a panic that says what to do instead. What is
-//! generated would abort the whole process, and the results of all other tests with it.
+//! Host calls in a native build, such as `cargo test`: there is no host, so each is a panic that
+//! says what to do instead. What is generated would abort the whole process, and the results of all
+//! other tests with it.
 
 /// Asks the host. `$name` is the function as the contract calls it.
 macro_rules! host {

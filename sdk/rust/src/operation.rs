@@ -22,9 +22,10 @@ pub struct Job {
     pub deadline_ms: u64,
     /// Whether effects are refused. A plugin need not look: the host refuses them itself.
     pub dry_run: bool,
-    /// For `observe` and `undo`: if the last attempt got no answer, how long ago it began. What it asked for may still go on
-    /// outside, so both must wait until it cannot any more before they say how things are. For `plan`: the same of the step that is
-    /// being undone, or of any step of the plugin.
+    /// For `observe` and `undo`: if the last attempt got no answer, how long ago it began. What it
+    /// asked for may still go on outside, so both must wait until it cannot any more before they
+    /// say how things are. For `plan`: the same of the step that is being undone, or of any step of
+    /// the plugin.
     pub unanswered: Option<Duration>,
 }
 
@@ -92,14 +93,16 @@ pub fn measurement(label: impl Into<String>, value: f64, unit: impl Into<String>
 }
 
 impl Measurement {
-    /// Outside of this range somebody should look. A range in Nagios syntax: `"100"` is 0 to 100, `"10:"` is 10 or more.
+    /// Outside of this range somebody should look. A range in Nagios syntax: `"100"` is 0 to 100,
+    /// `"10:"` is 10 or more.
     #[must_use]
     pub fn warn(mut self, range: impl ToString) -> Self {
         self.warn = Some(range.to_string());
         self
     }
 
-    /// Outside of this range it is not as it should be. A range in Nagios syntax, as for [`warn`](Self::warn).
+    /// Outside of this range it is not as it should be. A range in Nagios syntax, as for
+    /// [`warn`](Self::warn).
     #[must_use]
     pub fn crit(mut self, range: impl ToString) -> Self {
         self.crit = Some(range.to_string());
@@ -108,13 +111,22 @@ impl Measurement {
 }
 
 /// One thing that a step would do.
-pub fn effect(verb: impl Into<String>, target: impl Into<String>, summary: impl Into<String>) -> Effect {
+pub fn effect(
+    verb: impl Into<String>,
+    target: impl Into<String>,
+    summary: impl Into<String>,
+) -> Effect {
     Effect { verb: verb.into(), target: target.into(), summary: summary.into() }
 }
 
-/// One statement that a step would run, shown word for word. Where a person approves it, the host lets exactly this statement
-/// through, and once for each time that it is shown. [`effect`] tells it in words instead, and binds the verb and the object alone.
-pub fn statement_effect(verb: impl Into<String>, target: impl Into<String>, statement: &str) -> Effect {
+/// One statement that a step would run, shown word for word. Where a person approves it, the host
+/// lets exactly this statement through, and once for each time that it is shown. [`effect`] tells
+/// it in words instead, and binds the verb and the object alone.
+pub fn statement_effect(
+    verb: impl Into<String>,
+    target: impl Into<String>,
+    statement: &str,
+) -> Effect {
     let mut shown = String::from("`");
     for c in statement.chars() {
         if c == '\\' || c.is_control() {
@@ -127,8 +139,13 @@ pub fn statement_effect(verb: impl Into<String>, target: impl Into<String>, stat
     effect(verb, target, shown)
 }
 
-/// One run of a program that a step would start, its arguments shown word for word; bound as [`statement_effect`] is.
-pub fn arguments_effect(verb: impl Into<String>, target: impl Into<String>, arguments: &[String]) -> Effect {
+/// One run of a program that a step would start, its arguments shown word for word; bound as
+/// [`statement_effect`] is.
+pub fn arguments_effect(
+    verb: impl Into<String>,
+    target: impl Into<String>,
+    arguments: &[String],
+) -> Effect {
     effect(verb, target, format!("`{}`", Json::from(arguments.to_vec())))
 }
 
@@ -139,8 +156,9 @@ pub struct Proposal {
     pub effects: Vec<Effect>,
     /// One line.
     pub summary: String,
-    /// What is there before; `undo` is given it, and it is compared with what is observed after a crash or an undo. It must be
-    /// something that changes when `apply` takes effect; [`Json::Null`] says that nothing can be seen of it.
+    /// What is there before; `undo` is given it, and it is compared with what is observed after a
+    /// crash or an undo. It must be something that changes when `apply` takes effect;
+    /// [`Json::Null`] says that nothing can be seen of it.
     pub before: Json,
 }
 
@@ -183,8 +201,9 @@ impl<O> Completion<O> {
 
 /// Something that acts.
 ///
-/// The host calls `plan` before each `apply` and journals its answer first. In `plan` and `observe` only reading host functions
-/// answer. An operation that `plugin.toml` marks with `undo = true` implements `observe` and `undo`.
+/// The host calls `plan` before each `apply` and journals its answer first. In `plan` and `observe`
+/// only reading host functions answer. An operation that `plugin.toml` marks with `undo = true`
+/// implements `observe` and `undo`.
 pub trait Step {
     /// What the runbook writes under `with`.
     type Input: DeserializeOwned + JsonSchema;
@@ -195,14 +214,19 @@ pub trait Step {
     fn plan(job: &Job, input: &Self::Input) -> Result<Proposal>;
 
     /// Does it. `proposal` is what `plan` said just before.
-    fn apply(job: &Job, input: &Self::Input, proposal: &Proposal) -> Result<Completion<Self::Output>>;
+    fn apply(
+        job: &Job,
+        input: &Self::Input,
+        proposal: &Proposal,
+    ) -> Result<Completion<Self::Output>>;
 
     /// What is there now, of the same shape as [`Proposal::before`].
     fn observe(job: &Job, input: &Self::Input) -> Result<Json> {
         Self::plan(job, input).map(|proposal| proposal.before)
     }
 
-    /// Puts back what `before` says, from any state in between, and again after itself. Returns one line, and whether anything had to be changed.
+    /// Puts back what `before` says, from any state in between, and again after itself. Returns one
+    /// line, and whether anything had to be changed.
     fn undo(_job: &Job, _input: &Self::Input, _before: &Json) -> Result<Completion<Json>> {
         Err(Fault::invalid("plugin.no-undo", "this operation has no undo"))
     }

@@ -35,15 +35,18 @@ impl Program {
         self
     }
 
-    /// Gives it a file of a files slot on stdin, streamed by the host and decompressed if its name ends in `.zst`.
+    /// Gives it a file of a files slot on stdin, streamed by the host and decompressed if its name
+    /// ends in `.zst`.
     #[must_use]
     pub fn input_file(mut self, slot: Slot, path: &str) -> Self {
-        self.stdin = types::Input::File(types::File { slot: slot.name().to_owned(), path: path.to_owned() });
+        self.stdin =
+            types::Input::File(types::File { slot: slot.name().to_owned(), path: path.to_owned() });
         self
     }
 
-    /// Runs it where it can read and change nothing, and keeps what it writes to stdout. For probes; the slot declares `inspect`
-    /// and the target says `read_only = true`. It gets no input.
+    /// Runs it where it can read and change nothing, and keeps what it writes to stdout. For
+    /// probes; the slot declares `inspect` and the target says `read_only = true`. It gets no
+    /// input.
     #[track_caller]
     pub fn inspect(&self) -> Result<Output> {
         host!("process/inspector.run", inspector::run(self.slot.name(), &self.arguments))
@@ -52,14 +55,20 @@ impl Program {
     /// Runs it and keeps what it writes to stdout.
     #[track_caller]
     pub fn run(&self) -> Result<Output> {
-        host!("process/runner.run", runner::run(self.slot.name(), &self.arguments, &self.stdin, &types::Sink::Capture))
+        host!(
+            "process/runner.run",
+            runner::run(self.slot.name(), &self.arguments, &self.stdin, &types::Sink::Capture)
+        )
     }
 
-    /// Runs it and streams its stdout to a new file of a files slot, compressed if its name ends in `.zst`. The file is there only
-    /// if the program ends with 0.
+    /// Runs it and streams its stdout to a new file of a files slot, compressed if its name ends in
+    /// `.zst`. The file is there only if the program ends with 0.
     #[track_caller]
     pub fn run_to_file(&self, slot: Slot, path: &str) -> Result<Output> {
         let file = types::File { slot: slot.name().to_owned(), path: path.to_owned() };
-        host!("process/runner.run", runner::run(self.slot.name(), &self.arguments, &self.stdin, &types::Sink::File(file)))
+        host!(
+            "process/runner.run",
+            runner::run(self.slot.name(), &self.arguments, &self.stdin, &types::Sink::File(file))
+        )
     }
 }

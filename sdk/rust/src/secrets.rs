@@ -1,4 +1,5 @@
-//! A secret that the runbook bound to a slot. Most plugins need none of this: see [`http::Endpoint::secret_header`](crate::http::Endpoint::secret_header).
+//! A secret that the runbook bound to a slot. Most plugins need none of this: see
+//! [`http::Endpoint::secret_header`](crate::http::Endpoint::secret_header).
 
 use crate::bindings::runbook::secrets::{metadata, reveal};
 use crate::fault::Result;

@@ -2,15 +2,18 @@
 
 use std::fmt;
 
-/// A number of bytes as people read it, in the largest binary unit with at most one decimal: `129.5 MiB`.
+/// A number of bytes as people read it, in the largest binary unit with at most one decimal:
+/// `129.5 MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
-const UNITS: &[(&str, u64)] = &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+const UNITS: &[(&str, u64)] =
+    &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, factor) = UNITS.iter().copied().find(|(_, factor)| self.0 >= *factor).unwrap_or(("B", 1));
+        let (unit, factor) =
+            UNITS.iter().copied().find(|(_, factor)| self.0 >= *factor).unwrap_or(("B", 1));
         let (bytes, factor) = (u128::from(self.0), u128::from(factor));
         let tenths = (bytes * 10 + factor / 2) / factor;
         match tenths % 10 {

@@ -1,4 +1,5 @@
-//! The names of slots. Each is noted where it is written, so that `runbook plugin build` finds one that `plugin.toml` does not have.
+//! The names of slots. Each is noted where it is written, so that `runbook plugin build` finds one
+//! that `plugin.toml` does not have.
 
 /// The custom section of a plugin's module in which [`slot!`](macro@crate::slot) notes names.
 #[doc(hidden)]
@@ -21,8 +22,8 @@ impl Slot {
     }
 }
 
-/// A slot of `plugin.toml`, by its name: `http::Endpoint::slot(slot!("target"))`. `runbook plugin build` refuses a name that is
-/// not there, and says which line wrote it.
+/// A slot of `plugin.toml`, by its name: `http::Endpoint::slot(slot!("target"))`.
+/// `runbook plugin build` refuses a name that is not there, and says which line wrote it.
 #[macro_export]
 macro_rules! slot {
     ($name:literal) => {{

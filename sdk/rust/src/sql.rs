@@ -34,11 +34,8 @@ impl Database {
     /// Runs one statement that returns rows, in a transaction that cannot write.
     #[track_caller]
     pub fn query(&self, statement: &str, parameters: &[Value]) -> Result<Rows> {
-        host!("sql/reader.query", reader::query(self.slot.name(), statement, parameters)).map(|rows| Rows {
-            columns: rows.columns,
-            rows: rows.rows,
-            truncated: rows.truncated,
-        })
+        host!("sql/reader.query", reader::query(self.slot.name(), statement, parameters))
+            .map(|rows| Rows { columns: rows.columns, rows: rows.rows, truncated: rows.truncated })
     }
 
     /// Runs one statement and returns how many rows it touched or returned.
@@ -52,7 +49,10 @@ impl Database {
     pub fn transaction(&self, statements: &[(&str, &[Value])]) -> Result<Vec<u64>> {
         let statements: Vec<_> = statements
             .iter()
-            .map(|(text, parameters)| types::Statement { text: (*text).to_owned(), parameters: parameters.to_vec() })
+            .map(|(text, parameters)| types::Statement {
+                text: (*text).to_owned(),
+                parameters: parameters.to_vec(),
+            })
             .collect();
         host!("sql/writer.transaction", writer::transaction(self.slot.name(), &statements))
     }
@@ -99,7 +99,9 @@ impl Rows {
 
     /// The first row; `not-found` if there is none.
     pub fn first(&self) -> Result<Row<'_>> {
-        self.iter().next().ok_or_else(|| Fault::not_found("sql.no-row", "the query returned no row"))
+        self.iter()
+            .next()
+            .ok_or_else(|| Fault::not_found("sql.no-row", "the query returned no row"))
     }
 }
 
@@ -114,16 +116,22 @@ impl<'a> Row<'a> {
     /// The value of a column.
     pub fn value(&self, column: &str) -> Result<&'a Value> {
         let index = self.columns.iter().position(|known| known.name == column);
-        index
-            .and_then(|index| self.values.get(index))
-            .ok_or_else(|| Fault::invalid("sql.no-column", format!("the result has no column `{column}`")))
+        index.and_then(|index| self.values.get(index)).ok_or_else(|| {
+            Fault::invalid("sql.no-column", format!("the result has no column `{column}`"))
+        })
     }
 
     /// The value of a column as a Rust type. Use `Option` for a column that can be NULL.
     pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
         let value = self.value(column)?;
         T::from_value(value).ok_or_else(|| {
-            Fault::invalid("sql.type", format!("column `{column}` is {}, which is not what the plugin expects", kind(value)))
+            Fault::invalid(
+                "sql.type",
+                format!(
+                    "column `{column}` is {}, which is not what the plugin expects",
+                    kind(value)
+                ),
+            )
         })
     }
 
@@ -217,7 +225,8 @@ impl<T: FromValue> FromValue for Option<T> {
     }
 }
 
-/// A value as JSON, for outputs: bytes become hexadecimal, decimals stay text so that no digit is lost.
+/// A value as JSON, for outputs: bytes become hexadecimal, decimals stay text so that no digit is
+/// lost.
 pub fn to_json(value: &Value) -> serde_json::Value {
     use serde_json::json;
     match value {
@@ -249,7 +258,11 @@ pub fn to_json(value: &Value) -> serde_json::Value {
 
 fn hexadecimal(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
+        .collect()
 }
 
 impl From<&str> for Value {
@@ -310,14 +323,18 @@ mod tests {
         let row = rows.first().expect("there is one");
         assert_eq!(row.get::<i64>("id").ok(), Some(7));
         assert_eq!(row.get::<Option<String>>("note").ok(), Some(None));
-        let codes = [row.get::<String>("id"), row.get::<String>("note"), row.get::<String>("nobody")]
-            .map(|read| read.expect_err("it cannot be read").code);
+        let codes =
+            [row.get::<String>("id"), row.get::<String>("note"), row.get::<String>("nobody")]
+                .map(|read| read.expect_err("it cannot be read").code);
         assert_eq!(codes, ["sql.type", "sql.type", "sql.no-column"]);
     }
 
     #[test]
     fn no_row_is_not_found() {
-        assert_eq!(rows(Vec::new()).first().expect_err("there is none").class, crate::FaultClass::NotFound);
+        assert_eq!(
+            rows(Vec::new()).first().expect_err("there is none").class,
+            crate::FaultClass::NotFound
+        );
     }
 
     #[test]
@@ -328,11 +345,21 @@ mod tests {
 
     #[test]
     fn no_digit_is_lost_on_the_way_into_json() {
-        assert_eq!(to_json(&Value::Decimal("0.10000000000000000000001".to_owned())), json!("0.10000000000000000000001"));
+        assert_eq!(
+            to_json(&Value::Decimal("0.10000000000000000000001".to_owned())),
+            json!("0.10000000000000000000001")
+        );
         assert_eq!(to_json(&Value::Bytes(vec![0, 171, 255])), json!("00abff"));
         assert_eq!(to_json(&Value::Json("{\"a\":1}".to_owned())), json!({ "a": 1 }));
-        assert_eq!(to_json(&Value::Json("{".to_owned())), json!("{"), "what is not JSON stays text");
-        assert_eq!(to_json(&Value::Sequence(vec![Element::Integer(1), Element::Null])), json!([1, null]));
+        assert_eq!(
+            to_json(&Value::Json("{".to_owned())),
+            json!("{"),
+            "what is not JSON stays text"
+        );
+        assert_eq!(
+            to_json(&Value::Sequence(vec![Element::Integer(1), Element::Null])),
+            json!([1, null])
+        );
     }
 
     #[test]

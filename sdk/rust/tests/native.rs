@@ -1,4 +1,5 @@
-//! In `cargo test` there is no host. A call of it must not take the results of the other tests with it.
+//! In `cargo test` there is no host. A call of it must not take the results of the other tests with
+//! it.
 
 use runbook_sdk::docker::{ContainerSpec, Containers};
 use runbook_sdk::prelude::*;
@@ -25,7 +26,13 @@ fn directory() -> files::Directory {
 
 fn spec() -> ContainerSpec {
     let name = String::new();
-    ContainerSpec { image: name.clone(), name, command: Vec::new(), environment: Vec::new(), labels: Vec::new() }
+    ContainerSpec {
+        image: name.clone(),
+        name,
+        command: Vec::new(),
+        environment: Vec::new(),
+        labels: Vec::new(),
+    }
 }
 
 /// Every function of the contract that needs a host, as the SDK offers it.
@@ -72,14 +79,18 @@ fn contract() -> BTreeSet<String> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut found = BTreeSet::new();
     for package in ["http", "sql", "docker", "files", "process", "secrets"] {
-        let text = std::fs::read_to_string(wit.join(package).join(format!("{package}.wit"))).expect("the package has a file");
+        let text = std::fs::read_to_string(wit.join(package).join(format!("{package}.wit")))
+            .expect("the package has a file");
         let mut interface = "";
         for line in text.lines() {
             if let Some(name) = line.strip_prefix("interface ") {
                 interface = name.trim_end_matches(" {");
             }
             if let Some((name, _)) = line.split_once(": func(") {
-                found.insert(format!("{package}/{interface}.{}", name.trim().trim_start_matches('%')));
+                found.insert(format!(
+                    "{package}/{interface}.{}",
+                    name.trim().trim_start_matches('%')
+                ));
             }
         }
     }
@@ -88,11 +99,18 @@ fn contract() -> BTreeSet<String> {
 
 #[test]
 fn every_host_call_in_a_native_build_is_a_panic_that_unwinds_and_says_what_to_do() {
-    assert_eq!(CALLS.iter().map(|(name, _)| (*name).to_owned()).collect::<BTreeSet<_>>(), contract());
+    assert_eq!(
+        CALLS.iter().map(|(name, _)| (*name).to_owned()).collect::<BTreeSet<_>>(),
+        contract()
+    );
     for (name, call) in CALLS {
         let panic = std::panic::catch_unwind(call).expect_err("there is no host");
         let said = panic.downcast_ref::<String>().expect("it is a text");
-        assert!(said.contains("host calls answer only inside `runbook`") && said.contains(&format!("`{name}`")), "{said}");
+        assert!(
+            said.contains("host calls answer only inside `runbook`")
+                && said.contains(&format!("`{name}`")),
+            "{said}"
+        );
         assert!(said.contains("README of runbook-sdk"), "{said}");
     }
 }
@@ -118,8 +136,12 @@ fn a_test_that_is_good() {}
 #[test]
 fn a_test_that_calls_the_host_fails_by_itself_and_names_its_line() {
     let this = std::env::current_exe().expect("the test has a program");
-    let ran = Command::new(this).args(["--ignored", "--test-threads=1", "a_test_that_"]).output().expect("it starts");
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    let ran = Command::new(this)
+        .args(["--ignored", "--test-threads=1", "a_test_that_"])
+        .output()
+        .expect("it starts");
+    let said =
+        String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(101), "it was not aborted: {said}");
     assert!(said.contains("1 passed; 1 failed"), "{said}");
     assert!(said.contains("tests/native.rs:"), "the line of the author, not of the SDK: {said}");

@@ -16,18 +16,28 @@ struct Found {
 }
 
 fn refuse_zero(input: &Limit) -> Result<()> {
-    if input.limit == 0 { Err(Fault::conflict("test.zero", "nothing is below zero")) } else { Ok(()) }
+    if input.limit == 0 {
+        Err(Fault::conflict("test.zero", "nothing is below zero"))
+    } else {
+        Ok(())
+    }
 }
 
 fn depth(job: &Job, input: Limit) -> Result<Report<Found>> {
     refuse_zero(&input)?;
     let summary = format!("{} in attempt {}", job.step, job.attempt);
-    Ok(Report::pass_if(7 <= input.limit, summary, Found { depth: 7 }).measure(measurement("depth", 7.0, "")))
+    Ok(Report::pass_if(7 <= input.limit, summary, Found { depth: 7 })
+        .measure(measurement("depth", 7.0, "")))
 }
 
 fn scenario(_job: &Job, input: Limit) -> Result<Vec<Verdict>> {
     refuse_zero(&input)?;
-    Ok(vec![Verdict { name: "one".to_owned(), outcome: Outcome::Pass, detail: "seen".to_owned(), duration_ms: 1 }])
+    Ok(vec![Verdict {
+        name: "one".to_owned(),
+        outcome: Outcome::Pass,
+        detail: "seen".to_owned(),
+        duration_ms: 1,
+    }])
 }
 
 /// Sets a number that `before` remembers.
@@ -38,7 +48,10 @@ impl Step for Set {
     type Output = Found;
 
     fn plan(_job: &Job, input: &Limit) -> Result<Proposal> {
-        Ok(Proposal::one(effect("test.set", "the limit", format!("set {}", input.limit)), json!({ "limit": 1 })))
+        Ok(Proposal::one(
+            effect("test.set", "the limit", format!("set {}", input.limit)),
+            json!({ "limit": 1 }),
+        ))
     }
 
     fn apply(_job: &Job, input: &Limit, proposal: &Proposal) -> Result<Completion<Found>> {
@@ -91,9 +104,11 @@ fn proposal(before: &str) -> RawProposal {
 
 #[test]
 fn every_operation_is_described_with_its_kind_and_schemas() {
-    let described: Json = serde_json::from_str(&RunbookPlugin::describe()).expect("it describes itself in JSON");
+    let described: Json =
+        serde_json::from_str(&RunbookPlugin::describe()).expect("it describes itself in JSON");
     let operations = described["operations"].as_array().expect("it lists operations");
-    let named: Vec<_> = operations.iter().map(|one| (one["name"].as_str(), one["kind"].as_str())).collect();
+    let named: Vec<_> =
+        operations.iter().map(|one| (one["name"].as_str(), one["kind"].as_str())).collect();
     assert_eq!(
         named,
         [
@@ -122,7 +137,8 @@ fn a_probe_reports_what_it_found() {
 
 #[test]
 fn a_smoke_test_gives_a_verdict_for_each_case() {
-    let verdicts = RunbookPlugin::run("scenario".to_owned(), job("{\"limit\":5}")).expect("it runs");
+    let verdicts =
+        RunbookPlugin::run("scenario".to_owned(), job("{\"limit\":5}")).expect("it runs");
     assert_eq!((verdicts.len(), verdicts[0].detail.as_str()), (1, "seen"));
 }
 
@@ -131,7 +147,8 @@ fn a_step_is_planned_applied_observed_and_undone() {
     let input = "{\"limit\":5}";
     let plan = RunbookPlugin::plan("set".to_owned(), job(input)).expect("it plans");
     assert_eq!((plan.summary.as_str(), plan.before.as_str()), ("set 5", "{\"limit\":1}"));
-    let done = RunbookPlugin::apply("set".to_owned(), job(input), proposal(&plan.before)).expect("it acts");
+    let done = RunbookPlugin::apply("set".to_owned(), job(input), proposal(&plan.before))
+        .expect("it acts");
     assert_eq!((done.output.as_str(), done.changed), ("{\"depth\":5}", true));
     let observed = RunbookPlugin::observe("set".to_owned(), job(input)).expect("it looks");
     assert_eq!(observed, plan.before, "by default, what `plan` sees");
@@ -141,7 +158,8 @@ fn a_step_is_planned_applied_observed_and_undone() {
 
 #[test]
 fn a_step_without_undo_says_so() {
-    let fault = RunbookPlugin::undo("send".to_owned(), job("{\"limit\":5}"), "null".to_owned()).expect_err("it has none");
+    let fault = RunbookPlugin::undo("send".to_owned(), job("{\"limit\":5}"), "null".to_owned())
+        .expect_err("it has none");
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Invalid, "plugin.no-undo"));
 }
 
@@ -158,8 +176,13 @@ fn a_fault_of_an_operation_reaches_the_host_as_it_is() {
 #[test]
 fn an_input_that_does_not_fit_is_refused_before_the_operation_runs() {
     for input in ["{}", "{\"limit\":\"5\"}", "{\"limit\":5,\"limits\":6}", "not JSON"] {
-        let fault = RunbookPlugin::check("depth".to_owned(), job(input)).expect_err("it does not fit");
-        assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Invalid, "plugin.input"), "{input}");
+        let fault =
+            RunbookPlugin::check("depth".to_owned(), job(input)).expect_err("it does not fit");
+        assert_eq!(
+            (fault.class, fault.code.as_str()),
+            (FaultClass::Invalid, "plugin.input"),
+            "{input}"
+        );
     }
 }
 
@@ -172,5 +195,8 @@ fn an_operation_is_found_only_under_its_own_kind() {
         RunbookPlugin::plan("depth".to_owned(), job(input)).map_err(|fault| fault.code).err(),
         RunbookPlugin::observe("nobody".to_owned(), job(input)).map_err(|fault| fault.code).err(),
     ];
-    assert!(codes.iter().all(|code| code.as_deref() == Some("plugin.unknown-operation")), "{codes:?}");
+    assert!(
+        codes.iter().all(|code| code.as_deref() == Some("plugin.unknown-operation")),
+        "{codes:?}"
+    );
 }

@@ -1,5 +1,6 @@
-//! What the server said that it did not do did not happen: each way in which a server ends a change with an error, on each server,
-//! by one statement and by several. Nobody is told to look, and nothing is left.
+//! What the server said that it did not do did not happen: each way in which a server ends a change
+//! with an error, on each server, by one statement and by several. Nobody is told to look, and
+//! nothing is left.
 
 use super::narrow::{Statement, statements};
 use super::{at_its_turn, with_secret};
@@ -31,7 +32,8 @@ fn file(env: &TestEnv, address: &str, target: &str, with: &str, uses: &str) {
 }
 
 /// How the statement is handed over.
-const VERBS: &[(&str, &str)] = &[("execute", "statement = STATEMENT"), ("transaction", "statements = [STATEMENT]")];
+const VERBS: &[(&str, &str)] =
+    &[("execute", "statement = STATEMENT"), ("transaction", "statements = [STATEMENT]")];
 
 const EXEC: &[&str] = &["exec", "t.toml", "-y", "--report", "json=t.json"];
 
@@ -40,7 +42,8 @@ fn did_not_happen(env: &TestEnv, finished: &Finished, ended: &Ended, uses: &str)
     let all = format!("{}{}", finished.stdout, finished.stderr);
     let what = format!("{} by sql:{uses}\n{all}", ended.code);
     assert_eq!(finished.status, 1, "{what}");
-    let report: serde_json::Value = serde_json::from_str(&env.read("t.json")).expect("the report is JSON");
+    let report: serde_json::Value =
+        serde_json::from_str(&env.read("t.json")).expect("the report is JSON");
     let fault = &report["steps"][0]["fault"];
     assert_eq!(fault["effect"], "none", "{what}");
     let told = format!("{fault}");
@@ -54,16 +57,19 @@ fn did_not_happen(env: &TestEnv, finished: &Finished, ended: &Ended, uses: &str)
 }
 
 /// Waits, in its transaction, until somebody waits for it.
-const UNTIL_WAITED_FOR: &str =
-    "do $$ begin while not exists (select from pg_locks where not granted) loop perform pg_sleep(0.02); end loop; end $$;";
+const UNTIL_WAITED_FOR: &str = "do $$ begin while not exists (select from pg_locks where not granted) loop perform pg_sleep(0.02); end loop; end $$;";
 
 /// What another session does, which holds order 1 before the change begins.
 fn postgres_helper(code: &str) -> String {
     let hold = "begin; update orders set amount = 7 where id = 1; select 'held';";
     let waiting = "(select pid from pg_stat_activity where wait_event_type = 'Lock')";
     match code {
-        "57014-cancel" => format!("{hold} {UNTIL_WAITED_FOR} select pg_cancel_backend({waiting}); select pg_sleep(600);"),
-        "57P01" => format!("{hold} {UNTIL_WAITED_FOR} select pg_terminate_backend({waiting}); select pg_sleep(600);"),
+        "57014-cancel" => format!(
+            "{hold} {UNTIL_WAITED_FOR} select pg_cancel_backend({waiting}); select pg_sleep(600);"
+        ),
+        "57P01" => format!(
+            "{hold} {UNTIL_WAITED_FOR} select pg_terminate_backend({waiting}); select pg_sleep(600);"
+        ),
         "40P01" => format!(
             "set deadlock_timeout = '1h'; {hold} {UNTIL_WAITED_FOR} update orders set amount = 7 where id = 2; select pg_sleep(600);"
         ),
@@ -133,7 +139,12 @@ fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
         ("40P01", Ended { code: "40P01", statement: two, target: "", says: "deadlock detected" }),
         (
             "40001",
-            Ended { code: "40001", statement: "update orders set amount = 0", target: "", says: "could not serialize access" },
+            Ended {
+                code: "40001",
+                statement: "update orders set amount = 0",
+                target: "",
+                says: "could not serialize access",
+            },
         ),
         (
             "23505",
@@ -144,8 +155,24 @@ fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
                 says: "duplicate key",
             },
         ),
-        ("23503", Ended { code: "23503", statement: "insert into late values (9)", target: "", says: "foreign key" }),
-        ("42601", Ended { code: "42601", statement: "vacuum orders orders orders", target: "", says: "syntax error" }),
+        (
+            "23503",
+            Ended {
+                code: "23503",
+                statement: "insert into late values (9)",
+                target: "",
+                says: "foreign key",
+            },
+        ),
+        (
+            "42601",
+            Ended {
+                code: "42601",
+                statement: "vacuum orders orders orders",
+                target: "",
+                says: "syntax error",
+            },
+        ),
         (
             "22012",
             Ended {
@@ -168,7 +195,8 @@ fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
                 "sql = \"postgres://orders_admin@127.0.0.1:{}/orders?sslmode=disable\"\npassword = \"secret:word\"",
                 postgres.port
             );
-            let statement = serde_json::to_string(&at_its_turn(ended.statement)).expect("text is JSON, and a TOML string");
+            let statement = serde_json::to_string(&at_its_turn(ended.statement))
+                .expect("text is JSON, and a TOML string");
             file(&env, &address, ended.target, &with.replace("STATEMENT", &statement), uses);
             let mut other = postgres_session(&postgres, &postgres_helper(helper));
             did_not_happen(&env, &env.run(EXEC), ended, uses);
@@ -176,13 +204,19 @@ fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
             other.wait().expect("psql ends");
             postgres.psql("orders", "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'psql' and pid <> pg_backend_pid()");
             wait_for("the other session is gone", || {
-                postgres.psql("orders", "select count(*) from pg_locks where mode = 'RowExclusiveLock'") == "0"
+                postgres
+                    .psql("orders", "select count(*) from pg_locks where mode = 'RowExclusiveLock'")
+                    == "0"
             });
             let after = postgres
                 .psql("orders", "select md5(string_agg(o::text, ',' order by id)), (select count(*) from late) from orders o");
             // The other session has committed its own row, to make ours fail.
             assert!(before == after || *helper == "40001", "{helper}: {before} {after}");
-            assert_eq!(postgres.psql("orders", "select count(*) from orders where amount = 0"), "0", "{helper}");
+            assert_eq!(
+                postgres.psql("orders", "select count(*) from orders where amount = 0"),
+                "0",
+                "{helper}"
+            );
         }
     }
 }
@@ -213,22 +247,41 @@ fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
             target: "",
             says: "somebody else stopped the statement on the server",
         },
-        Ended { code: "HY000", statement: "update t set n = 0", target: "", says: "Lock wait timeout exceeded" },
+        Ended {
+            code: "HY000",
+            statement: "update t set n = 0",
+            target: "",
+            says: "Lock wait timeout exceeded",
+        },
         Ended {
             code: "40001",
             statement: "update t set n = 0 where id in (1, 2) order by id desc",
             target: "",
             says: "Deadlock found",
         },
-        Ended { code: "23000", statement: "insert into t values (3, 1), (3, 1)", target: "", says: "Duplicate entry" },
+        Ended {
+            code: "23000",
+            statement: "insert into t values (3, 1), (3, 1)",
+            target: "",
+            says: "Duplicate entry",
+        },
         Ended { code: "42000", statement: "update t set n = ", target: "", says: "SQL syntax" },
-        Ended { code: "42S02", statement: "update nothing set n = 0", target: "", says: "doesn't exist" },
+        Ended {
+            code: "42S02",
+            statement: "update nothing set n = 0",
+            target: "",
+            says: "doesn't exist",
+        },
     ];
     let env = with_secret(mariadb::PASSWORD);
     for (uses, with) in VERBS {
         for ended in &cases {
-            let address = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
-            let statement = serde_json::to_string(&at_its_turn(ended.statement)).expect("text is JSON, and a TOML string");
+            let address = format!(
+                "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"",
+                server.port
+            );
+            let statement = serde_json::to_string(&at_its_turn(ended.statement))
+                .expect("text is JSON, and a TOML string");
             file(&env, &address, ended.target, &with.replace("STATEMENT", &statement), uses);
             let lock_wait = if ended.says.starts_with("Lock wait") { 1 } else { 50 };
             server.sql(&format!("set global innodb_lock_wait_timeout = {lock_wait}"));
@@ -253,7 +306,12 @@ fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
             other.kill().expect("the client ends");
             other.wait().expect("the client ends");
             server.end_sessions();
-            assert_eq!(server.sql("select group_concat(id, ':', n order by id) from shop.t"), "1:1,2:1", "{}", ended.says);
+            assert_eq!(
+                server.sql("select group_concat(id, ':', n order by id) from shop.t"),
+                "1:1,2:1",
+                "{}",
+                ended.says
+            );
         }
     }
 }
@@ -263,9 +321,13 @@ fn a_connection_that_is_killed_before_its_commit_did_nothing() {
     let server = MariaDb::start();
     server.sql("use shop; create table t (id int primary key, n int) engine = innodb; insert into t values (1, 1)");
     let env = with_secret(mariadb::PASSWORD);
-    let address = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
+    let address = format!(
+        "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"",
+        server.port
+    );
     file(&env, &address, "", "statement = \"update t set n = 0\"", "execute");
-    let mut other = server.session("use shop; begin; update t set n = 7; select 'held'; do sleep(600)");
+    let mut other =
+        server.session("use shop; begin; update t set n = 7; select 'held'; do sleep(600)");
     let waiting = "select coalesce(max(trx_mysql_thread_id), 0) from information_schema.innodb_trx where trx_state = 'LOCK WAIT'";
     let finished = std::thread::scope(|scope| {
         let run = scope.spawn(|| env.run(&["exec", "t.toml", "-y"]));
@@ -281,7 +343,8 @@ fn a_connection_that_is_killed_before_its_commit_did_nothing() {
     assert_eq!(server.sql("select n from shop.t"), "1");
 }
 
-/// Definitions commit by themselves; what the server refused by a name or a right was not begun, and nothing else is said of one object.
+/// Definitions commit by themselves; what the server refused by a name or a right was not begun,
+/// and nothing else is said of one object.
 #[test]
 fn what_mariadb_refused_to_define_did_not_happen_and_what_it_did_in_part_may_have() {
     let server = MariaDb::start();
@@ -293,9 +356,19 @@ fn what_mariadb_refused_to_define_did_not_happen_and_what_it_did_in_part_may_hav
     );
     server.sql_each("delimiter //\nuse shop//\ncreate definer = shop@'127.0.0.1' procedure half() begin insert into log values (1); insert into nosuch values (1); end//\n");
     let env = with_secret(mariadb::PASSWORD);
-    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\n", server.port);
+    let target = format!(
+        "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\n",
+        server.port
+    );
     let asked = |texts: &[&str]| -> Vec<Statement> {
-        texts.iter().map(|text| Statement { target: target.clone(), operation: "execute", text: (*text).to_owned() }).collect()
+        texts
+            .iter()
+            .map(|text| Statement {
+                target: target.clone(),
+                operation: "execute",
+                text: (*text).to_owned(),
+            })
+            .collect()
     };
     let state = "select md5(group_concat(x order by x)) from (select concat_ws('/', table_schema, table_name, column_name, column_type) as x from information_schema.columns \
                  where table_schema in ('shop', 'other') union all select concat_ws('/', table_name, index_name) from information_schema.statistics where table_schema = 'shop' \
@@ -362,8 +435,8 @@ fn what_mariadb_refused_to_define_did_not_happen_and_what_it_did_in_part_may_hav
     assert_ne!(server.sql(state), before, "a table that was there is gone");
 }
 
-/// A table of an engine without transactions keeps what was done before the error, also where it is behind a trigger into another
-/// database.
+/// A table of an engine without transactions keeps what was done before the error, also where it is
+/// behind a trigger into another database.
 #[test]
 fn what_mariadb_could_not_take_back_is_not_called_clean() {
     for (table, behind) in [
@@ -376,10 +449,17 @@ fn what_mariadb_could_not_take_back_is_not_called_clean() {
     ] {
         let server = MariaDb::start();
         server.sql(&format!("use shop; {table}; {behind}"));
-        let kept = if behind.is_empty() { "select count(*) from shop.t" } else { "select count(*) from other.log" };
+        let kept = if behind.is_empty() {
+            "select count(*) from shop.t"
+        } else {
+            "select count(*) from other.log"
+        };
         let env = with_secret(mariadb::PASSWORD);
         for (count, (uses, with)) in VERBS.iter().enumerate() {
-            let address = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", server.port);
+            let address = format!(
+                "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"",
+                server.port
+            );
             let id = count * 10 + 1;
             let statement = format!("\"insert into t values ({id}), ({}), ({id})\"", id + 1);
             file(&env, &address, "", &with.replace("STATEMENT", &statement), uses);
@@ -387,7 +467,10 @@ fn what_mariadb_could_not_take_back_is_not_called_clean() {
             let finished = env.run(&["exec", "t.toml", "-y"]);
             assert_ne!(before, server.sql(kept), "something stays");
             let all = format!("{}{}", finished.stdout, finished.stderr);
-            assert!(all.contains("what it had changed in a table without transactions stays"), "{all}");
+            assert!(
+                all.contains("what it had changed in a table without transactions stays"),
+                "{all}"
+            );
             assert!(!all.contains("No step had changed anything"), "{all}");
         }
     }
@@ -396,7 +479,8 @@ fn what_mariadb_could_not_take_back_is_not_called_clean() {
 #[test]
 fn what_sqlite_said_that_it_did_not_do_did_not_happen() {
     let env = crate::home();
-    let database = rusqlite::Connection::open(env.path().join("data.db")).expect("a database can be made");
+    let database =
+        rusqlite::Connection::open(env.path().join("data.db")).expect("a database can be made");
     database.execute_batch("pragma journal_mode = delete; create table t (id integer primary key, n int not null); insert into t values (1, 1), (2, 1); create table late (id int references t deferrable initially deferred)").expect("good SQL");
     let endless = "insert into t (n) with recursive c(i) as (select 1 union all select i + 1 from c) select i from c";
     let cases = [
@@ -411,12 +495,22 @@ fn what_sqlite_said_that_it_did_not_do_did_not_happen() {
         ),
         (
             "begin immediate",
-            Ended { code: "sql.locked", statement: "update t set n = 0", target: "timeout = \"1s\"", says: "database is locked" },
+            Ended {
+                code: "sql.locked",
+                statement: "update t set n = 0",
+                target: "timeout = \"1s\"",
+                says: "database is locked",
+            },
         ),
         // Whoever reads holds off the end of a change, and nothing before it.
         (
             "begin; select * from t",
-            Ended { code: "sql.locked", statement: "update t set n = 0", target: "timeout = \"1s\"", says: "database is locked" },
+            Ended {
+                code: "sql.locked",
+                statement: "update t set n = 0",
+                target: "timeout = \"1s\"",
+                says: "database is locked",
+            },
         ),
         (
             "",
@@ -436,7 +530,15 @@ fn what_sqlite_said_that_it_did_not_do_did_not_happen() {
                 says: "NOT NULL",
             },
         ),
-        ("", Ended { code: "sql.error", statement: "update t set n = ", target: "", says: "incomplete input" }),
+        (
+            "",
+            Ended {
+                code: "sql.error",
+                statement: "update t set n = ",
+                target: "",
+                says: "incomplete input",
+            },
+        ),
         (
             "begin immediate",
             Ended {
@@ -449,17 +551,27 @@ fn what_sqlite_said_that_it_did_not_do_did_not_happen() {
     ];
     for (uses, with) in VERBS {
         for (other, ended) in &cases {
-            let statement = serde_json::to_string(&at_its_turn(ended.statement)).expect("text is JSON, and a TOML string");
-            file(&env, "sql = \"sqlite:data.db\"", ended.target, &with.replace("STATEMENT", &statement), uses);
-            let text = env.read("t.toml").replace("[secrets.word]\nsource = \"age:s.age#word\"\n", "");
+            let statement = serde_json::to_string(&at_its_turn(ended.statement))
+                .expect("text is JSON, and a TOML string");
+            file(
+                &env,
+                "sql = \"sqlite:data.db\"",
+                ended.target,
+                &with.replace("STATEMENT", &statement),
+                uses,
+            );
+            let text =
+                env.read("t.toml").replace("[secrets.word]\nsource = \"age:s.age#word\"\n", "");
             env.file("t.toml", &text);
-            let holder = rusqlite::Connection::open(env.path().join("data.db")).expect("it is there");
+            let holder =
+                rusqlite::Connection::open(env.path().join("data.db")).expect("it is there");
             let mut held = None;
             for part in other.split("; ").filter(|part| !part.is_empty()) {
                 if part.starts_with("select") {
                     let mut statement = holder.prepare(part).expect("good SQL");
                     // Left in the middle of its rows, and so in its transaction.
-                    held = statement.query([]).expect("it reads").next().expect("a row").map(|_| ());
+                    held =
+                        statement.query([]).expect("it reads").next().expect("a row").map(|_| ());
                 } else {
                     holder.execute_batch(part).expect("good SQL");
                 }
@@ -467,7 +579,8 @@ fn what_sqlite_said_that_it_did_not_do_did_not_happen() {
             assert_eq!(held.is_some(), other.contains("select"));
             did_not_happen(&env, &env.run(EXEC), ended, uses);
             drop(holder);
-            let mut rows = database.prepare("select group_concat(id || ':' || n) from t").expect("good SQL");
+            let mut rows =
+                database.prepare("select group_concat(id || ':' || n) from t").expect("good SQL");
             let rows: String = rows.query_row([], |row| row.get(0)).expect("a row");
             assert_eq!(rows, "1:1,2:1", "{}", ended.statement);
         }

@@ -1,4 +1,5 @@
-//! What is known of a transaction that was stopped: before COMMIT was sent it did not happen, after it nobody knows.
+//! What is known of a transaction that was stopped: before COMMIT was sent it did not happen, after
+//! it nobody knows.
 
 use super::with_secret;
 use runbook_tests::env::TestEnv;
@@ -24,7 +25,13 @@ fn file(env: &TestEnv, port: u16, target: &str, step: &str) {
 fn holder(postgres: &Postgres) -> Child {
     let child = postgres
         .client("psql")
-        .args(["-XAt", "-d", "orders", "-c", "begin; update orders set amount = 7 where id = 1; select pg_sleep(600)"])
+        .args([
+            "-XAt",
+            "-d",
+            "orders",
+            "-c",
+            "begin; update orders set amount = 7 where id = 1; select pg_sleep(600)",
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -41,7 +48,11 @@ fn a_transaction_that_was_stopped_before_its_commit_did_not_happen() {
     let mut holder = holder(&postgres);
     let env = with_secret(PASSWORD);
     for (target, step, said) in [
-        ("timeout = \"1s\"", "timeout = \"1m\"", "the `timeout` of the target ended it, which is 1s (t.toml:"),
+        (
+            "timeout = \"1s\"",
+            "timeout = \"1m\"",
+            "the `timeout` of the target ended it, which is 1s (t.toml:",
+        ),
         ("timeout = \"1m\"", "timeout = \"2s\"", ""),
     ] {
         file(&env, postgres.port, target, step);
@@ -62,7 +73,8 @@ fn swallower(to: u16) -> u16 {
     std::thread::spawn(move || {
         while let Ok((client, _)) = listener.accept() {
             let server = TcpStream::connect(("127.0.0.1", to)).expect("the server is there");
-            let (from_server, to_client) = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+            let (from_server, to_client) =
+                (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
             std::thread::spawn(move || carry(from_server, to_client, b"COMMIT\0"));
             std::thread::spawn(move || carry(client, server, b"Q\0\0\0\x0bCOMMIT\0"));
         }
@@ -94,13 +106,19 @@ fn whether_a_transaction_whose_commit_was_not_answered_happened_is_unknown() {
     file(&env, swallower(postgres.port), "", "");
     let finished = env.run(&["exec", "t.toml", "-y", "--report", "json=t.json"]);
     assert_ne!(finished.status, 0);
-    assert_ne!(finished.status, 1, "a run that may have left something is not clean: {}", finished.stdout);
-    let report: serde_json::Value = serde_json::from_str(&env.read("t.json")).expect("the report is JSON");
+    assert_ne!(
+        finished.status, 1,
+        "a run that may have left something is not clean: {}",
+        finished.stdout
+    );
+    let report: serde_json::Value =
+        serde_json::from_str(&env.read("t.json")).expect("the report is JSON");
     assert_eq!(report["steps"][0]["fault"]["class"], "unknown", "{report}");
     assert_eq!(postgres.psql("orders", "select count(*) from orders"), "4", "it did happen");
 }
 
-/// Ctrl-C and the end of the run's time stop a change that waits for a row: nothing was made final, and that is known.
+/// Ctrl-C and the end of the run's time stop a change that waits for a row: nothing was made final,
+/// and that is known.
 #[test]
 fn what_the_operator_stops_before_its_commit_did_not_happen() {
     let postgres = Postgres::start(3);
@@ -111,16 +129,20 @@ fn what_the_operator_stops_before_its_commit_did_not_happen() {
         file(&env, postgres.port, "", "");
         if uses == "execute" {
             let text = env.read("t.toml").replace("sql:transaction", "sql:execute");
-            let text =
-                text.replace("statements = [\"insert into orders (id, item, amount) values (100, 'x', 1)\", ", "statement = ");
+            let text = text.replace(
+                "statements = [\"insert into orders (id, item, amount) values (100, 'x', 1)\", ",
+                "statement = ",
+            );
             env.file("t.toml", &text.replace("where id = 1\"]", "where id = 1\""));
         }
         let child = env.spawn(&["exec", "t.toml", "-y", "--report", "json=t.json"]);
         wait_for("it waits for the row", || postgres.psql("orders", waits) == "1");
         runbook_tests::interrupt(&child);
-        let finished = runbook_tests::env::finish(child.wait_with_output().expect("it ends")).status(130);
+        let finished =
+            runbook_tests::env::finish(child.wait_with_output().expect("it ends")).status(130);
         finished.out("No step had changed anything").without("unknown").without("DIRTY");
-        let report: serde_json::Value = serde_json::from_str(&env.read("t.json")).expect("the report is JSON");
+        let report: serde_json::Value =
+            serde_json::from_str(&env.read("t.json")).expect("the report is JSON");
         assert_eq!(report["steps"][0]["fault"]["effect"], "none", "{report}");
         wait_for("the server has ended it, too", || postgres.psql("orders", waits) == "0");
         assert_eq!(postgres.psql("orders", "select count(*) from orders"), "3");

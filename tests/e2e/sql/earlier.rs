@@ -1,5 +1,5 @@
-//! A statement that goes on on the server after the program that sent it was killed is ended before anything else is done, told or asked
-//! about its step.
+//! A statement that goes on on the server after the program that sent it was killed is ended before
+//! anything else is done, told or asked about its step.
 
 use super::with_secret;
 use runbook_tests::env::{Finished, TestEnv};
@@ -7,15 +7,24 @@ use runbook_tests::mariadb::{self, MariaDb};
 use runbook_tests::wait_for;
 use std::process::Child;
 
-/// Statements that commit by themselves, each with what holds it up and what it would have changed by itself afterwards.
+/// Statements that commit by themselves, each with what holds it up and what it would have changed
+/// by itself afterwards.
 const STATEMENTS: &[(&str, &str, &str)] = &[
-    ("call slow()", "select if(get_lock('gate', 0), 'held', 'no')", "select total from shop.orders where id = 1"),
+    (
+        "call slow()",
+        "select if(get_lock('gate', 0), 'held', 'no')",
+        "select total from shop.orders where id = 1",
+    ),
     (
         "alter table orders add column late int",
         "begin; select id from shop.orders limit 0; select 'held'",
         "select count(*) from information_schema.columns where table_name = 'orders' and column_name = 'late'",
     ),
-    ("update kept set total = 111", "lock tables shop.kept read; select 'held'", "select total from shop.kept where id = 1"),
+    (
+        "update kept set total = 111",
+        "lock tables shop.kept read; select 'held'",
+        "select total from shop.kept where id = 1",
+    ),
 ];
 
 fn server() -> MariaDb {
@@ -32,8 +41,16 @@ fn server() -> MariaDb {
     server
 }
 
-/// A runbook of one step on a target with this `timeout`, whose undo is made as `undo_by`, with these words more for the undo.
-fn file(env: &TestEnv, server: &MariaDb, statement: &str, timeout: &str, undo_by: &str, more: &str) {
+/// A runbook of one step on a target with this `timeout`, whose undo is made as `undo_by`, with
+/// these words more for the undo.
+fn file(
+    env: &TestEnv,
+    server: &MariaDb,
+    statement: &str,
+    timeout: &str,
+    undo_by: &str,
+    more: &str,
+) {
     let target = |name: &str, user: &str, timeout: &str| {
         format!(
             "[targets.{name}]\nsql = \"mysql://{user}@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\ntimeout = \"{timeout}\"\n",
@@ -53,7 +70,8 @@ fn file(env: &TestEnv, server: &MariaDb, statement: &str, timeout: &str, undo_by
 }
 
 /// Sessions of the program: in a procedure they bear the name of its definer.
-const SESSIONS: &str = "select count(*) from information_schema.processlist where host like '%:%' and user <> 'clerk'";
+const SESSIONS: &str =
+    "select count(*) from information_schema.processlist where host like '%:%' and user <> 'clerk'";
 
 /// Begins the run, and kills the program once its statement waits on the server.
 fn killed(env: &TestEnv, server: &MariaDb) -> String {
@@ -62,7 +80,10 @@ fn killed(env: &TestEnv, server: &MariaDb) -> String {
     wait_for("the statement waits on the server", || {
         if child.try_wait().expect("it is ours").is_some() {
             let mut said = String::new();
-            let _ = std::io::Read::read_to_string(&mut child.stdout.take().expect("it is piped"), &mut said);
+            let _ = std::io::Read::read_to_string(
+                &mut child.stdout.take().expect("it is piped"),
+                &mut said,
+            );
             panic!("it has ended: {said}");
         }
         server.sql(waits) == "1"
@@ -78,13 +99,21 @@ fn told(finished: &Finished) -> String {
 }
 
 #[test]
-fn what_a_killed_program_left_running_on_the_server_is_ended_before_its_undo_its_next_attempt_and_any_question() {
+fn what_a_killed_program_left_running_on_the_server_is_ended_before_its_undo_its_next_attempt_and_any_question()
+ {
     let server = server();
     let env = with_secret(mariadb::PASSWORD);
     for (statement, held_by, changed) in STATEMENTS {
         let before = server.sql(changed);
         for command in ["cancel", "resume"] {
-            file(&env, &server, statement, "2m", "shop", if command == "cancel" { ", idempotent = true" } else { "" });
+            file(
+                &env,
+                &server,
+                statement,
+                "2m",
+                "shop",
+                if command == "cancel" { ", idempotent = true" } else { "" },
+            );
             let mut holder = server.session(&format!("{held_by}; do sleep(600)"));
             let run = killed(&env, &server);
             let finished = match command {
@@ -96,9 +125,19 @@ fn what_a_killed_program_left_running_on_the_server_is_ended_before_its_undo_its
             holder.kill().expect("the client ends");
             holder.wait().expect("the client ends");
             server.end_sessions();
-            assert_eq!(server.sql(changed), before, "`{statement}`, {command}: {}", told(&finished));
+            assert_eq!(
+                server.sql(changed),
+                before,
+                "`{statement}`, {command}: {}",
+                told(&finished)
+            );
             let undone = if command == "cancel" { "1" } else { "0" };
-            assert_eq!(server.sql("select count(*) from shop.undone"), undone, "`{statement}`: {}", told(&finished));
+            assert_eq!(
+                server.sql("select count(*) from shop.undone"),
+                undone,
+                "`{statement}`: {}",
+                told(&finished)
+            );
         }
     }
 }
@@ -112,7 +151,8 @@ fn a_decision_about_a_killed_attempt_holds_because_the_attempt_is_ended_first() 
         file(&env, &server, statement, "2m", "shop", "");
         let mut holder = server.session(&format!("{held_by}; do sleep(600)"));
         let run = killed(&env, &server);
-        let finished = env.run(&["resume", &run, "--decide", &format!("s={decision}")]).status(status);
+        let finished =
+            env.run(&["resume", &run, "--decide", &format!("s={decision}")]).status(status);
         assert_eq!(server.sql(SESSIONS), "0", "{decision}: {}", told(&finished));
         holder.kill().expect("the client ends");
         holder.wait().expect("the client ends");
@@ -164,14 +204,16 @@ fn what_still_runs_on_the_server_is_not_undone_and_whoever_asks_is_told_how_to_e
     let run = killed(&env, &server);
     server.end_sessions();
     holder.wait().expect("the client has ended");
-    // In its place a session that has no limit of time and belongs to somebody else, as on a server that does not know such limits.
+    // In its place a session that has no limit of time and belongs to somebody else, as on a server
+    // that does not know such limits.
     let report = env.run(&["report", &run, "--format", "json"]).status(0).stdout;
     let report: serde_json::Value = serde_json::from_str(&report).expect("the report is JSON");
     let lock = format!(
         "concat('runbook-', left(sha2(concat('{}', char(0), 's'), 256), 40))",
         report["run"].as_str().expect("a run has an id")
     );
-    let mut holder = server.session(&format!("select if(get_lock({lock}, 0), 'held', 'no'); do sleep(600)"));
+    let mut holder =
+        server.session(&format!("select if(get_lock({lock}, 0), 'held', 'no'); do sleep(600)"));
     let said = told(&env.run(&["cancel", &run, "--yes"]).status(7));
     assert!(said.contains("still runs on the database server") && said.contains("KILL"), "{said}");
     assert_eq!(server.sql("select count(*) from shop.undone"), "0", "{said}");

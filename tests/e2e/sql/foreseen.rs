@@ -1,5 +1,5 @@
-//! What `validate` says of a statement is what its turn would say: asked of each server, by each operation. And what `validate` refuses,
-//! nobody runs.
+//! What `validate` says of a statement is what its turn would say: asked of each server, by each
+//! operation. And what `validate` refuses, nobody runs.
 
 use super::narrow::{Statement, statements};
 use super::{HONEST_READS, MARIADB_WRITES, POSTGRES_WRITES, SQLITE_WRITES, with_secret};
@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const OPERATIONS: &[&str] = &["query", "execute", "transaction"];
 
-/// Statements that change nothing which later ones need, texts that are none, and texts that are several.
+/// Statements that change nothing which later ones need, texts that are none, and texts that are
+/// several.
 const TEXTS: &[&str] = &[
     "select a from t",
     "select a from t where a = 1;",
@@ -75,13 +76,20 @@ const TEXTS: &[&str] = &[
     "create database made",
 ];
 
-/// The steps of `n.toml` that `validate` refuses, by their numbers; and those that it only warns of.
+/// The steps of `n.toml` that `validate` refuses, by their numbers; and those that it only warns
+/// of.
 fn foreseen(env: &TestEnv, asked: &[Statement]) -> (BTreeSet<usize>, BTreeSet<usize>) {
-    let mut text = "format = 1\n[runbook]\nname = \"n\"\n[secrets.word]\nsource = \"age:s.age#word\"\n".to_owned();
+    let mut text =
+        "format = 1\n[runbook]\nname = \"n\"\n[secrets.word]\nsource = \"age:s.age#word\"\n"
+            .to_owned();
     let mut steps = BTreeMap::new();
     for (number, Statement { target, operation, text: statement }) in asked.iter().enumerate() {
         let quoted = serde_json::to_string(statement).expect("text is JSON, and a TOML string");
-        let key = if *operation == "transaction" { format!("statements = [{quoted}]") } else { format!("statement = {quoted}") };
+        let key = if *operation == "transaction" {
+            format!("statements = [{quoted}]")
+        } else {
+            format!("statement = {quoted}")
+        };
         let more = if *operation == "query" { "" } else { "irreversible = \"it is a test\"\n" };
         text += &format!(
             "[targets.t{number}]\n{target}\n[[step]]\nid = \"s{number}\"\nuses = \"sql:{operation}\"\nbind.db = \"t{number}\"\n{more}"
@@ -101,8 +109,11 @@ fn foreseen(env: &TestEnv, asked: &[Statement]) -> (BTreeSet<usize>, BTreeSet<us
             _ => {}
         }
         if let Some((_, place)) = line.split_once("[v.toml:") {
-            let place = place.split(':').next().and_then(|place| place.parse().ok()).expect("a line");
-            let step = *steps.get(&place).unwrap_or_else(|| panic!("line {place} is no statement: {told}"));
+            let place =
+                place.split(':').next().and_then(|place| place.parse().ok()).expect("a line");
+            let step = *steps
+                .get(&place)
+                .unwrap_or_else(|| panic!("line {place} is no statement: {told}"));
             if is_error {
                 refused.insert(step)
             } else {
@@ -117,7 +128,11 @@ fn foreseen(env: &TestEnv, asked: &[Statement]) -> (BTreeSet<usize>, BTreeSet<us
 fn asked(target: &str, texts: &[String]) -> Vec<Statement> {
     let by = |text: &String| {
         let (target, text) = (target.to_owned(), text.clone());
-        OPERATIONS.iter().map(move |operation| Statement { target: target.clone(), operation, text: text.clone() })
+        OPERATIONS.iter().map(move |operation| Statement {
+            target: target.clone(),
+            operation,
+            text: text.clone(),
+        })
     };
     texts.iter().flat_map(by).collect()
 }
@@ -131,14 +146,19 @@ fn by_grammar(server: Server) -> Vec<String> {
         state ^= state << 17;
         state.to_be_bytes()[3]
     };
-    (0..60).map(|_| Case::new(server, &std::array::from_fn::<u8, 128, _>(|_| next())).statement).collect()
+    (0..60)
+        .map(|_| Case::new(server, &std::array::from_fn::<u8, 128, _>(|_| next())).statement)
+        .collect()
 }
 
-/// Faults of statements that are refused for what they are; others depend on what is in the database.
-const OF_THE_TEXT: &[&str] = &["sql.read-only", "sql.several-statements", "sql.empty", "sql.transaction"];
+/// Faults of statements that are refused for what they are; others depend on what is in the
+/// database.
+const OF_THE_TEXT: &[&str] =
+    &["sql.read-only", "sql.several-statements", "sql.empty", "sql.transaction"];
 
-/// Asks `validate`, and then the server, which is given the same statements at their turn. What `validate` refuses must fail there. What
-/// fails there for what it is must have been refused, but for what is listed: only the server knows that.
+/// Asks `validate`, and then the server, which is given the same statements at their turn. What
+/// `validate` refuses must fail there. What fails there for what it is must have been refused, but
+/// for what is listed: only the server knows that.
 fn compare(env: &TestEnv, target: &str, texts: &[String], only_the_server_knows: &[&str]) {
     let asked = asked(target, texts);
     let (refused, doubted) = foreseen(env, &asked);
@@ -146,13 +166,18 @@ fn compare(env: &TestEnv, target: &str, texts: &[String], only_the_server_knows:
     let mut unforeseen = BTreeSet::new();
     for (number, (asked, (done, told))) in asked.iter().zip(&ran).enumerate() {
         let what = format!("`{}` by {}", asked.text, asked.operation);
-        assert!(!(*done && refused.contains(&number)), "{what} is refused by validate and done by the server: {told}");
-        let is_of_the_text = OF_THE_TEXT.iter().any(|code| told.contains(&format!("\"code\":\"{code}\"")));
+        assert!(
+            !(*done && refused.contains(&number)),
+            "{what} is refused by validate and done by the server: {told}"
+        );
+        let is_of_the_text =
+            OF_THE_TEXT.iter().any(|code| told.contains(&format!("\"code\":\"{code}\"")));
         if is_of_the_text && !refused.contains(&number) && !doubted.contains(&number) {
             unforeseen.insert(format!("{}: {}", asked.operation, asked.text));
         }
     }
-    let listed: BTreeSet<String> = only_the_server_knows.iter().map(|text| (*text).to_owned()).collect();
+    let listed: BTreeSet<String> =
+        only_the_server_knows.iter().map(|text| (*text).to_owned()).collect();
     let surprising: Vec<_> = unforeseen.difference(&listed).collect();
     assert!(surprising.is_empty(), "refused for what they are, and not foreseen: {surprising:#?}");
     assert!(refused.len() > 40, "only {} were foreseen", refused.len());
@@ -162,21 +187,34 @@ fn texts() -> Vec<String> {
     TEXTS.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// Of the statements that write, by `query`, those that `validate` does not refuse; reads it must all let through.
+/// Of the statements that write, by `query`, those that `validate` does not refuse; reads it must
+/// all let through.
 fn writes_unforeseen(env: &TestEnv, target: &str, writes: &[&str], reads: &[&str]) -> Vec<String> {
-    let query = |text: &&str| Statement { target: target.to_owned(), operation: "query", text: (*text).to_owned() };
+    let query = |text: &&str| Statement {
+        target: target.to_owned(),
+        operation: "query",
+        text: (*text).to_owned(),
+    };
     let reads: Vec<_> = reads.iter().map(query).collect();
     let (refused, doubted) = foreseen(env, &reads);
-    assert!(refused.is_empty() && doubted.is_empty(), "reads are refused: {refused:?}, {doubted:?}");
+    assert!(
+        refused.is_empty() && doubted.is_empty(),
+        "reads are refused: {refused:?}, {doubted:?}"
+    );
     let (refused, _) = foreseen(env, &writes.iter().map(query).collect::<Vec<_>>());
     let all = writes.iter().enumerate();
-    all.filter(|(number, _)| !refused.contains(number)).map(|(_, text)| (*text).to_owned()).collect()
+    all.filter(|(number, _)| !refused.contains(number))
+        .map(|(_, text)| (*text).to_owned())
+        .collect()
 }
 
 #[test]
 fn what_validate_says_of_a_statement_its_turn_says_on_postgresql() {
     let postgres = Postgres::start(1);
-    postgres.psql("orders", "create table t (a int); alter table t owner to orders_admin; insert into t values (1)");
+    postgres.psql(
+        "orders",
+        "create table t (a int); alter table t owner to orders_admin; insert into t values (1)",
+    );
     let env = with_secret(PASSWORD);
     let target = format!(
         "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\ntimeout = \"5s\"",
@@ -199,7 +237,11 @@ fn compare_generated(env: &TestEnv, target: &str, server: Server) {
     let (refused, _) = foreseen(env, &asked);
     for (number, (asked, (done, told))) in asked.iter().zip(&statements(env, &asked)).enumerate() {
         let is_wrong = *done && refused.contains(&number);
-        assert!(!is_wrong, "`{}` by {} is refused by validate and done by the server: {told}", asked.text, asked.operation);
+        assert!(
+            !is_wrong,
+            "`{}` by {} is refused by validate and done by the server: {told}",
+            asked.text, asked.operation
+        );
     }
 }
 
@@ -208,12 +250,26 @@ fn what_validate_says_of_a_statement_its_turn_says_on_mariadb() {
     let server = MariaDb::start();
     server.sql("create table shop.t (a int); insert into shop.t values (1)");
     let env = with_secret(mariadb::PASSWORD);
-    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\ntimeout = \"5s\"", server.port);
+    let target = format!(
+        "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\ntimeout = \"5s\"",
+        server.port
+    );
     // MariaDB refuses to lock rows where MySQL may not.
-    compare(&env, &target, &texts(), &["query: select a from t for update", "query: select max(a) from t for update"]);
-    server.sql("create table if not exists shop.secrets (id bigint primary key, v varchar(40), n int)");
+    compare(
+        &env,
+        &target,
+        &texts(),
+        &["query: select a from t for update", "query: select max(a) from t for update"],
+    );
+    server.sql(
+        "create table if not exists shop.secrets (id bigint primary key, v varchar(40), n int)",
+    );
     compare_generated(&env, &target, Server::MariaDb);
-    let reads: Vec<&str> = HONEST_READS.iter().filter(|statement| !statement.contains("\"update\"")).copied().collect();
+    let reads: Vec<&str> = HONEST_READS
+        .iter()
+        .filter(|statement| !statement.contains("\"update\""))
+        .copied()
+        .collect();
     let unforeseen = writes_unforeseen(&env, &target, MARIADB_WRITES, &reads);
     assert_eq!(unforeseen, [""; 0], "not foreseen");
 }
@@ -239,13 +295,17 @@ const REFUSED: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = 
     [[step]]\nid = \"second\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith.statement = \"STATEMENT\"\n";
 
 fn rows(env: &TestEnv) -> i64 {
-    let database = rusqlite::Connection::open(env.path().join("r.db")).expect("the database is there");
+    let database =
+        rusqlite::Connection::open(env.path().join("r.db")).expect("the database is there");
     database.query_row("select count(*) from t", [], |row| row.get(0)).expect("a number")
 }
 
 fn made() -> TestEnv {
     let env = home();
-    rusqlite::Connection::open(env.path().join("r.db")).expect("made").execute_batch("create table t (a)").expect("good SQL");
+    rusqlite::Connection::open(env.path().join("r.db"))
+        .expect("made")
+        .execute_batch("create table t (a)")
+        .expect("good SQL");
     env
 }
 
@@ -276,8 +336,13 @@ fn what_validate_refuses_no_command_runs_plans_or_locks() {
         env.run(&[command, "s.toml"]).status(status).err("E0237").err("more than one statement");
     }
     // Nor is one that another runbook nests.
-    env.file("outer.toml", "format = 1\n[runbook]\nname = \"o\"\n[[step]]\nid = \"all\"\nrunbook = \"r.toml\"\n");
-    for command in [&["validate", "outer.toml"][..], &["exec", "outer.toml", "-y"], &["plan", "outer.toml"]] {
+    env.file(
+        "outer.toml",
+        "format = 1\n[runbook]\nname = \"o\"\n[[step]]\nid = \"all\"\nrunbook = \"r.toml\"\n",
+    );
+    for command in
+        [&["validate", "outer.toml"][..], &["exec", "outer.toml", "-y"], &["plan", "outer.toml"]]
+    {
         env.run(command).status(2).err("E0237").err("r.toml:19");
     }
     assert_eq!(rows(&env), 0, "something was done");

@@ -1,4 +1,5 @@
-//! A target that names relations or classes holds for what a statement reaches by a view, a function, a trigger or a foreign key, too.
+//! A target that names relations or classes holds for what a statement reaches by a view, a
+//! function, a trigger or a foreign key, too.
 
 use super::{at_its_turn, with_secret};
 use runbook_tests::env::TestEnv;
@@ -10,8 +11,13 @@ const MARK: &str = "KEPT-FROM-CHECKS-77";
 
 /// Runs one statement by one operation and returns what was printed, with the report.
 fn statement(env: &TestEnv, target: &str, operation: &str, statement: &str) -> (bool, String) {
-    let quoted = serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
-    let input = if operation == "transaction" { format!("statements = [{quoted}]") } else { format!("statement = {quoted}") };
+    let quoted =
+        serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
+    let input = if operation == "transaction" {
+        format!("statements = [{quoted}]")
+    } else {
+        format!("statement = {quoted}")
+    };
     let more = if operation == "query" { "" } else { "irreversible = \"it is a test\"\n" };
     env.file(
         "n.toml",
@@ -31,16 +37,20 @@ pub(super) struct Statement {
     pub(super) text: String,
 }
 
-/// Runs many statements by one process, each as a step that fails alone, and returns what [`statement`] does for each: so hundreds take
-/// seconds.
+/// Runs many statements by one process, each as a step that fails alone, and returns what
+/// [`statement`] does for each: so hundreds take seconds.
 pub(super) fn statements(env: &TestEnv, asked: &[Statement]) -> Vec<(bool, String)> {
     let mut text =
         "format = 1\n[runbook]\nname = \"n\"\n[defaults]\non_failure = \"continue\"\n[secrets.word]\nsource = \"age:s.age#word\"\n"
             .to_owned();
     for (number, Statement { target, operation, text: statement }) in asked.iter().enumerate() {
-        let quoted = serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
-        let input =
-            if *operation == "transaction" { format!("statements = [{quoted}]") } else { format!("statement = {quoted}") };
+        let quoted = serde_json::to_string(&at_its_turn(statement))
+            .expect("text is JSON, and a TOML string");
+        let input = if *operation == "transaction" {
+            format!("statements = [{quoted}]")
+        } else {
+            format!("statement = {quoted}")
+        };
         let more = if *operation == "query" { "" } else { "irreversible = \"it is a test\"\n" };
         text += &format!(
             "[targets.t{number}]\n{target}\n[[step]]\nid = \"s{number}\"\nuses = \"sql:{operation}\"\nbind.db = \"t{number}\"\nwith = {{ {input} }}\n{more}"
@@ -48,8 +58,8 @@ pub(super) fn statements(env: &TestEnv, asked: &[Statement]) -> Vec<(bool, Strin
     }
     env.file("n.toml", &text);
     let finished = env.run(&["exec", "n.toml", "-y", "--report", "json=n.json"]);
-    let report: serde_json::Value =
-        serde_json::from_str(&env.read("n.json")).unwrap_or_else(|_| panic!("{}{}", finished.stdout, finished.stderr));
+    let report: serde_json::Value = serde_json::from_str(&env.read("n.json"))
+        .unwrap_or_else(|_| panic!("{}{}", finished.stdout, finished.stderr));
     let steps = report["steps"].as_array().expect("a report has steps");
     assert_eq!(steps.len(), asked.len(), "{}{}", finished.stdout, finished.stderr);
     for printed in [&finished.stdout, &finished.stderr] {
@@ -81,7 +91,10 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_postgresql()
     );
     let env = with_secret(PASSWORD);
     let target = |more: &str| {
-        format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n{more}", postgres.port)
+        format!(
+            "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n{more}",
+            postgres.port
+        )
     };
     let named = |names: &str| target(&format!("relations = [{names}]"));
     for (names, operation, text) in [
@@ -101,12 +114,22 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_postgresql()
     }
     let classes = target("statements = [\"select\"]");
     for operation in ["execute", "transaction"] {
-        for text in ["select adds()", "select changes()", "select pg_notify('a', 'b')", "select setval('x', 1)"] {
+        for text in [
+            "select adds()",
+            "select changes()",
+            "select pg_notify('a', 'b')",
+            "select setval('x', 1)",
+        ] {
             let (done, told) = statement(&env, &classes, operation, text);
             assert!(!done, "`{text}` by {operation}: {told}");
         }
     }
-    let (done, told) = statement(&env, &target("statements = [\"select\", \"update\"]"), "transaction", "select adds()");
+    let (done, told) = statement(
+        &env,
+        &target("statements = [\"select\", \"update\"]"),
+        "transaction",
+        "select adds()",
+    );
     assert!(!done, "{told}");
     let state = "select (select count(*) from orders), (select name from customers), (select count(*) from lines), (select count(*) from audit), (select count(*) from quiet)";
     assert_eq!(postgres.psql("orders", state), format!("1|{MARK}|1|0|0"));
@@ -128,7 +151,8 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_postgresql()
     }
 }
 
-/// A function that reads a table in a block that is rolled back, whose locks are gone before anybody can ask for them.
+/// A function that reads a table in a block that is rolled back, whose locks are gone before
+/// anybody can ask for them.
 fn hides(name: &str, arguments: &str, returns: &str, value: &str) -> String {
     format!(
         "create function {name}({arguments}) returns {returns} language plpgsql as $$ declare found text; begin \
@@ -142,34 +166,56 @@ fn cries(name: &str, arguments: &str, returns: &str) -> String {
     hides(name, arguments, returns, "raise exception using message = found")
 }
 
-/// Ways in which a statement reaches a function without calling it by its name: what is made for it, and the statement.
+/// Ways in which a statement reaches a function without calling it by its name: what is made for
+/// it, and the statement.
 fn ways_to_a_function() -> Vec<(String, String)> {
     let mut ways: Vec<(String, String)> = Vec::new();
     let mut way = |made: String, statement: &str| ways.push((made, statement.to_owned()));
     // By its name, or as an attribute of a row.
     way(hides("tells", "", "text", "return found"), "select tells() from orders");
     way(hides("tells", "", "text", "return found"), "select public.\"tells\" () from orders");
-    way(hides("json_tree", "text", "text", "return found"), "select x from json_tree('a') as x, orders");
-    for name in ["told", "\"lies mich\"", "\"größe\"", "\"a-b\"", "\"Told\"", "\"say \"\"it\"\"\"", "\"select\"", "abs", "_x$1"]
-    {
+    way(
+        hides("json_tree", "text", "text", "return found"),
+        "select x from json_tree('a') as x, orders",
+    );
+    for name in [
+        "told",
+        "\"lies mich\"",
+        "\"größe\"",
+        "\"a-b\"",
+        "\"Told\"",
+        "\"say \"\"it\"\"\"",
+        "\"select\"",
+        "abs",
+        "_x$1",
+    ] {
         for arguments in ["orders", "orders, int default 1", "anyelement", "variadic orders[]"] {
             // Each kind of arguments with one name, each name with one kind.
             if arguments != "orders" && name != "told" {
                 continue;
             }
             for row in ["o", "(o)"] {
-                way(hides(name, arguments, "text", "return found"), &format!("select {row}.{name} from orders o"));
+                way(
+                    hides(name, arguments, "text", "return found"),
+                    &format!("select {row}.{name} from orders o"),
+                );
             }
         }
     }
     let long = "l".repeat(63);
-    way(hides(&long, "orders", "text", "return found"), &format!("select o.{long}more from orders o"));
+    way(
+        hides(&long, "orders", "text", "return found"),
+        &format!("select o.{long}more from orders o"),
+    );
     way(
         format!("create schema own; {}", hides("own.upper", "orders", "text", "return found")),
         "select own.upper(o) from orders o",
     );
     // A value of a domain is checked, also inside of an array and a row.
-    let domain = format!("{} create domain known as text check (checks(value));", cries("checks", "text", "boolean"));
+    let domain = format!(
+        "{} create domain known as text check (checks(value));",
+        cries("checks", "text", "boolean")
+    );
     let row = format!("{domain} create type holder as (v known);");
     for statement in [
         "select 'x'::known",
@@ -181,7 +227,10 @@ fn ways_to_a_function() -> Vec<(String, String)> {
     ] {
         way(domain.clone(), statement);
     }
-    for statement in ["select row('x')::holder", "select (json_populate_record(null::holder, '{\"v\": \"x\"}')).v"] {
+    for statement in [
+        "select row('x')::holder",
+        "select (json_populate_record(null::holder, '{\"v\": \"x\"}')).v",
+    ] {
         way(row.clone(), statement);
     }
     // A function of the server's that runs a text.
@@ -237,10 +286,16 @@ fn ways_to_a_function() -> Vec<(String, String)> {
         "uuid",
         "xml",
     ] {
-        let made = format!("{} create cast (mood as {name}) with function casts(mood);", cries("casts", "mood", name));
+        let made = format!(
+            "{} create cast (mood as {name}) with function casts(mood);",
+            cries("casts", "mood", name)
+        );
         way(made, &format!("select cast(m.f as {name}) from moods m"));
     }
-    let assigned = format!("{} create cast (mood as int) with function casts(mood) as implicit;", cries("casts", "mood", "int"));
+    let assigned = format!(
+        "{} create cast (mood as int) with function casts(mood) as implicit;",
+        cries("casts", "mood", "int")
+    );
     way(assigned, "select m.f + 1 from moods m");
     // An operator, also where it is written as a word.
     for (operator, expression) in [
@@ -264,7 +319,11 @@ fn ways_to_a_function() -> Vec<(String, String)> {
         ("=", "m.f in (select o.v from orders o)"),
     ] {
         // Some words need two of them.
-        let operators = if operator.contains(['<', '>']) { vec!["<", "<=", ">", ">=", "<>"] } else { vec![operator] };
+        let operators = if operator.contains(['<', '>']) {
+            vec!["<", "<=", ">", ">=", "<>"]
+        } else {
+            vec![operator]
+        };
         let made = format!(
             "{} {}",
             cries("compares", "mood, text", "boolean"),
@@ -292,8 +351,11 @@ fn ways_to_a_function() -> Vec<(String, String)> {
     }
     // An order of its own, which only a superuser can make.
     let operators = ["<<<", "<<=", "===", ">>=", ">>>"];
-    let made =
-        operators.map(|name| format!("create operator {name} (leftarg = mood, rightarg = mood, function = less);")).concat();
+    let made = operators
+        .map(|name| {
+            format!("create operator {name} (leftarg = mood, rightarg = mood, function = less);")
+        })
+        .concat();
     let class = format!(
         "{} create function less(mood, mood) returns boolean language sql as 'select false'; {made} create operator class moody default for type mood using btree as \
          operator 1 <<<, operator 2 <<=, operator 3 ===, operator 4 >>=, operator 5 >>>, function 1 ranks(mood, mood);",
@@ -308,8 +370,8 @@ fn ways_to_a_function() -> Vec<(String, String)> {
     ways
 }
 
-/// Each way is tried on the server first, where it must tell what is hidden; then by a step, where it must not. Each is made in a
-/// database of its own, so that it is that one that is refused.
+/// Each way is tried on the server first, where it must tell what is hidden; then by a step, where
+/// it must not. Each is made in a database of its own, so that it is that one that is refused.
 #[test]
 fn a_function_that_hides_what_it_reads_is_reached_by_no_way() {
     let postgres = Postgres::start(1);
@@ -334,19 +396,31 @@ fn a_function_that_hides_what_it_reads_is_reached_by_no_way() {
         let count = databases.len();
         let database = databases.entry(made.clone()).or_insert_with(|| {
             let database = format!("way_{count}");
-            postgres.psql("postgres", &format!("create database {database} template orders owner orders_admin"));
+            postgres.psql(
+                "postgres",
+                &format!("create database {database} template orders owner orders_admin"),
+            );
             postgres.psql(&database, &made);
             database
         });
         let (Ok(shown) | Err(shown)) = postgres.try_psql(database, &text);
         assert!(shown.contains(MARK), "`{text}` does not reach `{made}`: {shown}");
         if number % 8 == 0 {
-            asked.push(Statement { target: target(database), operation: "transaction", text: text.clone() });
+            asked.push(Statement {
+                target: target(database),
+                operation: "transaction",
+                text: text.clone(),
+            });
         }
         asked.push(Statement { target: target(database), operation: "query", text });
     }
-    for (Statement { text, operation, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
-        assert!(!done && told.contains("\"class\":\"denied\"") && !told.contains(MARK), "`{text}` by {operation}: {told}");
+    for (Statement { text, operation, .. }, (done, told)) in
+        asked.iter().zip(statements(&env, &asked))
+    {
+        assert!(
+            !done && told.contains("\"class\":\"denied\"") && !told.contains(MARK),
+            "`{text}` by {operation}: {told}"
+        );
     }
     let expressions = [
         "lower(o.v)",
@@ -373,7 +447,11 @@ fn a_function_that_hides_what_it_reads_is_reached_by_no_way() {
         ),
     );
     let text = |expression| format!("select {expression} from orders o");
-    let asked = expressions.map(|expression| Statement { target: target("orders"), operation: "query", text: text(expression) });
+    let asked = expressions.map(|expression| Statement {
+        target: target("orders"),
+        operation: "query",
+        text: text(expression),
+    });
     for (Statement { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
         assert!(done, "`{text}`: {told}");
     }
@@ -389,7 +467,10 @@ fn no_type_shows_what_another_relation_is_called_or_made_of() {
          create domain alias as oid; create domain of_types as regtype; create domain of_rows as secrets; create type of_names as (a regclass); \
          create type span as range (subtype = regclass); grant all on all tables in schema public to orders_admin",
     );
-    let types = postgres.psql("orders", "select string_agg(typname, ' ') from pg_type where typname ~ '^_?reg' and oid < 16384");
+    let types = postgres.psql(
+        "orders",
+        "select string_agg(typname, ' ') from pg_type where typname ~ '^_?reg' and oid < 16384",
+    );
     assert!(types.split_whitespace().count() >= 22, "{types}");
     let env = with_secret(PASSWORD);
     let target = format!(
@@ -398,10 +479,14 @@ fn no_type_shows_what_another_relation_is_called_or_made_of() {
     );
     let oid = postgres.psql("orders", "select 'secrets'::regclass::oid");
     let row = postgres.psql("orders", "select 'secrets'::regtype::oid");
-    let mut refused: Vec<String> = types.split_whitespace().map(|name| format!("select null::{name} from orders")).collect();
+    let mut refused: Vec<String> =
+        types.split_whitespace().map(|name| format!("select null::{name} from orders")).collect();
     refused.extend([
         format!("select {}::regtype::text from orders", row.trim()),
-        format!("select coalesce(nullif(pg_typeof(1), pg_typeof(1)), {})::text from orders", row.trim()),
+        format!(
+            "select coalesce(nullif(pg_typeof(1), pg_typeof(1)), {})::text from orders",
+            row.trim()
+        ),
         format!("select '{{{}}}'::_regclass::text from orders", oid.trim()),
         format!("select {}::oid::of_types::text from orders", row.trim()),
         format!("select json_populate_record(null::of_names, '{{\"a\": {}}}')::text", oid.trim()),
@@ -413,9 +498,15 @@ fn no_type_shows_what_another_relation_is_called_or_made_of() {
         refused.push(format!("select json_populate_record(null::{name}, '{{\"id\": 1}}')::text"));
     }
     refused.push("select to_json(secrets '(1,x)')".to_owned());
-    refused.push("select to_json(x.a) from json_to_record('{\"a\": {\"id\": 1}}') as x(a secrets)".to_owned());
+    refused.push(
+        "select to_json(x.a) from json_to_record('{\"a\": {\"id\": 1}}') as x(a secrets)"
+            .to_owned(),
+    );
     let queries = |texts: Vec<String>| -> Vec<Statement> {
-        texts.into_iter().map(|text| Statement { target: target.clone(), operation: "query", text }).collect()
+        texts
+            .into_iter()
+            .map(|text| Statement { target: target.clone(), operation: "query", text })
+            .collect()
     };
     let asked = queries(refused);
     for (Statement { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
@@ -477,7 +568,10 @@ fn what_a_function_defines_or_empties_is_held_to_the_classes_on_postgresql() {
         );
     }
     // As the role that the steps have, so that it may do all of this.
-    postgres.psql("orders", &format!("grant create on schema public to orders_admin; set role orders_admin; {setup}"));
+    postgres.psql(
+        "orders",
+        &format!("grant create on schema public to orders_admin; set role orders_admin; {setup}"),
+    );
     let env = with_secret(PASSWORD);
     let target = |classes: &str| {
         format!(
@@ -493,11 +587,20 @@ fn what_a_function_defines_or_empties_is_held_to_the_classes_on_postgresql() {
     for number in 0..effects.len() {
         for (call, operation) in [("act", "execute"), ("quietly", "transaction")] {
             let text = format!("insert into log select {call}_{number}()");
-            asked.push(Statement { target: target("\"insert\", \"select\", \"update\", \"delete\""), operation, text });
+            asked.push(Statement {
+                target: target("\"insert\", \"select\", \"update\", \"delete\""),
+                operation,
+                text,
+            });
         }
     }
     for (number, (done, told)) in statements(&env, &asked).into_iter().enumerate() {
-        assert!(!done && told.contains("sql.statement"), "`{}` by {}: {told}", effects[number / 2], asked[number].operation);
+        assert!(
+            !done && told.contains("sql.statement"),
+            "`{}` by {}: {told}",
+            effects[number / 2],
+            asked[number].operation
+        );
     }
     assert_eq!(postgres.psql("orders", state), before);
     // Of its own words it does what the classes name.
@@ -513,8 +616,14 @@ fn what_a_function_defines_or_empties_is_held_to_the_classes_on_postgresql() {
         ("\"define\", \"insert\", \"select\"", "execute", "insert into log select act_0()"),
         ("\"select\", \"other\"", "execute", "select lo_from_bytea(0, 'x')"),
     ]
-    .map(|(classes, operation, text)| Statement { target: target(classes), operation, text: text.to_owned() });
-    for (Statement { text, operation, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
+    .map(|(classes, operation, text)| Statement {
+        target: target(classes),
+        operation,
+        text: text.to_owned(),
+    });
+    for (Statement { text, operation, .. }, (done, told)) in
+        asked.iter().zip(statements(&env, &asked))
+    {
         assert!(done, "`{text}` by {operation}: {told}");
     }
 }
@@ -528,8 +637,10 @@ fn a_stored_function_with_the_name_of_a_built_in_one_is_not_called_on_mariadb() 
         "create table shop.secrets (password text); insert into shop.secrets values ('{MARK}'); create table shop.orders (id int); insert into shop.orders values (1)"
     ));
     let env = with_secret(mariadb::PASSWORD);
-    let target =
-        format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\nrelations = [\"orders\"]\n", server.port);
+    let target = format!(
+        "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\nrelations = [\"orders\"]\n",
+        server.port
+    );
     // A name that this server takes for no function of somebody's own is refused here already.
     let names: Vec<&str> = functions_of_arguments(Dialect::MySql).collect();
     let made = |name: &&str| {
@@ -552,26 +663,46 @@ fn a_stored_function_with_the_name_of_a_built_in_one_is_not_called_on_mariadb() 
         })
         .collect();
     let text = |call: &str| format!("select {call} as v from shop.orders");
-    let all: String =
-        spellings.iter().enumerate().map(|(number, call)| format!("{};", text(&format!("{number}, {call}")))).collect();
+    let all: String = spellings
+        .iter()
+        .enumerate()
+        .map(|(number, call)| format!("{};", text(&format!("{number}, {call}"))))
+        .collect();
     let told = server.sql_each(&format!("use shop; {all}"));
-    let reached: Vec<&String> =
-        told.lines().filter_map(|line| spellings.get(line.strip_suffix(MARK)?.trim().parse::<usize>().ok()?)).collect();
-    assert!(reached.len() > 100, "{} of {} spellings lead to a stored function", reached.len(), spellings.len());
-    let query =
-        |call: &str| Statement { target: target.clone(), operation: "query", text: text(call).replace("shop.orders", "orders") };
+    let reached: Vec<&String> = told
+        .lines()
+        .filter_map(|line| spellings.get(line.strip_suffix(MARK)?.trim().parse::<usize>().ok()?))
+        .collect();
+    assert!(
+        reached.len() > 100,
+        "{} of {} spellings lead to a stored function",
+        reached.len(),
+        spellings.len()
+    );
+    let query = |call: &str| Statement {
+        target: target.clone(),
+        operation: "query",
+        text: text(call).replace("shop.orders", "orders"),
+    };
     let asked: Vec<Statement> = reached.iter().map(|call| query(call)).collect();
     for (Statement { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
         assert!(!done && !told.contains(MARK), "`{text}`: {told}");
     }
-    server.sql(&names.iter().map(|name| format!("drop function if exists shop.`{name}`;")).collect::<String>());
-    let asked = ["count(*)", "max(id)", "concat(id, 'x')", "if(id = 1, 2, 3)", "left('abc', 2)"].map(query);
+    server.sql(
+        &names
+            .iter()
+            .map(|name| format!("drop function if exists shop.`{name}`;"))
+            .collect::<String>(),
+    );
+    let asked =
+        ["count(*)", "max(id)", "concat(id, 'x')", "if(id = 1, 2, 3)", "left('abc', 2)"].map(query);
     for (Statement { text, .. }, (done, told)) in asked.iter().zip(statements(&env, &asked)) {
         assert!(done, "`{text}`: {told}");
     }
 }
 
-/// Of every function of the server's catalog: it is refused by name, or its answer does not depend on another table.
+/// Of every function of the server's catalog: it is refused by name, or its answer does not depend
+/// on another table.
 #[test]
 fn no_function_of_the_catalog_that_is_let_through_answers_about_another_relation() {
     use runbook_authority::pattern::{Dialect, classify};
@@ -581,7 +712,8 @@ fn no_function_of_the_catalog_that_is_let_through_answers_about_another_relation
         "select string_agg(distinct proname, ' ') from pg_proc where pronamespace = 'pg_catalog'::regnamespace and prokind <> 'p'",
     );
     let is_let_through = |name: &&str| {
-        let facts = classify(Dialect::Postgres, &format!("select pg_catalog.{name}(id) from orders"));
+        let facts =
+            classify(Dialect::Postgres, &format!("select pg_catalog.{name}(id) from orders"));
         facts.is_some_and(|facts| facts.relations.iter().all(|relation| relation == "orders"))
     };
     let let_through: Vec<&str> = names.split_whitespace().filter(is_let_through).collect();
@@ -605,7 +737,11 @@ fn no_function_of_the_catalog_that_is_let_through_answers_about_another_relation
     }
     // They wait, or take their time, for as long as they are told.
     let slow = ["pg_sleep", "pg_sleep_for", "pg_sleep_until", "factorial"];
-    let list: Vec<String> = let_through.iter().filter(|name| !slow.contains(name)).map(|name| format!("'{name}'")).collect();
+    let list: Vec<String> = let_through
+        .iter()
+        .filter(|name| !slow.contains(name))
+        .map(|name| format!("'{name}'"))
+        .collect();
     let arguments = "case t when 'oid'::regtype then 'NUMBER::oid' when 'int4'::regtype then 'NUMBER::int4' \
                      when 'int8'::regtype then 'NUMBER::int8' when 'name'::regtype then '''vault''::name' \
                      when 'text'::regtype then '''vault''::text' when 'anyelement'::regtype then '''vault''::text' \
@@ -626,11 +762,11 @@ fn no_function_of_the_catalog_that_is_let_through_answers_about_another_relation
             list.join(", ")
         ),
     );
-    let count: usize = postgres.psql("orders", "select count(*) from calls").trim().parse().expect("a number");
+    let count: usize =
+        postgres.psql("orders", "select count(*) from calls").trim().parse().expect("a number");
     assert!(count > 60, "{count} calls");
     let answers = || {
-        let query =
-            "select md5(call || answer(call)) || ' = ' || call || ' = ' || left(answer(call), 60) from calls order by call";
+        let query = "select md5(call || answer(call)) || ' = ' || call || ' = ' || left(answer(call), 60) from calls order by call";
         postgres.psql("orders", query)
     };
     let with = answers();
@@ -644,7 +780,10 @@ fn what_is_let_through_as_a_select_only_reads_on_mariadb() {
     let server = MariaDb::start();
     server.sql("create table shop.t (a int); insert into shop.t values (1)");
     let env = with_secret(mariadb::PASSWORD);
-    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\n", server.port);
+    let target = format!(
+        "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\n",
+        server.port
+    );
     let (done, told) = statement(
         &env,
         &target,
@@ -653,14 +792,28 @@ fn what_is_let_through_as_a_select_only_reads_on_mariadb() {
     );
     assert!(done, "{told}");
     for operation in ["execute", "transaction"] {
-        let (done, told) = statement(&env, &format!("{target}statements = [\"select\"]"), operation, "select writes()");
+        let (done, told) = statement(
+            &env,
+            &format!("{target}statements = [\"select\"]"),
+            operation,
+            "select writes()",
+        );
         assert!(!done, "{told}");
-        let (done, told) = statement(&env, &format!("{target}relations = [\"t\"]"), operation, "select writes() from t");
+        let (done, told) = statement(
+            &env,
+            &format!("{target}relations = [\"t\"]"),
+            operation,
+            "select writes() from t",
+        );
         assert!(!done, "{told}");
     }
     assert_eq!(server.sql("select a from shop.t"), "1");
-    let (done, told) =
-        statement(&env, &format!("{target}statements = [\"select\"]\nrelations = [\"t\"]"), "query", "select max(a) from t");
+    let (done, told) = statement(
+        &env,
+        &format!("{target}statements = [\"select\"]\nrelations = [\"t\"]"),
+        "query",
+        "select max(a) from t",
+    );
     assert!(done, "{told}");
 }
 
@@ -708,7 +861,8 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_sqlite() {
     }
 }
 
-/// What the gate would deny is found at its line before anything runs; what has a template is not known yet.
+/// What the gate would deny is found at its line before anything runs; what has a template is not
+/// known yet.
 #[test]
 fn a_statement_that_its_target_never_allows_is_found_by_validate() {
     let env = crate::home();
@@ -716,9 +870,17 @@ fn a_statement_that_its_target_never_allows_is_found_by_validate() {
         ("relations = [\"orders\"]", "statement = \"delete from secrets\"", true),
         ("relations = [\"orders\"]", "statement = \"select count(*) from orders\"", false),
         ("relations = [\"orders\"]", "statement = \"select * from {{ params.x }}\"", false),
-        ("relations = [\"orders\"]", "statements = [\"delete from orders\", \"delete from secrets\"]", true),
+        (
+            "relations = [\"orders\"]",
+            "statements = [\"delete from orders\", \"delete from secrets\"]",
+            true,
+        ),
         ("statements = [\"select\"]", "statement = \"drop table orders\"", true),
-        ("statements = [\"delete\"]", "statement = \"delete from orders; drop table orders\"", true),
+        (
+            "statements = [\"delete\"]",
+            "statement = \"delete from orders; drop table orders\"",
+            true,
+        ),
         ("statements = [\"define\"]", "statement = \"drop table orders\"", false),
         ("", "statement = \"drop table orders\"", false),
     ] {
@@ -733,7 +895,11 @@ fn a_statement_that_its_target_never_allows_is_found_by_validate() {
         );
         let finished = env.run(&["validate", "v.toml"]);
         let told = format!("{}{}", finished.stdout, finished.stderr);
-        assert_eq!(told.contains("E0237") && told.contains("v.toml:"), is_found, "{narrowed}, {with}: {told}");
+        assert_eq!(
+            told.contains("E0237") && told.contains("v.toml:"),
+            is_found,
+            "{narrowed}, {with}: {told}"
+        );
         assert_eq!(finished.status == 0, !is_found, "{narrowed}, {with}: {told}");
     }
 }

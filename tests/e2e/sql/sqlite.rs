@@ -1,4 +1,5 @@
-//! What a guest of one SQLite file reaches of the others: nothing, by any statement and any verb. The file system says so.
+//! What a guest of one SQLite file reaches of the others: nothing, by any statement and any verb.
+//! The file system says so.
 
 use super::{at_its_turn, query, with_secret};
 use runbook_tests::env::TestEnv;
@@ -19,8 +20,9 @@ enum Verb {
     Transaction,
 }
 
-/// Statements, one after another, that name a file, or reach for something that is not this database. `FILE` is a path outside,
-/// `HEX` the same as a blob's digits. What a parameter is bound to stands in the second place.
+/// Statements, one after another, that name a file, or reach for something that is not this
+/// database. `FILE` is a path outside, `HEX` the same as a blob's digits. What a parameter is bound
+/// to stands in the second place.
 fn attacks() -> Vec<(Vec<String>, Vec<&'static str>)> {
     let forms: &[(&str, bool)] = &[
         ("'FILE'", false),
@@ -54,16 +56,24 @@ fn attacks() -> Vec<(Vec<String>, Vec<&'static str>)> {
     ];
     let mut attacks = Vec::new();
     for (form, bound) in forms {
-        for attach in ["attach FORM as x", "attach database FORM as x", "/* a */ attach FORM as x key 'k'"] {
+        for attach in
+            ["attach FORM as x", "attach database FORM as x", "/* a */ attach FORM as x key 'k'"]
+        {
             let parameters = if *bound { vec!["FILE"] } else { Vec::new() };
             let attach = attach.replace("FORM", form);
             attacks.push((vec![attach.clone()], parameters.clone()));
-            attacks.push((vec![attach.clone(), "insert into t select v from x.s".to_owned()], parameters.clone()));
+            attacks.push((
+                vec![attach.clone(), "insert into t select v from x.s".to_owned()],
+                parameters.clone(),
+            ));
             attacks.push((vec![attach, "update x.s set v = 'changed'".to_owned()], parameters));
         }
         let parameters = if *bound { vec!["FILE-copy"] } else { Vec::new() };
         for vacuum in ["vacuum into FORM", "vacuum main into FORM"] {
-            attacks.push((vec![vacuum.replace("FORM", &form.replace("FILE", "FILE-copy"))], parameters.clone()));
+            attacks.push((
+                vec![vacuum.replace("FORM", &form.replace("FILE", "FILE-copy"))],
+                parameters.clone(),
+            ));
         }
     }
     for statement in [
@@ -155,22 +165,34 @@ const HONEST: &[&str] = &[
 
 /// Every file below a folder with its content.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder).expect("the folder can be listed").map(|entry| entry.expect("an entry").path());
+    let entries = fs::read_dir(folder)
+        .expect("the folder can be listed")
+        .map(|entry| entry.expect("an entry").path());
     entries.map(|path| (path.display().to_string(), fs::read(&path).expect("a file"))).collect()
 }
 
 /// Runs every group of statements as a step of its own and returns the steps of the report.
 fn run(env: &TestEnv, verb: Verb, groups: &[(Vec<String>, Vec<String>)]) -> Vec<Value> {
-    let mut text = "format = 1\n[runbook]\nname = \"q\"\n[targets.db]\nsql = \"sqlite:data.db\"\n".to_owned();
+    let mut text =
+        "format = 1\n[runbook]\nname = \"q\"\n[targets.db]\nsql = \"sqlite:data.db\"\n".to_owned();
     for (index, (statements, parameters)) in groups.iter().enumerate() {
-        let statements: Vec<String> = statements.iter().map(|statement| at_its_turn(statement)).collect();
+        let statements: Vec<String> =
+            statements.iter().map(|statement| at_its_turn(statement)).collect();
         let (operation, input) = match verb {
-            Verb::Query => ("query", json!({ "statement": statements.last(), "parameters": parameters })),
-            Verb::Execute => ("execute", json!({ "statement": statements[0], "parameters": parameters })),
+            Verb::Query => {
+                ("query", json!({ "statement": statements.last(), "parameters": parameters }))
+            }
+            Verb::Execute => {
+                ("execute", json!({ "statement": statements[0], "parameters": parameters }))
+            }
             Verb::Transaction => ("transaction", json!({ "statements": statements })),
         };
-        let fields: Vec<_> =
-            input.as_object().expect("an object").iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        let fields: Vec<_> = input
+            .as_object()
+            .expect("an object")
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
         let more = if verb == Verb::Query { "" } else { "irreversible = \"it is a test\"\n" };
         text += &format!(
             "[[step]]\nid = \"s{index}\"\nuses = \"sql:{operation}\"\nbind.db = \"db\"\nwith = {{ {} }}\non_failure = \"continue\"\n{more}",
@@ -180,7 +202,9 @@ fn run(env: &TestEnv, verb: Verb, groups: &[(Vec<String>, Vec<String>)]) -> Vec<
     env.file("all.toml", &text);
     let finished = env.run(&["exec", "all.toml", "-y", "--report", "json=all.json"]);
     let report = fs::read_to_string(env.path().join("all.json"));
-    let report: Value = serde_json::from_str(&report.unwrap_or_else(|_| panic!("no report: {}", finished.stderr))).expect("JSON");
+    let report: Value =
+        serde_json::from_str(&report.unwrap_or_else(|_| panic!("no report: {}", finished.stderr)))
+            .expect("JSON");
     let steps = report["steps"].as_array().expect("there are steps").clone();
     assert_eq!(steps.len(), groups.len());
     steps
@@ -214,7 +238,10 @@ fn no_statement_of_any_verb_leaves_the_sqlite_file_of_its_target() {
             // A transaction of the bundled plugin binds nothing.
             .filter(|(_, parameters)| verb != Verb::Transaction || parameters.is_empty())
             .map(|(statements, parameters)| {
-                (statements.iter().map(|text| filled_in(text)).collect(), parameters.iter().map(|text| filled_in(text)).collect())
+                (
+                    statements.iter().map(|text| filled_in(text)).collect(),
+                    parameters.iter().map(|text| filled_in(text)).collect(),
+                )
             })
             .collect();
         for ((statements, _), step) in groups.iter().zip(run(&env, verb, &groups)) {
@@ -227,18 +254,27 @@ fn no_statement_of_any_verb_leaves_the_sqlite_file_of_its_target() {
             );
             let told = format!("{} {}", step["output"], step["fault"]);
             let inside = env.path().display().to_string();
-            assert!(!told.contains(MARK) && !told.contains(&inside), "{verb:?} {statements:?} tells {told}");
+            assert!(
+                !told.contains(MARK) && !told.contains(&inside),
+                "{verb:?} {statements:?} tells {told}"
+            );
         }
         assert_eq!(files(outside.path()), before, "{verb:?} changed something outside");
         let held = fs::read(env.path().join("data.db")).expect("the database is there");
-        assert!(!held.windows(MARK.len()).any(|bytes| bytes == MARK.as_bytes()), "{verb:?} copied something from outside");
+        assert!(
+            !held.windows(MARK.len()).any(|bytes| bytes == MARK.as_bytes()),
+            "{verb:?} copied something from outside"
+        );
         let made: Vec<_> = files_of_home(&env);
         assert!(made.iter().all(|name| !name.contains("copy")), "{verb:?} made {made:?}");
     }
 }
 
 fn files_of_home(env: &TestEnv) -> Vec<String> {
-    fs::read_dir(env.path()).expect("a folder").map(|entry| entry.expect("an entry").file_name().display().to_string()).collect()
+    fs::read_dir(env.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().display().to_string())
+        .collect()
 }
 
 #[test]
@@ -248,7 +284,8 @@ fn everything_inside_of_the_sqlite_file_goes_on_working() {
         .expect("a database can be made")
         .execute_batch("create table t (a)")
         .expect("good SQL");
-    let groups: Vec<_> = HONEST.iter().map(|statement| (vec![(*statement).to_owned()], Vec::new())).collect();
+    let groups: Vec<_> =
+        HONEST.iter().map(|statement| (vec![(*statement).to_owned()], Vec::new())).collect();
     for (statement, step) in HONEST.iter().zip(run(&env, Verb::Execute, &groups)) {
         assert!(step["fault"].is_null(), "`{statement}`: {step}");
     }
@@ -258,15 +295,21 @@ fn everything_inside_of_the_sqlite_file_goes_on_working() {
 fn no_error_of_sqlite_tells_the_path_of_the_host() {
     let env = with_secret("unused");
     fs::create_dir(env.path().join("folder.db")).expect("a folder can be made");
-    env.file("words.db", "this is no database, but it is long enough to have a head of its own, which is wrong");
+    env.file(
+        "words.db",
+        "this is no database, but it is long enough to have a head of its own, which is wrong",
+    );
     for name in ["folder.db", "words.db", "missing.db", "no/such/folder.db"] {
-        let finished = query(&env, &format!("sql = \"sqlite:{name}\""), "select 1 from sqlite_master");
+        let finished =
+            query(&env, &format!("sql = \"sqlite:{name}\""), "select 1 from sqlite_master");
         assert_ne!(finished.status, 0, "{name}");
         let report: Value = serde_json::from_str(&env.read("q.json")).expect("the report is JSON");
         let fault = report["steps"][0]["fault"].to_string();
-        // Behind what the plugin was told stands what the operator alone is told of a thing that is missing.
+        // Behind what the plugin was told stands what the operator alone is told of a thing that is
+        // missing.
         let plugin_was_told = fault.split(": target `db` (q.toml:").next().unwrap_or_default();
-        let is_told = plugin_was_told.len() > 10 && !plugin_was_told.contains(&env.path().display().to_string());
+        let is_told = plugin_was_told.len() > 10
+            && !plugin_was_told.contains(&env.path().display().to_string());
         assert!(is_told, "{name}: {fault}");
     }
 }
@@ -278,7 +321,8 @@ fn a_copy_that_becomes_larger_than_the_target_allows_is_not_restored() {
     let database = rusqlite::Connection::open(&path).expect("a database can be made");
     database.execute_batch("create table t (a); insert into t values (1)").expect("good SQL");
     fs::create_dir(env.path().join("copies")).expect("a folder can be made");
-    let bomb = zstd::encode_all(std::io::repeat(0).take(64 << 20), 3).expect("zeros can be compressed");
+    let bomb =
+        zstd::encode_all(std::io::repeat(0).take(64 << 20), 3).expect("zeros can be compressed");
     assert!(bomb.len() < 100_000);
     fs::write(env.path().join("copies/bomb.db.zst"), bomb).expect("a file can be written");
     env.file(
@@ -287,20 +331,29 @@ fn a_copy_that_becomes_larger_than_the_target_allows_is_not_restored() {
          [targets.copies]\nfiles = \"copies\"\n[[step]]\nid = \"r\"\nuses = \"sqlite:restore\"\nbind = { db = \"db\", directory = \"copies\" }\n\
          with = { file = \"bomb.db.zst\" }\nirreversible = \"it is a test\"\n",
     );
-    env.run(&["exec", "restore.toml", "-y"]).status(1).out("`max_copy`").out("No step had changed anything");
+    env.run(&["exec", "restore.toml", "-y"])
+        .status(1)
+        .out("`max_copy`")
+        .out("No step had changed anything");
     // Whatever else keeps it from replacing anything.
-    fs::write(env.path().join("copies/damaged.db"), b"this is no database at all, but long enough to be read as one")
-        .expect("a file");
+    fs::write(
+        env.path().join("copies/damaged.db"),
+        b"this is no database at all, but long enough to be read as one",
+    )
+    .expect("a file");
     for file in ["missing.db", "damaged.db"] {
         let text = env.read("restore.toml").replace("bomb.db.zst", file);
         env.file("other.toml", &text);
         env.run(&["exec", "other.toml", "-y"]).status(1).out("No step had changed anything");
     }
-    let rows: i64 = database.query_row("select count(*) from t", [], |row| row.get(0)).expect("the database is as it was");
+    let rows: i64 = database
+        .query_row("select count(*) from t", [], |row| row.get(0))
+        .expect("the database is as it was");
     assert_eq!(rows, 1);
 }
 
-/// A rollback journal whose end names a super-journal: SQLite rolls it back, and then deletes the file that it names.
+/// A rollback journal whose end names a super-journal: SQLite rolls it back, and then deletes the
+/// file that it names.
 fn hot_journal(database: &Path, victim: &Path) -> Vec<u8> {
     const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
     let bytes = fs::read(database).expect("the database is there");
@@ -335,7 +388,8 @@ fn a_journal_beside_a_database_that_names_another_file_deletes_nothing() {
             .expect("good SQL");
         let victim = env.path().join("victim");
         fs::write(&victim, "precious").expect("a file can be written");
-        fs::write(env.path().join("a.db-journal"), hot_journal(&database, &victim)).expect("a file can be written");
+        fs::write(env.path().join("a.db-journal"), hot_journal(&database, &victim))
+            .expect("a file can be written");
         env.file(
             "r.toml",
             &format!(
@@ -345,7 +399,14 @@ fn a_journal_beside_a_database_that_names_another_file_deletes_nothing() {
         );
         let finished = env.run(&["exec", "r.toml", "--yes"]);
         assert_ne!(finished.status, 0, "{uses}: {finished:?}");
-        assert_eq!(fs::read_to_string(&victim).ok().as_deref(), Some("precious"), "{uses}: {finished:?}");
-        assert!(format!("{}{}", finished.stdout, finished.stderr).contains("names another file"), "{uses}: {finished:?}");
+        assert_eq!(
+            fs::read_to_string(&victim).ok().as_deref(),
+            Some("precious"),
+            "{uses}: {finished:?}"
+        );
+        assert!(
+            format!("{}{}", finished.stdout, finished.stderr).contains("names another file"),
+            "{uses}: {finished:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What goes over the wire is what the target says, whatever the environment of the process holds, and no more comes back than fits.
+//! What goes over the wire is what the target says, whatever the environment of the process holds,
+//! and no more comes back than fits.
 
 use super::with_secret;
 use runbook_tests::env::{Finished, TestEnv, finish};
@@ -8,7 +9,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
-/// Variables that drivers and libraries of PostgreSQL and MySQL read, all set to what must not be taken.
+/// Variables that drivers and libraries of PostgreSQL and MySQL read, all set to what must not be
+/// taken.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("PGPASSWORD", "ambient-word-1"),
     ("PGPASSFILE", "passfile"),
@@ -43,10 +45,16 @@ fn file(env: &TestEnv, target: &str, statement: &str) {
 }
 
 fn exec(env: &TestEnv, arguments: &[&str]) -> Finished {
-    finish(env.command(arguments).envs(ENVIRONMENT.iter().copied()).output().expect("the program runs"))
+    finish(
+        env.command(arguments)
+            .envs(ENVIRONMENT.iter().copied())
+            .output()
+            .expect("the program runs"),
+    )
 }
 
-/// A server that says `questions` one after another, each after something was said to it, and returns all that it was told.
+/// A server that says `questions` one after another, each after something was said to it, and
+/// returns all that it was told.
 fn fake_server(questions: Vec<Vec<u8>>) -> (u16, JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = listener.local_addr().expect("it has an address").port();
@@ -77,7 +85,11 @@ fn the_environment_of_the_process_says_nothing_to_a_database_server() {
     for question in [clear_text, md5, sasl] {
         let (port, server) = fake_server(vec![question]);
         let env = with_secret("unused");
-        file(&env, &format!("sql = \"postgres://asker@127.0.0.1:{port}/orders?sslmode=disable\""), "select 1");
+        file(
+            &env,
+            &format!("sql = \"postgres://asker@127.0.0.1:{port}/orders?sslmode=disable\""),
+            "select 1",
+        );
         env.file("passfile", "*:*:*:*:ambient-word-8\n");
         exec(&env, &["exec", "w.toml"]).status(4).err("the target names none");
         let told = server.join().expect("the server ends");
@@ -86,7 +98,11 @@ fn the_environment_of_the_process_says_nothing_to_a_database_server() {
         assert!(!text.contains("ambient"), "the server was told {text:?}");
         // Who asks for what, and nothing more.
         let length = told.first_chunk().map(|length| u32::from_be_bytes(*length));
-        assert_eq!(length.map(u64::from), Some(told.len() as u64), "more was sent than the first message: {text:?}");
+        assert_eq!(
+            length.map(u64::from),
+            Some(told.len() as u64),
+            "more was sent than the first message: {text:?}"
+        );
     }
 }
 
@@ -94,8 +110,15 @@ fn the_environment_of_the_process_says_nothing_to_a_database_server() {
 fn a_database_is_reached_as_its_target_says_whatever_the_environment_holds() {
     let postgres = Postgres::start(1);
     let env = with_secret(PASSWORD);
-    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
-    file(&env, &target, "select current_setting('application_name') || current_user || current_database() as who");
+    let target = format!(
+        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
+        postgres.port
+    );
+    file(
+        &env,
+        &target,
+        "select current_setting('application_name') || current_user || current_database() as who",
+    );
     exec(&env, &["exec", "w.toml", "--report", "json=w.json"]).status(0);
     assert!(env.read("w.json").contains("runbookorders_adminorders"), "{}", env.read("w.json"));
 }
@@ -121,27 +144,37 @@ fn peak_of(env: &TestEnv, arguments: &[&str]) -> (i32, u64) {
 /// Bytes of the one value that nobody is to have in memory.
 const LARGE: usize = 400_000_000;
 
-/// Queries a value of [`LARGE`] bytes, alone and between others, and compares the memory with that of a small value. Then the same
-/// by a statement whose rows nobody reads.
+/// Queries a value of [`LARGE`] bytes, alone and between others, and compares the memory with that
+/// of a small value. Then the same by a statement whose rows nobody reads.
 fn a_large_value_is_not_held(env: &TestEnv, target: &str, value: &str) {
     let target = format!("{target}\nmax_bytes = \"1MiB\"\ntimeout = \"2m\"");
     file(env, &target, "select 'small'");
     let (code, small) = peak_of(env, &["exec", "w.toml"]);
     assert_eq!(code, 0);
-    let between = format!("select 1 as i, 'before' as v union all select 2, {value} union all select 3, 'after' order by i");
+    let between = format!(
+        "select 1 as i, 'before' as v union all select 2, {value} union all select 3, 'after' order by i"
+    );
     for (statement, before) in [(format!("select {value} as v"), false), (between, true)] {
         file(env, &target, &statement);
         let (code, large) = peak_of(env, &["exec", "w.toml", "--report", "json=w.json"]);
-        let report: serde_json::Value = serde_json::from_str(&env.read("w.json")).expect("the report is JSON");
+        let report: serde_json::Value =
+            serde_json::from_str(&env.read("w.json")).expect("the report is JSON");
         let output = &report["steps"][0]["output"];
-        assert_eq!((code, &output["truncated"]), (0, &serde_json::Value::Bool(true)), "{statement}: {report}");
+        assert_eq!(
+            (code, &output["truncated"]),
+            (0, &serde_json::Value::Bool(true)),
+            "{statement}: {report}"
+        );
         let rows = output["rows"].to_string();
         assert_eq!(
             (rows.contains("before"), rows.contains("after")),
             (before, false),
             "what follows the hole is not told: {rows}"
         );
-        assert!(large < small + (64 << 10), "{statement}: {large} KiB, and {small} KiB for a small value");
+        assert!(
+            large < small + (64 << 10),
+            "{statement}: {large} KiB, and {small} KiB for a small value"
+        );
     }
     // The rows of a change are counted, and nobody keeps them.
     env.file(
@@ -152,14 +185,20 @@ fn a_large_value_is_not_held(env: &TestEnv, target: &str, value: &str) {
         ),
     );
     let (code, large) = peak_of(env, &["exec", "e.toml", "-y"]);
-    assert!(code == 0 && large < small + (64 << 10), "exit {code}, {large} KiB, and {small} KiB for a small value");
+    assert!(
+        code == 0 && large < small + (64 << 10),
+        "exit {code}, {large} KiB, and {small} KiB for a small value"
+    );
 }
 
 #[test]
 fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows() {
     let postgres = Postgres::start(1);
     let env = with_secret(PASSWORD);
-    let target = format!("sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"", postgres.port);
+    let target = format!(
+        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
+        postgres.port
+    );
     a_large_value_is_not_held(&env, &target, &format!("repeat('x', {LARGE})"));
 }
 
@@ -168,14 +207,18 @@ fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows_
     let mariadb = MariaDb::start();
     mariadb.sql("set global max_allowed_packet = 1073741824");
     let env = with_secret(mariadb::PASSWORD);
-    let target = format!("sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"", mariadb.port);
+    let target = format!(
+        "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"",
+        mariadb.port
+    );
     a_large_value_is_not_held(&env, &target, &format!("repeat('x', {LARGE})"));
 }
 
 #[test]
 fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows_on_sqlite() {
     let env = with_secret("unused");
-    let database = rusqlite::Connection::open(env.path().join("large.db")).expect("a database can be made");
+    let database =
+        rusqlite::Connection::open(env.path().join("large.db")).expect("a database can be made");
     database
         .execute_batch(&format!(
             "create table t (i int, v blob); insert into t values (1, 'before'), (2, zeroblob({LARGE})), (3, 'after')"
@@ -186,12 +229,16 @@ fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows_
     file(&env, target, "select 'small'");
     let (code, small) = peak_of(&env, &["exec", "w.toml"]);
     assert_eq!(code, 0);
-    for statement in [format!("select zeroblob({LARGE})"), "select v from t order by i".to_owned()] {
+    for statement in [format!("select zeroblob({LARGE})"), "select v from t order by i".to_owned()]
+    {
         file(&env, target, &statement);
         let (code, large) = peak_of(&env, &["exec", "w.toml"]);
         // SQLite itself refuses to make such a value.
         assert_eq!(code, 4, "{statement}");
-        assert!(large < small + (64 << 10), "{statement}: {large} KiB, and {small} KiB for a small value");
+        assert!(
+            large < small + (64 << 10),
+            "{statement}: {large} KiB, and {small} KiB for a small value"
+        );
     }
 }
 
@@ -199,17 +246,22 @@ fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows_
 fn the_connection_to_mariadb_is_encrypted_exactly_if_its_target_says_so() {
     let mariadb = MariaDb::start_with_tls();
     let env = with_secret(mariadb::PASSWORD);
-    let cipher =
-        "select variable_value <> '' as encrypted from information_schema.session_status where variable_name = 'Ssl_cipher'";
+    let cipher = "select variable_value <> '' as encrypted from information_schema.session_status where variable_name = 'Ssl_cipher'";
     let ask = |port: u16, mode: &str| {
-        let target = format!("sql = \"mysql://shop@127.0.0.1:{port}/shop?sslmode={mode}\"\npassword = \"secret:word\"");
+        let target = format!(
+            "sql = \"mysql://shop@127.0.0.1:{port}/shop?sslmode={mode}\"\npassword = \"secret:word\""
+        );
         file(&env, &target, cipher);
         exec(&env, &["exec", "w.toml", "--report", "json=w.json"])
     };
     for (mode, encrypted) in [("disable", 0), ("prefer", 1), ("require", 1)] {
         ask(mariadb.port, mode).status(0);
-        let report: serde_json::Value = serde_json::from_str(&env.read("w.json")).expect("the report is JSON");
-        assert_eq!(report["steps"][0]["output"]["rows"][0]["encrypted"], encrypted, "{mode}: {report}");
+        let report: serde_json::Value =
+            serde_json::from_str(&env.read("w.json")).expect("the report is JSON");
+        assert_eq!(
+            report["steps"][0]["output"]["rows"][0]["encrypted"], encrypted,
+            "{mode}: {report}"
+        );
     }
     // Nobody vouches for the certificate.
     ask(mariadb.port, "verify-full").status(4).err("certificate");

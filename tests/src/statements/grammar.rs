@@ -4,8 +4,8 @@ use super::Server;
 
 const CLASSES: &[&str] = &["select", "insert", "update", "delete", "define", "maintain"];
 
-/// Makes one statement; each of `choices` settles one choice. When they are used up, the first possibility is taken, which is always
-/// the shortest.
+/// Makes one statement; each of `choices` settles one choice. When they are used up, the first
+/// possibility is taken, which is always the shortest.
 pub(super) struct Grammar<'c> {
     server: Server,
     choices: std::slice::Iter<'c, u8>,
@@ -28,14 +28,22 @@ impl<'c> Grammar<'c> {
     /// One of what fits the server: each text begins with `p`, `m` or `b` (both) and a space.
     fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
         let wanted = if self.server == Server::Postgres { 'p' } else { 'm' };
-        let fitting: Vec<&str> = of.iter().filter(|text| text.starts_with([wanted, 'b'])).map(|text| &text[2..]).collect();
+        let fitting: Vec<&str> = of
+            .iter()
+            .filter(|text| text.starts_with([wanted, 'b']))
+            .map(|text| &text[2..])
+            .collect();
         self.one(&fitting)
     }
 
     /// The classes that the target grants.
     pub(super) fn classes(&mut self) -> Vec<&'static str> {
         // Definitions are dear to undo on MariaDB.
-        CLASSES.iter().copied().filter(|class| if *class == "define" { self.next(5) == 0 } else { self.next(3) > 0 }).collect()
+        CLASSES
+            .iter()
+            .copied()
+            .filter(|class| if *class == "define" { self.next(5) == 0 } else { self.next(3) > 0 })
+            .collect()
     }
 
     /// Fills every `<rule>` of a text, again and again.

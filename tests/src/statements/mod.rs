@@ -1,7 +1,9 @@
-//! What the gate lets through of statements that are made by a grammar, run on real servers, which then say what was touched.
+//! What the gate lets through of statements that are made by a grammar, run on real servers, which
+//! then say what was touched.
 //!
-//! The gate alone is on trial here: no cursor, no transaction that only reads, nothing that the host asks the server before it commits.
-//! A case is made from bytes, so that a test takes them from a generator of numbers, and a fuzzer those that it finds worth a try.
+//! The gate alone is on trial here: no cursor, no transaction that only reads, nothing that the
+//! host asks the server before it commits. A case is made from bytes, so that a test takes them
+//! from a generator of numbers, and a fuzzer those that it finds worth a try.
 
 mod grammar;
 mod on_mariadb;
@@ -43,7 +45,8 @@ pub struct Case {
 }
 
 impl Case {
-    /// The case that `choices` stand for. Each choice takes a byte; too few are filled up with zeros.
+    /// The case that `choices` stand for. Each choice takes a byte; too few are filled up with
+    /// zeros.
     pub fn new(server: Server, choices: &[u8]) -> Self {
         let mut grammar = Grammar::new(server, &choices[..choices.len().min(MAX_CHOICES)]);
         Self { server, classes: grammar.classes(), statement: grammar.rule("statement") }
@@ -97,8 +100,12 @@ struct Gate(BTreeMap<Vec<&'static str>, Effective>);
 
 impl Gate {
     fn lets_through(&mut self, case: &Case) -> bool {
-        let effective = self.0.entry(case.classes.clone()).or_insert_with(|| effective(case.server, &case.classes));
-        let operation = Operation::Sql { slot: "s", verb: Verb::SqlExecute, statement: Some(&case.statement) };
+        let effective = self
+            .0
+            .entry(case.classes.clone())
+            .or_insert_with(|| effective(case.server, &case.classes));
+        let operation =
+            Operation::Sql { slot: "s", verb: Verb::SqlExecute, statement: Some(&case.statement) };
         matches!(decide(effective, Mode::Effects, &operation), Decision::Allow)
     }
 }
@@ -120,26 +127,39 @@ verbs = ["execute"]
 reason = "r"
 "#;
 
-/// What an operation is granted on a target with `orders`, what `seen` shows of it, and some classes.
+/// What an operation is granted on a target with `orders`, what `seen` shows of it, and some
+/// classes.
 fn effective(server: Server, classes: &[&str]) -> Effective {
     let scheme = match server {
         Server::Postgres => "postgres",
         Server::MariaDb => "mysql",
     };
-    let toml = format!("[targets.t]\nsql = \"{scheme}://a@h/d\"\nrelations = [\"orders\", \"seen\"]\nstatements = {classes:?}\n");
+    let toml = format!(
+        "[targets.t]\nsql = \"{scheme}://a@h/d\"\nrelations = [\"orders\", \"seen\"]\nstatements = {classes:?}\n"
+    );
     let source = Source::new("runbook.toml", toml);
     let mut diagnostics = Diagnostics::default();
-    let manifest = Manifest::parse(&Source::new("plugin.toml", PLUGIN), &mut diagnostics).expect("the manifest is good");
+    let manifest = Manifest::parse(&Source::new("plugin.toml", PLUGIN), &mut diagnostics)
+        .expect("the manifest is good");
     let table = runbook_document::parse(&source, &mut diagnostics).expect("the text is TOML");
-    let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else { panic!("there are targets") };
+    let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else {
+        panic!("there are targets")
+    };
     let folder = Folder::without_links(Path::new("/")).expect("it is absolute");
     let mut targets = Targets::default();
     targets.read(&source, table, folder, &mut diagnostics);
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
     let bindings = [Binding { slot: located("s"), target: located("t") }];
-    let site = UseSite { step: "step", uses: "guest:check", operation: "check", source: &source, span: &(0..0) };
-    grant::grant(&site, &manifest, &bindings, &targets).unwrap_or_else(|refusals| panic!("{refusals:?}"))
+    let site = UseSite {
+        step: "step",
+        uses: "guest:check",
+        operation: "check",
+        source: &source,
+        span: &(0..0),
+    };
+    grant::grant(&site, &manifest, &bindings, &targets)
+        .unwrap_or_else(|refusals| panic!("{refusals:?}"))
 }
 
 const TABLES: &str = "(id bigint primary key, v varchar(40), n int)";

@@ -1,4 +1,5 @@
-//! MariaDB: its statistics say how many rows of each table were read and changed, and the tables what is in them.
+//! MariaDB: its statistics say how many rows of each table were read and changed, and the tables
+//! what is in them.
 
 use super::{Case, Gate, Judged, TABLES};
 use crate::mariadb::{self, MariaDb};
@@ -9,7 +10,8 @@ use std::collections::BTreeMap;
 /// Rows read and changed of each table.
 type Statistics = BTreeMap<String, (u64, u64)>;
 
-/// A server with a table that is granted and others that are not. What a statement did is put right after it.
+/// A server with a table that is granted and others that are not. What a statement did is put right
+/// after it.
 #[derive(Debug)]
 pub struct OnMariaDb {
     #[expect(dead_code, reason = "it runs until this is dropped")]
@@ -39,7 +41,8 @@ impl OnMariaDb {
             .database("shop")
             .disable_statement_logging();
         let connection = options.connect().await.expect("the server answers");
-        let mut started = Self { server, connection, gate: Gate::default(), before: Statistics::new() };
+        let mut started =
+            Self { server, connection, gate: Gate::default(), before: Statistics::new() };
         for statement in [
             "set session sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT', \
              max_statement_time = 2",
@@ -53,7 +56,8 @@ impl OnMariaDb {
         started
     }
 
-    /// Runs what the gate lets through, asks the server what it touched, and puts the granted table right again.
+    /// Runs what the gate lets through, asks the server what it touched, and puts the granted table
+    /// right again.
     ///
     /// # Errors
     /// What was touched that is not granted.
@@ -64,7 +68,8 @@ impl OnMariaDb {
         if !self.gate.lets_through(case) {
             return Ok(Judged::Refused);
         }
-        let judged = if self.run(&case.statement).await.is_ok() { Judged::Ran } else { Judged::Failed };
+        let judged =
+            if self.run(&case.statement).await.is_ok() { Judged::Ran } else { Judged::Failed };
         let after = self.statistics().await;
         // A statement that failed may have done a part of its work.
         self.touched(case, &after).await?;
@@ -78,13 +83,15 @@ impl OnMariaDb {
             .iter()
             .filter(|(table, (read, changed))| {
                 let (old_read, old_changed) = self.before.get(*table).copied().unwrap_or_default();
-                !["shop.orders", "shop.seen"].contains(&table.as_str()) && (*read > old_read || *changed > old_changed)
+                !["shop.orders", "shop.seen"].contains(&table.as_str())
+                    && (*read > old_read || *changed > old_changed)
             })
             .collect();
         if !strange.is_empty() {
             return Err(format!("{case} touched {strange:?}"));
         }
-        let may_write = ["insert", "update", "delete", "define"].iter().any(|class| case.grants(class));
+        let may_write =
+            ["insert", "update", "delete", "define"].iter().any(|class| case.grants(class));
         if !may_write && changed(after) != changed(&self.before) {
             return Err(format!("{case} changed rows"));
         }
@@ -112,7 +119,8 @@ impl OnMariaDb {
             self.define_again().await;
         } else if changed(after) != changed(&self.before) {
             self.must("delete from shop.orders where id > 3").await;
-            self.must("replace into shop.orders values (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)").await;
+            self.must("replace into shop.orders values (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)")
+                .await;
         }
     }
 
@@ -138,7 +146,10 @@ impl OnMariaDb {
     }
 
     async fn raw(&mut self, statement: &str) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut self.connection).await.map(|_| ())
+        sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+            .execute(&mut self.connection)
+            .await
+            .map(|_| ())
     }
 
     async fn run(&mut self, statement: &str) -> Result<(), sqlx::Error> {
@@ -147,14 +158,18 @@ impl OnMariaDb {
     }
 
     async fn texts(&mut self, query: &'static str) -> Vec<String> {
-        let rows = sqlx::raw_sql(query).fetch_all(&mut self.connection).await.expect("the server answers");
+        let rows =
+            sqlx::raw_sql(query).fetch_all(&mut self.connection).await.expect("the server answers");
         rows.iter().map(|row| row.get::<Option<String>, _>(0).unwrap_or_default()).collect()
     }
 
     async fn statistics(&mut self) -> Statistics {
         let question = "select concat(table_schema, '.', table_name), concat(rows_read), concat(rows_changed) \
                         from information_schema.table_statistics where table_schema in ('shop', 'other')";
-        let rows = sqlx::raw_sql(question).fetch_all(&mut self.connection).await.expect("the server keeps statistics");
+        let rows = sqlx::raw_sql(question)
+            .fetch_all(&mut self.connection)
+            .await
+            .expect("the server keeps statistics");
         let number = |text: String| text.parse().expect("it is a number");
         rows.iter().map(|row| (row.get(0), (number(row.get(1)), number(row.get(2))))).collect()
     }

@@ -1,4 +1,5 @@
-//! PostgreSQL: locks say which relations a transaction touched, and statistics how many rows it changed.
+//! PostgreSQL: locks say which relations a transaction touched, and statistics how many rows it
+//! changed.
 
 use super::{Case, Gate, Judged, TABLES};
 use crate::postgres::Postgres;
@@ -9,7 +10,8 @@ use std::collections::BTreeSet;
 /// After so many statements what they left behind is swept away: it would slow down the next ones.
 const VACUUM_AFTER: u64 = 5_000;
 
-/// A server with a table that is granted and others that are not. Nothing that a statement does there stays.
+/// A server with a table that is granted and others that are not. Nothing that a statement does
+/// there stays.
 #[derive(Debug)]
 pub struct OnPostgres {
     #[expect(dead_code, reason = "it runs until this is dropped")]
@@ -26,9 +28,12 @@ impl OnPostgres {
     /// If it cannot be started.
     pub async fn start() -> Self {
         let server = Postgres::start(1);
-        let mut setup = "drop table orders cascade; create schema other; create sequence ids;".to_owned();
+        let mut setup =
+            "drop table orders cascade; create schema other; create sequence ids;".to_owned();
         for table in ["orders", "secrets", "vault", "\"Orders\"", "other.orders"] {
-            setup += &format!("create table {table} {TABLES}; insert into {table} values (1, 'a', 1), (2, 'b', 2), (3, 'c', 3);");
+            setup += &format!(
+                "create table {table} {TABLES}; insert into {table} values (1, 'a', 1), (2, 'b', 2), (3, 'c', 3);"
+            );
         }
         setup += "create view seen as select * from orders;";
         server.psql("orders", &setup);
@@ -74,7 +79,8 @@ impl OnPostgres {
     }
 
     async fn touched(&mut self, case: &Case, before: [i64; 3]) -> Result<(), String> {
-        let strange: Vec<_> = self.relations().await.into_iter().filter(|name| !is_of_the_grant(name)).collect();
+        let strange: Vec<_> =
+            self.relations().await.into_iter().filter(|name| !is_of_the_grant(name)).collect();
         if !strange.is_empty() {
             return Err(format!("{case} touched {strange:?}"));
         }
@@ -101,16 +107,25 @@ impl OnPostgres {
     async fn relations(&mut self) -> BTreeSet<String> {
         let locks = "select relation::regclass::text from pg_locks where pid = pg_backend_pid() and locktype = 'relation' \
                      and relation >= 16384";
-        let rows = sqlx::query(locks).fetch_all(&mut self.connection).await.expect("the server says what is locked");
+        let rows = sqlx::query(locks)
+            .fetch_all(&mut self.connection)
+            .await
+            .expect("the server says what is locked");
         // What was dropped has no name any more, only a number.
-        rows.iter().map(|row| row.get::<String, _>(0)).filter(|name| name.parse::<u64>().is_err()).collect()
+        rows.iter()
+            .map(|row| row.get::<String, _>(0))
+            .filter(|name| name.parse::<u64>().is_err())
+            .collect()
     }
 
     /// How many rows were inserted, updated and deleted.
     async fn changed(&mut self) -> [i64; 3] {
         let changed = "select coalesce(sum(n_tup_ins), 0)::int8, coalesce(sum(n_tup_upd), 0)::int8, \
                        coalesce(sum(n_tup_del), 0)::int8 from pg_stat_xact_user_tables";
-        let row = sqlx::query(changed).fetch_one(&mut self.connection).await.expect("the server counts changes");
+        let row = sqlx::query(changed)
+            .fetch_one(&mut self.connection)
+            .await
+            .expect("the server counts changes");
         [row.get(0), row.get(1), row.get(2)]
     }
 }

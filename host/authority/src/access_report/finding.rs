@@ -59,7 +59,8 @@ pub enum FindingRule {
     TwoSources,
     /// A file or folder that was to be reviewed and is not in the review.
     NotReviewed,
-    /// A step may reach what decides over the runbook: its lockfile, itself, what it includes, a place of the host.
+    /// A step may reach what decides over the runbook: its lockfile, itself, what it includes, a
+    /// place of the host.
     OwnRunbook,
 }
 
@@ -118,7 +119,10 @@ rules! {
 impl FindingRule {
     /// Its row.
     pub fn row(self) -> &'static FindingRow {
-        FINDING_RULES.iter().find(|row| row.rule == self).expect("every rule has a row: checked by a test")
+        FINDING_RULES
+            .iter()
+            .find(|row| row.rule == self)
+            .expect("every rule has a row: checked by a test")
     }
 }
 
@@ -167,9 +171,12 @@ impl std::fmt::Display for Location {
 
 /// All findings, the riskiest first.
 pub(super) fn find(plugins: &[PluginEntry], runbooks: &[RunbookEntry]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = plugins.iter().flat_map(of_plugin).chain(runbooks.iter().flat_map(of_runbook)).collect();
+    let mut findings: Vec<Finding> =
+        plugins.iter().flat_map(of_plugin).chain(runbooks.iter().flat_map(of_runbook)).collect();
     findings.extend(of_secret_names(runbooks));
-    findings.sort_by(|a, b| (b.risk, a.rule, &a.subject, &a.message).cmp(&(a.risk, b.rule, &b.subject, &b.message)));
+    findings.sort_by(|a, b| {
+        (b.risk, a.rule, &a.subject, &a.message).cmp(&(a.risk, b.rule, &b.subject, &b.message))
+    });
     findings.dedup();
     findings
 }
@@ -178,7 +185,12 @@ pub(super) fn find(plugins: &[PluginEntry], runbooks: &[RunbookEntry]) -> Vec<Fi
 fn of_secret_names(runbooks: &[RunbookEntry]) -> Vec<Finding> {
     let mut known: BTreeMap<&str, BTreeMap<String, (&str, SourceLocation)>> = BTreeMap::new();
     for runbook in runbooks {
-        for target in runbook.steps.iter().flat_map(|step| &step.rows).flat_map(|row| row.target.iter().chain(&row.lent)) {
+        for target in runbook
+            .steps
+            .iter()
+            .flat_map(|step| &step.rows)
+            .flat_map(|row| row.target.iter().chain(&row.lent))
+        {
             for name in target.secrets() {
                 let Some((name, stored)) = target.stored.get_key_value(name) else { continue };
                 known
@@ -192,10 +204,16 @@ fn of_secret_names(runbooks: &[RunbookEntry]) -> Vec<Finding> {
     let several = known.into_iter().filter(|(_, sources)| sources.len() > 1);
     several
         .filter_map(|(name, sources)| {
-            let each: Vec<_> = sources.iter().map(|(source, (file, _))| format!("{source} in {file}")).collect();
+            let each: Vec<_> =
+                sources.iter().map(|(source, (file, _))| format!("{source} in {file}")).collect();
             let (_, place) = sources.values().next_back()?;
             let message = format!("it stands for {}", each.join(" and for "));
-            Some(finding(FindingRule::TwoSources, &format!("secret `{name}`"), message, Location::Line(place.clone())))
+            Some(finding(
+                FindingRule::TwoSources,
+                &format!("secret `{name}`"),
+                message,
+                Location::Line(place.clone()),
+            ))
         })
         .collect()
 }
@@ -211,7 +229,8 @@ fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
         Origin::File { path, .. } => Location::File(path.clone()),
     };
     let mut findings = Vec::new();
-    let mut push = |rule, message| findings.push(finding(rule, &subject, message, location.clone()));
+    let mut push =
+        |rule, message| findings.push(finding(rule, &subject, message, location.clone()));
     if plugin.needs_inert_wasi {
         push(FindingRule::InertWasi, "needs inert WASI".to_owned());
     }
@@ -219,11 +238,16 @@ fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
         Origin::File { signature, is_wrongly_signed: true, .. } => {
             push(FindingRule::WronglySigned, format!("signature: {signature}"));
         }
-        Origin::File { signature, is_trusted: false, .. } => push(FindingRule::Unsigned, format!("signature: {signature}")),
+        Origin::File { signature, is_trusted: false, .. } => {
+            push(FindingRule::Unsigned, format!("signature: {signature}"));
+        }
         Origin::File { .. } | Origin::Bundled => {}
     }
     for row in plugin.rows.iter().filter(|row| row.imported.is_empty()) {
-        let message = format!("declares `{}` on slot `{}` and imports no function for it", row.verb, row.slot);
+        let message = format!(
+            "declares `{}` on slot `{}` and imports no function for it",
+            row.verb, row.slot
+        );
         push(FindingRule::DeclaredUnused, message);
     }
     findings
@@ -235,16 +259,26 @@ fn of_runbook(runbook: &RunbookEntry) -> Vec<Finding> {
     for step in &runbook.steps {
         let subject = format!("step `{}` of {}", step.step, runbook.file);
         findings.extend(step.rows.iter().flat_map(|row| of_row(&subject, row)));
-        findings.extend(step.rows.iter().flat_map(|row| of_written_texts(&subject, row, &writable)));
-        findings.extend(step.rows.iter().filter_map(|row| of_own_files(&subject, row, &runbook.decided_by)));
+        findings
+            .extend(step.rows.iter().flat_map(|row| of_written_texts(&subject, row, &writable)));
+        findings.extend(
+            step.rows.iter().filter_map(|row| of_own_files(&subject, row, &runbook.decided_by)),
+        );
     }
     for flow in &runbook.flows {
         let worth_protecting = match flow.source.kind {
-            SourceKind::Rows | SourceKind::Files | SourceKind::Containers | SourceKind::Revealed => true,
+            SourceKind::Rows
+            | SourceKind::Files
+            | SourceKind::Containers
+            | SourceKind::Revealed => true,
             SourceKind::Program | SourceKind::Responses | SourceKind::Placed => false,
         };
         if worth_protecting && flow.sink.kind == SinkKind::Network {
-            let subject = format!("step `{}` of {}", flow.steps.last().map_or("", String::as_str), runbook.file);
+            let subject = format!(
+                "step `{}` of {}",
+                flow.steps.last().map_or("", String::as_str),
+                runbook.file
+            );
             let whole_file = || Location::File(runbook.file.clone());
             let location = flow.sink.place.clone().map_or_else(whole_file, Location::Line);
             findings.push(finding(FindingRule::DataLeaves, &subject, flow.sentence(), location));
@@ -253,8 +287,8 @@ fn of_runbook(runbook: &RunbookEntry) -> Vec<Finding> {
     findings
 }
 
-/// The directories in which any step of the runbook may write, each once, with the slots that may: the first one in file order, and how
-/// many others.
+/// The directories in which any step of the runbook may write, each once, with the slots that may:
+/// the first one in file order, and how many others.
 fn written_directories(runbook: &RunbookEntry) -> BTreeMap<&Path, String> {
     let mut writers: BTreeMap<&Path, (&str, &str, usize)> = BTreeMap::new();
     for step in &runbook.steps {
@@ -273,34 +307,62 @@ fn written_directories(runbook: &RunbookEntry) -> BTreeMap<&Path, String> {
     writers.into_iter().map(|(directory, writer)| (directory, words(writer))).collect()
 }
 
-/// A grant that reaches something that decides what runs do: a place of the host, or a file of the runbook.
+/// A grant that reaches something that decides what runs do: a place of the host, or a file of the
+/// runbook.
 fn of_own_files(subject: &str, row: &Row, decided_by: &[PathBuf]) -> Option<Finding> {
     let (granted, target) = (row.granted.as_ref()?, row.target.as_ref()?);
     let verb = VERBS.iter().map(|known| known.verb).find(|verb| verb.full_name() == row.verb)?;
     if let Some(reached) = host_places::default_place(&target.kind, &[verb]) {
-        let message = format!("slot `{}` may `{}`: {} {}", row.slot, row.verb, reached.by, reached.how);
-        return Some(finding(FindingRule::OwnRunbook, subject, message, Location::Line(granted.place.clone())));
+        let message =
+            format!("slot `{}` may `{}`: {} {}", row.slot, row.verb, reached.by, reached.how);
+        return Some(finding(
+            FindingRule::OwnRunbook,
+            subject,
+            message,
+            Location::Line(granted.place.clone()),
+        ));
     }
     let TargetKind::Files(files) = &target.kind else { return None };
     let directory = files.root.real();
-    let own = decided_by.iter().find(|file| super::changes(&row.verb) && file.starts_with(directory))?;
-    let message = format!("slot `{}` may `{}` in `{}`, where `{}` lies", row.slot, row.verb, directory.display(), own.display());
+    let own =
+        decided_by.iter().find(|file| super::changes(&row.verb) && file.starts_with(directory))?;
+    let message = format!(
+        "slot `{}` may `{}` in `{}`, where `{}` lies",
+        row.slot,
+        row.verb,
+        directory.display(),
+        own.display()
+    );
     Some(finding(FindingRule::OwnRunbook, subject, message, Location::Line(granted.place.clone())))
 }
 
 /// A program whose text lies where a step of the same runbook may write.
 fn of_written_texts(subject: &str, row: &Row, writable: &BTreeMap<&Path, String>) -> Vec<Finding> {
-    let (Some(granted), Some(TargetKind::Process(process))) = (&row.granted, row.target.as_ref().map(|target| &target.kind))
+    let (Some(granted), Some(TargetKind::Process(process))) =
+        (&row.granted, row.target.as_ref().map(|target| &target.kind))
     else {
         return Vec::new();
     };
     let found = program_text::of(process).into_iter().flat_map(|text| {
         writable.iter().filter_map(move |(directory, by)| {
             let what = text.below(directory)?;
-            Some(format!("slot `{}` runs {what}, and {by} may write in `{}`: any command", row.slot, directory.display()))
+            Some(format!(
+                "slot `{}` runs {what}, and {by} may write in `{}`: any command",
+                row.slot,
+                directory.display()
+            ))
         })
     });
-    found.map(|message| finding(FindingRule::OpenInterpreter, subject, message, Location::Line(granted.place.clone()))).collect()
+    found
+        .map(|message| {
+            finding(
+                FindingRule::OpenInterpreter,
+                subject,
+                message,
+                Location::Line(granted.place.clone()),
+            )
+        })
+        .collect()
 }
 
 fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
@@ -323,48 +385,87 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
         match open {
             OpenGrant::Interpreter { program, argument } => push(
                 FindingRule::OpenInterpreter,
-                format!("slot `{}` may run `{program}` with {argument} as an argument: any command", row.slot),
+                format!(
+                    "slot `{}` may run `{program}` with {argument} as an argument: any command",
+                    row.slot
+                ),
             ),
             OpenGrant::ReadsInput { program } => push(
                 FindingRule::OpenInterpreter,
-                format!("slot `{}` may give `{program}` its commands on standard input: any command", row.slot),
+                format!(
+                    "slot `{}` may give `{program}` its commands on standard input: any command",
+                    row.slot
+                ),
             ),
             OpenGrant::SystemDirectory { directory } => {
-                push(FindingRule::SystemDirectory, format!("slot `{}` may `{}` below `{directory}`", row.slot, row.verb));
+                push(
+                    FindingRule::SystemDirectory,
+                    format!("slot `{}` may `{}` below `{directory}`", row.slot, row.verb),
+                );
             }
             OpenGrant::EveryContainer => {
-                push(FindingRule::EveryContainer, format!("slot `{}` may `{}` every container", row.slot, row.verb));
+                push(
+                    FindingRule::EveryContainer,
+                    format!("slot `{}` may `{}` every container", row.slot, row.verb),
+                );
             }
         }
     }
     match row.verb.as_str() {
-        "secrets.reveal" => push(FindingRule::RevealsSecret, format!("slot `{}` {}", row.slot, row.sentence)),
-        "process.run" if has("sha256", "*") && reach("programs").iter().all(|program| is_of_the_system(program)) => {
-            let message = format!("slot `{}` {}; its file belongs to the system's packages", row.slot, row.sentence);
+        "secrets.reveal" => {
+            push(FindingRule::RevealsSecret, format!("slot `{}` {}", row.slot, row.sentence));
+        }
+        "process.run"
+            if has("sha256", "*")
+                && reach("programs").iter().all(|program| is_of_the_system(program)) =>
+        {
+            let message = format!(
+                "slot `{}` {}; its file belongs to the system's packages",
+                row.slot, row.sentence
+            );
             push(FindingRule::SystemProgram, message);
         }
         "process.run" if has("sha256", "*") => {
             push(FindingRule::UnpinnedProgram, format!("slot `{}` {}", row.slot, row.sentence));
         }
         verb if verb.starts_with("http.") && has("hosts", "*") => {
-            push(FindingRule::HiddenDestination, format!("slot `{}` is bound to {}", row.slot, granted.what));
+            push(
+                FindingRule::HiddenDestination,
+                format!("slot `{}` is bound to {}", row.slot, granted.what),
+            );
         }
         verb if verb.starts_with("http.") && changes && has("paths", "/**") => {
-            push(FindingRule::AnyPath, format!("slot `{}` may change every path of {}", row.slot, granted.what));
+            push(
+                FindingRule::AnyPath,
+                format!("slot `{}` may change every path of {}", row.slot, granted.what),
+            );
         }
-        "sql.execute" | "sql.transaction" if has("relations", "*") && reach("statements").len() >= 7 => {
-            push(FindingRule::AnyStatement, format!("slot `{}` may run every statement on {}", row.slot, granted.what));
+        "sql.execute" | "sql.transaction"
+            if has("relations", "*") && reach("statements").len() >= 7 =>
+        {
+            push(
+                FindingRule::AnyStatement,
+                format!("slot `{}` may run every statement on {}", row.slot, granted.what),
+            );
         }
         _ => {}
     }
-    let is_about_containers_that_are_there = row.verb.starts_with("docker.") && row.verb != "docker.create";
-    for variable in reach(Dimension::Environment.key()).iter().filter(|_| !is_about_containers_that_are_there) {
+    let is_about_containers_that_are_there =
+        row.verb.starts_with("docker.") && row.verb != "docker.create";
+    for variable in
+        reach(Dimension::Environment.key()).iter().filter(|_| !is_about_containers_that_are_there)
+    {
         let name = variable.split('=').next().unwrap_or_default();
         if let Some(steers) = crate::targets::steers(name) {
-            push(FindingRule::SteeringVariable, format!("slot `{}` sets {variable}, which {}", row.slot, steers.sentence()));
+            push(
+                FindingRule::SteeringVariable,
+                format!("slot `{}` sets {variable}, which {}", row.slot, steers.sentence()),
+            );
         }
     }
-    for message in [&row.target, &row.lent].into_iter().filter_map(|target| unverified(target.as_deref()?)) {
+    for message in
+        [&row.target, &row.lent].into_iter().filter_map(|target| unverified(target.as_deref()?))
+    {
         push(FindingRule::UnverifiedServer, format!("slot `{}` {message}", row.slot));
     }
     if has("superuser", "true") {
@@ -375,7 +476,10 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
             || word.parse().is_ok_and(|address| AddressClass::of(address) == AddressClass::Metadata)
     };
     if !has("hosts", "*") && reach("addresses").iter().any(is_metadata) {
-        push(FindingRule::MetadataAddress, format!("slot `{}` is bound to {}", row.slot, granted.what));
+        push(
+            FindingRule::MetadataAddress,
+            format!("slot `{}` is bound to {}", row.slot, granted.what),
+        );
     }
     findings
 }
@@ -385,18 +489,30 @@ fn unverified(target: &Target) -> Option<String> {
     let secrets = target.secrets();
     let secret = secrets.first()?;
     let how = match &target.kind {
-        TargetKind::Sql(sql) => sql.address.tls_to_elsewhere().filter(|mode| *mode != TlsMode::VerifyFull)?.name(),
+        TargetKind::Sql(sql) => {
+            sql.address.tls_to_elsewhere().filter(|mode| *mode != TlsMode::VerifyFull)?.name()
+        }
         TargetKind::Http(http) => match &http.base {
-            HttpBase::Url(base) if base.scheme() == "http" && !is_here(base.host_str().unwrap_or_default()) => "http",
+            HttpBase::Url(base)
+                if base.scheme() == "http" && !is_here(base.host_str().unwrap_or_default()) =>
+            {
+                "http"
+            }
             HttpBase::Url(_) | HttpBase::Secret(_) => return None,
         },
-        TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) | TargetKind::Secret(_) => return None,
+        TargetKind::Docker(_)
+        | TargetKind::Files(_)
+        | TargetKind::Process(_)
+        | TargetKind::Secret(_) => return None,
     };
     Some(format!("sends secret `{secret}` to {} by `{how}`", target.describe()))
 }
 
 /// Whether a program lies where only the system's packages put files.
 fn is_of_the_system(program: &str) -> bool {
-    const FOLDERS: &[&str] = &["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/lib/", "/usr/share/"];
-    FOLDERS.iter().any(|folder| program.strip_prefix(folder).is_some_and(|rest| !rest.contains(['*', '?'])))
+    const FOLDERS: &[&str] =
+        &["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/lib/", "/usr/share/"];
+    FOLDERS
+        .iter()
+        .any(|folder| program.strip_prefix(folder).is_some_and(|rest| !rest.contains(['*', '?'])))
 }

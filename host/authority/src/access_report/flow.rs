@@ -1,7 +1,9 @@
-//! Flow: which secrets, rows, files and container data can reach which destinations, inside one call and across steps.
+//! Flow: which secrets, rows, files and container data can reach which destinations, inside one
+//! call and across steps.
 //!
-//! A plugin can send whatever it reads wherever it may write, so inside one call everything readable flows to everything
-//! writable. What a step puts out flows on to every step whose input refers to it. This says what is possible, not what happens.
+//! A plugin can send whatever it reads wherever it may write, so inside one call everything
+//! readable flows to everything writable. What a step puts out flows on to every step whose input
+//! refers to it. This says what is possible, not what happens.
 
 use super::SourceLocation;
 use crate::capability::{Risk, Verb};
@@ -96,28 +98,45 @@ const SOURCES: &[(SourceKind, &str)] = &[
 impl Flow {
     /// ``rows of database orders can reach https://hooks.example by `query`, `post` ``
     pub fn sentence(&self) -> String {
-        let kind = SOURCES.iter().find(|(kind, _)| *kind == self.source.kind).map_or("", |(_, words)| *words);
+        let kind = SOURCES
+            .iter()
+            .find(|(kind, _)| *kind == self.source.kind)
+            .map_or("", |(_, words)| *words);
         let steps: Vec<_> = self.steps.iter().map(|step| format!("`{step}`")).collect();
-        let verb = if self.source.kind == SourceKind::Placed { "is sent, unseen by the plugin, to" } else { "can reach" };
-        format!("{kind} {} {verb} {} by {}", self.source.what, self.sink.what, steps.join(", then "))
+        let verb = if self.source.kind == SourceKind::Placed {
+            "is sent, unseen by the plugin, to"
+        } else {
+            "can reach"
+        };
+        format!(
+            "{kind} {} {verb} {} by {}",
+            self.source.what,
+            self.sink.what,
+            steps.join(", then ")
+        )
     }
 }
 
-/// Steps so that each comes after those whose output it is given. They may stand in the file the other way round, so this does not
-/// recurse.
+/// Steps so that each comes after those whose output it is given. They may stand in the file the
+/// other way round, so this does not recurse.
 fn in_order<'s, 'a>(steps: &'s [FlowStep<'a>]) -> Vec<&'s FlowStep<'a>> {
     enum Visit<'s, 'a> {
         Begin(&'s FlowStep<'a>),
         End(&'s FlowStep<'a>),
     }
-    let by_name: BTreeMap<&str, &FlowStep<'_>> = steps.iter().map(|step| (step.step, step)).collect();
+    let by_name: BTreeMap<&str, &FlowStep<'_>> =
+        steps.iter().map(|step| (step.step, step)).collect();
     let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
     let mut open: Vec<_> = steps.iter().rev().map(Visit::Begin).collect();
     while let Some(visit) = open.pop() {
         match visit {
             Visit::Begin(step) if seen.insert(step.step) => {
                 open.push(Visit::End(step));
-                let earlier = step.inputs_from.iter().rev().filter_map(|earlier| by_name.get(earlier.as_str()));
+                let earlier = step
+                    .inputs_from
+                    .iter()
+                    .rev()
+                    .filter_map(|earlier| by_name.get(earlier.as_str()));
                 open.extend(earlier.copied().map(Visit::Begin));
             }
             Visit::Begin(_) => {}
@@ -127,7 +146,8 @@ fn in_order<'s, 'a>(steps: &'s [FlowStep<'a>]) -> Vec<&'s FlowStep<'a>> {
     order
 }
 
-/// By which steps a source came; a step that hands it on adds one to the way of the step before it, and copies nothing.
+/// By which steps a source came; a step that hands it on adds one to the way of the step before it,
+/// and copies nothing.
 #[derive(Debug)]
 struct StepTrail<'a> {
     step: &'a str,
@@ -145,8 +165,9 @@ impl<'a> StepTrail<'a> {
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            std::iter::successors(Some(self), |way| way.before.as_deref()).map(|way| way.step.to_owned()).collect();
+        let mut names: Vec<_> = std::iter::successors(Some(self), |way| way.before.as_deref())
+            .map(|way| way.step.to_owned())
+            .collect();
         names.reverse();
         names
     }
@@ -166,17 +187,20 @@ impl Drop for StepTrail<'_> {
 pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
     // What each step's output may hold, and by which steps it came.
     let mut outputs: BTreeMap<&str, BTreeMap<End<SourceKind>, Rc<StepTrail<'a>>>> = BTreeMap::new();
-    let mut shortest: BTreeMap<(End<SourceKind>, End<SinkKind>), Rc<StepTrail<'a>>> = BTreeMap::new();
+    let mut shortest: BTreeMap<(End<SourceKind>, End<SinkKind>), Rc<StepTrail<'a>>> =
+        BTreeMap::new();
     // The shortest way stands for all: that there is one is what matters.
     let mut add = |source: &End<SourceKind>, sink: &End<SinkKind>, way: &Rc<StepTrail<'a>>| {
-        let known = shortest.entry((source.clone(), sink.clone())).or_insert_with(|| Rc::clone(way));
+        let known =
+            shortest.entry((source.clone(), sink.clone())).or_insert_with(|| Rc::clone(way));
         if way.steps < known.steps {
             *known = Rc::clone(way);
         }
     };
     for step in in_order(steps) {
         let own = StepTrail::begin(step.step);
-        let mut readable: BTreeMap<_, _> = sources(step.effective).into_iter().map(|source| (source, Rc::clone(&own))).collect();
+        let mut readable: BTreeMap<_, _> =
+            sources(step.effective).into_iter().map(|source| (source, Rc::clone(&own))).collect();
         for earlier in step.inputs_from {
             for (source, way) in outputs.get(earlier.as_str()).into_iter().flatten() {
                 readable.entry(source.clone()).or_insert_with(|| StepTrail::on(way, step.step));
@@ -196,11 +220,8 @@ pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
         }
         outputs.insert(step.step, readable);
     }
-    let flow = |((source, sink), way): ((End<SourceKind>, End<SinkKind>), Rc<StepTrail<'a>>)| Flow {
-        risk: risk(source.kind, sink.kind),
-        source,
-        sink,
-        steps: way.names(),
+    let flow = |((source, sink), way): ((End<SourceKind>, End<SinkKind>), Rc<StepTrail<'a>>)| {
+        Flow { risk: risk(source.kind, sink.kind), source, sink, steps: way.names() }
     };
     let mut flows: Vec<_> = shortest.into_iter().map(flow).collect();
     flows.sort_by(|a, b| b.risk.cmp(&a.risk).then_with(|| a.cmp(b)));
@@ -211,10 +232,18 @@ fn risk(source: SourceKind, sink: SinkKind) -> Risk {
     match (source, sink) {
         (SourceKind::Revealed, SinkKind::Network | SinkKind::Program) => Risk::Critical,
         (SourceKind::Revealed, SinkKind::Database | SinkKind::Files | SinkKind::Log)
-        | (SourceKind::Rows | SourceKind::Files | SourceKind::Containers, SinkKind::Network) => Risk::High,
-        (SourceKind::Rows | SourceKind::Files | SourceKind::Containers, SinkKind::Program | SinkKind::Log)
+        | (SourceKind::Rows | SourceKind::Files | SourceKind::Containers, SinkKind::Network) => {
+            Risk::High
+        }
+        (
+            SourceKind::Rows | SourceKind::Files | SourceKind::Containers,
+            SinkKind::Program | SinkKind::Log,
+        )
         | (SourceKind::Program, SinkKind::Network) => Risk::Medium,
-        (SourceKind::Rows | SourceKind::Files | SourceKind::Containers, SinkKind::Database | SinkKind::Files)
+        (
+            SourceKind::Rows | SourceKind::Files | SourceKind::Containers,
+            SinkKind::Database | SinkKind::Files,
+        )
         | (SourceKind::Program | SourceKind::Responses | SourceKind::Placed, _) => Risk::Low,
     }
 }
@@ -225,24 +254,34 @@ fn sources(effective: &Effective) -> BTreeSet<End<SourceKind>> {
         what: target.describe(),
         place: Some(SourceLocation::of(target)),
     });
-    effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| source(grant, *verb))).chain(lent).collect()
+    effective
+        .iter()
+        .flat_map(|grant| grant.verbs.iter().filter_map(|verb| source(grant, *verb)))
+        .chain(lent)
+        .collect()
 }
 
-/// Databases to which a program is connected: it reads and writes there, and its output goes to the plugin.
+/// Databases to which a program is connected: it reads and writes there, and its output goes to the
+/// plugin.
 fn lent(effective: &Effective) -> impl Iterator<Item = &Target> {
     effective.iter().filter_map(|grant| effective.lent(grant)).map(AsRef::as_ref)
 }
 
 fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
     let kind = match verb {
-        Verb::HttpGet | Verb::HttpHead | Verb::HttpPost | Verb::HttpPut | Verb::HttpPatch | Verb::HttpDelete => {
-            SourceKind::Responses
-        }
+        Verb::HttpGet
+        | Verb::HttpHead
+        | Verb::HttpPost
+        | Verb::HttpPut
+        | Verb::HttpPatch
+        | Verb::HttpDelete => SourceKind::Responses,
         Verb::SqlQuery | Verb::SqlBackup => SourceKind::Rows,
         Verb::FilesRead => SourceKind::Files,
-        Verb::DockerList | Verb::DockerInspect | Verb::DockerLogs | Verb::DockerStats | Verb::DockerExec => {
-            SourceKind::Containers
-        }
+        Verb::DockerList
+        | Verb::DockerInspect
+        | Verb::DockerLogs
+        | Verb::DockerStats
+        | Verb::DockerExec => SourceKind::Containers,
         Verb::ProcessRun | Verb::ProcessInspect => SourceKind::Program,
         Verb::SecretsReveal => SourceKind::Revealed,
         Verb::SqlExecute
@@ -267,12 +306,21 @@ fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
-    Some(End { kind, what: grant.target.describe(), place: Some(SourceLocation::of(&grant.target)) })
+    Some(End {
+        kind,
+        what: grant.target.describe(),
+        place: Some(SourceLocation::of(&grant.target)),
+    })
 }
 
 fn sinks(effective: &Effective) -> BTreeSet<End<SinkKind>> {
-    let log = End { kind: SinkKind::Log, what: "the run's log, journal and reports".to_owned(), place: None };
-    let granted = effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| sink(grant, *verb)));
+    let log = End {
+        kind: SinkKind::Log,
+        what: "the run's log, journal and reports".to_owned(),
+        place: None,
+    };
+    let granted =
+        effective.iter().flat_map(|grant| grant.verbs.iter().filter_map(|verb| sink(grant, *verb)));
     let lent = lent(effective).map(|target| End {
         kind: SinkKind::Database,
         what: target.describe(),
@@ -320,16 +368,22 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
         | Verb::StateRead
         | Verb::StateWrite => return None,
     };
-    Some(End { kind, what: described(&grant.target), place: Some(SourceLocation::of(&grant.target)) })
+    Some(End {
+        kind,
+        what: described(&grant.target),
+        place: Some(SourceLocation::of(&grant.target)),
+    })
 }
 
 /// What a target is; of a secret, which one.
 fn described(target: &Target) -> String {
     match &target.kind {
         TargetKind::Secret(secret) => target.describe_secret(&secret.secret),
-        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) => {
-            target.describe()
-        }
+        TargetKind::Http(_)
+        | TargetKind::Sql(_)
+        | TargetKind::Docker(_)
+        | TargetKind::Files(_)
+        | TargetKind::Process(_) => target.describe(),
     }
 }
 
@@ -339,15 +393,19 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkK
         TargetKind::Http(_) => SinkKind::Network,
         TargetKind::Sql(_) => SinkKind::Database,
         TargetKind::Process(_) => SinkKind::Program,
-        TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => return of_positions(grant, step),
+        TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => {
+            return of_positions(grant, step);
+        }
     };
     let place = Some(SourceLocation::of(&grant.target));
     let connection = step.effective.lent(grant);
-    let of = |target: &'_ Arc<Target>| target.secrets().into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let of = |target: &'_ Arc<Target>| {
+        target.secrets().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
     let secrets = of(&grant.target).into_iter().chain(connection.map(of).unwrap_or_default());
-    // An address that is itself a secret is known to the host alone; that it is sent there says nothing.
-    let is_address =
-        |secret: &str| matches!(&grant.target.kind, TargetKind::Http(http) if http.base == HttpBase::Secret(secret.to_owned()));
+    // An address that is itself a secret is known to the host alone; that it is sent there says
+    // nothing.
+    let is_address = |secret: &str| matches!(&grant.target.kind, TargetKind::Http(http) if http.base == HttpBase::Secret(secret.to_owned()));
     secrets
         .filter(|secret| !is_address(secret))
         .map(|secret| {
@@ -363,8 +421,11 @@ fn of_positions(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End
     let reached = secret.positions.iter().filter_map(|position| step.effective.get(&position.slot));
     reached
         .map(|http| {
-            let sink =
-                End { kind: SinkKind::Network, what: http.target.describe(), place: Some(SourceLocation::of(&http.target)) };
+            let sink = End {
+                kind: SinkKind::Network,
+                what: http.target.describe(),
+                place: Some(SourceLocation::of(&http.target)),
+            };
             flow_of_secret(grant.target.describe_secret(&secret.secret), sink)
         })
         .collect()

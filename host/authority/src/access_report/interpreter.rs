@@ -1,5 +1,5 @@
-//! Programs that run texts: shells, languages, clients of databases, and those that start another program. One table, which says of
-//! each where its text may come from.
+//! Programs that run texts: shells, languages, clients of databases, and those that start another
+//! program. One table, which says of each where its text may come from.
 
 use std::path::Path;
 
@@ -8,11 +8,13 @@ use std::path::Path;
 pub(super) enum Otherwise {
     /// In the file that its first operand names; without one, on standard input.
     FirstOperand,
-    /// In its operands, of which it needs this many (a database and a statement); with fewer, on standard input.
+    /// In its operands, of which it needs this many (a database and a statement); with fewer, on
+    /// standard input.
     Operands(usize),
     /// In a file that an operand behind its subcommand names; without one, on standard input.
     Subcommand,
-    /// It starts the program that its last of this many operands names. With fewer, it starts a shell.
+    /// It starts the program that its last of this many operands names. With fewer, it starts a
+    /// shell.
     Command(usize),
     /// On standard input.
     Input,
@@ -20,11 +22,12 @@ pub(super) enum Otherwise {
     Arguments,
 }
 
-/// Programs that are told their text in the same way. Letters are those of options: `c` is `-c`. A letter or a word that stands in
-/// no field counts as one with a value, and as one without.
+/// Programs that are told their text in the same way. Letters are those of options: `c` is `-c`. A
+/// letter or a word that stands in no field counts as one with a value, and as one without.
 #[derive(Debug)]
 pub(super) struct Family {
-    /// Names; a version, an architecture or a kind of build behind one (`python3.11`, `bash-static`) does not matter.
+    /// Names; a version, an architecture or a kind of build behind one (`python3.11`,
+    /// `bash-static`) does not matter.
     names: &'static [&'static str],
     /// Where its text is if no option gives it.
     pub(super) otherwise: Otherwise,
@@ -91,13 +94,26 @@ const STARTS: Family = Family { otherwise: Otherwise::Command(0), starts: true, 
 
 const FAMILIES: &[Family] = &[
     Family {
-        names: &["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "rbash", "rsh", "yash", "osh", "nu"],
+        names: &[
+            "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "rbash",
+            "rsh", "yash", "osh", "nu",
+        ],
         otherwise: Otherwise::FirstOperand,
         text: ("c", &["command"]),
         more: &["rcfile", "init-file"],
         valued: "oO",
         plain: "abefhiklmnprtuvxBCEHPTV",
-        flags: &["norc", "noprofile", "posix", "login", "restricted", "verbose", "private", "no-config", "noediting"],
+        flags: &[
+            "norc",
+            "noprofile",
+            "posix",
+            "login",
+            "restricted",
+            "verbose",
+            "private",
+            "no-config",
+            "noediting",
+        ],
         input: "s",
         syntax: OptionSyntax::Letters,
         ..PLAIN
@@ -145,7 +161,12 @@ const FAMILIES: &[Family] = &[
         reads_folder: true,
         ..PLAIN
     },
-    Family { names: &["deno", "bun"], otherwise: Otherwise::Subcommand, reads_folder: true, ..PLAIN },
+    Family {
+        names: &["deno", "bun"],
+        otherwise: Otherwise::Subcommand,
+        reads_folder: true,
+        ..PLAIN
+    },
     Family {
         names: &["lua", "luajit"],
         otherwise: Otherwise::FirstOperand,
@@ -167,7 +188,10 @@ const FAMILIES: &[Family] = &[
         ..PLAIN
     },
     Family {
-        names: &["tclsh", "wish", "guile", "Rscript", "groovy", "elixir", "pwsh", "julia", "m4", "dc", "bc", "octave", "scala"],
+        names: &[
+            "tclsh", "wish", "guile", "Rscript", "groovy", "elixir", "pwsh", "julia", "m4", "dc",
+            "bc", "octave", "scala",
+        ],
         otherwise: Otherwise::FirstOperand,
         ..PLAIN
     },
@@ -188,7 +212,17 @@ const FAMILIES: &[Family] = &[
         file: ("f", &["file"]),
         valued: "dopUvhPFRTL",
         plain: "aAbeEHnqsStwWxXz01",
-        flags: &["no-psqlrc", "quiet", "tuples-only", "no-align", "csv", "html", "expanded", "no-password", "single-transaction"],
+        flags: &[
+            "no-psqlrc",
+            "quiet",
+            "tuples-only",
+            "no-align",
+            "csv",
+            "html",
+            "expanded",
+            "no-password",
+            "single-transaction",
+        ],
         ..PLAIN
     },
     Family {
@@ -199,7 +233,17 @@ const FAMILIES: &[Family] = &[
         valued: "uhPDS",
         attached: "p",
         plain: "ABCEfGHinNqrsttTvwX",
-        flags: &["batch", "silent", "skip-column-names", "raw", "table", "compress", "ssl", "force", "quick"],
+        flags: &[
+            "batch",
+            "silent",
+            "skip-column-names",
+            "raw",
+            "table",
+            "compress",
+            "ssl",
+            "force",
+            "quick",
+        ],
         ..PLAIN
     },
     Family {
@@ -208,12 +252,18 @@ const FAMILIES: &[Family] = &[
         more: &["init"],
         ends: ("", &["version", "help"]),
         flags: &[
-            "batch", "bail", "header", "noheader", "csv", "json", "line", "list", "column", "html", "readonly", "safe", "table",
+            "batch", "bail", "header", "noheader", "csv", "json", "line", "list", "column", "html",
+            "readonly", "safe", "table",
         ],
         syntax: OptionSyntax::Words,
         ..PLAIN
     },
-    Family { names: &["redis-cli", "valkey-cli"], otherwise: Otherwise::Operands(1), valued: "hpaniur", ..PLAIN },
+    Family {
+        names: &["redis-cli", "valkey-cli"],
+        otherwise: Otherwise::Operands(1),
+        valued: "hpaniur",
+        ..PLAIN
+    },
     Family {
         names: &["ssh"],
         otherwise: Otherwise::Operands(2),
@@ -222,7 +272,12 @@ const FAMILIES: &[Family] = &[
         starts: true,
         ..PLAIN
     },
-    Family { names: &["awk", "gawk", "mawk", "nawk", "sed"], file: ("f", &["file"]), plain: "nrEsuz", ..PLAIN },
+    Family {
+        names: &["awk", "gawk", "mawk", "nawk", "sed"],
+        file: ("f", &["file"]),
+        plain: "nrEsuz",
+        ..PLAIN
+    },
     Family {
         names: &["make", "gmake"],
         file: ("f", &["file", "makefile"]),
@@ -230,7 +285,11 @@ const FAMILIES: &[Family] = &[
         reads_folder: true,
         ..PLAIN
     },
-    Family { names: &["git", "ansible", "ansible-playbook", "terraform"], reads_folder: true, ..PLAIN },
+    Family {
+        names: &["git", "ansible", "ansible-playbook", "terraform"],
+        reads_folder: true,
+        ..PLAIN
+    },
     Family { names: &["npm", "npx", "cargo"], reads_folder: true, starts: true, ..PLAIN },
     Family { names: &["tar", "rsync", "helm"], starts: true, ..PLAIN },
     Family {
@@ -244,8 +303,8 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &[
-            "ed", "ex", "vi", "vim", "nvim", "gdb", "lldb", "at", "batch", "xargs", "parallel", "irb", "iex", "erl", "jshell",
-            "R", "newgrp", "ghci", "sbcl", "mongosh", "sqlplus",
+            "ed", "ex", "vi", "vim", "nvim", "gdb", "lldb", "at", "batch", "xargs", "parallel",
+            "irb", "iex", "erl", "jshell", "R", "newgrp", "ghci", "sbcl", "mongosh", "sqlplus",
         ],
         otherwise: Otherwise::Input,
         ..PLAIN
@@ -261,12 +320,18 @@ const FAMILIES: &[Family] = &[
     },
     // `sg` runs the first word behind the group, and nothing else of what is there.
     Family { names: &["sg"], otherwise: Otherwise::Input, starts: true, ..PLAIN },
-    Family { names: &["sudo", "doas"], valued: "ugpChrtUDRT", plain: "AbBEHKkNnPSV", input: "sie", ..STARTS },
+    Family {
+        names: &["sudo", "doas"],
+        valued: "ugpChrtUDRT",
+        plain: "AbBEHKkNnPSV",
+        input: "sie",
+        ..STARTS
+    },
     Family { names: &["docker", "podman"], reads_folder: true, ..STARTS },
     Family {
         names: &[
-            "unshare", "nsenter", "linux32", "linux64", "i386", "i486", "i586", "i686", "x86_64", "uname26", "sparc", "mips",
-            "aarch64",
+            "unshare", "nsenter", "linux32", "linux64", "i386", "i486", "i586", "i686", "x86_64",
+            "uname26", "sparc", "mips", "aarch64",
         ],
         otherwise: Otherwise::Command(1),
         ..STARTS
@@ -311,8 +376,8 @@ const FAMILIES: &[Family] = &[
     },
 ];
 
-/// Programs that start nothing that an argument names. What they are given may bear the name of an interpreter: `systemctl restart
-/// mysql` starts no client.
+/// Programs that start nothing that an argument names. What they are given may bear the name of an
+/// interpreter: `systemctl restart mysql` starts no client.
 const STARTS_NOTHING: &[&str] = &[
     "systemctl",
     "service",
@@ -428,16 +493,22 @@ pub(super) fn any_name(is_it: impl Fn(&str) -> bool) -> bool {
 }
 
 fn file_name(program: &str) -> String {
-    Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    Path::new(program)
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// Whether `name` is `known` with nothing behind it but versions, architectures and kinds of build.
 fn is_build_of(known: &str, name: &str) -> bool {
     let Some(suffix) = name.strip_prefix(known) else { return false };
-    let is_first_a_number = suffix.is_empty() || suffix.starts_with(|c: char| c.is_ascii_digit() || "-._:@".contains(c));
+    let is_first_a_number = suffix.is_empty()
+        || suffix.starts_with(|c: char| c.is_ascii_digit() || "-._:@".contains(c));
     let is_known = |part: &str| {
         let word = part.trim_end_matches(|c: char| c.is_ascii_digit());
-        word.is_empty() || part.starts_with(|c: char| c.is_ascii_digit()) || SUFFIXES.contains(&word)
+        word.is_empty()
+            || part.starts_with(|c: char| c.is_ascii_digit())
+            || SUFFIXES.contains(&word)
     };
     is_first_a_number && suffix.split(['-', '.', '_', ':', '@', '+']).all(is_known)
 }

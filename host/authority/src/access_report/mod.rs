@@ -1,5 +1,6 @@
-//! The access report: what plugins and runbooks may do, in five sets (imported, declared, granted, boundary, used), one plain sentence for
-//! each capability, in an order that never changes, so that the difference of two reports is the review.
+//! The access report: what plugins and runbooks may do, in five sets (imported, declared, granted,
+//! boundary, used), one plain sentence for each capability, in an order that never changes, so that
+//! the difference of two reports is the review.
 //!
 //! Everything here is a pure function of what was read; renderers are in `host/report`.
 
@@ -79,9 +80,11 @@ pub enum Origin {
     File {
         /// The file, as a person would name it from the current folder.
         path: String,
-        /// What is known of the signature beside it, in one line: `none`, or by which key and whether that key is trusted.
+        /// What is known of the signature beside it, in one line: `none`, or by which key and
+        /// whether that key is trusted.
         signature: String,
-        /// Whether the trust file in force accepts the signature. True where none is in force: then nothing is asked for.
+        /// Whether the trust file in force accepts the signature. True where none is in force: then
+        /// nothing is asked for.
         is_trusted: bool,
         /// Whether there is a signature that is none of these bytes, whatever is trusted.
         is_wrongly_signed: bool,
@@ -114,7 +117,8 @@ pub struct RunbookEntry {
     pub flows: Vec<Flow>,
     /// Every key of its files, under its way through the file: `step.restart.retry.attempts`.
     pub written: Vec<Detail>,
-    /// The files that decide what it does, absolute and without links: its texts, its plugins, its lockfile. For findings only.
+    /// The files that decide what it does, absolute and without links: its texts, its plugins, its
+    /// lockfile. For findings only.
     #[serde(skip)]
     pub decided_by: Vec<PathBuf>,
 }
@@ -264,7 +268,10 @@ impl PluginEntry {
                 slot: name.clone(),
                 verb: verb.full_name(),
                 risk: verb.row().risk,
-                sentence: verb.row().sentence.replace("{}", &format!("whatever `{name}` is bound to")),
+                sentence: verb
+                    .row()
+                    .sentence
+                    .replace("{}", &format!("whatever `{name}` is bound to")),
                 reason: slot.reason.clone(),
                 imported: imported(*verb, component.imports),
                 declared: true,
@@ -292,13 +299,24 @@ impl PluginEntry {
 }
 
 fn imported(verb: Verb, imports: &BTreeSet<String>) -> Vec<String> {
-    functions_of(verb).map(|row| format!("{}#{}", row.interface, row.function)).filter(|name| imports.contains(name)).collect()
+    functions_of(verb)
+        .map(|row| format!("{}#{}", row.interface, row.function))
+        .filter(|name| imports.contains(name))
+        .collect()
 }
 
 impl StepEntry {
     /// What one call is granted.
-    pub fn new(call: CallSite<'_>, component: &Component<'_>, effective: &Effective, lens: &SentenceContext<'_>) -> Self {
-        let rows = effective.iter().flat_map(|grant| rows_of(&call, grant, component, effective, lens)).collect();
+    pub fn new(
+        call: CallSite<'_>,
+        component: &Component<'_>,
+        effective: &Effective,
+        lens: &SentenceContext<'_>,
+    ) -> Self {
+        let rows = effective
+            .iter()
+            .flat_map(|grant| rows_of(&call, grant, component, effective, lens))
+            .collect();
         Self { step: call.step.to_owned(), uses: call.uses.to_owned(), details: call.details, rows }
     }
 }
@@ -312,15 +330,23 @@ fn rows_of(
 ) -> Vec<Row> {
     let plugin = &component.manifest.name;
     let extent = AccessScope::of(plugin, grant, effective, PathView::Opened);
-    let reach: BTreeMap<_, _> =
-        extent.values.iter().map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape))).collect();
+    let reach: BTreeMap<_, _> = extent
+        .values
+        .iter()
+        .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
+        .collect();
     let granted = Granted {
         target: grant.target.name.clone(),
         what: grant.target.describe(),
         reach,
         place: SourceLocation::of(&grant.target),
     };
-    let reason = component.manifest.slots.get(&grant.slot).map(|slot| slot.reason.clone()).unwrap_or_default();
+    let reason = component
+        .manifest
+        .slots
+        .get(&grant.slot)
+        .map(|slot| slot.reason.clone())
+        .unwrap_or_default();
     let row = |verb: Verb| Row {
         slot: grant.slot.clone(),
         verb: verb.full_name(),
@@ -332,7 +358,10 @@ fn rows_of(
         granted: Some(granted.clone()),
         boundary: boundary_status(lens.boundaries, plugin, grant, effective, verb),
         used: lens.used.map(|used| used.by_step(call.used_at, call.step, &grant.slot, verb)),
-        used_secrets: lens.used.map(|used| used.secrets_of(call.used_at, call.step, &grant.slot, verb)).unwrap_or_default(),
+        used_secrets: lens
+            .used
+            .map(|used| used.secrets_of(call.used_at, call.step, &grant.slot, verb))
+            .unwrap_or_default(),
         open: open_grant::of(&grant.target.kind, verb),
         target: Some(Arc::clone(&grant.target)),
         lent: effective.lent(grant).cloned(),
@@ -352,7 +381,9 @@ fn boundary_status(
     let exceeded = boundaries
         .iter()
         .find_map(|boundary| boundary.check_grant(plugin, &one, effective).err())
-        .map(|exceeded| BoundaryStatus::Exceeded { witness: exceeded.witness.map(|call| call.sentence()).unwrap_or_default() });
+        .map(|exceeded| BoundaryStatus::Exceeded {
+            witness: exceeded.witness.map(|call| call.sentence()).unwrap_or_default(),
+        });
     (!boundaries.is_empty()).then(|| exceeded.unwrap_or(BoundaryStatus::Within))
 }
 
@@ -378,13 +409,21 @@ impl AccessReport {
         Self { format: FORMAT, plugins, runbooks, findings }
     }
 
-    /// The same with what it is made without. That stands before everything else, because the rest is then not the whole.
+    /// The same with what it is made without. That stands before everything else, because the rest
+    /// is then not the whole.
     #[must_use]
     pub fn without(mut self, gaps: impl IntoIterator<Item = Gap>) -> Self {
         let finding = |gap: Gap| {
             let row = gap.rule.row();
-            let (subject, message) = (format!("`{}`", gap.file), format!("not reviewed: {}", gap.why));
-            Finding { rule: row.rule, risk: row.risk, subject, message, location: Location::File(gap.file) }
+            let (subject, message) =
+                (format!("`{}`", gap.file), format!("not reviewed: {}", gap.why));
+            Finding {
+                rule: row.rule,
+                risk: row.risk,
+                subject,
+                message,
+                location: Location::File(gap.file),
+            }
         };
         let mut gaps: Vec<_> = gaps.into_iter().map(finding).collect();
         gaps.sort_by_key(|finding| std::cmp::Reverse(finding.risk));
@@ -400,14 +439,17 @@ impl AccessReport {
     /// The highest risk among what is declared and granted; `None` if nothing is.
     pub fn riskiest_right(&self) -> Option<Risk> {
         let plugins = self.plugins.iter().flat_map(|plugin| &plugin.rows);
-        let steps = self.runbooks.iter().flat_map(|runbook| &runbook.steps).flat_map(|step| &step.rows);
+        let steps =
+            self.runbooks.iter().flat_map(|runbook| &runbook.steps).flat_map(|step| &step.rows);
         plugins.chain(steps).map(|row| row.risk).max()
     }
 
     /// Whether anything reaches beyond the boundary.
     pub fn exceeds_boundary(&self) -> bool {
         let steps = self.runbooks.iter().flat_map(|runbook| &runbook.steps);
-        steps.flat_map(|step| &step.rows).any(|row| matches!(row.boundary, Some(BoundaryStatus::Exceeded { .. })))
+        steps
+            .flat_map(|step| &step.rows)
+            .any(|row| matches!(row.boundary, Some(BoundaryStatus::Exceeded { .. })))
     }
 }
 

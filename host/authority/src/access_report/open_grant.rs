@@ -1,4 +1,5 @@
-//! Grants that name something and leave open what matters: a shell with any command, the root directory, every container.
+//! Grants that name something and leave open what matters: a shell with any command, the root
+//! directory, every container.
 
 use super::argument_match::always_matches;
 use super::interpreter::{Family, Otherwise, family_of};
@@ -32,9 +33,21 @@ pub(super) enum OpenGrant {
     EveryContainer,
 }
 
-/// Directories that hold the system itself, keys, or what decides how it runs: each with all that is below.
-const SYSTEM_TREES: &[&str] =
-    &["/etc", "/usr", "/bin", "/sbin", "/boot", "/dev", "/proc", "/sys", "/root", "/var/spool", "/run/systemd"];
+/// Directories that hold the system itself, keys, or what decides how it runs: each with all that
+/// is below.
+const SYSTEM_TREES: &[&str] = &[
+    "/etc",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/boot",
+    "/dev",
+    "/proc",
+    "/sys",
+    "/root",
+    "/var/spool",
+    "/run/systemd",
+];
 
 /// Directories of everybody, below which each has his own.
 const SHARED_DIRECTORIES: &[&str] = &[
@@ -54,7 +67,8 @@ const SHARED_DIRECTORIES: &[&str] = &[
     "/var/tmp",
 ];
 
-/// What is a name and nothing else to every shell and language: no blank, no quote, nothing that ends or begins a command.
+/// What is a name and nothing else to every shell and language: no blank, no quote, nothing that
+/// ends or begins a command.
 const NAME: &str = r"[A-Za-z0-9_.:=/@%+,-]*";
 
 /// A name that is no option.
@@ -95,15 +109,21 @@ pub(super) fn of(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
         TargetKind::Process(process) => {
             let called = |path: &Path| interpreter(&path.display().to_string(), &process.arguments);
             let by_name = called(process.program.named());
-            let by_arguments = if by_name.is_empty() { called(process.program.real()) } else { by_name };
+            let by_arguments =
+                if by_name.is_empty() { called(process.program.real()) } else { by_name };
             // A program that only reads is given no input.
-            let is_fed = verb == Verb::ProcessRun && program_text::of(process).contains(&ProgramText::Input);
+            let is_fed =
+                verb == Verb::ProcessRun && program_text::of(process).contains(&ProgramText::Input);
             let program = process.program.named().display().to_string();
-            by_arguments.into_iter().chain(is_fed.then_some(OpenGrant::ReadsInput { program })).collect()
+            by_arguments
+                .into_iter()
+                .chain(is_fed.then_some(OpenGrant::ReadsInput { program }))
+                .collect()
         }
         TargetKind::Docker(docker) => {
             let every = is_every_container(&docker.filter).then_some(OpenGrant::EveryContainer);
-            let inside = if verb == Verb::DockerExec { command(&docker.command) } else { Vec::new() };
+            let inside =
+                if verb == Verb::DockerExec { command(&docker.command) } else { Vec::new() };
             every.into_iter().chain(inside).collect()
         }
         TargetKind::Files(files) => system_directory(files.root.real()).into_iter().collect(),
@@ -118,8 +138,13 @@ fn command(patterns: &[ArgumentPattern]) -> Vec<OpenGrant> {
             programs.iter().flat_map(|program| interpreter(program, arguments)).collect()
         }
         // Which program runs is open itself: a name is enough.
-        Some((open @ (ArgumentPattern::Regex(_) | ArgumentPattern::Repeat(_)), _)) if !is_fixed(open) => {
-            vec![OpenGrant::Interpreter { program: "any program".to_owned(), argument: open.to_string() }]
+        Some((open @ (ArgumentPattern::Regex(_) | ArgumentPattern::Repeat(_)), _))
+            if !is_fixed(open) =>
+        {
+            vec![OpenGrant::Interpreter {
+                program: "any program".to_owned(),
+                argument: open.to_string(),
+            }]
         }
         Some((ArgumentPattern::Regex(_) | ArgumentPattern::Repeat(_), _)) | None => Vec::new(),
     }
@@ -127,15 +152,26 @@ fn command(patterns: &[ArgumentPattern]) -> Vec<OpenGrant> {
 
 fn interpreter(program: &str, arguments: &[ArgumentPattern]) -> Vec<OpenGrant> {
     let Some(family) = family_of(program) else { return Vec::new() };
-    let open = arguments.iter().enumerate().find(|(index, pattern)| is_open(family, program, &arguments[..*index], pattern));
-    open.map(|(_, pattern)| OpenGrant::Interpreter { program: program.to_owned(), argument: pattern.to_string() })
-        .into_iter()
-        .collect()
+    let open = arguments
+        .iter()
+        .enumerate()
+        .find(|(index, pattern)| is_open(family, program, &arguments[..*index], pattern));
+    open.map(|(_, pattern)| OpenGrant::Interpreter {
+        program: program.to_owned(),
+        argument: pattern.to_string(),
+    })
+    .into_iter()
+    .collect()
 }
 
-/// Whether an argument, behind others, is open enough to be a command or to hold one. How long it may be does not matter: `rm -rf /`
-/// is short. Its letters do, and where it stands.
-fn is_open(family: &Family, program: &str, before: &[ArgumentPattern], pattern: &ArgumentPattern) -> bool {
+/// Whether an argument, behind others, is open enough to be a command or to hold one. How long it
+/// may be does not matter: `rm -rf /` is short. Its letters do, and where it stands.
+fn is_open(
+    family: &Family,
+    program: &str,
+    before: &[ArgumentPattern],
+    pattern: &ArgumentPattern,
+) -> bool {
     match pattern {
         ArgumentPattern::Literal(_) | ArgumentPattern::OneOf(_) => false,
         ArgumentPattern::Repeat(repeated) => is_open(family, program, before, repeated),
@@ -150,55 +186,73 @@ fn is_open(family: &Family, program: &str, before: &[ArgumentPattern], pattern: 
 /// Whether the pattern is `--option=` and a name.
 fn is_value_of_one_option(pattern: &ArgumentPattern) -> bool {
     let Some((option, _)) = pattern.expression().split_once('=') else { return false };
-    let is_plain = option.starts_with('-') && option.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    let is_plain = option.starts_with('-')
+        && option.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     let is_command = COMMAND_OPTIONS.contains(&option.trim_start_matches('-'));
     is_plain && !is_command && always_matches(pattern, &format!("{}={NAME}", regex::escape(option)))
 }
 
-/// Whether the pattern names files of one folder and what is below it: which commands there are is then said by who may write there,
-/// and a step that may is a finding of its own.
+/// Whether the pattern names files of one folder and what is below it: which commands there are is
+/// then said by who may write there, and a step that may is a finding of its own.
 fn is_below_a_folder(pattern: &ArgumentPattern) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
     let expression = pattern.expression();
     let fixed = &expression[..expression.find(|c| !plain(c)).unwrap_or(expression.len())];
-    let Some((folder, _)) = fixed.rsplit_once('/').filter(|(folder, _)| folder.len() > 1) else { return false };
+    let Some((folder, _)) = fixed.rsplit_once('/').filter(|(folder, _)| folder.len() > 1) else {
+        return false;
+    };
     // Each part begins with no dot, so that none climbs.
     let below = format!("{}(?:/[A-Za-z0-9_@%+,-][A-Za-z0-9_.@%+,-]*)+", regex::escape(folder));
     expression.starts_with('/') && always_matches(pattern, &below)
 }
 
-/// Whether a name by itself says what runs, where it stands: the program that a launcher starts, the script that a shell or a language
-/// reads, the command of `sh -c`. To a client of a database a name is no statement.
+/// Whether a name by itself says what runs, where it stands: the program that a launcher starts,
+/// the script that a shell or a language reads, the command of `sh -c`. To a client of a database a
+/// name is no statement.
 fn is_a_command_by_name(family: &Family, program: &str, before: &[ArgumentPattern]) -> bool {
     if family.starts {
         let named = operands(before);
         let needed = match family.otherwise {
             Otherwise::Command(needed) | Otherwise::Operands(needed) => needed.max(1),
-            Otherwise::FirstOperand | Otherwise::Subcommand | Otherwise::Input | Otherwise::Arguments => 1,
+            Otherwise::FirstOperand
+            | Otherwise::Subcommand
+            | Otherwise::Input
+            | Otherwise::Arguments => 1,
         };
         let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
         let needed = needed + usize::from(FILE_BEFORE_COMMAND.contains(&name.as_ref()));
         return named.len() < needed || named.iter().any(|operand| STARTS_AGAIN.contains(operand));
     }
     match family.otherwise {
-        Otherwise::FirstOperand | Otherwise::Subcommand => program_text::reads_input(program, before),
-        Otherwise::Operands(_) | Otherwise::Command(_) | Otherwise::Input | Otherwise::Arguments => false,
+        Otherwise::FirstOperand | Otherwise::Subcommand => {
+            program_text::reads_input(program, before)
+        }
+        Otherwise::Operands(_)
+        | Otherwise::Command(_)
+        | Otherwise::Input
+        | Otherwise::Arguments => false,
     }
 }
 
-/// Fixed arguments that are operands for sure: no option, nothing that may be the value of one, no number, no variable.
+/// Fixed arguments that are operands for sure: no option, nothing that may be the value of one, no
+/// number, no variable.
 fn operands(patterns: &[ArgumentPattern]) -> Vec<&str> {
     let mut may_be_a_value = false;
     let mut found = Vec::new();
     for pattern in patterns {
         match pattern {
-            ArgumentPattern::Literal(text) if text.starts_with('-') => may_be_a_value = !text.contains('='),
+            ArgumentPattern::Literal(text) if text.starts_with('-') => {
+                may_be_a_value = !text.contains('=');
+            }
             ArgumentPattern::Literal(text) => {
-                let is_a_word = !text.contains('=') && !text.starts_with(|c: char| c.is_ascii_digit());
+                let is_a_word =
+                    !text.contains('=') && !text.starts_with(|c: char| c.is_ascii_digit());
                 found.extend((is_a_word && !may_be_a_value).then_some(text.as_str()));
                 may_be_a_value = false;
             }
-            ArgumentPattern::OneOf(_) | ArgumentPattern::Regex(_) | ArgumentPattern::Repeat(_) => may_be_a_value = false,
+            ArgumentPattern::OneOf(_) | ArgumentPattern::Regex(_) | ArgumentPattern::Repeat(_) => {
+                may_be_a_value = false;
+            }
         }
     }
     found
@@ -215,11 +269,14 @@ fn is_fixed(pattern: &ArgumentPattern) -> bool {
 fn is_every_container(filter: &ContainerFilter) -> bool {
     match filter {
         ContainerFilter::Pattern(pattern) => pattern.chars().all(|c| c == '*'),
-        ContainerFilter::Name(_) | ContainerFilter::Label { .. } | ContainerFilter::Project(_) => false,
+        ContainerFilter::Name(_) | ContainerFilter::Label { .. } | ContainerFilter::Project(_) => {
+            false
+        }
     }
 }
 
-/// A directory that is one of the system, of everybody, a whole home, or hidden: what begins with a dot holds keys and settings.
+/// A directory that is one of the system, of everybody, a whole home, or hidden: what begins with a
+/// dot holds keys and settings.
 fn system_directory(root: &Path) -> Option<OpenGrant> {
     let root = lexical(root);
     let parts: Vec<_> = root.iter().skip(1).map(|part| part.to_string_lossy()).collect();
@@ -230,7 +287,8 @@ fn system_directory(root: &Path) -> Option<OpenGrant> {
     let is_a_home = matches!(parts.as_slice(), [home, _] if home == "home");
     let is_hidden = parts.iter().any(|part| part.starts_with('.'));
     let directory = root.display().to_string();
-    (is_of_the_system || is_shared || is_a_home || is_hidden).then_some(OpenGrant::SystemDirectory { directory })
+    (is_of_the_system || is_shared || is_a_home || is_hidden)
+        .then_some(OpenGrant::SystemDirectory { directory })
 }
 
 #[cfg(test)]
@@ -247,8 +305,9 @@ mod tests {
 
     proptest::proptest! {
         #![proptest_config(proptest::test_runner::Config { cases: 96, ..Default::default() })]
-        /// Whatever regular expression: if some short argument that it matches has a letter that is in no name, or is an option,
-        /// the argument of a program that runs texts is open; how long it may be does not matter.
+        /// Whatever regular expression: if some short argument that it matches has a letter that is
+        /// in no name, or is an option, the argument of a program that runs texts is open; how long
+        /// it may be does not matter.
         #[test]
         fn an_argument_is_open_by_its_letters_and_not_by_its_length(
             pieces in proptest::collection::vec(
@@ -311,7 +370,8 @@ mod tests {
             ("/usr/bin/docker", &["exec", "api"], true),
             ("/usr/bin/kubectl", &["get", "pods"], false),
         ] {
-            let arguments: Vec<_> = before.iter().map(|text| literal(text)).chain([name()]).collect();
+            let arguments: Vec<_> =
+                before.iter().map(|text| literal(text)).chain([name()]).collect();
             assert_eq!(is_found(program, &arguments), expected, "{program} {before:?}");
         }
         for (path, expected) in [
@@ -329,11 +389,15 @@ mod tests {
         let option = ArgumentPattern::regex("--dbname=[a-z_]+").expect("an expression");
         assert!(!is_found("/usr/bin/psql", &[option]));
         for option in COMMAND_OPTIONS {
-            let open = ArgumentPattern::regex(&format!("--{option}=[a-z]+")).expect("an expression");
+            let open =
+                ArgumentPattern::regex(&format!("--{option}=[a-z]+")).expect("an expression");
             assert!(is_found("/usr/bin/env", &[open]), "{option}");
         }
         let any_option = ArgumentPattern::regex("--[a-z]+=[a-z_]+").expect("an expression");
         assert!(is_found("/usr/bin/psql", &[any_option]));
-        assert!(!command(&[name()]).is_empty() && !command(&[ArgumentPattern::Repeat(Box::new(name()))]).is_empty());
+        assert!(
+            !command(&[name()]).is_empty()
+                && !command(&[ArgumentPattern::Repeat(Box::new(name()))]).is_empty()
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The readings of a list of arguments: which is an option, its value, or an operand. An option that the table does not know is read
-//! in each way that it can be, so that what is found falls to the bad side.
+//! The readings of a list of arguments: which is an option, its value, or an operand. An option
+//! that the table does not know is read in each way that it can be, so that what is found falls to
+//! the bad side.
 
 use super::argument_match::{always_matches, may_match};
 use super::interpreter::{Family, HARMLESS_MODULES, OptionSyntax, Otherwise};
@@ -59,8 +60,12 @@ struct Partial<'a> {
 }
 
 /// Every way to read the list; `None` if there are too many.
-pub(super) fn readings<'a>(family: &Family, list: &[Argument<'a>]) -> Option<Vec<Vec<Meaning<'a>>>> {
-    let stops_at_operand = matches!(family.otherwise, Otherwise::FirstOperand | Otherwise::Command(_));
+pub(super) fn readings<'a>(
+    family: &Family,
+    list: &[Argument<'a>],
+) -> Option<Vec<Vec<Meaning<'a>>>> {
+    let stops_at_operand =
+        matches!(family.otherwise, Otherwise::FirstOperand | Otherwise::Command(_));
     let mut open = vec![Partial { at: 0, meanings: Vec::new(), options_are_over: false }];
     let mut complete = Vec::new();
     while let Some(mut partial) = open.pop() {
@@ -83,7 +88,10 @@ pub(super) fn readings<'a>(family: &Family, list: &[Argument<'a>]) -> Option<Vec
                 for option in options(family, text) {
                     let mut next = partial.clone();
                     next.meanings.push(Meaning::Option(text));
-                    let value = option.attached.map(Argument::Text).or_else(|| list.get(partial.at).copied());
+                    let value = option
+                        .attached
+                        .map(Argument::Text)
+                        .or_else(|| list.get(partial.at).copied());
                     next.meanings.extend(meaning(option.kind, value));
                     next.at += option.values;
                     open.push(next);
@@ -99,7 +107,10 @@ pub(super) fn readings<'a>(family: &Family, list: &[Argument<'a>]) -> Option<Vec
             Argument::Text(_) | Argument::Open(_) => {}
         }
         // `+x` is an option of a shell and an operand of other programs.
-        if !may_be_option || matches!(argument, Argument::Open(_)) || argument.text().is_some_and(|text| text.starts_with('+')) {
+        if !may_be_option
+            || matches!(argument, Argument::Open(_))
+            || argument.text().is_some_and(|text| text.starts_with('+'))
+        {
             partial.meanings.push(Meaning::Operand(argument));
             // What follows the script is for the script.
             partial.options_are_over |= stops_at_operand;
@@ -109,10 +120,17 @@ pub(super) fn readings<'a>(family: &Family, list: &[Argument<'a>]) -> Option<Vec
     Some(complete)
 }
 
-/// Whether each text of the pattern is `--WORD=VALUE`, and none of them names a file to run, be it by the beginning of its word.
+/// Whether each text of the pattern is `--WORD=VALUE`, and none of them names a file to run, be it
+/// by the beginning of its word.
 fn is_harmless_word(family: &Family, pattern: &ArgumentPattern) -> bool {
-    let words = family.file.1.iter().chain(family.more).map(|word| word.chars().rev().fold(String::new(), beginnings));
-    let names_file = format!("--?(?:{})=(?s:.)*", words.chain(["-".to_owned()]).collect::<Vec<_>>().join("|"));
+    let words = family
+        .file
+        .1
+        .iter()
+        .chain(family.more)
+        .map(|word| word.chars().rev().fold(String::new(), beginnings));
+    let names_file =
+        format!("--?(?:{})=(?s:.)*", words.chain(["-".to_owned()]).collect::<Vec<_>>().join("|"));
     let value_is_input = r"[^=]*=(?:-|(?s:.)*/(?:dev|proc)(?:/(?s:.)*)?)";
     let may = |expression: &str| may_match(pattern, expression);
     always_matches(pattern, "--[^=]+=(?s:.)*") && !may(&names_file) && !may(value_is_input)
@@ -135,7 +153,9 @@ fn meaning(kind: OptionKind, value: Option<Argument<'_>>) -> Option<Meaning<'_>>
         OptionKind::File => value.map(Meaning::File),
         OptionKind::More => value.map(Meaning::More),
         OptionKind::Module => match value {
-            Some(Argument::Text(module)) if HARMLESS_MODULES.contains(&module) => Some(Meaning::Text),
+            Some(Argument::Text(module)) if HARMLESS_MODULES.contains(&module) => {
+                Some(Meaning::Text)
+            }
             Some(_) | None => Some(Meaning::Input),
         },
         OptionKind::Other => None,
@@ -171,11 +191,16 @@ fn options<'a>(family: &Family, text: &'a str) -> Vec<Opt<'a>> {
         return vec![FLAG, Opt { values: 1, ..FLAG }];
     }
     let is_word = text.starts_with("--") || family.syntax == OptionSyntax::Words;
-    if is_word { of_word(family, text.trim_start_matches('-')) } else { of_letters(family, &text[1..]) }
+    if is_word {
+        of_word(family, text.trim_start_matches('-'))
+    } else {
+        of_letters(family, &text[1..])
+    }
 }
 
 fn of_word<'a>(family: &Family, word: &'a str) -> Vec<Opt<'a>> {
-    let (name, attached) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+    let (name, attached) =
+        word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
     let values = usize::from(attached.is_none());
     let known = |kind| vec![Opt { kind, attached, values }];
     if family.text.1.contains(&name) {
@@ -215,12 +240,15 @@ fn of_letters<'a>(family: &Family, letters: &'a str) -> Vec<Opt<'a>> {
         Some(kind) if family.syntax == OptionSyntax::Letters => {
             let stronger = |rest: OptionKind| if rest == OptionKind::Other { kind } else { rest };
             let rest = of_letters(family, behind).into_iter();
-            rest.map(|rest| Opt { kind: stronger(rest.kind), values: rest.values + 1, ..rest }).collect()
+            rest.map(|rest| Opt { kind: stronger(rest.kind), values: rest.values + 1, ..rest })
+                .collect()
         }
         Some(kind) if behind.is_empty() => vec![Opt { kind, attached: None, values: 1 }],
         Some(kind) => vec![Opt { kind, attached: Some(behind), values: 0 }],
         None if family.attached.contains(letter) => vec![FLAG],
-        None if family.plain.contains(letter) || letter.is_ascii_digit() => of_letters(family, behind),
+        None if family.plain.contains(letter) || letter.is_ascii_digit() => {
+            of_letters(family, behind)
+        }
         None => {
             let rest = of_letters(family, behind);
             let with_value = rest.iter().map(|rest| Opt { values: rest.values + 1, ..*rest });

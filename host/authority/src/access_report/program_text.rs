@@ -1,5 +1,5 @@
-//! Where the text that a program runs comes from: its arguments, standard input, a file. What is not known for sure to stand in the
-//! arguments counts as the worst that it can be.
+//! Where the text that a program runs comes from: its arguments, standard input, a file. What is
+//! not known for sure to stand in the arguments counts as the worst that it can be.
 
 use super::argument_match::may_match;
 use super::interpreter::{Family, Otherwise, any_name, family_of, starts_nothing};
@@ -36,37 +36,51 @@ impl ProgramText {
     pub(super) fn below(&self, directory: &Path) -> Option<String> {
         match self {
             Self::Input => None,
-            Self::File { what, path } => path.starts_with(directory).then(|| format!("{what} `{}`", path.display())),
-            Self::Folder(folder) => folder.starts_with(directory).then(|| format!("what lies in `{}`", folder.display())),
+            Self::File { what, path } => {
+                path.starts_with(directory).then(|| format!("{what} `{}`", path.display()))
+            }
+            Self::Folder(folder) => folder
+                .starts_with(directory)
+                .then(|| format!("what lies in `{}`", folder.display())),
             Self::AnyFile { pattern, folder } => {
-                let is_inside = folder.starts_with(directory) || may_name_a_file_in(pattern, directory);
+                let is_inside =
+                    folder.starts_with(directory) || may_name_a_file_in(pattern, directory);
                 is_inside.then(|| format!("a file that {pattern} names"))
             }
         }
     }
 }
 
-/// Whether some text of the pattern is a path below the directory, or climbs. What cannot be compared is.
+/// Whether some text of the pattern is a path below the directory, or climbs. What cannot be
+/// compared is.
 fn may_name_a_file_in(pattern: &ArgumentPattern, directory: &Path) -> bool {
     // `//dumps` and `/./dumps` are `/dumps`.
-    let parts = directory.iter().skip(1).map(|part| format!(r"/(?:\.?/)*{}", regex::escape(&part.to_string_lossy())));
+    let parts = directory
+        .iter()
+        .skip(1)
+        .map(|part| format!(r"/(?:\.?/)*{}", regex::escape(&part.to_string_lossy())));
     let inside = format!(r"{}(?:/(?s:.)*)?|(?s:.)*\.\.(?s:.)*", parts.collect::<String>());
     may_match(pattern, &inside)
 }
 
-/// Argument lists that are looked at for one target. A list with more alternatives counts as reading standard input.
+/// Argument lists that are looked at for one target. A list with more alternatives counts as
+/// reading standard input.
 const MAX_LISTS: usize = 256;
 
 /// Every place, but its arguments, where the text of this program may stand.
 pub(super) fn of(process: &ProcessTarget) -> Vec<ProgramText> {
-    let folder = process.directory.as_ref().map_or_else(|| PathBuf::from("/"), |folder| folder.real().to_owned());
+    let folder = process
+        .directory
+        .as_ref()
+        .map_or_else(|| PathBuf::from("/"), |folder| folder.real().to_owned());
     let mut found = Vec::new();
     if process.sha256.is_none() {
         for path in [process.program.named(), process.program.real()] {
             found.push(ProgramText::File { what: "the program".to_owned(), path: path.to_owned() });
         }
     }
-    let programs = [process.program.named(), process.program.real()].map(|path| path.display().to_string());
+    let programs =
+        [process.program.named(), process.program.real()].map(|path| path.display().to_string());
     let families = of_arguments(&programs, &process.arguments, &folder, &mut found);
     if families.iter().any(|family| family.reads_folder) && process.directory.is_some() {
         found.push(ProgramText::Folder(folder));
@@ -74,7 +88,8 @@ pub(super) fn of(process: &ProcessTarget) -> Vec<ProgramText> {
     found
 }
 
-/// Whether these arguments alone leave it to standard input what the program runs: then none of them names its text.
+/// Whether these arguments alone leave it to standard input what the program runs: then none of
+/// them names its text.
 pub(super) fn reads_input(program: &str, arguments: &[ArgumentPattern]) -> bool {
     let mut found = Vec::new();
     of_arguments(&[program.to_owned()], arguments, Path::new("/"), &mut found);
@@ -110,17 +125,24 @@ fn of_arguments(
     families
 }
 
-/// Every list of arguments that the patterns let through, as far as it matters here; `None` if there are too many.
+/// Every list of arguments that the patterns let through, as far as it matters here; `None` if
+/// there are too many.
 fn lists(patterns: &[ArgumentPattern]) -> Option<Vec<Vec<Argument<'_>>>> {
     let mut lists: Vec<Vec<Argument<'_>>> = vec![Vec::new()];
     for pattern in patterns {
         let (alternatives, may_be_absent) = match pattern {
             ArgumentPattern::Repeat(inner) => (alternatives(inner), true),
-            ArgumentPattern::Literal(_) | ArgumentPattern::OneOf(_) | ArgumentPattern::Regex(_) => (alternatives(pattern), false),
+            ArgumentPattern::Literal(_) | ArgumentPattern::OneOf(_) | ArgumentPattern::Regex(_) => {
+                (alternatives(pattern), false)
+            }
         };
         let mut longer = if may_be_absent { lists.clone() } else { Vec::new() };
         for list in &lists {
-            longer.extend(alternatives.iter().map(|argument| list.iter().copied().chain([*argument]).collect::<Vec<_>>()));
+            longer.extend(
+                alternatives
+                    .iter()
+                    .map(|argument| list.iter().copied().chain([*argument]).collect::<Vec<_>>()),
+            );
         }
         if longer.len() > MAX_LISTS {
             return None;
@@ -163,20 +185,29 @@ fn of_program(family: &Family, list: &[Argument<'_>], folder: &Path, found: &mut
         of_reading(family, &reading, folder, found);
     }
     if matches!(family.otherwise, Otherwise::Command(_) | Otherwise::Subcommand)
-        && list.iter().any(|argument| matches!(argument, Argument::Text(text) if is_input_option(text, folder)))
+        && list.iter().any(
+            |argument| matches!(argument, Argument::Text(text) if is_input_option(text, folder)),
+        )
     {
         found.push(ProgramText::Input);
     }
 }
 
-fn of_reading(family: &Family, reading: &[Meaning<'_>], folder: &Path, found: &mut Vec<ProgramText>) {
+fn of_reading(
+    family: &Family,
+    reading: &[Meaning<'_>],
+    folder: &Path,
+    found: &mut Vec<ProgramText>,
+) {
     let mut operands = Vec::new();
     let mut is_given = false;
     for meaning in reading {
         match meaning {
             Meaning::Text => is_given = true,
             Meaning::Input => found.push(ProgramText::Input),
-            Meaning::Option(text) if is_input_option(text, folder) => found.push(ProgramText::Input),
+            Meaning::Option(text) if is_input_option(text, folder) => {
+                found.push(ProgramText::Input);
+            }
             Meaning::Option(_) => {}
             Meaning::File(argument) => {
                 is_given = true;
@@ -196,24 +227,33 @@ fn of_reading(family: &Family, reading: &[Meaning<'_>], folder: &Path, found: &m
         Otherwise::Subcommand if operands.len() > 1 => {
             operands.iter().skip(1).for_each(|operand| push_file(*operand, folder, found));
         }
-        Otherwise::Operands(_) | Otherwise::Command(_) | Otherwise::Subcommand | Otherwise::Input => {
+        Otherwise::Operands(_)
+        | Otherwise::Command(_)
+        | Otherwise::Subcommand
+        | Otherwise::Input => {
             found.push(ProgramText::Input);
         }
         Otherwise::Arguments => {}
     }
 }
 
-/// Of the programs that arguments name. Which of them is started is not known: each counts, with the arguments behind it.
+/// Of the programs that arguments name. Which of them is started is not known: each counts, with
+/// the arguments behind it.
 fn of_started(list: &[Argument<'_>], folder: &Path, found: &mut Vec<ProgramText>) {
     // An argument may be a command line itself (`env -S`, `flock -c`), or hold a name behind `=`.
     let mut words: Vec<Argument<'_>> = Vec::new();
-    let parts: Vec<Option<Vec<String>>> = list.iter().map(|argument| argument.text().and_then(command_words)).collect();
+    let parts: Vec<Option<Vec<String>>> =
+        list.iter().map(|argument| argument.text().and_then(command_words)).collect();
     for (argument, parts) in list.iter().zip(&parts) {
         match (argument, parts) {
             (_, Some(parts)) => words.extend(parts.iter().map(|part| Argument::Text(part))),
             (Argument::Text(text), None) => {
-                let mut names = text.split(|c: char| c.is_whitespace() || !(c.is_alphanumeric() || "-_./+:@".contains(c)));
-                if names.any(|name| family_of(name).is_some_and(|family| family.otherwise != Otherwise::Arguments)) {
+                let mut names = text.split(|c: char| {
+                    c.is_whitespace() || !(c.is_alphanumeric() || "-_./+:@".contains(c))
+                });
+                if names.any(|name| {
+                    family_of(name).is_some_and(|family| family.otherwise != Otherwise::Arguments)
+                }) {
                     found.push(ProgramText::Input);
                 }
                 words.push(*argument);
@@ -228,10 +268,14 @@ fn of_started(list: &[Argument<'_>], folder: &Path, found: &mut Vec<ProgramText>
     }
 }
 
-/// The words of an argument if it is one word or a command line of plain and quoted words; `None` if a shell would do more with it.
+/// The words of an argument if it is one word or a command line of plain and quoted words; `None`
+/// if a shell would do more with it.
 fn command_words(text: &str) -> Option<Vec<String>> {
     if !text.contains(|c: char| c.is_whitespace() || "'\"\\;|&<>()$`{}".contains(c)) {
-        let value = text.rsplit_once('=').filter(|_| text.starts_with('-')).map(|(_, value)| value.to_owned());
+        let value = text
+            .rsplit_once('=')
+            .filter(|_| text.starts_with('-'))
+            .map(|(_, value)| value.to_owned());
         return Some([text.to_owned()].into_iter().chain(value).collect());
     }
     let mut words = Vec::new();
@@ -245,7 +289,8 @@ fn command_words(text: &str) -> Option<Vec<String>> {
                 word.get_or_insert_default();
             }
             (None, ' ' | '\t') => words.extend(word.take()),
-            (Some('"') | None, '$' | '`' | '\\') | (None, ';' | '|' | '&' | '<' | '>' | '(' | ')' | '{' | '}' | '\n' | '\r') => {
+            (Some('"') | None, '$' | '`' | '\\')
+            | (None, ';' | '|' | '&' | '<' | '>' | '(' | ')' | '{' | '}' | '\n' | '\r') => {
                 return None;
             }
             _ => word.get_or_insert_default().push(letter),
@@ -258,14 +303,20 @@ fn command_words(text: &str) -> Option<Vec<String>> {
 /// Whether an option, or an operand, has a value that names standard input.
 fn is_input_option(text: &str, folder: &Path) -> bool {
     let value = text.rsplit_once('=').map(|(_, value)| value);
-    let attached = text.strip_prefix('-').and_then(|word| word.char_indices().nth(1).map(|(at, _)| &word[at..]));
+    let attached = text
+        .strip_prefix('-')
+        .and_then(|word| word.char_indices().nth(1).map(|(at, _)| &word[at..]));
     let is_named = |name: &str| name == "-" || (name.starts_with('/') && is_input(name, folder));
-    is_named(text) || value.is_some_and(is_named) || attached.filter(|_| !text.starts_with("--")).is_some_and(is_named)
+    is_named(text)
+        || value.is_some_and(is_named)
+        || attached.filter(|_| !text.starts_with("--")).is_some_and(is_named)
 }
 
-/// Whether a file is standard input, or may be: `-`, and whatever lies below `/dev` or `/proc`, by whatever links.
+/// Whether a file is standard input, or may be: `-`, and whatever lies below `/dev` or `/proc`, by
+/// whatever links.
 fn is_input(name: &str, folder: &Path) -> bool {
-    name == "-" || trail(&folder.join(name.trim_start_matches('@'))).iter().any(|path| is_device(path))
+    name == "-"
+        || trail(&folder.join(name.trim_start_matches('@'))).iter().any(|path| is_device(path))
 }
 
 fn is_device(path: &Path) -> bool {
@@ -285,7 +336,9 @@ fn trail(path: &Path) -> Vec<PathBuf> {
         }
         let mut parents: Vec<&Path> = last.ancestors().collect();
         parents.reverse();
-        let link = parents.into_iter().find_map(|parent| std::fs::read_link(parent).ok().map(|to| (parent, to)));
+        let link = parents
+            .into_iter()
+            .find_map(|parent| std::fs::read_link(parent).ok().map(|to| (parent, to)));
         let Some((link, to)) = link else { break };
         let rest = last.strip_prefix(link).unwrap_or(Path::new(""));
         trail.push(lexical(&link.parent().unwrap_or(Path::new("/")).join(to).join(rest)));
@@ -302,13 +355,16 @@ fn push_file(argument: Argument<'_>, folder: &Path, found: &mut Vec<ProgramText>
             }
         }
         Argument::Open(pattern) => {
-            let may_be_device = ["/dev", "/proc"].iter().any(|place| may_name_a_file_in(pattern, Path::new(place)));
+            let may_be_device =
+                ["/dev", "/proc"].iter().any(|place| may_name_a_file_in(pattern, Path::new(place)));
             // From the root, `dev/stdin` is one.
-            let is_relative_device = folder == Path::new("/") && may_match(pattern, r"(?:\./*)*(?:dev|proc)/(?s:.)*");
+            let is_relative_device =
+                folder == Path::new("/") && may_match(pattern, r"(?:\./*)*(?:dev|proc)/(?s:.)*");
             if may_be_device || is_relative_device || pattern.matches("-") {
                 found.push(ProgramText::Input);
             }
-            found.push(ProgramText::AnyFile { pattern: pattern.clone(), folder: folder.to_owned() });
+            found
+                .push(ProgramText::AnyFile { pattern: pattern.clone(), folder: folder.to_owned() });
         }
     }
 }
@@ -336,14 +392,21 @@ mod tests {
     #[test]
     fn an_interpreter_without_a_text_in_its_arguments_reads_standard_input() {
         for (name, family) in interpreter::names() {
-            let expected = !matches!(family.otherwise, Otherwise::Arguments | Otherwise::Command(0));
+            let expected =
+                !matches!(family.otherwise, Otherwise::Arguments | Otherwise::Command(0));
             assert_eq!(reads_input(name, &[]), expected, "{name}");
-            for build in ["3.11", "-static", ".static", "5.36-x86_64-linux-gnu", "-2.1.0-beta3", "-18"] {
+            for build in
+                ["3.11", "-static", ".static", "5.36-x86_64-linux-gnu", "-2.1.0-beta3", "-18"]
+            {
                 assert!(family_of(&format!("/usr/bin/{name}{build}")).is_some(), "{name}{build}");
             }
             for other in ["-exporter", "_helper", "ctl", "-keygen"] {
                 let other = format!("{name}{other}");
-                assert!(family_of(&other).is_none() || interpreter::names().any(|(known, _)| known == other), "{other}");
+                assert!(
+                    family_of(&other).is_none()
+                        || interpreter::names().any(|(known, _)| known == other),
+                    "{other}"
+                );
             }
         }
         for (program, arguments, expected) in [
@@ -419,7 +482,11 @@ mod tests {
             ("env", "[a-z]{2,20}", true),
         ] {
             let open = ArgumentPattern::regex(first).expect("an expression");
-            let arguments = [open, ArgumentPattern::Literal("-c".to_owned()), ArgumentPattern::Literal("date".to_owned())];
+            let arguments = [
+                open,
+                ArgumentPattern::Literal("-c".to_owned()),
+                ArgumentPattern::Literal("date".to_owned()),
+            ];
             let mut found = Vec::new();
             of_arguments(&[program.to_owned()], &arguments, Path::new("/"), &mut found);
             assert_eq!(found.contains(&ProgramText::Input), expected, "{program} {first}");
@@ -461,7 +528,8 @@ mod tests {
         Path::new(program).exists()
     }
 
-    /// The table against the interpreters of this machine: what is called safe must not run what it is given.
+    /// The table against the interpreters of this machine: what is called safe must not run what it
+    /// is given.
     #[test]
     fn an_interpreter_that_is_said_not_to_read_its_input_does_not() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -520,22 +588,29 @@ mod tests {
         for (program, text) in INTERPRETERS.iter().filter(|(program, _)| there(program)) {
             let lists = options.iter().flat_map(|first| {
                 let two = values.iter().map(move |value| vec![*first, *value]);
-                let three = ["x", "link"].into_iter().map(move |script| vec![*first, "errexit", script]);
+                let three =
+                    ["x", "link"].into_iter().map(move |script| vec![*first, "errexit", script]);
                 two.chain(three).chain([vec![*first]])
             });
-            let operands = values.iter().flat_map(|value| [vec![*value], vec![*value, "x"], vec!["--", *value]]);
+            let operands = values
+                .iter()
+                .flat_map(|value| [vec![*value], vec![*value, "x"], vec!["--", *value]]);
             for arguments in lists.chain(operands).chain([vec![]]) {
                 if reads_input_in(folder.path(), program, &arguments) {
                     fed += 1;
                     continue;
                 }
-                assert!(!runs_its_input(folder.path(), program, &arguments, text), "{program} {arguments:?} ran its input");
+                assert!(
+                    !runs_its_input(folder.path(), program, &arguments, text),
+                    "{program} {arguments:?} ran its input"
+                );
             }
         }
         assert!(fed > 0, "no interpreter is installed");
     }
 
-    /// The same of programs that start others: in the table, beside it, and by a command line in one argument.
+    /// The same of programs that start others: in the table, beside it, and by a command line in
+    /// one argument.
     #[test]
     fn a_program_that_starts_one_that_runs_its_input_is_found() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,12 +1,13 @@
-//! What one verb of a grant allows, in one plain sentence: every key of the target that says more than its kind does.
+//! What one verb of a grant allows, in one plain sentence: every key of the target that says more
+//! than its kind does.
 
 use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::AddressClass;
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DEFAULT_SOCKET, DockerTarget, HttpBase, HttpTarget, NO_NETWORK, ProcessTarget, SqlAddress, SqlTarget, Target, TargetKind,
-    TlsMode,
+    DEFAULT_SOCKET, DockerTarget, HttpBase, HttpTarget, NO_NETWORK, ProcessTarget, SqlAddress,
+    SqlTarget, Target, TargetKind, TlsMode,
 };
 
 /// The sentence of one verb.
@@ -15,22 +16,30 @@ pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, extent: &Acce
         TargetKind::Http(http) => of_http(http),
         TargetKind::Sql(sql) => of_sql(sql),
         TargetKind::Docker(docker) => of_docker(docker, verb),
-        TargetKind::Process(process) => of_process(process, effective.lent(grant).map(AsRef::as_ref)),
+        TargetKind::Process(process) => {
+            of_process(process, effective.lent(grant).map(AsRef::as_ref))
+        }
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     };
     further.extend(of_secrets(grant, effective));
     let further: String = further.iter().map(|part| format!("; {part}")).collect();
-    verb.row().sentence.replace("{}", &grant.target.describe()) + &narrowed(extent, verb) + &variables(extent, verb) + &further
+    verb.row().sentence.replace("{}", &grant.target.describe())
+        + &narrowed(extent, verb)
+        + &variables(extent, verb)
+        + &further
 }
 
 /// Which secrets stand behind the names.
 fn of_secrets(grant: &Grant, effective: &Effective) -> Vec<String> {
     let lent = effective.lent(grant).into_iter();
     let of = |target: &std::sync::Arc<Target>| -> Vec<(String, String)> {
-        let named = |name: &str| Some((name.to_owned(), target.source_of(name, crate::targets::PathView::Opened)?));
+        let named = |name: &str| {
+            Some((name.to_owned(), target.source_of(name, crate::targets::PathView::Opened)?))
+        };
         target.secrets().into_iter().filter_map(named).collect()
     };
-    let named: std::collections::BTreeMap<_, _> = std::iter::once(&grant.target).chain(lent).flat_map(of).collect();
+    let named: std::collections::BTreeMap<_, _> =
+        std::iter::once(&grant.target).chain(lent).flat_map(of).collect();
     named.into_iter().map(|(name, source)| format!("secret:{name} is {source}")).collect()
 }
 
@@ -45,21 +54,29 @@ fn of_http(target: &HttpTarget) -> Vec<String> {
     }
     if target.addresses.classes != [AddressClass::Public] {
         let classes: Vec<_> = target.addresses.classes.iter().map(|class| class.name()).collect();
-        parts.push(format!("at addresses that are {}", if classes.is_empty() { "none".to_owned() } else { classes.join(", ") }));
+        parts.push(format!(
+            "at addresses that are {}",
+            if classes.is_empty() { "none".to_owned() } else { classes.join(", ") }
+        ));
     }
     if target.redirects > 0 {
         parts.push(format!("following up to {} redirects", target.redirects));
     }
     let is_plain = matches!(&target.base, HttpBase::Url(base) if base.scheme() == "http");
     if let Some(ca) = target.ca.as_ref().filter(|_| !is_plain) {
-        parts.push(format!("believing the authorities of {} alone", ca.shown(crate::targets::PathView::Opened)));
+        parts.push(format!(
+            "believing the authorities of {} alone",
+            ca.shown(crate::targets::PathView::Opened)
+        ));
     }
     parts
 }
 
 fn of_sql(target: &SqlTarget) -> Vec<String> {
     let mut parts = Vec::new();
-    if let Some(mode) = target.address.tls_to_elsewhere().filter(|mode| *mode != TlsMode::VerifyFull) {
+    if let Some(mode) =
+        target.address.tls_to_elsewhere().filter(|mode| *mode != TlsMode::VerifyFull)
+    {
         parts.push(format!("sslmode {}, so the server is not verified", mode.name()));
     }
     if let Some(password) = &target.password {
@@ -118,7 +135,9 @@ fn narrowed(extent: &AccessScope, verb: Verb) -> String {
         Dimension::Positions,
     ];
     let is_telling = |dimension: Dimension| match dimension {
-        Dimension::Images => matches!(verb, Verb::DockerPull | Verb::DockerTag | Verb::DockerCreate),
+        Dimension::Images => {
+            matches!(verb, Verb::DockerPull | Verb::DockerTag | Verb::DockerCreate)
+        }
         Dimension::Commands => matches!(verb, Verb::DockerExec | Verb::DockerCreate),
         Dimension::Statements => !matches!(verb, Verb::SqlBackup | Verb::SqlRestore),
         _ => true,
@@ -138,16 +157,20 @@ fn narrowed(extent: &AccessScope, verb: Verb) -> String {
         .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
         .collect();
     let (none, some): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, words)| words.is_empty());
-    let some: Vec<_> = some.iter().map(|(key, words)| format!("{key} {}", words.join(" "))).collect();
+    let some: Vec<_> =
+        some.iter().map(|(key, words)| format!("{key} {}", words.join(" "))).collect();
     let only = if some.is_empty() { String::new() } else { format!("; only {}", some.join(", ")) };
     let none: Vec<_> = none.iter().map(|(key, _)| format!("no {key}")).collect();
     let no = if none.is_empty() { String::new() } else { format!("; {}", none.join(", ")) };
     only + &no
 }
 
-/// The variables that a program gets: `; with environment LANG=C, TOKEN=secret:token`. In a container the plugin sets them.
+/// The variables that a program gets: `; with environment LANG=C, TOKEN=secret:token`. In a
+/// container the plugin sets them.
 fn variables(extent: &AccessScope, verb: Verb) -> String {
-    let words = extent.get(Dimension::Environment).map(|values| values.words(Dimension::Environment.row().shape));
+    let words = extent
+        .get(Dimension::Environment)
+        .map(|values| values.words(Dimension::Environment.row().shape));
     let how = match extent.capability {
         Capability::Docker if verb == Verb::DockerCreate => "the plugin may set environment",
         Capability::Process => "with environment",
@@ -160,7 +183,10 @@ fn variables(extent: &AccessScope, verb: Verb) -> String {
         | Capability::State
         | Capability::System => return String::new(),
     };
-    words.filter(|words| !words.is_empty()).map(|words| format!("; {how} {}", words.join(", "))).unwrap_or_default()
+    words
+        .filter(|words| !words.is_empty())
+        .map(|words| format!("; {how} {}", words.join(", ")))
+        .unwrap_or_default()
 }
 
 fn is_everything(text: &Text) -> bool {
@@ -181,13 +207,16 @@ mod tests {
 
     /// Where a key stands.
     enum In {
-        /// With this line (beside the least target of its kind), the sentence of some verb holds this.
+        /// With this line (beside the least target of its kind), the sentence of some verb holds
+        /// this.
         Sentence(&'static str, &'static str),
         /// It is no part of the sentence, for this reason.
         Elsewhere(&'static str),
     }
 
-    const LIMIT: In = In::Elsewhere("a limit of size, count or time: it widens nothing, and stands in the JSON and the lockfile");
+    const LIMIT: In = In::Elsewhere(
+        "a limit of size, count or time: it widens nothing, and stands in the JSON and the lockfile",
+    );
     const VERBS: In = In::Elsewhere("each verb is a row of its own");
     const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -210,41 +239,88 @@ mod tests {
         (
             Capability::Http,
             "basic",
-            In::Sentence("basic = { user = \"a\", password = \"secret:b\" }", "with headers authorization: Basic a:secret:b"),
+            In::Sentence(
+                "basic = { user = \"a\", password = \"secret:b\" }",
+                "with headers authorization: Basic a:secret:b",
+            ),
         ),
-        (Capability::Http, "addresses", In::Sentence("addresses = [\"private\"]", "at addresses that are private")),
-        (Capability::Http, "redirects", In::Sentence("redirects = 3", "following up to 3 redirects")),
+        (
+            Capability::Http,
+            "addresses",
+            In::Sentence("addresses = [\"private\"]", "at addresses that are private"),
+        ),
+        (
+            Capability::Http,
+            "redirects",
+            In::Sentence("redirects = 3", "following up to 3 redirects"),
+        ),
         (Capability::Http, "max_body", LIMIT),
         (Capability::Http, "timeout", LIMIT),
         (
             Capability::Http,
             "ca",
-            In::Sentence("http = \"https://h\"\nca = \"ca.pem\"", "believing the authorities of /base/ca.pem alone"),
+            In::Sentence(
+                "http = \"https://h\"\nca = \"ca.pem\"",
+                "believing the authorities of /base/ca.pem alone",
+            ),
         ),
         (Capability::Http, "verbs", VERBS),
         (
             Capability::Sql,
             "sql",
-            In::Sentence("sql = \"postgres://a@h/d?sslmode=require\"", "as a; sslmode require, so the server is not verified"),
+            In::Sentence(
+                "sql = \"postgres://a@h/d?sslmode=require\"",
+                "as a; sslmode require, so the server is not verified",
+            ),
         ),
-        (Capability::Sql, "password", In::Sentence("password = \"secret:pw\"", "with password secret:pw")),
-        (Capability::Sql, "statements", In::Sentence("statements = [\"select\"]", "only statements select")),
-        (Capability::Sql, "relations", In::Sentence("relations = [\"orders\"]", "only relations orders")),
+        (
+            Capability::Sql,
+            "password",
+            In::Sentence("password = \"secret:pw\"", "with password secret:pw"),
+        ),
+        (
+            Capability::Sql,
+            "statements",
+            In::Sentence("statements = [\"select\"]", "only statements select"),
+        ),
+        (
+            Capability::Sql,
+            "relations",
+            In::Sentence("relations = [\"orders\"]", "only relations orders"),
+        ),
         (Capability::Sql, "superuser", In::Sentence("superuser = true", "also as a superuser")),
-        (Capability::Sql, "create", In::Sentence("sql = \"sqlite:x.db\"\ncreate = true", "making the file if it is not there")),
+        (
+            Capability::Sql,
+            "create",
+            In::Sentence(
+                "sql = \"sqlite:x.db\"\ncreate = true",
+                "making the file if it is not there",
+            ),
+        ),
         (Capability::Sql, "max_rows", LIMIT),
         (Capability::Sql, "max_bytes", LIMIT),
         (Capability::Sql, "max_copy", LIMIT),
         (Capability::Sql, "timeout", LIMIT),
         (Capability::Sql, "verbs", VERBS),
-        (Capability::Docker, "docker", In::Sentence("docker = { label = \"role=api\" }", "role=api")),
-        (Capability::Docker, "socket", In::Sentence("socket = \"/run/other.sock\"", "of the engine at /run/other.sock")),
+        (
+            Capability::Docker,
+            "docker",
+            In::Sentence("docker = { label = \"role=api\" }", "role=api"),
+        ),
+        (
+            Capability::Docker,
+            "socket",
+            In::Sentence("socket = \"/run/other.sock\"", "of the engine at /run/other.sock"),
+        ),
         (Capability::Docker, "images", In::Sentence("images = [\"api:*\"]", "only images api:*")),
         (Capability::Docker, "command", In::Sentence("command = [\"ls\"]", "commands [\"ls\"]")),
         (
             Capability::Docker,
             "environment",
-            In::Sentence("environment = [\"MODE\", \"LEVEL=debug\"]", "the plugin may set environment LEVEL=debug, MODE=*"),
+            In::Sentence(
+                "environment = [\"MODE\", \"LEVEL=debug\"]",
+                "the plugin may set environment LEVEL=debug, MODE=*",
+            ),
         ),
         (Capability::Docker, "network", In::Sentence("network = \"shop\"", "on network shop")),
         (Capability::Docker, "memory", LIMIT),
@@ -255,16 +331,32 @@ mod tests {
         (Capability::Files, "max_bytes", LIMIT),
         (Capability::Files, "verbs", VERBS),
         (Capability::Process, "process", In::Sentence("", "program /bin/x")),
-        (Capability::Process, "sha256", In::Sentence("sha256 = \"DIGEST\"", "whose file is DIGEST")),
+        (
+            Capability::Process,
+            "sha256",
+            In::Sentence("sha256 = \"DIGEST\"", "whose file is DIGEST"),
+        ),
         (
             Capability::Process,
             "interpreter_sha256",
             In::Sentence("sha256 = \"DIGEST\"\ninterpreter_sha256 = \"DIGEST\"", "read by DIGEST"),
         ),
         (Capability::Process, "read_only", VERBS),
-        (Capability::Process, "arguments", In::Sentence("arguments = [\"-a\"]", "only arguments [\"-a\"]")),
-        (Capability::Process, "environment", In::Sentence("environment = { A = \"b\" }", "with environment A=b")),
-        (Capability::Process, "directory", In::Sentence("directory = \"/srv\"", "in directory /srv")),
+        (
+            Capability::Process,
+            "arguments",
+            In::Sentence("arguments = [\"-a\"]", "only arguments [\"-a\"]"),
+        ),
+        (
+            Capability::Process,
+            "environment",
+            In::Sentence("environment = { A = \"b\" }", "with environment A=b"),
+        ),
+        (
+            Capability::Process,
+            "directory",
+            In::Sentence("directory = \"/srv\"", "in directory /srv"),
+        ),
         (
             Capability::Process,
             "connection",
@@ -280,14 +372,20 @@ mod tests {
         (
             Capability::Secrets,
             "positions",
-            In::Sentence("positions = [{ slot = \"s\", header = \"x-a\" }]", "only positions s x-a"),
+            In::Sentence(
+                "positions = [{ slot = \"s\", header = \"x-a\" }]",
+                "only positions s x-a",
+            ),
         ),
         (Capability::Secrets, "verbs", VERBS),
     ];
 
     fn sentences(capability: Capability, target: &str) -> Vec<String> {
         let effective = if target.contains("lent") {
-            effective_with(target, "[targets.lent]\nsql = \"postgres://root@db.internal/pay\"\npassword = \"secret:pw\"\n")
+            effective_with(
+                target,
+                "[targets.lent]\nsql = \"postgres://root@db.internal/pay\"\npassword = \"secret:pw\"\n",
+            )
         } else if capability == Capability::Files {
             effective_for("files", &["read"], target)
         } else {
@@ -301,23 +399,37 @@ mod tests {
     #[test]
     fn every_key_of_every_target_stands_in_the_row_of_a_review_or_is_listed_with_the_reason() {
         for (capability, kind, least) in LEAST {
-            let listed: BTreeSet<String> =
-                KEYS.iter().filter(|(of, ..)| of == capability).map(|(_, key, _)| (*key).to_owned()).collect();
+            let listed: BTreeSet<String> = KEYS
+                .iter()
+                .filter(|(of, ..)| of == capability)
+                .map(|(_, key, _)| (*key).to_owned())
+                .collect();
             assert_eq!(known_keys(least), listed, "{capability}");
             for (_, key, place) in KEYS.iter().filter(|(of, ..)| of == capability) {
                 let (line, words) = match place {
-                    In::Sentence(line, words) => (line.replace("DIGEST", DIGEST), words.replace("DIGEST", DIGEST)),
+                    In::Sentence(line, words) => {
+                        (line.replace("DIGEST", DIGEST), words.replace("DIGEST", DIGEST))
+                    }
                     In::Elsewhere(reason) => {
                         assert!(reason.len() > 20, "{capability} {key}");
                         continue;
                     }
                 };
                 let is_whole = line.starts_with(&format!("{kind} ="));
-                let with = sentences(*capability, &if is_whole { line.clone() } else { format!("{least}\n{line}") });
-                assert!(with.iter().any(|sentence| sentence.contains(&words)), "{capability} {key}: {with:#?}");
+                let with = sentences(
+                    *capability,
+                    &if is_whole { line.clone() } else { format!("{least}\n{line}") },
+                );
+                assert!(
+                    with.iter().any(|sentence| sentence.contains(&words)),
+                    "{capability} {key}: {with:#?}"
+                );
                 if !line.is_empty() {
                     let without = sentences(*capability, least);
-                    assert!(!without.iter().any(|sentence| sentence.contains(&words)), "{capability} {key}: {without:#?}");
+                    assert!(
+                        !without.iter().any(|sentence| sentence.contains(&words)),
+                        "{capability} {key}: {without:#?}"
+                    );
                 }
             }
         }

@@ -4,9 +4,12 @@ use crate::snapshot::PluginFacts;
 use runbook_document::{Diagnostics, Source};
 
 fn manifest(slots: &str) -> Manifest {
-    let text = format!("format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n{slots}");
+    let text = format!(
+        "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n{slots}"
+    );
     let mut diagnostics = Diagnostics::default();
-    Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics).unwrap_or_else(|| panic!("{diagnostics:?}"))
+    Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics)
+        .unwrap_or_else(|| panic!("{diagnostics:?}"))
 }
 
 fn entry(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>) -> RunbookEntry {
@@ -28,7 +31,11 @@ fn entry_of(effective: &Effective, boundary: Option<&str>) -> RunbookEntry {
     };
     let mut diagnostics = Diagnostics::default();
     let boundary = boundary.map(|text| {
-        Boundary::parse(&Source::new("boundary.toml", format!("format = 1\n{text}")), &mut diagnostics).expect("good")
+        Boundary::parse(
+            &Source::new("boundary.toml", format!("format = 1\n{text}")),
+            &mut diagnostics,
+        )
+        .expect("good")
     });
     let boundaries: Vec<_> = boundary.into_iter().collect();
     let lens = SentenceContext { boundaries: &boundaries, used: None };
@@ -48,7 +55,12 @@ fn entry_of(effective: &Effective, boundary: Option<&str>) -> RunbookEntry {
     }
 }
 
-fn rules(capability: &str, verbs: &[&str], target: &str, boundary: Option<&str>) -> Vec<&'static str> {
+fn rules(
+    capability: &str,
+    verbs: &[&str],
+    target: &str,
+    boundary: Option<&str>,
+) -> Vec<&'static str> {
     let report = AccessReport::new(Vec::new(), vec![entry(capability, verbs, target, boundary)]);
     report.findings.iter().map(|finding| finding.rule.row().name).collect()
 }
@@ -65,9 +77,17 @@ fn every_rule_has_a_row_with_an_id_of_its_own() {
 
 #[test]
 fn a_row_is_one_plain_sentence_with_its_place() {
-    let entry = entry("http", &["post"], "http = \"https://api.internal/v1\"\npaths = [\"/orders/*\"]", None);
+    let entry = entry(
+        "http",
+        &["post"],
+        "http = \"https://api.internal/v1\"\npaths = [\"/orders/*\"]",
+        None,
+    );
     let row = entry.steps[0].rows.iter().find(|row| row.slot == "s").expect("a row");
-    assert_eq!(row.sentence, "sends data to https://api.internal/v1 with POST; only paths /v1/orders/*");
+    assert_eq!(
+        row.sentence,
+        "sends data to https://api.internal/v1 with POST; only paths /v1/orders/*"
+    );
     assert_eq!((row.verb.as_str(), row.risk, row.declared), ("http.post", Risk::Medium, true));
     assert_eq!(row.imported, ["runbook:http/writer@1.0.0#post"]);
     let place = &row.granted.as_ref().expect("granted").place;
@@ -86,22 +106,42 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         ("http", ["get"], "http = \"https://h\"\naddresses = [\"metadata\"]", "metadata-address"),
         ("http", ["get"], "http = \"http://169.254.169.254\"", "metadata-address"),
         ("secrets", ["reveal"], "secret = \"x\"", "reveals-secret"),
-        ("process", ["run"], "process = \"/bin/sh\"\narguments = [\"-c\", { regex = \".*\" }]", "open-interpreter"),
+        (
+            "process",
+            ["run"],
+            "process = \"/bin/sh\"\narguments = [\"-c\", { regex = \".*\" }]",
+            "open-interpreter",
+        ),
         (
             "process",
             ["run"],
             "process = \"/usr/bin/python3.11\"\narguments = [{ regex = \"[a-z/]+\\\\.py\" }]",
             "open-interpreter",
         ),
-        ("docker", ["exec"], "docker = { name = \"a\" }\ncommand = [\"bash\", \"-c\", { regex = \".+\" }]", "open-interpreter"),
+        (
+            "docker",
+            ["exec"],
+            "docker = { name = \"a\" }\ncommand = [\"bash\", \"-c\", { regex = \".+\" }]",
+            "open-interpreter",
+        ),
         (
             "process",
             ["run"],
             "process = \"/bin/sh\"\nsha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"",
             "open-interpreter",
         ),
-        ("process", ["run"], "process = \"/usr/bin/psql\"\narguments = [\"--dbname=orders\"]", "open-interpreter"),
-        ("process", ["run"], "process = \"/opt/x\"\nenvironment = { LD_PRELOAD = \"/tmp/x.so\" }", "steering-variable"),
+        (
+            "process",
+            ["run"],
+            "process = \"/usr/bin/psql\"\narguments = [\"--dbname=orders\"]",
+            "open-interpreter",
+        ),
+        (
+            "process",
+            ["run"],
+            "process = \"/opt/x\"\nenvironment = { LD_PRELOAD = \"/tmp/x.so\" }",
+            "steering-variable",
+        ),
         (
             "process",
             ["inspect"],
@@ -110,12 +150,21 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         ),
         ("files", ["write"], "files = \".\"\naccess = \"write\"", "own-runbook"),
         ("files", ["write"], "files = \"/\"\naccess = \"write\"", "own-runbook"),
-        ("docker", ["exec"], "docker = { name = \"a\" }\ncommand = [{ regex = \".+\" }]", "open-interpreter"),
+        (
+            "docker",
+            ["exec"],
+            "docker = { name = \"a\" }\ncommand = [{ regex = \".+\" }]",
+            "open-interpreter",
+        ),
         ("docker", ["stop"], "docker = { pattern = \"*\" }", "every-container"),
         ("files", ["read"], "files = \"/\"", "system-directory"),
         ("files", ["read"], "files = \"/etc/\"", "system-directory"),
     ] {
-        assert!(rules(capability, &verbs, target, None).contains(&rule), "{rule}: {:?}", rules(capability, &verbs, target, None));
+        assert!(
+            rules(capability, &verbs, target, None).contains(&rule),
+            "{rule}: {:?}",
+            rules(capability, &verbs, target, None)
+        );
     }
     for (capability, verbs, target, rule) in [
         (
@@ -127,7 +176,12 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         ("sql", ["execute"], "sql = \"postgres://a@h/d\"\nrelations = [\"a\"]", "any-statement"),
         ("http", ["delete"], "http = \"https://h\"\npaths = [\"/a\"]", "any-path"),
         ("http", ["get"], "http = \"https://h\"", "any-path"),
-        ("process", ["run"], "process = \"/bin/sh\"\narguments = [\"-c\", \"date\"]", "open-interpreter"),
+        (
+            "process",
+            ["run"],
+            "process = \"/bin/sh\"\narguments = [\"-c\", \"date\"]",
+            "open-interpreter",
+        ),
         (
             "process",
             ["run"],
@@ -135,10 +189,20 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
             "open-interpreter",
         ),
         ("process", ["inspect"], "process = \"/bin/sh\"\nread_only = true", "open-interpreter"),
-        ("process", ["run"], "process = \"/opt/x\"\nenvironment = { LANG = \"C\" }", "steering-variable"),
+        (
+            "process",
+            ["run"],
+            "process = \"/opt/x\"\nenvironment = { LANG = \"C\" }",
+            "steering-variable",
+        ),
         ("files", ["write"], "files = \"/base/dumps\"\naccess = \"write\"", "own-runbook"),
         ("files", ["read"], "files = \"/base\"", "own-runbook"),
-        ("process", ["run"], "process = \"/usr/bin/pg_dump\"\narguments = [{ regex = \".*\" }]", "open-interpreter"),
+        (
+            "process",
+            ["run"],
+            "process = \"/usr/bin/pg_dump\"\narguments = [{ regex = \".*\" }]",
+            "open-interpreter",
+        ),
         ("docker", ["stop"], "docker = { pattern = \"app-*\" }", "every-container"),
         ("docker", ["stop"], "docker = { name = \"app\" }", "every-container"),
         ("files", ["read"], "files = \"/var/backups/orders\"", "system-directory"),
@@ -149,10 +213,24 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
 
 #[test]
 fn a_directory_of_the_system_is_found_with_all_that_is_below_and_so_are_homes_and_what_is_hidden() {
-    let is_found = |path: &str| rules("files", &["read"], &format!("files = {path:?}"), None).contains(&"system-directory");
-    for tree in
-        ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/libx32", "/boot", "/dev", "/proc", "/sys", "/root", "/var/spool"]
-    {
+    let is_found = |path: &str| {
+        rules("files", &["read"], &format!("files = {path:?}"), None).contains(&"system-directory")
+    };
+    for tree in [
+        "/etc",
+        "/usr",
+        "/bin",
+        "/sbin",
+        "/lib",
+        "/lib64",
+        "/libx32",
+        "/boot",
+        "/dev",
+        "/proc",
+        "/sys",
+        "/root",
+        "/var/spool",
+    ] {
         for below in ["", "/", "/cron.d", "/a/b/c", "/../../tmp/..", "/./x//y"] {
             let path = format!("{tree}{below}");
             assert!(is_found(&path), "{path}");
@@ -172,9 +250,15 @@ fn a_directory_of_the_system_is_found_with_all_that_is_below_and_so_are_homes_an
     ] {
         assert!(is_found(path), "{path}");
     }
-    for path in
-        ["/home/ops/dumps", "/srv/app", "/var/log/app", "/mnt/backups", "/data/library", "/opt/app/lib", "/etc/../srv/app"]
-    {
+    for path in [
+        "/home/ops/dumps",
+        "/srv/app",
+        "/var/log/app",
+        "/mnt/backups",
+        "/data/library",
+        "/opt/app/lib",
+        "/etc/../srv/app",
+    ] {
         assert!(!is_found(path), "{path}");
     }
 }
@@ -201,18 +285,33 @@ fn a_grant_that_reaches_a_place_of_any_host_is_found() {
 
 #[test]
 fn what_is_beyond_the_boundary_is_the_first_finding() {
-    let boundary =
-        "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";
+    let boundary = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";
     let report = AccessReport::new(
         Vec::new(),
-        vec![entry("http", &["get", "post"], "http = \"https://h\"\npaths = [\"/a\"]", Some(boundary))],
+        vec![entry(
+            "http",
+            &["get", "post"],
+            "http = \"https://h\"\npaths = [\"/a\"]",
+            Some(boundary),
+        )],
     );
     assert!(report.exceeds_boundary());
-    assert_eq!(report.findings[0].message, "`http.post` on slot `s` would allow: POST https://h:443/a");
-    let boundary_status =
-        |verb: &str| report.runbooks[0].steps[0].rows.iter().find(|row| row.verb == verb).and_then(|row| row.boundary.clone());
+    assert_eq!(
+        report.findings[0].message,
+        "`http.post` on slot `s` would allow: POST https://h:443/a"
+    );
+    let boundary_status = |verb: &str| {
+        report.runbooks[0].steps[0]
+            .rows
+            .iter()
+            .find(|row| row.verb == verb)
+            .and_then(|row| row.boundary.clone())
+    };
     assert_eq!(boundary_status("http.get"), Some(BoundaryStatus::Within));
-    assert_eq!(boundary_status("http.post"), Some(BoundaryStatus::Exceeded { witness: "POST https://h:443/a".to_owned() }));
+    assert_eq!(
+        boundary_status("http.post"),
+        Some(BoundaryStatus::Exceeded { witness: "POST https://h:443/a".to_owned() })
+    );
 }
 
 #[test]
@@ -231,9 +330,15 @@ fn a_declared_verb_without_an_import_is_found() {
         needs_inert_wasi: true,
         origin: &Origin::Bundled,
     };
-    let report = AccessReport::new(vec![PluginEntry::new(&component, &SentenceContext::default())], Vec::new());
+    let report = AccessReport::new(
+        vec![PluginEntry::new(&component, &SentenceContext::default())],
+        Vec::new(),
+    );
     let found: Vec<_> = report.findings.iter().map(|finding| finding.message.as_str()).collect();
-    assert_eq!(found, ["declares `http.post` on slot `s` and imports no function for it", "needs inert WASI"]);
+    assert_eq!(
+        found,
+        ["declares `http.post` on slot `s` and imports no function for it", "needs inert WASI"]
+    );
     let facts = PluginFacts::of(&manifest, &digest, imports.clone(), &[]);
     assert_eq!(facts.imports, imports);
 }
@@ -241,15 +346,19 @@ fn a_declared_verb_without_an_import_is_found() {
 fn sentences(steps: &[(&str, &Effective, &[&str])]) -> Vec<String> {
     let inputs: Vec<BTreeSet<String>> =
         steps.iter().map(|(.., from)| from.iter().map(|&step| step.to_owned()).collect()).collect();
-    let steps: Vec<_> =
-        steps.iter().zip(&inputs).map(|((step, effective, _), inputs_from)| FlowStep { step, effective, inputs_from }).collect();
+    let steps: Vec<_> = steps
+        .iter()
+        .zip(&inputs)
+        .map(|((step, effective, _), inputs_from)| FlowStep { step, effective, inputs_from })
+        .collect();
     flows(&steps).iter().map(|flow| format!("{} {}", flow.risk.name(), flow.sentence())).collect()
 }
 
 #[test]
 fn rows_that_a_later_step_is_given_can_reach_its_destination() {
     let query = effective_for("sql", &["query"], "sql = \"postgres://a@h/d\"");
-    let post = effective_for("http", &["post"], "# one line more\nhttp = \"https://hooks.example\"");
+    let post =
+        effective_for("http", &["post"], "# one line more\nhttp = \"https://hooks.example\"");
     let chained = sentences(&[("read", &query, &[]), ("tell", &post, &["read"])]);
     let leak = "high rows of database d on h:5432 as a can reach https://hooks.example by `read`, then `tell`";
     assert!(chained.iter().any(|sentence| sentence == leak), "{chained:#?}");
@@ -272,7 +381,10 @@ fn a_chain_of_steps_carries_data_all_the_way() {
 
 #[test]
 fn a_placed_secret_goes_where_the_target_says_and_nowhere_else() {
-    let effective = effective("http", "http = \"https://api.internal\"\nheaders = { authorization = \"Bearer secret:token\" }");
+    let effective = effective(
+        "http",
+        "http = \"https://api.internal\"\nheaders = { authorization = \"Bearer secret:token\" }",
+    );
     let found = sentences(&[("one", &effective, &[])]);
     assert!(
         found.iter().any(|sentence| sentence
@@ -284,10 +396,12 @@ fn a_placed_secret_goes_where_the_target_says_and_nowhere_else() {
 
 /// A runbook whose first step may write in `files` and whose second runs a program.
 fn written_then_run(files: &str, process: &str) -> Vec<String> {
-    let mut runbook = entry("files", &["write"], &format!("files = \"{files}\"\naccess = \"write\""), None);
+    let mut runbook =
+        entry("files", &["write"], &format!("files = \"{files}\"\naccess = \"write\""), None);
     runbook.steps.extend(entry("process", &["run"], process, None).steps);
     let report = AccessReport::new(Vec::new(), vec![runbook]);
-    let found = report.findings.iter().filter(|finding| finding.rule == FindingRule::OpenInterpreter);
+    let found =
+        report.findings.iter().filter(|finding| finding.rule == FindingRule::OpenInterpreter);
     found.map(|finding| finding.message.clone()).collect()
 }
 
@@ -308,7 +422,10 @@ fn a_text_that_a_program_runs_and_that_a_step_may_write_is_found() {
         "process = \"/usr/bin/python3\"\ndirectory = \"/dumps\"\narguments = [\"-c\", \"import tool\"]",
     ] {
         let found = written_then_run("/dumps", process);
-        assert!(found.iter().any(|message| message.contains("may write in `/dumps`")), "{process}: {found:?}");
+        assert!(
+            found.iter().any(|message| message.contains("may write in `/dumps`")),
+            "{process}: {found:?}"
+        );
     }
     for process in [
         "process = \"/opt/tool\"\narguments = [\"/dumps/x\"]",
@@ -326,14 +443,25 @@ fn a_text_that_a_program_runs_and_that_a_step_may_write_is_found() {
 fn every_variable_of_a_program_is_shown_with_its_value_and_a_secret_by_its_name() {
     let target = "process = \"/opt/x\"\nenvironment = { LANG = \"C\", TOKEN = \"secret:token\", LD_PRELOAD = \"/tmp/x.so\" }";
     let report = AccessReport::new(Vec::new(), vec![entry("process", &["run"], target, None)]);
-    let row = report.runbooks[0].steps[0].rows.iter().find(|row| row.slot == "s" && row.verb == "process.run").expect("granted");
+    let row = report.runbooks[0].steps[0]
+        .rows
+        .iter()
+        .find(|row| row.slot == "s" && row.verb == "process.run")
+        .expect("granted");
     let variables = "; with environment LANG=C, LD_PRELOAD=/tmp/x.so, TOKEN=secret:token; secret:token is age:/base/s.age#token";
     assert!(row.sentence.ends_with(variables), "{}", row.sentence);
     let reach = &row.granted.as_ref().expect("granted").reach["environment"];
     assert_eq!(reach, &["LANG=C", "LD_PRELOAD=/tmp/x.so", "TOKEN=secret:token"]);
-    let found: Vec<_> = report.findings.iter().filter(|finding| finding.rule == FindingRule::SteeringVariable).collect();
+    let found: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.rule == FindingRule::SteeringVariable)
+        .collect();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].message, "slot `s` sets LD_PRELOAD=/tmp/x.so, which can make the program run other code");
+    assert_eq!(
+        found[0].message,
+        "slot `s` sets LD_PRELOAD=/tmp/x.so, which can make the program run other code"
+    );
 }
 
 const LENT: &str = "[targets.lent]\nsql = \"postgres://root@forbidden.internal/payroll\"\npassword = \"secret:pw\"\n";
@@ -343,23 +471,42 @@ fn a_database_that_is_lent_to_a_program_stands_in_the_row_the_findings_and_both_
     let effective = effective_with("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", LENT);
     let report = AccessReport::new(Vec::new(), vec![entry_of(&effective, None)]);
     let database = "database payroll on forbidden.internal:5432 as root";
-    let row = report.runbooks[0].steps[0].rows.iter().find(|row| row.verb == "process.run").expect("granted");
+    let row = report.runbooks[0].steps[0]
+        .rows
+        .iter()
+        .find(|row| row.verb == "process.run")
+        .expect("granted");
     assert!(row.sentence.contains(&format!("connected to {database}")), "{}", row.sentence);
-    let message = |rule: FindingRule| report.findings.iter().find(|found| found.rule == rule).map(|found| found.message.clone());
+    let message = |rule: FindingRule| {
+        report.findings.iter().find(|found| found.rule == rule).map(|found| found.message.clone())
+    };
     assert!(message(FindingRule::SystemProgram).is_some_and(|said| said.contains(database)));
     assert!(message(FindingRule::UnverifiedServer).is_some_and(|said| said.contains(database)));
     let flows = &report.runbooks[0].flows;
-    assert!(flows.iter().any(|flow| flow.source.kind == SourceKind::Rows && flow.source.what == database), "{flows:#?}");
-    assert!(flows.iter().any(|flow| flow.sink.kind == SinkKind::Database && flow.sink.what == database), "{flows:#?}");
+    assert!(
+        flows
+            .iter()
+            .any(|flow| flow.source.kind == SourceKind::Rows && flow.source.what == database),
+        "{flows:#?}"
+    );
+    assert!(
+        flows.iter().any(|flow| flow.sink.kind == SinkKind::Database && flow.sink.what == database),
+        "{flows:#?}"
+    );
 }
 
 #[test]
 fn the_rules_for_databases_hold_for_one_that_is_lent_to_a_program() {
-    let program =
-        "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";
-    let naming = |database: &str| program.replacen("\nverbs", &format!("\nconnections = [\"{database}\"]\nverbs"), 1);
+    let program = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";
+    let naming = |database: &str| {
+        program.replacen("\nverbs", &format!("\nconnections = [\"{database}\"]\nverbs"), 1)
+    };
     let sql = |rest: &str| {
-        let all = if rest.contains("verbs") { "" } else { "verbs = [\"query\", \"execute\", \"transaction\"]\n" };
+        let all = if rest.contains("verbs") {
+            ""
+        } else {
+            "verbs = [\"query\", \"execute\", \"transaction\"]\n"
+        };
         format!("{program}[[allow]]\ncapability = \"sql\"\n{all}{rest}\n")
     };
     let lent = "database payroll on forbidden.internal:5432 as root";
@@ -376,7 +523,8 @@ fn the_rules_for_databases_hold_for_one_that_is_lent_to_a_program() {
         (naming(lent), true),
         (naming("database orders *"), false),
     ] {
-        let effective = effective_with("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", LENT);
+        let effective =
+            effective_with("process = \"/usr/bin/pg_dump\"\nconnection = \"lent\"", LENT);
         let report = AccessReport::new(Vec::new(), vec![entry_of(&effective, Some(&rules))]);
         assert_eq!(!report.exceeds_boundary(), is_within, "{rules}");
     }
@@ -384,13 +532,17 @@ fn the_rules_for_databases_hold_for_one_that_is_lent_to_a_program() {
 
 #[test]
 fn a_secret_to_a_server_elsewhere_that_is_not_verified_is_found() {
-    let is_found =
-        |capability: &str, verb: &str, target: &str| rules(capability, &[verb], target, None).contains(&"unverified-server");
+    let is_found = |capability: &str, verb: &str, target: &str| {
+        rules(capability, &[verb], target, None).contains(&"unverified-server")
+    };
     for mode in ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=require"] {
         for host in ["db.internal", "10.0.0.1", "[2001:db8::1]"] {
             for scheme in ["postgres", "mysql"] {
                 let target = format!("sql = \"{scheme}://a@{host}/d{mode}\"");
-                assert!(is_found("sql", "query", &format!("{target}\npassword = \"secret:pw\"")), "{target}");
+                assert!(
+                    is_found("sql", "query", &format!("{target}\npassword = \"secret:pw\"")),
+                    "{target}"
+                );
                 assert!(!is_found("sql", "query", &target), "without a password: {target}");
             }
         }
@@ -399,19 +551,26 @@ fn a_secret_to_a_server_elsewhere_that_is_not_verified_is_found() {
             assert!(!is_found("sql", "query", &target), "{target}");
         }
     }
-    assert!(!is_found("sql", "query", "sql = \"postgres://a@db.internal/d?sslmode=verify-full\"\npassword = \"secret:pw\""));
+    assert!(!is_found(
+        "sql",
+        "query",
+        "sql = \"postgres://a@db.internal/d?sslmode=verify-full\"\npassword = \"secret:pw\""
+    ));
     let headers = "headers = { authorization = \"secret:token\" }";
     assert!(is_found("http", "get", &format!("http = \"http://api.internal\"\n{headers}")));
     assert!(!is_found("http", "get", &format!("http = \"https://api.internal\"\n{headers}")));
     assert!(!is_found("http", "get", &format!("http = \"http://localhost:8080\"\n{headers}")));
 }
 
-/// A step that reads rows, and so many others, each of which is given the output of the one before it; the last comes first in the file.
+/// A step that reads rows, and so many others, each of which is given the output of the one before
+/// it; the last comes first in the file.
 fn chain_of_flows(steps: usize) -> Vec<Flow> {
-    let (reads, nothing) = (effective_for("sql", &["query"], "sql = \"postgres://a@h/d\""), Effective::none());
+    let (reads, nothing) =
+        (effective_for("sql", &["query"], "sql = \"postgres://a@h/d\""), Effective::none());
     let name = |number: usize| format!("s{number:05}");
     let names: Vec<String> = (0..steps).map(name).collect();
-    let inputs: Vec<BTreeSet<String>> = (0..steps).map(|number| number.checked_sub(1).map(name).into_iter().collect()).collect();
+    let inputs: Vec<BTreeSet<String>> =
+        (0..steps).map(|number| number.checked_sub(1).map(name).into_iter().collect()).collect();
     let step = |number: usize| FlowStep {
         step: &names[number],
         effective: if number == 0 { &reads } else { &nothing },
@@ -431,13 +590,22 @@ fn a_flow_through_thousands_of_steps_is_one_flow_by_the_shortest_way() {
 #[test]
 fn a_directory_that_many_steps_may_write_is_one_finding_of_a_program_that_runs_what_lies_there() {
     let findings = |writers: usize| {
-        let mut runbook = entry("process", &["run"], "process = \"/bin/sh\"\narguments = [\"/base/dumps/x.sh\"]", None);
-        let writer = entry("files", &["write"], "files = \"dumps\"\naccess = \"write\"", None).steps.remove(0);
+        let mut runbook = entry(
+            "process",
+            &["run"],
+            "process = \"/bin/sh\"\narguments = [\"/base/dumps/x.sh\"]",
+            None,
+        );
+        let writer = entry("files", &["write"], "files = \"dumps\"\naccess = \"write\"", None)
+            .steps
+            .remove(0);
         for number in 0..writers {
             runbook.steps.push(StepEntry { step: format!("w{number}"), ..writer.clone() });
         }
         let report = AccessReport::new(Vec::new(), vec![runbook]);
-        let about = |finding: &Finding| finding.rule == FindingRule::OpenInterpreter && finding.message.contains("may write");
+        let about = |finding: &Finding| {
+            finding.rule == FindingRule::OpenInterpreter && finding.message.contains("may write")
+        };
         report.findings.into_iter().filter(about).map(|finding| finding.message).collect::<Vec<_>>()
     };
     assert!(findings(1)[0].contains("slot `s` of step `w0` may write"), "{:?}", findings(1));

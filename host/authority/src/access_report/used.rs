@@ -1,7 +1,7 @@
 //! What the audit log saw: how often each verb was used, counted for the place that used it.
 //!
-//! A count belongs to one step of one runbook, or to the bytes of one plugin. A name is never the key: two plugins, or two
-//! runbooks, can bear the same one.
+//! A count belongs to one step of one runbook, or to the bytes of one plugin. A name is never the
+//! key: two plugins, or two runbooks, can bear the same one.
 
 use crate::Digest;
 use crate::capability::Verb;
@@ -25,7 +25,8 @@ pub struct Used {
 }
 
 impl Used {
-    /// Counts one use of `verb` on `slot`, by a step of a runbook and by the plugin with this digest.
+    /// Counts one use of `verb` on `slot`, by a step of a runbook and by the plugin with this
+    /// digest.
     pub fn count(&mut self, at: &UsedAt, step: &str, digest: &str, slot: &str, verb: Verb) {
         *self.by_step.entry((at.clone(), step.to_owned(), slot.to_owned(), verb)).or_default() += 1;
         *self.by_plugin.entry((digest.to_owned(), slot.to_owned(), verb)).or_default() += 1;
@@ -33,18 +34,32 @@ impl Used {
 
     /// Counts that the target of a slot put a secret into one use of `verb`.
     pub fn count_secret(&mut self, at: &UsedAt, step: &str, slot: &str, verb: Verb, secret: &str) {
-        let secrets = self.secrets.entry((at.clone(), step.to_owned(), slot.to_owned(), verb)).or_default();
+        let secrets =
+            self.secrets.entry((at.clone(), step.to_owned(), slot.to_owned(), verb)).or_default();
         *secrets.entry(secret.to_owned()).or_default() += 1;
     }
 
-    /// How often the target of a slot put each of its secrets into what a step of a runbook used `verb` for.
-    pub fn secrets_of(&self, at: &UsedAt, step: &str, slot: &str, verb: Verb) -> BTreeMap<String, u64> {
-        self.secrets.get(&(at.clone(), step.to_owned(), slot.to_owned(), verb)).cloned().unwrap_or_default()
+    /// How often the target of a slot put each of its secrets into what a step of a runbook used
+    /// `verb` for.
+    pub fn secrets_of(
+        &self,
+        at: &UsedAt,
+        step: &str,
+        slot: &str,
+        verb: Verb,
+    ) -> BTreeMap<String, u64> {
+        self.secrets
+            .get(&(at.clone(), step.to_owned(), slot.to_owned(), verb))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// How often a step of a runbook used a verb.
     pub fn by_step(&self, at: &UsedAt, step: &str, slot: &str, verb: Verb) -> u64 {
-        self.by_step.get(&(at.clone(), step.to_owned(), slot.to_owned(), verb)).copied().unwrap_or(0)
+        self.by_step
+            .get(&(at.clone(), step.to_owned(), slot.to_owned(), verb))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// How often the plugin with these bytes used a verb, in any runbook.
@@ -59,8 +74,10 @@ mod tests {
 
     #[test]
     fn a_use_counts_for_its_own_runbook_step_environment_and_bytes_only() {
-        let at =
-            |file: &str, environment: Option<&str>| UsedAt { file: file.to_owned(), environment: environment.map(str::to_owned) };
+        let at = |file: &str, environment: Option<&str>| UsedAt {
+            file: file.to_owned(),
+            environment: environment.map(str::to_owned),
+        };
         let (bytes, others) = (Digest::of(b"a"), Digest::of(b"b"));
         let mut used = Used::default();
         used.count(&at("/r.toml", None), "one", &bytes.to_string(), "db", Verb::SqlQuery);
@@ -75,6 +92,10 @@ mod tests {
             assert_eq!(used.by_step(&at, step, slot, verb), 0, "{at:?} {step} {slot} {verb}");
         }
         assert_eq!(used.by_plugin(&bytes, "db", Verb::SqlQuery), 1);
-        assert_eq!(used.by_plugin(&others, "db", Verb::SqlQuery), 0, "another plugin of the same name");
+        assert_eq!(
+            used.by_plugin(&others, "db", Verb::SqlQuery),
+            0,
+            "another plugin of the same name"
+        );
     }
 }

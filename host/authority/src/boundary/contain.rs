@@ -1,8 +1,9 @@
-//! Whether a grant is inside the boundary: exactly, with one concrete call that would slip through if it is not.
+//! Whether a grant is inside the boundary: exactly, with one concrete call that would slip through
+//! if it is not.
 //!
-//! A grant is a box (what it allows in one dimension does not depend on the others), and so is a rule. What a rule leaves of a box
-//! is at most one smaller box for each dimension, so taking the rules away one by one either leaves nothing, or a box with a call in
-//! it that no rule covers.
+//! A grant is a box (what it allows in one dimension does not depend on the others), and so is a
+//! rule. What a rule leaves of a box is at most one smaller box for each dimension, so taking the
+//! rules away one by one either leaves nothing, or a box with a call in it that no rule covers.
 
 use super::{Boundary, Rule};
 use crate::capability::Capability;
@@ -12,13 +13,15 @@ use crate::scope::{AccessScope, Call, CallValue, Dimension, Rest, Values};
 use crate::targets::PathView;
 use std::collections::BTreeMap;
 
-/// Boxes that are looked at for one grant. Twenty rules that each cover a part of a grant need a few hundred.
+/// Boxes that are looked at for one grant. Twenty rules that each cover a part of a grant need a
+/// few hundred.
 const MAX_BOXES: usize = 20_000;
 
 /// A grant that reaches beyond the boundary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exceeded {
-    /// A call that the grant allows and no rule covers; `None` if the comparison was too complex, which counts as exceeded.
+    /// A call that the grant allows and no rule covers; `None` if the comparison was too complex,
+    /// which counts as exceeded.
     pub witness: Option<Call>,
     /// The rule that comes nearest.
     pub nearest: Option<Nearest>,
@@ -36,7 +39,11 @@ pub struct Nearest {
 /// A call that the grant lets through and none of the rules covers.
 pub(crate) fn uncovered(extent: &AccessScope, rules: &[&Rule]) -> Result<Option<Call>, TooComplex> {
     let rules: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.may_cover(extent)).collect();
-    let whole = extent.values.iter().map(|(dimension, values)| (*dimension, Rest::new(*dimension, values))).collect();
+    let whole = extent
+        .values
+        .iter()
+        .map(|(dimension, values)| (*dimension, Rest::new(*dimension, values)))
+        .collect();
     Search { capability: extent.capability, boxes: 0 }.uncovered(&Cut { rests: whole }, &rules)
 }
 
@@ -50,13 +57,25 @@ impl Boundary {
         }
     }
 
-    /// Judges what one slot is granted, and what a program can do by the connection that it is given: any statement, as the user of
-    /// that target. Either a rule for the program names the connection, or the rules for databases cover all of that.
-    pub fn check_grant(&self, plugin: &str, grant: &Grant, effective: &Effective) -> Result<(), Exceeded> {
+    /// Judges what one slot is granted, and what a program can do by the connection that it is
+    /// given: any statement, as the user of that target. Either a rule for the program names the
+    /// connection, or the rules for databases cover all of that.
+    pub fn check_grant(
+        &self,
+        plugin: &str,
+        grant: &Grant,
+        effective: &Effective,
+    ) -> Result<(), Exceeded> {
         let extent = AccessScope::of(plugin, grant, effective, PathView::Opened);
         self.check(&extent)?;
-        let Some(lent) = AccessScope::of_connection(plugin, grant, effective) else { return Ok(()) };
-        let naming: Vec<_> = self.rules.iter().filter(|rule| rule.values.contains_key(&Dimension::Connections)).collect();
+        let Some(lent) = AccessScope::of_connection(plugin, grant, effective) else {
+            return Ok(());
+        };
+        let naming: Vec<_> = self
+            .rules
+            .iter()
+            .filter(|rule| rule.values.contains_key(&Dimension::Connections))
+            .collect();
         match uncovered(&extent, &naming) {
             Ok(None) => Ok(()),
             Ok(Some(_)) | Err(TooComplex) => self.check(&lent),
@@ -65,27 +84,41 @@ impl Boundary {
 
     /// Whether one concrete call is covered by some rule.
     pub fn permits(&self, call: &Call) -> bool {
-        self.rules.iter().any(|rule| rule.capability == call.capability && rule.leaves(call).is_empty())
+        self.rules
+            .iter()
+            .any(|rule| rule.capability == call.capability && rule.leaves(call).is_empty())
     }
 
     fn nearest(&self, call: &Call) -> Option<Nearest> {
         let same = self.rules.iter().filter(|rule| rule.capability == call.capability);
-        let (rule, leaves) = same.map(|rule| (rule, rule.leaves(call))).min_by_key(|(_, leaves)| leaves.len())?;
-        let covered = |dimension: &Dimension| rule.values[dimension].words(dimension.row().shape).join(", ");
+        let (rule, leaves) =
+            same.map(|rule| (rule, rule.leaves(call))).min_by_key(|(_, leaves)| leaves.len())?;
+        let covered =
+            |dimension: &Dimension| rule.values[dimension].words(dimension.row().shape).join(", ");
         let leaves = leaves.into_iter().map(|dimension| (dimension, covered(&dimension))).collect();
         Some(Nearest { place: self.source.place(&rule.span), leaves })
     }
 }
 
-/// Dimensions without which a call is of another sort than the rule means: a rule about files is not about servers.
+/// Dimensions without which a call is of another sort than the rule means: a rule about files is
+/// not about servers.
 fn must_be_there(dimension: Dimension) -> bool {
-    matches!(dimension, Dimension::Files | Dimension::Hosts | Dimension::Ports | Dimension::Users | Dimension::Databases)
+    matches!(
+        dimension,
+        Dimension::Files
+            | Dimension::Hosts
+            | Dimension::Ports
+            | Dimension::Users
+            | Dimension::Databases
+    )
 }
 
 impl Rule {
     fn may_cover(&self, extent: &AccessScope) -> bool {
         self.capability == extent.capability
-            && self.values.keys().all(|dimension| !must_be_there(*dimension) || extent.values.contains_key(dimension))
+            && self.values.keys().all(|dimension| {
+                !must_be_there(*dimension) || extent.values.contains_key(dimension)
+            })
     }
 
     /// The dimensions in which a call is outside of the rule.
@@ -115,7 +148,11 @@ struct Search {
 
 impl Search {
     /// A call in the box that none of the rules covers. The box is not empty.
-    fn uncovered<'a>(&mut self, cut: &Cut<'a>, rules: &[&'a Rule]) -> Result<Option<Call>, TooComplex> {
+    fn uncovered<'a>(
+        &mut self,
+        cut: &Cut<'a>,
+        rules: &[&'a Rule],
+    ) -> Result<Option<Call>, TooComplex> {
         self.boxes += 1;
         if self.boxes > MAX_BOXES {
             return Err(TooComplex);
@@ -139,12 +176,18 @@ impl Search {
     fn call(&self, cut: &Cut<'_>) -> Result<Call, TooComplex> {
         let mut values = BTreeMap::new();
         for (dimension, rest) in &cut.rests {
-            values.insert(*dimension, rest.witness()?.unwrap_or_else(|| CallValue::Text(String::new())));
+            values.insert(
+                *dimension,
+                rest.witness()?.unwrap_or_else(|| CallValue::Text(String::new())),
+            );
         }
-        // Of the calls that are left, one that the verb is for: the database lets a query change nothing.
+        // Of the calls that are left, one that the verb is for: the database lets a query change
+        // nothing.
         let is_query = values.get(&Dimension::Verbs) == Some(&CallValue::Text("query".to_owned()));
         let select = StatementClass::Select.name();
-        if is_query && cut.rests.get(&Dimension::Statements).is_some_and(|rest| rest.has_left(select)) {
+        if is_query
+            && cut.rests.get(&Dimension::Statements).is_some_and(|rest| rest.has_left(select))
+        {
             values.insert(Dimension::Statements, CallValue::Text(select.to_owned()));
         }
         Ok(Call { capability: self.capability, values })

@@ -1,7 +1,9 @@
-//! The boundary, B: the outermost limit for everything on this host or in this organisation, in the words of grants.
+//! The boundary, B: the outermost limit for everything on this host or in this organisation, in the
+//! words of grants.
 //!
-//! A boundary is a list of `[[allow]]` rules. A grant is inside if every call that it lets through is covered by some rule; what no
-//! rule covers is shown as one concrete call. What a rule does not mention it does not limit, but for [`DEFAULTS`].
+//! A boundary is a list of `[[allow]]` rules. A grant is inside if every call that it lets through
+//! is covered by some rule; what no rule covers is shown as one concrete call. What a rule does not
+//! mention it does not limit, but for [`DEFAULTS`].
 
 mod contain;
 mod parse;
@@ -45,7 +47,8 @@ pub struct Rule {
     pub span: Span,
 }
 
-/// Dimensions that a rule limits although it does not mention them: what nobody should get by silence.
+/// Dimensions that a rule limits although it does not mention them: what nobody should get by
+/// silence.
 pub const DEFAULTS: &[(Capability, Dimension, &str)] = &[
     (Capability::Http, Dimension::Addresses, "every class but metadata and reserved"),
     (Capability::Sql, Dimension::Superuser, "false"),
@@ -54,8 +57,9 @@ pub const DEFAULTS: &[(Capability, Dimension, &str)] = &[
 ];
 
 impl Boundary {
-    /// The boundary as it holds on one host, whose links `follow` follows. A directory, a file or the store of a secret means what its path leads to. A
-    /// program means its name and what that leads to: a program may look at the name by which it is started.
+    /// The boundary as it holds on one host, whose links `follow` follows. A directory, a file or
+    /// the store of a secret means what its path leads to. A program means its name and what that
+    /// leads to: a program may look at the name by which it is started.
     #[must_use]
     pub fn on_this_host(mut self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
         for (dimension, values) in self.rules.iter_mut().flat_map(|rule| &mut rule.values) {

@@ -12,14 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Boundary {
-    /// Reads a `boundary.toml`. All mistakes are reported; `None` if there is any, because half a boundary is none.
+    /// Reads a `boundary.toml`. All mistakes are reported; `None` if there is any, because half a
+    /// boundary is none.
     pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Self> {
         let table = runbook_document::parse(source, diagnostics)?;
         let mut found = Diagnostics::default();
         let mut reader = Reader::new(source, &table, "the boundary", &mut found);
         let format = reader.required::<u32>("format");
         if let Some(format) = format.filter(|format| format.value != FORMAT) {
-            let message = format!("boundary format {} is not known; this host reads format {FORMAT}", format.value);
+            let message = format!(
+                "boundary format {} is not known; this host reads format {FORMAT}",
+                format.value
+            );
             reader.error("E0121", format.span, message, "unknown format");
         }
         let rules = reader.each("allow", "rule", read_rule);
@@ -70,13 +74,19 @@ fn read_rule(reader: &mut Reader<'_>) -> Option<Rule> {
 }
 
 /// Reads what a rule, or a lock entry, says of one dimension.
-pub(crate) fn read_values(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow) -> Option<Values> {
+pub(crate) fn read_values(
+    reader: &mut Reader<'_>,
+    capability: Capability,
+    row: &DimensionRow,
+) -> Option<Values> {
     match row.shape {
         Shape::Count => reader.optional::<u64>(row.key).map(|count| Values::AtMost(count.value)),
-        Shape::Size => reader.optional::<ByteSize>(row.key).map(|size| Values::AtMost(size.value.0)),
-        Shape::Duration => reader
-            .optional::<Duration>(row.key)
-            .map(|duration| Values::AtMost(u64::try_from(duration.value.as_millis()).unwrap_or(u64::MAX))),
+        Shape::Size => {
+            reader.optional::<ByteSize>(row.key).map(|size| Values::AtMost(size.value.0))
+        }
+        Shape::Duration => reader.optional::<Duration>(row.key).map(|duration| {
+            Values::AtMost(u64::try_from(duration.value.as_millis()).unwrap_or(u64::MAX))
+        }),
         Shape::Flag => reader.optional::<bool>(row.key).map(|flag| Values::flag(flag.value.into())),
         Shape::Arguments => read_arguments(reader, row.key),
         Shape::Address => read_addresses(reader, row.key),
@@ -85,15 +95,29 @@ pub(crate) fn read_values(reader: &mut Reader<'_>, capability: Capability, row: 
 }
 
 /// A list of texts. Ports may be written as numbers, as they are in every other file.
-fn read_texts(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow) -> Option<Values> {
+fn read_texts(
+    reader: &mut Reader<'_>,
+    capability: Capability,
+    row: &DimensionRow,
+) -> Option<Values> {
     let nodes = reader.optional::<Vec<Node>>(row.key)?;
     let mut texts = BTreeSet::new();
     for node in &nodes.value {
         let written = match &node.value {
             Value::String(text) => text.clone(),
             Value::Integer(number) if row.dimension == Dimension::Ports => number.to_string(),
-            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
-                reader.error("E0203", node.span.clone(), format!("`{}` must be a list of strings", row.key), "wrong type");
+            Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_)
+            | Value::Table(_) => {
+                reader.error(
+                    "E0203",
+                    node.span.clone(),
+                    format!("`{}` must be a list of strings", row.key),
+                    "wrong type",
+                );
                 continue;
             }
         };
@@ -103,7 +127,12 @@ fn read_texts(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRo
     Some(Values::Texts(texts))
 }
 
-fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow, text: Located<String>) -> Option<Text> {
+fn read_text(
+    reader: &mut Reader<'_>,
+    capability: Capability,
+    row: &DimensionRow,
+    text: Located<String>,
+) -> Option<Text> {
     if text.value == "*" {
         return Some(Text::Any);
     }
@@ -124,18 +153,32 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
         }
         Shape::Directory if !text.value.starts_with('/') => {
             let message = format!("`{}` is not an absolute path", text.value);
-            reader.error("E0121", text.span, message, "a boundary holds wherever it is read, so its paths are absolute");
+            reader.error(
+                "E0121",
+                text.span,
+                message,
+                "a boundary holds wherever it is read, so its paths are absolute",
+            );
             None
         }
         Shape::Directory if text.value.contains('*') => {
-            let fixed = text.value.split('*').next().and_then(|fixed| fixed.rsplit_once('/')).map_or("", |(folder, _)| folder);
+            let fixed = text
+                .value
+                .split('*')
+                .next()
+                .and_then(|fixed| fixed.rsplit_once('/'))
+                .map_or("", |(folder, _)| folder);
             let folder = if fixed.is_empty() { "/" } else { fixed };
             let message = format!("`{}` is a pattern, and `{}` has none", text.value, row.key);
-            let help = format!("a folder holds for all that is below it: write `{folder}`, or the whole path, or `*` alone");
+            let help = format!(
+                "a folder holds for all that is below it: write `{folder}`, or the whole path, or `*` alone"
+            );
             reader.error_with_help("E0121", text.span, message, "a path without `*`", help);
             None
         }
-        Shape::Directory => Some(Text::Directory(crate::targets::lexical(Path::new(&text.value)).to_string_lossy().into_owned())),
+        Shape::Directory => Some(Text::Directory(
+            crate::targets::lexical(Path::new(&text.value)).to_string_lossy().into_owned(),
+        )),
         // A name by itself is that name with any value.
         _ if row.dimension == Dimension::Environment && !text.value.contains('=') => {
             Some(Text::Glob(format!("{}=*", text.value)))
@@ -143,15 +186,26 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
         _ if row.dimension == Dimension::Headers => Some(header_text(&text.value)),
         _ if row.dimension == Dimension::Hosts && !is_host_pattern(&text.value) => {
             let message = format!("`{}` is not a host", text.value);
-            let help =
-                "a host stands without scheme, port and path: ports are `ports = [8080]`, networks `addresses = [\"loopback\"]`";
-            reader.error_with_help("E0121", text.span, message, "such as \"*.internal\" or \"10.0.0.1\"", help);
+            let help = "a host stands without scheme, port and path: ports are `ports = [8080]`, networks `addresses = [\"loopback\"]`";
+            reader.error_with_help(
+                "E0121",
+                text.span,
+                message,
+                "such as \"*.internal\" or \"10.0.0.1\"",
+                help,
+            );
             None
         }
         _ if row.dimension == Dimension::Secrets && !is_source_pattern(&text.value) => {
             let message = format!("`{}` is not the source of a secret", text.value);
             let help = "a runbook may give any secret any name, so a secret is allowed by its store, with an absolute path, and its name there";
-            reader.error_with_help("E0121", text.span, message, "such as \"age:/srv/checks/secrets/prod.age#orders-*\"", help);
+            reader.error_with_help(
+                "E0121",
+                text.span,
+                message,
+                "such as \"age:/srv/checks/secrets/prod.age#orders-*\"",
+                help,
+            );
             None
         }
         // Hosts and names of headers are one in any letters, in patterns too.
@@ -163,7 +217,8 @@ fn read_text(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow
     }
 }
 
-/// Whether any host could fit: a name, perhaps with `*`, or an address, that of IPv6 with or without brackets.
+/// Whether any host could fit: a name, perhaps with `*`, or an address, that of IPv6 with or
+/// without brackets.
 fn is_host_pattern(written: &str) -> bool {
     let bare = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(written);
     let is_name = !written.is_empty() && !written.contains(['/', ':', '[', ']', '@', ' ']);
@@ -202,7 +257,12 @@ fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> 
     let mut lists = Vec::new();
     for node in &nodes.value {
         let Some(patterns) = <Vec<Node> as FromNode>::from_node(node) else {
-            reader.error("E0121", node.span.clone(), "each form is a list of argument patterns", "such as `[[\"--version\"]]`");
+            reader.error(
+                "E0121",
+                node.span.clone(),
+                "each form is a list of argument patterns",
+                "such as `[[\"--version\"]]`",
+            );
             continue;
         };
         lists.extend(crate::targets::read_argument_patterns(reader, &patterns));
@@ -212,5 +272,11 @@ fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> 
 
 fn unknown(reader: &mut Reader<'_>, typed: &Located<String>, what: &str, known: &[&str]) {
     let help = runbook_document::suggestion(&typed.value, known);
-    reader.error_with_help("E0121", typed.span.clone(), format!("`{}` is not {what}", typed.value), "unknown", help);
+    reader.error_with_help(
+        "E0121",
+        typed.span.clone(),
+        format!("`{}` is not {what}", typed.value),
+        "unknown",
+        help,
+    );
 }

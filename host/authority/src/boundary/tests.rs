@@ -15,15 +15,24 @@ fn boundary(toml: &str) -> Boundary {
 }
 
 fn extent(effective: &Effective) -> AccessScope {
-    AccessScope::of("p", effective.get("s").expect("bound"), effective, crate::targets::PathView::Opened)
+    AccessScope::of(
+        "p",
+        effective.get("s").expect("bound"),
+        effective,
+        crate::targets::PathView::Opened,
+    )
 }
 
 /// What slips through, and where the nearest rule is left.
 fn witness(capability: &str, verbs: &[&str], target: &str, rules: &str) -> Option<String> {
-    let exceeded = boundary(rules).check(&extent(&effective_for(capability, verbs, target))).err()?;
+    let exceeded =
+        boundary(rules).check(&extent(&effective_for(capability, verbs, target))).err()?;
     let nearest = exceeded.nearest.map(|nearest| {
-        let leaves: Vec<_> =
-            nearest.leaves.iter().map(|(dimension, covered)| format!("{} = {covered}", dimension.key())).collect();
+        let leaves: Vec<_> = nearest
+            .leaves
+            .iter()
+            .map(|(dimension, covered)| format!("{} = {covered}", dimension.key()))
+            .collect();
         format!(" [{}: {}]", nearest.place, leaves.join("; "))
     });
     let witness = exceeded.witness.map_or_else(|| "unknown".to_owned(), |call| call.sentence());
@@ -41,9 +50,13 @@ const API: &str = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\", \"head\"]
 #[test]
 fn a_request_that_no_rule_covers_is_shown() {
     let check = |verbs: &[&str], target: &str| witness("http", verbs, target, API);
-    assert_eq!(check(&["get"], "http = \"https://api.internal/v1\"\npaths = [\"/orders/*\"]"), None);
     assert_eq!(
-        check(&["get", "post"], "http = \"https://api.internal/v1\"\npaths = [\"/orders/*\"]").as_deref(),
+        check(&["get"], "http = \"https://api.internal/v1\"\npaths = [\"/orders/*\"]"),
+        None
+    );
+    assert_eq!(
+        check(&["get", "post"], "http = \"https://api.internal/v1\"\npaths = [\"/orders/*\"]")
+            .as_deref(),
         Some("POST https://api.internal:443/v1/orders/a [boundary.toml:2: verbs = get, head]")
     );
     assert_eq!(
@@ -65,9 +78,14 @@ fn a_request_that_no_rule_covers_is_shown() {
 fn two_rules_together_cover_what_neither_covers_alone() {
     let rules = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\", \"post\"]\npaths = [\"/a/*\"]\n\
                  [[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\npaths = [\"/b\"]\n";
-    let check = |verbs: &[&str]| witness("http", verbs, "http = \"http://localhost\"\npaths = [\"/a/x\", \"/b\"]", rules);
+    let check = |verbs: &[&str]| {
+        witness("http", verbs, "http = \"http://localhost\"\npaths = [\"/a/x\", \"/b\"]", rules)
+    };
     assert_eq!(check(&["get"]), None);
-    assert_eq!(check(&["get", "post"]).as_deref(), Some("POST http://localhost:80/b [boundary.toml:2: paths = /a/*]"));
+    assert_eq!(
+        check(&["get", "post"]).as_deref(),
+        Some("POST http://localhost:80/b [boundary.toml:2: paths = /a/*]")
+    );
 }
 
 #[test]
@@ -78,19 +96,27 @@ fn an_address_behind_a_secret_exceeds_every_boundary_that_names_a_host() {
         "http = \"secret:hook\"",
         "[[allow]]\ncapability = \"http\"\nverbs = [\"post\"]\nhosts = [\"*.internal\"]\naddresses = [\"public\", \"private\", \"loopback\", \"link-local\", \"metadata\", \"reserved\"]\n",
     );
-    assert_eq!(found.as_deref(), Some("POST http://elsewhere.example:8080/anything [boundary.toml:2: hosts = *.internal]"));
+    assert_eq!(
+        found.as_deref(),
+        Some("POST http://elsewhere.example:8080/anything [boundary.toml:2: hosts = *.internal]")
+    );
 }
 
 #[test]
 fn metadata_and_superusers_are_never_covered_by_silence() {
     let any_http = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n";
     assert!(witness("http", &["get"], "http = \"http://169.254.169.254/\"", any_http).is_some());
-    assert!(witness("http", &["get"], "http = \"http://[::ffff:169.254.169.254]/\"", any_http).is_some());
+    assert!(
+        witness("http", &["get"], "http = \"http://[::ffff:169.254.169.254]/\"", any_http)
+            .is_some()
+    );
     assert!(witness("http", &["get"], "http = \"http://10.0.0.7/\"", any_http).is_none());
     let any_sql = "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n";
     let database = "sql = \"postgres://a@db/orders\"\n";
     assert_eq!(witness("sql", &["query"], database, any_sql), None);
-    assert!(witness("sql", &["query"], &format!("{database}superuser = true\n"), any_sql).is_some());
+    assert!(
+        witness("sql", &["query"], &format!("{database}superuser = true\n"), any_sql).is_some()
+    );
 }
 
 #[test]
@@ -105,13 +131,16 @@ fn a_rule_about_files_is_not_about_servers() {
 #[test]
 fn the_witness_of_a_query_reads_unless_the_rules_let_all_reading_through() {
     for target in ["sqlite:/a.db", "postgres://a@db/orders", "mysql://a@db/orders"] {
-        let found = witness("sql", &["query"], &format!("sql = \"{target}\""), "").expect("nothing is allowed");
+        let found = witness("sql", &["query"], &format!("sql = \"{target}\""), "")
+            .expect("nothing is allowed");
         assert!(found.contains("query with a `select` statement on "), "{found}");
     }
-    let found = witness("sql", &["execute"], "sql = \"sqlite:/a.db\"", "").expect("nothing is allowed");
+    let found =
+        witness("sql", &["execute"], "sql = \"sqlite:/a.db\"", "").expect("nothing is allowed");
     assert!(!found.contains("`select`"), "{found}");
     let rules = "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nstatements = [\"select\"]\n";
-    let found = witness("sql", &["query"], "sql = \"postgres://a@db/orders\"", rules).expect("other statements are left");
+    let found = witness("sql", &["query"], "sql = \"postgres://a@db/orders\"", rules)
+        .expect("other statements are left");
     assert!(!found.contains("`select`"), "{found}");
 }
 
@@ -122,16 +151,21 @@ fn statements_and_relations_are_limits_of_their_own() {
     let narrow = target("statements = [\"select\"]\nrelations = [\"public.orders\"]\n");
     assert_eq!(witness("sql", &["query"], &narrow, rules), None);
     assert_eq!(
-        witness("sql", &["query", "execute"], &target("statements = [\"select\"]\n"), rules).as_deref(),
-        Some("execute with a `select` statement on postgres a@db:5432/orders [boundary.toml:2: relations = public.*]")
+        witness("sql", &["query", "execute"], &target("statements = [\"select\"]\n"), rules)
+            .as_deref(),
+        Some(
+            "execute with a `select` statement on postgres a@db:5432/orders [boundary.toml:2: relations = public.*]"
+        )
     );
     let found = witness("sql", &["execute"], &target("relations = [\"public.orders\"]\n"), rules);
-    assert!(found.is_some_and(|found| found.contains("execute with a `define` statement") && found.contains("statements = ")));
+    assert!(found.is_some_and(|found| found.contains("execute with a `define` statement")
+        && found.contains("statements = ")));
 }
 
 #[test]
 fn containers_by_label_are_not_containers_by_name() {
-    let rules = "[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\ncontainers = [\"orders-*\"]\n";
+    let rules =
+        "[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\ncontainers = [\"orders-*\"]\n";
     assert_eq!(witness("docker", &["stop"], "docker = { name = \"orders-api\" }", rules), None);
     assert_eq!(witness("docker", &["stop"], "docker = { pattern = \"orders-a*\" }", rules), None);
     assert_eq!(
@@ -140,9 +174,12 @@ fn containers_by_label_are_not_containers_by_name() {
     );
     assert_eq!(
         witness("docker", &["stop"], "docker = { label = \"role=api\" }", rules).as_deref(),
-        Some("stop container any-container labelled role=api [boundary.toml:2: containers = orders-*]")
+        Some(
+            "stop container any-container labelled role=api [boundary.toml:2: containers = orders-*]"
+        )
     );
-    let by_label = "[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\nlabels = [\"role=*\"]\n";
+    let by_label =
+        "[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\nlabels = [\"role=*\"]\n";
     assert_eq!(witness("docker", &["stop"], "docker = { label = \"role=api\" }", by_label), None);
     assert!(witness("docker", &["stop"], "docker = { name = \"orders-api\" }", by_label).is_some());
 }
@@ -151,21 +188,35 @@ fn containers_by_label_are_not_containers_by_name() {
 fn arguments_directories_and_digests_are_compared() {
     let rules = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/usr/bin/pg_dump\"]\n\
                  arguments = [[\"--format=plain\", { regex = \"--table=[a-z_]+\" }]]\ntimeout = \"10m\"\n";
-    let target = |arguments: &str| format!("process = \"/usr/bin/pg_dump\"\narguments = {arguments}\ntimeout = \"5m\"\n");
-    assert_eq!(witness("process", &["run"], &target("[\"--format=plain\", \"--table=orders\"]"), rules), None);
+    let target = |arguments: &str| {
+        format!("process = \"/usr/bin/pg_dump\"\narguments = {arguments}\ntimeout = \"5m\"\n")
+    };
     assert_eq!(
-        witness("process", &["run"], &target("[\"--format=plain\", { regex = \"--table=[a-z]+[0-9]?\" }]"), rules)
-            .as_deref()
-            .map(|found| found.split(" [").next().unwrap_or_default().to_owned()),
+        witness("process", &["run"], &target("[\"--format=plain\", \"--table=orders\"]"), rules),
+        None
+    );
+    assert_eq!(
+        witness(
+            "process",
+            &["run"],
+            &target("[\"--format=plain\", { regex = \"--table=[a-z]+[0-9]?\" }]"),
+            rules
+        )
+        .as_deref()
+        .map(|found| found.split(" [").next().unwrap_or_default().to_owned()),
         Some("run /usr/bin/pg_dump --format=plain --table=a0".to_owned())
     );
     assert!(
-        witness("process", &["run"], "process = \"/usr/bin/pg_dump\"\narguments = [\"--format=plain\", \"--table=a\"]\n", rules)
-            .is_some(),
+        witness(
+            "process",
+            &["run"],
+            "process = \"/usr/bin/pg_dump\"\narguments = [\"--format=plain\", \"--table=a\"]\n",
+            rules
+        )
+        .is_some(),
         "no time limit"
     );
-    let folders =
-        "[[allow]]\ncapability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\ndirectories = [\"/var/backups\"]\n";
+    let folders = "[[allow]]\ncapability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\ndirectories = [\"/var/backups\"]\n";
     assert_eq!(witness("files", &["read"], "files = \"/var/backups/orders\"", folders), None);
     assert!(witness("files", &["read"], "files = \"/var/backups/../../etc\"", folders).is_some());
     assert!(witness("files", &["read"], "files = \"/var/backups-old\"", folders).is_some());
@@ -180,27 +231,53 @@ fn a_pattern_that_cannot_be_compared_counts_as_exceeded() {
 
 #[test]
 fn every_form_of_a_host_is_taken() {
-    for host in
-        ["db.internal", "*.internal", "*", "10.0.0.1", "10.0.*", "::1", "[::1]", "[fd00::1]", "localhost", "a_b-c.example"]
-    {
+    for host in [
+        "db.internal",
+        "*.internal",
+        "*",
+        "10.0.0.1",
+        "10.0.*",
+        "::1",
+        "[::1]",
+        "[fd00::1]",
+        "localhost",
+        "a_b-c.example",
+    ] {
         let mut diagnostics = Diagnostics::default();
-        let text = format!("format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"{host}\"]\n");
-        assert!(Boundary::parse(&Source::new("boundary.toml", text), &mut diagnostics).is_some(), "{host}");
+        let text = format!(
+            "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"{host}\"]\n"
+        );
+        assert!(
+            Boundary::parse(&Source::new("boundary.toml", text), &mut diagnostics).is_some(),
+            "{host}"
+        );
     }
 }
 
 #[test]
 fn every_mistake_of_a_boundary_is_an_error() {
     for (toml, expected) in [
-        ("[[allow]]\ncapability = \"htp\"\nverbs = [\"get\"]\n", "`htp` is not a capability (did you mean `http`?)"),
+        (
+            "[[allow]]\ncapability = \"htp\"\nverbs = [\"get\"]\n",
+            "`htp` is not a capability (did you mean `http`?)",
+        ),
         ("[[allow]]\ncapability = \"http\"\n", "rule 1 names no `verbs`"),
-        ("[[allow]]\ncapability = \"http\"\nverbs = [\"gett\"]\n", "`gett` is not one of `verbs` (did you mean `get`?)"),
-        ("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\ncontainers = [\"x\"]\n", "unknown key `containers` in rule 1"),
+        (
+            "[[allow]]\ncapability = \"http\"\nverbs = [\"gett\"]\n",
+            "`gett` is not one of `verbs` (did you mean `get`?)",
+        ),
+        (
+            "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\ncontainers = [\"x\"]\n",
+            "unknown key `containers` in rule 1",
+        ),
         (
             "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\naddresses = [\"privat\"]\n",
             "`privat` is not an address or a class of addresses",
         ),
-        ("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\npaths = [\"v1\"]\n", "`v1` is not a path pattern"),
+        (
+            "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\npaths = [\"v1\"]\n",
+            "`v1` is not a path pattern",
+        ),
         (
             "[[allow]]\ncapability = \"files\"\nverbs = [\"read\"]\ndirectories = [\"backups\"]\n",
             "`backups` is not an absolute path",
@@ -234,9 +311,14 @@ fn every_mistake_of_a_boundary_is_an_error() {
         let mut diagnostics = Diagnostics::default();
         let source = Source::new("boundary.toml", format!("format = 1\n{toml}"));
         assert_eq!(Boundary::parse(&source, &mut diagnostics), None, "{toml}");
-        let found: Vec<_> =
-            diagnostics.iter().map(|found| format!("{} ({})", found.message, found.help.clone().unwrap_or_default())).collect();
-        assert!(found.iter().any(|found| found.starts_with(expected.trim_end_matches(')'))), "{found:?}");
+        let found: Vec<_> = diagnostics
+            .iter()
+            .map(|found| format!("{} ({})", found.message, found.help.clone().unwrap_or_default()))
+            .collect();
+        assert!(
+            found.iter().any(|found| found.starts_with(expected.trim_end_matches(')'))),
+            "{found:?}"
+        );
     }
 }
 
@@ -252,8 +334,10 @@ fn list(words: &[&str]) -> String {
     format!("[{}]", words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "))
 }
 
-const PATTERNS: &[&str] = &["/", "/a", "/a/*", "/a/**", "/a*", "/a/b", "/**", "/*", "/v1/**", "/v1/a/*", "/b/*/c"];
-const PATHS: &[&str] = &["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/b/x/c", "/b//c", "/a/%20", "/v1", "/v1/a/b"];
+const PATTERNS: &[&str] =
+    &["/", "/a", "/a/*", "/a/**", "/a*", "/a/b", "/**", "/*", "/v1/**", "/v1/a/*", "/b/*/c"];
+const PATHS: &[&str] =
+    &["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/b/x/c", "/b//c", "/a/%20", "/v1", "/v1/a/b"];
 
 prop_compose! {
     fn http_rule()(verbs in some_of(&["get", "head", "post"]), hosts in some_of(&["a.internal", "*.internal", "b.example", "*"]),
@@ -275,7 +359,8 @@ fn text(value: &str) -> CallValue {
     CallValue::Text(value.to_owned())
 }
 
-/// The gate's own word on a call of http: the plain path that a plugin would ask for, below the base.
+/// The gate's own word on a call of http: the plain path that a plugin would ask for, below the
+/// base.
 fn gate_allows(effective: &Effective, verb: &str, path: &str) -> bool {
     let verb = crate::Verb::find(Capability::Http, verb).expect("a verb");
     let headers: [(&str, HeaderValue<'_>); 0] = [];
@@ -286,8 +371,9 @@ fn gate_allows(effective: &Effective, verb: &str, path: &str) -> bool {
 proptest! {
     #![proptest_config(config())]
 
-    /// The boundary's word on a grant is the gate's word on every call: inside means that whatever the gate lets through is covered,
-    /// outside means that the witness is a call that the gate lets through and no rule covers.
+    /// The boundary's word on a grant is the gate's word on every call: inside means that whatever
+    /// the gate lets through is covered, outside means that the witness is a call that the gate
+    /// lets through and no rule covers.
     #[test]
     fn containment_of_requests_agrees_with_the_gate(rules in prop::collection::vec(http_rule(), 0..4), target in http_target(),
                                                     verbs in some_of(&["get", "head", "post"])) {
@@ -419,7 +505,8 @@ fn argument_list() -> impl Strategy<Value = Vec<String>> {
     })
 }
 
-/// For every dimension of every capability that has it: a grant, a rule that leaves it outside, and one that lets it in.
+/// For every dimension of every capability that has it: a grant, a rule that leaves it outside, and
+/// one that lets it in.
 const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("http", "plugins", "get", "http = \"https://h\"", "[\"other\"]", "[\"p\"]"),
     ("http", "verbs", "get", "http = \"https://h\"", "[\"head\"]", "[\"get\"]"),
@@ -428,8 +515,22 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("http", "ports", "get", "http = \"https://h\"", "[80]", "[443]"),
     ("http", "paths", "get", "http = \"https://h\"\npaths = [\"/a\"]", "[\"/b\"]", "[\"/*\"]"),
     ("http", "addresses", "get", "http = \"https://h\"", "[\"private\"]", "[\"public\"]"),
-    ("http", "request_headers", "get", "http = \"https://h\"\nrequest_headers = [\"x-a\"]", "[]", "[\"x-*\"]"),
-    ("http", "headers", "get", "http = \"https://h\"\nheaders = { X-A = \"b\" }", "[\"x-b\"]", "[\"X-A\"]"),
+    (
+        "http",
+        "request_headers",
+        "get",
+        "http = \"https://h\"\nrequest_headers = [\"x-a\"]",
+        "[]",
+        "[\"x-*\"]",
+    ),
+    (
+        "http",
+        "headers",
+        "get",
+        "http = \"https://h\"\nheaders = { X-A = \"b\" }",
+        "[\"x-b\"]",
+        "[\"X-A\"]",
+    ),
     ("http", "tls", "get", "http = \"https://h\"", "[\"ca *\"]", "[\"verify-full\"]"),
     ("http", "redirects", "get", "http = \"https://h\"\nredirects = 2", "1", "2"),
     (
@@ -440,7 +541,14 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[\"age:/base/s.age#other\"]",
         "[\"age:/base/*#tok*\"]",
     ),
-    ("http", "max_body", "get", "http = \"https://h\"\nmax_body = \"2KiB\"", "\"1KiB\"", "\"2KiB\""),
+    (
+        "http",
+        "max_body",
+        "get",
+        "http = \"https://h\"\nmax_body = \"2KiB\"",
+        "\"1KiB\"",
+        "\"2KiB\"",
+    ),
     ("http", "timeout", "get", "http = \"https://h\"\ntimeout = \"2s\"", "\"1s\"", "\"2s\""),
     ("sql", "engines", "query", "sql = \"postgres://a@h/d\"", "[\"mysql\"]", "[\"postgres\"]"),
     ("sql", "hosts", "query", "sql = \"postgres://a@h/d\"", "[\"other\"]", "[\"h\"]"),
@@ -449,25 +557,102 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("sql", "databases", "query", "sql = \"postgres://a@h/d\"", "[\"other\"]", "[\"d\"]"),
     ("sql", "users", "query", "sql = \"postgres://a@h/d\"", "[\"b\"]", "[\"a\"]"),
     ("sql", "files", "query", "sql = \"sqlite:/data/a.db\"", "[\"/other\"]", "[\"/data\"]"),
-    ("sql", "statements", "query", "sql = \"postgres://a@h/d\"\nstatements = [\"select\"]", "[\"insert\"]", "[\"select\"]"),
-    ("sql", "relations", "query", "sql = \"postgres://a@h/d\"\nrelations = [\"t\"]", "[\"u\"]", "[\"t\"]"),
+    (
+        "sql",
+        "statements",
+        "query",
+        "sql = \"postgres://a@h/d\"\nstatements = [\"select\"]",
+        "[\"insert\"]",
+        "[\"select\"]",
+    ),
+    (
+        "sql",
+        "relations",
+        "query",
+        "sql = \"postgres://a@h/d\"\nrelations = [\"t\"]",
+        "[\"u\"]",
+        "[\"t\"]",
+    ),
     ("sql", "superuser", "query", "sql = \"postgres://a@h/d\"\nsuperuser = true", "false", "true"),
     ("sql", "create", "query", "sql = \"sqlite:/data/a.db\"\ncreate = true", "false", "true"),
-    ("sql", "secrets", "query", "sql = \"postgres://a@h/d\"\npassword = \"secret:token\"", "[]", "[\"age:/base/s.age#token\"]"),
+    (
+        "sql",
+        "secrets",
+        "query",
+        "sql = \"postgres://a@h/d\"\npassword = \"secret:token\"",
+        "[]",
+        "[\"age:/base/s.age#token\"]",
+    ),
     ("sql", "max_rows", "query", "sql = \"postgres://a@h/d\"\nmax_rows = 5", "4", "5"),
-    ("sql", "max_bytes", "query", "sql = \"postgres://a@h/d\"\nmax_bytes = \"2KiB\"", "\"1KiB\"", "\"2KiB\""),
+    (
+        "sql",
+        "max_bytes",
+        "query",
+        "sql = \"postgres://a@h/d\"\nmax_bytes = \"2KiB\"",
+        "\"1KiB\"",
+        "\"2KiB\"",
+    ),
     ("sql", "timeout", "query", "sql = \"postgres://a@h/d\"\ntimeout = \"2s\"", "\"1s\"", "\"2s\""),
-    ("docker", "sockets", "stop", "docker = { name = \"a\" }", "[\"/other.sock\"]", "[\"/var/run/docker.sock\"]"),
+    (
+        "docker",
+        "sockets",
+        "stop",
+        "docker = { name = \"a\" }",
+        "[\"/other.sock\"]",
+        "[\"/var/run/docker.sock\"]",
+    ),
     ("docker", "containers", "stop", "docker = { name = \"a\" }", "[\"b\"]", "[\"a\"]"),
     ("docker", "labels", "stop", "docker = { label = \"role=x\" }", "[\"role=y\"]", "[\"role=*\"]"),
-    ("docker", "images", "pull", "docker = { name = \"a\" }\nimages = [\"x:1\"]", "[\"y\"]", "[\"x:*\"]"),
-    ("docker", "commands", "exec", "docker = { name = \"a\" }\ncommand = [\"ls\"]", "[[\"id\"]]", "[[\"ls\"]]"),
-    ("docker", "environment", "create", "docker = { name = \"a\" }\nenvironment = [\"A\"]", "[\"A=b\"]", "[\"A\"]"),
-    ("docker", "networks", "create", "docker = { name = \"a\" }\nnetwork = \"bridge\"", "[\"none\"]", "[\"bridge\"]"),
-    ("docker", "memory", "create", "docker = { name = \"a\" }\nmemory = \"2MiB\"", "\"1MiB\"", "\"2MiB\""),
+    (
+        "docker",
+        "images",
+        "pull",
+        "docker = { name = \"a\" }\nimages = [\"x:1\"]",
+        "[\"y\"]",
+        "[\"x:*\"]",
+    ),
+    (
+        "docker",
+        "commands",
+        "exec",
+        "docker = { name = \"a\" }\ncommand = [\"ls\"]",
+        "[[\"id\"]]",
+        "[[\"ls\"]]",
+    ),
+    (
+        "docker",
+        "environment",
+        "create",
+        "docker = { name = \"a\" }\nenvironment = [\"A\"]",
+        "[\"A=b\"]",
+        "[\"A\"]",
+    ),
+    (
+        "docker",
+        "networks",
+        "create",
+        "docker = { name = \"a\" }\nnetwork = \"bridge\"",
+        "[\"none\"]",
+        "[\"bridge\"]",
+    ),
+    (
+        "docker",
+        "memory",
+        "create",
+        "docker = { name = \"a\" }\nmemory = \"2MiB\"",
+        "\"1MiB\"",
+        "\"2MiB\"",
+    ),
     ("docker", "pids", "create", "docker = { name = \"a\" }\npids = 9", "8", "9"),
     ("files", "directories", "read", "files = \"/data/x\"", "[\"/other\"]", "[\"/data\"]"),
-    ("files", "max_bytes", "read", "files = \"/data/x\"\nmax_bytes = \"2KiB\"", "\"1KiB\"", "\"2KiB\""),
+    (
+        "files",
+        "max_bytes",
+        "read",
+        "files = \"/data/x\"\nmax_bytes = \"2KiB\"",
+        "\"1KiB\"",
+        "\"2KiB\"",
+    ),
     ("process", "programs", "run", "process = \"/bin/x\"", "[\"/bin/y\"]", "[\"/bin/*\"]"),
     ("process", "sha256", "run", "process = \"/bin/x\"", "[\"sha256:0\"]", "[\"*\"]"),
     ("process", "interpreter_sha256", "run", "process = \"/bin/x\"", "[\"sha256:0\"]", "[\"*\"]"),
@@ -479,8 +664,22 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[[\"-b\"]]",
         "[[{ one_of = [\"-a\", \"-b\"] }]]",
     ),
-    ("process", "environment", "run", "process = \"/bin/x\"\nenvironment = { A = \"b\" }", "[\"B\"]", "[\"A\"]"),
-    ("process", "directories", "run", "process = \"/bin/x\"\ndirectory = \"/data\"", "[\"/other\"]", "[\"/data\"]"),
+    (
+        "process",
+        "environment",
+        "run",
+        "process = \"/bin/x\"\nenvironment = { A = \"b\" }",
+        "[\"B\"]",
+        "[\"A\"]",
+    ),
+    (
+        "process",
+        "directories",
+        "run",
+        "process = \"/bin/x\"\ndirectory = \"/data\"",
+        "[\"/other\"]",
+        "[\"/data\"]",
+    ),
     (
         "process",
         "secrets",
@@ -489,9 +688,23 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[]",
         "[\"age:/base/s.age#token\"]",
     ),
-    ("process", "max_output", "run", "process = \"/bin/x\"\nmax_output = \"2KiB\"", "\"1KiB\"", "\"2KiB\""),
+    (
+        "process",
+        "max_output",
+        "run",
+        "process = \"/bin/x\"\nmax_output = \"2KiB\"",
+        "\"1KiB\"",
+        "\"2KiB\"",
+    ),
     ("process", "timeout", "run", "process = \"/bin/x\"\ntimeout = \"2s\"", "\"1s\"", "\"2s\""),
-    ("secrets", "secrets", "use", "secret = \"token\"", "[\"age:/other.age#token\"]", "[\"age:/base/s.age#token\"]"),
+    (
+        "secrets",
+        "secrets",
+        "use",
+        "secret = \"token\"",
+        "[\"age:/other.age#token\"]",
+        "[\"age:/base/s.age#token\"]",
+    ),
     (
         "secrets",
         "positions",
@@ -506,23 +719,37 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
 fn every_dimension_of_a_boundary_makes_the_difference() {
     for (capability, key, verb, target, narrow, wide) in DIMENSION_EXAMPLES {
         let rule = |value: &str| {
-            let verbs = if *key == "verbs" { String::new() } else { format!("verbs = [\"{verb}\"]\n") };
+            let verbs =
+                if *key == "verbs" { String::new() } else { format!("verbs = [\"{verb}\"]\n") };
             format!("[[allow]]\ncapability = \"{capability}\"\n{verbs}{key} = {value}\n")
         };
-        assert!(witness(capability, &[verb], target, &rule(narrow)).is_some(), "{capability} {key} = {narrow} lets it in");
-        assert_eq!(witness(capability, &[verb], target, &rule(wide)), None, "{capability} {key} = {wide}");
+        assert!(
+            witness(capability, &[verb], target, &rule(narrow)).is_some(),
+            "{capability} {key} = {narrow} lets it in"
+        );
+        assert_eq!(
+            witness(capability, &[verb], target, &rule(wide)),
+            None,
+            "{capability} {key} = {wide}"
+        );
     }
 }
 
 #[test]
 fn every_dimension_has_such_an_example() {
-    // What needs two targets, or a capability that this host does not link yet, has a test of its own or none to have.
+    // What needs two targets, or a capability that this host does not link yet, has a test of its
+    // own or none to have.
     const ELSEWHERE: &[(&str, &str)] = &[("process", "connections")];
     for capability in ["http", "sql", "docker", "files", "process", "secrets"] {
         let found = Capability::find(capability).expect("a capability");
         for row in Dimension::of(found).filter(|row| !row.capabilities.is_empty()) {
-            let listed = DIMENSION_EXAMPLES.iter().any(|(of, key, ..)| *of == capability && *key == row.key);
-            assert!(listed || ELSEWHERE.contains(&(capability, row.key)), "{capability} {}", row.key);
+            let listed =
+                DIMENSION_EXAMPLES.iter().any(|(of, key, ..)| *of == capability && *key == row.key);
+            assert!(
+                listed || ELSEWHERE.contains(&(capability, row.key)),
+                "{capability} {}",
+                row.key
+            );
         }
     }
 }
@@ -592,8 +819,10 @@ fn pieces(of: &'static [&'static str], most: usize) -> impl Strategy<Value = Str
 fn short_texts(letters: &[&str]) -> Vec<String> {
     let mut texts = vec![String::new()];
     for from in [0, 1, 1 + letters.len()] {
-        let longer: Vec<_> =
-            texts[from..].iter().flat_map(|text| letters.iter().map(move |letter| format!("{text}{letter}"))).collect();
+        let longer: Vec<_> = texts[from..]
+            .iter()
+            .flat_map(|text| letters.iter().map(move |letter| format!("{text}{letter}")))
+            .collect();
         texts.extend(longer);
     }
     texts
@@ -602,8 +831,8 @@ fn short_texts(letters: &[&str]) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..config() })]
 
-    /// Names of containers: whatever two patterns are, the gate and the automaton agree on what the one lets through and the other does
-    /// not cover.
+    /// Names of containers: whatever two patterns are, the gate and the automaton agree on what the
+    /// one lets through and the other does not cover.
     #[test]
     fn containment_of_generated_name_patterns_agrees_with_the_gate(
         granted in pieces(&["a", "b", "A", "*", "-", ".", "\\\\", "[", "é", "(", "+", "?", "$"], 5),
@@ -664,7 +893,8 @@ proptest! {
         }
     }
 
-    /// Hosts and names of headers are one in any letters; patterns of a rule are compared as the gate and the network take them.
+    /// Hosts and names of headers are one in any letters; patterns of a rule are compared as the
+    /// gate and the network take them.
     #[test]
     fn containment_of_generated_host_and_header_patterns_agrees_with_what_is_sent(
         name in pieces(&["a", "B", "x-", "1"], 4),
@@ -688,15 +918,28 @@ proptest! {
 
 #[test]
 fn a_variable_that_is_not_harmless_is_outside_of_a_rule_that_does_not_name_it() {
-    let rule = |more: &str| format!("[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/opt/x\"]\n{more}");
+    let rule = |more: &str| {
+        format!(
+            "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/opt/x\"]\n{more}"
+        )
+    };
     let check = |variables: &str, more: &str| {
-        witness("process", &["run"], &format!("process = \"/opt/x\"\nenvironment = {{ {variables} }}"), &rule(more))
+        witness(
+            "process",
+            &["run"],
+            &format!("process = \"/opt/x\"\nenvironment = {{ {variables} }}"),
+            &rule(more),
+        )
     };
     let silent = "";
     assert_eq!(check("LANG = \"C\", PGPASSWORD = \"secret:t\", PGUSER = \"orders\"", silent), None);
-    let token = check("LANG = \"C\", TOKEN = \"secret:t\"", silent).expect("nobody knows what it does");
+    let token =
+        check("LANG = \"C\", TOKEN = \"secret:t\"", silent).expect("nobody knows what it does");
     assert!(token.contains("with TOKEN=secret:t"), "{token}");
-    assert_eq!(check("LANG = \"C\", TOKEN = \"secret:t\"", "environment = [\"LANG\", \"TOKEN\"]"), None);
+    assert_eq!(
+        check("LANG = \"C\", TOKEN = \"secret:t\"", "environment = [\"LANG\", \"TOKEN\"]"),
+        None
+    );
     assert_eq!(check("TOKEN = \"secret:t\"", "environment = [\"TOKEN=secret:t\"]"), None);
     assert!(check("LANG = \"/tmp/x\"", silent).is_some());
     for name in [
@@ -711,8 +954,12 @@ fn a_variable_that_is_not_harmless_is_outside_of_a_rule_that_does_not_name_it() 
         "https_proxy",
         "NOBODY_KNOWS",
     ] {
-        let found = check(&format!("LANG = \"C\", {name} = \"/x\""), silent).unwrap_or_else(|| panic!("{name} is inside"));
-        assert!(found.starts_with(&format!("run /opt/x (no argument) with {name}=/x [")), "{found}");
+        let found = check(&format!("LANG = \"C\", {name} = \"/x\""), silent)
+            .unwrap_or_else(|| panic!("{name} is inside"));
+        assert!(
+            found.starts_with(&format!("run /opt/x (no argument) with {name}=/x [")),
+            "{found}"
+        );
     }
     // Named, with any value or with one; what is not named is outside then, harmless or not.
     assert_eq!(check("LD_PRELOAD = \"/x\"", "environment = [\"LD_PRELOAD\"]"), None);

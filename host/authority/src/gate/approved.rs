@@ -1,4 +1,5 @@
-//! What a person has approved, and nothing beyond it: asked after the grant, for each change of a step that asked for approval.
+//! What a person has approved, and nothing beyond it: asked after the grant, for each change of a
+//! step that asked for approval.
 
 use super::{Creation, Decision, Denial, Operation, Rule};
 use crate::capability::{Effect, Verb};
@@ -9,11 +10,13 @@ use std::collections::BTreeSet;
 pub struct ApprovedEffect {
     /// Capability and verb: `files.write`.
     pub verb: String,
-    /// What it is done to, as the plugin named it: `orders.csv`, `container api`, `/v1/refunds`; with `SLOT:` before it where the
-    /// verb is granted on several slots. A container that is made is `NAME`, or `NAME of image IMAGE`.
+    /// What it is done to, as the plugin named it: `orders.csv`, `container api`, `/v1/refunds`;
+    /// with `SLOT:` before it where the verb is granted on several slots. A container that is made
+    /// is `NAME`, or `NAME of image IMAGE`.
     pub target: String,
-    /// What was shown of it. If that begins and ends with a backtick, it is the statement, or the arguments, and nothing else: see
-    /// [`shown_statement`], [`shown_arguments`] and [`shown_creation`].
+    /// What was shown of it. If that begins and ends with a backtick, it is the statement, or the
+    /// arguments, and nothing else: see [`shown_statement`], [`shown_arguments`] and
+    /// [`shown_creation`].
     pub summary: String,
 }
 
@@ -25,14 +28,16 @@ pub struct Approved {
     slots: BTreeSet<(String, String)>,
     /// Which effects are done, of those that are done once.
     done: Vec<bool>,
-    /// The effects that the host call under way may still be, where the gate is asked about it part by part.
+    /// The effects that the host call under way may still be, where the gate is asked about it part
+    /// by part.
     candidates: Vec<usize>,
 }
 
 /// What an operation is done to, as far as an approval can name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Object<'a> {
-    /// All that the slot is bound to: what a statement or a program does is bounded by the grant alone. Also what is not known yet.
+    /// All that the slot is bound to: what a statement or a program does is bounded by the grant
+    /// alone. Also what is not known yet.
     Slot,
     /// One thing below it.
     Named(&'a str),
@@ -47,8 +52,9 @@ enum Times {
     Any,
 }
 
-/// Which part of a host call a question is about. What is run in a container is asked in parts, because the container is known only
-/// after it was looked at; one effect must cover all parts, or two effects could be crossed.
+/// Which part of a host call a question is about. What is run in a container is asked in parts,
+/// because the container is known only after it was looked at; one effect must cover all parts, or
+/// two effects could be crossed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     /// All of it.
@@ -67,7 +73,8 @@ fn part(operation: &Operation<'_>) -> Part {
     }
 }
 
-/// How a statement stands in a summary that binds: on one line, between backticks, with `\\` before what would be another line.
+/// How a statement stands in a summary that binds: on one line, between backticks, with `\\` before
+/// what would be another line.
 pub fn shown_statement(statement: &str) -> String {
     let mut shown = String::with_capacity(statement.len() + 2);
     shown.push('`');
@@ -87,10 +94,14 @@ pub fn shown_arguments(arguments: &[String]) -> String {
     format!("`{}`", serde_json::Value::from(arguments.to_vec()))
 }
 
-/// How a container that is made stands in a summary that binds: labels, variables, image and command, as `docker create` takes them.
+/// How a container that is made stands in a summary that binds: labels, variables, image and
+/// command, as `docker create` takes them.
 pub fn shown_creation(creation: &Creation<'_>) -> String {
-    let option = |name: &'static str| move |(key, value): &(String, String)| [name.to_owned(), format!("{key}={value}")];
-    let mut words: Vec<String> = creation.container.labels.iter().flat_map(option("--label")).collect();
+    let option = |name: &'static str| {
+        move |(key, value): &(String, String)| [name.to_owned(), format!("{key}={value}")]
+    };
+    let mut words: Vec<String> =
+        creation.container.labels.iter().flat_map(option("--label")).collect();
     words.extend(creation.environment.iter().flat_map(option("--env")));
     words.push(creation.image.to_owned());
     words.extend_from_slice(creation.command);
@@ -103,25 +114,43 @@ const KINDS: &[&str] = &["container ", "image ", "file "];
 impl Approved {
     /// The effects of an approved proposal, in a step with these grants.
     pub fn new(effects: Vec<ApprovedEffect>, effective: &crate::grant::Effective) -> Self {
-        let slots = effective.iter().flat_map(|grant| grant.verbs.iter().map(|verb| (verb.full_name(), grant.slot.clone())));
-        Self { done: vec![false; effects.len()], slots: slots.collect(), effects, candidates: Vec::new() }
+        let slots = effective.iter().flat_map(|grant| {
+            grant.verbs.iter().map(|verb| (verb.full_name(), grant.slot.clone()))
+        });
+        Self {
+            done: vec![false; effects.len()],
+            slots: slots.collect(),
+            effects,
+            candidates: Vec::new(),
+        }
     }
 
-    /// Whether an operation is within what was approved, which then counts as done. Reading always is.
+    /// Whether an operation is within what was approved, which then counts as done. Reading always
+    /// is.
     pub fn decide(&mut self, operation: &Operation<'_>) -> Decision {
         if operation.verb().effect() == Effect::Read {
             return Decision::Allow;
         }
         let part = part(operation);
-        let may_be = |at: &usize| matches!(part, Part::Whole | Part::First) || self.candidates.contains(at);
-        let covering = |(at, effect): (usize, &ApprovedEffect)| Some((at, self.covers(effect, operation)?));
-        let named: Vec<(usize, Times)> =
-            self.effects.iter().enumerate().filter(|(at, _)| may_be(at)).filter_map(covering).collect();
+        let may_be =
+            |at: &usize| matches!(part, Part::Whole | Part::First) || self.candidates.contains(at);
+        let covering =
+            |(at, effect): (usize, &ApprovedEffect)| Some((at, self.covers(effect, operation)?));
+        let named: Vec<(usize, Times)> = self
+            .effects
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| may_be(at))
+            .filter_map(covering)
+            .collect();
         let is_left = |&(at, times): &(usize, Times)| times == Times::Any || !self.done[at];
         let left: Vec<usize> = named.iter().copied().filter(is_left).map(|(at, _)| at).collect();
         let Some(first) = left.first().copied() else {
             self.candidates.clear();
-            return self.deny(operation, if named.is_empty() { Beyond::NotShown } else { Beyond::DoneAlready });
+            return self.deny(
+                operation,
+                if named.is_empty() { Beyond::NotShown } else { Beyond::DoneAlready },
+            );
         };
         match part {
             Part::Whole => self.done[first] = true,
@@ -144,13 +173,21 @@ impl Approved {
         };
         let asked = match (object(operation), wording(operation)) {
             (Object::Named(object), _) => format!(" on `{}`", object.escape_debug()),
-            // What was not shown for its verb was not shown word for word either: the text would explain nothing.
-            (Object::Slot, Some(text)) if self.effects.iter().any(|effect| effect.verb == name) => format!(" of {text}"),
+            // What was not shown for its verb was not shown word for word either: the text would
+            // explain nothing.
+            (Object::Slot, Some(text)) if self.effects.iter().any(|effect| effect.verb == name) => {
+                format!(" of {text}")
+            }
             (Object::Slot, _) => String::new(),
         };
         let reason = match beyond {
-            Beyond::NotShown => format!("`{name}`{asked} is beyond what was approved: {}{several}", self.list()),
-            Beyond::DoneAlready => format!("`{name}`{asked} was done already as often as it was approved: {}", self.list()),
+            Beyond::NotShown => {
+                format!("`{name}`{asked} is beyond what was approved: {}{several}", self.list())
+            }
+            Beyond::DoneAlready => format!(
+                "`{name}`{asked} was done already as often as it was approved: {}",
+                self.list()
+            ),
         };
         Decision::Deny(Denial {
             rule: Rule::Approval,
@@ -165,7 +202,11 @@ impl Approved {
     /// All that was approved, in words.
     fn list(&self) -> String {
         let of = |effect: &ApprovedEffect| {
-            let wording = if is_word_for_word(&effect.summary) { format!(": {}", effect.summary) } else { String::new() };
+            let wording = if is_word_for_word(&effect.summary) {
+                format!(": {}", effect.summary)
+            } else {
+                String::new()
+            };
             format!("`{}` on `{}`{wording}", effect.verb, effect.target.escape_debug())
         };
         let effects: Vec<String> = self.effects.iter().map(of).collect();
@@ -180,13 +221,17 @@ impl Approved {
         }
         let target = self.on_slot(effect, &verb, slot)?;
         let names = |object: &str| {
-            target == object || KINDS.iter().any(|kind| target.strip_prefix(kind).is_some_and(|name| name == object))
+            target == object
+                || KINDS
+                    .iter()
+                    .any(|kind| target.strip_prefix(kind).is_some_and(|name| name == object))
         };
         let is_named = match (object(operation), operation) {
             (Object::Slot, _) => true,
             // Which image it is must be shown: by the whole wording, or behind the name.
             (Object::Named(object), Operation::Create { creation, .. }) => {
-                names(&format!("{object} of image {}", creation.image)) || (names(object) && is_word_for_word(&effect.summary))
+                names(&format!("{object} of image {}", creation.image))
+                    || (names(object) && is_word_for_word(&effect.summary))
             }
             (Object::Named(object), _) => names(object),
         };
@@ -194,17 +239,24 @@ impl Approved {
             return None;
         }
         match wording(operation) {
-            Some(text) if is_word_for_word(&effect.summary) => shows(&effect.summary, &text).then_some(Times::AsShown),
+            Some(text) if is_word_for_word(&effect.summary) => {
+                shows(&effect.summary, &text).then_some(Times::AsShown)
+            }
             Some(_) | None if matches!(operation, Operation::Http { .. }) => Some(Times::AsShown),
             Some(_) | None => Some(Times::Any),
         }
     }
 
     fn slots_of(&self, verb: &str) -> Vec<&str> {
-        self.slots.iter().filter(|(known, _)| known == verb).map(|(_, slot)| slot.as_str()).collect()
+        self.slots
+            .iter()
+            .filter(|(known, _)| known == verb)
+            .map(|(_, slot)| slot.as_str())
+            .collect()
     }
 
-    /// What the effect names below this slot; `None` if it is about another one, or does not say about which of several.
+    /// What the effect names below this slot; `None` if it is about another one, or does not say
+    /// about which of several.
     fn on_slot<'e>(&self, effect: &'e ApprovedEffect, verb: &str, slot: &str) -> Option<&'e str> {
         let granting = self.slots_of(verb);
         match effect.target.split_once(':') {
@@ -221,9 +273,12 @@ enum Beyond {
     DoneAlready,
 }
 
-/// Whether a summary is a statement or arguments, and nothing else. One that was too long to be shown ends with `…`.
+/// Whether a summary is a statement or arguments, and nothing else. One that was too long to be
+/// shown ends with `…`.
 fn is_word_for_word(summary: &str) -> bool {
-    summary.len() > 2 && summary.starts_with('`') && (summary.ends_with('`') || summary.ends_with('…'))
+    summary.len() > 2
+        && summary.starts_with('`')
+        && (summary.ends_with('`') || summary.ends_with('…'))
 }
 
 /// Whether a summary shows this. Of what was too long to be shown the beginning is bound.
@@ -253,7 +308,9 @@ fn object<'a>(operation: &Operation<'a>) -> Object<'a> {
     match operation {
         Operation::Redirect { base, to, .. } => {
             let prefix = base.path().trim_end_matches('/');
-            Object::Named(to.path().strip_prefix(prefix).filter(|rest| !rest.is_empty()).unwrap_or("/"))
+            Object::Named(
+                to.path().strip_prefix(prefix).filter(|rest| !rest.is_empty()).unwrap_or("/"),
+            )
         }
         Operation::Container { container, .. } => Object::Named(container.name),
         Operation::Create { creation, .. } => Object::Named(creation.container.name),
@@ -276,14 +333,20 @@ mod tests {
     use crate::grant::Effective;
 
     fn effect(verb: &str, target: &str) -> ApprovedEffect {
-        ApprovedEffect { verb: verb.to_owned(), target: target.to_owned(), summary: "in words".to_owned() }
+        ApprovedEffect {
+            verb: verb.to_owned(),
+            target: target.to_owned(),
+            summary: "in words".to_owned(),
+        }
     }
 
     /// What was approved, in a step whose slot `s` (and `other`, if it is there) grants every verb.
     fn approved(effects: &[ApprovedEffect], slots: &[&str]) -> Approved {
         let mut approved = Approved::new(effects.to_vec(), &Effective::none());
-        approved.slots =
-            VERBS.iter().flat_map(|row| slots.iter().map(|slot| (row.verb.full_name(), (*slot).to_owned()))).collect();
+        approved.slots = VERBS
+            .iter()
+            .flat_map(|row| slots.iter().map(|slot| (row.verb.full_name(), (*slot).to_owned())))
+            .collect();
         approved
     }
 
@@ -293,25 +356,49 @@ mod tests {
 
     const SHOWN: &str = "update t set a = 1\n where id = 2";
 
-    /// Each operation that is bound word for word: what it was approved as, what it does, and what else it might do.
+    /// Each operation that is bound word for word: what it was approved as, what it does, and what
+    /// else it might do.
     fn departures() -> Vec<(ApprovedEffect, Operation<'static>, Vec<Operation<'static>>)> {
         let sql = |verb, statement| Operation::Sql { slot: "s", verb, statement: Some(statement) };
-        let shown = |verb: Verb, summary: String| ApprovedEffect { verb: verb.full_name(), target: "it".to_owned(), summary };
+        let shown = |verb: Verb, summary: String| ApprovedEffect {
+            verb: verb.full_name(),
+            target: "it".to_owned(),
+            summary,
+        };
         let arguments: &'static [String] = Box::leak(Box::new(["-x".to_owned(), "a b".to_owned()]));
-        let others: Vec<&'static [String]> = [&["-x", "a", "b"][..], &["-x"], &["-x", "a b", ""], &[], &["-x", "a c"]]
-            .map(|words| &*Box::leak(words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>().into_boxed_slice()))
-            .to_vec();
+        let others: Vec<&'static [String]> =
+            [&["-x", "a", "b"][..], &["-x"], &["-x", "a b", ""], &[], &["-x", "a c"]]
+                .map(|words| {
+                    &*Box::leak(
+                        words
+                            .iter()
+                            .map(|word| (*word).to_owned())
+                            .collect::<Vec<_>>()
+                            .into_boxed_slice(),
+                    )
+                })
+                .to_vec();
         let mut all = Vec::new();
         for verb in [Verb::SqlExecute, Verb::SqlTransaction] {
-            let statements =
-                ["update t set a = 1  where id = 2", "update t set a = 1\\n where id = 2", "update t set a = 2", "", "`"];
+            let statements = [
+                "update t set a = 1  where id = 2",
+                "update t set a = 1\\n where id = 2",
+                "update t set a = 2",
+                "",
+                "`",
+            ];
             let others = statements.into_iter().map(|statement| sql(verb, statement)).collect();
             all.push((shown(verb, shown_statement(SHOWN)), sql(verb, SHOWN), others));
         }
-        let process = |arguments| Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments };
+        let process =
+            |arguments| Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments };
         let exec = |command| Operation::Exec { slot: "s", verb: Verb::DockerExec, command };
         let of_process = others.iter().map(|arguments| process(arguments)).collect();
-        all.push((shown(Verb::ProcessRun, shown_arguments(arguments)), process(arguments), of_process));
+        all.push((
+            shown(Verb::ProcessRun, shown_arguments(arguments)),
+            process(arguments),
+            of_process,
+        ));
         let of_exec = others.iter().map(|command| exec(command)).collect();
         all.push((shown(Verb::DockerExec, shown_arguments(arguments)), exec(arguments), of_exec));
         all
@@ -323,32 +410,55 @@ mod tests {
             let verb = done.verb().full_name();
             let plain = approved(std::slice::from_ref(&effect), &["s"]);
             for other in &others {
-                assert!(!allows(&plain, other), "{verb}: {other:?} was let through as {}", effect.summary);
+                assert!(
+                    !allows(&plain, other),
+                    "{verb}: {other:?} was let through as {}",
+                    effect.summary
+                );
                 // Told in words, the grant alone bounds it.
-                let told = approved(&[ApprovedEffect { summary: "in words".to_owned(), ..effect.clone() }], &["s"]);
+                let told = approved(
+                    &[ApprovedEffect { summary: "in words".to_owned(), ..effect.clone() }],
+                    &["s"],
+                );
                 assert!(allows(&told, other), "{verb}: {other:?}");
             }
             let decide = |approved: &mut Approved| match approved.decide(&done) {
                 // The container is asked about behind the command.
                 Decision::Allow if done.verb() == Verb::DockerExec => {
                     let container = ContainerFacts { name: &effect.target, labels: &[] };
-                    approved.decide(&Operation::Container { slot: "s", verb: Verb::DockerExec, container })
+                    approved.decide(&Operation::Container {
+                        slot: "s",
+                        verb: Verb::DockerExec,
+                        container,
+                    })
                 }
                 decision => decision,
             };
             let mut spent = plain.clone();
             assert_eq!(decide(&mut spent), Decision::Allow, "{verb}");
-            let Decision::Deny(denial) = decide(&mut spent) else { panic!("{verb} was done twice") };
-            assert!(denial.reason.contains("done already as often as it was approved"), "{}", denial.reason);
+            let Decision::Deny(denial) = decide(&mut spent) else {
+                panic!("{verb} was done twice")
+            };
+            assert!(
+                denial.reason.contains("done already as often as it was approved"),
+                "{}",
+                denial.reason
+            );
             let mut twice = approved(&[effect.clone(), effect.clone()], &["s"]);
-            assert_eq!([(); 3].map(|()| decide(&mut twice) == Decision::Allow), [true, true, false], "{verb}");
+            assert_eq!(
+                [(); 3].map(|()| decide(&mut twice) == Decision::Allow),
+                [true, true, false],
+                "{verb}"
+            );
         }
     }
 
-    /// Two commands and two containers that were approved in pairs: of all pairs, in any order, exactly those are let through.
+    /// Two commands and two containers that were approved in pairs: of all pairs, in any order,
+    /// exactly those are let through.
     #[test]
     fn a_command_and_its_container_are_approved_together() {
-        let commands = [vec!["rm".to_owned(), "-rf".to_owned(), "/cache".to_owned()], vec!["ls".to_owned()]];
+        let commands =
+            [vec!["rm".to_owned(), "-rf".to_owned(), "/cache".to_owned()], vec!["ls".to_owned()]];
         let containers = ["api", "db"];
         let effect = |command: &Vec<String>, container: &str| ApprovedEffect {
             verb: "docker.exec".to_owned(),
@@ -359,43 +469,63 @@ mod tests {
             let (slot, verb) = ("s", Verb::DockerExec);
             let facts = ContainerFacts { name: container, labels: &[] };
             approved.decide(&Operation::Exec { slot, verb, command }) == Decision::Allow
-                && approved.decide(&Operation::Container { slot, verb, container: facts }) == Decision::Allow
+                && approved.decide(&Operation::Container { slot, verb, container: facts })
+                    == Decision::Allow
         };
-        let pairs: Vec<_> = (0..2).flat_map(|command| (0..2).map(move |container| (command, container))).collect();
+        let pairs: Vec<_> =
+            (0..2).flat_map(|command| (0..2).map(move |container| (command, container))).collect();
         for shown in 0..1 << pairs.len() {
-            let shown: Vec<_> = pairs.iter().enumerate().filter(|(at, _)| shown >> at & 1 == 1).map(|(_, pair)| *pair).collect();
-            let effects: Vec<_> =
-                shown.iter().map(|(command, container)| effect(&commands[*command], containers[*container])).collect();
+            let shown: Vec<_> = pairs
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| shown >> at & 1 == 1)
+                .map(|(_, pair)| *pair)
+                .collect();
+            let effects: Vec<_> = shown
+                .iter()
+                .map(|(command, container)| effect(&commands[*command], containers[*container]))
+                .collect();
             let mut approved = approved(&effects, &["s"]);
             // What is refused uses nothing up, so the pairs follow each other twice.
-            for (round, (command, container)) in pairs.iter().map(|pair| (1, pair)).chain(pairs.iter().map(|pair| (2, pair))) {
+            for (round, (command, container)) in
+                pairs.iter().map(|pair| (1, pair)).chain(pairs.iter().map(|pair| (2, pair)))
+            {
                 let expected = round == 1 && shown.contains(&(*command, *container));
                 let is_done = exec(&mut approved, &commands[*command], containers[*container]);
                 assert_eq!(is_done, expected, "{shown:?} {command} {container} round {round}");
             }
             // The question about the container alone is about nothing.
             let facts = ContainerFacts { name: "api", labels: &[] };
-            let alone = Operation::Container { slot: "s", verb: Verb::DockerExec, container: facts };
+            let alone =
+                Operation::Container { slot: "s", verb: Verb::DockerExec, container: facts };
             assert!(matches!(approved.decide(&alone), Decision::Deny(_)));
         }
     }
 
-    /// Each part of a container that is made, as it was shown or as another one: only as it was shown.
+    /// Each part of a container that is made, as it was shown or as another one: only as it was
+    /// shown.
     #[test]
     fn a_container_is_made_of_the_image_and_with_the_variables_that_were_approved() {
         let pairs = |text: &str| vec![("A".to_owned(), text.to_owned())];
         let words = |text: &str| vec![text.to_owned()];
-        let (is, other) = ((pairs("1"), pairs("l"), words("ls")), (pairs("2"), pairs("m"), words("rm")));
+        let (is, other) =
+            ((pairs("1"), pairs("l"), words("ls")), (pairs("2"), pairs("m"), words("rm")));
         for at in 0..1 << 5 {
             let is_other = |bit: u8| at >> bit & 1 == 1;
             let environment = if is_other(0) { &other.0 } else { &is.0 };
             let labels = if is_other(1) { &other.1 } else { &is.1 };
             let command = if is_other(2) { &other.2 } else { &is.2 };
-            let (image, name) = (if is_other(3) { "x:2" } else { "x:1" }, if is_other(4) { "db" } else { "job" });
+            let (image, name) =
+                (if is_other(3) { "x:2" } else { "x:1" }, if is_other(4) { "db" } else { "job" });
             let create = |environment, labels, command, image, name| Operation::Create {
                 slot: "s",
                 verb: Verb::DockerCreate,
-                creation: Creation { container: ContainerFacts { name, labels }, image, command, environment },
+                creation: Creation {
+                    container: ContainerFacts { name, labels },
+                    image,
+                    command,
+                    environment,
+                },
             };
             let shown = create(&is.0, &is.1, &is.2, "x:1", "job");
             let done = create(environment, labels, command, image, name);
@@ -407,12 +537,22 @@ mod tests {
             for target in ["job", "container job", "container job of image x:1"] {
                 let mut whole = approved(&[effect(target, wording(&shown))], &["s"]);
                 assert_eq!(whole.decide(&done) == Decision::Allow, at == 0, "{target} {done:?}");
-                assert!(at != 0 || matches!(whole.decide(&done), Decision::Deny(_)), "it was made twice");
+                assert!(
+                    at != 0 || matches!(whole.decide(&done), Decision::Deny(_)),
+                    "it was made twice"
+                );
                 // Told in words, the grant bounds the rest; the image is bound always.
                 let told = approved(&[effect(target, None)], &["s"]);
-                assert_eq!(allows(&told, &done), target.contains("image") && !is_other(3) && !is_other(4), "{target} {done:?}");
+                assert_eq!(
+                    allows(&told, &done),
+                    target.contains("image") && !is_other(3) && !is_other(4),
+                    "{target} {done:?}"
+                );
             }
-            assert!(!allows(&approved(&[effect("job of image x:2", wording(&shown))], &["s"]), &done), "it contradicts itself");
+            assert!(
+                !allows(&approved(&[effect("job of image x:2", wording(&shown))], &["s"]), &done),
+                "it contradicts itself"
+            );
         }
     }
 
@@ -420,9 +560,17 @@ mod tests {
     fn of_what_is_too_long_to_be_shown_the_beginning_is_bound() {
         let long = format!("update t set a = '{}'", "x".repeat(5_000));
         let shown: String = shown_statement(&long).chars().take(4_000).chain(['…']).collect();
-        let effect = ApprovedEffect { verb: "sql.execute".to_owned(), target: "it".to_owned(), summary: shown };
+        let effect = ApprovedEffect {
+            verb: "sql.execute".to_owned(),
+            target: "it".to_owned(),
+            summary: shown,
+        };
         let approved = approved(&[effect], &["s"]);
-        let execute = |statement| Operation::Sql { slot: "s", verb: Verb::SqlExecute, statement: Some(statement) };
+        let execute = |statement| Operation::Sql {
+            slot: "s",
+            verb: Verb::SqlExecute,
+            statement: Some(statement),
+        };
         assert!(allows(&approved, &execute(&long)));
         let other = long.replace("set a", "set b");
         assert!(!allows(&approved, &execute(&other)) && !allows(&approved, &execute("update t")));
@@ -431,10 +579,13 @@ mod tests {
     #[test]
     fn a_request_is_sent_as_often_as_it_was_approved() {
         for verb in [Verb::HttpPost, Verb::HttpPut, Verb::HttpPatch, Verb::HttpDelete] {
-            let operation = Operation::Http { slot: "s", verb, path: "/refunds", headers: &[], secrets: &[] };
+            let operation =
+                Operation::Http { slot: "s", verb, path: "/refunds", headers: &[], secrets: &[] };
             for count in 0..3 {
-                let mut approved = approved(&vec![effect(&verb.full_name(), "/refunds"); count], &["s"]);
-                let let_through = (0..5).filter(|_| approved.decide(&operation) == Decision::Allow).count();
+                let mut approved =
+                    approved(&vec![effect(&verb.full_name(), "/refunds"); count], &["s"]);
+                let let_through =
+                    (0..5).filter(|_| approved.decide(&operation) == Decision::Allow).count();
                 assert_eq!(let_through, count, "{}", verb.full_name());
             }
         }
@@ -444,7 +595,12 @@ mod tests {
     fn a_verb_that_changes_something_is_allowed_if_and_only_if_it_was_approved() {
         for done in VERBS {
             let operation = Operation::Docker { slot: "s", verb: done.verb };
-            assert_eq!(allows(&approved(&[], &["s"]), &operation), done.effect == Effect::Read, "{}", done.verb.full_name());
+            assert_eq!(
+                allows(&approved(&[], &["s"]), &operation),
+                done.effect == Effect::Read,
+                "{}",
+                done.verb.full_name()
+            );
             for named in VERBS {
                 let approved = approved(&[effect(&named.verb.full_name(), "anything")], &["s"]);
                 let expected = done.effect == Effect::Read || named.verb == done.verb;
@@ -465,7 +621,13 @@ mod tests {
         let names = ["/a", "/a?b", "/b", "a", "b", ""];
         for done in names {
             let operations = [
-                Operation::Http { slot: "s", verb: Verb::HttpPost, path: done, headers: &[], secrets: &[] },
+                Operation::Http {
+                    slot: "s",
+                    verb: Verb::HttpPost,
+                    path: done,
+                    headers: &[],
+                    secrets: &[],
+                },
                 Operation::Files { slot: "s", verb: Verb::FilesWrite, path: done },
                 Operation::Files { slot: "s", verb: Verb::FilesRemove, path: done },
                 Operation::Container {
@@ -479,13 +641,29 @@ mod tests {
                 let verb = operation.verb().full_name();
                 for named in names {
                     let plain = approved(&[effect(&verb, named)], &["s"]);
-                    assert_eq!(allows(&plain, operation), named == done, "{verb}: `{named}` approved, `{done}` done");
-                    let of_slot = approved(&[effect(&verb, &format!("s:{named}"))], &["s", "other"]);
-                    assert_eq!(allows(&of_slot, operation), named == done, "{verb}: `{named}` approved, `{done}` done");
-                    let of_other = approved(&[effect(&verb, &format!("other:{named}"))], &["s", "other"]);
-                    assert!(!allows(&of_other, operation), "{verb}: it was approved for another slot");
+                    assert_eq!(
+                        allows(&plain, operation),
+                        named == done,
+                        "{verb}: `{named}` approved, `{done}` done"
+                    );
+                    let of_slot =
+                        approved(&[effect(&verb, &format!("s:{named}"))], &["s", "other"]);
+                    assert_eq!(
+                        allows(&of_slot, operation),
+                        named == done,
+                        "{verb}: `{named}` approved, `{done}` done"
+                    );
+                    let of_other =
+                        approved(&[effect(&verb, &format!("other:{named}"))], &["s", "other"]);
+                    assert!(
+                        !allows(&of_other, operation),
+                        "{verb}: it was approved for another slot"
+                    );
                     let of_any = approved(&[effect(&verb, named)], &["s", "other"]);
-                    assert!(!allows(&of_any, operation), "{verb}: which slot was approved cannot be told");
+                    assert!(
+                        !allows(&of_any, operation),
+                        "{verb}: which slot was approved cannot be told"
+                    );
                 }
             }
         }

@@ -12,18 +12,23 @@ pub type Clean<'a> = &'a dyn for<'t> Fn(&'t str) -> Cow<'t, str>;
 const MAX_TEXT: usize = 300;
 
 impl Operation<'_> {
-    /// The call in one line. `dialect` is that of the slot's database, by which a statement is read.
+    /// The call in one line. `dialect` is that of the slot's database, by which a statement is
+    /// read.
     ///
-    /// Each text of a guest goes through `clean` before it is cut or changed: a part of a secret would not be recognised.
+    /// Each text of a guest goes through `clean` before it is cut or changed: a part of a secret
+    /// would not be recognised.
     ///
-    /// A statement is kept as its class, the relations that it names and the digest of its text, because its text may hold rows.
+    /// A statement is kept as its class, the relations that it names and the digest of its text,
+    /// because its text may hold rows.
     pub fn canonical(&self, dialect: Option<Dialect>, clean: Clean<'_>) -> String {
         let short = |text: &str| short(&clean(text));
         match self {
             Self::Http { verb, path, headers, secrets, .. } => {
                 let path = clean(path);
-                let (plain, query) = path.split_once('?').map_or((&*path, ""), |(plain, _)| (plain, "?…"));
-                let mut text = format!("{} {}{query}", verb.row().name.to_uppercase(), short(plain));
+                let (plain, query) =
+                    path.split_once('?').map_or((&*path, ""), |(plain, _)| (plain, "?…"));
+                let mut text =
+                    format!("{} {}{query}", verb.row().name.to_uppercase(), short(plain));
                 for (name, value) in *headers {
                     text.push_str(match value {
                         HeaderValue::Plain(_) => " +",
@@ -39,13 +44,26 @@ impl Operation<'_> {
             }
             Self::Connect { address, .. } => format!("connect {address}"),
             Self::Redirect { to, hop, .. } => {
-                format!("redirect {hop} to {}://{}{}", to.scheme(), to.host_str().unwrap_or_default(), short(to.path()))
+                format!(
+                    "redirect {hop} to {}://{}{}",
+                    to.scheme(),
+                    to.host_str().unwrap_or_default(),
+                    short(to.path())
+                )
             }
-            Self::Sql { statement: None, .. } | Self::Docker { .. } | Self::Secret { .. } => String::new(),
-            Self::Sql { statement: Some(statement), .. } => statement_in_one_line(statement, dialect),
+            Self::Sql { statement: None, .. } | Self::Docker { .. } | Self::Secret { .. } => {
+                String::new()
+            }
+            Self::Sql { statement: Some(statement), .. } => {
+                statement_in_one_line(statement, dialect)
+            }
             Self::Container { container, .. } => format!("container {}", short(container.name)),
             Self::Create { creation, .. } => {
-                let variables: Vec<_> = creation.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let variables: Vec<_> = creation
+                    .environment
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
                 format!(
                     "container {} image {} arguments {} environment {}",
                     short(creation.container.name),
@@ -66,7 +84,8 @@ impl Operation<'_> {
 fn statement_in_one_line(statement: &str, dialect: Option<Dialect>) -> String {
     let facts = dialect.and_then(|dialect| classify(dialect, statement));
     let (class, relations) = facts.map_or(("unread".to_owned(), String::new()), |facts| {
-        let classes: Vec<_> = facts.classes.into_iter().map(crate::pattern::StatementClass::name).collect();
+        let classes: Vec<_> =
+            facts.classes.into_iter().map(crate::pattern::StatementClass::name).collect();
         (classes.join("+"), facts.relations.into_iter().collect::<Vec<_>>().join(","))
     });
     format!("statement {class} [{relations}] {}", Digest::of(statement.as_bytes()).short())
@@ -92,8 +111,15 @@ mod tests {
 
     #[test]
     fn a_call_is_one_line_without_what_it_carries() {
-        let headers = [("accept", HeaderValue::Plain("x")), ("authorization", HeaderValue::Secret("token"))];
-        let get = Operation::Http { slot: "s", verb: Verb::HttpGet, path: "/a?key=hunter2", headers: &headers, secrets: &[] };
+        let headers =
+            [("accept", HeaderValue::Plain("x")), ("authorization", HeaderValue::Secret("token"))];
+        let get = Operation::Http {
+            slot: "s",
+            verb: Verb::HttpGet,
+            path: "/a?key=hunter2",
+            headers: &headers,
+            secrets: &[],
+        };
         assert_eq!(get.canonical(None, PLAIN), "GET /a?… +accept +secret:authorization");
         let statement = Operation::Sql {
             slot: "s",
@@ -106,7 +132,12 @@ mod tests {
         assert_eq!(file.canonical(None, PLAIN), "file a\u{fffd}b");
         let environment = [("MODE".to_owned(), "a\nb".to_owned())];
         let container = ContainerFacts { name: "job", labels: &[] };
-        let creation = Creation { container, image: "jobs:1", command: &["ls".to_owned()], environment: &environment };
+        let creation = Creation {
+            container,
+            image: "jobs:1",
+            command: &["ls".to_owned()],
+            environment: &environment,
+        };
         let create = Operation::Create { slot: "s", verb: Verb::DockerCreate, creation };
         let line = "container job image jobs:1 arguments [\"ls\"] environment [\"MODE=a\\nb\"]";
         assert_eq!(create.canonical(None, PLAIN), line);

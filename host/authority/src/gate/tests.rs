@@ -6,11 +6,16 @@ use crate::targets::{Folder, Targets};
 use runbook_document::{Diagnostics, Located, Source};
 use std::path::Path;
 
-/// The authority of a step that binds slot `s` (and `k`, a secret) to the target that `toml` describes, with every verb declared.
+/// The authority of a step that binds slot `s` (and `k`, a secret) to the target that `toml`
+/// describes, with every verb declared.
 pub(crate) fn effective(capability: &str, toml: &str) -> Effective {
     // A program only reads, or it may do anything: no target is both.
-    let other = if toml.contains("read_only = true") { Verb::ProcessRun } else { Verb::ProcessInspect };
-    let all = crate::Capability::find(capability).expect("a capability").verbs().filter(|verb| *verb != other);
+    let other =
+        if toml.contains("read_only = true") { Verb::ProcessRun } else { Verb::ProcessInspect };
+    let all = crate::Capability::find(capability)
+        .expect("a capability")
+        .verbs()
+        .filter(|verb| *verb != other);
     effective_for(capability, &all.map(|verb| verb.row().name).collect::<Vec<_>>(), toml)
 }
 
@@ -33,8 +38,8 @@ fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) 
          [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = {{ s = [{verbs}], k = [\"use\"] }}\noptional = [\"k\"]\n"
     );
     let mut diagnostics = Diagnostics::default();
-    let manifest =
-        Manifest::parse(&Source::new("plugin.toml", manifest), &mut diagnostics).unwrap_or_else(|| panic!("{diagnostics:?}"));
+    let manifest = Manifest::parse(&Source::new("plugin.toml", manifest), &mut diagnostics)
+        .unwrap_or_else(|| panic!("{diagnostics:?}"));
     let source = Source::new(
         "r.toml",
         format!(
@@ -42,18 +47,25 @@ fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) 
         ),
     );
     let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
-    let Some(runbook_document::Value::Table(table)) = table.get("targets").map(|node| node.value.clone()) else {
+    let Some(runbook_document::Value::Table(table)) =
+        table.get("targets").map(|node| node.value.clone())
+    else {
         panic!("no targets")
     };
     let mut targets = Targets::default();
     let folder = Folder::without_links(Path::new("/base")).expect("absolute");
     targets.read(&source, &table, folder, &mut diagnostics);
-    let stored = |name: &str| (name.to_owned(), crate::targets::StoredSecret::locate("s.age", name, folder));
-    let names: Vec<String> = targets.iter().flat_map(|target| target.secrets()).map(str::to_owned).collect();
+    let stored =
+        |name: &str| (name.to_owned(), crate::targets::StoredSecret::locate("s.age", name, folder));
+    let names: Vec<String> =
+        targets.iter().flat_map(|target| target.secrets()).map(str::to_owned).collect();
     targets.name_secrets(names.iter().map(|name| stored(name)).collect());
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
-    let bindings = [Binding { slot: located("s"), target: located("t") }, Binding { slot: located("k"), target: located("key") }];
+    let bindings = [
+        Binding { slot: located("s"), target: located("t") },
+        Binding { slot: located("k"), target: located("key") },
+    ];
     let site = UseSite { step: "one", uses: "p:o", operation: "o", source: &source, span: &(0..0) };
     grant(&site, &manifest, &bindings, &targets).unwrap_or_else(|refusals| panic!("{refusals:?}"))
 }
@@ -91,7 +103,12 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
         Operation::Create {
             slot,
             verb,
-            creation: Creation { container: ContainerFacts { name: "c", labels: &[] }, image: "i", command, environment: &[] },
+            creation: Creation {
+                container: ContainerFacts { name: "c", labels: &[] },
+                image: "i",
+                command,
+                environment: &[],
+            },
         },
         Operation::Image { slot, verb, image: "i" },
         Operation::Exec { slot, verb, command },
@@ -143,7 +160,11 @@ fn every_change_is_denied_where_effects_are_off() {
                     Decision::Allow => false,
                     Decision::Deny(denial) => denial.rule == Rule::EffectsOff,
                 };
-                assert_eq!(denied_as_change, row.effect == Effect::Change, "{operation:?} on a {kind} target");
+                assert_eq!(
+                    denied_as_change,
+                    row.effect == Effect::Change,
+                    "{operation:?} on a {kind} target"
+                );
             }
         }
     }
@@ -184,16 +205,25 @@ fn an_operation_is_allowed_on_the_one_kind_of_target_that_it_is_about() {
 #[test]
 fn a_call_on_a_slot_of_another_kind_is_denied() {
     let effective = effective("http", "http = \"http://h\"");
-    assert_eq!(rule(&effective, &Operation::Files { slot: "s", verb: Verb::FilesRead, path: "a" }), Some("verb"));
+    assert_eq!(
+        rule(&effective, &Operation::Files { slot: "s", verb: Verb::FilesRead, path: "a" }),
+        Some("verb")
+    );
 }
 
 #[test]
 fn request_paths_are_held_to_the_patterns() {
     let effective = effective("http", "http = \"http://h/v1\"\npaths = [\"/orders/*\"]");
     assert_eq!(rule(&effective, &get("/orders/1?x=2", &[])), None);
-    for path in
-        ["/orders", "/orders/1/x", "/orders/../admin", "/orders/%2e%2e/admin", "//h2/orders/1", "orders/1", "/orders/1\r\nx: y"]
-    {
+    for path in [
+        "/orders",
+        "/orders/1/x",
+        "/orders/../admin",
+        "/orders/%2e%2e/admin",
+        "//h2/orders/1",
+        "orders/1",
+        "/orders/1\r\nx: y",
+    ] {
         assert_eq!(rule(&effective, &get(path, &[])), Some("path"), "{path}");
     }
 }
@@ -204,7 +234,16 @@ fn headers_that_steer_a_request_belong_to_the_host() {
         "http",
         "http = \"http://h\"\nrequest_headers = [\"X-Trace\"]\nheaders = { Authorization = \"Bearer secret:token\" }",
     );
-    assert_eq!(rule(&effective, &get("/", &[("x-trace", HeaderValue::Plain("1")), ("Accept", HeaderValue::Plain("*/*"))])), None);
+    assert_eq!(
+        rule(
+            &effective,
+            &get(
+                "/",
+                &[("x-trace", HeaderValue::Plain("1")), ("Accept", HeaderValue::Plain("*/*"))]
+            )
+        ),
+        None
+    );
     for (name, value) in [
         ("Host", "evil"),
         ("Content-Length", "0"),
@@ -217,7 +256,11 @@ fn headers_that_steer_a_request_belong_to_the_host() {
         ("x trace", "1"),
         ("", "1"),
     ] {
-        assert_eq!(rule(&effective, &get("/", &[(name, HeaderValue::Plain(value))])), Some("header"), "{name}");
+        assert_eq!(
+            rule(&effective, &get("/", &[(name, HeaderValue::Plain(value))])),
+            Some("header"),
+            "{name}"
+        );
     }
 }
 
@@ -225,16 +268,35 @@ fn headers_that_steer_a_request_belong_to_the_host() {
 fn a_secret_goes_only_where_its_target_says() {
     let effective = effective("http", "http = \"http://h\"");
     assert_eq!(rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("k"))])), None);
-    assert_eq!(rule(&effective, &get("/", &[("X-Other", HeaderValue::Secret("k"))])), Some("position"));
-    assert_eq!(rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("s"))])), Some("position"));
-    assert_eq!(rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("nobody"))])), Some("position"));
+    assert_eq!(
+        rule(&effective, &get("/", &[("X-Other", HeaderValue::Secret("k"))])),
+        Some("position")
+    );
+    assert_eq!(
+        rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("s"))])),
+        Some("position")
+    );
+    assert_eq!(
+        rule(&effective, &get("/", &[("Authorization", HeaderValue::Secret("nobody"))])),
+        Some("position")
+    );
 }
 
 #[test]
 fn every_secret_of_a_request_is_told_wherever_it_goes() {
-    let headers = [("authorization", HeaderValue::Secret("one")), ("accept", HeaderValue::Plain("*/*"))];
-    let secrets = [(SecretPlace::Json("/password".to_owned()), "two"), (SecretPlace::Form("code".to_owned()), "three")];
-    let operation = Operation::Http { slot: "s", verb: Verb::HttpPost, path: "/", headers: &headers, secrets: &secrets };
+    let headers =
+        [("authorization", HeaderValue::Secret("one")), ("accept", HeaderValue::Plain("*/*"))];
+    let secrets = [
+        (SecretPlace::Json("/password".to_owned()), "two"),
+        (SecretPlace::Form("code".to_owned()), "three"),
+    ];
+    let operation = Operation::Http {
+        slot: "s",
+        verb: Verb::HttpPost,
+        path: "/",
+        headers: &headers,
+        secrets: &secrets,
+    };
     assert_eq!(operation.secret_slots(), ["one", "two", "three"]);
 }
 
@@ -244,17 +306,35 @@ fn addresses_are_judged_after_they_are_resolved() {
         let base = Url::parse(base).expect("good URL");
         rule(
             effective,
-            &Operation::Connect { slot: "s", verb: Verb::HttpGet, base: &base, address: address.parse().expect("good address") },
+            &Operation::Connect {
+                slot: "s",
+                verb: Verb::HttpGet,
+                base: &base,
+                address: address.parse().expect("good address"),
+            },
         )
     };
     let public = effective("http", "http = \"http://api.example.com\"");
     assert_eq!(connect(&public, "http://api.example.com", "93.184.216.34"), None);
-    for address in
-        ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::ffff:10.0.0.1", "fd00:ec2::254", "0.0.0.0", "64:ff9b::a9fe:a9fe"]
-    {
-        assert_eq!(connect(&public, "http://api.example.com", address), Some("address"), "{address}");
+    for address in [
+        "127.0.0.1",
+        "10.0.0.1",
+        "169.254.169.254",
+        "::ffff:10.0.0.1",
+        "fd00:ec2::254",
+        "0.0.0.0",
+        "64:ff9b::a9fe:a9fe",
+    ] {
+        assert_eq!(
+            connect(&public, "http://api.example.com", address),
+            Some("address"),
+            "{address}"
+        );
     }
-    let private = effective("http", "http = \"http://api.internal\"\naddresses = [\"private\", \"link-local\"]");
+    let private = effective(
+        "http",
+        "http = \"http://api.internal\"\naddresses = [\"private\", \"link-local\"]",
+    );
     assert_eq!(connect(&private, "http://api.internal", "10.0.0.1"), None);
     assert_eq!(connect(&private, "http://api.internal", "169.254.169.254"), Some("address"));
     let literal = effective("http", "http = \"http://127.0.0.1:3000\"");
@@ -268,10 +348,19 @@ fn a_redirect_stays_within_the_target() {
         let base = Url::parse("https://h/v1").expect("good URL");
         rule(
             effective,
-            &Operation::Redirect { slot: "s", verb: Verb::HttpGet, base: &base, to: &Url::parse(to).expect("good URL"), hop },
+            &Operation::Redirect {
+                slot: "s",
+                verb: Verb::HttpGet,
+                base: &base,
+                to: &Url::parse(to).expect("good URL"),
+                hop,
+            },
         )
     };
-    assert_eq!(redirect(&effective("http", "http = \"https://h/v1\""), "https://h/v1/x", 1), Some("redirect"));
+    assert_eq!(
+        redirect(&effective("http", "http = \"https://h/v1\""), "https://h/v1/x", 1),
+        Some("redirect")
+    );
     let one = effective("http", "http = \"https://h/v1\"\nredirects = 1");
     assert_eq!(redirect(&one, "https://h/v1/x", 1), None);
     for to in [
@@ -290,14 +379,25 @@ fn a_redirect_stays_within_the_target() {
 
 #[test]
 fn statements_are_held_to_classes_and_relations() {
-    let effective = effective("sql", "sql = \"postgres://a@h/d\"\nstatements = [\"select\"]\nrelations = [\"orders\"]");
-    let statement = |text: &str| rule(&effective, &Operation::Sql { slot: "s", verb: Verb::SqlQuery, statement: Some(text) });
+    let effective = effective(
+        "sql",
+        "sql = \"postgres://a@h/d\"\nstatements = [\"select\"]\nrelations = [\"orders\"]",
+    );
+    let statement = |text: &str| {
+        rule(&effective, &Operation::Sql { slot: "s", verb: Verb::SqlQuery, statement: Some(text) })
+    };
     assert_eq!(statement("select * from orders"), None);
     assert_eq!(statement("select * from users"), Some("relation"));
-    assert_eq!(statement("select * from orders where id in (select id from users)"), Some("relation"));
-    for text in
-        ["delete from orders", "with d as (delete from orders returning 1) select 1", "select 1; delete from orders", "sel ect"]
-    {
+    assert_eq!(
+        statement("select * from orders where id in (select id from users)"),
+        Some("relation")
+    );
+    for text in [
+        "delete from orders",
+        "with d as (delete from orders returning 1) select 1",
+        "select 1; delete from orders",
+        "sel ect",
+    ] {
         assert_eq!(statement(text), Some("statement"), "{text}");
     }
 }
@@ -305,32 +405,59 @@ fn statements_are_held_to_classes_and_relations() {
 #[test]
 fn containers_are_judged_by_what_was_inspected() {
     let container = |effective: &Effective, name: &str, labels: &[(String, String)]| {
-        rule(effective, &Operation::Container { slot: "s", verb: Verb::DockerStop, container: ContainerFacts { name, labels } })
+        rule(
+            effective,
+            &Operation::Container {
+                slot: "s",
+                verb: Verb::DockerStop,
+                container: ContainerFacts { name, labels },
+            },
+        )
     };
     let named = effective("docker", "docker = { name = \"orders-api\" }");
     assert_eq!(container(&named, "orders-api", &[]), None);
     assert_eq!(container(&named, "orders-api-2", &[]), Some("container"));
     let labelled = effective("docker", "docker = { label = \"role=worker\" }");
     assert_eq!(container(&labelled, "x", &[("role".to_owned(), "worker".to_owned())]), None);
-    assert_eq!(container(&labelled, "x", &[("role".to_owned(), "db".to_owned())]), Some("container"));
     assert_eq!(
-        rule(&named, &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &["sh".to_owned()] }),
+        container(&labelled, "x", &[("role".to_owned(), "db".to_owned())]),
+        Some("container")
+    );
+    assert_eq!(
+        rule(
+            &named,
+            &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &["sh".to_owned()] }
+        ),
         Some("argument")
     );
-    assert_eq!(rule(&named, &Operation::Image { slot: "s", verb: Verb::DockerPull, image: "x" }), Some("image"));
+    assert_eq!(
+        rule(&named, &Operation::Image { slot: "s", verb: Verb::DockerPull, image: "x" }),
+        Some("image")
+    );
 }
 
 #[test]
 fn arguments_are_held_to_their_patterns() {
-    let effective = effective("process", "process = \"/bin/x\"\narguments = [\"--plain\", { regex = \"[a-z]+\" }]");
+    let effective = effective(
+        "process",
+        "process = \"/bin/x\"\narguments = [\"--plain\", { regex = \"[a-z]+\" }]",
+    );
     let run = |arguments: &[&str]| {
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        rule(&effective, &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &arguments })
+        rule(
+            &effective,
+            &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &arguments },
+        )
     };
     assert_eq!(run(&["--plain", "orders"]), None);
-    for wrong in
-        [&["--plain"][..], &["--evil", "orders"], &["--plain", "or ders"], &["--plain", "orders", "x"], &["--plain", "a\0b"], &[]]
-    {
+    for wrong in [
+        &["--plain"][..],
+        &["--evil", "orders"],
+        &["--plain", "or ders"],
+        &["--plain", "orders", "x"],
+        &["--plain", "a\0b"],
+        &[],
+    ] {
         assert_eq!(run(wrong), Some("argument"), "{wrong:?}");
     }
 }

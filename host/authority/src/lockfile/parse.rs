@@ -11,9 +11,13 @@ use runbook_document::{Diagnostics, Located, Reader, Source};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Reads a lockfile. `folder` is the absolute path of its folder. `None` after reporting whatever is wrong with it: a lockfile that
-/// cannot be read whole locks nothing.
-pub fn parse(source: &Arc<Source>, folder: &str, diagnostics: &mut Diagnostics) -> Option<Snapshot> {
+/// Reads a lockfile. `folder` is the absolute path of its folder. `None` after reporting whatever
+/// is wrong with it: a lockfile that cannot be read whole locks nothing.
+pub fn parse(
+    source: &Arc<Source>,
+    folder: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<Snapshot> {
     let table = runbook_document::parse(source, diagnostics)?;
     let mut found = Diagnostics::default();
     let mut reader = Reader::new(source, &table, "the lockfile", &mut found);
@@ -40,7 +44,8 @@ pub fn parse(source: &Arc<Source>, folder: &str, diagnostics: &mut Diagnostics) 
     is_good.then_some(Snapshot { plugins, runbooks })
 }
 
-/// Reads every table of a list. Of two for one thing only the last would hold, and a reviewer may have read the first.
+/// Reads every table of a list. Of two for one thing only the last would hold, and a reviewer may
+/// have read the first.
 fn each_once<K: Ord + Clone + std::fmt::Debug, V>(
     reader: &mut Reader<'_>,
     key: &'static str,
@@ -70,7 +75,11 @@ fn read_plugin(reader: &mut Reader<'_>) -> Option<(String, PluginFacts)> {
         let capability = read_capability(reader);
         let verbs = reader.required::<Vec<Located<String>>>("verbs");
         let capability = capability?;
-        let verbs = verbs?.value.into_iter().filter_map(|name| Verb::find(capability, &name.value)).collect();
+        let verbs = verbs?
+            .value
+            .into_iter()
+            .filter_map(|name| Verb::find(capability, &name.value))
+            .collect();
         Some((name.name.clone(), SlotFacts { capability, verbs }))
     });
     let facts = PluginFacts {
@@ -88,7 +97,12 @@ fn read_digest(reader: &mut Reader<'_>, key: &'static str) -> Option<Digest> {
     let text = reader.required::<String>(key)?;
     let digest = Digest::parse(&text.value);
     if digest.is_none() {
-        reader.error("E0122", text.span, format!("`{}` is not `sha256:` and 64 hex digits", text.value), "not a digest");
+        reader.error(
+            "E0122",
+            text.span,
+            format!("`{}` is not `sha256:` and 64 hex digits", text.value),
+            "not a digest",
+        );
     }
     digest
 }
@@ -97,7 +111,12 @@ fn read_capability(reader: &mut Reader<'_>) -> Option<Capability> {
     let typed = reader.required::<String>("capability")?;
     let found = Capability::find(&typed.value);
     if found.is_none() {
-        reader.error("E0122", typed.span, format!("`{}` is not a capability", typed.value), "unknown");
+        reader.error(
+            "E0122",
+            typed.span,
+            format!("`{}` is not a capability", typed.value),
+            "unknown",
+        );
     }
     found
 }
@@ -111,7 +130,11 @@ enum Format {
     Whole,
 }
 
-fn read_runbook(reader: &mut Reader<'_>, folder: &str, format: Format) -> Option<(String, RunbookFacts)> {
+fn read_runbook(
+    reader: &mut Reader<'_>,
+    folder: &str,
+    format: Format,
+) -> Option<(String, RunbookFacts)> {
     let file = reader.required::<String>("file");
     let plugins = match format {
         Format::GrantsOnly => None,
@@ -124,13 +147,20 @@ fn read_runbook(reader: &mut Reader<'_>, folder: &str, format: Format) -> Option
         Format::GrantsOnly => BTreeMap::new(),
         Format::Whole => each_once(reader, "text", read_text),
     };
-    let grants: BTreeMap<_, GrantFacts> = each_once(reader, "grant", |reader| read_grant(reader, folder));
-    let granted = || grants.values().filter_map(|grant| grant.uses.rsplit_once(':')).map(|(reference, _)| reference.to_owned());
+    let grants: BTreeMap<_, GrantFacts> =
+        each_once(reader, "grant", |reader| read_grant(reader, folder));
+    let granted = || {
+        grants
+            .values()
+            .filter_map(|grant| grant.uses.rsplit_once(':'))
+            .map(|(reference, _)| reference.to_owned())
+    };
     let plugins = plugins.unwrap_or_else(|| granted().collect());
     Some((file?.value, RunbookFacts { plugins, texts, grants }))
 }
 
-/// One file of a runbook. A text that is not the one of its digest was damaged or edited, and is no text to compare with.
+/// One file of a runbook. A text that is not the one of its digest was damaged or edited, and is no
+/// text to compare with.
 fn read_text(reader: &mut Reader<'_>) -> Option<(String, String)> {
     let file = reader.required::<String>("file");
     let digest = read_digest(reader, "digest");
@@ -160,10 +190,18 @@ fn read_grant(reader: &mut Reader<'_>, folder: &str) -> Option<((String, String)
         }
     }
     let extent = AccessScope { capability, values };
-    Some(((step?.value, slot?.value), GrantFacts { uses: uses?.value, target: target?.value, extent }))
+    Some((
+        (step?.value, slot?.value),
+        GrantFacts { uses: uses?.value, target: target?.value, extent },
+    ))
 }
 
-fn read_dimension(reader: &mut Reader<'_>, capability: Capability, row: &DimensionRow, folder: &str) -> Option<Values> {
+fn read_dimension(
+    reader: &mut Reader<'_>,
+    capability: Capability,
+    row: &DimensionRow,
+    folder: &str,
+) -> Option<Values> {
     if row.shape == Shape::Duration && reader.table().get(row.key).is_some_and(is_unlimited) {
         reader.knows(row.key);
         return Some(Values::AtMost(u64::MAX));
@@ -196,5 +234,8 @@ fn is_unlimited(node: &runbook_document::Node) -> bool {
 
 /// Whether the values of a dimension are paths of this host, or hold one.
 pub(super) fn is_path(dimension: Dimension) -> bool {
-    matches!(dimension, Dimension::Files | Dimension::Directories | Dimension::Programs | Dimension::Secrets)
+    matches!(
+        dimension,
+        Dimension::Files | Dimension::Directories | Dimension::Programs | Dimension::Secrets
+    )
 }

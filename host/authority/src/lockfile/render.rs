@@ -20,11 +20,19 @@ pub fn render(snapshot: &Snapshot, folder: &str) -> String {
     }
     for (file, runbook) in &snapshot.runbooks {
         let plugins = list(runbook.plugins.iter().cloned());
-        push(&mut text, format_args!("\n[[runbook]]\nfile = {}\nplugins = {plugins}\n", quoted(file)));
+        push(
+            &mut text,
+            format_args!("\n[[runbook]]\nfile = {}\nplugins = {plugins}\n", quoted(file)),
+        );
         for (file, content) in &runbook.texts {
             let (digest, packed) = (Digest::of(content.as_bytes()), super::text::pack(content));
             let file = quoted(file);
-            push(&mut text, format_args!("\n[[runbook.text]]\nfile = {file}\ndigest = \"{digest}\"\nzstd = \"{packed}\"\n"));
+            push(
+                &mut text,
+                format_args!(
+                    "\n[[runbook.text]]\nfile = {file}\ndigest = \"{digest}\"\nzstd = \"{packed}\"\n"
+                ),
+            );
         }
         for ((step, slot), grant) in &runbook.grants {
             push_grant(&mut text, folder, (step, slot), grant);
@@ -75,7 +83,14 @@ fn push_plugin(text: &mut String, reference: &str, plugin: &PluginFacts) {
     push(text, format_args!("]\n"));
     for (name, slot) in &plugin.slots {
         let verbs = list(slot.verbs.iter().map(Verb::to_string));
-        push(text, format_args!("slots.{} = {{ capability = \"{}\", verbs = {verbs} }}\n", quoted(name), slot.capability));
+        push(
+            text,
+            format_args!(
+                "slots.{} = {{ capability = \"{}\", verbs = {verbs} }}\n",
+                quoted(name),
+                slot.capability
+            ),
+        );
     }
 }
 
@@ -104,7 +119,9 @@ fn value(dimension: Dimension, values: &Values, folder: &str) -> String {
         (_, Values::AtMost(_)) => quoted(&values.words(shape).concat()),
         (_, Values::Arguments(_)) => format!("[{}]", values.words(shape).join(", ")),
         (_, Values::Addresses { .. }) => list(values.words(shape)),
-        (_, Values::Texts(texts)) => list(texts.iter().map(|text| relative(dimension, text, folder))),
+        (_, Values::Texts(texts)) => {
+            list(texts.iter().map(|text| relative(dimension, text, folder)))
+        }
     }
 }
 
@@ -114,8 +131,10 @@ fn relative(dimension: Dimension, text: &Text, folder: &str) -> String {
     if !super::parse::is_path(dimension) {
         return written;
     }
-    with_path(&written, |path| match path.strip_prefix(folder).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
-        Some(rest) => format!(".{rest}"),
-        None => path.to_owned(),
+    with_path(&written, |path| {
+        match path.strip_prefix(folder).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+            Some(rest) => format!(".{rest}"),
+            None => path.to_owned(),
+        }
     })
 }

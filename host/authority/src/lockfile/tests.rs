@@ -22,8 +22,8 @@ fn plugin(verbs: &str, code: &[u8], imports: &[&str]) -> PluginFacts {
         "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n[slots.s]\ncapability = \"docker\"\nverbs = {verbs}\nreason = \"r\"\n\
          [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = {{ s = {verbs} }}\n"
     );
-    let manifest =
-        Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics).unwrap_or_else(|| panic!("{diagnostics:?}"));
+    let manifest = Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics)
+        .unwrap_or_else(|| panic!("{diagnostics:?}"));
     let imports: BTreeSet<_> = imports.iter().map(|&import| import.to_owned()).collect();
     PluginFacts::of(&manifest, &crate::Digest::of(code), imports, &[])
 }
@@ -56,22 +56,36 @@ fn what_is_written_is_read_back_without_any_difference() {
         ("http", "http = \"http://127.0.0.1:8080\"\naddresses = [\"private\"]"),
         ("sql", "sql = \"postgres://a@h/d\"\npassword = \"secret:x\"\nstatements = [\"select\"]"),
         ("sql", "sql = \"sqlite:data/a.db\"\ncreate = true"),
-        ("docker", "docker = { pattern = \"a*\" }\nimages = [\"x:*\"]\ncommand = [\"ls\", { regex = '\\d+\"x' }]"),
+        (
+            "docker",
+            "docker = { pattern = \"a*\" }\nimages = [\"x:*\"]\ncommand = [\"ls\", { regex = '\\d+\"x' }]",
+        ),
         ("files", "files = \"backups\"\naccess = \"write\""),
         ("files", "files = \"/var/x\"\naccess = \"write\""),
         (
             "process",
             "process = \"/bin/x\"\narguments = [{ one_of = [\"a\", \"b\"] }, { repeat = { regex = 'x\\.y' } }]\nenvironment = { A = \"b\" }",
         ),
-        ("secrets", "secret = \"x\"\npositions = [{ slot = \"api\", header = \"Authorization\", format = \"Bearer {}\" }]"),
+        (
+            "secrets",
+            "secret = \"x\"\npositions = [{ slot = \"api\", header = \"Authorization\", format = \"Bearer {}\" }]",
+        ),
     ];
     for (capability, toml) in targets {
         let snapshot = snapshot(&[("one", effective(capability, toml))]);
-        assert_eq!(changes(&snapshot, &reread(&snapshot)), Vec::<String>::new(), "{toml}\n{}", render(&snapshot, "/base"));
+        assert_eq!(
+            changes(&snapshot, &reread(&snapshot)),
+            Vec::<String>::new(),
+            "{toml}\n{}",
+            render(&snapshot, "/base")
+        );
         assert_eq!(render(&reread(&snapshot), "/base"), render(&snapshot, "/base"));
     }
     let mut with_plugin = Snapshot::default();
-    with_plugin.plugins.insert("./p.wasm".to_owned(), plugin("[\"stop\"]", b"x", &["runbook:docker/control@1.0.0#stop"]));
+    with_plugin.plugins.insert(
+        "./p.wasm".to_owned(),
+        plugin("[\"stop\"]", b"x", &["runbook:docker/control@1.0.0#stop"]),
+    );
     assert_eq!(reread(&with_plugin), with_plugin);
 }
 
@@ -88,33 +102,54 @@ fn a_swapped_binary_is_a_difference_even_if_it_asks_for_the_same() {
     old.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"one", &[]));
     new.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"two", &[]));
     let found = changes(&old, &new);
-    assert!(found.len() == 1 && found[0].starts_with("moved plugin `p`: is other code"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].starts_with("moved plugin `p`: is other code"),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn a_widened_manifest_is_widened() {
     let (mut old, mut new) = (Snapshot::default(), Snapshot::default());
     old.plugins.insert("p".to_owned(), plugin("[\"stop\"]", b"one", &[]));
-    new.plugins.insert("p".to_owned(), plugin("[\"exec\", \"stop\"]", b"one", &["runbook:docker/exec@1.0.0#run"]));
+    new.plugins.insert(
+        "p".to_owned(),
+        plugin("[\"exec\", \"stop\"]", b"one", &["runbook:docker/exec@1.0.0#run"]),
+    );
     let found = changes(&old, &new);
-    assert_eq!(found[0], "widened plugin `p`: declares `docker.exec` on slot `s`, which it did not");
-    assert_eq!(found[1], "widened plugin `p`: imports `runbook:docker/exec@1.0.0#run`, which it did not");
+    assert_eq!(
+        found[0],
+        "widened plugin `p`: declares `docker.exec` on slot `s`, which it did not"
+    );
+    assert_eq!(
+        found[1],
+        "widened plugin `p`: imports `runbook:docker/exec@1.0.0#run`, which it did not"
+    );
     assert_eq!(diff(&old, &new)[0].risk, crate::Risk::Critical);
 }
 
 #[test]
 fn grants_are_widened_narrowed_or_moved() {
-    let docker =
-        |filter: &str, verbs: &[&str]| snapshot(&[("one", effective_for("docker", verbs, &format!("docker = {{ {filter} }}")))]);
+    let docker = |filter: &str, verbs: &[&str]| {
+        snapshot(&[("one", effective_for("docker", verbs, &format!("docker = {{ {filter} }}")))])
+    };
     let narrow = docker("name = \"ab\"", &["stop"]);
     let wide = docker("pattern = \"a*\"", &["stop"]);
     assert_eq!(
         changes(&narrow, &wide),
-        ["widened step `one` of r.toml, slot `s`: containers: ab → a* (stop container any-container)"]
+        [
+            "widened step `one` of r.toml, slot `s`: containers: ab → a* (stop container any-container)"
+        ]
     );
-    assert_eq!(changes(&wide, &narrow), ["narrowed step `one` of r.toml, slot `s`: containers: a* → ab"]);
+    assert_eq!(
+        changes(&wide, &narrow),
+        ["narrowed step `one` of r.toml, slot `s`: containers: a* → ab"]
+    );
     let other = docker("name = \"cd\"", &["stop"]);
-    assert_eq!(changes(&narrow, &other), ["widened step `one` of r.toml, slot `s`: containers: ab → cd (stop container cd)"]);
+    assert_eq!(
+        changes(&narrow, &other),
+        ["widened step `one` of r.toml, slot `s`: containers: ab → cd (stop container cd)"]
+    );
     assert_eq!(changes(&narrow, &narrow), Vec::<String>::new());
     let more = docker("name = \"ab\"", &["exec", "stop"]);
     assert_eq!(diff(&narrow, &more)[0].direction, Direction::Widened);
@@ -130,9 +165,14 @@ fn a_new_step_is_widened_and_a_removed_one_narrowed() {
     ]);
     assert_eq!(
         changes(&one, &both)[1..],
-        ["widened step `two` of r.toml, slot `s`: is granted, which it was not: `p:o` on target `t` (read a file below /base/y)"]
+        [
+            "widened step `two` of r.toml, slot `s`: is granted, which it was not: `p:o` on target `t` (read a file below /base/y)"
+        ]
     );
-    assert_eq!(changes(&both, &one)[1..], ["narrowed step `two` of r.toml, slot `s`: is no longer granted: `p:o` on target `t`"]);
+    assert_eq!(
+        changes(&both, &one)[1..],
+        ["narrowed step `two` of r.toml, slot `s`: is no longer granted: `p:o` on target `t`"]
+    );
 }
 
 #[test]
@@ -147,7 +187,11 @@ fn a_damaged_lockfile_locks_nothing_and_says_why() {
         "format = 1\n[[runbook]]\nfile = \"x\"\n[[runbook.grant]]\nstep = \"s\"\nhosts = []\n",
     ] {
         let mut diagnostics = Diagnostics::default();
-        assert_eq!(parse(&Source::new("runbook.lock", text), "/base", &mut diagnostics), None, "{text}");
+        assert_eq!(
+            parse(&Source::new("runbook.lock", text), "/base", &mut diagnostics),
+            None,
+            "{text}"
+        );
         assert!(diagnostics.has_errors());
     }
 }
@@ -155,7 +199,8 @@ fn a_damaged_lockfile_locks_nothing_and_says_why() {
 fn with_texts(texts: &[(&str, &str)]) -> Snapshot {
     let mut snapshot = snapshot(&[("one", effective_for("files", &["read"], "files = \"x\""))]);
     let runbook = snapshot.runbooks.get_mut("r.toml").expect("it has one");
-    runbook.texts = texts.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+    runbook.texts =
+        texts.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
     runbook.plugins = ["p".to_owned(), "without-grants".to_owned()].into();
     snapshot
 }
@@ -175,7 +220,9 @@ fn the_text_of_every_file_and_the_plugins_without_grants_are_read_back() {
 fn a_text_that_is_not_the_one_of_its_digest_locks_nothing() {
     let good = render(&with_texts(&[("r.toml", "a = 1\n")]), "/base");
     let other = render(&with_texts(&[("r.toml", "a = 2\n")]), "/base");
-    let line = |text: &str, key: &str| text.lines().find(|line| line.starts_with(key)).expect("it has one").to_owned();
+    let line = |text: &str, key: &str| {
+        text.lines().find(|line| line.starts_with(key)).expect("it has one").to_owned()
+    };
     for (key, put) in [
         ("zstd = ", line(&other, "zstd = ")),
         ("zstd = ", "zstd = \"\"".to_owned()),
@@ -186,7 +233,11 @@ fn a_text_that_is_not_the_one_of_its_digest_locks_nothing() {
         let edited = good.replace(&line(&good, key), &put);
         assert_ne!(edited, good);
         let mut diagnostics = Diagnostics::default();
-        assert_eq!(parse(&Source::new("runbook.lock", edited), "/base", &mut diagnostics), None, "{put}");
+        assert_eq!(
+            parse(&Source::new("runbook.lock", edited), "/base", &mut diagnostics),
+            None,
+            "{put}"
+        );
         let said = format!("{diagnostics:?}");
         assert!(said.contains("the text of `r.toml` is not the one of its digest"), "{said}");
     }
@@ -196,8 +247,14 @@ fn a_text_that_is_not_the_one_of_its_digest_locks_nothing() {
 fn format_1_is_read_and_holds_no_text() {
     let whole = with_texts(&[("r.toml", "a = 1\n")]);
     let text = render(&whole, "/base");
-    let kept = text.split("\n\n").filter(|part| !part.contains("[[runbook.text]]")).collect::<Vec<_>>().join("\n\n");
-    let old = kept.replace("plugins = [\"p\", \"without-grants\"]\n", "").replace("format = 2", "format = 1");
+    let kept = text
+        .split("\n\n")
+        .filter(|part| !part.contains("[[runbook.text]]"))
+        .collect::<Vec<_>>()
+        .join("\n\n");
+    let old = kept
+        .replace("plugins = [\"p\", \"without-grants\"]\n", "")
+        .replace("format = 2", "format = 1");
     assert_ne!(kept.len(), old.len());
     let mut diagnostics = Diagnostics::default();
     let read = parse(&Source::new("runbook.lock", old.clone()), "/base", &mut diagnostics)
@@ -213,7 +270,11 @@ fn another_value_of_a_variable_is_a_difference() {
     let with = |variables: &str| {
         snapshot(&[(
             "one",
-            effective_for("process", &["run"], &format!("process = \"/opt/x\"\nenvironment = {{ {variables} }}")),
+            effective_for(
+                "process",
+                &["run"],
+                &format!("process = \"/opt/x\"\nenvironment = {{ {variables} }}"),
+            ),
         )])
     };
     for (old, new, direction) in [
@@ -226,7 +287,11 @@ fn another_value_of_a_variable_is_a_difference() {
         ("A = \"*\"", "A = \"*\"", None),
     ] {
         let found = crate::diff::diff(&reread(&with(old)), &with(new));
-        assert_eq!(found.first().map(|change| change.direction.name()), direction, "{old} → {new}: {found:?}");
+        assert_eq!(
+            found.first().map(|change| change.direction.name()),
+            direction,
+            "{old} → {new}: {found:?}"
+        );
     }
 }
 
@@ -242,7 +307,11 @@ fn two_entries_for_one_thing_lock_nothing() {
         // Behind itself, so that a part of a runbook stays in its runbook.
         let twice = format!("{}\n{}{}", &text[..end], &text[*start..end], &text[end..]);
         let mut diagnostics = Diagnostics::default();
-        assert_eq!(parse(&Source::new("runbook.lock", twice.clone()), "/base", &mut diagnostics), None, "{twice}");
+        assert_eq!(
+            parse(&Source::new("runbook.lock", twice.clone()), "/base", &mut diagnostics),
+            None,
+            "{twice}"
+        );
         let said = format!("{diagnostics:?}");
         assert!(said.contains("there are two entries for"), "{said}");
     }

@@ -12,7 +12,8 @@ const LEVEL: i32 = 19;
 
 /// The text, compressed.
 pub(super) fn pack(text: &str) -> String {
-    let packed = zstd::bulk::compress(text.as_bytes(), LEVEL).expect("memory can be compressed to memory");
+    let packed =
+        zstd::bulk::compress(text.as_bytes(), LEVEL).expect("memory can be compressed to memory");
     STANDARD.encode(packed)
 }
 
@@ -20,7 +21,8 @@ pub(super) fn pack(text: &str) -> String {
 pub(super) fn unpack(packed: &str) -> Option<String> {
     let bytes = STANDARD.decode(packed).ok()?;
     let mut text = String::new();
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes.as_slice()).ok()?.take(MAX_BYTES + 1);
+    let mut decoder =
+        zstd::stream::read::Decoder::with_buffer(bytes.as_slice()).ok()?.take(MAX_BYTES + 1);
     decoder.read_to_string(&mut text).ok()?;
     (text.len() as u64 <= MAX_BYTES).then_some(text)
 }

@@ -28,14 +28,16 @@ const CLASSES: &[(AddressClass, &str)] = &[
     (AddressClass::Reserved, "reserved"),
 ];
 
-/// Where cloud providers hand out credentials. `169.254.169.254` and `fd00:ec2::254` were compared with the page of AWS on 2026-11-21;
-/// no page of a provider was seen for the others.
+/// Where cloud providers hand out credentials. `169.254.169.254` and `fd00:ec2::254` were compared
+/// with the page of AWS on 2026-11-21; no page of a provider was seen for the others.
 const METADATA_V4: &[Ipv4Addr] = &[
-    // AWS, and as far as known Google, Azure, `OpenStack`, `DigitalOcean` and Oracle; the page of AWS: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>.
+    // AWS, and as far as known Google, Azure, `OpenStack`, `DigitalOcean` and Oracle; the page of
+    // AWS: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>.
     Ipv4Addr::new(169, 254, 169, 254),
     // AWS, resolver of a VPC.
     Ipv4Addr::new(169, 254, 169, 253),
-    // AWS, credentials of ECS tasks and of EKS pods, as the AWS SDKs list them among the hosts that they trust.
+    // AWS, credentials of ECS tasks and of EKS pods, as the AWS SDKs list them among the hosts that
+    // they trust.
     Ipv4Addr::new(169, 254, 170, 2),
     Ipv4Addr::new(169, 254, 170, 23),
     // Alibaba Cloud.
@@ -69,8 +71,8 @@ const METADATA_V6: &[Ipv6Addr] = &[
 ];
 
 impl AddressClass {
-    /// The class of an address. An IPv4 address inside an IPv6 one (mapped, compatible, NAT64, 6to4) has the class of the IPv4
-    /// address, because that is where the packet goes.
+    /// The class of an address. An IPv4 address inside an IPv6 one (mapped, compatible, NAT64,
+    /// 6to4) has the class of the IPv4 address, because that is where the packet goes.
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(v4) => Self::of_v4(v4),
@@ -111,8 +113,8 @@ impl AddressClass {
         CLASSES.iter().map(|(_, name)| *name).collect()
     }
 
-    /// By the IANA registry of special-purpose IPv4 addresses (RFC 6890 and its updates). What that calls globally reachable is
-    /// public.
+    /// By the IANA registry of special-purpose IPv4 addresses (RFC 6890 and its updates). What that
+    /// calls globally reachable is public.
     fn of_v4(address: Ipv4Addr) -> Self {
         let [a, b, c, _] = address.octets();
         if METADATA_V4.contains(&address) {
@@ -122,9 +124,12 @@ impl AddressClass {
             (127, ..) => Self::Loopback,
             (10, ..) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) => Self::Private,
             (169, 254, _) => Self::LinkLocal,
-            (0 | 224..=255, ..) | (192, 0, 0 | 2) | (192, 88, 99) | (198, 18..=19, _) | (198, 51, 100) | (203, 0, 113) => {
-                Self::Reserved
-            }
+            (0 | 224..=255, ..)
+            | (192, 0, 0 | 2)
+            | (192, 88, 99)
+            | (198, 18..=19, _)
+            | (198, 51, 100)
+            | (203, 0, 113) => Self::Reserved,
             _ => Self::Public,
         }
     }
@@ -141,8 +146,9 @@ impl AddressClass {
             // Unique local (RFC 4193) and the old site-local range.
             0xfc00..=0xfdff | 0xfec0..=0xfeff => Self::Private,
             0xfe80..=0xfebf => Self::LinkLocal,
-            // Global unicast is 2000::/3 (RFC 4291). Protocol assignments inside it (2001::/23: Teredo, which hides an IPv4 address,
-            // benchmarking, identifiers) and documentation are nobody's service.
+            // Global unicast is 2000::/3 (RFC 4291). Protocol assignments inside it (2001::/23:
+            // Teredo, which hides an IPv4 address, benchmarking, identifiers) and documentation are
+            // nobody's service.
             0x2001 if matches!(address.segments()[1], 0..=0x01ff | 0x0db8) => Self::Reserved,
             0x3fff if address.segments()[1] < 0x1000 => Self::Reserved,
             0x2000..=0x3fff => Self::Public,
@@ -156,9 +162,12 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
     let last = || Ipv4Addr::from((u32::from(segments[6]) << 16) | u32::from(segments[7]));
     match segments {
-        // Mapped (`::ffff:a.b.c.d`), translated (`::ffff:0:a.b.c.d`), NAT64 (RFC 6052, `64:ff9b::/96`). In `64:ff9b:1::/48` (RFC 8215) each
-        // network has its own place for the IPv4 address, so nobody can tell where that leads: it is reserved.
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(last()),
+        // Mapped (`::ffff:a.b.c.d`), translated (`::ffff:0:a.b.c.d`), NAT64 (RFC 6052,
+        // `64:ff9b::/96`). In `64:ff9b:1::/48` (RFC 8215) each network has its own place for the
+        // IPv4 address, so nobody can tell where that leads: it is reserved.
+        [0, 0, 0, 0, 0, 0xffff, ..]
+        | [0, 0, 0, 0, 0xffff, 0, ..]
+        | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(last()),
         // Compatible (`::a.b.c.d`, deprecated), but not `::` and `::1`.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(last()),
         // 2002:a.b.c.d::/48 (6to4).
@@ -193,7 +202,14 @@ mod tests {
 
     #[test]
     fn an_ipv4_address_inside_an_ipv6_one_keeps_its_class() {
-        for loopback in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"] {
+        for loopback in [
+            "127.0.0.1",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+        ] {
             assert_eq!(class(loopback), AddressClass::Loopback, "{loopback}");
         }
         for metadata in [
@@ -266,8 +282,9 @@ mod tests {
         }
     }
 
-    /// The special-purpose registries of IANA, and multicast. What is a part of a larger block that is not globally reachable counts as
-    /// that, even where the registry makes an exception for an anycast address of a protocol.
+    /// The special-purpose registries of IANA, and multicast. What is a part of a larger block that
+    /// is not globally reachable counts as that, even where the registry makes an exception for an
+    /// anycast address of a protocol.
     const REGISTRIES: &[(&str, u32, AddressClass)] = &[
         ("0.0.0.0", 8, AddressClass::Reserved),
         ("10.0.0.0", 8, AddressClass::Private),
@@ -312,7 +329,10 @@ mod tests {
 
     /// Where clouds hand out credentials or settings of a machine, as their manuals say.
     const CLOUDS: &[(&str, &str)] = &[
-        ("AWS, Google, Azure, Oracle, IBM, DigitalOcean, Hetzner, Vultr, OpenStack", "169.254.169.254"),
+        (
+            "AWS, Google, Azure, Oracle, IBM, DigitalOcean, Hetzner, Vultr, OpenStack",
+            "169.254.169.254",
+        ),
         ("AWS: the resolver", "169.254.169.253"),
         ("AWS: the resolver over IPv6", "fd00:ec2::253"),
         ("AWS over IPv6", "fd00:ec2::254"),
@@ -355,7 +375,8 @@ mod tests {
         (first, first + size, bits)
     }
 
-    /// What the tables say: a cloud, or the longest prefix, or public for IPv4 and reserved for IPv6.
+    /// What the tables say: a cloud, or the longest prefix, or public for IPv4 and reserved for
+    /// IPv6.
     fn by_the_tables(address: IpAddr) -> AddressClass {
         if CLOUDS.iter().any(|(_, cloud)| good(cloud) == address) {
             return AddressClass::Metadata;
@@ -365,24 +386,36 @@ mod tests {
             let (first, last, bits) = range(row);
             bits == wanted_bits && (first..=last).contains(&wanted)
         };
-        let otherwise = if wanted_bits == 32 { AddressClass::Public } else { AddressClass::Reserved };
-        REGISTRIES.iter().filter(holds).max_by_key(|(_, length, _)| *length).map_or(otherwise, |(.., class)| *class)
+        let otherwise =
+            if wanted_bits == 32 { AddressClass::Public } else { AddressClass::Reserved };
+        REGISTRIES
+            .iter()
+            .filter(holds)
+            .max_by_key(|(_, length, _)| *length)
+            .map_or(otherwise, |(.., class)| *class)
     }
 
     /// Both ends of each row, its middle, and its neighbours; each cloud and its neighbours.
     fn samples() -> impl Iterator<Item = IpAddr> {
         let rows = REGISTRIES.iter().map(range);
-        let clouds = CLOUDS.iter().map(|(_, cloud)| number(good(cloud))).map(|(number, bits)| (number, number, bits));
+        let clouds = CLOUDS
+            .iter()
+            .map(|(_, cloud)| number(good(cloud)))
+            .map(|(number, bits)| (number, number, bits));
         rows.chain(clouds).flat_map(|(first, last, bits)| {
             let most = if bits == 32 { u128::from(u32::MAX) } else { u128::MAX };
             let middle = first + (last - first) / 2;
-            [first, last, middle, first.saturating_sub(1), last.saturating_add(1).min(most)].map(|number| at(number, bits))
+            [first, last, middle, first.saturating_sub(1), last.saturating_add(1).min(most)]
+                .map(|number| at(number, bits))
         })
     }
 
     #[test]
-    fn every_block_of_the_registries_and_every_metadata_address_has_its_class_and_so_have_its_neighbours() {
-        for address in samples().filter(|address| !matches!(address, IpAddr::V6(v6) if embedded_v4(*v6).is_some())) {
+    fn every_block_of_the_registries_and_every_metadata_address_has_its_class_and_so_have_its_neighbours()
+     {
+        for address in samples()
+            .filter(|address| !matches!(address, IpAddr::V6(v6) if embedded_v4(*v6).is_some()))
+        {
             assert_eq!(AddressClass::of(address), by_the_tables(address), "{address}");
         }
     }
@@ -406,10 +439,16 @@ mod tests {
 
     #[test]
     fn metadata_stays_denied_where_private_and_link_local_are_allowed() {
-        let policy = AddressPolicy { classes: vec![AddressClass::Private, AddressClass::LinkLocal], named: Vec::new() };
+        let policy = AddressPolicy {
+            classes: vec![AddressClass::Private, AddressClass::LinkLocal],
+            named: Vec::new(),
+        };
         assert!(policy.allows("10.0.0.1".parse().expect("good")));
         assert!(!policy.allows("169.254.169.254".parse().expect("good")));
-        let named = AddressPolicy { classes: Vec::new(), named: vec!["169.254.169.254".parse().expect("good")] };
+        let named = AddressPolicy {
+            classes: Vec::new(),
+            named: vec!["169.254.169.254".parse().expect("good")],
+        };
         assert!(named.allows("169.254.169.254".parse().expect("good")));
     }
 }

@@ -24,7 +24,8 @@ impl PartialEq for ArgumentPattern {
 impl ArgumentPattern {
     /// A pattern from a regular expression, which must match the whole argument.
     pub fn regex(text: &str) -> Result<Self, regex::Error> {
-        // Alone first: a text that closes a group which it did not open would mean something else once it stands in one.
+        // Alone first: a text that closes a group which it did not open would mean something else
+        // once it stands in one.
         Regex::new(text)?;
         Regex::new(&format!("^(?:{text})$")).map(Self::Regex)
     }
@@ -56,7 +57,11 @@ impl std::fmt::Display for ArgumentPattern {
         match self {
             Self::Literal(text) => write!(f, "`{text}`"),
             Self::OneOf(texts) => {
-                write!(f, "one of {}", texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", "))
+                write!(
+                    f,
+                    "one of {}",
+                    texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ")
+                )
             }
             Self::Regex(_) => write!(f, "/{}/", self.expression()),
             Self::Repeat(pattern) => write!(f, "any number of {pattern}"),
@@ -64,8 +69,12 @@ impl std::fmt::Display for ArgumentPattern {
     }
 }
 
-/// The first position, counted from 1, where `arguments` departs from `patterns`, with what was expected there.
-pub fn first_mismatch(patterns: &[ArgumentPattern], arguments: &[String]) -> Option<(usize, String)> {
+/// The first position, counted from 1, where `arguments` departs from `patterns`, with what was
+/// expected there.
+pub fn first_mismatch(
+    patterns: &[ArgumentPattern],
+    arguments: &[String],
+) -> Option<(usize, String)> {
     let mut rest = arguments.iter().enumerate();
     for (index, pattern) in patterns.iter().enumerate() {
         if let ArgumentPattern::Repeat(repeated) = pattern {
@@ -89,7 +98,9 @@ mod tests {
         let patterns = [
             ArgumentPattern::Literal("--format=plain".to_owned()),
             ArgumentPattern::OneOf(vec!["a".to_owned(), "b".to_owned()]),
-            ArgumentPattern::Repeat(Box::new(ArgumentPattern::regex("--table=[a-z_]+").expect("good regex"))),
+            ArgumentPattern::Repeat(Box::new(
+                ArgumentPattern::regex("--table=[a-z_]+").expect("good regex"),
+            )),
         ];
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         first_mismatch(&patterns, &arguments).map(|(position, _)| position)
@@ -106,15 +117,26 @@ mod tests {
 
     #[test]
     fn a_regular_expression_that_closes_what_it_did_not_open_is_refused() {
-        for text in ["safe)|(?:safe", "a)(b", ")", "(", "a|b)|(c", "(?x)a # )", "a\\", "[a", "(?x)a)|(?:# b"] {
+        for text in [
+            "safe)|(?:safe",
+            "a)(b",
+            ")",
+            "(",
+            "a|b)|(c",
+            "(?x)a # )",
+            "a\\",
+            "[a",
+            "(?x)a)|(?:# b",
+        ] {
             assert!(ArgumentPattern::regex(text).is_err(), "{text}");
         }
     }
 
     proptest::proptest! {
         #![proptest_config(proptest::test_runner::Config { cases: 600, ..Default::default() })]
-        /// Whatever is put together of the pieces of regular expressions: what is accepted is a regular expression by itself, and
-        /// the gate and the automaton of boundaries agree on every short argument.
+        /// Whatever is put together of the pieces of regular expressions: what is accepted is a
+        /// regular expression by itself, and the gate and the automaton of boundaries agree on
+        /// every short argument.
         #[test]
         fn the_gate_and_the_automaton_read_a_regular_expression_alike(
             pieces in proptest::collection::vec(

@@ -1,8 +1,10 @@
-//! Which texts a pattern lets through, compared exactly: is everything that one pattern allows allowed by others too?
+//! Which texts a pattern lets through, compared exactly: is everything that one pattern allows
+//! allowed by others too?
 //!
-//! Every pattern of a grant (globs, paths, regular expressions, lists of arguments) is a regular language, so the question has an
-//! exact answer: walk the product of the automata and look for a text that the one accepts and none of the others does. The
-//! shortest such text is the witness. What is too big to be walked is unknown, and unknown is never contained.
+//! Every pattern of a grant (globs, paths, regular expressions, lists of arguments) is a regular
+//! language, so the question has an exact answer: walk the product of the automata and look for a
+//! text that the one accepts and none of the others does. The shortest such text is the witness.
+//! What is too big to be walked is unknown, and unknown is never contained.
 
 use super::ArgumentPattern;
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
@@ -12,7 +14,8 @@ use regex_automata::{Anchored, MatchKind};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// The largest automaton of one pattern, in bytes. `\w{30}` with all of Unicode is larger, and nobody reviews that.
+/// The largest automaton of one pattern, in bytes. `\w{30}` with all of Unicode is larger, and
+/// nobody reviews that.
 const MAX_AUTOMATON: usize = 4 << 20;
 /// States of a product that are looked at. The largest of the shipped runbooks needs 60.
 const MAX_STATES: usize = 50_000;
@@ -45,10 +48,15 @@ impl Language {
     /// The lists of arguments that a list of patterns lets through.
     pub fn arguments(patterns: &[ArgumentPattern]) -> Result<Self, TooComplex> {
         let (fixed, repeat) = match patterns.split_last() {
-            Some((ArgumentPattern::Repeat(repeated), fixed)) => (fixed, Some(automaton(&expression_of(repeated))?)),
+            Some((ArgumentPattern::Repeat(repeated), fixed)) => {
+                (fixed, Some(automaton(&expression_of(repeated))?))
+            }
             Some(_) | None => (patterns, None),
         };
-        let parts = fixed.iter().map(|pattern| automaton(&expression_of(pattern))).collect::<Result<_, _>>()?;
+        let parts = fixed
+            .iter()
+            .map(|pattern| automaton(&expression_of(pattern)))
+            .collect::<Result<_, _>>()?;
         Ok(Self { parts, repeat })
     }
 
@@ -81,16 +89,20 @@ fn expression_of(pattern: &ArgumentPattern) -> String {
     match pattern {
         ArgumentPattern::Literal(text) => regex::escape(text),
         ArgumentPattern::OneOf(texts) if texts.is_empty() => "[^\\s\\S]".to_owned(),
-        ArgumentPattern::OneOf(texts) => texts.iter().map(|text| regex::escape(text)).collect::<Vec<_>>().join("|"),
+        ArgumentPattern::OneOf(texts) => {
+            texts.iter().map(|text| regex::escape(text)).collect::<Vec<_>>().join("|")
+        }
         ArgumentPattern::Regex(regex) => regex.as_str().to_owned(),
         ArgumentPattern::Repeat(inner) => expression_of(inner),
     }
 }
 
-/// Automata that are kept, in bytes: a review compares the same few patterns with everything, and none of it is worth more.
+/// Automata that are kept, in bytes: a review compares the same few patterns with everything, and
+/// none of it is worth more.
 const MAX_KEPT: usize = 64 << 20;
 
-/// Automata that were built before, and their size. What is kept changes no answer, only how long it takes.
+/// Automata that were built before, and their size. What is kept changes no answer, only how long
+/// it takes.
 #[derive(Debug, Default)]
 struct Kept {
     automata: HashMap<String, Result<Arc<Dfa>, TooComplex>>,
@@ -113,7 +125,9 @@ impl Kept {
 /// The automaton of an expression, built or kept from before.
 fn automaton(expression: &str) -> Result<Arc<Dfa>, TooComplex> {
     static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
-    if let Some(known) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).automata.get(expression) {
+    if let Some(known) =
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).automata.get(expression)
+    {
         return known.clone();
     }
     let built = build(expression).map(Arc::new);
@@ -128,12 +142,25 @@ fn build(expression: &str) -> Result<Dfa, TooComplex> {
         .start_kind(StartKind::Anchored)
         .dfa_size_limit(Some(MAX_AUTOMATON))
         .determinize_size_limit(Some(2 * MAX_AUTOMATON));
-    dense::Builder::new().configure(config).build(&format!(r"\A(?:{expression})\z")).map_err(|_| TooComplex)
+    dense::Builder::new()
+        .configure(config)
+        .build(&format!(r"\A(?:{expression})\z"))
+        .map_err(|_| TooComplex)
 }
 
-/// The shortest text that `base` and all of `also` let through, and none of `minus`. `None` if there is none.
-pub fn difference(base: &Language, also: &[&Language], minus: &[&Language]) -> Result<Option<String>, TooComplex> {
-    let mut walk = Walk { languages: Vec::new(), wanted: 1 + also.len(), seen: HashMap::new(), queue: VecDeque::new() };
+/// The shortest text that `base` and all of `also` let through, and none of `minus`. `None` if
+/// there is none.
+pub fn difference(
+    base: &Language,
+    also: &[&Language],
+    minus: &[&Language],
+) -> Result<Option<String>, TooComplex> {
+    let mut walk = Walk {
+        languages: Vec::new(),
+        wanted: 1 + also.len(),
+        seen: HashMap::new(),
+        queue: VecDeque::new(),
+    };
     walk.languages.push(base);
     walk.languages.extend(also);
     walk.languages.extend(minus);
@@ -141,7 +168,10 @@ pub fn difference(base: &Language, also: &[&Language], minus: &[&Language]) -> R
 }
 
 /// The shortest list of arguments that `base` lets through and none of `minus`.
-pub fn argument_difference(base: &Language, minus: &[&Language]) -> Result<Option<Vec<String>>, TooComplex> {
+pub fn argument_difference(
+    base: &Language,
+    minus: &[&Language],
+) -> Result<Option<Vec<String>>, TooComplex> {
     // Each argument ends with NUL, which no argument has.
     let found = ListWalk { base, minus, seen: HashMap::new(), queue: VecDeque::new() }.run()?;
     Ok(found.map(|text| text.split_terminator('\0').map(str::to_owned).collect()))
@@ -177,7 +207,8 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn run(mut self) -> Result<Option<String>, TooComplex> {
-        let first: Vec<AutomatonState> = self.languages.iter().map(|language| language.enter(0)).collect();
+        let first: Vec<AutomatonState> =
+            self.languages.iter().map(|language| language.enter(0)).collect();
         self.seen.insert(first.clone(), None);
         self.queue.push_back(first);
         while let Some(places) = self.queue.pop_front() {
@@ -192,13 +223,18 @@ impl Walk<'_> {
     }
 
     fn is_found(&self, places: &[AutomatonState]) -> bool {
-        let mut whole = self.languages.iter().zip(places).map(|(language, place)| language.is_whole(*place));
+        let mut whole =
+            self.languages.iter().zip(places).map(|(language, place)| language.is_whole(*place));
         whole.by_ref().take(self.wanted).all(|whole| whole) && !whole.any(|whole| whole)
     }
 
     fn follow(&mut self, places: &[AutomatonState], byte: u8) -> Result<(), TooComplex> {
-        let next: Vec<AutomatonState> =
-            self.languages.iter().zip(places).map(|(language, place)| language.step(*place, byte)).collect();
+        let next: Vec<AutomatonState> = self
+            .languages
+            .iter()
+            .zip(places)
+            .map(|(language, place)| language.step(*place, byte))
+            .collect();
         if next[..self.wanted].iter().any(Option::is_none) || self.seen.contains_key(&next) {
             return Ok(());
         }
@@ -256,7 +292,11 @@ impl ListWalk<'_> {
     }
 
     fn follow(&mut self, places: &[ListPlace], byte: u8) -> Result<(), TooComplex> {
-        let next: Vec<ListPlace> = self.languages().zip(places).map(|(language, place)| step(language, *place, byte)).collect();
+        let next: Vec<ListPlace> = self
+            .languages()
+            .zip(places)
+            .map(|(language, place)| step(language, *place, byte))
+            .collect();
         if next[0] == ListPlace::Nowhere || self.seen.contains_key(&next) {
             return Ok(());
         }
@@ -276,11 +316,15 @@ fn step(language: &Language, place: ListPlace, byte: u8) -> ListPlace {
         ListPlace::Inside(index, state) => Some((index, state)),
     };
     if byte != 0 {
-        return language.step(inside, byte).map_or(ListPlace::Nowhere, |(index, state)| ListPlace::Inside(index, state));
+        return language
+            .step(inside, byte)
+            .map_or(ListPlace::Nowhere, |(index, state)| ListPlace::Inside(index, state));
     }
     match inside {
         // More arguments than parts are all alike, so they are counted as one.
-        Some((index, _)) if language.is_whole(inside) => ListPlace::Between((index + 1).min(language.parts.len())),
+        Some((index, _)) if language.is_whole(inside) => {
+            ListPlace::Between((index + 1).min(language.parts.len()))
+        }
         Some(_) | None => ListPlace::Nowhere,
     }
 }
@@ -291,7 +335,8 @@ mod tests {
 
     fn text_difference(base: &str, minus: &[&str]) -> Option<String> {
         let base = Language::regex(base).expect("small");
-        let minus: Vec<Language> = minus.iter().map(|text| Language::regex(text).expect("small")).collect();
+        let minus: Vec<Language> =
+            minus.iter().map(|text| Language::regex(text).expect("small")).collect();
         difference(&base, &[], &minus.iter().collect::<Vec<_>>()).expect("small")
     }
 
@@ -334,7 +379,9 @@ mod tests {
         texts
             .iter()
             .map(|text| match text.strip_prefix('*') {
-                Some(repeated) => ArgumentPattern::Repeat(Box::new(ArgumentPattern::regex(repeated).expect("small"))),
+                Some(repeated) => ArgumentPattern::Repeat(Box::new(
+                    ArgumentPattern::regex(repeated).expect("small"),
+                )),
                 None => ArgumentPattern::regex(text).expect("small"),
             })
             .collect()
@@ -342,7 +389,10 @@ mod tests {
 
     fn list_difference(base: &[&str], minus: &[&[&str]]) -> Option<Vec<String>> {
         let base = Language::arguments(&patterns(base)).expect("small");
-        let minus: Vec<Language> = minus.iter().map(|texts| Language::arguments(&patterns(texts)).expect("small")).collect();
+        let minus: Vec<Language> = minus
+            .iter()
+            .map(|texts| Language::arguments(&patterns(texts)).expect("small"))
+            .collect();
         argument_difference(&base, &minus.iter().collect::<Vec<_>>()).expect("small")
     }
 
@@ -350,13 +400,25 @@ mod tests {
     fn lists_of_arguments_are_compared_position_by_position_and_in_length() {
         assert_eq!(list_difference(&["-a", "x|y"], &[&["-a", "[a-z]"]]), None);
         assert_eq!(list_difference(&["-a", "x|y"], &[&["-a", "x"], &["-a", "y"]]), None);
-        assert_eq!(list_difference(&["-a", "x|y"], &[&["-a", "x"]]), Some(vec!["-a".to_owned(), "y".to_owned()]));
+        assert_eq!(
+            list_difference(&["-a", "x|y"], &[&["-a", "x"]]),
+            Some(vec!["-a".to_owned(), "y".to_owned()])
+        );
         assert_eq!(list_difference(&["-a"], &[&["-a", "*x"]]), None);
-        assert_eq!(list_difference(&["-a", "*x"], &[&["-a"]]), Some(vec!["-a".to_owned(), "x".to_owned()]));
-        assert_eq!(list_difference(&["-a", "*x|y"], &[&["-a", "*x"]]), Some(vec!["-a".to_owned(), "y".to_owned()]));
+        assert_eq!(
+            list_difference(&["-a", "*x"], &[&["-a"]]),
+            Some(vec!["-a".to_owned(), "x".to_owned()])
+        );
+        assert_eq!(
+            list_difference(&["-a", "*x|y"], &[&["-a", "*x"]]),
+            Some(vec!["-a".to_owned(), "y".to_owned()])
+        );
         assert_eq!(list_difference(&[], &[&["*x"]]), None);
         assert_eq!(list_difference(&["*x"], &[&["x"], &[], &["x", "x", "*x"]]), None);
         // No argument has a NUL, so two arguments are never taken for one.
-        assert_eq!(list_difference(&["a", "b"], &[&["a.b"]]), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(
+            list_difference(&["a", "b"], &[&["a.b"]]),
+            Some(vec!["a".to_owned(), "b".to_owned()])
+        );
     }
 }

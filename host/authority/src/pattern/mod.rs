@@ -1,4 +1,5 @@
-//! How grants describe what is allowed: addresses, paths, arguments, statements. Every matcher is total and pure.
+//! How grants describe what is allowed: addresses, paths, arguments, statements. Every matcher is
+//! total and pure.
 
 mod address;
 mod argument;
@@ -13,6 +14,7 @@ pub(crate) use path::segment_matches as glob;
 pub use path::{PathError, PathPattern, canonical_request_path, relative_file_path};
 pub(crate) use sql::FUNCTION;
 pub use sql::{
-    Dialect, Names, Piece, StatementClass, StatementFacts, acting_word, classify, functions_of_arguments, names, not_understood,
-    relation_of, statements_of, types_of_catalog_names, words,
+    Dialect, Names, Piece, StatementClass, StatementFacts, acting_word, classify,
+    functions_of_arguments, names, not_understood, relation_of, statements_of,
+    types_of_catalog_names, words,
 };

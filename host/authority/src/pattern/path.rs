@@ -26,15 +26,22 @@ pub enum PathError {
     Empty,
 }
 
-/// Checks the path of a request and splits it from its query. The path is taken as it is or not at all: nothing is normalised,
-/// so that what was judged is what is sent.
+/// Checks the path of a request and splits it from its query. The path is taken as it is or not at
+/// all: nothing is normalised, so that what was judged is what is sent.
 pub fn canonical_request_path(path: &str) -> Result<(&str, Option<&str>), PathError> {
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let (path, query) =
+        path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     if !path.starts_with('/') {
         return Err(PathError::NotAbsolute);
     }
-    let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '\\' | '#' | '"' | '<' | '>' | '`' | '{' | '}' | '^' | '|');
-    if !path.chars().all(allowed) || path.starts_with("//") || !query.unwrap_or("").chars().all(allowed) {
+    let allowed = |c: char| {
+        c.is_ascii_graphic()
+            && !matches!(c, '\\' | '#' | '"' | '<' | '>' | '`' | '{' | '}' | '^' | '|')
+    };
+    if !path.chars().all(allowed)
+        || path.starts_with("//")
+        || !query.unwrap_or("").chars().all(allowed)
+    {
         return Err(PathError::BadCharacter);
     }
     let decoded = decode_repeatedly(path)?;
@@ -86,7 +93,8 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
         .and_then(|text| u8::from_str_radix(text, 16).ok())
 }
 
-/// Checks a path below a slot's directory and returns its segments joined by `/`. `""` is the directory itself.
+/// Checks a path below a slot's directory and returns its segments joined by `/`. `""` is the
+/// directory itself.
 pub fn relative_file_path(path: &str) -> Result<&str, PathError> {
     if path.is_empty() {
         return Ok(path);
@@ -106,7 +114,8 @@ pub fn relative_file_path(path: &str) -> Result<&str, PathError> {
     Ok(path)
 }
 
-/// A pattern of paths: `*` is any one segment (or a part of one), `**` at the end is everything below.
+/// A pattern of paths: `*` is any one segment (or a part of one), `**` at the end is everything
+/// below.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PathPattern(String);
 
@@ -115,7 +124,8 @@ impl PathPattern {
     pub fn parse(text: &str) -> Option<Self> {
         let segments: Vec<&str> = text.split('/').collect();
         let deep = segments.iter().position(|segment| segment.contains("**"));
-        let misplaced = deep.is_some_and(|index| index + 1 != segments.len() || segments[index] != "**");
+        let misplaced =
+            deep.is_some_and(|index| index + 1 != segments.len() || segments[index] != "**");
         (!text.is_empty() && !misplaced).then(|| Self(text.to_owned()))
     }
 
@@ -138,8 +148,9 @@ impl PathPattern {
     }
 }
 
-/// Glob match of one segment, `*` being any run of characters. Its time is at most the product of both lengths: a star that took
-/// too little is only ever tried again for the last one, because what came before it has the earliest match there is.
+/// Glob match of one segment, `*` being any run of characters. Its time is at most the product of
+/// both lengths: a star that took too little is only ever tried again for the last one, because
+/// what came before it has the earliest match there is.
 pub(crate) fn segment_matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut in_pattern, mut in_text) = (0, 0);
@@ -178,10 +189,19 @@ mod tests {
         for path in ["/a%2fb", "/a%5cb", "/a%00b", "/a%252fb"] {
             assert_eq!(canonical_request_path(path), Err(PathError::EncodedSeparator), "{path}");
         }
-        for path in ["/%c0%ae%c0%ae/x", "/%c0%af", "/%e0%80%ae", "/%f8%80%80%80%ae", "/%ff", "/%25c0%25ae", "/caf%e9"] {
+        for path in [
+            "/%c0%ae%c0%ae/x",
+            "/%c0%af",
+            "/%e0%80%ae",
+            "/%f8%80%80%80%ae",
+            "/%ff",
+            "/%25c0%25ae",
+            "/caf%e9",
+        ] {
             assert_eq!(canonical_request_path(path), Err(PathError::NotUtf8), "{path}");
         }
-        for path in ["/a b", "/a\r\nHost: x", "//evil.example/", "/a\\b", "/a#b", "/%zz", "/a?b\nc"] {
+        for path in ["/a b", "/a\r\nHost: x", "//evil.example/", "/a\\b", "/a#b", "/%zz", "/a?b\nc"]
+        {
             assert_eq!(canonical_request_path(path), Err(PathError::BadCharacter), "{path}");
         }
         assert_eq!(canonical_request_path("health"), Err(PathError::NotAbsolute));
@@ -225,7 +245,9 @@ mod tests {
 
     #[test]
     fn patterns_match_segments() {
-        let matches = |pattern: &str, path: &str| PathPattern::parse(pattern).expect("good pattern").matches(path);
+        let matches = |pattern: &str, path: &str| {
+            PathPattern::parse(pattern).expect("good pattern").matches(path)
+        };
         assert!(matches("/orders/*", "/orders/1"));
         assert!(!matches("/orders/*", "/orders/1/items"));
         assert!(matches("/orders/**", "/orders/1/items"));

@@ -1,4 +1,5 @@
-//! One concrete call, described in the dimensions of its capability: what a witness is, and what a boundary judges.
+//! One concrete call, described in the dimensions of its capability: what a witness is, and what a
+//! boundary judges.
 
 use super::values::{CallValue, number_in};
 use super::{ANY_LABEL, Dimension};
@@ -44,22 +45,32 @@ impl Call {
                 let engine = get(Dimension::Engines);
                 match verb.as_str() {
                     "backup" | "restore" => format!("{verb} of {engine} {place}"),
-                    _ => format!("{verb} with a `{}` statement on {engine} {place}", get(Dimension::Statements)),
+                    _ => format!(
+                        "{verb} with a `{}` statement on {engine} {place}",
+                        get(Dimension::Statements)
+                    ),
                 }
             }
             Capability::Docker => {
                 let label = get(Dimension::Labels);
-                let labelled = if label.is_empty() || label == ANY_LABEL { String::new() } else { format!(" labelled {label}") };
+                let labelled = if label.is_empty() || label == ANY_LABEL {
+                    String::new()
+                } else {
+                    format!(" labelled {label}")
+                };
                 format!("{verb} container {}{labelled}", get(Dimension::Containers))
             }
             Capability::Files => format!("{verb} a file below {}", get(Dimension::Directories)),
             Capability::Process => {
                 let variable = get(Dimension::Environment);
-                let with = if variable.is_empty() { String::new() } else { format!(" with {variable}") };
+                let with =
+                    if variable.is_empty() { String::new() } else { format!(" with {variable}") };
                 format!("run {} {}{with}", get(Dimension::Programs), get(Dimension::Arguments))
             }
             Capability::Secrets => format!("{verb} secret {}", get(Dimension::Secrets)),
-            Capability::Net | Capability::System | Capability::State => format!("{verb} of `{}`", self.capability),
+            Capability::Net | Capability::System | Capability::State => {
+                format!("{verb} of `{}`", self.capability)
+            }
         }
     }
 
@@ -77,6 +88,12 @@ impl Call {
 /// Arguments as a person would type them.
 fn shown_arguments(arguments: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    let shown = |text: &String| if !text.is_empty() && text.chars().all(plain) { text.clone() } else { format!("{text:?}") };
-    if arguments.is_empty() { "(no argument)".to_owned() } else { arguments.iter().map(shown).collect::<Vec<_>>().join(" ") }
+    let shown = |text: &String| {
+        if !text.is_empty() && text.chars().all(plain) { text.clone() } else { format!("{text:?}") }
+    };
+    if arguments.is_empty() {
+        "(no argument)".to_owned()
+    } else {
+        arguments.iter().map(shown).collect::<Vec<_>>().join(" ")
+    }
 }

@@ -1,5 +1,5 @@
-//! The table of dimensions: in which respects a grant can be wide or narrow. Boundaries, lockfiles, differences and access reports speak
-//! of nothing else.
+//! The table of dimensions: in which respects a grant can be wide or narrow. Boundaries, lockfiles,
+//! differences and access reports speak of nothing else.
 
 use crate::capability::Capability;
 use crate::pattern::StatementClass;
@@ -46,7 +46,8 @@ pub struct DimensionRow {
 
 macro_rules! dimensions {
     ($($dimension:ident $key:literal $shape:ident [$($capability:ident)*] [$($sample:literal)*] $meaning:literal;)*) => {
-        /// One respect in which a grant is wide or narrow. Its name is its key in `boundary.toml` and `runbook.lock`.
+        /// One respect in which a grant is wide or narrow. Its name is its key in `boundary.toml`
+        /// and `runbook.lock`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Dimension {
             $(#[doc = $meaning] $dimension,)*
@@ -111,7 +112,10 @@ dimensions! {
 impl Dimension {
     /// Its row.
     pub fn row(self) -> &'static DimensionRow {
-        DIMENSIONS.iter().find(|row| row.dimension == self).expect("every dimension has a row: checked by a test")
+        DIMENSIONS
+            .iter()
+            .find(|row| row.dimension == self)
+            .expect("every dimension has a row: checked by a test")
     }
 
     /// Its key in files.
@@ -137,7 +141,9 @@ impl Dimension {
 
     /// The dimensions that grants of a capability have.
     pub fn of(capability: Capability) -> impl Iterator<Item = &'static DimensionRow> {
-        DIMENSIONS.iter().filter(move |row| row.capabilities.is_empty() || row.capabilities.contains(&capability))
+        DIMENSIONS.iter().filter(move |row| {
+            row.capabilities.is_empty() || row.capabilities.contains(&capability)
+        })
     }
 }
 

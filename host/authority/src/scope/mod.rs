@@ -1,7 +1,8 @@
-//! How far a grant reaches, in every respect: the form in which grants are compared with boundaries, lockfiles and each other.
+//! How far a grant reaches, in every respect: the form in which grants are compared with
+//! boundaries, lockfiles and each other.
 //!
-//! An [`AccessScope`] says no more and no less than what the gate would let through for the same grant; a property test holds the two
-//! together.
+//! An [`AccessScope`] says no more and no less than what the gate would let through for the same
+//! grant; a property test holds the two together.
 
 mod call;
 mod dimension;
@@ -16,8 +17,8 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, Dialect, StatementClass};
 use crate::targets::{
-    ContainerFilter, DockerTarget, FilesTarget, HttpBase, HttpTarget, PathView, ProcessTarget, SecretTarget, SqlAddress,
-    SqlTarget, Target, TargetKind, TlsMode,
+    ContainerFilter, DockerTarget, FilesTarget, HttpBase, HttpTarget, PathView, ProcessTarget,
+    SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsMode,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,8 +60,9 @@ impl AccessScope {
         Self { capability: grant.capability, values }
     }
 
-    /// How far a program reaches by the connection that its target lends it: the host sees none of its statements, so it is every one
-    /// that the user of that target can make. `None` without a connection.
+    /// How far a program reaches by the connection that its target lends it: the host sees none of
+    /// its statements, so it is every one that the user of that target can make. `None` without a
+    /// connection.
     pub fn of_connection(plugin: &str, grant: &Grant, effective: &Effective) -> Option<Self> {
         let TargetKind::Process(process) = &grant.target.kind else { return None };
         let target = effective.connection(process.connection.as_ref()?)?;
@@ -82,7 +84,8 @@ impl AccessScope {
         Some(Self::of(plugin, &lent, effective, PathView::Opened))
     }
 
-    /// What is let through in one dimension; a dimension that the grant does not have lets nothing through that would matter.
+    /// What is let through in one dimension; a dimension that the grant does not have lets nothing
+    /// through that would matter.
     pub fn get(&self, dimension: Dimension) -> Option<&Values> {
         self.values.get(&dimension)
     }
@@ -103,46 +106,68 @@ fn of_http(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
     ]);
     let HttpBase::Url(base) = &target.base else {
         // Where a secret address leads is not known before it is used.
-        for dimension in [Dimension::Schemes, Dimension::Hosts, Dimension::Ports, Dimension::Paths] {
+        for dimension in [Dimension::Schemes, Dimension::Hosts, Dimension::Ports, Dimension::Paths]
+        {
             values.insert(dimension, Values::any());
         }
         let all = AddressClass::all().collect();
-        values.insert(Dimension::Addresses, Values::Addresses { classes: all, named: BTreeSet::new() });
+        values.insert(
+            Dimension::Addresses,
+            Values::Addresses { classes: all, named: BTreeSet::new() },
+        );
         return values;
     };
     let policy = target.addresses_for(base);
     let addresses = match base.host() {
         // An address that is written out is the only one that is ever connected to.
-        Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => (BTreeSet::new(), policy.named.into_iter().collect()),
-        Some(url::Host::Domain(_)) | None => (policy.classes.into_iter().collect(), policy.named.into_iter().collect()),
+        Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => {
+            (BTreeSet::new(), policy.named.into_iter().collect())
+        }
+        Some(url::Host::Domain(_)) | None => {
+            (policy.classes.into_iter().collect(), policy.named.into_iter().collect())
+        }
     };
     values.insert(Dimension::Schemes, Values::exact([base.scheme()]));
     values.insert(Dimension::Hosts, Values::exact(base.host_str()));
-    values.insert(Dimension::Ports, Values::exact(base.port_or_known_default().map(|port| port.to_string())));
+    values.insert(
+        Dimension::Ports,
+        Values::exact(base.port_or_known_default().map(|port| port.to_string())),
+    );
     values.insert(Dimension::Paths, paths(target, base.path()));
-    values.insert(Dimension::Addresses, Values::Addresses { classes: addresses.0, named: addresses.1 });
+    values.insert(
+        Dimension::Addresses,
+        Values::Addresses { classes: addresses.0, named: addresses.1 },
+    );
     values
 }
 
-/// Whom a connection believes. An address that is a secret may be one of `http`, which believes anybody.
+/// Whom a connection believes. An address that is a secret may be one of `http`, which believes
+/// anybody.
 fn tls_of(target: &HttpTarget, view: PathView) -> String {
     let is_encrypted = matches!(&target.base, HttpBase::Url(url) if url.scheme() == "https");
     match &target.ca {
-        Some(ca) if is_encrypted || matches!(target.base, HttpBase::Secret(_)) => format!("ca {}", ca.shown(view)),
+        Some(ca) if is_encrypted || matches!(target.base, HttpBase::Secret(_)) => {
+            format!("ca {}", ca.shown(view))
+        }
         None if is_encrypted => TlsMode::VerifyFull.name().to_owned(),
         Some(_) | None => TlsMode::Disable.name().to_owned(),
     }
 }
 
 fn header_values(target: &HttpTarget) -> Values {
-    if target.request_headers.is_empty() { Values::exact(NO_HEADER) } else { Values::exact(target.request_headers.clone()) }
+    if target.request_headers.is_empty() {
+        Values::exact(NO_HEADER)
+    } else {
+        Values::exact(target.request_headers.clone())
+    }
 }
 
 /// Whole paths, from the host on. The path `/` of a plugin is the base address itself, as written.
 fn paths(target: &HttpTarget, base: &str) -> Values {
     let prefix = base.trim_end_matches('/').to_owned();
     let mut texts = BTreeSet::new();
-    let patterns: Vec<&str> = target.paths.iter().map(crate::pattern::PathPattern::as_str).collect();
+    let patterns: Vec<&str> =
+        target.paths.iter().map(crate::pattern::PathPattern::as_str).collect();
     for pattern in if patterns.is_empty() { vec!["/**"] } else { patterns } {
         if crate::pattern::PathPattern::parse(pattern).is_some_and(|pattern| pattern.matches("/")) {
             texts.insert(Text::Exact(base.to_owned()));
@@ -159,7 +184,13 @@ fn of_sql(target: &SqlTarget, view: PathView) -> BTreeMap<Dimension, Values> {
         (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
         (Dimension::Timeout, at_most(target.timeout)),
         (Dimension::Statements, Values::exact(classes_of(target))),
-        (Dimension::Relations, target.relations.as_ref().map_or_else(Values::any, |names| Values::exact(names.clone()))),
+        (
+            Dimension::Relations,
+            target
+                .relations
+                .as_ref()
+                .map_or_else(Values::any, |names| Values::exact(names.clone())),
+        ),
     ]);
     let engine = match target.dialect() {
         Dialect::Postgres => "postgres",
@@ -198,16 +229,25 @@ fn of_docker(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Value
     let any_label = || Values::exact([ANY_LABEL]);
     let (names, labels) = match &target.filter {
         ContainerFilter::Name(name) => (Values::exact([name]), any_label()),
-        ContainerFilter::Pattern(pattern) => (Values::Texts(BTreeSet::from([Text::Glob(pattern.clone())])), any_label()),
-        ContainerFilter::Label { key, value } => (any_name(), Values::exact([format!("{key}={value}")])),
-        ContainerFilter::Project(project) => (any_name(), Values::exact([format!("com.docker.compose.project={project}")])),
+        ContainerFilter::Pattern(pattern) => {
+            (Values::Texts(BTreeSet::from([Text::Glob(pattern.clone())])), any_label())
+        }
+        ContainerFilter::Label { key, value } => {
+            (any_name(), Values::exact([format!("{key}={value}")]))
+        }
+        ContainerFilter::Project(project) => {
+            (any_name(), Values::exact([format!("com.docker.compose.project={project}")]))
+        }
     };
     let mut values = BTreeMap::from([
         (Dimension::Sockets, Values::exact([&target.socket])),
         (Dimension::Containers, names),
         (Dimension::Labels, labels),
     ]);
-    if verbs.iter().any(|verb| matches!(verb, Verb::DockerPull | Verb::DockerTag | Verb::DockerCreate)) {
+    if verbs
+        .iter()
+        .any(|verb| matches!(verb, Verb::DockerPull | Verb::DockerTag | Verb::DockerCreate))
+    {
         let images = target.images.iter().cloned().map(Text::Glob).collect();
         values.insert(Dimension::Images, Values::Texts(images));
     }
@@ -226,16 +266,32 @@ fn of_docker(target: &DockerTarget, verbs: &[Verb]) -> BTreeMap<Dimension, Value
 
 fn of_files(target: &FilesTarget, view: PathView) -> BTreeMap<Dimension, Values> {
     let root = Values::Texts(BTreeSet::from([Text::Directory(target.root.shown(view))]));
-    BTreeMap::from([(Dimension::Directories, root), (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0))])
+    BTreeMap::from([
+        (Dimension::Directories, root),
+        (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
+    ])
 }
 
-fn of_process(target: &ProcessTarget, effective: &Effective, view: PathView) -> BTreeMap<Dimension, Values> {
+fn of_process(
+    target: &ProcessTarget,
+    effective: &Effective,
+    view: PathView,
+) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::Programs, Values::exact(target.program.shown_as_program(view))),
-        (Dimension::Digests, target.sha256.as_ref().map_or_else(Values::any, |digest| Values::exact([digest.as_str()]))),
+        (
+            Dimension::Digests,
+            target
+                .sha256
+                .as_ref()
+                .map_or_else(Values::any, |digest| Values::exact([digest.as_str()])),
+        ),
         (
             Dimension::Interpreters,
-            target.interpreter_sha256.as_ref().map_or_else(Values::any, |digest| Values::exact([digest.as_str()])),
+            target
+                .interpreter_sha256
+                .as_ref()
+                .map_or_else(Values::any, |digest| Values::exact([digest.as_str()])),
         ),
         (Dimension::Arguments, Values::Arguments(vec![target.arguments.clone()])),
         (Dimension::Environment, Values::exact(target.variables())),

@@ -1,7 +1,9 @@
 //! What a grant lets through in one dimension, and how two of these are compared.
 
 use super::dimension::{Dimension, Shape};
-use crate::pattern::{AddressClass, ArgumentPattern, Language, TooComplex, argument_difference, difference};
+use crate::pattern::{
+    AddressClass, ArgumentPattern, Language, TooComplex, argument_difference, difference,
+};
 use crate::pattern_matches;
 use crate::targets::with_path;
 use std::collections::BTreeSet;
@@ -35,7 +37,8 @@ pub enum Text {
     },
     /// A directory and all that is below.
     Directory(String),
-    /// `NAME=value` of a variable that is known to steer no program (`is_harmless` of `targets::variable`).
+    /// `NAME=value` of a variable that is known to steer no program (`is_harmless` of
+    /// `targets::variable`).
     PlainVariable,
     /// Anything at all.
     Any,
@@ -96,11 +99,18 @@ impl Values {
             Text::Glob(pattern) if is_path(pattern) => Text::Glob(with_path(pattern, |pattern| {
                 let Some(star) = pattern.find('*') else { return real(pattern) };
                 let (directory, rest) = pattern.split_at(pattern[..star].rfind('/').unwrap_or(0));
-                if directory.is_empty() { pattern.to_owned() } else { format!("{}{rest}", real(directory)) }
+                if directory.is_empty() {
+                    pattern.to_owned()
+                } else {
+                    format!("{}{rest}", real(directory))
+                }
             })),
-            Text::Exact(_) | Text::Directory(_) | Text::Glob(_) | Text::Path { .. } | Text::PlainVariable | Text::Any => {
-                text.clone()
-            }
+            Text::Exact(_)
+            | Text::Directory(_)
+            | Text::Glob(_)
+            | Text::Path { .. }
+            | Text::PlainVariable
+            | Text::Any => text.clone(),
         };
         match self {
             Self::Texts(texts) => Self::Texts(texts.iter().map(one).collect()),
@@ -111,7 +121,9 @@ impl Values {
     /// These texts and others.
     pub(crate) fn with(self, others: Self) -> Self {
         match (self, others) {
-            (Self::Texts(texts), Self::Texts(others)) => Self::Texts(texts.into_iter().chain(others).collect()),
+            (Self::Texts(texts), Self::Texts(others)) => {
+                Self::Texts(texts.into_iter().chain(others).collect())
+            }
             (values, _) => values,
         }
     }
@@ -130,7 +142,9 @@ impl Values {
                     .map(|text| match text {
                         Text::Exact(text) => Text::Exact(with_path(text, below)),
                         Text::Directory(path) => Text::Directory(below(path)),
-                        Text::Glob(_) | Text::Path { .. } | Text::PlainVariable | Text::Any => text.clone(),
+                        Text::Glob(_) | Text::Path { .. } | Text::PlainVariable | Text::Any => {
+                            text.clone()
+                        }
                     })
                     .collect(),
             ),
@@ -144,11 +158,14 @@ impl Values {
             // Nothing of its kind is used.
             (Self::Texts(_), CallValue::Text(text)) if text.is_empty() => true,
             (Self::Texts(_) | Self::Addresses { .. }, CallValue::Text(text)) => self.has_text(text),
-            (Self::Arguments(lists), CallValue::Arguments(arguments)) => {
-                lists.iter().any(|patterns| crate::pattern::first_mismatch(patterns, arguments).is_none())
-            }
+            (Self::Arguments(lists), CallValue::Arguments(arguments)) => lists
+                .iter()
+                .any(|patterns| crate::pattern::first_mismatch(patterns, arguments).is_none()),
             (Self::AtMost(limit), CallValue::Number(number)) => number <= limit,
-            (Self::Texts(_) | Self::Addresses { .. }, CallValue::Arguments(_) | CallValue::Number(_))
+            (
+                Self::Texts(_) | Self::Addresses { .. },
+                CallValue::Arguments(_) | CallValue::Number(_),
+            )
             | (Self::Arguments(_), CallValue::Text(_) | CallValue::Number(_))
             | (Self::AtMost(_), CallValue::Text(_) | CallValue::Arguments(_)) => false,
         }
@@ -157,9 +174,9 @@ impl Values {
     pub(super) fn has_text(&self, value: &str) -> bool {
         match self {
             Self::Texts(texts) => texts.iter().any(|text| text.matches(value)),
-            Self::Addresses { classes, named } => {
-                value.parse().is_ok_and(|address| named.contains(&address) || classes.contains(&AddressClass::of(address)))
-            }
+            Self::Addresses { classes, named } => value.parse().is_ok_and(|address| {
+                named.contains(&address) || classes.contains(&AddressClass::of(address))
+            }),
             Self::Arguments(_) | Self::AtMost(_) => false,
         }
     }
@@ -169,9 +186,11 @@ impl Values {
         match self {
             Self::Texts(_) if shape == Shape::Flag => vec![self.has_text("true").to_string()],
             Self::Texts(texts) => texts.iter().map(Text::to_string).collect(),
-            Self::Addresses { classes, named } => {
-                classes.iter().map(|class| class.name().to_owned()).chain(named.iter().map(IpAddr::to_string)).collect()
-            }
+            Self::Addresses { classes, named } => classes
+                .iter()
+                .map(|class| class.name().to_owned())
+                .chain(named.iter().map(IpAddr::to_string))
+                .collect(),
             Self::Arguments(lists) => lists.iter().map(|patterns| in_toml(patterns)).collect(),
             Self::AtMost(number) => vec![number_in(shape, *number)],
         }
@@ -196,16 +215,22 @@ impl From<bool> for Flag {
 /// A number as files write it: exact, in the largest unit that divides it.
 pub(super) fn number_in(shape: Shape, number: u64) -> String {
     let with_unit = |units: &[(u64, &str)]| {
-        let (factor, unit) =
-            units.iter().find(|(factor, _)| number > 0 && number.is_multiple_of(*factor)).unwrap_or(&units[units.len() - 1]);
+        let (factor, unit) = units
+            .iter()
+            .find(|(factor, _)| number > 0 && number.is_multiple_of(*factor))
+            .unwrap_or(&units[units.len() - 1]);
         format!("{}{unit}", number / factor)
     };
     match shape {
         Shape::Size => with_unit(&[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")]),
         Shape::Duration => with_unit(&[(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")]),
-        Shape::Count | Shape::Glob | Shape::Path | Shape::Directory | Shape::Address | Shape::Arguments | Shape::Flag => {
-            number.to_string()
-        }
+        Shape::Count
+        | Shape::Glob
+        | Shape::Path
+        | Shape::Directory
+        | Shape::Address
+        | Shape::Arguments
+        | Shape::Flag => number.to_string(),
     }
 }
 
@@ -220,7 +245,10 @@ fn pattern_in_toml(pattern: &ArgumentPattern) -> String {
     match pattern {
         ArgumentPattern::Literal(text) => quoted(text),
         ArgumentPattern::OneOf(texts) => {
-            format!("{{ one_of = [{}] }}", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+            format!(
+                "{{ one_of = [{}] }}",
+                texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")
+            )
         }
         ArgumentPattern::Regex(_) => format!("{{ regex = {} }}", quoted(pattern.expression())),
         ArgumentPattern::Repeat(inner) => format!("{{ repeat = {} }}", pattern_in_toml(inner)),
@@ -245,12 +273,16 @@ impl Text {
         match self {
             Self::Exact(exact) => exact == text,
             Self::Glob(glob) => pattern_matches(glob, text),
-            Self::Path { prefix, pattern } => text
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| crate::pattern::PathPattern::parse(pattern).is_some_and(|pattern| pattern.matches(rest))),
+            Self::Path { prefix, pattern } => {
+                text.strip_prefix(prefix.as_str()).is_some_and(|rest| {
+                    crate::pattern::PathPattern::parse(pattern)
+                        .is_some_and(|pattern| pattern.matches(rest))
+                })
+            }
             Self::Directory(directory) => {
                 let directory = directory.trim_end_matches('/');
-                text.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                text.strip_prefix(directory)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
             Self::PlainVariable => crate::targets::is_harmless(text),
             Self::Any => true,
@@ -260,11 +292,18 @@ impl Text {
     fn expression(&self) -> String {
         match self {
             Self::Exact(text) => regex::escape(text),
-            Self::Glob(glob) => glob.split('*').map(regex::escape).collect::<Vec<_>>().join("(?s:.)*"),
-            Self::Path { prefix, pattern } => format!("{}{}", regex::escape(prefix), path_expression(pattern)),
-            Self::Directory(path) => format!("{}(?:/(?s:.)*)?", regex::escape(path.trim_end_matches('/'))),
-            // The variables of a program are literal, so they are looked up one by one and never compared as a language. Those that a
-            // plugin sets in a container are patterns: none of them is covered.
+            Self::Glob(glob) => {
+                glob.split('*').map(regex::escape).collect::<Vec<_>>().join("(?s:.)*")
+            }
+            Self::Path { prefix, pattern } => {
+                format!("{}{}", regex::escape(prefix), path_expression(pattern))
+            }
+            Self::Directory(path) => {
+                format!("{}(?:/(?s:.)*)?", regex::escape(path.trim_end_matches('/')))
+            }
+            // The variables of a program are literal, so they are looked up one by one and never
+            // compared as a language. Those that a plugin sets in a container are patterns: none of
+            // them is covered.
             Self::PlainVariable => r"[^\s\S]".to_owned(),
             Self::Any => "(?s:.)*".to_owned(),
         }
@@ -281,16 +320,20 @@ fn path_expression(pattern: &str) -> String {
 }
 
 fn language(texts: &BTreeSet<Text>) -> Result<Language, TooComplex> {
-    let expressions: Vec<_> = texts.iter().map(|text| format!("(?:{})", text.expression())).collect();
-    Language::regex(&if expressions.is_empty() { r"[^\s\S]".to_owned() } else { expressions.join("|") })
+    let expressions: Vec<_> =
+        texts.iter().map(|text| format!("(?:{})", text.expression())).collect();
+    Language::regex(&if expressions.is_empty() {
+        r"[^\s\S]".to_owned()
+    } else {
+        expressions.join("|")
+    })
 }
 
 /// Paths of requests, as a person writes them. Looked through first.
 const PLAIN_PATHS: &str = "(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+";
-/// Every path of a request that the gate takes, whatever is granted (and a few that it does not, such as those with dot segments),
-/// so that nothing is thought contained that is not.
-const REQUEST_PATHS: &str =
-    "(?:/(?:[!$&-.0-;=@-\\[\\]_a-z~]|%(?:0[1-9A-Fa-f]|[1346-9A-Fa-f][0-9A-Fa-f]|2[0-9A-Ea-e]|5[0-9ABD-Fabd-f]))*)*";
+/// Every path of a request that the gate takes, whatever is granted (and a few that it does not,
+/// such as those with dot segments), so that nothing is thought contained that is not.
+const REQUEST_PATHS: &str = "(?:/(?:[!$&-.0-;=@-\\[\\]_a-z~]|%(?:0[1-9A-Fa-f]|[1346-9A-Fa-f][0-9A-Fa-f]|2[0-9A-Ea-e]|5[0-9ABD-Fabd-f]))*)*";
 
 impl<'a> Rest<'a> {
     pub(crate) fn new(dimension: Dimension, base: &'a Values) -> Self {
@@ -312,12 +355,19 @@ impl<'a> Rest<'a> {
     pub(crate) fn witness(&self) -> Result<Option<CallValue>, TooComplex> {
         match self.base {
             // Nothing of its kind can be used, which every boundary allows.
-            Values::Texts(texts) if texts.is_empty() => Ok(self.minus.is_empty().then(|| CallValue::Text(String::new()))),
+            Values::Texts(texts) if texts.is_empty() => {
+                Ok(self.minus.is_empty().then(|| CallValue::Text(String::new())))
+            }
             Values::Texts(texts) => Ok(self.text(texts)?.map(CallValue::Text)),
-            Values::Addresses { classes, named } => Ok(self.address(classes, named).map(CallValue::Text)),
+            Values::Addresses { classes, named } => {
+                Ok(self.address(classes, named).map(CallValue::Text))
+            }
             Values::Arguments(lists) => Ok(self.arguments(lists)?.map(CallValue::Arguments)),
             Values::AtMost(limit) => {
-                let is_covered = self.minus.iter().any(|minus| matches!(minus, Values::AtMost(other) if other >= limit));
+                let is_covered = self
+                    .minus
+                    .iter()
+                    .any(|minus| matches!(minus, Values::AtMost(other) if other >= limit));
                 Ok((!is_covered).then_some(CallValue::Number(*limit)))
             }
         }
@@ -329,16 +379,29 @@ impl<'a> Rest<'a> {
             .iter()
             .map(|text| match text {
                 Text::Exact(text) => Some(text),
-                Text::Glob(_) | Text::Path { .. } | Text::Directory(_) | Text::PlainVariable | Text::Any => None,
+                Text::Glob(_)
+                | Text::Path { .. }
+                | Text::Directory(_)
+                | Text::PlainVariable
+                | Text::Any => None,
             })
             .collect();
         if let Some(exact) = exact {
             return Ok(exact.into_iter().find(|text| left(text)).cloned());
         }
-        if self.minus.iter().any(|minus| matches!(minus, Values::Texts(minus) if minus.contains(&Text::Any))) {
+        if self
+            .minus
+            .iter()
+            .any(|minus| matches!(minus, Values::Texts(minus) if minus.contains(&Text::Any)))
+        {
             return Ok(None);
         }
-        let liked = self.dimension.row().samples.iter().find(|sample| left(sample) && self.base.has_text(sample));
+        let liked = self
+            .dimension
+            .row()
+            .samples
+            .iter()
+            .find(|sample| left(sample) && self.base.has_text(sample));
         if let Some(sample) = liked {
             return Ok(Some((*sample).to_owned()));
         }
@@ -360,16 +423,25 @@ impl<'a> Rest<'a> {
         }
     }
 
-    fn address(&self, classes: &BTreeSet<AddressClass>, named: &BTreeSet<IpAddr>) -> Option<String> {
+    fn address(
+        &self,
+        classes: &BTreeSet<AddressClass>,
+        named: &BTreeSet<IpAddr>,
+    ) -> Option<String> {
         let allows = |minus: &Values, class: AddressClass, address: Option<&IpAddr>| match minus {
             Values::Addresses { classes, named } => {
                 classes.contains(&class) || address.is_some_and(|address| named.contains(address))
             }
             Values::Texts(_) | Values::Arguments(_) | Values::AtMost(_) => false,
         };
-        let class = classes.iter().find(|class| !self.minus.iter().any(|minus| allows(minus, **class, None)));
-        let single =
-            || named.iter().find(|one| !self.minus.iter().any(|minus| allows(minus, AddressClass::of(**one), Some(one))));
+        let class = classes
+            .iter()
+            .find(|class| !self.minus.iter().any(|minus| allows(minus, **class, None)));
+        let single = || {
+            named.iter().find(|one| {
+                !self.minus.iter().any(|minus| allows(minus, AddressClass::of(**one), Some(one)))
+            })
+        };
         class.map(|class| class.example().to_string()).or_else(|| single().map(IpAddr::to_string))
     }
 

@@ -40,7 +40,8 @@ impl CaFile {
         &self.content
     }
 
-    /// The file and its digest, as a review shows it. A file of the host itself differs from host to host: a lockfile names it only.
+    /// The file and its digest, as a review shows it. A file of the host itself differs from host
+    /// to host: a lockfile names it only.
     pub(crate) fn shown(&self, view: PathView) -> String {
         let path = match view {
             PathView::Opened => self.path.shown(view),

@@ -34,8 +34,9 @@ pub struct ContainerFacts<'a> {
 impl ContainerFilter {
     /// Whether a container is let through.
     pub fn matches(&self, container: ContainerFacts<'_>) -> bool {
-        let has =
-            |wanted_key: &str, wanted: &str| container.labels.iter().any(|(key, value)| key == wanted_key && value == wanted);
+        let has = |wanted_key: &str, wanted: &str| {
+            container.labels.iter().any(|(key, value)| key == wanted_key && value == wanted)
+        };
         match self {
             Self::Name(name) => container.name == name,
             Self::Pattern(pattern) => crate::pattern_matches(pattern, container.name),
@@ -64,8 +65,8 @@ pub struct DockerTarget {
     pub images: Vec<String>,
     /// What may be run inside a container, by position; empty is nothing.
     pub command: Vec<ArgumentPattern>,
-    /// Variables that a plugin may set in a container that it creates: `NAME=value`, `*` in the value being any run of characters;
-    /// empty is none.
+    /// Variables that a plugin may set in a container that it creates: `NAME=value`, `*` in the
+    /// value being any run of characters; empty is none.
     pub environment: Vec<String>,
     /// The network of containers that are created; `none` has no way out.
     pub network: String,
@@ -109,18 +110,32 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DockerTarget> {
             }
         }
     });
-    let socket = reader.optional::<String>("socket").map_or_else(|| DEFAULT_SOCKET.to_owned(), |path| path.value);
-    let images = reader.optional::<Vec<String>>("images").map(|list| list.value).unwrap_or_default();
+    let socket = reader
+        .optional::<String>("socket")
+        .map_or_else(|| DEFAULT_SOCKET.to_owned(), |path| path.value);
+    let images =
+        reader.optional::<Vec<String>>("images").map(|list| list.value).unwrap_or_default();
     let command = super::process::read_arguments(reader, "command").unwrap_or_default();
     let environment = reader
         .optional::<Vec<Located<String>>>("environment")
         .map(|list| read_environment(reader, list.value))
         .unwrap_or_default();
-    let network = reader.optional::<String>("network").and_then(|network| read_network(reader, network));
-    let memory = reader.optional::<ByteSize>("memory").map_or(DEFAULT_MEMORY, |memory| memory.value);
+    let network =
+        reader.optional::<String>("network").and_then(|network| read_network(reader, network));
+    let memory =
+        reader.optional::<ByteSize>("memory").map_or(DEFAULT_MEMORY, |memory| memory.value);
     let pids = reader.optional::<u32>("pids").map_or(DEFAULT_PIDS, |pids| pids.value);
     let network = network.unwrap_or_else(|| NO_NETWORK.to_owned());
-    Some(DockerTarget { socket, filter: filter.flatten()?, images, command, environment, network, memory, pids })
+    Some(DockerTarget {
+        socket,
+        filter: filter.flatten()?,
+        images,
+        command,
+        environment,
+        network,
+        memory,
+        pids,
+    })
 }
 
 /// The socket of the engine of this host.
@@ -131,14 +146,19 @@ pub const NO_NETWORK: &str = "none";
 const DEFAULT_MEMORY: ByteSize = ByteSize(512 << 20);
 const DEFAULT_PIDS: u32 = 256;
 
-/// A network of the engine by its name. That of the host, or of another container, is no network of a container's own.
+/// A network of the engine by its name. That of the host, or of another container, is no network of
+/// a container's own.
 fn read_network(reader: &mut Reader<'_>, network: Located<String>) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    let named = network.value.starts_with(|c: char| c.is_ascii_alphanumeric()) && network.value.chars().all(plain);
+    let named = network.value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && network.value.chars().all(plain);
     if named && network.value != "host" {
         return Some(network.value);
     }
-    let message = format!("`{}` is not a network that a created container may be in", network.value.escape_debug());
+    let message = format!(
+        "`{}` is not a network that a created container may be in",
+        network.value.escape_debug()
+    );
     reader.error_with_help(
         "E0103",
         network.span,
@@ -156,9 +176,17 @@ fn read_environment(reader: &mut Reader<'_>, written: Vec<Located<String>>) -> V
         let (name, value) = text.value.split_once('=').unwrap_or((&text.value, "*"));
         if !is_name(name) {
             let message = format!("`{}` is not the name of a variable", name.escape_debug());
-            reader.error("E0103", text.span, message, "letters, digits and `_`, and no digit first; then `=value`, if only that");
+            reader.error(
+                "E0103",
+                text.span,
+                message,
+                "letters, digits and `_`, and no digit first; then `=value`, if only that",
+            );
         } else if super::secret_reference(value).is_some() {
-            let message = format!("`{}` names a secret, and a plugin sets this variable", text.value.escape_debug());
+            let message = format!(
+                "`{}` names a secret, and a plugin sets this variable",
+                text.value.escape_debug()
+            );
             reader.error("E0103", text.span, message, "the host puts no secret into a container");
         } else {
             patterns.push(format!("{name}={value}"));
@@ -168,10 +196,17 @@ fn read_environment(reader: &mut Reader<'_>, written: Vec<Located<String>>) -> V
 }
 
 fn read_label(reader: &mut Reader<'_>, label: &Located<String>) -> Option<ContainerFilter> {
-    let pair =
-        label.value.split_once('=').map(|(key, value)| ContainerFilter::Label { key: key.to_owned(), value: value.to_owned() });
+    let pair = label.value.split_once('=').map(|(key, value)| ContainerFilter::Label {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    });
     if pair.is_none() {
-        reader.error("E0103", label.span.clone(), format!("`{}` is not `key=value`", label.value), "such as \"role=worker\"");
+        reader.error(
+            "E0103",
+            label.span.clone(),
+            format!("`{}` is not `key=value`", label.value),
+            "such as \"role=worker\"",
+        );
     }
     pair
 }

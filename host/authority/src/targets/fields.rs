@@ -1,6 +1,8 @@
-//! Every key of every target is enforced: by the gate, shown here, or by a capability, in the test that is named here.
+//! Every key of every target is enforced: by the gate, shown here, or by a capability, in the test
+//! that is named here.
 //!
-//! A key that is added to the format and not to this table fails the first test; a check that is dropped fails the second.
+//! A key that is added to the format and not to this table fails the first test; a check that is
+//! dropped fails the second.
 
 use crate::gate::Creation;
 use crate::gate::tests::effective;
@@ -16,7 +18,8 @@ use std::path::Path;
 enum By {
     /// The gate: with this line, the operation is denied; with that one, it is allowed.
     Gate(&'static str, &'static str, fn(&Effective) -> Decision),
-    /// A capability, the way into it, or granting: the test of this name, anywhere in the repository.
+    /// A capability, the way into it, or granting: the test of this name, anywhere in the
+    /// repository.
     Test(&'static str),
 }
 
@@ -31,7 +34,11 @@ pub(crate) const LEAST: &[(Capability, &str, &str)] = &[
 ];
 
 fn request(effective: &Effective, path: &str, headers: &[(&str, HeaderValue<'_>)]) -> Decision {
-    decide(effective, Mode::Effects, &Operation::Http { slot: "s", verb: Verb::HttpGet, path, headers, secrets: &[] })
+    decide(
+        effective,
+        Mode::Effects,
+        &Operation::Http { slot: "s", verb: Verb::HttpGet, path, headers, secrets: &[] },
+    )
 }
 
 fn header(effective: &Effective) -> Decision {
@@ -39,94 +46,226 @@ fn header(effective: &Effective) -> Decision {
 }
 
 fn statement(effective: &Effective) -> Decision {
-    decide(effective, Mode::Effects, &Operation::Sql { slot: "s", verb: Verb::SqlQuery, statement: Some("select * from orders") })
+    decide(
+        effective,
+        Mode::Effects,
+        &Operation::Sql {
+            slot: "s",
+            verb: Verb::SqlQuery,
+            statement: Some("select * from orders"),
+        },
+    )
 }
 
 fn container(effective: &Effective) -> Decision {
-    let labels = [("role".to_owned(), "api".to_owned()), ("com.docker.compose.project".to_owned(), "shop".to_owned())];
+    let labels = [
+        ("role".to_owned(), "api".to_owned()),
+        ("com.docker.compose.project".to_owned(), "shop".to_owned()),
+    ];
     let container = ContainerFacts { name: "orders-api", labels: &labels };
-    decide(effective, Mode::Effects, &Operation::Container { slot: "s", verb: Verb::DockerStop, container })
+    decide(
+        effective,
+        Mode::Effects,
+        &Operation::Container { slot: "s", verb: Verb::DockerStop, container },
+    )
 }
 
 fn arguments(effective: &Effective) -> Decision {
-    decide(effective, Mode::Effects, &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &["-a".to_owned()] })
+    decide(
+        effective,
+        Mode::Effects,
+        &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &["-a".to_owned()] },
+    )
 }
 
 fn connect(effective: &Effective) -> Decision {
     let base = url::Url::parse("http://api.internal").expect("a URL");
     let address = std::net::IpAddr::from([10, 0, 0, 1]);
-    decide(effective, Mode::Effects, &Operation::Connect { slot: "s", verb: Verb::HttpGet, base: &base, address })
+    decide(
+        effective,
+        Mode::Effects,
+        &Operation::Connect { slot: "s", verb: Verb::HttpGet, base: &base, address },
+    )
 }
 
 fn redirect(effective: &Effective) -> Decision {
     let base = url::Url::parse("http://api.internal").expect("a URL");
     let to = url::Url::parse("http://api.internal/b").expect("a URL");
-    decide(effective, Mode::Effects, &Operation::Redirect { slot: "s", verb: Verb::HttpGet, base: &base, to: &to, hop: 1 })
+    decide(
+        effective,
+        Mode::Effects,
+        &Operation::Redirect { slot: "s", verb: Verb::HttpGet, base: &base, to: &to, hop: 1 },
+    )
 }
 
 const ENFORCED: &[(Capability, &str, By)] = &[
     (Capability::Http, "http", By::Test("redirects_are_not_followed_unless_the_target_says_so")),
-    (Capability::Http, "paths", By::Gate("paths = [\"/b\"]", "paths = [\"/a\"]", |e| request(e, "/a", &[]))),
-    (Capability::Http, "request_headers", By::Gate("request_headers = []", "request_headers = [\"x-trace\"]", header)),
+    (
+        Capability::Http,
+        "paths",
+        By::Gate("paths = [\"/b\"]", "paths = [\"/a\"]", |e| request(e, "/a", &[])),
+    ),
+    (
+        Capability::Http,
+        "request_headers",
+        By::Gate("request_headers = []", "request_headers = [\"x-trace\"]", header),
+    ),
     (
         Capability::Http,
         "headers",
-        By::Gate("request_headers = [\"x-trace\"]\nheaders = { x-trace = \"own\" }", "request_headers = [\"x-trace\"]", header),
+        By::Gate(
+            "request_headers = [\"x-trace\"]\nheaders = { x-trace = \"own\" }",
+            "request_headers = [\"x-trace\"]",
+            header,
+        ),
     ),
-    (Capability::Http, "basic", By::Test("a_user_and_a_password_become_a_basic_header_that_nobody_sees")),
-    (Capability::Http, "addresses", By::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", connect)),
+    (
+        Capability::Http,
+        "basic",
+        By::Test("a_user_and_a_password_become_a_basic_header_that_nobody_sees"),
+    ),
+    (
+        Capability::Http,
+        "addresses",
+        By::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", connect),
+    ),
     (Capability::Http, "redirects", By::Gate("redirects = 0", "redirects = 1", redirect)),
-    (Capability::Http, "max_body", By::Test("a_body_is_sent_and_an_answer_is_cut_at_the_limit_of_the_target")),
-    (Capability::Http, "timeout", By::Test("a_server_that_hangs_is_left_at_the_timeout_of_the_target")),
-    (Capability::Http, "ca", By::Test("a_certificate_is_trusted_by_the_authority_of_the_target_alone")),
+    (
+        Capability::Http,
+        "max_body",
+        By::Test("a_body_is_sent_and_an_answer_is_cut_at_the_limit_of_the_target"),
+    ),
+    (
+        Capability::Http,
+        "timeout",
+        By::Test("a_server_that_hangs_is_left_at_the_timeout_of_the_target"),
+    ),
+    (
+        Capability::Http,
+        "ca",
+        By::Test("a_certificate_is_trusted_by_the_authority_of_the_target_alone"),
+    ),
     (Capability::Http, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
     (Capability::Sql, "sql", By::Test("an_address_names_one_host_and_no_password")),
-    (Capability::Sql, "password", By::Test("a_superuser_is_refused_because_nothing_is_read_only_for_one")),
-    (Capability::Sql, "statements", By::Gate("statements = [\"insert\"]", "statements = [\"select\"]", statement)),
-    (Capability::Sql, "relations", By::Gate("relations = [\"customers\"]", "relations = [\"orders\"]", statement)),
-    (Capability::Sql, "superuser", By::Test("a_superuser_is_refused_because_nothing_is_read_only_for_one")),
+    (
+        Capability::Sql,
+        "password",
+        By::Test("a_superuser_is_refused_because_nothing_is_read_only_for_one"),
+    ),
+    (
+        Capability::Sql,
+        "statements",
+        By::Gate("statements = [\"insert\"]", "statements = [\"select\"]", statement),
+    ),
+    (
+        Capability::Sql,
+        "relations",
+        By::Gate("relations = [\"customers\"]", "relations = [\"orders\"]", statement),
+    ),
+    (
+        Capability::Sql,
+        "superuser",
+        By::Test("a_superuser_is_refused_because_nothing_is_read_only_for_one"),
+    ),
     (Capability::Sql, "create", By::Test("a_database_file_is_made_only_where_the_target_says_so")),
-    (Capability::Sql, "max_rows", By::Test("a_result_is_cut_at_the_rows_and_the_bytes_of_the_target")),
-    (Capability::Sql, "max_bytes", By::Test("a_result_is_cut_at_the_rows_and_the_bytes_of_the_target")),
-    (Capability::Sql, "max_copy", By::Test("a_copy_that_becomes_larger_than_the_target_allows_is_not_restored")),
+    (
+        Capability::Sql,
+        "max_rows",
+        By::Test("a_result_is_cut_at_the_rows_and_the_bytes_of_the_target"),
+    ),
+    (
+        Capability::Sql,
+        "max_bytes",
+        By::Test("a_result_is_cut_at_the_rows_and_the_bytes_of_the_target"),
+    ),
+    (
+        Capability::Sql,
+        "max_copy",
+        By::Test("a_copy_that_becomes_larger_than_the_target_allows_is_not_restored"),
+    ),
     (Capability::Sql, "timeout", By::Test("a_query_that_never_ends_is_stopped_at_its_deadline")),
     (Capability::Sql, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
-    (Capability::Docker, "docker", By::Gate("docker = { name = \"other\" }", "docker = { name = \"orders-api\" }", container)),
+    (
+        Capability::Docker,
+        "docker",
+        By::Gate("docker = { name = \"other\" }", "docker = { name = \"orders-api\" }", container),
+    ),
     (Capability::Docker, "socket", By::Test("an_engine_that_is_away_is_said_to_be")),
     (
         Capability::Docker,
         "images",
         By::Gate("images = [\"y\"]", "images = [\"x:*\"]", |e| {
-            decide(e, Mode::Effects, &Operation::Image { slot: "s", verb: Verb::DockerPull, image: "x:1" })
+            decide(
+                e,
+                Mode::Effects,
+                &Operation::Image { slot: "s", verb: Verb::DockerPull, image: "x:1" },
+            )
         }),
     ),
     (
         Capability::Docker,
         "command",
         By::Gate("command = [\"ls\", \"/\"]", "command = [\"ls\"]", |e| {
-            decide(e, Mode::Effects, &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &["ls".to_owned()] })
+            decide(
+                e,
+                Mode::Effects,
+                &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &["ls".to_owned()] },
+            )
         }),
     ),
     (
         Capability::Docker,
         "environment",
-        By::Gate("images = [\"x\"]\nenvironment = [\"A\", \"MODE=y*\"]", "images = [\"x\"]\nenvironment = [\"MODE=x*\"]", |e| {
-            let environment = [("MODE".to_owned(), "xy".to_owned())];
-            let (image, command, container) = ("x", &[][..], ContainerFacts { name: "a", labels: &[] });
-            let creation = Creation { container, image, command, environment: &environment };
-            let e = e.clone().with_every_verb();
-            decide(&e, Mode::Effects, &Operation::Create { slot: "s", verb: Verb::DockerCreate, creation })
-        }),
+        By::Gate(
+            "images = [\"x\"]\nenvironment = [\"A\", \"MODE=y*\"]",
+            "images = [\"x\"]\nenvironment = [\"MODE=x*\"]",
+            |e| {
+                let environment = [("MODE".to_owned(), "xy".to_owned())];
+                let (image, command, container) =
+                    ("x", &[][..], ContainerFacts { name: "a", labels: &[] });
+                let creation = Creation { container, image, command, environment: &environment };
+                let e = e.clone().with_every_verb();
+                decide(
+                    &e,
+                    Mode::Effects,
+                    &Operation::Create { slot: "s", verb: Verb::DockerCreate, creation },
+                )
+            },
+        ),
     ),
-    (Capability::Docker, "network", By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect")),
-    (Capability::Docker, "memory", By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect")),
-    (Capability::Docker, "pids", By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect")),
+    (
+        Capability::Docker,
+        "network",
+        By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect"),
+    ),
+    (
+        Capability::Docker,
+        "memory",
+        By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect"),
+    ),
+    (
+        Capability::Docker,
+        "pids",
+        By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect"),
+    ),
     (Capability::Docker, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
     (Capability::Files, "files", By::Test("nothing_outside_of_the_directory_can_be_opened")),
-    (Capability::Files, "access", By::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused")),
+    (
+        Capability::Files,
+        "access",
+        By::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused"),
+    ),
     (Capability::Files, "max_bytes", By::Test("the_verbs_do_what_they_say")),
-    (Capability::Files, "verbs", By::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused")),
-    (Capability::Process, "process", By::Test("a_program_that_is_not_there_or_cannot_run_is_said_so")),
+    (
+        Capability::Files,
+        "verbs",
+        By::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused"),
+    ),
+    (
+        Capability::Process,
+        "process",
+        By::Test("a_program_that_is_not_there_or_cannot_run_is_said_so"),
+    ),
     (Capability::Process, "sha256", By::Test("a_pinned_program_runs_only_as_it_was_pinned")),
     (
         Capability::Process,
@@ -137,39 +276,89 @@ const ENFORCED: &[(Capability, &str, By)] = &[
         Capability::Process,
         "read_only",
         By::Gate("arguments = []", "read_only = true", |e| {
-            decide(e, Mode::ReadOnly, &Operation::Process { slot: "s", verb: Verb::ProcessInspect, arguments: &[] })
+            decide(
+                e,
+                Mode::ReadOnly,
+                &Operation::Process { slot: "s", verb: Verb::ProcessInspect, arguments: &[] },
+            )
         }),
     ),
-    (Capability::Process, "arguments", By::Gate("arguments = [\"-b\"]", "arguments = [\"-a\"]", arguments)),
-    (Capability::Process, "environment", By::Test("the_environment_is_what_the_target_says_and_nothing_else")),
-    (Capability::Process, "directory", By::Test("the_environment_is_what_the_target_says_and_nothing_else")),
-    (Capability::Process, "connection", By::Test("the_environment_is_what_the_target_says_and_nothing_else")),
-    (Capability::Process, "max_output", By::Test("captured_output_is_cut_at_the_limit_of_the_target")),
+    (
+        Capability::Process,
+        "arguments",
+        By::Gate("arguments = [\"-b\"]", "arguments = [\"-a\"]", arguments),
+    ),
+    (
+        Capability::Process,
+        "environment",
+        By::Test("the_environment_is_what_the_target_says_and_nothing_else"),
+    ),
+    (
+        Capability::Process,
+        "directory",
+        By::Test("the_environment_is_what_the_target_says_and_nothing_else"),
+    ),
+    (
+        Capability::Process,
+        "connection",
+        By::Test("the_environment_is_what_the_target_says_and_nothing_else"),
+    ),
+    (
+        Capability::Process,
+        "max_output",
+        By::Test("captured_output_is_cut_at_the_limit_of_the_target"),
+    ),
     (Capability::Process, "timeout", By::Test("at_its_timeout_the_whole_group_is_killed")),
-    (Capability::Process, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
-    (Capability::Secrets, "secret", By::Test("a_secret_is_described_without_its_value_and_revealed_only_if_granted")),
+    (
+        Capability::Process,
+        "verbs",
+        By::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+    ),
+    (
+        Capability::Secrets,
+        "secret",
+        By::Test("a_secret_is_described_without_its_value_and_revealed_only_if_granted"),
+    ),
     (Capability::Secrets, "positions", By::Test("a_secret_goes_only_where_its_target_says")),
-    (Capability::Secrets, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
+    (
+        Capability::Secrets,
+        "verbs",
+        By::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+    ),
 ];
 
-/// The keys that the reader of a kind of target knows: it lists them for a key that it does not know.
+/// The keys that the reader of a kind of target knows: it lists them for a key that it does not
+/// know.
 pub(crate) fn known_keys(least: &str) -> BTreeSet<String> {
-    let source = Source::new("r.toml", format!("[targets.t]\n{least}\nquite_another_thing_altogether = 1\n"));
+    let source = Source::new(
+        "r.toml",
+        format!("[targets.t]\n{least}\nquite_another_thing_altogether = 1\n"),
+    );
     let mut diagnostics = Diagnostics::default();
     let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
-    let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else { panic!("targets") };
+    let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else {
+        panic!("targets")
+    };
     let folder = Folder::without_links(Path::new("/base")).expect("absolute");
     Targets::default().read(&source, table, folder, &mut diagnostics);
-    let unknown = diagnostics.iter().find(|found| found.code == "E0204").expect("an unknown key is an error");
-    let help = unknown.help.as_deref().and_then(|help| help.strip_prefix("known keys: ")).expect("it lists what is known");
+    let unknown =
+        diagnostics.iter().find(|found| found.code == "E0204").expect("an unknown key is an error");
+    let help = unknown
+        .help
+        .as_deref()
+        .and_then(|help| help.strip_prefix("known keys: "))
+        .expect("it lists what is known");
     help.split(", ").map(str::to_owned).collect()
 }
 
 #[test]
 fn every_key_of_every_target_is_in_the_table() {
     for (capability, _, least) in LEAST {
-        let listed: BTreeSet<String> =
-            ENFORCED.iter().filter(|(of, ..)| of == capability).map(|(_, key, _)| (*key).to_owned()).collect();
+        let listed: BTreeSet<String> = ENFORCED
+            .iter()
+            .filter(|(of, ..)| of == capability)
+            .map(|(_, key, _)| (*key).to_owned())
+            .collect();
         assert_eq!(known_keys(least), listed, "{capability}");
     }
 }
@@ -186,8 +375,15 @@ fn every_key_that_the_gate_enforces_makes_the_difference() {
                 effective(capability.name(), &format!("{least}\n{line}"))
             }
         };
-        assert!(matches!(operation(&with(narrow)), Decision::Deny(_)), "{capability} {key}: `{narrow}` does not deny");
-        assert_eq!(operation(&with(wide)), Decision::Allow, "{capability} {key}: `{wide}` does not allow");
+        assert!(
+            matches!(operation(&with(narrow)), Decision::Deny(_)),
+            "{capability} {key}: `{narrow}` does not deny"
+        );
+        assert_eq!(
+            operation(&with(wide)),
+            Decision::Allow,
+            "{capability} {key}: `{wide}` does not allow"
+        );
     }
     // The other ways to say which containers.
     for (narrow, wide) in [
@@ -196,7 +392,11 @@ fn every_key_that_the_gate_enforces_makes_the_difference() {
         ("project = \"x\"", "project = \"shop\""),
     ] {
         let with = |filter: &str| effective("docker", &format!("docker = {{ {filter} }}"));
-        assert!(matches!(container(&with(narrow)), Decision::Deny(_)) && container(&with(wide)) == Decision::Allow, "{wide}");
+        assert!(
+            matches!(container(&with(narrow)), Decision::Deny(_))
+                && container(&with(wide)) == Decision::Allow,
+            "{wide}"
+        );
     }
 }
 
@@ -218,14 +418,21 @@ fn a_template_is_an_error_at_its_line_in_every_text_of_every_key_of_every_target
         let (_, kind, least) = LEAST.iter().find(|(of, ..)| of == capability).expect("listed");
         let first = if key == kind { String::new() } else { format!("{least}\n") };
         for (place, template) in PLACES.iter().flat_map(|place| {
-            ["{{ params.host }}", "{{ secrets.token }}", "{{steps.a.output.b}}", "{% if params.a %}x{% endif %}"]
-                .map(|template| (place, template))
+            [
+                "{{ params.host }}",
+                "{{ secrets.token }}",
+                "{{steps.a.output.b}}",
+                "{% if params.a %}x{% endif %}",
+            ]
+            .map(|template| (place, template))
         }) {
             let text = format!("[targets.t]\n{first}{key} = {}\n", place.replace("<>", template));
             let source = Source::new("r.toml", text.clone());
             let mut diagnostics = Diagnostics::default();
             let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
-            let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else { panic!("targets") };
+            let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else {
+                panic!("targets")
+            };
             Targets::default().read(
                 &source,
                 table,
@@ -236,7 +443,9 @@ fn a_template_is_an_error_at_its_line_in_every_text_of_every_key_of_every_target
             let [found] = found.as_slice() else { panic!("{text}: {diagnostics:?}") };
             assert_eq!(found.position().line, text.lines().count(), "{text}");
             assert!(
-                found.help.as_deref().is_some_and(|help| help.contains("secret:NAME") == template.contains("secrets")),
+                found.help.as_deref().is_some_and(
+                    |help| help.contains("secret:NAME") == template.contains("secrets")
+                ),
                 "{found:?}"
             );
             let same = diagnostics.iter().filter(|other| other.span == found.span).count();
@@ -262,6 +471,9 @@ fn every_other_key_has_the_test_that_is_named() {
     }
     for (capability, key, by) in ENFORCED {
         let By::Test(name) = by else { continue };
-        assert!(sources.contains(&format!("fn {name}(")), "{capability} {key}: there is no test `{name}`");
+        assert!(
+            sources.contains(&format!("fn {name}(")),
+            "{capability} {key}: there is no test `{name}`"
+        );
     }
 }

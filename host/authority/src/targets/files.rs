@@ -36,14 +36,22 @@ pub struct FilesTarget {
 
 pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<FilesTarget> {
     let root = reader.required::<String>("files").map(|path| folder.locate(&path.value));
-    let access = reader.optional::<String>("access").map_or(Some(FileAccess::Read), |text| match text.value.as_str() {
-        "read" => Some(FileAccess::Read),
-        "write" => Some(FileAccess::Write),
-        _ => {
-            reader.error("E0103", text.span, format!("`{}` is not an access", text.value), "`read` or `write`");
-            None
+    let access = reader.optional::<String>("access").map_or(Some(FileAccess::Read), |text| {
+        match text.value.as_str() {
+            "read" => Some(FileAccess::Read),
+            "write" => Some(FileAccess::Write),
+            _ => {
+                reader.error(
+                    "E0103",
+                    text.span,
+                    format!("`{}` is not an access", text.value),
+                    "`read` or `write`",
+                );
+                None
+            }
         }
     });
-    let max_bytes = reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(8 << 20), |size| size.value);
+    let max_bytes =
+        reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(8 << 20), |size| size.value);
     Some(FilesTarget { root: root?, access: access?, max_bytes })
 }

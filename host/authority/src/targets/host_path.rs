@@ -9,7 +9,8 @@ pub type ReadDigest = dyn Fn(&Path) -> Option<Digest>;
 
 /// The folder of a runbook, below which its relative paths lie, and how links are followed there.
 ///
-/// The folder is absolute, so a path is joined with it exactly once: here. Whoever judges and whoever opens takes the result.
+/// The folder is absolute, so a path is joined with it exactly once: here. Whoever judges and
+/// whoever opens takes the result.
 #[derive(Clone, Copy)]
 pub struct Folder<'a> {
     path: &'a Path,
@@ -24,8 +25,8 @@ impl std::fmt::Debug for Folder<'_> {
 }
 
 impl<'a> Folder<'a> {
-    /// A folder whose links are followed by `follow`, which answers with a path that has no link in it (as far as it exists).
-    /// `None` if `path` is not absolute.
+    /// A folder whose links are followed by `follow`, which answers with a path that has no link in
+    /// it (as far as it exists). `None` if `path` is not absolute.
     pub fn new(path: &'a Path, follow: &'a dyn Fn(&Path) -> PathBuf) -> Option<Self> {
         path.is_absolute().then_some(Self { path, follow: Some(follow), digest: None })
     }
@@ -35,7 +36,8 @@ impl<'a> Folder<'a> {
         path.is_absolute().then_some(Self { path, follow: None, digest: None })
     }
 
-    /// The same folder, whose files `digest` reads: the digest of a file's content, or `None` of one that cannot be read.
+    /// The same folder, whose files `digest` reads: the digest of a file's content, or `None` of
+    /// one that cannot be read.
     #[must_use]
     pub fn with_digests(self, digest: &'a ReadDigest) -> Self {
         Self { digest: Some(digest), ..self }
@@ -43,15 +45,22 @@ impl<'a> Folder<'a> {
 
     /// What is in a file now.
     pub(super) fn content_of(&self, path: &Path) -> CaContent {
-        self.digest.map_or(CaContent::Unknown, |digest| digest(path).map_or(CaContent::Absent, CaContent::Is))
+        self.digest.map_or(CaContent::Unknown, |digest| {
+            digest(path).map_or(CaContent::Absent, CaContent::Is)
+        })
     }
 
     /// The path that a target names.
     pub(super) fn locate(&self, written: &str) -> HostPath {
         let named = self.path.join(written);
         let real = self.follow.map_or_else(|| lexical(&named), |follow| follow(&named));
-        let belongs_to_folder = Path::new(written).is_relative() || lexical(&named).starts_with(lexical(self.path));
-        HostPath { owner: if belongs_to_folder { LinkOwner::Folder } else { LinkOwner::Host }, named, real }
+        let belongs_to_folder =
+            Path::new(written).is_relative() || lexical(&named).starts_with(lexical(self.path));
+        HostPath {
+            owner: if belongs_to_folder { LinkOwner::Folder } else { LinkOwner::Host },
+            named,
+            real,
+        }
     }
 }
 
@@ -77,7 +86,8 @@ pub struct HostPath {
 pub enum PathView {
     /// For a boundary: the path that is opened on this host.
     Opened,
-    /// For a lockfile, which holds on every host: links in the runbook's own folder are followed, those of the host are not.
+    /// For a lockfile, which holds on every host: links in the runbook's own folder are followed,
+    /// those of the host are not.
     Reviewed,
 }
 
@@ -87,7 +97,8 @@ impl HostPath {
         &self.named
     }
 
-    /// The absolute path that is judged and opened. No part of it was a link when the target was read.
+    /// The absolute path that is judged and opened. No part of it was a link when the target was
+    /// read.
     pub fn real(&self) -> &Path {
         &self.real
     }
@@ -105,8 +116,8 @@ impl HostPath {
         }
     }
 
-    /// The texts of a program. A program may look at the name by which it is started (`busybox`, `pg_wrapper`), so its name counts
-    /// as well as its file.
+    /// The texts of a program. A program may look at the name by which it is started (`busybox`,
+    /// `pg_wrapper`), so its name counts as well as its file.
     pub(crate) fn shown_as_program(&self, view: PathView) -> Vec<String> {
         match (view, self.owner) {
             (PathView::Opened, _) | (PathView::Reviewed, LinkOwner::Folder) => {
@@ -181,8 +192,17 @@ mod tests {
             assert_eq!(path.shown(PathView::Reviewed), reviewed, "{written}");
             assert_eq!(path.real(), Path::new(opened), "{written}");
         }
-        assert_eq!(folder.locate("/host/tool").shown_as_program(PathView::Opened), ["/host/tool", "/mnt/tool"]);
-        assert_eq!(folder.locate("/host/tool").shown_as_program(PathView::Reviewed), ["/host/tool"]);
-        assert_eq!(folder.locate("/base/link/sh").shown_as_program(PathView::Reviewed), ["/base/link/sh", "/etc/sh"]);
+        assert_eq!(
+            folder.locate("/host/tool").shown_as_program(PathView::Opened),
+            ["/host/tool", "/mnt/tool"]
+        );
+        assert_eq!(
+            folder.locate("/host/tool").shown_as_program(PathView::Reviewed),
+            ["/host/tool"]
+        );
+        assert_eq!(
+            folder.locate("/base/link/sh").shown_as_program(PathView::Reviewed),
+            ["/base/link/sh", "/etc/sh"]
+        );
     }
 }

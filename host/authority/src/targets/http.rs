@@ -76,8 +76,8 @@ impl HttpTarget {
         self.headers.iter().map(|(name, value)| format!("{name}: {}", value.written()))
     }
 
-    /// The URL of a request path, when the base is known. The path `/` is the base address itself, as written: many webhooks
-    /// answer only there.
+    /// The URL of a request path, when the base is known. The path `/` is the base address itself,
+    /// as written: many webhooks answer only there.
     pub fn url(&self, base: &Url, path: &str) -> Result<Url, PathError> {
         let (path, query) = canonical_request_path(path)?;
         let mut url = base.clone();
@@ -88,7 +88,8 @@ impl HttpTarget {
         Ok(url)
     }
 
-    /// Which addresses a base URL may lead to: those of the policy, and the one that the URL names outright.
+    /// Which addresses a base URL may lead to: those of the policy, and the one that the URL names
+    /// outright.
     pub fn addresses_for(&self, base: &Url) -> AddressPolicy {
         let mut policy = self.addresses.clone();
         match base.host() {
@@ -112,13 +113,16 @@ impl HttpTarget {
             HttpBase::Url(_) => None,
             HttpBase::Secret(name) => Some(name.as_str()),
         };
-        base.into_iter().chain(self.headers.values().filter_map(|header| header.secret.as_deref())).collect()
+        base.into_iter()
+            .chain(self.headers.values().filter_map(|header| header.secret.as_deref()))
+            .collect()
     }
 }
 
 /// Reads a base URL: http or https, a host, no user, no query.
 pub fn parse_base(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "it is not a URL such as `https://api.internal:8443/v1`")?;
+    let url =
+        Url::parse(text).map_err(|_| "it is not a URL such as `https://api.internal:8443/v1`")?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("its scheme is neither http nor https");
     }
@@ -131,7 +135,8 @@ pub fn parse_base(text: &str) -> Result<Url, &'static str> {
     if url.host_str().is_none_or(str::is_empty) {
         return Err("it has no host");
     }
-    canonical_request_path(url.path()).map_err(|_| "its path has dot segments or encoded separators")?;
+    canonical_request_path(url.path())
+        .map_err(|_| "its path has dot segments or encoded separators")?;
     Ok(url)
 }
 
@@ -139,19 +144,43 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
     let base = reader.required::<String>("http").and_then(|text| read_base(reader, &text));
     let paths = read_patterns(reader);
     let request_headers = read_request_headers(reader);
-    let mut headers = reader.optional::<Table>("headers").map(|table| read_headers(reader, &table.value)).unwrap_or_default();
+    let mut headers = reader
+        .optional::<Table>("headers")
+        .map(|table| read_headers(reader, &table.value))
+        .unwrap_or_default();
     if let Some((span, basic)) = read_basic(reader)
         && headers.insert("authorization".to_owned(), basic).is_some()
     {
-        reader.error("E0108", span, "`basic` sets `Authorization`, which `headers` sets too", "one of the two");
+        reader.error(
+            "E0108",
+            span,
+            "`basic` sets `Authorization`, which `headers` sets too",
+            "one of the two",
+        );
     }
     let classes = read_classes(reader);
     let redirects = reader.optional::<u32>("redirects").map_or(0, |count| count.value.min(10));
-    let max_body = reader.optional::<ByteSize>("max_body").map_or(ByteSize(1 << 20), |size| size.value);
-    let timeout = reader.optional::<Duration>("timeout").map_or(Duration::from_secs(30), |timeout| timeout.value);
+    let max_body =
+        reader.optional::<ByteSize>("max_body").map_or(ByteSize(1 << 20), |size| size.value);
+    let timeout = reader
+        .optional::<Duration>("timeout")
+        .map_or(Duration::from_secs(30), |timeout| timeout.value);
     let ca = reader.optional::<String>("ca").map(|path| CaFile::locate(&path.value, folder));
-    let addresses = AddressPolicy { classes: classes.unwrap_or_else(|| vec![AddressClass::Public]), named: Vec::new() };
-    Some(HttpTarget { base: base?, paths, request_headers, headers, addresses, redirects, max_body, timeout, ca })
+    let addresses = AddressPolicy {
+        classes: classes.unwrap_or_else(|| vec![AddressClass::Public]),
+        named: Vec::new(),
+    };
+    Some(HttpTarget {
+        base: base?,
+        paths,
+        request_headers,
+        headers,
+        addresses,
+        redirects,
+        max_body,
+        timeout,
+        ca,
+    })
 }
 
 fn read_base(reader: &mut Reader<'_>, text: &Located<String>) -> Option<HttpBase> {
@@ -175,7 +204,8 @@ fn read_base(reader: &mut Reader<'_>, text: &Located<String>) -> Option<HttpBase
 }
 
 fn read_patterns(reader: &mut Reader<'_>) -> Vec<PathPattern> {
-    let written = reader.optional::<Vec<Located<String>>>("paths").map(|list| list.value).unwrap_or_default();
+    let written =
+        reader.optional::<Vec<Located<String>>>("paths").map(|list| list.value).unwrap_or_default();
     let mut patterns = Vec::new();
     for text in written {
         match PathPattern::parse(&text.value).filter(|_| text.value.starts_with('/')) {
@@ -221,7 +251,12 @@ fn read_basic(reader: &mut Reader<'_>) -> Option<(runbook_document::Span, Inject
         let password = reader.required::<String>("password");
         let (user, password) = (user?, password?);
         let Some(secret) = secret_reference(&password.value) else {
-            reader.error("E0103", password.span, "the password must be `secret:NAME`", "such as \"secret:login\"");
+            reader.error(
+                "E0103",
+                password.span,
+                "the password must be `secret:NAME`",
+                "such as \"secret:login\"",
+            );
             return None;
         };
         if user.value.contains(':') {
@@ -233,8 +268,9 @@ fn read_basic(reader: &mut Reader<'_>) -> Option<(runbook_document::Span, Inject
     })?
 }
 
-/// Headers that decide where a request goes, how it is framed, or what it asks for: they are the host's. What a target's verbs and
-/// paths say would not hold if another header could say it over again.
+/// Headers that decide where a request goes, how it is framed, or what it asks for: they are the
+/// host's. What a target's verbs and paths say would not hold if another header could say it over
+/// again.
 const HOST_HEADERS: &[&str] = &[
     "host",
     "connection",
@@ -261,7 +297,8 @@ const HOST_HEADERS: &[&str] = &[
 /// Beginnings of such names.
 const HOST_HEADER_FAMILIES: &[&str] = &["proxy-", "x-forwarded-", "x-http-method", "x-override-"];
 
-/// Why a header, in small letters, can be set neither by a plugin nor by a target; `None` if it can.
+/// Why a header, in small letters, can be set neither by a plugin nor by a target; `None` if it
+/// can.
 pub(crate) fn unusable_header(name: &str) -> Option<&'static str> {
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if name.is_empty() || !name.chars().all(token) {
@@ -269,18 +306,26 @@ pub(crate) fn unusable_header(name: &str) -> Option<&'static str> {
     }
     // Servers that read headers as variables take `_` for `-`.
     let name = name.to_ascii_lowercase().replace('_', "-");
-    let is_of_the_host =
-        HOST_HEADERS.contains(&name.as_str()) || HOST_HEADER_FAMILIES.iter().any(|family| name.starts_with(family));
+    let is_of_the_host = HOST_HEADERS.contains(&name.as_str())
+        || HOST_HEADER_FAMILIES.iter().any(|family| name.starts_with(family));
     is_of_the_host.then_some("is set by the host alone")
 }
 
 fn read_request_headers(reader: &mut Reader<'_>) -> Vec<String> {
-    let written = reader.optional::<Vec<Located<String>>>("request_headers").map(|list| list.value).unwrap_or_default();
+    let written = reader
+        .optional::<Vec<Located<String>>>("request_headers")
+        .map(|list| list.value)
+        .unwrap_or_default();
     let mut names = Vec::new();
     for name in written {
         match unusable_header(&name.value) {
             Some(why) => {
-                reader.error("E0103", name.span, format!("`{}` {why}", name.value), "no plugin may set it");
+                reader.error(
+                    "E0103",
+                    name.span,
+                    format!("`{}` {why}", name.value),
+                    "no plugin may set it",
+                );
             }
             None => names.push(name.value.to_lowercase()),
         }
@@ -293,22 +338,42 @@ fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Inje
     for (key, node) in &table.entries {
         if let Some(why) = unusable_header(&key.name) {
             let help = "what a request asks for is said by the address, `paths` and the operation of the plugin".to_owned();
-            reader.error_with_help("E0103", key.span.clone(), format!("header `{}` {why}", key.name), "in `headers`", help);
+            reader.error_with_help(
+                "E0103",
+                key.span.clone(),
+                format!("header `{}` {why}", key.name),
+                "in `headers`",
+                help,
+            );
             continue;
         }
         let Value::String(text) = &node.value else {
-            reader.error("E0203", node.span.clone(), format!("header `{}` must be a string", key.name), "wrong type");
+            reader.error(
+                "E0203",
+                node.span.clone(),
+                format!("header `{}` must be a string", key.name),
+                "wrong type",
+            );
             continue;
         };
         let injected = match text.split_once("secret:") {
-            None => Injected { before: text.clone(), secret: None, encoding: HeaderEncoding::Plain },
+            None => {
+                Injected { before: text.clone(), secret: None, encoding: HeaderEncoding::Plain }
+            }
             Some((before, _)) => match secret_reference(&text[before.len()..]) {
-                Some(name) => {
-                    Injected { before: before.to_owned(), secret: Some(name.to_owned()), encoding: HeaderEncoding::Plain }
-                }
+                Some(name) => Injected {
+                    before: before.to_owned(),
+                    secret: Some(name.to_owned()),
+                    encoding: HeaderEncoding::Plain,
+                },
                 None => {
                     let message = format!("header `{}` must end in `secret:NAME`", key.name);
-                    reader.error("E0103", node.span.clone(), message, "such as \"Bearer secret:api-token\"");
+                    reader.error(
+                        "E0103",
+                        node.span.clone(),
+                        message,
+                        "such as \"Bearer secret:api-token\"",
+                    );
                     continue;
                 }
             },
@@ -353,17 +418,27 @@ mod tests {
                 other => panic!("{text} is taken for the name {other:?}"),
             };
             let expected: IpAddr = address.parse().expect("an address");
-            assert_eq!((found, AddressClass::of(found)), (expected, AddressClass::of(expected)), "{text}");
+            assert_eq!(
+                (found, AddressClass::of(found)),
+                (expected, AddressClass::of(expected)),
+                "{text}"
+            );
             assert_ne!(AddressClass::of(found), AddressClass::Public, "{text}");
         }
     }
 
     /// What reading a target says.
     fn said(line: &str) -> String {
-        let source = runbook_document::Source::new("r.toml", format!("[targets.api]\nhttp = \"http://h\"\n{line}\n"));
+        let source = runbook_document::Source::new(
+            "r.toml",
+            format!("[targets.api]\nhttp = \"http://h\"\n{line}\n"),
+        );
         let mut diagnostics = runbook_document::Diagnostics::default();
-        let table = runbook_document::parse(&source, &mut diagnostics).expect("the test's TOML is good");
-        let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else { panic!("targets") };
+        let table =
+            runbook_document::parse(&source, &mut diagnostics).expect("the test's TOML is good");
+        let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value) else {
+            panic!("targets")
+        };
         let folder = Folder::without_links(std::path::Path::new("/base")).expect("absolute");
         crate::targets::Targets::default().read(&source, table, folder, &mut diagnostics);
         diagnostics.iter().map(|found| format!("{} {}\n", found.code, found.message)).collect()
@@ -372,8 +447,9 @@ mod tests {
     /// Every header of the host × letters × who would set it.
     #[test]
     fn no_target_sets_or_lets_a_plugin_set_a_header_of_the_host() {
-        let families =
-            HOST_HEADER_FAMILIES.iter().flat_map(|family| ["x", "override", "-"].map(|rest| format!("{family}{rest}")));
+        let families = HOST_HEADER_FAMILIES
+            .iter()
+            .flat_map(|family| ["x", "override", "-"].map(|rest| format!("{family}{rest}")));
         let names = HOST_HEADERS.iter().map(|name| (*name).to_owned()).chain(families);
         for name in names {
             for spelling in [name.clone(), name.to_uppercase(), name.replace('-', "_")] {
@@ -383,7 +459,10 @@ mod tests {
                     format!("request_headers = [\"{spelling}\"]"),
                 ] {
                     let said = said(&line);
-                    assert!(said.starts_with("E0103 ") && said.contains("is set by the host alone"), "{line}: {said}");
+                    assert!(
+                        said.starts_with("E0103 ") && said.contains("is set by the host alone"),
+                        "{line}: {said}"
+                    );
                 }
             }
         }

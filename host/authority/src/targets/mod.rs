@@ -1,7 +1,8 @@
-//! Targets: the concrete things that a runbook binds slots to. A target, bound to a slot, is the grant.
+//! Targets: the concrete things that a runbook binds slots to. A target, bound to a slot, is the
+//! grant.
 //!
-//! A target is literal. No template, no environment variable and no parameter can stand in one, so that what a reviewer
-//! reads is what the run may touch.
+//! A target is literal. No template, no environment variable and no parameter can stand in one, so
+//! that what a reviewer reads is what the run may touch.
 
 mod ca_file;
 mod docker;
@@ -96,7 +97,9 @@ impl Target {
             TargetKind::Sql(sql) => sql.describe(),
             TargetKind::Docker(docker) => docker.describe(),
             TargetKind::Files(files) => format!("directory {}", files.root),
-            TargetKind::Process(process) => format!("program {}", process.program.named().display()),
+            TargetKind::Process(process) => {
+                format!("program {}", process.program.named().display())
+            }
             TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
         }
     }
@@ -127,13 +130,15 @@ impl Target {
         }
     }
 
-    /// Which secrets those are: the source of each name. A name that stands for nothing that is known is itself.
+    /// Which secrets those are: the source of each name. A name that stands for nothing that is
+    /// known is itself.
     pub fn secret_sources(&self, view: PathView) -> Vec<String> {
         let source = |name: &str| self.source_of(name, view).unwrap_or_else(|| name.to_owned());
         self.secrets().into_iter().map(source).collect()
     }
 
-    /// Which secret one name of its runbook stands for: `age:/srv/checks/secrets/prod.age#orders-db`.
+    /// Which secret one name of its runbook stands for:
+    /// `age:/srv/checks/secrets/prod.age#orders-db`.
     pub fn source_of(&self, name: &str, view: PathView) -> Option<String> {
         self.stored.get(name).map(|stored| stored.shown(view))
     }
@@ -152,9 +157,16 @@ impl Target {
 pub struct Targets(BTreeMap<String, Arc<Target>>);
 
 impl Targets {
-    /// Reads a `[targets]` table. Relative paths are below `folder`, the folder of the file. A name that is there already is
-    /// replaced: that is how the file of an environment overrides the runbook.
-    pub fn read(&mut self, source: &Arc<Source>, table: &Table, folder: Folder<'_>, diagnostics: &mut Diagnostics) {
+    /// Reads a `[targets]` table. Relative paths are below `folder`, the folder of the file. A name
+    /// that is there already is replaced: that is how the file of an environment overrides the
+    /// runbook.
+    pub fn read(
+        &mut self,
+        source: &Arc<Source>,
+        table: &Table,
+        folder: Folder<'_>,
+        diagnostics: &mut Diagnostics,
+    ) {
         for (key, node) in &table.entries {
             match &node.value {
                 Value::Table(table) => self.add(key, source, table, folder, diagnostics),
@@ -164,15 +176,26 @@ impl Targets {
                 | Value::Boolean(_)
                 | Value::Datetime(_)
                 | Value::Array(_) => {
-                    let message = format!("target `{}` must be a table, not {}", key.name, node.value.kind());
-                    diagnostics.push(Diagnostic::error("E0203", source, node.span.clone(), message).label("wrong type"));
+                    let message =
+                        format!("target `{}` must be a table, not {}", key.name, node.value.kind());
+                    diagnostics.push(
+                        Diagnostic::error("E0203", source, node.span.clone(), message)
+                            .label("wrong type"),
+                    );
                 }
             }
         }
     }
 
     /// Reads one `[targets.NAME]`.
-    pub fn add(&mut self, key: &Key, source: &Arc<Source>, table: &Table, folder: Folder<'_>, diagnostics: &mut Diagnostics) {
+    pub fn add(
+        &mut self,
+        key: &Key,
+        source: &Arc<Source>,
+        table: &Table,
+        folder: Folder<'_>,
+        diagnostics: &mut Diagnostics,
+    ) {
         let mut templates = Diagnostics::default();
         literal::check(key, table, source, &mut templates);
         let mut found = Diagnostics::default();
@@ -180,7 +203,9 @@ impl Targets {
         let target = read_target(key, &mut reader, folder);
         reader.finish();
         // What else is wrong with a text follows from the template in it.
-        diagnostics.extend(found.into_iter().filter(|other| !templates.iter().any(|one| one.span == other.span)));
+        diagnostics.extend(
+            found.into_iter().filter(|other| !templates.iter().any(|one| one.span == other.span)),
+        );
         diagnostics.append(templates);
         if let Some(target) = target {
             self.0.insert(target.name.clone(), Arc::new(target));
@@ -210,25 +235,48 @@ impl Targets {
         }
     }
 
-    /// Reports what one target says about another or about secrets that does not hold: unknown secrets, unknown connections. Of a
-    /// connection that is among `wrong`, the targets with mistakes of their own, nothing more is said.
-    pub fn check_references(&self, secrets: &[&str], wrong: &BTreeSet<&str>, diagnostics: &mut Diagnostics) {
+    /// Reports what one target says about another or about secrets that does not hold: unknown
+    /// secrets, unknown connections. Of a connection that is among `wrong`, the targets with
+    /// mistakes of their own, nothing more is said.
+    pub fn check_references(
+        &self,
+        secrets: &[&str],
+        wrong: &BTreeSet<&str>,
+        diagnostics: &mut Diagnostics,
+    ) {
         for target in self.iter() {
             for secret in target.secrets().into_iter().filter(|secret| !secrets.contains(secret)) {
-                let message = format!("target `{}` uses secret `{secret}`, which `[secrets]` does not have", target.name);
-                let diagnostic = Diagnostic::error("E0104", &target.source, target.span.clone(), message).label("in this target");
-                diagnostics.push(match runbook_document::nearest(secret, secrets.iter().copied()) {
-                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-                    None => diagnostic.help(format!("add `[secrets.{secret}]` with its `source`")),
-                });
+                let message = format!(
+                    "target `{}` uses secret `{secret}`, which `[secrets]` does not have",
+                    target.name
+                );
+                let diagnostic =
+                    Diagnostic::error("E0104", &target.source, target.span.clone(), message)
+                        .label("in this target");
+                diagnostics.push(
+                    match runbook_document::nearest(secret, secrets.iter().copied()) {
+                        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                        None => {
+                            diagnostic.help(format!("add `[secrets.{secret}]` with its `source`"))
+                        }
+                    },
+                );
             }
-            if let TargetKind::Process(ProcessTarget { connection: Some(connection), .. }) = &target.kind {
-                let is_sql = self.get(connection).is_some_and(|other| matches!(other.kind, TargetKind::Sql(_)));
+            if let TargetKind::Process(ProcessTarget { connection: Some(connection), .. }) =
+                &target.kind
+            {
+                let is_sql = self
+                    .get(connection)
+                    .is_some_and(|other| matches!(other.kind, TargetKind::Sql(_)));
                 if !is_sql && !wrong.contains(connection.as_str()) {
-                    let message =
-                        format!("target `{}` takes its connection from `{connection}`, which is not a sql target", target.name);
-                    diagnostics
-                        .push(Diagnostic::error("E0105", &target.source, target.span.clone(), message).label("in this target"));
+                    let message = format!(
+                        "target `{}` takes its connection from `{connection}`, which is not a sql target",
+                        target.name
+                    );
+                    diagnostics.push(
+                        Diagnostic::error("E0105", &target.source, target.span.clone(), message)
+                            .label("in this target"),
+                    );
                 }
             }
         }
@@ -244,9 +292,13 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         ("process", Capability::Process),
         ("secret", Capability::Secrets),
     ];
-    let named: Vec<_> = KINDS.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
+    let named: Vec<_> =
+        KINDS.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
     let [(_, capability)] = named.as_slice() else {
-        let message = format!("target `{}` must have exactly one of http, sql, docker, files, process, secret", key.name);
+        let message = format!(
+            "target `{}` must have exactly one of http, sql, docker, files, process, secret",
+            key.name
+        );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
         // The kind is unknown, so no key can be called unknown: one mistake, one report.
         for key in KEYS {
@@ -268,12 +320,30 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
     let kind = kind?;
     let verbs = verbs.or_else(|| implied_verbs(&kind, key));
     let source = Arc::clone(reader.source());
-    Some(Target { name: key.name.clone(), source, span: key.span.clone(), verbs, kind, stored: Arc::default() })
+    Some(Target {
+        name: key.name.clone(),
+        source,
+        span: key.span.clone(),
+        verbs,
+        kind,
+        stored: Arc::default(),
+    })
 }
 
 /// Keys of targets of any kind.
-const KEYS: &[&str] =
-    &["http", "sql", "docker", "files", "process", "secret", "verbs", "password", "access", "arguments", "connection"];
+const KEYS: &[&str] = &[
+    "http",
+    "sql",
+    "docker",
+    "files",
+    "process",
+    "secret",
+    "verbs",
+    "password",
+    "access",
+    "arguments",
+    "connection",
+];
 
 /// The optional `verbs = ["query"]`.
 fn read_verb_list(reader: &mut Reader<'_>, capability: Capability) -> Option<Located<Vec<Verb>>> {
@@ -296,18 +366,26 @@ fn read_verb_list(reader: &mut Reader<'_>, capability: Capability) -> Option<Loc
 /// `access` of a directory and `read_only` of a program are the list of verbs in one word.
 fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Located<Vec<Verb>>> {
     match kind {
-        TargetKind::Files(files) => Some(Located { value: files.access.verbs().to_vec(), span: key.span.clone() }),
-        // A program that only reads is another thing than one that may do anything: a target is one or the other.
+        TargetKind::Files(files) => {
+            Some(Located { value: files.access.verbs().to_vec(), span: key.span.clone() })
+        }
+        // A program that only reads is another thing than one that may do anything: a target is one
+        // or the other.
         TargetKind::Process(process) => {
             let verb = if process.read_only { Verb::ProcessInspect } else { Verb::ProcessRun };
             Some(Located { value: vec![verb], span: key.span.clone() })
         }
-        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => None,
+        TargetKind::Http(_)
+        | TargetKind::Sql(_)
+        | TargetKind::Docker(_)
+        | TargetKind::Secret(_) => None,
     }
 }
 
 /// `secret:NAME`, the one form in which a target refers to a secret.
 pub(crate) fn secret_reference(text: &str) -> Option<&str> {
-    text.strip_prefix("secret:")
-        .filter(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
+    text.strip_prefix("secret:").filter(|name| {
+        !name.is_empty()
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    })
 }

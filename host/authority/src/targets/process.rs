@@ -59,7 +59,8 @@ pub struct ProcessTarget {
     pub environment: BTreeMap<String, EnvironmentValue>,
     /// Working directory; the root directory if absent.
     pub directory: Option<HostPath>,
-    /// A sql target, whose connection the program gets as PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSWORD.
+    /// A sql target, whose connection the program gets as PGHOST, PGPORT, PGUSER, PGDATABASE and
+    /// PGPASSWORD.
     pub connection: Option<String>,
     /// How much captured output a plugin is given, of each stream.
     pub max_output: ByteSize,
@@ -68,7 +69,8 @@ pub struct ProcessTarget {
 }
 
 impl ProcessTarget {
-    /// `NAME=value` of each variable that it sets, as a review shows it. The value of a secret is its name, as the target writes it.
+    /// `NAME=value` of each variable that it sets, as a review shows it. The value of a secret is
+    /// its name, as the target writes it.
     pub fn variables(&self) -> impl Iterator<Item = String> {
         self.environment.iter().map(|(name, value)| format!("{name}={}", value.written()))
     }
@@ -102,18 +104,27 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
     let interpreter_sha256 = read_digest(reader, "interpreter_sha256");
     if let Some(span) = interpreter_span.filter(|_| sha256.is_none()) {
         let message = "an interpreter is pinned, but not the script that it reads";
-        reader.error_with_help("E0108", span, message, "without `sha256`", "add the `sha256` of the script");
+        reader.error_with_help(
+            "E0108",
+            span,
+            message,
+            "without `sha256`",
+            "add the `sha256` of the script",
+        );
     }
     let read_only = reader.optional::<bool>("read_only").is_some_and(|flag| flag.value);
     let arguments = read_arguments(reader, "arguments");
-    let environment =
-        reader.optional::<Table>("environment").map(|table| read_environment(reader, &table.value)).unwrap_or_default();
+    let environment = reader
+        .optional::<Table>("environment")
+        .map(|table| read_environment(reader, &table.value))
+        .unwrap_or_default();
     let directory = reader.optional::<String>("directory").map(|path| folder.locate(&path.value));
     let connection = reader.optional::<String>("connection").map(|name| name.value);
     if connection.is_some() {
         refuse_what_the_connection_sets(reader);
     }
-    let max_output = reader.optional::<ByteSize>("max_output").map_or(ByteSize(1 << 20), |size| size.value);
+    let max_output =
+        reader.optional::<ByteSize>("max_output").map_or(ByteSize(1 << 20), |size| size.value);
     let timeout = reader.optional::<Duration>("timeout").map(|timeout| timeout.value);
     Some(ProcessTarget {
         program: program?,
@@ -129,20 +140,38 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
     })
 }
 
-/// A variable beside `connection` would lead the program, with the password of the target, elsewhere than the target says.
+/// A variable beside `connection` would lead the program, with the password of the target,
+/// elsewhere than the target says.
 fn refuse_what_the_connection_sets(reader: &mut Reader<'_>) {
-    let Some(Value::Table(table)) = reader.table().get("environment").map(|node| &node.value) else { return };
-    let both: Vec<_> = table.entries.iter().filter(|(key, _)| CONNECTION_VARIABLES.contains(&key.name.as_str())).collect();
-    let found: Vec<_> = both.into_iter().map(|(key, _)| (key.name.clone(), key.span.clone())).collect();
+    let Some(Value::Table(table)) = reader.table().get("environment").map(|node| &node.value)
+    else {
+        return;
+    };
+    let both: Vec<_> = table
+        .entries
+        .iter()
+        .filter(|(key, _)| CONNECTION_VARIABLES.contains(&key.name.as_str()))
+        .collect();
+    let found: Vec<_> =
+        both.into_iter().map(|(key, _)| (key.name.clone(), key.span.clone())).collect();
     for (name, span) in found {
-        let message = format!("`connection` says where the program connects to, and so does the variable `{name}`");
-        reader.error_with_help("E0108", span, message, "beside `connection`", "remove the one that is not meant");
+        let message = format!(
+            "`connection` says where the program connects to, and so does the variable `{name}`"
+        );
+        reader.error_with_help(
+            "E0108",
+            span,
+            message,
+            "beside `connection`",
+            "remove the one that is not meant",
+        );
     }
 }
 
 fn read_digest(reader: &mut Reader<'_>, key: &'static str) -> Option<Digest> {
     let text = reader.optional::<String>(key)?;
-    let digest = Digest::parse(&text.value).or_else(|| Digest::parse(&format!("sha256:{}", text.value)));
+    let digest =
+        Digest::parse(&text.value).or_else(|| Digest::parse(&format!("sha256:{}", text.value)));
     if digest.is_none() {
         reader.error("E0103", text.span, "this is not a SHA-256 digest", "64 hex digits");
     }
@@ -154,17 +183,34 @@ fn read_environment(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, 
     for (key, node) in &table.entries {
         if !is_name(&key.name) {
             let message = format!("`{}` is not the name of a variable", key.name);
-            reader.error("E0103", key.span.clone(), message, "letters, digits and `_`, and no digit first");
+            reader.error(
+                "E0103",
+                key.span.clone(),
+                message,
+                "letters, digits and `_`, and no digit first",
+            );
             continue;
         }
         match &node.value {
             Value::String(text) => {
-                let value = secret_reference(text)
-                    .map_or_else(|| EnvironmentValue::Plain(text.clone()), |name| EnvironmentValue::Secret(name.to_owned()));
+                let value = secret_reference(text).map_or_else(
+                    || EnvironmentValue::Plain(text.clone()),
+                    |name| EnvironmentValue::Secret(name.to_owned()),
+                );
                 environment.insert(key.name.clone(), value);
             }
-            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
-                reader.error("E0203", node.span.clone(), format!("variable `{}` must be a string", key.name), "wrong type");
+            Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_)
+            | Value::Table(_) => {
+                reader.error(
+                    "E0203",
+                    node.span.clone(),
+                    format!("variable `{}` must be a string", key.name),
+                    "wrong type",
+                );
             }
         }
     }
@@ -172,7 +218,10 @@ fn read_environment(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, 
 }
 
 /// Reads a list of argument patterns. Absent is the empty list: no argument at all.
-pub(super) fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Option<Vec<ArgumentPattern>> {
+pub(super) fn read_arguments(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+) -> Option<Vec<ArgumentPattern>> {
     match reader.optional::<Vec<Node>>(key) {
         Some(nodes) => read_argument_patterns(reader, &nodes.value),
         None => Some(Vec::new()),
@@ -180,21 +229,36 @@ pub(super) fn read_arguments(reader: &mut Reader<'_>, key: &'static str) -> Opti
 }
 
 /// Reads argument patterns; `None` after reporting each that is none.
-pub(crate) fn read_argument_patterns(reader: &mut Reader<'_>, nodes: &[Node]) -> Option<Vec<ArgumentPattern>> {
+pub(crate) fn read_argument_patterns(
+    reader: &mut Reader<'_>,
+    nodes: &[Node],
+) -> Option<Vec<ArgumentPattern>> {
     let mut patterns = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         match read_pattern(node) {
             Ok(ArgumentPattern::Repeat(_)) if index + 1 != nodes.len() => {
-                reader.error("E0103", node.span.clone(), "`repeat` must be the last pattern", "nothing may follow");
+                reader.error(
+                    "E0103",
+                    node.span.clone(),
+                    "`repeat` must be the last pattern",
+                    "nothing may follow",
+                );
             }
             Ok(pattern) => patterns.push(pattern),
             Err(NoPattern::Regex(reason)) => {
-                let message = format!("this is not a regular expression for a whole argument: {reason}");
+                let message =
+                    format!("this is not a regular expression for a whole argument: {reason}");
                 reader.error("E0103", node.span.clone(), message, "cannot be compiled");
             }
             Err(NoPattern::Shape) => {
-                let label = "a string, { one_of = [\"a\", \"b\"] }, { regex = \"…\" } or { repeat = … }";
-                reader.error("E0103", node.span.clone(), "this is not a pattern for an argument", label);
+                let label =
+                    "a string, { one_of = [\"a\", \"b\"] }, { regex = \"…\" } or { repeat = … }";
+                reader.error(
+                    "E0103",
+                    node.span.clone(),
+                    "this is not a pattern for an argument",
+                    label,
+                );
             }
         }
     }
@@ -213,7 +277,11 @@ fn read_pattern(node: &Node) -> Result<ArgumentPattern, NoPattern> {
     let table = match &node.value {
         Value::String(text) => return Ok(ArgumentPattern::Literal(text.clone())),
         Value::Table(table) => table,
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) => {
+        Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Array(_) => {
             return Err(NoPattern::Shape);
         }
     };
@@ -225,7 +293,9 @@ fn read_pattern(node: &Node) -> Result<ArgumentPattern, NoPattern> {
         }
         ("regex", Value::String(text)) => ArgumentPattern::regex(text).map_err(|error| {
             let said = error.to_string();
-            NoPattern::Regex(said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
+            NoPattern::Regex(
+                said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+            )
         }),
         ("repeat", _) => match read_pattern(value)? {
             ArgumentPattern::Repeat(_) => Err(NoPattern::Shape),
@@ -250,7 +320,8 @@ mod tests {
         ] {
             let source = Source::new("r.toml", format!("arguments = [{pattern}]\n"));
             let mut diagnostics = Diagnostics::default();
-            let table = runbook_document::parse(&source, &mut diagnostics).expect("the test's TOML is good");
+            let table = runbook_document::parse(&source, &mut diagnostics)
+                .expect("the test's TOML is good");
             let mut reader = Reader::new(&source, &table, "the target", &mut diagnostics);
             assert!(read_arguments(&mut reader, "arguments").is_none(), "{pattern}");
             let said = format!("{diagnostics:?}");

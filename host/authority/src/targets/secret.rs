@@ -75,8 +75,12 @@ fn read_position(reader: &mut Reader<'_>) -> Option<SecretPosition> {
     let span = reader.table().span.clone();
     let slot = reader.required::<String>("slot");
     let places = [
-        reader.optional::<String>("header").map(|name| (name.span, SecretPlace::Header(name.value.to_lowercase()))),
-        reader.optional::<String>("basic").map(|user| (user.span, SecretPlace::Header("authorization".to_owned()))),
+        reader
+            .optional::<String>("header")
+            .map(|name| (name.span, SecretPlace::Header(name.value.to_lowercase()))),
+        reader
+            .optional::<String>("basic")
+            .map(|user| (user.span, SecretPlace::Header("authorization".to_owned()))),
         reader.optional::<String>("json").and_then(|pointer| read_pointer(reader, pointer)),
         reader.optional::<String>("form").map(|name| (name.span, SecretPlace::Form(name.value))),
     ];
@@ -93,7 +97,8 @@ fn read_position(reader: &mut Reader<'_>) -> Option<SecretPosition> {
 }
 
 fn read_format(reader: &mut Reader<'_>) -> Option<SecretFormat> {
-    let user = reader.table().get("basic").and_then(<String as runbook_document::FromNode>::from_node);
+    let user =
+        reader.table().get("basic").and_then(<String as runbook_document::FromNode>::from_node);
     let format = reader.optional::<String>("format");
     match (user, format) {
         (Some(user), None) if user.contains(':') => {
@@ -108,14 +113,22 @@ fn read_format(reader: &mut Reader<'_>) -> Option<SecretFormat> {
         }
         (None, None) => Some(SecretFormat::Text("{}".to_owned())),
         (None, Some(format)) if format.value.matches("{}").count() != 1 => {
-            reader.error("E0103", format.span, "the format must have `{}` exactly once", "such as \"Bearer {}\"");
+            reader.error(
+                "E0103",
+                format.span,
+                "the format must have `{}` exactly once",
+                "such as \"Bearer {}\"",
+            );
             None
         }
         (None, Some(format)) => Some(SecretFormat::Text(format.value)),
     }
 }
 
-fn read_pointer(reader: &mut Reader<'_>, pointer: Located<String>) -> Option<(runbook_document::Span, SecretPlace)> {
+fn read_pointer(
+    reader: &mut Reader<'_>,
+    pointer: Located<String>,
+) -> Option<(runbook_document::Span, SecretPlace)> {
     if is_pointer(&pointer.value) {
         return Some((pointer.span, SecretPlace::Json(pointer.value)));
     }

@@ -70,10 +70,11 @@ pub struct SqlTarget {
     pub statements: Option<Vec<StatementClass>>,
     /// Tables and views that may be named; `None` is every one.
     pub relations: Option<Vec<String>>,
-    /// Whether a role that may do everything is accepted. Read-only cannot hold against a superuser.
+    /// Whether a role that may do everything is accepted. Read-only cannot hold against a
+    /// superuser.
     pub superuser: bool,
-    /// Whether a SQLite file that is not there is made. Off by default: an empty database in the place of a lost one would
-    /// pass every check.
+    /// Whether a SQLite file that is not there is made. Off by default: an empty database in the
+    /// place of a lost one would pass every check.
     pub create: bool,
     /// Rows of one result.
     pub max_rows: u32,
@@ -86,7 +87,8 @@ pub struct SqlTarget {
 }
 
 impl SqlAddress {
-    /// How a server is believed to be the one that is meant, if a server elsewhere is: nobody stands between on this machine.
+    /// How a server is believed to be the one that is meant, if a server elsewhere is: nobody
+    /// stands between on this machine.
     pub fn tls_to_elsewhere(&self) -> Option<TlsMode> {
         match self {
             Self::Server { host, tls, .. } => (!is_here(host)).then_some(*tls),
@@ -116,18 +118,26 @@ impl SqlTarget {
 
     pub(super) fn describe(&self) -> String {
         match &self.address {
-            SqlAddress::Server { host, port, database, user, .. } => format!("database {database} on {host}:{port} as {user}"),
+            SqlAddress::Server { host, port, database, user, .. } => {
+                format!("database {database} on {host}:{port} as {user}")
+            }
             SqlAddress::File(path) => format!("database {path}"),
         }
     }
 }
 
 pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTarget> {
-    let address = reader.required::<String>("sql").and_then(|text| read_address(reader, &text, folder));
+    let address =
+        reader.required::<String>("sql").and_then(|text| read_address(reader, &text, folder));
     let password = reader.optional::<String>("password").and_then(|text| {
         let name = secret_reference(&text.value).map(str::to_owned);
         if name.is_none() {
-            reader.error("E0103", text.span.clone(), "a password must be `secret:NAME`", "never the password itself");
+            reader.error(
+                "E0103",
+                text.span.clone(),
+                "a password must be `secret:NAME`",
+                "never the password itself",
+            );
         }
         name
     });
@@ -136,15 +146,28 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTar
     let superuser = reader.optional::<bool>("superuser").is_some_and(|flag| flag.value);
     let create = reader.optional::<bool>("create");
     if let (Some(create), Some(SqlAddress::Server { .. })) = (&create, &address) {
-        reader.error("E0108", create.span.clone(), "`create` is for SQLite files only", "remove this");
+        reader.error(
+            "E0108",
+            create.span.clone(),
+            "`create` is for SQLite files only",
+            "remove this",
+        );
     }
     let max_rows = reader.optional::<u32>("max_rows").map_or(10_000, |rows| rows.value);
-    let max_bytes = reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(8 << 20), |size| size.value);
+    let max_bytes =
+        reader.optional::<ByteSize>("max_bytes").map_or(ByteSize(8 << 20), |size| size.value);
     let max_copy = reader.optional::<ByteSize>("max_copy");
     if let (Some(max_copy), Some(SqlAddress::Server { .. })) = (&max_copy, &address) {
-        reader.error("E0108", max_copy.span.clone(), "`max_copy` is for SQLite files only", "remove this");
+        reader.error(
+            "E0108",
+            max_copy.span.clone(),
+            "`max_copy` is for SQLite files only",
+            "remove this",
+        );
     }
-    let timeout = reader.optional::<Duration>("timeout").map_or(Duration::from_secs(30), |timeout| timeout.value);
+    let timeout = reader
+        .optional::<Duration>("timeout")
+        .map_or(Duration::from_secs(30), |timeout| timeout.value);
     Some(SqlTarget {
         address: address?,
         password,
@@ -200,10 +223,16 @@ fn read_statements(reader: &mut Reader<'_>) -> Option<Vec<StatementClass>> {
     Some(classes)
 }
 
-fn read_address(reader: &mut Reader<'_>, text: &Located<String>, folder: Folder<'_>) -> Option<SqlAddress> {
+fn read_address(
+    reader: &mut Reader<'_>,
+    text: &Located<String>,
+    folder: Folder<'_>,
+) -> Option<SqlAddress> {
     let parsed = match text.value.strip_prefix("sqlite:") {
         Some("") => Err("it names no file"),
-        Some(path) if path.contains(['?', '\0']) => Err("a SQLite address is `sqlite:` and a path, nothing else"),
+        Some(path) if path.contains(['?', '\0']) => {
+            Err("a SQLite address is `sqlite:` and a path, nothing else")
+        }
         Some(path) => Ok(SqlAddress::File(folder.locate(path.strip_prefix("//").unwrap_or(path)))),
         None => parse_server(&text.value),
     };
@@ -211,33 +240,44 @@ fn read_address(reader: &mut Reader<'_>, text: &Located<String>, folder: Folder<
         Ok(address) => Some(address),
         Err(reason) => {
             // The text may hold a password, so it is not repeated.
-            reader.error("E0103", text.span.clone(), format!("this is not the address of a database: {reason}"), "this address");
+            reader.error(
+                "E0103",
+                text.span.clone(),
+                format!("this is not the address of a database: {reason}"),
+                "this address",
+            );
             None
         }
     }
 }
 
-/// Reads `postgres://user@host:port/database?sslmode=…`. Only the parts named here exist; nothing that redirects the connection
-/// (`hostaddr`, several hosts, `service`) is accepted.
+/// Reads `postgres://user@host:port/database?sslmode=…`. Only the parts named here exist; nothing
+/// that redirects the connection (`hostaddr`, several hosts, `service`) is accepted.
 fn parse_server(text: &str) -> Result<SqlAddress, &'static str> {
-    let url = Url::parse(text).map_err(|_| "write `postgres://user@host:5432/database`, `mysql://…` or `sqlite:path`")?;
+    let url = Url::parse(text)
+        .map_err(|_| "write `postgres://user@host:5432/database`, `mysql://…` or `sqlite:path`")?;
     let (dialect, default_port) = match url.scheme() {
         "postgres" | "postgresql" => (Dialect::Postgres, 5432),
         "mysql" | "mariadb" => (Dialect::MySql, 3306),
         _ => return Err("its scheme is none of postgres, mysql, sqlite"),
     };
     if url.password().is_some() {
-        return Err("it holds a password; put that into the secret store and write `password = \"secret:NAME\"`");
+        return Err(
+            "it holds a password; put that into the secret store and write `password = \"secret:NAME\"`",
+        );
     }
     let user = decode(url.username()).filter(|user| !user.is_empty()).ok_or("it names no user")?;
-    let database = decode(url.path().trim_start_matches('/')).filter(|name| !name.is_empty()).ok_or("it names no database")?;
+    let database = decode(url.path().trim_start_matches('/'))
+        .filter(|name| !name.is_empty())
+        .ok_or("it names no database")?;
     let mut host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let mut tls = TlsMode::Prefer;
     for (key, value) in url.query_pairs() {
         match (key.as_ref(), value.as_ref()) {
             ("host", directory) if directory.starts_with('/') => directory.clone_into(&mut host),
             ("sslmode", mode) => {
-                tls = TlsMode::find(mode).ok_or("its `sslmode` is none of disable, prefer, require, verify-full")?;
+                tls = TlsMode::find(mode)
+                    .ok_or("its `sslmode` is none of disable, prefer, require, verify-full")?;
             }
             _ => {
                 return Err(
@@ -249,17 +289,29 @@ fn parse_server(text: &str) -> Result<SqlAddress, &'static str> {
     if host.is_empty() || host.contains(',') {
         return Err("it must name exactly one host");
     }
-    Ok(SqlAddress::Server { dialect, host, port: url.port().unwrap_or(default_port), user, database, tls })
+    Ok(SqlAddress::Server {
+        dialect,
+        host,
+        port: url.port().unwrap_or(default_port),
+        user,
+        database,
+        tls,
+    })
 }
 
-/// Whether nothing leaves this machine on the way to a host: loopback, or the directory of a socket.
+/// Whether nothing leaves this machine on the way to a host: loopback, or the directory of a
+/// socket.
 pub(crate) fn is_here(host: &str) -> bool {
     let bare = host.trim_matches(['[', ']']);
-    bare == "localhost" || bare.starts_with('/') || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    bare == "localhost"
+        || bare.starts_with('/')
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn decode(text: &str) -> Option<String> {
-    url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes()).next().map(|(_, value)| value.into_owned())
+    url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned())
 }
 
 #[cfg(test)]

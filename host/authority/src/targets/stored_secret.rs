@@ -13,7 +13,8 @@ pub struct StoredSecret {
 const SCHEME: &str = "age:";
 
 impl StoredSecret {
-    /// The secret `name` of the store at a path, as it is written; a relative one is below `folder`.
+    /// The secret `name` of the store at a path, as it is written; a relative one is below
+    /// `folder`.
     pub fn locate(store: &str, name: &str, folder: Folder<'_>) -> Self {
         Self { store: folder.locate(store), name: name.to_owned() }
     }
@@ -37,7 +38,8 @@ pub(crate) fn with_path(text: &str, change: impl Fn(&str) -> String) -> String {
 
 /// Whether a pattern of a boundary can match a source.
 pub(crate) fn is_source_pattern(pattern: &str) -> bool {
-    pattern.starts_with('*') || pattern.strip_prefix(SCHEME).is_some_and(|path| path.starts_with(['/', '*']))
+    pattern.starts_with('*')
+        || pattern.strip_prefix(SCHEME).is_some_and(|path| path.starts_with(['/', '*']))
 }
 
 #[cfg(test)]
@@ -54,7 +56,15 @@ mod tests {
 
     #[test]
     fn a_name_by_itself_matches_no_source() {
-        assert!(["*", "*#orders-*", "age:/srv/s.age#token", "age:*#token"].into_iter().all(is_source_pattern));
-        assert!(!["token", "age:s.age#token", "/srv/s.age#token", ""].into_iter().any(is_source_pattern));
+        assert!(
+            ["*", "*#orders-*", "age:/srv/s.age#token", "age:*#token"]
+                .into_iter()
+                .all(is_source_pattern)
+        );
+        assert!(
+            !["token", "age:s.age#token", "/srv/s.age#token", ""]
+                .into_iter()
+                .any(is_source_pattern)
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! Environment variables, by what they do to a program: those that are known to steer one, and those that are harmless.
+//! Environment variables, by what they do to a program: those that are known to steer one, and
+//! those that are harmless.
 //!
-//! What steers: what runs, or what is read, is then no longer what the target names and pins. That table is not, and cannot be, all
-//! variables that any program looks at, so a review reads it and a boundary does not: a boundary lets by itself only what is
-//! harmless.
+//! What steers: what runs, or what is read, is then no longer what the target names and pins. That
+//! table is not, and cannot be, all variables that any program looks at, so a review reads it and a
+//! boundary does not: a boundary lets by itself only what is harmless.
 
 /// What a variable does to a program that gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,47 +27,324 @@ impl Steers {
     }
 }
 
-/// Names, by what they steer. `*` is any run of characters. Names in small letters stand for both writings.
+/// Names, by what they steer. `*` is any run of characters. Names in small letters stand for both
+/// writings.
 const TABLE: &[(Steers, &[&str])] = &[
-    (Steers::Code, &["LD_*", "DYLD_*", "LIBPATH", "SHLIB_PATH", "GCONV_PATH", "GLIBC_TUNABLES", "MALLOC_*"]),
-    (Steers::Code, &["PATH", "IFS", "ENV", "BASH_*", "SHELLOPTS", "BASHOPTS", "PS4", "PROMPT_COMMAND", "SHELL", "ZDOTDIR"]),
-    (Steers::Code, &["FPATH", "CDPATH", "COMSPEC", "PAGER", "EDITOR", "VISUAL", "BROWSER", "MANPAGER", "LESS*", "MORE"]),
-    (Steers::Code, &["GIT_*", "SSH_*", "SUDO_*", "RSYNC_*", "TAR_OPTIONS", "MAKE*", "MFLAGS", "GREP_OPTIONS", "ANSIBLE_*"]),
-    (Steers::Code, &["PYTHON*", "PERL*", "RUBY*", "GEM_*", "BUNDLE_*", "NODE_*", "npm_config_*", "PHPRC", "PHP_*", "LUA_*"]),
-    (Steers::Code, &["JAVA_*", "JDK_*", "CLASSPATH", "MAVEN_*", "GRADLE_*", "SBT_*", "JRUBY_*", "AWK*"]),
-    (Steers::Code, &["DOTNET_*", "COMPLUS_*", "CORECLR_*", "COR_*", "ERL_*", "ELIXIR_*", "TCL*", "GUILE_*", "RUSTC*"]),
-    (Steers::Code, &["R_PROFILE*", "R_ENVIRON*", "R_LIBS*", "PSQL*", "PGOPTIONS", "LIBMYSQL_*", "OPENSSL_*"]),
-    (Steers::Code, &["GIO_*", "GTK_*", "QT_*", "XDG_*", "CARGO_*", "CC", "CXX", "TF_CLI_*", "HELM_*", "KUBE_EDITOR"]),
-    (Steers::Code, &["GO*FLAGS", "GOROOT", "GOPATH", "GOPROXY", "GOBIN", "GOENV", "GOTOOLCHAIN", "CGO_*", "RUSTFLAGS"]),
-    (Steers::Code, &["RUSTDOC*", "CMAKE_*", "PIP_*", "PIPX_*", "UV_*", "POETRY_*", "CONDA_*", "VIRTUAL_ENV", "FLASK_*"]),
-    (Steers::Code, &["DJANGO_SETTINGS_MODULE", "COMPOSER_*", "YARN_*", "PNPM_*", "DENO_*", "BUN_*", "JULIA_*"]),
-    (Steers::Code, &["OCAML*", "CAML*", "GHC*", "STACK_*", "CABAL_*", "*_JAVA_OPTIONS", "*_OPTS", "*_JVM_OPTS", "JVM_*"]),
-    (Steers::Code, &["CATALINA_*", "CFLAGS", "CPPFLAGS", "CXXFLAGS", "LDFLAGS", "LDLIBS", "AR", "AS", "LD", "RSH", "TAPE"]),
-    (Steers::Code, &["VIMINIT", "EXINIT", "GVIMINIT", "NVIM_*", "VIM", "VIMRUNTIME", "EMACS*", "SVN_*", "CVS_*", "HG*"]),
-    (Steers::Code, &["FZF_*", "SYSTEMD_EDITOR", "SYSTEMD_PAGER", "RIPGREP_CONFIG_PATH", "FCEDIT", "MAILRC", "DEBIAN_*"]),
-    (Steers::Code, &["MARIADB_*", "ORACLE_HOME", "ODBC*", "GZIP", "XZ_OPT", "XZ_DEFAULTS", "ZSTD_*", "BZIP*"]),
-    (Steers::Files, &["HOME", "LOCPATH", "NLSPATH", "TZDIR", "TERMINFO*", "TERMCAP", "INPUTRC", "GNUPGHOME", "KRB5*", "SASL_*"]),
-    (Steers::Files, &["PGSERVICE*", "PGSYSCONFDIR", "PGPASSFILE", "PGSSL*", "MYSQL_HOME", "MYSQL_TEST_LOGIN_FILE"]),
-    (Steers::Files, &["CURL_HOME", "CURL_CA_BUNDLE", "WGETRC", "SYSTEM_WGETRC", "SSL_*", "REQUESTS_CA_BUNDLE", "NETRC"]),
-    (Steers::Files, &["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_PROFILE", "AZURE_CONFIG_DIR"]),
-    (Steers::Files, &["RUNBOOK_*", "MAGIC", "FONTCONFIG_*", "TMPDIR", "TMP", "TEMP", "TNS_ADMIN", "PGLOCALEDIR", "PGDATA"]),
+    (
+        Steers::Code,
+        &["LD_*", "DYLD_*", "LIBPATH", "SHLIB_PATH", "GCONV_PATH", "GLIBC_TUNABLES", "MALLOC_*"],
+    ),
+    (
+        Steers::Code,
+        &[
+            "PATH",
+            "IFS",
+            "ENV",
+            "BASH_*",
+            "SHELLOPTS",
+            "BASHOPTS",
+            "PS4",
+            "PROMPT_COMMAND",
+            "SHELL",
+            "ZDOTDIR",
+        ],
+    ),
+    (
+        Steers::Code,
+        &[
+            "FPATH", "CDPATH", "COMSPEC", "PAGER", "EDITOR", "VISUAL", "BROWSER", "MANPAGER",
+            "LESS*", "MORE",
+        ],
+    ),
+    (
+        Steers::Code,
+        &[
+            "GIT_*",
+            "SSH_*",
+            "SUDO_*",
+            "RSYNC_*",
+            "TAR_OPTIONS",
+            "MAKE*",
+            "MFLAGS",
+            "GREP_OPTIONS",
+            "ANSIBLE_*",
+        ],
+    ),
+    (
+        Steers::Code,
+        &[
+            "PYTHON*",
+            "PERL*",
+            "RUBY*",
+            "GEM_*",
+            "BUNDLE_*",
+            "NODE_*",
+            "npm_config_*",
+            "PHPRC",
+            "PHP_*",
+            "LUA_*",
+        ],
+    ),
+    (
+        Steers::Code,
+        &["JAVA_*", "JDK_*", "CLASSPATH", "MAVEN_*", "GRADLE_*", "SBT_*", "JRUBY_*", "AWK*"],
+    ),
+    (
+        Steers::Code,
+        &[
+            "DOTNET_*",
+            "COMPLUS_*",
+            "CORECLR_*",
+            "COR_*",
+            "ERL_*",
+            "ELIXIR_*",
+            "TCL*",
+            "GUILE_*",
+            "RUSTC*",
+        ],
+    ),
+    (
+        Steers::Code,
+        &["R_PROFILE*", "R_ENVIRON*", "R_LIBS*", "PSQL*", "PGOPTIONS", "LIBMYSQL_*", "OPENSSL_*"],
+    ),
+    (
+        Steers::Code,
+        &[
+            "GIO_*",
+            "GTK_*",
+            "QT_*",
+            "XDG_*",
+            "CARGO_*",
+            "CC",
+            "CXX",
+            "TF_CLI_*",
+            "HELM_*",
+            "KUBE_EDITOR",
+        ],
+    ),
+    (
+        Steers::Code,
+        &[
+            "GO*FLAGS",
+            "GOROOT",
+            "GOPATH",
+            "GOPROXY",
+            "GOBIN",
+            "GOENV",
+            "GOTOOLCHAIN",
+            "CGO_*",
+            "RUSTFLAGS",
+        ],
+    ),
+    (
+        Steers::Code,
+        &[
+            "RUSTDOC*",
+            "CMAKE_*",
+            "PIP_*",
+            "PIPX_*",
+            "UV_*",
+            "POETRY_*",
+            "CONDA_*",
+            "VIRTUAL_ENV",
+            "FLASK_*",
+        ],
+    ),
+    (
+        Steers::Code,
+        &["DJANGO_SETTINGS_MODULE", "COMPOSER_*", "YARN_*", "PNPM_*", "DENO_*", "BUN_*", "JULIA_*"],
+    ),
+    (
+        Steers::Code,
+        &[
+            "OCAML*",
+            "CAML*",
+            "GHC*",
+            "STACK_*",
+            "CABAL_*",
+            "*_JAVA_OPTIONS",
+            "*_OPTS",
+            "*_JVM_OPTS",
+            "JVM_*",
+        ],
+    ),
+    (
+        Steers::Code,
+        &[
+            "CATALINA_*",
+            "CFLAGS",
+            "CPPFLAGS",
+            "CXXFLAGS",
+            "LDFLAGS",
+            "LDLIBS",
+            "AR",
+            "AS",
+            "LD",
+            "RSH",
+            "TAPE",
+        ],
+    ),
+    (
+        Steers::Code,
+        &[
+            "VIMINIT",
+            "EXINIT",
+            "GVIMINIT",
+            "NVIM_*",
+            "VIM",
+            "VIMRUNTIME",
+            "EMACS*",
+            "SVN_*",
+            "CVS_*",
+            "HG*",
+        ],
+    ),
+    (
+        Steers::Code,
+        &[
+            "FZF_*",
+            "SYSTEMD_EDITOR",
+            "SYSTEMD_PAGER",
+            "RIPGREP_CONFIG_PATH",
+            "FCEDIT",
+            "MAILRC",
+            "DEBIAN_*",
+        ],
+    ),
+    (
+        Steers::Code,
+        &["MARIADB_*", "ORACLE_HOME", "ODBC*", "GZIP", "XZ_OPT", "XZ_DEFAULTS", "ZSTD_*", "BZIP*"],
+    ),
+    (
+        Steers::Files,
+        &[
+            "HOME",
+            "LOCPATH",
+            "NLSPATH",
+            "TZDIR",
+            "TERMINFO*",
+            "TERMCAP",
+            "INPUTRC",
+            "GNUPGHOME",
+            "KRB5*",
+            "SASL_*",
+        ],
+    ),
+    (
+        Steers::Files,
+        &[
+            "PGSERVICE*",
+            "PGSYSCONFDIR",
+            "PGPASSFILE",
+            "PGSSL*",
+            "MYSQL_HOME",
+            "MYSQL_TEST_LOGIN_FILE",
+        ],
+    ),
+    (
+        Steers::Files,
+        &[
+            "CURL_HOME",
+            "CURL_CA_BUNDLE",
+            "WGETRC",
+            "SYSTEM_WGETRC",
+            "SSL_*",
+            "REQUESTS_CA_BUNDLE",
+            "NETRC",
+        ],
+    ),
+    (
+        Steers::Files,
+        &[
+            "AWS_CONFIG_FILE",
+            "AWS_SHARED_CREDENTIALS_FILE",
+            "AWS_CA_BUNDLE",
+            "AWS_PROFILE",
+            "AZURE_CONFIG_DIR",
+        ],
+    ),
+    (
+        Steers::Files,
+        &[
+            "RUNBOOK_*",
+            "MAGIC",
+            "FONTCONFIG_*",
+            "TMPDIR",
+            "TMP",
+            "TEMP",
+            "TNS_ADMIN",
+            "PGLOCALEDIR",
+            "PGDATA",
+        ],
+    ),
     (Steers::Files, &["SSLKEYLOGFILE", "GCOV_*", "MIBDIRS", "MIBS"]),
     (
         Steers::Files,
-        &["GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_*", "BOTO*", "KUBECONFIG", "DOCKER_CONFIG", "DOCKER_CERT_PATH"],
+        &[
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "CLOUDSDK_*",
+            "BOTO*",
+            "KUBECONFIG",
+            "DOCKER_CONFIG",
+            "DOCKER_CERT_PATH",
+        ],
     ),
-    (Steers::Network, &["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy", "HOSTALIASES", "RESOLV_*"]),
-    (Steers::Network, &["RES_OPTIONS", "LOCALDOMAIN", "PGHOST", "PGHOSTADDR", "PGPORT", "MYSQL_HOST", "MYSQL_TCP_PORT"]),
-    (Steers::Network, &["MYSQL_UNIX_PORT", "DOCKER_HOST", "DOCKER_CONTEXT", "AWS_ENDPOINT_URL*", "DBUS_*", "DISPLAY"]),
     (
         Steers::Network,
-        &["VAULT_*", "CONSUL_*", "NOMAD_*", "ETCDCTL_*", "SOCKS_*", "grpc_proxy", "rsync_proxy", "DEBUGINFOD_URLS"],
+        &[
+            "http_proxy",
+            "https_proxy",
+            "ftp_proxy",
+            "all_proxy",
+            "no_proxy",
+            "HOSTALIASES",
+            "RESOLV_*",
+        ],
     ),
-    (Steers::Network, &["PGREQUIRE*", "PGGSS*", "PGKRB*", "REDISCLI_*", "OTEL_*", "CONTAINER_HOST"]),
+    (
+        Steers::Network,
+        &[
+            "RES_OPTIONS",
+            "LOCALDOMAIN",
+            "PGHOST",
+            "PGHOSTADDR",
+            "PGPORT",
+            "MYSQL_HOST",
+            "MYSQL_TCP_PORT",
+        ],
+    ),
+    (
+        Steers::Network,
+        &[
+            "MYSQL_UNIX_PORT",
+            "DOCKER_HOST",
+            "DOCKER_CONTEXT",
+            "AWS_ENDPOINT_URL*",
+            "DBUS_*",
+            "DISPLAY",
+        ],
+    ),
+    (
+        Steers::Network,
+        &[
+            "VAULT_*",
+            "CONSUL_*",
+            "NOMAD_*",
+            "ETCDCTL_*",
+            "SOCKS_*",
+            "grpc_proxy",
+            "rsync_proxy",
+            "DEBUGINFOD_URLS",
+        ],
+    ),
+    (
+        Steers::Network,
+        &["PGREQUIRE*", "PGGSS*", "PGKRB*", "REDISCLI_*", "OTEL_*", "CONTAINER_HOST"],
+    ),
 ];
 
-/// Names that a program may get with any plain value (see [`is_harmless`]): language, time, colour, and the names under which a
-/// database is told who asks.
+/// Names that a program may get with any plain value (see [`is_harmless`]): language, time, colour,
+/// and the names under which a database is told who asks.
 const HARMLESS: &[&str] = &[
     "LANG",
     "LANGUAGE",
@@ -96,18 +374,23 @@ const HARMLESS: &[&str] = &[
 const PASSWORDS: &[&str] = &["PGPASSWORD", "MYSQL_PWD"];
 
 /// The harmless names, for people.
-pub(crate) const HARMLESS_IN_WORDS: &str = "harmless variables with plain values (LANG, LC_*, TZ, TERM, PGUSER, PGDATABASE, …)";
+pub(crate) const HARMLESS_IN_WORDS: &str =
+    "harmless variables with plain values (LANG, LC_*, TZ, TERM, PGUSER, PGDATABASE, …)";
 
-/// Whether a variable can steer no program: its name is on the list of harmless ones, in just these letters, and its value is plain.
-/// A value that is a path or an address is none (`LANG=/tmp/x` is a file of locales, `PGDATABASE=host=…` a server), and of a secret
-/// nobody sees whether it is.
+/// Whether a variable can steer no program: its name is on the list of harmless ones, in just these
+/// letters, and its value is plain. A value that is a path or an address is none (`LANG=/tmp/x` is
+/// a file of locales, `PGDATABASE=host=…` a server), and of a secret nobody sees whether it is.
 pub(crate) fn is_harmless(variable: &str) -> bool {
     let Some((name, value)) = variable.split_once('=') else { return false };
-    let is_listed = |pattern: &&str| pattern.strip_suffix('*').map_or(name == *pattern, |start| name.starts_with(start));
+    let is_listed = |pattern: &&str| {
+        pattern.strip_suffix('*').map_or(name == *pattern, |start| name.starts_with(start))
+    };
     if PASSWORDS.contains(&name) {
         return true;
     }
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '.' | ',' | '@' | '/' | ' ');
+    let is_plain = |c: char| {
+        c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '.' | ',' | '@' | '/' | ' ')
+    };
     let leads_elsewhere = value.starts_with('/') || value.contains("..") || value.contains("//");
     HARMLESS.iter().any(is_listed) && value.chars().all(is_plain) && !leads_elsewhere
 }
@@ -119,11 +402,14 @@ pub fn steers(name: &str) -> Option<Steers> {
         let (pattern, name) = (pattern.to_ascii_uppercase(), name.to_ascii_uppercase());
         crate::pattern_matches(&pattern, &name)
     };
-    TABLE.iter().find(|(_, names)| names.iter().any(|pattern| is_it(pattern))).map(|(steers, _)| *steers)
+    TABLE
+        .iter()
+        .find(|(_, names)| names.iter().any(|pattern| is_it(pattern)))
+        .map(|(steers, _)| *steers)
 }
 
-/// Whether a text is a name that every system takes for that of a variable: letters, digits and `_`. With another one (`A=B`) it
-/// would depend on the reader what the name is.
+/// Whether a text is a name that every system takes for that of a variable: letters, digits and
+/// `_`. With another one (`A=B`) it would depend on the reader what the name is.
 pub(crate) fn is_name(text: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.chars().all(is_part) && text.chars().next().is_some_and(|c| !c.is_ascii_digit())
@@ -138,24 +424,48 @@ mod tests {
         for (steers_what, names) in TABLE {
             for pattern in *names {
                 let name = pattern.replace('*', "X");
-                assert!(!HARMLESS.contains(pattern) && !PASSWORDS.contains(pattern), "{pattern} is in two tables");
-                assert_eq!(steers(&name).is_some(), steers(&name.to_ascii_lowercase()).is_some(), "{name}");
+                assert!(
+                    !HARMLESS.contains(pattern) && !PASSWORDS.contains(pattern),
+                    "{pattern} is in two tables"
+                );
+                assert_eq!(
+                    steers(&name).is_some(),
+                    steers(&name.to_ascii_lowercase()).is_some(),
+                    "{name}"
+                );
                 assert!(steers(&name).is_some(), "{name} should be {steers_what:?}");
-                assert!(pattern.starts_with('*') || steers(&format!("APP_{name}")).is_none(), "{name}");
+                assert!(
+                    pattern.starts_with('*') || steers(&format!("APP_{name}")).is_none(),
+                    "{name}"
+                );
             }
         }
-        for harmless in ["LANG", "TZ", "PGAPPNAME", "PGPASSWORD", "PGUSER", "PGDATABASE", "MODE", "MYSQL_PWD", "LDAP", "LC_ALL"] {
+        for harmless in [
+            "LANG",
+            "TZ",
+            "PGAPPNAME",
+            "PGPASSWORD",
+            "PGUSER",
+            "PGDATABASE",
+            "MODE",
+            "MYSQL_PWD",
+            "LDAP",
+            "LC_ALL",
+        ] {
             assert_eq!(steers(harmless), None, "{harmless}");
         }
     }
 
-    /// Turned round for boundaries: whatever is not listed is outside, and no listed name takes a value that leads elsewhere.
+    /// Turned round for boundaries: whatever is not listed is outside, and no listed name takes a
+    /// value that leads elsewhere.
     #[test]
     fn a_variable_is_harmless_if_its_name_is_listed_and_its_value_is_plain() {
         let names = || HARMLESS.iter().map(|pattern| pattern.replace('*', "ALL"));
         for name in names() {
             assert_eq!(steers(&name), None, "{name}");
-            for value in ["", "C", "en_GB.UTF-8", "Europe/London", "de_DE@euro", "1", "a b", "orders-2"] {
+            for value in
+                ["", "C", "en_GB.UTF-8", "Europe/London", "de_DE@euro", "1", "a b", "orders-2"]
+            {
                 assert!(is_harmless(&format!("{name}={value}")), "{name}={value}");
             }
             let elsewhere = [
@@ -174,7 +484,8 @@ mod tests {
             for value in elsewhere {
                 assert!(!is_harmless(&format!("{name}={value}")), "{name}={value}");
             }
-            let beside = [format!("X{name}"), format!("{name}:X"), name.to_lowercase(), format!("{name} ")];
+            let beside =
+                [format!("X{name}"), format!("{name}:X"), name.to_lowercase(), format!("{name} ")];
             for other in beside.iter().filter(|other| !other.starts_with("LC_")) {
                 assert!(!is_harmless(&format!("{other}=C")), "{other}");
             }

@@ -40,16 +40,23 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
-        let state = fold(&stored.records).map_err(Failure::engine)?.ok_or_else(|| Failure::usage("the run has no record"))?;
+        let state = fold(&stored.records)
+            .map_err(Failure::engine)?
+            .ok_or_else(|| Failure::usage("the run has no record"))?;
         let step = StepId::new(args.step.as_str());
         let waiting: Vec<_> = match &state.paused {
-            Some(PauseReason::Manual { steps }) => {
-                steps.iter().filter(|step| state.step(step).manual_answer.is_none()).cloned().collect()
-            }
+            Some(PauseReason::Manual { steps }) => steps
+                .iter()
+                .filter(|step| state.step(step).manual_answer.is_none())
+                .cloned()
+                .collect(),
             Some(_) | None => Vec::new(),
         };
         if !waiting.contains(&step) {
-            let failure = Failure::usage(format!("step `{step}` of run {} does not wait for an answer", run.short()));
+            let failure = Failure::usage(format!(
+                "step `{step}` of run {} does not wait for an answer",
+                run.short()
+            ));
             let names: Vec<_> = waiting.iter().map(|step| format!("`{step}`")).collect();
             let hint = if names.is_empty() {
                 format!("see `runbook show {}`", run.short())
@@ -60,14 +67,29 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
         }
         let (_, plan) = rebuild(context, &stored, Changes::Refuse, Scrutiny::Reach)?;
         let manual = plan.step(&step).and_then(|step| step.manual.clone());
-        let manual = manual.ok_or_else(|| Failure::engine(format!("step `{step}` is no manual step")))?;
-        let typed = Typed { values: &args.set, choice: args.choice.as_deref(), confirm: args.confirm.as_deref() };
+        let manual =
+            manual.ok_or_else(|| Failure::engine(format!("step `{step}` is no manual step")))?;
+        let typed = Typed {
+            values: &args.set,
+            choice: args.choice.as_deref(),
+            confirm: args.confirm.as_deref(),
+        };
         let values = manual.read(&typed).map_err(|wrong| {
-            let failure = Failure::usage(format!("the answer of step `{step}` does not fit; nothing was written"));
+            let failure = Failure::usage(format!(
+                "the answer of step `{step}` does not fit; nothing was written"
+            ));
             wrong.into_iter().fold(failure, Failure::hint)
         })?;
-        let event = StepEvent::ManualAnswered { by: context.operator.clone(), values }.of(step.clone());
-        record_decision::write(context, &journal, &plan, (run, state), WrittenDecision { verb: "answered", event }).await?;
+        let event =
+            StepEvent::ManualAnswered { by: context.operator.clone(), values }.of(step.clone());
+        record_decision::write(
+            context,
+            &journal,
+            &plan,
+            (run, state),
+            WrittenDecision { verb: "answered", event },
+        )
+        .await?;
         Ok(ExitStatus::Success)
     })
 }

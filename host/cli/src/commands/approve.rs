@@ -1,4 +1,5 @@
-//! `runbook approve` and `runbook reject`: a second pair of eyes, by one more record in the journal of a run that waits.
+//! `runbook approve` and `runbook reject`: a second pair of eyes, by one more record in the journal
+//! of a run that waits.
 
 use super::record_decision::{self, WrittenDecision};
 use super::resume::{load, rebuild};
@@ -14,8 +15,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::model::{Approval, person_of};
 use runbook_engine::{
-    ApprovalRecord, ApprovalRequest, ApprovalVerdict, Changes, PauseReason, Plan, RunId, RunState, StepEvent, StepId, StoredRun,
-    fold,
+    ApprovalRecord, ApprovalRequest, ApprovalVerdict, Changes, PauseReason, Plan, RunId, RunState,
+    StepEvent, StepId, StoredRun, fold,
 };
 use runbook_journal::SqlJournal;
 use std::time::Duration;
@@ -55,7 +56,10 @@ pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Fail
         let question = Question::find(context, &journal, &args.run, &args.step).await?;
         if question.is_approved_by(&context.operator) {
             let onward = record_decision::onward(&question.plan, question.run, &question.state);
-            ui::said(&format!("step `{}` is approved by you already, and a person counts once; {onward}", question.step));
+            ui::said(&format!(
+                "step `{}` is approved by you already, and a person counts once; {onward}",
+                question.step
+            ));
             return Ok(ExitStatus::Success);
         }
         ui::note(&interactive::shown(&question.step, question.run, &question.asked));
@@ -72,7 +76,9 @@ pub fn reject(context: &Context, args: &RejectArgs) -> Result<ExitStatus, Failur
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let question = Question::find(context, &journal, &args.run, &args.step).await?;
-        question.answer(context, &journal, ApprovalVerdict::Rejected { reason: args.reason.clone() }).await
+        question
+            .answer(context, &journal, ApprovalVerdict::Rejected { reason: args.reason.clone() })
+            .await
     })
 }
 
@@ -87,21 +93,33 @@ struct Question {
 }
 
 impl Question {
-    async fn find(context: &Context, journal: &SqlJournal, run: &str, step: &str) -> Result<Self, Failure> {
+    async fn find(
+        context: &Context,
+        journal: &SqlJournal,
+        run: &str,
+        step: &str,
+    ) -> Result<Self, Failure> {
         let (run, stored) = load(journal, run).await?;
-        let state = fold(&stored.records).map_err(Failure::engine)?.ok_or_else(|| Failure::usage("the run has no record"))?;
+        let state = fold(&stored.records)
+            .map_err(Failure::engine)?
+            .ok_or_else(|| Failure::usage("the run has no record"))?;
         let Some(PauseReason::Approval { steps }) = &state.paused else {
             return Err(Failure::usage(format!("run {} does not wait for approval", run.short()))
                 .hint(format!("see `runbook show {}`", run.short())));
         };
         let step = StepId::new(step);
-        let Some(asked) = steps.contains(&step).then(|| state.step(&step).asked.clone()).flatten() else {
+        let Some(asked) = steps.contains(&step).then(|| state.step(&step).asked.clone()).flatten()
+        else {
             let waiting: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
-            return Err(Failure::usage(format!("step `{step}` does not wait for approval; these do: {}", waiting.join(", "))));
+            return Err(Failure::usage(format!(
+                "step `{step}` does not wait for approval; these do: {}",
+                waiting.join(", ")
+            )));
         };
         let (approval, plan) = may_answer(context, &stored, &step)?;
         let expires = approval.expires;
-        let mut given = state.step(&step).answers.iter().filter(|given| given.digest == asked.digest);
+        let mut given =
+            state.step(&step).answers.iter().filter(|given| given.digest == asked.digest);
         if let Some((by, reason)) = given.find_map(rejection) {
             let run = run.short();
             return Err(Failure::usage(format!("step `{step}` is rejected already, by {by}: {reason}")).hint(format!(
@@ -118,19 +136,32 @@ impl Question {
             given.digest == self.asked.digest
                 && given.verdict == ApprovalVerdict::Approved
                 && person_of(&given.by) == person_of(operator)
-                && self.expires.is_none_or(|expires| now.duration_since(given.at).unsigned_abs() <= expires)
+                && self
+                    .expires
+                    .is_none_or(|expires| now.duration_since(given.at).unsigned_abs() <= expires)
         })
     }
 
-    async fn answer(self, context: &Context, journal: &SqlJournal, verdict: ApprovalVerdict) -> Result<ExitStatus, Failure> {
+    async fn answer(
+        self,
+        context: &Context,
+        journal: &SqlJournal,
+        verdict: ApprovalVerdict,
+    ) -> Result<ExitStatus, Failure> {
         let said = match &verdict {
             ApprovalVerdict::Approved => "approved",
             ApprovalVerdict::Rejected { .. } => "rejected",
         };
         let (digest, by) = (self.asked.digest.clone(), context.operator.clone());
         let event = StepEvent::ApprovalGiven { digest, by, verdict }.of(self.step.clone());
-        record_decision::write(context, journal, &self.plan, (self.run, self.state), WrittenDecision { verb: said, event })
-            .await?;
+        record_decision::write(
+            context,
+            journal,
+            &self.plan,
+            (self.run, self.state),
+            WrittenDecision { verb: said, event },
+        )
+        .await?;
         Ok(ExitStatus::Success)
     }
 }
@@ -144,7 +175,11 @@ fn rejection(given: &ApprovalRecord) -> Option<(&str, &str)> {
 }
 
 /// What the runbook says about approval, if this operator may say anything about it.
-fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<(Approval, Plan), Failure> {
+fn may_answer(
+    context: &Context,
+    stored: &StoredRun,
+    step: &StepId,
+) -> Result<(Approval, Plan), Failure> {
     let (_, plan) = rebuild(context, stored, Changes::Refuse, Scrutiny::Reach)?;
     let Some(approval) = plan.approval(step).cloned() else {
         return Err(Failure::engine(format!("step `{step}` asks for no approval")));
@@ -152,11 +187,16 @@ fn may_answer(context: &Context, stored: &StoredRun, step: &StepId) -> Result<(A
     let starter = &stored.header.operator;
     if !approval.counts(&context.operator, starter) {
         let (own, person) = (&context.operator, person_of(starter));
-        return Err(Failure::refused(format!("you are {own}, {person} started the run, and `not_self` asks for somebody else")));
+        return Err(Failure::refused(format!(
+            "you are {own}, {person} started the run, and `not_self` asks for somebody else"
+        )));
     }
     if !approval.may_answer(&context.operator) {
         let names = approval.approvers.join(", ");
-        return Err(Failure::refused(format!("{} is none of the approvers: {names}", context.operator)));
+        return Err(Failure::refused(format!(
+            "{} is none of the approvers: {names}",
+            context.operator
+        )));
     }
     Ok((approval, plan))
 }

@@ -29,7 +29,8 @@ pub enum AuditCommand {
         /// The head that an earlier `verify` printed: what came before it must still be there
         #[arg(long, value_name = "HASH")]
         head: Option<String>,
-        /// Fail as well if a run was killed and nobody has sealed its records yet: the next run on this host does
+        /// Fail as well if a run was killed and nobody has sealed its records yet: the next run on
+        /// this host does
         #[arg(long)]
         strict: bool,
     },
@@ -70,7 +71,11 @@ enum Unsealed {
 }
 
 /// Verifies the chains; status 1 if anything is wrong.
-fn verify(context: &Context, head: Option<&str>, unsealed: Unsealed) -> Result<ExitStatus, Failure> {
+fn verify(
+    context: &Context,
+    head: Option<&str>,
+    unsealed: Unsealed,
+) -> Result<ExitStatus, Failure> {
     let verified = audit::verify(&context.audit_log).map_err(Failure::usage)?;
     let mut text = String::new();
     for problem in &verified.problems {
@@ -90,22 +95,32 @@ fn verify(context: &Context, head: Option<&str>, unsealed: Unsealed) -> Result<E
     }
     let is_known = head.is_none_or(|head| knows(context, head));
     if !is_known {
-        let _ =
-            writeln!(text, "BROKEN  the chain does not hold the head that was given: records after it were cut off or rewritten");
+        let _ = writeln!(
+            text,
+            "BROKEN  the chain does not hold the head that was given: records after it were cut off or rewritten"
+        );
     }
     let is_sealed = unsealed == Unsealed::Told || verified.open.is_empty();
     let is_whole = verified.problems.is_empty() && is_known && is_sealed;
     let verdict = if is_whole { "whole" } else { "NOT whole" };
-    let (records, runs) = (ui::counted(usize::try_from(verified.records).unwrap_or(usize::MAX), "record"), verified.runs);
+    let (records, runs) = (
+        ui::counted(usize::try_from(verified.records).unwrap_or(usize::MAX), "record"),
+        verified.runs,
+    );
     let runs = ui::counted(usize::try_from(runs).unwrap_or(usize::MAX), "chain");
-    let _ = write!(text, "The audit log is {verdict}: {records}, {runs} of runs.\nhead {}", verified.head);
+    let _ = write!(
+        text,
+        "The audit log is {verdict}: {records}, {runs} of runs.\nhead {}",
+        verified.head
+    );
     ui::text(&text)?;
     Ok(if is_whole { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
 /// Whether the host's chain has a record with this hash.
 fn knows(context: &Context, head: &str) -> bool {
-    audit::host_records(&context.audit_log).is_ok_and(|records| records.iter().any(|record| record.hash == head))
+    audit::host_records(&context.audit_log)
+        .is_ok_and(|records| records.iter().any(|record| record.hash == head))
 }
 
 /// Shows the records of one run.
@@ -114,22 +129,30 @@ fn show(context: &Context, run: Option<&str>, form: Form) -> Result<ExitStatus, 
     // Ids of runs begin with their time, so the greatest is the newest.
     let newest = || all.iter().map(|(name, _)| id_of(name)).max().map(str::to_owned);
     let Some(wanted) = run.map(str::to_owned).or_else(newest) else {
-        return Err(Failure::usage(format!("the audit log `{}` has no run yet", context.audit_log.display())));
+        return Err(Failure::usage(format!(
+            "the audit log `{}` has no run yet",
+            context.audit_log.display()
+        )));
     };
     let found: Vec<_> = all.iter().filter(|(name, _)| id_of(name).starts_with(&wanted)).collect();
     let ids: BTreeSet<&str> = found.iter().map(|(name, _)| id_of(name)).collect();
     let place = context.audit_log.display();
     match ids.len() {
         0 => {
-            let newest =
-                newest().map_or_else(|| "it has no run yet".to_owned(), |newest| format!("its newest run is `{newest}`"));
-            return Err(Failure::usage(format!("the audit log `{place}` has no run `{wanted}`")).hint(newest));
+            let newest = newest().map_or_else(
+                || "it has no run yet".to_owned(),
+                |newest| format!("its newest run is `{newest}`"),
+            );
+            return Err(Failure::usage(format!("the audit log `{place}` has no run `{wanted}`"))
+                .hint(newest));
         }
         1 => {}
         count => {
-            let some: Vec<String> = ids.iter().rev().take(SHOWN_IDS).map(|id| format!("`{id}`")).collect();
+            let some: Vec<String> =
+                ids.iter().rev().take(SHOWN_IDS).map(|id| format!("`{id}`")).collect();
             let message = format!("{count} runs of the audit log `{place}` begin with `{wanted}`");
-            return Err(Failure::usage(message).hint(format!("write more of the id; the newest: {}", some.join(", "))));
+            return Err(Failure::usage(message)
+                .hint(format!("write more of the id; the newest: {}", some.join(", "))));
         }
     }
     let mut lines = Vec::new();
@@ -145,13 +168,21 @@ fn show(context: &Context, run: Option<&str>, form: Form) -> Result<ExitStatus, 
     Ok(ExitStatus::Success)
 }
 
-/// Records of several chains. A run that was resumed has a chain for each process, and their names are in no order of time.
+/// Records of several chains. A run that was resumed has a chain for each process, and their names
+/// are in no order of time.
 fn in_order_of_time<'a>(chains: &[&'a (String, Vec<Record>)]) -> Vec<&'a Record> {
     let mut chains: Vec<(&str, Option<jiff::Timestamp>, &Vec<Record>)> = chains
         .iter()
-        .map(|(name, records)| (id_of(name), records.first().and_then(|record| text(record, "at").parse().ok()), records))
+        .map(|(name, records)| {
+            (
+                id_of(name),
+                records.first().and_then(|record| text(record, "at").parse().ok()),
+                records,
+            )
+        })
         .collect();
-    // One process ends before the next one begins, and within a chain the order is that of its hashes.
+    // One process ends before the next one begins, and within a chain the order is that of its
+    // hashes.
     chains.sort_by_key(|(run, begun, _)| (*run, *begun));
     chains.into_iter().flat_map(|(.., records)| records).collect()
 }
@@ -171,12 +202,23 @@ fn number(record: &Record, key: &str) -> u64 {
 
 fn line(record: &Record) -> Vec<String> {
     let kind = text(record, "kind");
-    let time = text(record, "at").split(['T', 'Z']).nth(1).map(|time| time.get(..12).unwrap_or(time)).unwrap_or_default();
-    let duration = || format!("{}.{:03} ms", number(record, "duration_us") / 1_000, number(record, "duration_us") % 1_000);
+    let time = text(record, "at")
+        .split(['T', 'Z'])
+        .nth(1)
+        .map(|time| time.get(..12).unwrap_or(time))
+        .unwrap_or_default();
+    let duration = || {
+        format!(
+            "{}.{:03} ms",
+            number(record, "duration_us") / 1_000,
+            number(record, "duration_us") % 1_000
+        )
+    };
     let (what, detail) = match kind {
-        "called" => {
-            (format!("{} {}", text(record, "plugin"), text(record, "phase")), text(record, "digest").chars().take(19).collect())
-        }
+        "called" => (
+            format!("{} {}", text(record, "plugin"), text(record, "phase")),
+            text(record, "digest").chars().take(19).collect(),
+        ),
         "ended" => (text(record, "ended").to_owned(), duration()),
         "judged" => {
             let rule = text(record, "rule");
@@ -184,8 +226,17 @@ fn line(record: &Record) -> Vec<String> {
                 "" => String::new(),
                 found => format!("{name}`{found}`"),
             };
-            let of = format!("{}{}{}", part(" of target ", "target"), part(", key ", "key"), part(", ", "place"));
-            let denied = if rule.is_empty() { String::new() } else { format!("DENIED by rule `{rule}`{of}: ") };
+            let of = format!(
+                "{}{}{}",
+                part(" of target ", "target"),
+                part(", key ", "key"),
+                part(", ", "place")
+            );
+            let denied = if rule.is_empty() {
+                String::new()
+            } else {
+                format!("DENIED by rule `{rule}`{of}: ")
+            };
             (
                 format!("{} on `{}`", text(record, "function"), text(record, "slot")),
                 format!("{denied}{}", text(record, "operation")),
@@ -195,13 +246,18 @@ fn line(record: &Record) -> Vec<String> {
             format!("{} on `{}`", text(record, "function"), text(record, "slot")),
             format!("{} B in {}", number(record, "bytes"), duration()),
         ),
-        "lock-taken" => {
-            (format!("lock `{}`", text(record, "lock")), format!("by {}: {}", text(record, "by"), text(record, "reason")))
-        }
+        "lock-taken" => (
+            format!("lock `{}`", text(record, "lock")),
+            format!("by {}: {}", text(record, "by"), text(record, "reason")),
+        ),
         _ => (String::new(), String::new()),
     };
     let step = text(record, "step");
-    let step = if step.is_empty() { String::new() } else { format!("{step}#{}", number(record, "attempt")) };
+    let step = if step.is_empty() {
+        String::new()
+    } else {
+        format!("{step}#{}", number(record, "attempt"))
+    };
     vec![time.to_owned(), step, kind.to_owned(), what, detail]
 }
 
@@ -228,8 +284,10 @@ mod tests {
             chain(run, &["2026-11-21T10:00:00.25Z", "2026-11-21T10:00:01Z"]),
             chain(other, &["2026-11-21T10:30:00Z"]),
         ];
-        let found: Vec<&str> =
-            in_order_of_time(&chains.iter().collect::<Vec<_>>()).into_iter().map(|record| text(record, "at")).collect();
+        let found: Vec<&str> = in_order_of_time(&chains.iter().collect::<Vec<_>>())
+            .into_iter()
+            .map(|record| text(record, "at"))
+            .collect();
         let expected = [
             "2026-11-21T10:00:00.25Z",
             "2026-11-21T10:00:01Z",

@@ -1,4 +1,5 @@
-//! `exec --run-id`: a run that its caller names is begun once. Whoever asks again, because an answer was lost, is told how it stands.
+//! `exec --run-id`: a run that its caller names is begun once. Whoever asks again, because an
+//! answer was lost, is told how it stands.
 
 use super::show;
 use crate::context::Context;
@@ -36,7 +37,10 @@ pub async fn tell(
     told.look_before(context)?;
     let (stored, executor) = settled(context, journal, stored).await?;
     let mut summary = Summary::of(&stored.header, &stored.records);
-    ui::note(&format!("run {} was begun before under this id, and is not begun again", run.short()));
+    ui::note(&format!(
+        "run {} was begun before under this id, and is not begun again",
+        run.short()
+    ));
     show::stand_with(&executor, journal, run, stored.header.started, &mut summary).await?;
     if !told.has_stdout() {
         ui::report(Format::Text, &summary)?;
@@ -45,9 +49,14 @@ pub async fn tell(
     status(&stored, &executor).map(Some)
 }
 
-/// The run, and who executes it, as they belong together: a run that ends, or begins, between two looks is executed by nobody at the
-/// second one, and is neither interrupted nor waiting. Whoever begins a run has its lease a moment after its first line.
-async fn settled(context: &Context, journal: &SqlJournal, mut stored: StoredRun) -> Result<(StoredRun, Executor), Failure> {
+/// The run, and who executes it, as they belong together: a run that ends, or begins, between two
+/// looks is executed by nobody at the second one, and is neither interrupted nor waiting. Whoever
+/// begins a run has its lease a moment after its first line.
+async fn settled(
+    context: &Context,
+    journal: &SqlJournal,
+    mut stored: StoredRun,
+) -> Result<(StoredRun, Executor), Failure> {
     let run = stored.header.run;
     let since = Instant::now();
     loop {
@@ -64,22 +73,35 @@ async fn settled(context: &Context, journal: &SqlJournal, mut stored: StoredRun)
     }
 }
 
-/// One id is one run: whoever uses it for another has made a mistake, and must not be told that theirs is done.
+/// One id is one run: whoever uses it for another has made a mistake, and must not be told that
+/// theirs is done.
 fn refuse_another(stored: &StoredRun, asked: &RunHeader, plan: &Plan) -> Result<(), Failure> {
     let before = &stored.header;
     let other = if before.name != asked.name {
         format!("of `{}`, not of `{}`", before.name, asked.name)
     } else if before.environment != asked.environment {
         let named = |environment: &Option<String>| {
-            environment.as_deref().map_or("no environment".to_owned(), |name| format!("`--env {name}`"))
+            environment
+                .as_deref()
+                .map_or("no environment".to_owned(), |name| format!("`--env {name}`"))
         };
         format!("with {}, not with {}", named(&before.environment), named(&asked.environment))
     } else if before.params != asked.params {
         let differs = |name: &&String| before.params.get(*name) != asked.params.get(*name);
-        let names = before.params.keys().chain(asked.params.keys().filter(|name| !before.params.contains_key(*name)));
-        format!("with another value of {}", names.filter(differs).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
-    } else if before.sources.first().map(|(name, _)| name) != plan.sources.first().map(|(name, _)| name) {
-        let file = |sources: &[(String, String)]| sources.first().map_or_else(String::new, |(name, _)| format!("`{name}`"));
+        let names = before
+            .params
+            .keys()
+            .chain(asked.params.keys().filter(|name| !before.params.contains_key(*name)));
+        format!(
+            "with another value of {}",
+            names.filter(differs).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        )
+    } else if before.sources.first().map(|(name, _)| name)
+        != plan.sources.first().map(|(name, _)| name)
+    {
+        let file = |sources: &[(String, String)]| {
+            sources.first().map_or_else(String::new, |(name, _)| format!("`{name}`"))
+        };
         format!("of {}, not of {}", file(&before.sources), file(&plan.sources))
     } else if before.sources != plan.sources {
         "with another text of the runbook or of a file that it is made of".to_owned()
@@ -87,8 +109,9 @@ fn refuse_another(stored: &StoredRun, asked: &RunHeader, plan: &Plan) -> Result<
         return Ok(());
     };
     let id = stored.header.run;
-    Err(Failure::usage(format!("there is a run {id} already, {other}"))
-        .hint(format!("give another `--run-id` to begin another run; `runbook show {id}` shows that one")))
+    Err(Failure::usage(format!("there is a run {id} already, {other}")).hint(format!(
+        "give another `--run-id` to begin another run; `runbook show {id}` shows that one"
+    )))
 }
 
 fn status(stored: &StoredRun, executor: &Executor) -> Result<ExitStatus, Failure> {
@@ -99,9 +122,13 @@ fn status(stored: &StoredRun, executor: &Executor) -> Result<ExitStatus, Failure
         (_, _, None) => None,
     });
     Ok(match (stopped, executor) {
-        (Some(Stopped::Ended { end, cause }), _) => execution::status_of(&Stopped::Ended { end, cause }, None),
+        (Some(Stopped::Ended { end, cause }), _) => {
+            execution::status_of(&Stopped::Ended { end, cause }, None)
+        }
         (_, Executor::Somebody { .. } | Executor::StandsStill(_)) => ExitStatus::Refused,
-        (Some(paused @ Stopped::Paused { .. }), Executor::Nobody) => execution::status_of(&paused, None),
+        (Some(paused @ Stopped::Paused { .. }), Executor::Nobody) => {
+            execution::status_of(&paused, None)
+        }
         (None, Executor::Nobody) => ExitStatus::Waiting,
     })
 }

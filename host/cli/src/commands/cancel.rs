@@ -21,8 +21,8 @@ pub struct CancelArgs {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened; its undo runs), `STEP=not-done` (it did not) or
-    /// `STEP=fail` (treat it as failed: its undo runs)
+    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened; its undo runs),
+    /// `STEP=not-done` (it did not) or `STEP=fail` (treat it as failed: its undo runs)
     #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
     pub decide: Vec<(String, String)>,
     /// Do not ask before ending a run that nobody executes any more
@@ -30,8 +30,8 @@ pub struct CancelArgs {
     pub yes: bool,
 }
 
-/// Cancels a run: whoever executes it is asked to end it in order; if nobody does, it is ended from here. Either way what was done is
-/// undone as the runbook says.
+/// Cancels a run: whoever executes it is asked to end it in order; if nobody does, it is ended from
+/// here. Either way what was done is undone as the runbook says.
 pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> {
     let decisions = decisions(&args.decide)?;
     let (run, executor, reached) = execution::block_on(async {
@@ -39,14 +39,19 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
         let (run, stored) = load(&journal, &args.run.run).await?;
         let summary = Summary::of(&stored.header, &stored.records);
         if let Some(end) = summary.end {
-            let message = format!("run {} has ended, so there is nothing to cancel: it is {}", run.short(), end.name());
+            let message = format!(
+                "run {} has ended, so there is nothing to cancel: it is {}",
+                run.short(),
+                end.name()
+            );
             return Err(Failure::usage(message).hint(instead(end, &run.short())));
         }
         Ok((run, execution::executor(context, &journal, run).await?, summary.reached()))
     })?;
     match &executor {
         Executor::Somebody { .. } if !decisions.is_empty() => {
-            Err(Failure::usage("nothing is asked while somebody executes the run").hint("leave out `--decide`"))
+            Err(Failure::usage("nothing is asked while somebody executes the run")
+                .hint("leave out `--decide`"))
         }
         Executor::Somebody { holder, left } => execution::block_on(async {
             let journal = execution::open_journal(context).await?;
@@ -62,10 +67,14 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                         run.short()
                     )
                 }
-                Executor::Somebody { .. } | Executor::Nobody => format!("Nobody executes run {} now", run.short()),
+                Executor::Somebody { .. } | Executor::Nobody => {
+                    format!("Nobody executes run {} now", run.short())
+                }
             };
             let question = match reached {
-                Reached::Steps => format!("{who}. End it, and undo what it did as its runbook says?"),
+                Reached::Steps => {
+                    format!("{who}. End it, and undo what it did as its runbook says?")
+                }
                 Reached::Undo => format!("{who}; it is being undone. Go on with that to its end?"),
                 Reached::Finally => {
                     format!(
@@ -76,7 +85,11 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
             if !question::confirm(context, &question, question::Agreed::by_flag(args.yes))? {
                 return Err(Failure::usage("not cancelled, as you answered"));
             }
-            let ended_in_order = ResumeOptions { decisions, start_cancelled: true, ..ResumeOptions::new(Changes::Refuse) };
+            let ended_in_order = ResumeOptions {
+                decisions,
+                start_cancelled: true,
+                ..ResumeOptions::new(Changes::Refuse)
+            };
             resume::resume_run(context, &args.run, &ended_in_order)
         }
     }

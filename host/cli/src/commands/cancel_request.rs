@@ -10,7 +10,8 @@ use runbook_journal::SqlJournal;
 use runbook_report::{Reached, Summary};
 use std::time::Duration;
 
-/// Asks through the journal: whoever executes the run looks there, on whatever machine. Nobody else is touched.
+/// Asks through the journal: whoever executes the run looks there, on whatever machine. Nobody else
+/// is touched.
 pub async fn send(
     context: &Context,
     journal: &SqlJournal,
@@ -19,13 +20,17 @@ pub async fn send(
     left: Duration,
 ) -> Result<ExitStatus, Failure> {
     let (id, Holder { pid, host, .. }) = (run.short(), holder);
-    if let Some(operator) = journal.cancel_request(run, holder.executor).await.map_err(Failure::engine)? {
+    if let Some(operator) =
+        journal.cancel_request(run, holder.executor).await.map_err(Failure::engine)?
+    {
         ui::note(&format!(
             "run {id} is being cancelled already: {operator} asked for it, and process {pid} on {host} ends it in order; `runbook show {id} --follow` tells how it goes"
         ));
         return Ok(ExitStatus::Success);
     }
-    let asked = journal.request_cancel(run, holder.executor, &context.operator, jiff::Timestamp::now()).await;
+    let asked = journal
+        .request_cancel(run, holder.executor, &context.operator, jiff::Timestamp::now())
+        .await;
     asked.map_err(Failure::engine)?;
     let stored = journal.load(run).await.map_err(Failure::engine)?;
     let summary = Summary::of(&stored.header, &stored.records);
@@ -34,13 +39,16 @@ pub async fn send(
         match summary.reached() {
             Reached::Steps => "",
             Reached::Undo => ", and undoes what it did already",
-            Reached::Finally => ", and it is too late: its steps are over, and nothing of them is undone so",
+            Reached::Finally =>
+                ", and it is too late: its steps are over, and nothing of them is undone so",
         }
     ));
     if summary.reached() == Reached::Finally && !summary.account().undoable.is_empty() {
         ui::note(&format!("to put back what it did: `runbook undo {id}`, when it has ended"));
     }
     let left = execution::in_seconds(left);
-    ui::note(&format!("if that process is dead, its lease ends in {left}; then `runbook cancel {id}` ends the run from here"));
+    ui::note(&format!(
+        "if that process is dead, its lease ends in {left}; then `runbook cancel {id}` ends the run from here"
+    ));
     Ok(ExitStatus::Success)
 }

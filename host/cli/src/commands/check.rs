@@ -1,5 +1,5 @@
-//! `runbook check`: makes the checks of suites. The engine makes them as it does for a runbook whose only step is the suite, with a
-//! journal that nobody keeps.
+//! `runbook check`: makes the checks of suites. The engine makes them as it does for a runbook
+//! whose only step is the suite, with a journal that nobody keeps.
 
 use crate::atomic_write::{self, FileMode};
 use crate::audit_log::Purpose;
@@ -33,7 +33,8 @@ use std::time::{Duration, Instant};
 /// `runbook check`
 #[derive(Debug, ClapArgs)]
 pub struct CheckArgs {
-    /// The suites; files that are neither suites nor runbooks, such as `waivers.toml`, are told and skipped
+    /// The suites; files that are neither suites nor runbooks, such as `waivers.toml`, are told and
+    /// skipped
     #[arg(required = true, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub files: Vec<PathBuf>,
     /// Its parameters.
@@ -51,7 +52,8 @@ pub struct CheckArgs {
     /// Where to; replaced as a whole, for a textfile collector [default: stdout]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write what happens while it happens, one line of JSON an event; `-` is stdout, which then has nothing else
+    /// Write what happens while it happens, one line of JSON an event; `-` is stdout, which then
+    /// has nothing else
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
     /// From which state on the exit code is not 0: warning or critical
@@ -95,7 +97,8 @@ fn judged(found: Health, fail_on: FailOn) -> Health {
 fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
     execution::block_on(async {
         let signals = CancelSignals::of(SignalMode::Checks)?;
-        let mut outputs = args.output.iter().chain(&args.events).filter(|path| *path != Path::new("-"));
+        let mut outputs =
+            args.output.iter().chain(&args.events).filter(|path| *path != Path::new("-"));
         outputs.try_for_each(|path| output_file::refuse_loss(context, path))?;
         let events = args.events.as_deref().map(Events::open).transpose()?;
         let found = project::find_all(&context.project, &args.files)?;
@@ -103,11 +106,13 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
         let mut earlier = WatchCache::default();
         let mut last = None;
         if let Some(environment) = &args.env {
-            // On stderr, whatever the format: a variable may have named it, and the checks look the same.
+            // On stderr, whatever the format: a variable may have named it, and the checks look the
+            // same.
             ui::note(&format!("environment {environment}"));
         }
         loop {
-            let checks = make_all(context, args, &files, &signals, events.as_ref(), &mut earlier).await?;
+            let checks =
+                make_all(context, args, &files, &signals, events.as_ref(), &mut earlier).await?;
             if let Some(last) = last.filter(|_| signals.is_cancelled()) {
                 // What was stopped in the middle says nothing; what was found before does.
                 return Ok(last);
@@ -130,7 +135,8 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
     })
 }
 
-/// What was found before, while suites are watched: a check with an `every` of its own is made as often as that.
+/// What was found before, while suites are watched: a check with an `every` of its own is made as
+/// often as that.
 #[derive(Debug, Default)]
 struct WatchCache(BTreeMap<(PathBuf, String), Found>);
 
@@ -144,17 +150,29 @@ struct Found {
 
 impl WatchCache {
     /// The checks of a suite whose turn has not come, and that none whose turn has come depends on.
-    fn resting(&self, file: &Path, suite: &Runbook, interval: Option<Duration>) -> BTreeSet<StepId> {
+    fn resting(
+        &self,
+        file: &Path,
+        suite: &Runbook,
+        interval: Option<Duration>,
+    ) -> BTreeSet<StepId> {
         let Some(interval) = interval else { return BTreeSet::new() };
         let rests = |check: &&Step| {
             let found = self.0.get(&(file.to_owned(), check.id.value.to_string()));
             found.is_some_and(|found| found.at.elapsed() < found.every.unwrap_or(interval))
         };
-        let mut resting: BTreeSet<StepId> =
-            suite.section(Section::Check).filter(rests).map(|check| check.id.value.clone()).collect();
+        let mut resting: BTreeSet<StepId> = suite
+            .section(Section::Check)
+            .filter(rests)
+            .map(|check| check.id.value.clone())
+            .collect();
         loop {
-            let due = suite.section(Section::Check).filter(|check| !resting.contains(&check.id.value));
-            let needed: Vec<StepId> = due.flat_map(|check| check.needs.iter().flatten()).map(|need| need.value.clone()).collect();
+            let due =
+                suite.section(Section::Check).filter(|check| !resting.contains(&check.id.value));
+            let needed: Vec<StepId> = due
+                .flat_map(|check| check.needs.iter().flatten())
+                .map(|need| need.value.clone())
+                .collect();
             let before = resting.len();
             resting.retain(|check| !needed.contains(check));
             if resting.len() == before {
@@ -165,18 +183,30 @@ impl WatchCache {
 
     /// How long until the next check is due.
     fn until_next(&self, interval: Duration) -> Duration {
-        let left = |found: &Found| found.every.unwrap_or(interval).saturating_sub(found.at.elapsed());
+        let left =
+            |found: &Found| found.every.unwrap_or(interval).saturating_sub(found.at.elapsed());
         self.0.values().map(left).min().unwrap_or(interval)
     }
 
     /// Takes in what was made, and completes it with what was not.
-    fn complete(&mut self, file: &Path, suite: &Runbook, made: Vec<CheckResult>) -> Vec<CheckResult> {
+    fn complete(
+        &mut self,
+        file: &Path,
+        suite: &Runbook,
+        made: Vec<CheckResult>,
+    ) -> Vec<CheckResult> {
         for result in made {
-            let check = suite.section(Section::Check).find(|check| check.id.value.as_str() == result.check);
+            let check =
+                suite.section(Section::Check).find(|check| check.id.value.as_str() == result.check);
             let every = check.and_then(|check| check.check.as_ref()?.every);
-            self.0.insert((file.to_owned(), result.check.clone()), Found { result, at: Instant::now(), every });
+            self.0.insert(
+                (file.to_owned(), result.check.clone()),
+                Found { result, at: Instant::now(), every },
+            );
         }
-        let found = suite.section(Section::Check).filter_map(|check| self.0.get(&(file.to_owned(), check.id.value.to_string())));
+        let found = suite
+            .section(Section::Check)
+            .filter_map(|check| self.0.get(&(file.to_owned(), check.id.value.to_string())));
         found.map(|found| found.result.clone()).collect()
     }
 }
@@ -210,23 +240,29 @@ async fn make(
     earlier: &mut WatchCache,
 ) -> Result<Vec<CheckResult>, Failure> {
     let environment = args.env.as_deref();
-    let Prepared { runbook: suite, folder, waivers, sites, facts, .. } = prepare::from_file(context, file, environment)?;
+    let Prepared { runbook: suite, folder, waivers, sites, facts, .. } =
+        prepare::from_file(context, file, environment)?;
     if suite.section(Section::Check).next().is_none() {
         let message = format!("`{}` is a runbook, not a suite of checks", file.display());
-        return Err(Failure::usage(message)
-            .hint(format!("run it with `runbook exec {}`", runbook_text::file(&file.display().to_string()))));
+        return Err(Failure::usage(message).hint(format!(
+            "run it with `runbook exec {}`",
+            runbook_text::file(&file.display().to_string())
+        )));
     }
     find_tags(&suite, &args.tag, file)?;
     let params = parameters::resolve(context, &suite, &args.params)?;
     let waivers = Waivers::read(waivers.as_ref(), &suite)?;
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     let resting = earlier.resting(file, &suite, args.watch);
-    let is_left_out =
-        |check: &StepId| resting.contains(check) || matches!(waivers.status_of(check.as_str(), &today), WaiverStatus::Waived(_));
+    let is_left_out = |check: &StepId| {
+        resting.contains(check)
+            || matches!(waivers.status_of(check.as_str(), &today), WaiverStatus::Waived(_))
+    };
     let runbook = suite.as_run(&args.tag, args.timeout, is_left_out);
     let plan = Plan::build(&runbook, &params, &facts).map_err(Failure::findings)?;
     let environment_name = environment.map(str::to_owned);
-    let prepared = Prepared { runbook, folder, environment: environment_name, waivers: None, sites, facts };
+    let prepared =
+        Prepared { runbook, folder, environment: environment_name, waivers: None, sites, facts };
     let run = RunId::generate();
     let caller = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
     let header = super::exec::header(context, run, &plan, environment);
@@ -240,16 +276,25 @@ async fn make(
     };
     let outside = OutsideWindow::AsWritten;
     let opening = Opening { run, plan: &plan, caller, journal, environment, outside };
-    Session::with_signals(context, signals, opening).execute(&mut tell).await.map_err(Failure::engine)?;
+    Session::with_signals(context, signals, opening)
+        .execute(&mut tell)
+        .await
+        .map_err(Failure::engine)?;
     Ok(earlier.complete(file, &suite, results(&suite, &summary, &waivers, &today, &args.tag)))
 }
 
 /// Refuses tags that no check has: a selection of nothing would pass whatever is wrong.
 fn find_tags(suite: &Runbook, wanted: &[String], file: &Path) -> Result<(), Failure> {
-    let tags = suite.section(Section::Check).filter_map(|check| check.check.as_ref()).flat_map(|check| &check.tags);
+    let tags = suite
+        .section(Section::Check)
+        .filter_map(|check| check.check.as_ref())
+        .flat_map(|check| &check.tags);
     let known: BTreeSet<&str> = tags.map(String::as_str).collect();
-    let Some(unknown) = wanted.iter().find(|tag| !known.contains(tag.as_str())) else { return Ok(()) };
-    let failure = Failure::usage(format!("`--tag {unknown}`: no check of `{}` has this tag", file.display()));
+    let Some(unknown) = wanted.iter().find(|tag| !known.contains(tag.as_str())) else {
+        return Ok(());
+    };
+    let failure =
+        Failure::usage(format!("`--tag {unknown}`: no check of `{}` has this tag", file.display()));
     Err(if known.is_empty() {
         failure.hint("its checks have no `tags`; leave `--tag` out")
     } else {
@@ -259,7 +304,13 @@ fn find_tags(suite: &Runbook, wanted: &[String], file: &Path) -> Result<(), Fail
 }
 
 /// In file order: what the checks found, and what is waived of those that were selected.
-fn results(suite: &Runbook, summary: &Summary, waivers: &Waivers, today: &str, tags: &[String]) -> Vec<CheckResult> {
+fn results(
+    suite: &Runbook,
+    summary: &Summary,
+    waivers: &Waivers,
+    today: &str,
+    tags: &[String],
+) -> Vec<CheckResult> {
     let name = &suite.name.value;
     let result = |step: &Step| {
         let id = step.id.value.as_str();
@@ -268,15 +319,19 @@ fn results(suite: &Runbook, summary: &Summary, waivers: &Waivers, today: &str, t
         let found = summary.step(&step.id.value);
         match (waivers.status_of(id, today), found) {
             (WaiverStatus::Waived(waiver), _) => {
-                let is_selected = tags.is_empty() || check.is_some_and(|check| check.tags.iter().any(|tag| tags.contains(tag)));
+                let is_selected = tags.is_empty()
+                    || check.is_some_and(|check| check.tags.iter().any(|tag| tags.contains(tag)));
                 is_selected.then(|| CheckResult::waived(name, id, &waiver.reason, &waiver.expires))
             }
             (WaiverStatus::Expired(waiver), Some(found)) => {
                 let mut result = CheckResult::of(name, id, found, criticality);
-                result.summary = format!("{} (its waiver expired on {})", result.summary, waiver.expires);
+                result.summary =
+                    format!("{} (its waiver expired on {})", result.summary, waiver.expires);
                 Some(result)
             }
-            (WaiverStatus::Made, Some(found)) => Some(CheckResult::of(name, id, found, criticality)),
+            (WaiverStatus::Made, Some(found)) => {
+                Some(CheckResult::of(name, id, found, criticality))
+            }
             (WaiverStatus::Made | WaiverStatus::Expired(_), None) => None,
         }
     };
@@ -300,7 +355,9 @@ fn write(context: &Context, args: &CheckArgs, checks: &Checks) -> Result<(), Fai
     match (&args.output, args.format) {
         (Some(path), _) => atomic_write::replace(path, &text, FileMode::Everybody),
         (None, _) if args.events.as_deref() == Some(Path::new("-")) => Ok(()),
-        (None, CheckFormat::Table) => ui::coloured_text(&text, context.color_stdout.into(), row_code),
+        (None, CheckFormat::Table) => {
+            ui::coloured_text(&text, context.color_stdout.into(), row_code)
+        }
         (
             None,
             CheckFormat::Json

@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Where the Docker engine of this host listens.
 const DOCKER: &str = "/var/run/docker.sock";
 
-/// Variables whose last part is a name that somebody else chose: parameters, and what the tests of this program set.
+/// Variables whose last part is a name that somebody else chose: parameters, and what the tests of
+/// this program set.
 const OPEN_FAMILIES: &[&str] = &["RUNBOOK_PARAM_", "RUNBOOK_TEST_"];
 
 /// `runbook doctor`
@@ -38,13 +39,20 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitStatus, Failure> 
     let (checks, status) = checks(context);
     if args.format == ListFormat::Json {
         let settings = settings(context);
-        let settings = settings.iter().map(|row| json!({ "setting": row[0], "value": row[1], "origin": row[2] }));
-        let checks = checks.iter().map(|row| json!({ "check": row[0], "verdict": row[1], "detail": row[2] }));
+        let settings = settings
+            .iter()
+            .map(|row| json!({ "setting": row[0], "value": row[1], "origin": row[2] }));
+        let checks = checks
+            .iter()
+            .map(|row| json!({ "check": row[0], "verdict": row[1], "detail": row[2] }));
         settings.chain(checks).try_for_each(|line| ui::json(&line))?;
         return Ok(status);
     }
-    let mut text =
-        format!("runbook {}, {} bundled\n\nSettings\n", env!("CARGO_PKG_VERSION"), ui::counted(BUNDLED.len(), "plugin"));
+    let mut text = format!(
+        "runbook {}, {} bundled\n\nSettings\n",
+        env!("CARGO_PKG_VERSION"),
+        ui::counted(BUNDLED.len(), "plugin")
+    );
     text.push_str(&runbook_report::table(&settings(context)));
     text.push_str("\n\nChecks\n");
     text.push_str(&runbook_report::table(&checks));
@@ -52,28 +60,52 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitStatus, Failure> 
     Ok(status)
 }
 
-/// Every option of every command, as it is now and where that comes from. A test compares it with the command line.
+/// Every option of every command, as it is now and where that comes from. A test compares it with
+/// the command line.
 fn settings(context: &Context) -> Vec<Vec<String>> {
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-    let file = |path: &Path| if path.exists() { path.display().to_string() } else { format!("{} (not there)", path.display()) };
+    let file = |path: &Path| {
+        if path.exists() {
+            path.display().to_string()
+        } else {
+            format!("{} (not there)", path.display())
+        }
+    };
     let identities: Vec<_> = context.identities.iter().map(|path| file(path)).collect();
-    let files = |paths: &[PathBuf]| match paths.iter().map(|path| file(path)).collect::<Vec<_>>().join(" and ") {
+    let files = |paths: &[PathBuf]| match paths
+        .iter()
+        .map(|path| file(path))
+        .collect::<Vec<_>>()
+        .join(" and ")
+    {
         none if none.is_empty() => "none".to_owned(),
         all => all,
     };
     let values = [
         ("color", format!("{} on stderr", if context.color_stderr { "used" } else { "not used" })),
-        ("no-input", format!("questions: {}", if context.interactive { "asked here" } else { "nobody can be asked" })),
+        (
+            "no-input",
+            format!(
+                "questions: {}",
+                if context.interactive { "asked here" } else { "nobody can be asked" }
+            ),
+        ),
         ("journal", context.journal.to_string()),
         ("identity", identities.join(":")),
-        ("passphrase-file", context.passphrase_file.as_deref().map_or_else(|| "none".to_owned(), file)),
+        (
+            "passphrase-file",
+            context.passphrase_file.as_deref().map_or_else(|| "none".to_owned(), file),
+        ),
         ("boundary", files(&context.boundaries)),
         ("audit-log", context.audit_log.display().to_string()),
         ("trust", files(&context.trusts)),
         ("locked", yes_no(context.lock_policy == LockPolicy::Required)),
         ("cache", context.cache.display().to_string()),
         ("log", context.log.clone().unwrap_or_else(|| "none".to_owned())),
-        ("log-format", if context.log_format == Some(LogFormat::Json) { "json" } else { "text" }.to_owned()),
+        (
+            "log-format",
+            if context.log_format == Some(LogFormat::Json) { "json" } else { "text" }.to_owned(),
+        ),
     ];
     let row = |(name, value): (&str, String)| {
         let origin = context.origins.get(name).cloned().unwrap_or_default();
@@ -82,10 +114,26 @@ fn settings(context: &Context) -> Vec<Vec<String>> {
     let mut rows: Vec<_> = values.into_iter().map(row).collect();
     let environment = std::env::var("RUNBOOK_ENV").ok().filter(|name| !name.is_empty());
     let origin = if environment.is_some() { "RUNBOOK_ENV" } else { "default" };
-    rows.push(vec!["environment".to_owned(), environment.unwrap_or_else(|| "none".to_owned()), origin.to_owned()]);
-    let project = context.project.file.as_deref().map_or_else(|| "none".to_owned(), |file| file.display().to_string());
-    rows.push(vec!["project".to_owned(), project, format!("the nearest {}", crate::kind_of_file::PROJECT_FILE)]);
-    rows.push(vec!["operator".to_owned(), context.operator.clone(), "the user id of this process".to_owned()]);
+    rows.push(vec![
+        "environment".to_owned(),
+        environment.unwrap_or_else(|| "none".to_owned()),
+        origin.to_owned(),
+    ]);
+    let project = context
+        .project
+        .file
+        .as_deref()
+        .map_or_else(|| "none".to_owned(), |file| file.display().to_string());
+    rows.push(vec![
+        "project".to_owned(),
+        project,
+        format!("the nearest {}", crate::kind_of_file::PROJECT_FILE),
+    ]);
+    rows.push(vec![
+        "operator".to_owned(),
+        context.operator.clone(),
+        "the user id of this process".to_owned(),
+    ]);
     rows
 }
 
@@ -101,12 +149,18 @@ fn ping_docker() -> Result<String, String> {
         Ok(answer)
     };
     match answer() {
-        Ok(answer) if answer.split_whitespace().nth(1) == Some("200") => Ok(format!("answers at {DOCKER}")),
-        Ok(answer) => Err(format!("{DOCKER} answers `{}`", answer.lines().next().unwrap_or_default())),
+        Ok(answer) if answer.split_whitespace().nth(1) == Some("200") => {
+            Ok(format!("answers at {DOCKER}"))
+        }
+        Ok(answer) => {
+            Err(format!("{DOCKER} answers `{}`", answer.lines().next().unwrap_or_default()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(format!("none at {DOCKER}; needed only by docker targets"))
         }
-        Err(error) => Err(format!("{DOCKER} does not answer: {error}; needed only by docker targets")),
+        Err(error) => {
+            Err(format!("{DOCKER} does not answer: {error}; needed only by docker targets"))
+        }
     }
 }
 
@@ -136,22 +190,38 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
             .map_err(|failure| failure.in_one_line()),
         "name another with --journal",
     );
-    let keys =
-        identities.map(|count| if count == 0 { "none yet: runbook secret keygen".to_owned() } else { ui::counted(count, "key") });
-    row("private keys", keys.map_err(|failure| failure.in_one_line()), "see `runbook secret keygen`");
-    let boundaries = crate::boundary::load(context).map(|found| counted_or_none(found.len(), "boundary", "boundaries"));
+    let keys = identities.map(|count| {
+        if count == 0 {
+            "none yet: runbook secret keygen".to_owned()
+        } else {
+            ui::counted(count, "key")
+        }
+    });
+    row(
+        "private keys",
+        keys.map_err(|failure| failure.in_one_line()),
+        "see `runbook secret keygen`",
+    );
+    let boundaries = crate::boundary::load(context)
+        .map(|found| counted_or_none(found.len(), "boundary", "boundaries"));
     row("boundary", boundaries.map_err(|failure| failure.in_one_line()), "without it nothing runs");
     let trust = crate::signatures::TrustFiles::load(context);
     let trust = trust.map(|_| counted_or_none(context.trusts.len(), "trust file", "trust files"));
     row("trust", trust.map_err(|failure| failure.in_one_line()), "without it nothing runs");
-    row("variables", variables(&unknown_variables(std::env::vars_os())), "what it should set is not set");
+    row(
+        "variables",
+        variables(&unknown_variables(std::env::vars_os())),
+        "what it should set is not set",
+    );
     // Most hosts need none, so it is no failure of theirs.
     let (word, detail) = ping_docker().map_or_else(|why| ("no", why), |found| ("ok", found));
     rows.push(vec!["Docker engine".to_owned(), word.to_owned(), detail]);
     // Only targets that say `read_only` need it, and they refuse to run without it.
     let (word, detail) = match runbook_launch::sandbox::available() {
         Ok(()) => ("ok", "Landlock and seccomp are there".to_owned()),
-        Err(missing) => ("no", format!("targets with `read_only = true` are refused here: {missing}")),
+        Err(missing) => {
+            ("no", format!("targets with `read_only = true` are refused here: {missing}"))
+        }
     };
     rows.push(vec!["programs that only read".to_owned(), word.to_owned(), detail]);
     (rows, status)
@@ -180,7 +250,8 @@ fn unknown_variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<Unk
     let unknown = ours.filter(|name| !OPEN_FAMILIES.iter().any(|family| name.starts_with(family)));
     let mut found: Vec<_> = unknown
         .map(|name| {
-            let near = runbook_document::nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
+            let near = runbook_document::nearest(&name, known.iter().map(String::as_str))
+                .map(str::to_owned);
             UnknownVariable { name, near }
         })
         .collect();
@@ -188,9 +259,12 @@ fn unknown_variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<Unk
     found
 }
 
-/// One that is nearly a setting is a failure: what it should limit is not limited. Another one may belong to somebody's script.
+/// One that is nearly a setting is a failure: what it should limit is not limited. Another one may
+/// belong to somebody's script.
 fn variables(unknown: &[UnknownVariable]) -> Result<String, String> {
-    let meant = |one: &UnknownVariable| Some(format!("`{}`: no such setting; did you mean `{}`?", one.name, one.near.as_ref()?));
+    let meant = |one: &UnknownVariable| {
+        Some(format!("`{}`: no such setting; did you mean `{}`?", one.name, one.near.as_ref()?))
+    };
     let mistyped: Vec<_> = unknown.iter().filter_map(meant).collect();
     if !mistyped.is_empty() {
         return Err(mistyped.join(" "));
@@ -204,7 +278,9 @@ fn variables(unknown: &[UnknownVariable]) -> Result<String, String> {
 }
 
 fn known_variables(command: &clap::Command) -> BTreeSet<String> {
-    let own = command.get_arguments().filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()));
+    let own = command
+        .get_arguments()
+        .filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()));
     own.chain(command.get_subcommands().flat_map(known_variables)).collect()
 }
 
@@ -218,7 +294,8 @@ mod tests {
 
     #[test]
     fn every_variable_of_every_option_with_a_letter_missing_is_told_with_the_one_that_was_meant() {
-        let known = known_variables(&<crate::command_line::Args as clap::CommandFactory>::command());
+        let known =
+            known_variables(&<crate::command_line::Args as clap::CommandFactory>::command());
         assert!(known.len() > 8, "{known:?}");
         for name in &known {
             assert!(unknown(&[name]).is_empty(), "{name}");
@@ -227,7 +304,10 @@ mod tests {
                 continue;
             }
             let found = variables(&unknown(&[&mistyped]));
-            assert!(found.as_ref().is_err_and(|told| told.contains("did you mean")), "{mistyped}: {found:?}");
+            assert!(
+                found.as_ref().is_err_and(|told| told.contains("did you mean")),
+                "{mistyped}: {found:?}"
+            );
         }
         assert!(unknown(&["PATH", "MY_RUNBOOK_X", "RUNBOOK_PARAM_incident"]).is_empty());
         let found = variables(&unknown(&["RUNBOOK_OF_THE_TEAM"]));

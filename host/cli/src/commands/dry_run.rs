@@ -1,4 +1,5 @@
-//! `runbook exec --dry-run`: probes look, steps say what they would do, and the host refuses every effect.
+//! `runbook exec --dry-run`: probes look, steps say what they would do, and the host refuses every
+//! effect.
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
@@ -20,11 +21,19 @@ pub async fn run(
     let (operate, operator, audience) = (caller, &context.operator, Audience::Everybody);
     let found = DryRun { plan, operate, run, operator, environment, audience }.ask_all().await;
     let mut text = String::new();
-    push_line(&mut text, format_args!("{} ({}), dry run: nothing was changed", plan.title, plan.name));
+    push_line(
+        &mut text,
+        format_args!("{} ({}), dry run: nothing was changed", plan.title, plan.name),
+    );
     if !plan.locks.exclusive.is_empty() {
-        push_line(&mut text, format_args!("would hold the locks {}", plan.locks.exclusive.join(", ")));
+        push_line(
+            &mut text,
+            format_args!("would hold the locks {}", plan.locks.exclusive.join(", ")),
+        );
     }
-    if let Some(window) = plan.window.as_ref().filter(|window| !window.is_open(jiff::Timestamp::now())) {
+    if let Some(window) =
+        plan.window.as_ref().filter(|window| !window.is_open(jiff::Timestamp::now()))
+    {
         let opens = window.opens_after(jiff::Timestamp::now());
         let _ = writeln!(text, "{}", runbook_engine::describe_closed(opens));
     }
@@ -33,8 +42,11 @@ pub async fn run(
     text.push_str(&runbook_report::table(&rows));
     let stopped = found.iter().find(|step| is_preflight(plan, step) && !is_good(&step.finding));
     let effects: usize = found.iter().map(n_effects).sum();
-    let tests: Vec<String> =
-        found.iter().filter(|step| is_writing_test(plan, step)).map(|step| format!("`{}`", step.id)).collect();
+    let tests: Vec<String> = found
+        .iter()
+        .filter(|step| is_writing_test(plan, step))
+        .map(|step| format!("`{}`", step.id))
+        .collect();
     let _ = write!(text, "\n\n{}", conclusion(stopped, effects, &tests));
     ui::text(&text)?;
     Ok(if stopped.is_some() { ExitStatus::CheckFailed } else { ExitStatus::Success })
@@ -42,8 +54,12 @@ pub async fn run(
 
 fn conclusion(stopped: Option<&DryStep>, effects: usize, tests: &[String]) -> String {
     match (stopped, tests) {
-        (Some(step), _) => format!("The run would stop at preflight `{}` and change nothing.", step.id),
-        (None, []) => format!("{} would happen, as far as it is known now.", ui::counted(effects, "effect")),
+        (Some(step), _) => {
+            format!("The run would stop at preflight `{}` and change nothing.", step.id)
+        }
+        (None, []) => {
+            format!("{} would happen, as far as it is known now.", ui::counted(effects, "effect"))
+        }
         (None, tests) => format!(
             "{} of steps would happen, as far as it is known now, and what smoke tests write and remove again: {}.",
             ui::counted(effects, "effect"),
@@ -55,7 +71,8 @@ fn conclusion(stopped: Option<&DryStep>, effects: usize, tests: &[String]) -> St
 /// Whether it is a smoke test that writes: what it would do is not known before.
 fn is_writing_test(plan: &Plan, step: &DryStep) -> bool {
     let planned = plan.step(&step.id.as_written());
-    let writes = planned.is_some_and(|planned| planned.facts.kind == Kind::SmokeTest && planned.facts.writes);
+    let writes = planned
+        .is_some_and(|planned| planned.facts.kind == Kind::SmokeTest && planned.facts.writes);
     writes && !matches!(step.finding, DryFinding::Skipped)
 }
 
@@ -92,15 +109,23 @@ pub fn rows(step: &DryStep) -> Vec<Vec<String>> {
     let row = |word: &str, text: String| vec![step.id.to_string(), word.to_owned(), text];
     match &step.finding {
         DryFinding::Found { outcome, summary } => vec![row(outcome.name(), summary.clone())],
-        DryFinding::Opens { steps } => vec![row("opens", format!("stands for the {} below", ui::counted(*steps, "step")))],
+        DryFinding::Opens { steps } => {
+            vec![row("opens", format!("stands for the {} below", ui::counted(*steps, "step")))]
+        }
         DryFinding::NotAsked => vec![row("not asked", String::new())],
         DryFinding::Skipped => vec![row("skipped", "its `when` is false".to_owned())],
         DryFinding::AtRunTime { reason } => vec![row("later", reason.clone())],
         DryFinding::Failed(fault) => vec![row("cannot say", fault.message.clone())],
-        DryFinding::Would(proposal) if proposal.effects.is_empty() => vec![row("nothing", proposal.summary.clone())],
+        DryFinding::Would(proposal) if proposal.effects.is_empty() => {
+            vec![row("nothing", proposal.summary.clone())]
+        }
         DryFinding::Would(proposal) => {
-            let effects = proposal.effects.iter().map(|effect| format!("{}: {}", effect.verb, effect.summary));
-            let mut rows: Vec<_> = effects.map(|text| vec![String::new(), String::new(), text]).collect();
+            let effects = proposal
+                .effects
+                .iter()
+                .map(|effect| format!("{}: {}", effect.verb, effect.summary));
+            let mut rows: Vec<_> =
+                effects.map(|text| vec![String::new(), String::new(), text]).collect();
             rows[0] = row("would", rows[0][2].clone());
             rows
         }

@@ -27,7 +27,8 @@ use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
 use runbook_engine::model::{Risk, UndoDeclaration};
 use runbook_engine::{
-    Audience, Changes, DryRun, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId, RunState, Runbook,
+    Audience, Changes, DryRun, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId,
+    RunState, Runbook,
 };
 use runbook_journal::JournalError;
 use std::collections::BTreeMap;
@@ -45,7 +46,8 @@ pub struct ExecArgs {
     /// Run what `runbook plan --out` has written: once, and only if nothing differs from it
     #[arg(long, value_name = "PLAN", conflicts_with_all = ["file", "set", "params_file", "dry_run", "run_id"], value_hint = clap::ValueHint::FilePath)]
     pub plan: Option<PathBuf>,
-    /// Show what would happen: probes look, steps say what they would do, and every effect is refused
+    /// Show what would happen: probes look, steps say what they would do, and every effect is
+    /// refused
     #[arg(long)]
     pub dry_run: bool,
     /// Do not ask before starting what cannot be undone; without a terminal such a runbook needs it
@@ -54,8 +56,8 @@ pub struct ExecArgs {
     /// Run although the maintenance window is closed; the journal says who did
     #[arg(long)]
     pub outside_window: bool,
-    /// Begin the run under this id, a UUID as `uuidgen` makes it, unless there is one: then say how that one stands, and begin nothing.
-    /// For a caller that tries again
+    /// Begin the run under this id, a UUID as `uuidgen` makes it, unless there is one: then say how
+    /// that one stands, and begin nothing. For a caller that tries again
     #[arg(long, value_name = "UUID", value_parser = run_id, conflicts_with = "dry_run")]
     pub run_id: Option<RunId>,
     /// What is told.
@@ -65,7 +67,11 @@ pub struct ExecArgs {
 
 /// Runs a runbook.
 pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
-    let planned = args.plan.as_deref().map(|path| PlanFile::read(path).map(|planned| (path, planned))).transpose()?;
+    let planned = args
+        .plan
+        .as_deref()
+        .map(|path| PlanFile::read(path).map(|planned| (path, planned)))
+        .transpose()?;
     let file = match (&args.file, &planned) {
         (Some(written), _) => project::find(&context.project, written)?,
         (None, Some((_, planned))) => planned.runbook.clone(),
@@ -107,13 +113,20 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     begin(context, &prepared, &plan, start)
 }
 
-/// The environment: that of the plan, if there is one; another one that was named or set is a mistake.
-fn environment<'a>(args: &'a ExecArgs, planned: Option<&'a PlanFile>) -> Result<Option<&'a str>, Failure> {
+/// The environment: that of the plan, if there is one; another one that was named or set is a
+/// mistake.
+fn environment<'a>(
+    args: &'a ExecArgs,
+    planned: Option<&'a PlanFile>,
+) -> Result<Option<&'a str>, Failure> {
     let Some(planned) = planned else { return Ok(args.runbook.env.as_deref()) };
     match (args.runbook.env.as_deref(), planned.environment.as_deref()) {
         (Some(named), of_plan) if Some(named) != of_plan => {
-            let of_plan = of_plan.map_or("no environment".to_owned(), |name| format!("environment `{name}`"));
-            let message = format!("the plan was made with {of_plan}, and `--env` or `RUNBOOK_ENV` says `{named}`");
+            let of_plan =
+                of_plan.map_or("no environment".to_owned(), |name| format!("environment `{name}`"));
+            let message = format!(
+                "the plan was made with {of_plan}, and `--env` or `RUNBOOK_ENV` says `{named}`"
+            );
             Err(Failure::usage(message).hint("leave it out, or plan again with it"))
         }
         (_, of_plan) => Ok(of_plan),
@@ -135,10 +148,14 @@ fn compare(
         let (environment, audience) = (planned.environment.as_deref(), Audience::Steps);
         Ok(DryRun { plan, operate: &caller, run, operator, environment, audience }.ask_all().await)
     })?;
-    planned.compare(path, &Planned { run, operator, journal: &context.journal, file, prepared, plan, found: &found })
+    planned.compare(
+        path,
+        &Planned { run, operator, journal: &context.journal, file, prepared, plan, found: &found },
+    )
 }
 
-/// How the run stands that the caller names, if it was begun before. Asked before anybody is asked anything.
+/// How the run stands that the caller names, if it was begun before. Asked before anybody is asked
+/// anything.
 fn begun_before(
     context: &Context,
     args: &ExecArgs,
@@ -155,8 +172,14 @@ fn begun_before(
 }
 
 /// The plan of a new run, with its warnings said.
-pub fn plan(context: &Context, prepared: &Prepared, params: &Params, file: &Path) -> Result<Plan, Failure> {
-    let mut plan = Plan::build(&prepared.runbook, params, &prepared.facts).map_err(Failure::findings)?;
+pub fn plan(
+    context: &Context,
+    prepared: &Prepared,
+    params: &Params,
+    file: &Path,
+) -> Result<Plan, Failure> {
+    let mut plan =
+        Plan::build(&prepared.runbook, params, &prepared.facts).map_err(Failure::findings)?;
     if !plan.warnings.is_empty() {
         ui::note_painted(&ui::render_diagnostics(&plan.warnings, context.color_stderr.into()));
     }
@@ -164,8 +187,8 @@ pub fn plan(context: &Context, prepared: &Prepared, params: &Params, file: &Path
     Ok(plan)
 }
 
-/// Names the texts of a plan as the journal keeps them. A run is resumed from any folder, so the runbook's own name is where it lies,
-/// and every other name is the path in its folder.
+/// Names the texts of a plan as the journal keeps them. A run is resumed from any folder, so the
+/// runbook's own name is where it lies, and every other name is the path in its folder.
 pub fn keep_names(plan: &mut Plan, file: &Path) -> Result<(), Failure> {
     let file = RunbookFile::locate(file)?;
     for (name, _) in plan.sources.iter_mut().skip(1) {
@@ -194,23 +217,32 @@ pub struct Start<'a> {
 }
 
 /// Begins a new run and stays with it until it ends or waits.
-pub fn begin(context: &Context, prepared: &Prepared, plan: &Plan, start: Start<'_>) -> Result<ExitStatus, Failure> {
+pub fn begin(
+    context: &Context,
+    prepared: &Prepared,
+    plan: &Plan,
+    start: Start<'_>,
+) -> Result<ExitStatus, Failure> {
     let Start { environment, outside, told, retry_of, earlier, .. } = start;
     execution::block_on(async {
         let run = start.run.unwrap_or_else(RunId::generate);
         let caller = PluginCaller::new(context, prepared, run, Purpose::Run)?;
         secrets_before::of_new_run(&caller)?;
         let journal = execution::open_journal(context).await?;
-        let session = Session::open(context, Opening { run, plan, caller, journal, environment, outside })?;
+        let session =
+            Session::open(context, Opening { run, plan, caller, journal, environment, outside })?;
         let session = session.trying_again(retry_of).knowing_usual().await?;
         warn_of_own_journal(context, plan);
         let header = header(context, run, plan, environment);
-        let mut live = Live::new(context, &header, &[]).standing_on(&earlier).telling(context, told)?;
+        let mut live =
+            Live::new(context, &header, &[]).standing_on(&earlier).telling(context, told)?;
         let outcome = session.execute(&mut live).await;
         if start.run.is_some() && outcome.as_ref().is_err_and(is_taken) {
             // Somebody else began it after it was looked for.
             let told = begun::tell(context, session.journal(), &header, plan, told).await?;
-            return told.ok_or_else(|| Failure::engine(format!("the journal has run {run} and does not show it")));
+            return told.ok_or_else(|| {
+                Failure::engine(format!("the journal has run {run} and does not show it"))
+            });
         }
         let outcome = session.with_person(outcome, Changes::Refuse, &mut live).await?;
         session.conclude(outcome, &live, told).await
@@ -223,7 +255,8 @@ fn is_taken(error: &RunError) -> bool {
     matches!(source.downcast_ref(), Some(JournalError::RunExists { .. }))
 }
 
-/// A lock lives in the journal, so it excludes only whoever uses the same one; by default each account of each machine has its own.
+/// A lock lives in the journal, so it excludes only whoever uses the same one; by default each
+/// account of each machine has its own.
 fn warn_of_own_journal(context: &Context, plan: &Plan) {
     if plan.locks.exclusive.is_empty() || context.journal_origin == Origin::Given {
         return;
@@ -236,12 +269,15 @@ fn warn_of_own_journal(context: &Context, plan: &Plan) {
     ));
 }
 
-/// Asks before a run that changes something for good. Where nobody can be asked, only `--yes` starts it.
+/// Asks before a run that changes something for good. Where nobody can be asked, only `--yes`
+/// starts it.
 pub fn confirm(context: &Context, runbook: &Runbook, yes: bool) -> Result<(), Failure> {
     if runbook.risk.as_ref().is_none_or(|risk| risk.value != Risk::Destructive) {
         return Ok(());
     }
-    let stays = runbook.section(Section::Step).filter(|step| matches!(step.undo, Some(UndoDeclaration::Irreversible { .. })));
+    let stays = runbook
+        .section(Section::Step)
+        .filter(|step| matches!(step.undo, Some(UndoDeclaration::Irreversible { .. })));
     let stays: Vec<_> = stays.map(|step| format!("`{}`", step.id.value)).collect();
     let why = if stays.is_empty() {
         "calls itself destructive; each step of it has an undo".to_owned()

@@ -15,10 +15,12 @@ use std::fmt::Write as _;
 /// `runbook explain`
 #[derive(Debug, ClapArgs)]
 pub struct ExplainArgs {
-    /// The code of an error, finding or fault, such as `E0231`, `RB004` or `engine.expect`, or the key, such as `step.retry.on` or `boundary.allow.files`; without one, all keys at the top
+    /// The code of an error, finding or fault, such as `E0231`, `RB004` or `engine.expect`, or the
+    /// key, such as `step.retry.on` or `boundary.allow.files`; without one, all keys at the top
     #[arg(add = ArgValueCompleter::new(completion::keys))]
     pub key: Option<String>,
-    /// Of which kind of file; without it, of a runbook, or else of the first kind that has such a key
+    /// Of which kind of file; without it, of a runbook, or else of the first kind that has such a
+    /// key
     #[arg(long, value_enum)]
     pub file: Option<FileKind>,
 }
@@ -43,14 +45,24 @@ pub fn run(args: &ExplainArgs) -> Result<ExitStatus, Failure> {
         let _ = writeln!(text, "  {}", found.kind);
     }
     if !found.keys.is_empty() {
-        let rows: Vec<_> = found.keys.into_iter().map(|(name, meaning)| vec![format!("  {name}"), meaning]).collect();
-        let _ = write!(text, "{}{}", if key.is_empty() { "" } else { "\n" }, runbook_report::table(&rows));
+        let rows: Vec<_> = found
+            .keys
+            .into_iter()
+            .map(|(name, meaning)| vec![format!("  {name}"), meaning])
+            .collect();
+        let _ = write!(
+            text,
+            "{}{}",
+            if key.is_empty() { "" } else { "\n" },
+            runbook_report::table(&rows)
+        );
     }
     ui::text(&text)?;
     Ok(ExitStatus::Success)
 }
 
-/// The kinds of files that people write, other than runbooks, and what a person calls each before its keys.
+/// The kinds of files that people write, other than runbooks, and what a person calls each before
+/// its keys.
 const OTHER_KINDS: &[(FileKind, &str)] = &[
     (FileKind::Boundary, "boundary"),
     (FileKind::Trust, "trust"),
@@ -62,11 +74,14 @@ const OTHER_KINDS: &[(FileKind, &str)] = &[
     (FileKind::Suite, "suite"),
 ];
 
-/// What a key means, with the key as it is shown. Without a kind of file all are tried, and a key may begin with the name of one.
+/// What a key means, with the key as it is shown. Without a kind of file all are tried, and a key
+/// may begin with the name of one.
 fn look_up(file: Option<FileKind>, key: &str) -> Result<(String, Explained), Failure> {
     let unknown = |(unknown, known): (String, Vec<String>)| {
-        let help = nearest(&unknown, known.iter().map(String::as_str))
-            .map_or_else(|| format!("known there: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+        let help = nearest(&unknown, known.iter().map(String::as_str)).map_or_else(
+            || format!("known there: {}", known.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
         Failure::usage(format!("there is no key `{unknown}` in `{key}`")).hint(help)
     };
     let of_runbook = find(&schema(file.unwrap_or(FileKind::Runbook)), key);
@@ -74,16 +89,21 @@ fn look_up(file: Option<FileKind>, key: &str) -> Result<(String, Explained), Fai
         return of_runbook.map(|found| (key.to_owned(), found)).map_err(unknown);
     }
     // `trust.key`: the kind of file is named first, so its mistakes are told of that kind.
-    if let Some((kind, below)) =
-        OTHER_KINDS.iter().find_map(|(kind, name)| Some((*kind, key.strip_prefix(name)?.strip_prefix('.')?)))
+    if let Some((kind, below)) = OTHER_KINDS
+        .iter()
+        .find_map(|(kind, name)| Some((*kind, key.strip_prefix(name)?.strip_prefix('.')?)))
     {
         let schema = schema(kind);
-        // `plugin.name` is a key of `plugin.toml` as it stands; `boundary.files` is one of each rule.
+        // `plugin.name` is a key of `plugin.toml` as it stands; `boundary.files` is one of each
+        // rule.
         let top = find(&schema, "").map(|found| found.keys).unwrap_or_default();
         let inside = top.iter().map(|(table, _)| format!("{table}.{below}"));
         let ways = [below.to_owned(), key.to_owned()].into_iter().chain(inside);
         let mut found = ways.filter_map(|way| Some((way.clone(), find(&schema, &way).ok()?)));
-        return found.next().map_or_else(|| find(&schema, below).map(|found| (key.to_owned(), found)).map_err(unknown), Ok);
+        return found.next().map_or_else(
+            || find(&schema, below).map(|found| (key.to_owned(), found)).map_err(unknown),
+            Ok,
+        );
     }
     let elsewhere = OTHER_KINDS.iter().find_map(|(kind, _)| find(&schema(*kind), key).ok());
     match elsewhere {
@@ -92,7 +112,8 @@ fn look_up(file: Option<FileKind>, key: &str) -> Result<(String, Explained), Fai
     }
 }
 
-/// Whether a word is written as a code is: `E` or `RB` and digits, perhaps one too few. No key of a file is.
+/// Whether a word is written as a code is: `E` or `RB` and digits, perhaps one too few. No key of a
+/// file is.
 fn is_code(word: &str) -> bool {
     let word = word.to_ascii_uppercase();
     let digits = |prefix: &str| {

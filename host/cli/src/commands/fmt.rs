@@ -25,8 +25,9 @@ pub struct FmtArgs {
 pub fn run(args: &FmtArgs) -> Result<ExitStatus, Failure> {
     let mut others = 0;
     for file in &args.files {
-        let text = crate::text_file::read(file)
-            .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))?;
+        let text = crate::text_file::read(file).map_err(|error| {
+            Failure::usage(format!("`{}` cannot be read: {error}", file.display()))
+        })?;
         let formatted = format(file, &text)?;
         if formatted == text {
             continue;
@@ -56,12 +57,18 @@ fn format(file: &Path, text: &str) -> Result<String, Failure> {
     if values(file, &formatted)? == before {
         return Ok(formatted);
     }
-    Err(Failure::engine(format!("`{}` would not say the same after formatting; it was left as it is", file.display()))
-        .hint("report this with the file"))
+    Err(Failure::engine(format!(
+        "`{}` would not say the same after formatting; it was left as it is",
+        file.display()
+    ))
+    .hint("report this with the file"))
 }
 
 fn values(file: &Path, text: &str) -> Result<serde_json::Value, Failure> {
     let mut diagnostics = Diagnostics::default();
-    let table = runbook_document::parse(&text_file::named(file, file.display().to_string(), text.to_owned()), &mut diagnostics);
+    let table = runbook_document::parse(
+        &text_file::named(file, file.display().to_string(), text.to_owned()),
+        &mut diagnostics,
+    );
     table.map(|table| table.to_json()).ok_or_else(|| Failure::findings(diagnostics))
 }

@@ -22,8 +22,11 @@ pub fn run(words: &[String]) -> Result<ExitStatus, Failure> {
     command.build();
     let mut found = &mut command;
     for (index, word) in words.iter().enumerate() {
-        let known: Vec<String> =
-            found.get_subcommands().flat_map(clap::Command::get_name_and_visible_aliases).map(str::to_owned).collect();
+        let known: Vec<String> = found
+            .get_subcommands()
+            .flat_map(clap::Command::get_name_and_visible_aliases)
+            .map(str::to_owned)
+            .collect();
         if !known.contains(word) {
             let near = runbook_document::nearest(word, known.iter().map(String::as_str));
             let what = words[..=index].join(" ");
@@ -41,8 +44,15 @@ pub fn run(words: &[String]) -> Result<ExitStatus, Failure> {
 
 /// What every command takes.
 fn common_options() -> String {
-    let common = Args::command().get_arguments().filter(|option| option.is_global_set()).cloned().collect::<Vec<_>>();
-    let mut command = clap::Command::new("runbook").args(common).disable_help_flag(true).help_template("{all-args}\n");
+    let common = Args::command()
+        .get_arguments()
+        .filter(|option| option.is_global_set())
+        .cloned()
+        .collect::<Vec<_>>();
+    let mut command = clap::Command::new("runbook")
+        .args(common)
+        .disable_help_flag(true)
+        .help_template("{all-args}\n");
     command.render_long_help().to_string()
 }
 

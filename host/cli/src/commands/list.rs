@@ -18,20 +18,28 @@ pub struct ListArgs {
     pub format: ListFormat,
 }
 
-/// Lists the runbooks and suites of the project, by the names that commands take. A file that cannot be read is told, and the others are
-/// listed.
+/// Lists the runbooks and suites of the project, by the names that commands take. A file that
+/// cannot be read is told, and the others are listed.
 pub fn run(context: &Context, args: &ListArgs) -> Result<ExitStatus, Failure> {
     let (listed, unreadable) = project::runbooks(&context.project)?;
     for one in &unreadable {
         let file = runbook_text::line(&one.file.display().to_string()).into_owned();
-        ui::warning(&format!("`{file}` is not listed, because it cannot be read: {}", runbook_text::line(&one.reason)));
+        ui::warning(&format!(
+            "`{file}` is not listed, because it cannot be read: {}",
+            runbook_text::line(&one.reason)
+        ));
     }
     match args.format {
         ListFormat::Json => listed.iter().try_for_each(|one| ui::json(&as_json(one)))?,
         ListFormat::Text if listed.is_empty() => ui::note(&nothing(context)),
         ListFormat::Text => {
-            let headings = ["name", "what it does", "parameters", "file"].map(str::to_owned).to_vec();
-            let rows: Vec<_> = ui::is_shown().then_some(headings).into_iter().chain(listed.iter().map(row)).collect();
+            let headings =
+                ["name", "what it does", "parameters", "file"].map(str::to_owned).to_vec();
+            let rows: Vec<_> = ui::is_shown()
+                .then_some(headings)
+                .into_iter()
+                .chain(listed.iter().map(row))
+                .collect();
             ui::text(&runbook_report::table(&rows))?;
         }
     }
@@ -39,19 +47,26 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<ExitStatus, Failure> {
 }
 
 fn nothing(context: &Context) -> String {
-    let folders: Vec<_> = context.project.folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
-    format!("there is no runbook in {}; a `{}` with `runbooks` says where they are", folders.join(", "), PROJECT_FILE)
+    let folders: Vec<_> =
+        context.project.folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
+    format!(
+        "there is no runbook in {}; a `{}` with `runbooks` says where they are",
+        folders.join(", "),
+        PROJECT_FILE
+    )
 }
 
 fn row(one: &Listed) -> Vec<String> {
-    let title = if one.is_suite && one.title.is_empty() { "checks".to_owned() } else { one.title.clone() };
+    let title =
+        if one.is_suite && one.title.is_empty() { "checks".to_owned() } else { one.title.clone() };
     vec![one.name.clone(), title, parameters(&one.parameters), one.file.display().to_string()]
 }
 
 /// Those that have to be given as they are typed, then the others in brackets.
 fn parameters(of: &[ListedParameter]) -> String {
     let required = of.iter().filter(|param| param.is_required).map(|param| param.name.clone());
-    let others = of.iter().filter(|param| !param.is_required).map(|param| format!("[{}]", param.name));
+    let others =
+        of.iter().filter(|param| !param.is_required).map(|param| format!("[{}]", param.name));
     required.chain(others).collect::<Vec<_>>().join(" ")
 }
 

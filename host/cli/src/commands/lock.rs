@@ -18,7 +18,8 @@ use std::path::PathBuf;
 /// `runbook lock`
 #[derive(Debug, ClapArgs)]
 pub struct LockArgs {
-    /// The runbooks and suites; files of other kinds, such as `targets.NAME.toml`, are told and skipped
+    /// The runbooks and suites; files of other kinds, such as `targets.NAME.toml`, are told and
+    /// skipped
     #[arg(required = true, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub files: Vec<PathBuf>,
     /// Take targets from `targets.NAME.toml` beside each runbook
@@ -29,8 +30,9 @@ pub struct LockArgs {
     pub accept: bool,
 }
 
-/// Locks runbooks, each whatever is wrong with another. What is locked for the first time is written, and so is what only narrows while every text stays; another text, and
-/// what widens or moves, is shown and needs `--accept`.
+/// Locks runbooks, each whatever is wrong with another. What is locked for the first time is
+/// written, and so is what only narrows while every text stays; another text, and what widens or
+/// moves, is shown and needs `--accept`.
 pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let mut status = ExitStatus::Success;
     let files = project::find_all(&context.project, &args.files)?;
@@ -53,14 +55,22 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
     let now = lockfile::snapshot(&prepared, file, &place.entry)?;
     if !locked.runbooks.contains_key(&place.entry) {
         let digest = lockfile::write(&place, &merged(locked, now))?;
-        ui::said_line(&format!("{}: locked for the first time in {} ({})", file.display(), place.file.display(), digest.short()));
+        ui::said_line(&format!(
+            "{}: locked for the first time in {} ({})",
+            file.display(),
+            place.file.display(),
+            digest.short()
+        ));
         return Ok(ExitStatus::Success);
     }
     let difference = Difference::between(&locked, &place.entry, &now);
     if difference.is_empty() && difference.lacks_text {
         let digest = lockfile::write(&place, &merged(locked, now))?;
         let (file, lockfile) = (file.display(), place.file.display());
-        ui::said_line(&format!("{file}: its text is held from now on, too, in {lockfile} ({})", digest.short()));
+        ui::said_line(&format!(
+            "{file}: its text is held from now on, too, in {lockfile} ({})",
+            digest.short()
+        ));
         return Ok(ExitStatus::Success);
     }
     if difference.is_empty() {
@@ -68,8 +78,8 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
         return Ok(ExitStatus::Success);
     }
     let shown = difference.render();
-    let needs_acceptance =
-        !difference.texts.is_empty() || difference.reach.iter().any(|change| change.direction != Direction::Narrowed);
+    let needs_acceptance = !difference.texts.is_empty()
+        || difference.reach.iter().any(|change| change.direction != Direction::Narrowed);
     if needs_acceptance && !args.accept {
         ui::line(&format!("{}: differs from {}", file.display(), place.file.display()))?;
         ui::text(&shown)?;
@@ -87,7 +97,8 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
 fn merged(mut locked: Snapshot, now: Snapshot) -> Snapshot {
     locked.plugins.extend(now.plugins);
     locked.runbooks.extend(now.runbooks);
-    let used: BTreeSet<String> = locked.runbooks.values().flat_map(|runbook| runbook.plugins.iter().cloned()).collect();
+    let used: BTreeSet<String> =
+        locked.runbooks.values().flat_map(|runbook| runbook.plugins.iter().cloned()).collect();
     locked.plugins.retain(|reference, _| used.contains(reference));
     locked
 }

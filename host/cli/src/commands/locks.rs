@@ -56,7 +56,10 @@ pub fn run(context: &Context, args: &LocksArgs) -> Result<ExitStatus, Failure> {
         match &args.command {
             None => list(context, args.format, &held),
             Some(LocksCommand::Break { name, reason, yes }) => {
-                let lock = held.iter().find(|lock| lock.name == *name).ok_or_else(|| not_held(name, &held))?;
+                let lock = held
+                    .iter()
+                    .find(|lock| lock.name == *name)
+                    .ok_or_else(|| not_held(name, &held))?;
                 break_lock(context, &journal, lock, reason, question::Agreed::by_flag(*yes)).await
             }
         }
@@ -66,10 +69,18 @@ pub fn run(context: &Context, args: &LocksArgs) -> Result<ExitStatus, Failure> {
 fn list(context: &Context, format: ListFormat, held: &[LockOfRun]) -> Result<ExitStatus, Failure> {
     match format {
         ListFormat::Json => held.iter().try_for_each(|lock| ui::json(&as_json(lock)))?,
-        ListFormat::Text if held.is_empty() => ui::note(&format!("no lock is held in {}", context.journal)),
+        ListFormat::Text if held.is_empty() => {
+            ui::note(&format!("no lock is held in {}", context.journal));
+        }
         ListFormat::Text => {
-            let headings = ["lock", "run", "process", "host", "ends without a renewal"].map(str::to_owned).to_vec();
-            let rows: Vec<_> = ui::is_shown().then_some(headings).into_iter().chain(held.iter().map(row)).collect();
+            let headings = ["lock", "run", "process", "host", "ends without a renewal"]
+                .map(str::to_owned)
+                .to_vec();
+            let rows: Vec<_> = ui::is_shown()
+                .then_some(headings)
+                .into_iter()
+                .chain(held.iter().map(row))
+                .collect();
             ui::text(&runbook_report::table(&rows))?;
         }
     }
@@ -77,8 +88,18 @@ fn list(context: &Context, format: ListFormat, held: &[LockOfRun]) -> Result<Exi
 }
 
 fn row(lock: &LockOfRun) -> Vec<String> {
-    let left = if lock.left.is_zero() { "it has ended".to_owned() } else { format!("in {}", format_duration(lock.left)) };
-    vec![lock.name.clone(), lock.holder.run.short(), lock.holder.pid.to_string(), lock.holder.host.clone(), left]
+    let left = if lock.left.is_zero() {
+        "it has ended".to_owned()
+    } else {
+        format!("in {}", format_duration(lock.left))
+    };
+    vec![
+        lock.name.clone(),
+        lock.holder.run.short(),
+        lock.holder.pid.to_string(),
+        lock.holder.host.clone(),
+        left,
+    ]
 }
 
 fn as_json(lock: &LockOfRun) -> serde_json::Value {
@@ -106,18 +127,22 @@ async fn break_lock(
 ) -> Result<ExitStatus, Failure> {
     let (name, holder, run) = (&lock.name, &lock.holder, lock.holder.run.short());
     ui::note(&format!("lock `{name}` is held by {holder}"));
-    ui::note("that run begins no effect any more, and pauses; what it has begun goes on to its end");
+    ui::note(
+        "that run begins no effect any more, and pauses; what it has begun goes on to its end",
+    );
     let question = format!("take the lock `{name}` from run {run}?");
     if !question::confirm(context, &question, agreed)? {
         ui::note("nothing was changed");
         return Ok(ExitStatus::Success);
     }
     audit_log::lock_taken(context, lock, reason)?;
-    let is_taken = journal.break_lock(lock, &context.operator, reason, Timestamp::now()).await.map_err(Failure::engine)?;
+    let is_taken = journal
+        .break_lock(lock, &context.operator, reason, Timestamp::now())
+        .await
+        .map_err(Failure::engine)?;
     if !is_taken {
-        return Err(
-            Failure::usage(format!("the lock `{name}` is not held by run {run} any more")).hint("look again: `runbook locks`")
-        );
+        return Err(Failure::usage(format!("the lock `{name}` is not held by run {run} any more"))
+            .hint("look again: `runbook locks`"));
     }
     ui::note(&format!("the lock `{name}` is free; `runbook show {run}` says why it was taken"));
     Ok(ExitStatus::Success)

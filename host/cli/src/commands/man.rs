@@ -16,10 +16,14 @@ pub fn run(output: Option<&Path>) -> Result<ExitStatus, Failure> {
             ui::raw_data(&page)?;
         }
         Some(folder) => {
-            let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Args::command(), folder));
+            let written = std::fs::create_dir_all(folder)
+                .and_then(|()| clap_mangen::generate_to(Args::command(), folder));
             written.map_err(|error| {
-                Failure::usage(format!("the pages cannot be written to `{}`: {error}", folder.display()))
-                    .hint("name a folder that you may write to")
+                Failure::usage(format!(
+                    "the pages cannot be written to `{}`: {error}",
+                    folder.display()
+                ))
+                .hint("name a folder that you may write to")
             })?;
         }
     }

@@ -1,4 +1,5 @@
-//! `runbook plan`: what a runbook would do. Steps are asked for their plans, in which every effect is denied; probes are not asked.
+//! `runbook plan`: what a runbook would do. Steps are asked for their plans, in which every effect
+//! is denied; probes are not asked.
 
 use crate::audit_log::Purpose;
 use crate::completion;
@@ -20,8 +21,8 @@ use clap_complete::ArgValueCompleter;
 use runbook_authority::{Effect, Target, TargetKind};
 use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
 use runbook_engine::{
-    Audience, Call, CallReturn, DryFinding, DryRun, DryStep, ErrorClass, Fault, Json, LeaseWatch, Operate, Plan, PlannedGuard,
-    PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId,
+    Audience, Call, CallReturn, DryFinding, DryRun, DryStep, ErrorClass, Fault, Json, LeaseWatch,
+    Operate, Plan, PlannedGuard, PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId,
 };
 use runbook_report::{push_line, value_text};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,14 +41,17 @@ pub struct PlanArgs {
     /// Contact nothing: show only what the file itself says
     #[arg(long, conflicts_with = "out")]
     pub offline: bool,
-    /// Write the plan into a file, which `runbook exec --plan` runs once, and only if nothing differs then
+    /// Write the plan into a file, which `runbook exec --plan` runs once, and only if nothing
+    /// differs then
     #[arg(long, value_name = "PLAN", value_hint = clap::ValueHint::FilePath)]
     pub out: Option<PathBuf>,
 }
 
 /// Shows the plan.
 pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
-    args.out.iter().try_for_each(|path| PlanFile::refuse_another(path).and_then(|()| output_file::refuse_loss(context, path)))?;
+    args.out.iter().try_for_each(|path| {
+        PlanFile::refuse_another(path).and_then(|()| output_file::refuse_loss(context, path))
+    })?;
     let file = project::find(&context.project, &args.file)?;
     let prepared = prepare::from_file(context, &file, args.runbook.env.as_deref())?;
     let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;
@@ -57,7 +61,16 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     let found = execution::block_on(async {
         let (plan, operator, environment) = (&plan, &context.operator, args.runbook.env.as_deref());
         if audience == Audience::Nobody {
-            return Ok(DryRun { plan, operate: &OfflineOperate, run, operator, environment, audience }.ask_all().await);
+            return Ok(DryRun {
+                plan,
+                operate: &OfflineOperate,
+                run,
+                operator,
+                environment,
+                audience,
+            }
+            .ask_all()
+            .await);
         }
         let caller = PluginCaller::new(context, &prepared, run, Purpose::Preview)?;
         Ok(DryRun { plan, operate: &caller, run, operator, environment, audience }.ask_all().await)
@@ -75,7 +88,10 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
         };
         PlanFile::of(&planned)?.write(path)?;
         let shown = path.display().to_string();
-        ui::note(&format!("written; to run exactly this, once: `runbook exec --plan {}`", runbook_text::file(&shown)));
+        ui::note(&format!(
+            "written; to run exactly this, once: `runbook exec --plan {}`",
+            runbook_text::file(&shown)
+        ));
     }
     Ok(ExitStatus::Success)
 }
@@ -89,7 +105,8 @@ impl Operate for OfflineOperate {
     }
 }
 
-/// Title, parameters, locks; the steps in order with what each needs, does and how it is undone; the authority of each.
+/// Title, parameters, locks; the steps in order with what each needs, does and how it is undone;
+/// the authority of each.
 fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audience) -> String {
     let mut text = String::new();
     push_line(&mut text, format_args!("{} ({})", plan.title, plan.name));
@@ -97,13 +114,22 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
         push_line(&mut text, format_args!("{name} = {}", value_text(value)));
     }
     if let Some(environment) = &prepared.environment {
-        push_line(&mut text, format_args!("{}", crate::environment_targets::described(&prepared.runbook, environment)));
+        push_line(
+            &mut text,
+            format_args!(
+                "{}",
+                crate::environment_targets::described(&prepared.runbook, environment)
+            ),
+        );
     }
     if !plan.locks.exclusive.is_empty() {
         push_line(&mut text, format_args!("locks: {}", plan.locks.exclusive.join(", ")));
     }
     if let Some(window) = &plan.window {
-        let outside = Outside::ALL.iter().find(|(value, _)| *value == window.outside).map_or("", |(_, name)| *name);
+        let outside = Outside::ALL
+            .iter()
+            .find(|(value, _)| *value == window.outside)
+            .map_or("", |(_, name)| *name);
         let now = if window.is_open(jiff::Timestamp::now()) { "open now" } else { "closed now" };
         push_line(&mut text, format_args!("window: {window} ({now}; outside: {outside})"));
     }
@@ -119,16 +145,21 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
         let groups = groups(plan, *section);
         let line = Line::of(&steps);
         let above = std::iter::once(None).chain(steps.iter().map(|step| Some(*step)));
-        let rows: Vec<_> =
-            steps.iter().zip(above).map(|(step, above)| row(step, order(step, above, line), groups.get(&step.id))).collect();
-        let together = if groups.is_empty() { "" } else { " (those with one number run at the same time)" };
+        let rows: Vec<_> = steps
+            .iter()
+            .zip(above)
+            .map(|(step, above)| row(step, order(step, above, line), groups.get(&step.id)))
+            .collect();
+        let together =
+            if groups.is_empty() { "" } else { " (those with one number run at the same time)" };
         let _ = write!(text, "\n{heading}{together}\n{}\n", indent(&runbook_report::table(&rows)));
     }
     let inputs: Vec<_> = found.iter().flat_map(input_rows).collect();
     if !inputs.is_empty() {
         let _ = write!(text, "\nInputs\n{}\n", indent(&runbook_report::table(&inputs)));
     }
-    let says = |step: &&DryStep| !matches!(step.finding, DryFinding::NotAsked | DryFinding::Opens { .. });
+    let says =
+        |step: &&DryStep| !matches!(step.finding, DryFinding::NotAsked | DryFinding::Opens { .. });
     let said: Vec<_> = found.iter().filter(says).flat_map(super::dry_run::rows).collect();
     if audience == Audience::Steps && !said.is_empty() {
         let _ = write!(text, "\nWhat the steps say\n{}\n", indent(&runbook_report::table(&said)));
@@ -149,7 +180,9 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
     let writing = prepared.sites.values().filter(|site| changes(site)).count();
     let contacted = match audience {
         Audience::Nobody => "Nothing was contacted.",
-        Audience::Steps | Audience::Everybody => "Steps were asked, and could change nothing; `exec --dry-run` asks probes too.",
+        Audience::Steps | Audience::Everybody => {
+            "Steps were asked, and could change nothing; `exec --dry-run` asks probes too."
+        }
     };
     let _ = write!(text, "\n{} may change something. {contacted}", ui::counted(writing, "call"));
     text
@@ -158,30 +191,42 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
 /// What a step and its undo are given; templates that are filled in later stand as they are.
 fn input_rows(step: &DryStep) -> Vec<Vec<String>> {
     let entries = |input: &Json| {
-        let entry = |(name, value): (&String, &Json)| format!("{name} = {}", runbook_text::json(&value.to_string()));
+        let entry = |(name, value): (&String, &Json)| {
+            format!("{name} = {}", runbook_text::json(&value.to_string()))
+        };
         input.as_object().into_iter().flatten().map(entry).collect::<Vec<_>>().join(", ")
     };
     let mut rows = vec![(step.id.to_string(), entries(&step.input))];
     let undo = || step.id.undo().to_string();
     match &step.undo {
         Some(Ok(input)) => rows.push((undo(), entries(input))),
-        Some(Err(reason)) => rows.push((undo(), format!("could not be done, so the step would not be begun: {reason}"))),
+        Some(Err(reason)) => rows
+            .push((undo(), format!("could not be done, so the step would not be begun: {reason}"))),
         None => {}
     }
     rows.into_iter().filter(|(_, text)| !text.is_empty()).map(|(id, text)| vec![id, text]).collect()
 }
 
 fn guard_row(guard: &PlannedGuard) -> Vec<String> {
-    let response = OnBreach::ALL.iter().find(|(value, _)| *value == guard.on_breach).map_or("", |(_, name)| *name);
+    let response = OnBreach::ALL
+        .iter()
+        .find(|(value, _)| *value == guard.on_breach)
+        .map_or("", |(_, name)| *name);
     let looks = match guard.in_a_row {
         1 => "when it is breached".to_owned(),
         looks => format!("when it is breached {looks} times in a row"),
     };
     let every = runbook_document::format_duration(guard.every);
-    vec![guard.id().to_string(), guard.look.uses.clone(), format!("every {every}"), format!("{response} {looks}")]
+    vec![
+        guard.id().to_string(),
+        guard.look.uses.clone(),
+        format!("every {every}"),
+        format!("{response} {looks}"),
+    ]
 }
 
-/// For each step of a section the number of its group: steps of one group run at the same time. Empty if no two steps do.
+/// For each step of a section the number of its group: steps of one group run at the same time.
+/// Empty if no two steps do.
 fn groups(plan: &Plan, section: Section) -> BTreeMap<StepId, usize> {
     let mut groups: BTreeMap<StepId, usize> = BTreeMap::new();
     let mut ends: BTreeMap<StepId, usize> = BTreeMap::new();
@@ -191,11 +236,14 @@ fn groups(plan: &Plan, section: Section) -> BTreeMap<StepId, usize> {
         settled = true;
         for step in plan.section(section) {
             // What stands for a nested file has ended when all steps of the file have.
-            let needed = step.needs.iter().filter_map(|id| ends.get(id)).max().map(|group| group + 1);
+            let needed =
+                step.needs.iter().filter_map(|id| ends.get(id)).max().map(|group| group + 1);
             let opened = step.group.as_ref().and_then(|around| groups.get(around)).copied();
             let group = needed.max(opened).unwrap_or(1);
             settled &= groups.insert(step.id.clone(), group) == Some(group);
-            let around = std::iter::successors(step.group.as_ref(), |around| plan.step(around)?.group.as_ref());
+            let around = std::iter::successors(step.group.as_ref(), |around| {
+                plan.step(around)?.group.as_ref()
+            });
             for id in std::iter::once(&step.id).chain(around) {
                 let end = ends.entry(id.clone()).or_insert(group);
                 settled &= *end >= group;
@@ -207,10 +255,15 @@ fn groups(plan: &Plan, section: Section) -> BTreeMap<StepId, usize> {
     if different.len() == groups.len() { BTreeMap::new() } else { groups }
 }
 
-const SECTIONS: &[(Section, &str)] =
-    &[(Section::Preflight, "Preflight"), (Section::Step, "Steps"), (Section::Verify, "Verify"), (Section::Finally, "Finally")];
+const SECTIONS: &[(Section, &str)] = &[
+    (Section::Preflight, "Preflight"),
+    (Section::Step, "Steps"),
+    (Section::Verify, "Verify"),
+    (Section::Finally, "Finally"),
+];
 
-/// Whether the steps of a section follow each other, so that nobody has to be told what waits for what.
+/// Whether the steps of a section follow each other, so that nobody has to be told what waits for
+/// what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     Straight,
@@ -236,7 +289,8 @@ fn row(step: &PlannedStep, order: String, group: Option<&usize>) -> Vec<String> 
         PlannedUndo::Explicit { .. } => "undo: as written".to_owned(),
         PlannedUndo::Irreversible { reason } => format!("irreversible: {reason}"),
     };
-    let order = [order, repetition(step)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    let order =
+        [order, repetition(step)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
     vec![
         group.map_or_else(|| step.id.to_string(), |group| format!("{group}  {}", step.id)),
         step.uses.clone(),
@@ -248,7 +302,11 @@ fn row(step: &PlannedStep, order: String, group: Option<&usize>) -> Vec<String> 
 /// Whose approval it waits for.
 fn approval(step: &PlannedStep) -> String {
     let Some(approval) = &step.approval else { return String::new() };
-    let who = if approval.approvers.is_empty() { String::new() } else { format!(" of {}", approval.approvers.join(", ")) };
+    let who = if approval.approvers.is_empty() {
+        String::new()
+    } else {
+        format!(" of {}", approval.approvers.join(", "))
+    };
     format!("waits for {}{who}", ui::counted(approval.quorum as usize, "approval"))
 }
 
@@ -261,7 +319,11 @@ fn repetition(step: &PlannedStep) -> String {
         PlannedItems::Literal(Json::Object(entries)) => ui::counted(entries.len(), "item"),
         PlannedItems::Literal(other) => other.to_string(),
     };
-    let at_once = if for_each.max_parallel > 1 { format!(", {} at once", for_each.max_parallel) } else { String::new() };
+    let at_once = if for_each.max_parallel > 1 {
+        format!(", {} at once", for_each.max_parallel)
+    } else {
+        String::new()
+    };
     format!("for each of {items}{at_once}")
 }
 
@@ -272,21 +334,29 @@ fn order(step: &PlannedStep, above: Option<&PlannedStep>, line: Line) -> String 
         ([], Some(_), Line::Branched) if step.group.is_some() => String::new(),
         ([], Some(_), Line::Branched) => "at once".to_owned(),
         (needs, Some(_), Line::Branched) => {
-            let names = needs.iter().map(runbook_engine::StepId::as_str).collect::<Vec<_>>().join(", ");
+            let names =
+                needs.iter().map(runbook_engine::StepId::as_str).collect::<Vec<_>>().join(", ");
             format!("after {names}")
         }
     }
 }
 
-/// What a slot is bound to; of a program with the variables that it gets, because they can decide what it runs.
+/// What a slot is bound to; of a program with the variables that it gets, because they can decide
+/// what it runs.
 fn thing(target: &Target) -> String {
     let variables: Vec<String> = match &target.kind {
         TargetKind::Process(process) => process.variables().collect(),
-        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => {
-            Vec::new()
-        }
+        TargetKind::Http(_)
+        | TargetKind::Sql(_)
+        | TargetKind::Docker(_)
+        | TargetKind::Files(_)
+        | TargetKind::Secret(_) => Vec::new(),
     };
-    let with = if variables.is_empty() { String::new() } else { format!("; with environment {}", variables.join(", ")) };
+    let with = if variables.is_empty() {
+        String::new()
+    } else {
+        format!("; with environment {}", variables.join(", "))
+    };
     target.describe() + &with
 }
 
@@ -298,22 +368,36 @@ fn authority(prepared: &Prepared, plan: &Plan) -> String {
         let Some(site) = prepared.sites.get(&id) else { continue };
         for grant in site.effective.iter() {
             let verbs: Vec<_> = grant.verbs.iter().map(|verb| verb.full_name()).collect();
-            rows.push(vec![id.to_string(), grant.slot.clone(), verbs.join(", "), thing(&grant.target), grant.target.place()]);
+            rows.push(vec![
+                id.to_string(),
+                grant.slot.clone(),
+                verbs.join(", "),
+                thing(&grant.target),
+                grant.target.place(),
+            ]);
         }
     }
     runbook_report::table(&rows)
 }
 
-/// Steps that say how long they may take, where a target allows each call less: raising one without the other changes nothing.
+/// Steps that say how long they may take, where a target allows each call less: raising one without
+/// the other changes nothing.
 fn times(prepared: &Prepared) -> Vec<Vec<String>> {
     let row = |step: &Step| {
         let own = step.timeout?;
         let site = prepared.sites.get(&step.id.value)?;
-        let shorter = site.effective.iter().filter(|grant| grant.target.timeout().is_some_and(|limit| limit < own));
+        let shorter = site
+            .effective
+            .iter()
+            .filter(|grant| grant.target.timeout().is_some_and(|limit| limit < own));
         let limits: Vec<String> = shorter
             .filter_map(|grant| {
                 let limit = runbook_document::format_duration(grant.target.timeout()?);
-                Some(format!("each call to `{}` at most {limit} ({})", grant.target.name, grant.target.place()))
+                Some(format!(
+                    "each call to `{}` at most {limit} ({})",
+                    grant.target.name,
+                    grant.target.place()
+                ))
             })
             .collect();
         let own = format!("at most {}", runbook_document::format_duration(own));
@@ -334,13 +418,17 @@ fn secrets(prepared: &Prepared, plan: &Plan) -> Vec<Vec<String>> {
     };
     let row = |secret: &SecretEntry| {
         let users = users(&secret.name.name);
-        (!users.is_empty()).then(|| vec![secret.name.name.clone(), secret.source_uri.value.clone(), users.join(", ")])
+        (!users.is_empty()).then(|| {
+            vec![secret.name.name.clone(), secret.source_uri.value.clone(), users.join(", ")]
+        })
     };
     prepared.runbook.secrets.iter().filter_map(row).collect()
 }
 
 fn changes(site: &crate::prepared::Site) -> bool {
-    site.effective.iter().any(|grant| grant.verbs.iter().any(|verb| verb.effect() == Effect::Change))
+    site.effective
+        .iter()
+        .any(|grant| grant.verbs.iter().any(|verb| verb.effect() == Effect::Change))
 }
 
 fn indent(text: &str) -> String {

@@ -32,7 +32,8 @@ pub enum PluginCommand {
     },
     /// Show what a plugin is, offers and may ask for; it is not run
     Inspect {
-        /// A bundled plugin's name, or a component file; with `:OPERATION`, as under `uses`, that operation only
+        /// A bundled plugin's name, or a component file; with `:OPERATION`, as under `uses`, that
+        /// operation only
         #[arg(add = clap_complete::ArgValueCompleter::new(crate::completion::plugins))]
         plugin: String,
     },
@@ -95,9 +96,15 @@ fn list(format: ListFormat) -> Result<ExitStatus, Failure> {
         for (name, operation) in &inspected.manifest.operations {
             let uses = format!("{}:{name}", bundled.name);
             match format {
-                ListFormat::Text => rows.push(vec![uses, operation.kind.name().to_owned(), operation.summary.clone()]),
+                ListFormat::Text => rows.push(vec![
+                    uses,
+                    operation.kind.name().to_owned(),
+                    operation.summary.clone(),
+                ]),
                 ListFormat::Json => {
-                    ui::json(&json!({ "uses": uses, "kind": operation.kind.name(), "summary": operation.summary }))?;
+                    ui::json(
+                        &json!({ "uses": uses, "kind": operation.kind.name(), "summary": operation.summary }),
+                    )?;
                 }
             }
         }
@@ -112,7 +119,9 @@ fn list(format: ListFormat) -> Result<ExitStatus, Failure> {
 /// The plugin and the operation of what stands under `uses`, or the plugin alone.
 fn parted(named: &str) -> (&str, Option<&str>) {
     match named.rsplit_once(':') {
-        Some((reference, operation)) if !Path::new(named).exists() && !operation.contains('/') => (reference, Some(operation)),
+        Some((reference, operation)) if !Path::new(named).exists() && !operation.contains('/') => {
+            (reference, Some(operation))
+        }
         Some(_) | None => (named, None),
     }
 }
@@ -121,7 +130,8 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
     let (plugin, operation) = parted(named);
     let bytes = load(plugin, Path::new("."))?;
     let size = bytes.len() as u64;
-    let inspected = inspect(std::sync::Arc::clone(&bytes)).map_err(|error| component_file::unusable(plugin, &error))?;
+    let inspected = inspect(std::sync::Arc::clone(&bytes))
+        .map_err(|error| component_file::unusable(plugin, &error))?;
     let origin = Origin::of(plugin, &inspected.manifest.name, &bytes);
     if let Some(name) = operation {
         return show_operation(&inspected.manifest, plugin, name);
@@ -129,7 +139,12 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
     let mut text = render(&inspected, size, &origin_text(plugin, origin));
     if is_file(plugin) {
         let trust = signatures::TrustFiles::load(context)?;
-        let state = signatures::state(&trust, Path::new(plugin), &inspected.manifest.name, &inspected.digest)?;
+        let state = signatures::state(
+            &trust,
+            Path::new(plugin),
+            &inspected.manifest.name,
+            &inspected.digest,
+        )?;
         text.push_str("\n\nSignature\n");
         push_line(&mut text, format_args!("{}", state.text));
     }
@@ -147,10 +162,14 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
 fn origin_text(reference: &str, origin: Origin) -> String {
     match origin {
         Origin::Bundled => "bundled: a part of this program".to_owned(),
-        Origin::Copy(bundled) => format!("file {reference}: the same code as the bundled `{bundled}`"),
+        Origin::Copy(bundled) => {
+            format!("file {reference}: the same code as the bundled `{bundled}`")
+        }
         Origin::File => format!("file {reference}"),
         Origin::Impostor(bundled) => {
-            format!("file {reference}: NOT the bundled `{bundled}`, whose name it bears; it is never run")
+            format!(
+                "file {reference}: NOT the bundled `{bundled}`, whose name it bears; it is never run"
+            )
         }
     }
 }
@@ -162,7 +181,9 @@ fn show_operation(manifest: &Manifest, plugin: &str, name: &str) -> Result<ExitS
             || format!("it has: {}", known.collect::<Vec<_>>().join(", ")),
             |near| format!("did you mean `{plugin}:{near}`?"),
         );
-        return Err(Failure::usage(format!("plugin `{plugin}` has no operation `{name}`")).hint(help));
+        return Err(
+            Failure::usage(format!("plugin `{plugin}` has no operation `{name}`")).hint(help)
+        );
     };
     ui::text(&usage::usage(manifest, plugin, name, operation))?;
     Ok(ExitStatus::Success)
@@ -171,7 +192,10 @@ fn show_operation(manifest: &Manifest, plugin: &str, name: &str) -> Result<ExitS
 fn render(inspected: &Inspected, size: u64, origin: &str) -> String {
     let manifest = &inspected.manifest;
     let mut text = String::new();
-    push_line(&mut text, format_args!("{} {}: {}", manifest.name, manifest.version, manifest.description));
+    push_line(
+        &mut text,
+        format_args!("{} {}: {}", manifest.name, manifest.version, manifest.description),
+    );
     let _ = writeln!(text, "{}, {}", inspected.digest, ByteSize(size));
     push_line(&mut text, format_args!("{origin}"));
     text.push_str("\nOperations\n");
@@ -203,7 +227,12 @@ fn operations(manifest: &Manifest) -> Vec<Vec<String>> {
         if operation.writes() {
             traits.push("writes");
         }
-        vec![name.clone(), operation.kind.name().to_owned(), traits.join(", "), operation.summary.clone()]
+        vec![
+            name.clone(),
+            operation.kind.name().to_owned(),
+            traits.join(", "),
+            operation.summary.clone(),
+        ]
     };
     manifest.operations.iter().map(row).collect()
 }
@@ -212,7 +241,8 @@ fn slots(manifest: &Manifest) -> Vec<Vec<String>> {
     let worst = |verbs: &[Verb]| verbs.iter().map(|verb| verb.row().risk).max();
     let row = |(name, slot): (&String, &runbook_authority::manifest::Slot)| {
         let verbs: Vec<_> = slot.verbs.iter().map(|verb| verb.full_name()).collect();
-        let risk = worst(&slot.verbs).map(runbook_authority::Risk::name).unwrap_or_default().to_owned();
+        let risk =
+            worst(&slot.verbs).map(runbook_authority::Risk::name).unwrap_or_default().to_owned();
         vec![name.clone(), risk, verbs.join(", "), slot.reason.clone()]
     };
     manifest.slots.iter().map(row).collect()
@@ -221,14 +251,18 @@ fn slots(manifest: &Manifest) -> Vec<Vec<String>> {
 /// Writes the component of a bundled plugin to a file that is not there yet.
 fn export(name: &str, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {
     if is_file(name) {
-        return Err(Failure::usage(format!("`{name}` is a file already")).hint("name a plugin of `runbook plugin list`"));
+        return Err(Failure::usage(format!("`{name}` is a file already"))
+            .hint("name a plugin of `runbook plugin list`"));
     }
     let component = load(name, Path::new("."))?;
     let path = output.unwrap_or_else(|| PathBuf::from(format!("{name}.wasm")));
     let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
-    written.and_then(|mut file| std::io::Write::write_all(&mut file, &component)).map_err(|error| {
-        Failure::usage(format!("`{}` cannot be written: {error}", path.display())).hint("name another file with `--output`")
-    })?;
+    written.and_then(|mut file| std::io::Write::write_all(&mut file, &component)).map_err(
+        |error| {
+            Failure::usage(format!("`{}` cannot be written: {error}", path.display()))
+                .hint("name another file with `--output`")
+        },
+    )?;
     ui::line(&path.display().to_string())?;
     Ok(ExitStatus::Success)
 }
@@ -236,9 +270,15 @@ fn export(name: &str, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {
 fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<ExitStatus, Failure> {
     let folder = std::path::absolute(folder)?;
     ui::note(&format!("building `{}`", folder.display()));
-    let packed = match runbook_pack::cargo::build(std::slice::from_ref(&folder), &TargetDir::OfWorkspace, Profile::Release) {
+    let packed = match runbook_pack::cargo::build(
+        std::slice::from_ref(&folder),
+        &TargetDir::OfWorkspace,
+        Profile::Release,
+    ) {
         Ok(mut built) => built.pop().ok_or_else(|| Failure::engine("nothing was built"))?,
-        Err(BuildError::Pack { source: PackError::Manifest(diagnostics), .. }) => return Err(Failure::findings(diagnostics)),
+        Err(BuildError::Pack { source: PackError::Manifest(diagnostics), .. }) => {
+            return Err(Failure::findings(diagnostics));
+        }
         Err(BuildError::Cargo { output, folder }) => {
             ui::note(&output);
             return Err(Failure::usage(format!("cargo could not build `{}`", folder.display())));
@@ -251,22 +291,33 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
     let component = packed.component;
     let inspected = inspect(component.clone()).map_err(Failure::refused)?;
     let path = output.unwrap_or_else(|| folder.join(format!("{}.wasm", inspected.manifest.name)));
-    let verified =
-        verify(inspected).map_err(|error| Failure::refused(error).hint("declare it in `plugin.toml`, with a reason"))?;
-    std::fs::write(&path, &component)
-        .map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))?;
+    let verified = verify(inspected).map_err(|error| {
+        Failure::refused(error).hint("declare it in `plugin.toml`, with a reason")
+    })?;
+    std::fs::write(&path, &component).map_err(|error| {
+        Failure::usage(format!("`{}` cannot be written: {error}", path.display()))
+    })?;
     let name = &verified.manifest().name;
-    if let Some(bundled) = BUNDLED.iter().find(|bundled| bundled.name == *name && *bundled.component != *component) {
+    if let Some(bundled) =
+        BUNDLED.iter().find(|bundled| bundled.name == *name && *bundled.component != *component)
+    {
         let said = "is the name of a bundled plugin, so this program never runs the file; give it another name in `plugin.toml`";
         ui::warning(&format!("`{}` {said}", bundled.name));
     }
     for slot in &packed.unnamed_slots {
-        ui::warning(&format!("slot `{slot}` is in `plugin.toml`, and the code names it nowhere; remove it"));
+        ui::warning(&format!(
+            "slot `{slot}` is in `plugin.toml`, and the code names it nowhere; remove it"
+        ));
     }
     for verb in verified.unused_verbs() {
         let said = "is declared in `plugin.toml`, and the code imports no function that needs it; remove it (a review reports it as RB010)";
         ui::warning(&format!("`{}` {said}", verb.full_name()));
     }
-    ui::line(&format!("{}  {}  {}", path.display(), ByteSize(component.len() as u64), verified.digest()))?;
+    ui::line(&format!(
+        "{}  {}  {}",
+        path.display(),
+        ByteSize(component.len() as u64),
+        verified.digest()
+    ))?;
     Ok(ExitStatus::Success)
 }

@@ -42,17 +42,27 @@ pub fn run(context: &Context, args: &PruneArgs) -> Result<ExitStatus, Failure> {
     })
 }
 
-async fn prune(context: &Context, args: &PruneArgs, journal: &SqlJournal, pruning: &Pruning) -> Result<ExitStatus, Failure> {
+async fn prune(
+    context: &Context,
+    args: &PruneArgs,
+    journal: &SqlJournal,
+    pruning: &Pruning,
+) -> Result<ExitStatus, Failure> {
     let found = journal.prunable(pruning).await.map_err(Failure::engine)?;
     let kept = kept_dirty(journal, pruning, found).await?;
     let before = pruning.ended_before.strftime("%Y-%m-%d %H:%M UTC");
     let runs = ui::counted(usize::try_from(found).unwrap_or(usize::MAX), "run");
     if kept > 0 {
         let kept = ui::counted(usize::try_from(kept).unwrap_or(usize::MAX), "dirty run");
-        ui::note(&format!("{kept} from before then stay, for a person to look at; `--dirty` takes them too"));
+        ui::note(&format!(
+            "{kept} from before then stay, for a person to look at; `--dirty` takes them too"
+        ));
     }
     if found == 0 {
-        ui::note(&format!("nothing to remove: no run of {} ended before {before}", context.journal));
+        ui::note(&format!(
+            "nothing to remove: no run of {} ended before {before}",
+            context.journal
+        ));
         return Ok(ExitStatus::Success);
     }
     if args.dry_run {
@@ -62,21 +72,32 @@ async fn prune(context: &Context, args: &PruneArgs, journal: &SqlJournal, prunin
         ));
         return Ok(ExitStatus::Success);
     }
-    let question = format!("remove {runs} that ended before {before} from {}, with all that they logged?", context.journal);
+    let question = format!(
+        "remove {runs} that ended before {before} from {}, with all that they logged?",
+        context.journal
+    );
     if !question::confirm(context, &question, question::Agreed::by_flag(args.yes))? {
         ui::note("nothing was removed");
         return Ok(ExitStatus::Success);
     }
     let removed = journal.prune(pruning).await.map_err(Failure::engine)?;
-    ui::note(&format!("removed {}", ui::counted(usize::try_from(removed).unwrap_or(usize::MAX), "run")));
+    ui::note(&format!(
+        "removed {}",
+        ui::counted(usize::try_from(removed).unwrap_or(usize::MAX), "run")
+    ));
     Ok(ExitStatus::Success)
 }
 
 fn pruning(args: &PruneArgs, now: Timestamp) -> Result<Pruning, Failure> {
     let ended_before = now.checked_sub(args.older_than).map_err(|_| {
-        Failure::usage("`--older-than` reaches back before the beginning of time").hint("give a shorter time, such as `90d`")
+        Failure::usage("`--older-than` reaches back before the beginning of time")
+            .hint("give a shorter time, such as `90d`")
     })?;
-    Ok(Pruning { ended_before, dirty: if args.dirty { DirtyRuns::Remove } else { DirtyRuns::Keep }, now })
+    Ok(Pruning {
+        ended_before,
+        dirty: if args.dirty { DirtyRuns::Remove } else { DirtyRuns::Keep },
+        now,
+    })
 }
 
 /// How many runs are kept only because they are dirty.

@@ -4,14 +4,17 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::ui;
 use runbook_engine::{
-    ApprovalVerdict, Journal as _, PauseReason, Plan, Record, RunEvent, RunId, RunState, StepEvent, StepId, fold, next,
+    ApprovalVerdict, Journal as _, PauseReason, Plan, Record, RunEvent, RunId, RunState, StepEvent,
+    StepId, fold, next,
 };
 use runbook_journal::{JournalError, SqlJournal};
 
-/// Writes the word down, if it may follow what the journal says: a record that may not would end the run for good.
+/// Writes the word down, if it may follow what the journal says: a record that may not would end
+/// the run for good.
 ///
 /// # Errors
-/// The word does not fit the run as it is now, or not any more, because of what somebody else has said meanwhile; nothing was written.
+/// The word does not fit the run as it is now, or not any more, because of what somebody else has
+/// said meanwhile; nothing was written.
 pub async fn append(
     journal: &SqlJournal,
     run: RunId,
@@ -19,32 +22,41 @@ pub async fn append(
     event: RunEvent,
 ) -> Result<(RunState, Record), Failure> {
     loop {
-        let record = Record { seq: state.next_seq, at: jiff::Timestamp::now(), event: event.clone() };
+        let record =
+            Record { seq: state.next_seq, at: jiff::Timestamp::now(), event: event.clone() };
         let said = next(Some(state.clone()), &record).map_err(|error| {
             Failure::usage(format!("run {} does not wait for this: {error}", run.short()))
                 .hint(format!("see `runbook show {}`", run.short()))
         })?;
         match journal.append(run, &record).await {
             Ok(()) => return Ok((said, record)),
-            Err(JournalError::RecordExists { .. }) => state = read_again(journal, run, &state, &event).await?,
+            Err(JournalError::RecordExists { .. }) => {
+                state = read_again(journal, run, &state, &event).await?;
+            }
             Err(error) => return Err(Failure::engine(error)),
         }
     }
 }
 
 /// The run as it is after somebody else has written, if the word is still asked for.
-async fn read_again(journal: &SqlJournal, run: RunId, before: &RunState, event: &RunEvent) -> Result<RunState, Failure> {
+async fn read_again(
+    journal: &SqlJournal,
+    run: RunId,
+    before: &RunState,
+    event: &RunEvent,
+) -> Result<RunState, Failure> {
     let stored = journal.load(run).await.map_err(Failure::engine)?;
-    let now = fold(&stored.records).map_err(Failure::engine)?.ok_or_else(|| Failure::engine("the run has no record"))?;
+    let now = fold(&stored.records)
+        .map_err(Failure::engine)?
+        .ok_or_else(|| Failure::engine("the run has no record"))?;
     match meanwhile(before, &now, event) {
         Meanwhile::Nothing => Ok(now),
         Meanwhile::Too(who) => {
             ui::note(&format!("{who} said so too, a moment ago"));
             Ok(now)
         }
-        Meanwhile::Over(why) => {
-            Err(Failure::usage(format!("{why}; nothing was written")).hint(format!("see `runbook show {}`", run.short())))
-        }
+        Meanwhile::Over(why) => Err(Failure::usage(format!("{why}; nothing was written"))
+            .hint(format!("see `runbook show {}`", run.short()))),
     }
 }
 
@@ -61,7 +73,10 @@ enum Meanwhile {
 
 fn meanwhile(before: &RunState, now: &RunState, event: &RunEvent) -> Meanwhile {
     if now.paused.is_none() {
-        return Meanwhile::Over("the run does not wait any more: somebody has resumed or ended it a moment ago".to_owned());
+        return Meanwhile::Over(
+            "the run does not wait any more: somebody has resumed or ended it a moment ago"
+                .to_owned(),
+        );
     }
     let RunEvent::Step { step, event } = event else { return Meanwhile::Nothing };
     let (was, is) = (before.step(step), now.step(step));
@@ -72,13 +87,17 @@ fn meanwhile(before: &RunState, now: &RunState, event: &RunEvent) -> Meanwhile {
     if is.asked.as_ref().is_none_or(|asked| asked.digest != *digest) {
         return Meanwhile::Over(format!("step `{step}` would do something else by now"));
     }
-    let Some(other) = is.answers.get(was.answers.len()..).and_then(<[_]>::last) else { return Meanwhile::Nothing };
+    let Some(other) = is.answers.get(was.answers.len()..).and_then(<[_]>::last) else {
+        return Meanwhile::Nothing;
+    };
     match (verdict, &other.verdict) {
-        (ApprovalVerdict::Approved, ApprovalVerdict::Rejected { reason }) => {
-            Meanwhile::Over(format!("step `{step}` was rejected by {} a moment ago: {reason}", other.by))
-        }
+        (ApprovalVerdict::Approved, ApprovalVerdict::Rejected { reason }) => Meanwhile::Over(
+            format!("step `{step}` was rejected by {} a moment ago: {reason}", other.by),
+        ),
         (ApprovalVerdict::Approved, ApprovalVerdict::Approved)
-        | (ApprovalVerdict::Rejected { .. }, ApprovalVerdict::Rejected { .. }) => Meanwhile::Too(other.by.clone()),
+        | (ApprovalVerdict::Rejected { .. }, ApprovalVerdict::Rejected { .. }) => {
+            Meanwhile::Too(other.by.clone())
+        }
         // A rejection counts, whatever others say.
         (ApprovalVerdict::Rejected { .. }, ApprovalVerdict::Approved) => Meanwhile::Nothing,
     }
@@ -98,7 +117,8 @@ pub async fn write(
     Ok(())
 }
 
-/// How a run goes on that waits for people: by what others must say, or by `resume` when all that it waits for was said.
+/// How a run goes on that waits for people: by what others must say, or by `resume` when all that
+/// it waits for was said.
 pub fn onward(plan: &Plan, run: RunId, state: &RunState) -> String {
     let run = run.short();
     let asked: &[StepId] = match &state.paused {
@@ -112,11 +132,15 @@ pub fn onward(plan: &Plan, run: RunId, state: &RunState) -> String {
         )
         | None => &[],
     };
-    let open: Vec<String> = asked.iter().filter_map(|step| open_question(plan, &run, state, step)).collect();
+    let open: Vec<String> =
+        asked.iter().filter_map(|step| open_question(plan, &run, state, step)).collect();
     match open.len() {
         0 => format!("continue with `runbook resume {run}`"),
         all if all == asked.len() => format!("the run waits for {}", open.join(", and for ")),
-        _ => format!("`runbook resume {run}` goes on with it; the run also waits for {}", open.join(", and for ")),
+        _ => format!(
+            "`runbook resume {run}` goes on with it; the run also waits for {}",
+            open.join(", and for ")
+        ),
     }
 }
 
@@ -124,13 +148,19 @@ pub fn onward(plan: &Plan, run: RunId, state: &RunState) -> String {
 fn open_question(plan: &Plan, run: &str, state: &RunState, step: &StepId) -> Option<String> {
     let (of_state, name) = (state.step(step), runbook_text::argument(step.as_str()));
     let Some(approval) = plan.approval(step) else {
-        return of_state.manual_answer.is_none().then(|| format!("an answer: `runbook answer {run} {name}`"));
+        return of_state
+            .manual_answer
+            .is_none()
+            .then(|| format!("an answer: `runbook answer {run} {name}`"));
     };
     let missing = approval.missing(of_state);
     (!approval.is_answered(of_state)).then(|| {
         let people = if missing == 1 { "1 more person" } else { &format!("{missing} more people") };
         let given = usize::try_from(approval.quorum).unwrap_or(usize::MAX).saturating_sub(missing);
-        format!("{people} to approve `{step}` ({given} of {}): `runbook approve {run} {name}`", approval.quorum)
+        format!(
+            "{people} to approve `{step}` ({given} of {}): `runbook approve {run} {name}`",
+            approval.quorum
+        )
     })
 }
 

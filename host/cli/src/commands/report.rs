@@ -47,9 +47,15 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> 
     })?;
     match &args.output {
         None => ui::report(format, &summary)?,
-        Some(path) => std::fs::write(path, ui::render_report(format, &summary)).map_err(|error| {
-            Failure::engine(format!("the report cannot be written to `{}`: {error}", path.display())).hint("name another file")
-        })?,
+        Some(path) => {
+            std::fs::write(path, ui::render_report(format, &summary)).map_err(|error| {
+                Failure::engine(format!(
+                    "the report cannot be written to `{}`: {error}",
+                    path.display()
+                ))
+                .hint("name another file")
+            })?;
+        }
     }
     Ok(ExitStatus::Success)
 }

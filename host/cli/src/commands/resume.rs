@@ -20,8 +20,8 @@ use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_document::Source;
 use runbook_engine::{
-    Cause, Changes, Decision, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record, RunError, RunEvent, RunId,
-    RunOutcome, StepId, Stopped, StoredRun, fold,
+    Cause, Changes, Decision, Journal as _, LifecycleEvent, OutsideWindow, Params, Plan, Record,
+    RunError, RunEvent, RunId, RunOutcome, StepId, Stopped, StoredRun, fold,
 };
 use runbook_journal::{JournalError, SqlJournal};
 use runbook_report::Summary;
@@ -34,14 +34,16 @@ pub struct ResumeArgs {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened), `STEP=retry` (it did not; do it again),
-    /// `STEP=not-done` (it did not; fail without undoing it) or `STEP=fail` (treat it as failed: its undo runs)
+    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened), `STEP=retry` (it
+    /// did not; do it again), `STEP=not-done` (it did not; fail without undoing it) or `STEP=fail`
+    /// (treat it as failed: its undo runs)
     #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
     pub decide: Vec<(String, String)>,
     /// Continue although the maintenance window is closed; the journal says who did
     #[arg(long)]
     pub outside_window: bool,
-    /// Continue although the runbook or a plugin has changed since the run started; the difference is shown
+    /// Continue although the runbook or a plugin has changed since the run started; the difference
+    /// is shown
     #[arg(long)]
     pub accept_changes: bool,
 }
@@ -61,27 +63,46 @@ pub struct ResumeOptions {
 impl ResumeOptions {
     /// With nothing decided, inside the window.
     pub fn new(changes: Changes) -> Self {
-        Self { decisions: BTreeMap::new(), changes, outside: OutsideWindow::AsWritten, start_cancelled: false }
+        Self {
+            decisions: BTreeMap::new(),
+            changes,
+            outside: OutsideWindow::AsWritten,
+            start_cancelled: false,
+        }
     }
 }
 
 /// Continues a run.
 pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> {
     let changes = if args.accept_changes { Changes::Accept } else { Changes::Refuse };
-    let (decisions, outside) = (decisions(&args.decide)?, execution::outside_window(args.outside_window));
-    resume_run(context, &args.run, &ResumeOptions { decisions, outside, ..ResumeOptions::new(changes) })
+    let (decisions, outside) =
+        (decisions(&args.decide)?, execution::outside_window(args.outside_window));
+    resume_run(
+        context,
+        &args.run,
+        &ResumeOptions { decisions, outside, ..ResumeOptions::new(changes) },
+    )
 }
 
 /// Continues a run in some way.
-pub fn resume_run(context: &Context, args: &RunArgs, asked: &ResumeOptions) -> Result<ExitStatus, Failure> {
+pub fn resume_run(
+    context: &Context,
+    args: &RunArgs,
+    asked: &ResumeOptions,
+) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
-        let lost_cancel = if asked.start_cancelled { None } else { lost_cancel(&journal, run, &stored.records).await? };
+        let lost_cancel = if asked.start_cancelled {
+            None
+        } else {
+            lost_cancel(&journal, run, &stored.records).await?
+        };
         let before = Summary::of(&stored.header, &stored.records);
         let earlier = crate::earlier_runs::of_runs(&journal, before.runs_stood_on()).await?;
         // What is only ended, or is being undone already, begins nothing that could not be run.
-        let goes_on = !asked.start_cancelled && !stored.records.iter().any(|record| ends_the_run(&record.event));
+        let goes_on = !asked.start_cancelled
+            && !stored.records.iter().any(|record| ends_the_run(&record.event));
         let scrutiny = if goes_on { Scrutiny::Refuse } else { Scrutiny::Reach };
         let (prepared, plan) = rebuild(context, &stored, asked.changes, scrutiny)?;
         let caller = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
@@ -91,32 +112,54 @@ pub fn resume_run(context: &Context, args: &RunArgs, asked: &ResumeOptions) -> R
             Some(state) => secrets_before::of_resumed_run(&caller, state)?,
             None => {}
         }
-        let (changes, environment, outside) = (asked.changes, stored.header.environment.as_deref(), asked.outside);
-        let session = Session::open(context, Opening { run, plan: &plan, caller, journal, environment, outside })?;
-        let mut live = Live::new(context, &stored.header, &stored.records).standing_on(&earlier).telling(context, &args.told)?;
+        let (changes, environment, outside) =
+            (asked.changes, stored.header.environment.as_deref(), asked.outside);
+        let session = Session::open(
+            context,
+            Opening { run, plan: &plan, caller, journal, environment, outside },
+        )?;
+        let mut live = Live::new(context, &stored.header, &stored.records)
+            .standing_on(&earlier)
+            .telling(context, &args.told)?;
         live.warn_when_resumed(lost_cancel);
         if asked.start_cancelled {
             session.cancel().await?;
         }
         let outcome = session.resume(&asked.decisions, changes, &mut live).await;
-        if let (true, Err(RunError::Busy { holder, left, .. })) = (asked.start_cancelled, &outcome) {
-            return super::cancel_request::send(context, session.journal(), run, holder, *left).await;
+        if let (true, Err(RunError::Busy { holder, left, .. })) = (asked.start_cancelled, &outcome)
+        {
+            return super::cancel_request::send(context, session.journal(), run, holder, *left)
+                .await;
         }
         let outcome = session.with_person(outcome, changes, &mut live).await?;
-        let is_cancelled = matches!(&outcome, Ok(RunOutcome { stopped: Stopped::Ended { cause: Some(Cause::Cancel), .. }, .. }));
+        let is_cancelled = matches!(
+            &outcome,
+            Ok(RunOutcome { stopped: Stopped::Ended { cause: Some(Cause::Cancel), .. }, .. })
+        );
         let status = session.conclude(outcome, &live, &args.told).await?;
-        // It ended as was asked for, by nobody's Ctrl-C. One that was stopped half way has not ended.
+        // It ended as was asked for, by nobody's Ctrl-C. One that was stopped half way has not
+        // ended.
         let is_as_asked = asked.start_cancelled && is_cancelled && status == ExitStatus::Failed;
         Ok(if is_as_asked { ExitStatus::Success } else { status })
     })
 }
 
-/// That somebody asked the last execution of the run to end it, and it died before it could. Told once the run is taken: a process that
-/// lives heeds the request itself.
-async fn lost_cancel(journal: &SqlJournal, run: RunId, records: &[Record]) -> Result<Option<String>, Failure> {
-    let Some((operator, at)) = journal.last_cancel_request(run).await.map_err(Failure::engine)? else { return Ok(None) };
+/// That somebody asked the last execution of the run to end it, and it died before it could. Told
+/// once the run is taken: a process that lives heeds the request itself.
+async fn lost_cancel(
+    journal: &SqlJournal,
+    run: RunId,
+    records: &[Record],
+) -> Result<Option<String>, Failure> {
+    let Some((operator, at)) = journal.last_cancel_request(run).await.map_err(Failure::engine)?
+    else {
+        return Ok(None);
+    };
     let begins = |record: &&Record| {
-        matches!(record.event, RunEvent::Run(LifecycleEvent::RunStarted { .. } | LifecycleEvent::Resumed { .. }))
+        matches!(
+            record.event,
+            RunEvent::Run(LifecycleEvent::RunStarted { .. } | LifecycleEvent::Resumed { .. })
+        )
     };
     let begun = records.iter().rev().find(begins).map(|record| record.at);
     let is_lost = begun.is_none_or(|begun| begun < at) && !was_heeded(records, at);
@@ -131,7 +174,9 @@ async fn lost_cancel(journal: &SqlJournal, run: RunId, records: &[Record]) -> Re
 /// Whether what was asked for was begun: the run has ended since, or is being ended.
 fn was_heeded(records: &[Record], asked: jiff::Timestamp) -> bool {
     // A run that had ended or was being undone before it was asked is ended too.
-    let ended = records.iter().any(|record| matches!(record.event.phase(), Some(runbook_engine::RunPhase::Ended(_))));
+    let ended = records
+        .iter()
+        .any(|record| matches!(record.event.phase(), Some(runbook_engine::RunPhase::Ended(_))));
     ended || records.iter().any(|record| record.at >= asked && ends_the_run(&record.event))
 }
 
@@ -139,7 +184,9 @@ fn was_heeded(records: &[Record], asked: jiff::Timestamp) -> bool {
 fn ends_the_run(event: &RunEvent) -> bool {
     match event {
         RunEvent::Run(
-            LifecycleEvent::Stopping { .. } | LifecycleEvent::UndoBegan { .. } | LifecycleEvent::FinallyBegan { .. },
+            LifecycleEvent::Stopping { .. }
+            | LifecycleEvent::UndoBegan { .. }
+            | LifecycleEvent::FinallyBegan { .. },
         ) => true,
         other => matches!(other.phase(), Some(runbook_engine::RunPhase::Ended(_))),
     }
@@ -161,12 +208,20 @@ pub async fn load(journal: &SqlJournal, id: &str) -> Result<(RunId, StoredRun), 
     Ok((run, journal.load(run).await.map_err(Failure::engine)?))
 }
 
-/// The plan of a run, made again from what the journal kept; with accepted changes, from the files as they are now.
-pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes, scrutiny: Scrutiny) -> Result<(Prepared, Plan), Failure> {
+/// The plan of a run, made again from what the journal kept; with accepted changes, from the files
+/// as they are now.
+pub fn rebuild(
+    context: &Context,
+    stored: &StoredRun,
+    changes: Changes,
+    scrutiny: Scrutiny,
+) -> Result<(Prepared, Plan), Failure> {
     let header = &stored.header;
     let mended = mended_sources(&stored.records).filter(|_| changes == Changes::Refuse);
     let sources = mended.unwrap_or(&header.sources);
-    let (name, text) = sources.first().ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
+    let (name, text) = sources
+        .first()
+        .ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
     let file = RunbookFile::locate(Path::new(name))?;
     let environment = header.environment.as_deref();
     let prepared = match changes {
@@ -174,16 +229,30 @@ pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes, scrutiny
         Changes::Refuse => {
             let mut load = |wanted: &str| kept(sources, wanted);
             let source = Source::new(name.as_str(), text.as_str());
-            prepare::prepare_with((context, scrutiny), &source, file.folder(), environment, &mut load)?
+            prepare::prepare_with(
+                (context, scrutiny),
+                &source,
+                file.folder(),
+                environment,
+                &mut load,
+            )?
         }
     };
-    let mut plan = Plan::build(&prepared.runbook, &Params::from_journal(header.params.clone()), &prepared.facts)
-        .map_err(Failure::findings)?;
+    let mut plan = Plan::build(
+        &prepared.runbook,
+        &Params::from_journal(header.params.clone()),
+        &prepared.facts,
+    )
+    .map_err(Failure::findings)?;
     if changes == Changes::Refuse {
         // The digest is over the names as they were typed; the texts are compared themselves.
-        let is_same = |(name, text): &(String, String)| sources.iter().any(|kept| kept.0 == *name && kept.1 == *text);
+        let is_same = |(name, text): &(String, String)| {
+            sources.iter().any(|kept| kept.0 == *name && kept.1 == *text)
+        };
         if plan.sources.len() != sources.len() || !plan.sources.iter().all(is_same) {
-            return Err(Failure::engine("the texts of the run in the journal are not those that its runbook names"));
+            return Err(Failure::engine(
+                "the texts of the run in the journal are not those that its runbook names",
+            ));
         }
         plan.digest.clone_from(&header.digest);
         crate::lockfile::check_reach(file.real(), environment, &prepared)?;
@@ -191,20 +260,28 @@ pub fn rebuild(context: &Context, stored: &StoredRun, changes: Changes, scrutiny
     Ok((prepared, plan))
 }
 
-/// The text by which a run is being undone, if it is not its own: an undo that was cut off goes on as it began.
+/// The text by which a run is being undone, if it is not its own: an undo that was cut off goes on
+/// as it began.
 fn mended_sources(records: &[Record]) -> Option<&Vec<(String, String)>> {
     let requests = records.iter().rev().filter_map(|record| match &record.event {
-        RunEvent::Run(LifecycleEvent::UndoRequested { mended, .. }) => Some(mended.as_ref().map(|mended| &mended.sources)),
+        RunEvent::Run(LifecycleEvent::UndoRequested { mended, .. }) => {
+            Some(mended.as_ref().map(|mended| &mended.sources))
+        }
         _ => None,
     });
     requests.take(1).find_map(|sources| sources)
 }
 
-/// The text that the journal keeps of a file beside the runbook. Names are compared whole: another file may end in the same.
+/// The text that the journal keeps of a file beside the runbook. Names are compared whole: another
+/// file may end in the same.
 fn kept(sources: &[(String, String)], wanted: &str) -> std::io::Result<std::sync::Arc<Source>> {
-    let parts = |name: &str| -> PathBuf { Path::new(name).components().filter(|part| *part != Component::CurDir).collect() };
+    let parts = |name: &str| -> PathBuf {
+        Path::new(name).components().filter(|part| *part != Component::CurDir).collect()
+    };
     let found = sources.iter().skip(1).find(|(name, _)| parts(name) == parts(wanted));
-    found.map(|(name, text)| Source::new(name.as_str(), text.as_str())).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    found
+        .map(|(name, text)| Source::new(name.as_str(), text.as_str()))
+        .ok_or_else(|| std::io::ErrorKind::NotFound.into())
 }
 
 /// What `--decide` says.
@@ -213,9 +290,12 @@ pub fn decisions(typed: &[(String, String)]) -> Result<BTreeMap<StepId, Decision
         .iter()
         .map(|(step, text)| {
             let decided = Decision::named(text).ok_or_else(|| {
-                let words: Vec<String> =
-                    Decision::ALL.iter().map(|(_, word, meaning)| format!("`{step}={word}` ({meaning})")).collect();
-                Failure::usage(format!("`{text}` is not a decision")).hint(format!("write {}", words.join(", ")))
+                let words: Vec<String> = Decision::ALL
+                    .iter()
+                    .map(|(_, word, meaning)| format!("`{step}={word}` ({meaning})"))
+                    .collect();
+                Failure::usage(format!("`{text}` is not a decision"))
+                    .hint(format!("write {}", words.join(", ")))
             });
             Ok((StepId::new(step.as_str()), decided?))
         })

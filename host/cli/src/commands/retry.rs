@@ -14,7 +14,9 @@ use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
-use runbook_engine::{Decision, Params, Plan, RetryError, RetryOf, RunId, RunState, StepId, fold, retry_of};
+use runbook_engine::{
+    Decision, Params, Plan, RetryError, RetryOf, RunId, RunState, StepId, fold, retry_of,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,10 +29,12 @@ pub struct RetryArgs {
     /// Do not ask before starting
     #[arg(long, short = 'y')]
     pub yes: bool,
-    /// Where to begin: a step, a step of a nested runbook (`restore.load`) or an item (`vacuum[orders]`)
+    /// Where to begin: a step, a step of a nested runbook (`restore.load`) or an item
+    /// (`vacuum[orders]`)
     #[arg(long, value_name = "STEP", value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
     pub from: String,
-    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened) or `STEP=retry` (it did not; do it again)
+    /// Decide about a step whose outcome is unknown: `STEP=done` (it happened) or `STEP=retry` (it
+    /// did not; do it again)
     #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
     pub decide: Vec<(String, String)>,
     /// Run although the maintenance window is closed; the journal says who did
@@ -38,7 +42,8 @@ pub struct RetryArgs {
     pub outside_window: bool,
 }
 
-/// Begins a new run at a step of one that has ended, with the runbook as it is now and the parameters of then.
+/// Begins a new run at a step of one that has ended, with the runbook as it is now and the
+/// parameters of then.
 pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     let (run, stored, state, mut earlier) = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
@@ -48,17 +53,22 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
             Some(later) => Err(tried_again(run, later, &args.from)),
             None => {
                 let state = fold(&stored.records).map_err(Failure::engine)?;
-                let state = state.ok_or_else(|| Failure::usage(format!("run {} never began", run.short())))?;
+                let state = state
+                    .ok_or_else(|| Failure::usage(format!("run {} never began", run.short())))?;
                 let earlier = earlier_runs::states(&journal, &state).await?;
                 Ok((run, stored, state, earlier))
             }
         }
     })?;
     let header = &stored.header;
-    let (file, _) = header.sources.first().ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
+    let (file, _) = header
+        .sources
+        .first()
+        .ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
     let (file, environment) = (Path::new(file), header.environment.as_deref());
     let prepared = prepare::from_file(context, file, environment)?;
-    let mut known: Vec<&str> = prepared.runbook.params.iter().map(|param| param.name.name.as_str()).collect();
+    let mut known: Vec<&str> =
+        prepared.runbook.params.iter().map(|param| param.name.name.as_str()).collect();
     let mut given: Vec<&str> = header.params.keys().map(String::as_str).collect();
     known.sort_unstable();
     given.sort_unstable();
@@ -68,7 +78,10 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
             file.display(),
             run.short()
         ))
-        .hint(format!("begin anew: `runbook exec {}`", runbook_text::file(&file.display().to_string()))));
+        .hint(format!(
+            "begin anew: `runbook exec {}`",
+            runbook_text::file(&file.display().to_string())
+        )));
     }
     let plan = exec::plan(context, &prepared, &Params::from_journal(header.params.clone()), file)?;
     let from = StepId::new(args.from.as_str());
@@ -77,14 +90,24 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     exec::confirm(context, &prepared.runbook, args.yes)?;
     let outside = execution::outside_window(args.outside_window);
     let told = &args.run.told;
-    exec::begin(context, &prepared, &plan, Start { run: None, environment, outside, told, retry_of: Some(retry), earlier })
+    exec::begin(
+        context,
+        &prepared,
+        &plan,
+        Start { run: None, environment, outside, told, retry_of: Some(retry), earlier },
+    )
 }
 
 fn tried_again(run: RunId, later: RunId, from: &str) -> Failure {
     let (run, later) = (run.short(), later.short());
-    Failure::usage(format!("run {run} was tried again by run {later}, which knows what both have done"))
-        .hint(format!("`runbook show {later}` says how it ended"))
-        .hint(format!("to go on from there: `runbook retry {later} --from {}`", runbook_text::argument(from)))
+    Failure::usage(format!(
+        "run {run} was tried again by run {later}, which knows what both have done"
+    ))
+    .hint(format!("`runbook show {later}` says how it ended"))
+    .hint(format!(
+        "to go on from there: `runbook retry {later} --from {}`",
+        runbook_text::argument(from)
+    ))
 }
 
 fn retry(
@@ -128,13 +151,25 @@ fn retry(
 }
 
 /// How what one run did is undone, when later ones stand on it: the last one first.
-fn undos(run: RunId, state: &RunState, earlier: &BTreeMap<RunId, RunState>, done_in: RunId) -> String {
+fn undos(
+    run: RunId,
+    state: &RunState,
+    earlier: &BTreeMap<RunId, RunState>,
+    done_in: RunId,
+) -> String {
     let since = earlier.get(&done_in).unwrap_or(state).started;
     let chain = earlier.iter().map(|(run, state)| (*run, state)).chain([(run, state)]);
-    let mut chain: Vec<_> = chain.filter(|(_, state)| state.started >= since && !state.account().undoable.is_empty()).collect();
+    let mut chain: Vec<_> = chain
+        .filter(|(_, state)| state.started >= since && !state.account().undoable.is_empty())
+        .collect();
     chain.sort_by_key(|(_, state)| std::cmp::Reverse(state.started));
-    let commands: Vec<String> = chain.iter().map(|(run, _)| format!("`runbook undo {}`", run.short())).collect();
-    if commands.is_empty() { String::new() } else { format!("; or undo it first: {}", commands.join(", then ")) }
+    let commands: Vec<String> =
+        chain.iter().map(|(run, _)| format!("`runbook undo {}`", run.short())).collect();
+    if commands.is_empty() {
+        String::new()
+    } else {
+        format!("; or undo it first: {}", commands.join(", then "))
+    }
 }
 
 /// `--decide STEP=DECISION`, for a shell.

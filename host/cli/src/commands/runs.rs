@@ -20,7 +20,8 @@ pub struct RunsArgs {
     /// How many at most
     #[arg(long, default_value_t = 20)]
     pub limit: usize,
-    /// Only those that stand so, such as `paused`, `dirty` or `interrupted`; may be given several times
+    /// Only those that stand so, such as `paused`, `dirty` or `interrupted`; may be given several
+    /// times
     #[arg(long, value_name = "STATE", value_parser = state)]
     pub state: Vec<&'static str>,
     /// Only those of the runbook with this `name`
@@ -51,12 +52,16 @@ impl RunsArgs {
     /// What the list alone can tell of a run.
     fn wants(&self, run: &RunSummary, now: Timestamp) -> bool {
         let is_named = self.runbook.as_ref().is_none_or(|name| *name == run.name);
-        is_named && self.since.is_none_or(|since| now.duration_since(run.started).unsigned_abs() <= since || run.started > now)
+        is_named
+            && self.since.is_none_or(|since| {
+                now.duration_since(run.started).unsigned_abs() <= since || run.started > now
+            })
     }
 
     fn wants_state(&self, run: &RunSummary, liveness: Liveness) -> bool {
         // Who looks for what waits wants all that waits.
-        let is_paused = run.phase == RunPhase::PausedUndoing && self.state.contains(&RunPhase::Paused.name());
+        let is_paused =
+            run.phase == RunPhase::PausedUndoing && self.state.contains(&RunPhase::Paused.name());
         self.state.is_empty() || is_paused || self.state.contains(&state_of(run, liveness))
     }
 }
@@ -95,7 +100,8 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
                 if listed.len() == args.limit {
                     break;
                 }
-                // Who executes it is asked of the journal and the system, for each run that has not ended.
+                // Who executes it is asked of the journal and the system, for each run that has not
+                // ended.
                 let liveness = liveness(context, &journal, &run).await?;
                 if args.wants_state(&run, liveness) {
                     listed.push((run, liveness));
@@ -121,9 +127,11 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
         }
         return Ok(ExitStatus::Success);
     }
-    let headings = ["run", "started", "state", "took", "operator", "runbook"].map(str::to_owned).to_vec();
+    let headings =
+        ["run", "started", "state", "took", "operator", "runbook"].map(str::to_owned).to_vec();
     // Where a program reads them, each line is a run.
-    let rows: Vec<_> = ui::is_shown().then_some(headings).into_iter().chain(runs.iter().map(row)).collect();
+    let rows: Vec<_> =
+        ui::is_shown().then_some(headings).into_iter().chain(runs.iter().map(row)).collect();
     ui::text(&runbook_report::table(&rows))?;
     for (run, _) in runs.iter().filter(|(_, liveness)| *liveness == Liveness::Interrupted) {
         let id = run.run.short();
@@ -133,7 +141,9 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
     }
     for (run, _) in runs.iter().filter(|(_, liveness)| *liveness == Liveness::StandsStill) {
         let id = run.run.short();
-        ui::note(&format!("the process of run {id} lives and stands still: `runbook show {id}` says which, and what to do"));
+        ui::note(&format!(
+            "the process of run {id} lives and stands still: `runbook show {id}` says which, and what to do"
+        ));
     }
     Ok(ExitStatus::Success)
 }
@@ -149,7 +159,11 @@ enum Liveness {
     Interrupted,
 }
 
-async fn liveness(context: &Context, journal: &SqlJournal, run: &RunSummary) -> Result<Liveness, Failure> {
+async fn liveness(
+    context: &Context,
+    journal: &SqlJournal,
+    run: &RunSummary,
+) -> Result<Liveness, Failure> {
     match run.phase {
         RunPhase::Paused | RunPhase::PausedUndoing | RunPhase::Ended(_) => Ok(Liveness::AsRecorded),
         RunPhase::Waiting | RunPhase::Running | RunPhase::Undoing => {

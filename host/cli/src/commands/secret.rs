@@ -47,7 +47,8 @@ pub enum SecretCommand {
     Recipients {
         /// The store: `secrets/prod.age`
         store: PathBuf,
-        /// A public key (`age1…`, `ssh-ed25519 …`) that may open the store from now on; may be given several times
+        /// A public key (`age1…`, `ssh-ed25519 …`) that may open the store from now on; may be
+        /// given several times
         #[arg(long, value_name = "KEY")]
         add: Vec<String>,
         /// One that may not; it still opens every older copy, so rotate the secrets too
@@ -73,7 +74,8 @@ pub enum SecretCommand {
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {
-    runbook_document::parse_duration(text).ok_or_else(|| format!("`{text}` is not a duration such as `90d`"))
+    runbook_document::parse_duration(text)
+        .ok_or_else(|| format!("`{text}` is not a duration such as `90d`"))
 }
 
 /// Runs `runbook secret`.
@@ -84,7 +86,9 @@ pub fn run(context: &Context, command: SecretCommand) -> Result<ExitStatus, Fail
         SecretCommand::Get { secret } => get(context, &secret),
         SecretCommand::Rotate { secret } => rotate(context, &secret),
         SecretCommand::Rekey { store } => rekey(context, &store),
-        SecretCommand::Recipients { store, add, remove } => recipients(context, &store, &add, &remove),
+        SecretCommand::Recipients { store, add, remove } => {
+            recipients(context, &store, &add, &remove)
+        }
         SecretCommand::List { store, max_age, format } => list(context, &store, max_age, format),
     }
 }
@@ -110,7 +114,12 @@ fn generate(context: &Context, output: Option<PathBuf>) -> Result<ExitStatus, Fa
     Ok(ExitStatus::Success)
 }
 
-fn set(context: &Context, secret: &str, note: Option<String>, passphrase: bool) -> Result<ExitStatus, Failure> {
+fn set(
+    context: &Context,
+    secret: &str,
+    note: Option<String>,
+    passphrase: bool,
+) -> Result<ExitStatus, Failure> {
     let source = source(secret)?;
     let path = source.path();
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -124,7 +133,10 @@ fn set(context: &Context, secret: &str, note: Option<String>, passphrase: bool) 
     let recipients = match (is_new, passphrase) {
         (true, true) => secret_store::new_passphrase(context)?,
         (false, true) => {
-            return Err(Failure::usage(format!("`{}` exists; `--passphrase` is only for a new store", path.display())));
+            return Err(Failure::usage(format!(
+                "`{}` exists; `--passphrase` is only for a new store",
+                path.display()
+            )));
         }
         (_, false) => secret_store::recipients(context, path, &store)?,
     };
@@ -160,12 +172,17 @@ fn get(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     let source = source(secret)?;
     let store = existing(context, source.path())?;
     let Some(value) = store.get(source.name()) else {
-        let failure = Failure::usage(format!("`{}` has no secret `{}`", source.path().display(), source.name()));
+        let failure = Failure::usage(format!(
+            "`{}` has no secret `{}`",
+            source.path().display(),
+            source.name()
+        ));
         return Err(match runbook_document::nearest(source.name(), store.names()) {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
-            None => {
-                failure.hint(format!("see `runbook secret list {}`", runbook_text::file(&source.path().display().to_string())))
-            }
+            None => failure.hint(format!(
+                "see `runbook secret list {}`",
+                runbook_text::file(&source.path().display().to_string())
+            )),
         });
     };
     ui::raw_data(value.expose())?;
@@ -177,9 +194,14 @@ fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     let path = source.path();
     let _hold = files::hold(path).map_err(Failure::usage)?;
     let mut store = existing(context, path)?;
-    let (Some(old), Some(changed)) = (store.get(source.name()), store.changed(source.name())) else {
-        return Err(Failure::usage(format!("`{}` has no secret `{}`; nothing was changed", path.display(), source.name()))
-            .hint(format!("make it with `runbook secret set {}`", runbook_text::file(secret))));
+    let (Some(old), Some(changed)) = (store.get(source.name()), store.changed(source.name()))
+    else {
+        return Err(Failure::usage(format!(
+            "`{}` has no secret `{}`; nothing was changed",
+            path.display(),
+            source.name()
+        ))
+        .hint(format!("make it with `runbook secret set {}`", runbook_text::file(secret))));
     };
     let value = read_value(context, source.name())?;
     if old.expose() == value.expose() {
@@ -190,7 +212,11 @@ fn rotate(context: &Context, secret: &str) -> Result<ExitStatus, Failure> {
     store.set(source.name(), value, now, None).map_err(Failure::usage)?;
     secret_store::write(context, path, &store, &recipients)?;
     let age = ui::counted(days(now, changed), "day");
-    ui::note(&format!("secret `{}` rotated in `{}`; the old value was {age} old", source.name(), path.display()));
+    ui::note(&format!(
+        "secret `{}` rotated in `{}`; the old value was {age} old",
+        source.name(),
+        path.display()
+    ));
     Ok(ExitStatus::Success)
 }
 
@@ -200,25 +226,39 @@ fn rekey(context: &Context, path: &Path) -> Result<ExitStatus, Failure> {
     let recipients = secret_store::recipients(context, path, &store)?;
     secret_store::write(context, path, &store, &recipients)?;
     let count = recipients.keys().count();
-    let whom = if count == 0 { "its passphrase".to_owned() } else { ui::counted(count, "recipient") };
+    let whom =
+        if count == 0 { "its passphrase".to_owned() } else { ui::counted(count, "recipient") };
     ui::note(&format!("`{}` encrypted again, for {whom}", path.display()));
     Ok(ExitStatus::Success)
 }
 
-fn recipients(context: &Context, path: &Path, add: &[String], remove: &[String]) -> Result<ExitStatus, Failure> {
+fn recipients(
+    context: &Context,
+    path: &Path,
+    add: &[String],
+    remove: &[String],
+) -> Result<ExitStatus, Failure> {
     let _hold = files::hold(path).map_err(Failure::usage)?;
     let store = existing(context, path)?;
     let now = secret_store::recipients(context, path, &store)?;
     if now.keys().next().is_none() {
-        return Err(Failure::usage(format!("`{}` is encrypted with a passphrase, so it has no recipients", path.display())));
+        return Err(Failure::usage(format!(
+            "`{}` is encrypted with a passphrase, so it has no recipients",
+            path.display()
+        )));
     }
     let mut keys: Vec<String> = now.keys().map(str::to_owned).collect();
     for key in remove {
         let before = keys.len();
         keys.retain(|known| known != key && !known.starts_with(&format!("{key} ")));
         if keys.len() == before {
-            return Err(Failure::usage(format!("`{key}` is not among the recipients; nothing was changed"))
-                .hint(format!("see `runbook secret recipients {}`", runbook_text::file(&path.display().to_string()))));
+            return Err(Failure::usage(format!(
+                "`{key}` is not among the recipients; nothing was changed"
+            ))
+            .hint(format!(
+                "see `runbook secret recipients {}`",
+                runbook_text::file(&path.display().to_string())
+            )));
         }
     }
     keys.extend(add.iter().map(|key| key.trim().to_owned()));
@@ -226,13 +266,16 @@ fn recipients(context: &Context, path: &Path, add: &[String], remove: &[String])
     let text = keys.join("\n") + "\n";
     let wanted = Recipients::parse(&text, &beside.display().to_string()).map_err(Failure::usage)?;
     if !add.is_empty() || !remove.is_empty() {
-        // The store first: if this is cut short, the file beside it is corrected by saying the same again.
+        // The store first: if this is cut short, the file beside it is corrected by saying the same
+        // again.
         secret_store::write(context, path, &store, &wanted)?;
         let listed: String = wanted.keys().flat_map(|key| [key, "\n"]).collect();
         files::write_public(&beside, listed.as_bytes()).map_err(Failure::usage)?;
     }
     if !remove.is_empty() {
-        ui::note("who was removed can still open every older copy of the file: rotate the secrets that matter");
+        ui::note(
+            "who was removed can still open every older copy of the file: rotate the secrets that matter",
+        );
     }
     ui::data(&wanted.keys().collect::<Vec<_>>().join("\n"))?;
     Ok(ExitStatus::Success)
@@ -242,26 +285,40 @@ fn days(now: Timestamp, then: Timestamp) -> usize {
     usize::try_from(now.duration_since(then).as_secs() / 86_400).unwrap_or(0)
 }
 
-fn list(context: &Context, path: &Path, max_age: Option<std::time::Duration>, format: ListFormat) -> Result<ExitStatus, Failure> {
+fn list(
+    context: &Context,
+    path: &Path,
+    max_age: Option<std::time::Duration>,
+    format: ListFormat,
+) -> Result<ExitStatus, Failure> {
     let store = existing(context, path)?;
     let now = Timestamp::now();
     let mut status = ExitStatus::Success;
     let mut rows = Vec::new();
     for name in store.names() {
         let changed = store.changed(name).unwrap_or(now);
-        let is_old = max_age.is_some_and(|limit| now.duration_since(changed).unsigned_abs() > limit);
+        let is_old =
+            max_age.is_some_and(|limit| now.duration_since(changed).unsigned_abs() > limit);
         if is_old {
             status = ExitStatus::Failed;
         }
         if format == ListFormat::Json {
             let days = days(now, changed);
-            ui::json(&json!({ "name": name, "changed": changed, "days": days, "too_old": is_old, "note": store.note(name) }))?;
+            ui::json(
+                &json!({ "name": name, "changed": changed, "days": days, "too_old": is_old, "note": store.note(name) }),
+            )?;
             continue;
         }
         let age = ui::counted(days(now, changed), "day");
         let verdict = if is_old { "TOO OLD: rotate it" } else { "" };
         let note = store.note(name).unwrap_or_default().to_owned();
-        rows.push(vec![name.to_owned(), changed.strftime("%Y-%m-%d").to_string(), age, verdict.to_owned(), note]);
+        rows.push(vec![
+            name.to_owned(),
+            changed.strftime("%Y-%m-%d").to_string(),
+            age,
+            verdict.to_owned(),
+            note,
+        ]);
     }
     if format == ListFormat::Text {
         ui::text(&runbook_report::table(&rows))?;
@@ -271,7 +328,9 @@ fn list(context: &Context, path: &Path, max_age: Option<std::time::Duration>, fo
 
 fn existing(context: &Context, path: &Path) -> Result<runbook_secrets::Store, Failure> {
     secret_store::open(context, path)?.ok_or_else(|| {
-        Failure::usage(format!("there is no secret store `{}`", path.display()))
-            .hint(format!("make it with `runbook secret set {}`", runbook_text::file(&format!("{}#NAME", path.display()))))
+        Failure::usage(format!("there is no secret store `{}`", path.display())).hint(format!(
+            "make it with `runbook secret set {}`",
+            runbook_text::file(&format!("{}#NAME", path.display()))
+        ))
     })
 }

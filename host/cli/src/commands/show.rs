@@ -24,7 +24,8 @@ pub struct ShowArgs {
     /// The run's id, or as much of it as is unambiguous
     #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
-    /// text, json, junit, markdown, html, or jsonl: each event as a line of JSON (`runbook schema events`)
+    /// text, json, junit, markdown, html, or jsonl: each event as a line of JSON
+    /// (`runbook schema events`)
     #[arg(long, default_value = "text", value_parser = shown)]
     pub format: Shown,
     /// Tell what happens as it happens, from the start, until the run ends or waits for somebody
@@ -42,8 +43,13 @@ pub enum Shown {
 }
 
 fn shown(text: &str) -> Result<Shown, String> {
-    let known: Vec<_> = runbook_report::FORMATS.iter().map(|(_, name, ..)| *name).chain(["jsonl"]).collect();
-    let found = if text == "jsonl" { Some(Shown::Events) } else { runbook_report::Format::find(text).map(Shown::Report) };
+    let known: Vec<_> =
+        runbook_report::FORMATS.iter().map(|(_, name, ..)| *name).chain(["jsonl"]).collect();
+    let found = if text == "jsonl" {
+        Some(Shown::Events)
+    } else {
+        runbook_report::Format::find(text).map(Shown::Report)
+    };
     one_of(found, text, &known)
 }
 
@@ -61,7 +67,9 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
         let stored_at = stored.header.started;
         let mut teller = match args.format {
             Shown::Events => Teller::Events(run),
-            Shown::Report(_) if args.follow => Teller::Live(Box::new(Live::new(context, &stored.header, &[]))),
+            Shown::Report(_) if args.follow => {
+                Teller::Live(Box::new(Live::new(context, &stored.header, &[])))
+            }
             Shown::Report(_) => Teller::Silent(Box::new(Summary::of(&stored.header, &[]))),
         };
         if args.follow {
@@ -69,15 +77,18 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
         } else {
             stored.records.iter().try_for_each(|record| teller.tell(record))?;
         }
-        let (Shown::Report(format), Some(mut summary)) = (args.format, teller.into_summary()) else { return Ok(()) };
+        let (Shown::Report(format), Some(mut summary)) = (args.format, teller.into_summary())
+        else {
+            return Ok(());
+        };
         stand(context, &journal, run, stored_at, &mut summary).await?;
         ui::report(format, &summary)
     })?;
     Ok(ExitStatus::Success)
 }
 
-/// Adds to what the records say what only the journal and this machine know: who executes the run, which run tries it again. Says who
-/// took a lock from it.
+/// Adds to what the records say what only the journal and this machine know: who executes the run,
+/// which run tries it again. Says who took a lock from it.
 pub async fn stand(
     context: &Context,
     journal: &SqlJournal,
@@ -100,15 +111,22 @@ pub async fn stand_with(
 ) -> Result<(), Failure> {
     let seen = execution::last_seen(journal, run, executor).await?.unwrap_or(started);
     let execution = match executor {
-        Executor::Somebody { holder, .. } => Execution::By(format!("process {} on {}", holder.pid, holder.host)),
-        Executor::StandsStill(holder) => Execution::StandsStill { pid: holder.pid, host: holder.host.clone() },
+        Executor::Somebody { holder, .. } => {
+            Execution::By(format!("process {} on {}", holder.pid, holder.host))
+        }
+        Executor::StandsStill(holder) => {
+            Execution::StandsStill { pid: holder.pid, host: holder.host.clone() }
+        }
         Executor::Nobody => Execution::Nobody,
     };
     summary.is_executed(execution, seen);
     crate::earlier_runs::tell(journal, run, summary).await?;
     for lock in journal.locks_taken_from(run).await.map_err(Failure::engine)? {
         let at = lock.at.strftime("%Y-%m-%d %H:%M:%S UTC");
-        let told = format!("{} took the lock `{}` from this run at {at}: {}", lock.operator, lock.name, lock.reason);
+        let told = format!(
+            "{} took the lock `{}` from this run at {at}: {}",
+            lock.operator, lock.name, lock.reason
+        );
         ui::note(&runbook_text::line(&told));
     }
     Ok(())
@@ -143,8 +161,8 @@ impl Teller {
     }
 }
 
-/// Tells everything from the first record on, until the run ends or pauses, or nobody executes it any more. It only reads: a run
-/// does not notice.
+/// Tells everything from the first record on, until the run ends or pauses, or nobody executes it
+/// any more. It only reads: a run does not notice.
 async fn follow(
     context: &Context,
     journal: &SqlJournal,

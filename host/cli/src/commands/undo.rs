@@ -20,7 +20,9 @@ use crate::ui;
 use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_engine::{Changes, Journal as _, OutsideWindow, Params, Plan, RunEnd, RunId, StoredRun, UndoText, fold};
+use runbook_engine::{
+    Changes, Journal as _, OutsideWindow, Params, Plan, RunEnd, RunId, StoredRun, UndoText, fold,
+};
 use runbook_journal::SqlJournal;
 use runbook_report::Summary;
 use std::path::Path;
@@ -32,14 +34,15 @@ pub struct UndoArgs {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Decide about a step whose undo may have happened: `STEP=done` (it is undone), `STEP=retry` (it is not; undo it) or
-    /// `STEP=not-done` (it is not; leave it as it is)
+    /// Decide about a step whose undo may have happened: `STEP=done` (it is undone), `STEP=retry`
+    /// (it is not; undo it) or `STEP=not-done` (it is not; leave it as it is)
     #[arg(long, value_name = "STEP=DECISION", value_parser = decision, add = ArgValueCompleter::new(completion::decisions))]
     pub decide: Vec<(String, String)>,
     /// Do not ask before undoing
     #[arg(long, short = 'y')]
     pub yes: bool,
-    /// Undo by the `undo` of this runbook, whose steps are those of the run; the journal keeps its text and its digest
+    /// Undo by the `undo` of this runbook, whose steps are those of the run; the journal keeps its
+    /// text and its digest
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub with: Option<PathBuf>,
 }
@@ -53,7 +56,10 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         let earlier = earlier_runs::of_runs(&journal, summary.runs_stood_on()).await?;
         if let Some(RunEnd::Undone) = summary.end {
             // What was asked for is so.
-            ui::note(&format!("run {} is undone already; nothing of it is left to undo", run.short()));
+            ui::note(&format!(
+                "run {} is undone already; nothing of it is left to undo",
+                run.short()
+            ));
             summary.stands_on(&earlier);
             if let Some(next) = &summary.to_continue {
                 ui::note(&format!("next: {next}"));
@@ -82,23 +88,32 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         }
         let (header, told) = (&stored.header, &args.run.told);
         let (environment, outside) = (header.environment.as_deref(), OutsideWindow::AsWritten);
-        let session = Session::open(context, Opening { run, plan: &plan, caller, journal, environment, outside })?;
-        let mut live = Live::new(context, header, &stored.records).standing_on(&earlier).telling(context, told)?;
+        let session = Session::open(
+            context,
+            Opening { run, plan: &plan, caller, journal, environment, outside },
+        )?;
+        let mut live = Live::new(context, header, &stored.records)
+            .standing_on(&earlier)
+            .telling(context, told)?;
         let outcome = session.undo(text, &decided, &mut live).await;
         session.conclude(outcome, &live, told).await
     })
 }
 
-/// Last done, first undone: a later run that tried this one again takes what it did as done, and so does one that tried that one again;
-/// they are undone before it.
+/// Last done, first undone: a later run that tried this one again takes what it did as done, and so
+/// does one that tried that one again; they are undone before it.
 async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failure> {
     for later in earlier_runs::later(journal, run).await?.into_iter().rev() {
         let stored = journal.load(later).await.map_err(Failure::engine)?;
         let summary = Summary::of(&stored.header, &stored.records);
         let (run, later) = (run.short(), later.short());
         if summary.end.is_none() {
-            let message = format!("run {later}, which tries run {run} again, has not ended, and takes what that one did as done");
-            return Err(Failure::usage(message).hint(format!("end it first: `runbook cancel {later}`")));
+            let message = format!(
+                "run {later}, which tries run {run} again, has not ended, and takes what that one did as done"
+            );
+            return Err(
+                Failure::usage(message).hint(format!("end it first: `runbook cancel {later}`"))
+            );
         }
         let undoable = summary.account().undoable;
         if !undoable.is_empty() {
@@ -107,19 +122,35 @@ async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failu
                 "run {later} tried run {run} again and stands on what that one did: {} of it stays done",
                 names.join(", ")
             );
-            return Err(Failure::usage(message).hint(format!("undo it first: `runbook undo {later}`; then `runbook undo {run}`")));
+            return Err(Failure::usage(message).hint(format!(
+                "undo it first: `runbook undo {later}`; then `runbook undo {run}`"
+            )));
         }
     }
     Ok(())
 }
 
-/// The plan of a mended runbook, with the parameters of the run. Its grants, lock entry and boundary are judged as for a new run.
+/// The plan of a mended runbook, with the parameters of the run. Its grants, lock entry and
+/// boundary are judged as for a new run.
 fn mended(context: &Context, stored: &StoredRun, file: &Path) -> Result<(Prepared, Plan), Failure> {
-    let prepared = prepare::as_locked(context, file, stored.header.environment.as_deref(), Scrutiny::Reach)?;
-    let plan = super::exec::plan(context, &prepared, &Params::from_journal(stored.header.params.clone()), file)?;
+    let prepared =
+        prepare::as_locked(context, file, stored.header.environment.as_deref(), Scrutiny::Reach)?;
+    let plan = super::exec::plan(
+        context,
+        &prepared,
+        &Params::from_journal(stored.header.params.clone()),
+        file,
+    )?;
     if plan.name != stored.header.name {
-        let message = format!("`{}` is runbook `{}`, and the run is of `{}`", file.display(), plan.name, stored.header.name);
-        return Err(Failure::usage(message).hint("give a copy of that runbook in which the undo is mended"));
+        let message = format!(
+            "`{}` is runbook `{}`, and the run is of `{}`",
+            file.display(),
+            plan.name,
+            stored.header.name
+        );
+        return Err(
+            Failure::usage(message).hint("give a copy of that runbook in which the undo is mended")
+        );
     }
     Ok((prepared, plan))
 }

@@ -23,7 +23,8 @@ use std::path::PathBuf;
 /// `runbook validate`
 #[derive(Debug, ClapArgs)]
 pub struct ValidateArgs {
-    /// The runbooks and suites; targets, waivers, boundaries, trust files, settings and manifests are checked as what they are
+    /// The runbooks and suites; targets, waivers, boundaries, trust files, settings and manifests
+    /// are checked as what they are
     #[arg(required = true, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub files: Vec<PathBuf>,
     /// Take targets from `targets.NAME.toml` beside each runbook
@@ -44,7 +45,8 @@ struct Passed {
     missing: BTreeSet<String>,
 }
 
-/// Checks runbooks, and other files as what they are; each is checked whatever is wrong with another.
+/// Checks runbooks, and other files as what they are; each is checked whatever is wrong with
+/// another.
 pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure> {
     let mut worst = ExitStatus::Success;
     for file in &project::find_all(&context.project, &args.files)? {
@@ -79,7 +81,9 @@ fn tell(context: &Context, file: &Path, checked: &Result<Passed, Failure>) -> Re
 fn validation(file: &Path, checked: Result<Passed, Failure>) -> Validation {
     let file = file.display().to_string();
     match checked {
-        Ok(Passed { holds, warnings, missing }) => Validation::passed(file, holds, &warnings, missing),
+        Ok(Passed { holds, warnings, missing }) => {
+            Validation::passed(file, holds, &warnings, missing)
+        }
         Err(failure) => Validation::failed(file, &failure),
     }
 }
@@ -91,7 +95,11 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<Pa
         if kind == KindOfFile::Targets && context.lock_policy == LockPolicy::Required {
             check_environment(context, file)?;
         }
-        return Ok(Passed { holds: noun.to_owned(), warnings: Diagnostics::default(), missing: BTreeSet::new() });
+        return Ok(Passed {
+            holds: noun.to_owned(),
+            warnings: Diagnostics::default(),
+            missing: BTreeSet::new(),
+        });
     }
     let prepared = prepare::from_file(context, file, environment)?;
     // What is wrong was refused there, as it is for all who run it.
@@ -100,21 +108,25 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<Pa
     let missing = missing_here(&prepared)?;
     let counted = |section, noun| ui::counted(prepared.runbook.section(section).count(), noun);
     let is_suite = prepared.runbook.section(Section::Check).next().is_some();
-    let holds = if is_suite { counted(Section::Check, "check") } else { counted(Section::Step, "step") };
+    let holds =
+        if is_suite { counted(Section::Check, "check") } else { counted(Section::Step, "step") };
     Ok(Passed { holds, warnings, missing })
 }
 
-/// Holds the targets of an environment against the lockfile: each runbook that is locked in this environment is compared with its entry.
-/// Where none is, that is told, because no runbook will be run in it.
+/// Holds the targets of an environment against the lockfile: each runbook that is locked in this
+/// environment is compared with its entry. Where none is, that is told, because no runbook will be
+/// run in it.
 fn check_environment(context: &Context, targets: &Path) -> Result<(), Failure> {
     let file = RunbookFile::locate(targets)?;
     let name = file.name();
     let Some(environment) = prepare::environment_of(&name) else { return Ok(()) };
     let locked = lockfile::read(&lockfile::place(targets, None)?)?.unwrap_or_default();
     let suffix = format!("@{environment}");
-    let runbooks: Vec<&str> = locked.runbooks.keys().filter_map(|entry| entry.strip_suffix(suffix.as_str())).collect();
+    let runbooks: Vec<&str> =
+        locked.runbooks.keys().filter_map(|entry| entry.strip_suffix(suffix.as_str())).collect();
     if runbooks.is_empty() {
-        let (shown, argument) = (file.shown(&name).display().to_string(), runbook_text::argument(environment));
+        let (shown, argument) =
+            (file.shown(&name).display().to_string(), runbook_text::argument(environment));
         ui::warning(&format!(
             "`{shown}`: no runbook is locked in environment `{environment}`, so none runs in it; after a review: `runbook lock --env {argument} FILE`"
         ));
@@ -125,12 +137,16 @@ fn check_environment(context: &Context, targets: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What targets name and this machine does not have. It may be there on the one where the runbook runs, so it is no mistake.
+/// What targets name and this machine does not have. It may be there on the one where the runbook
+/// runs, so it is no mistake.
 fn missing_here(prepared: &Prepared) -> Result<BTreeSet<String>, Failure> {
     let stores = secret_stores(&prepared.runbook, &prepared.folder)?;
     let of = |site: &Site| {
         let things = missing_things::of(&site.effective);
-        things.into_iter().chain(missing_things::stores(&site.effective, &stores)).collect::<Vec<_>>()
+        things
+            .into_iter()
+            .chain(missing_things::stores(&site.effective, &stores))
+            .collect::<Vec<_>>()
     };
     Ok(prepared.sites.values().flat_map(of).map(|missing| missing.to_string()).collect())
 }

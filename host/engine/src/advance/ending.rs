@@ -29,9 +29,11 @@ pub(super) fn undo_stage(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action
         return vec![Action::BeginUndo { cause: Cause::Requested, order: undo::order(state) }];
     };
     let id = |position: usize| view.plan.steps[position].id.clone();
-    // Looked at before the next undo: what was undone after a later step must not be taken for a drift of this one (a container
-    // that was stopped and started is stopped by the undo of the start, and started by the undo of the stop).
-    let undone = frontier.unchecked().filter(|position| frontier.phase(*position) == StepPhase::Undone);
+    // Looked at before the next undo: what was undone after a later step must not be taken for a
+    // drift of this one (a container that was stopped and started is stopped by the undo of the
+    // start, and started by the undo of the stop).
+    let undone =
+        frontier.unchecked().filter(|position| frontier.phase(*position) == StepPhase::Undone);
     let next = undone.filter_map(|position| Some((frontier.undo_place(position)?, position))).min();
     if let Some((_, position)) = next {
         return vec![Action::CheckUndo { step: id(position) }];
@@ -51,12 +53,20 @@ pub(super) fn undo_stage(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action
     vec![Action::BeginFinally { end: undo::end(state, &run.cause), cause: Some(run.cause.clone()) }]
 }
 
-/// Of steps whose undo would be a guess it is looked whether they happened; of what that leaves open a person is asked, all at once.
+/// Of steps whose undo would be a guess it is looked whether they happened; of what that leaves
+/// open a person is asked, all at once.
 fn ask_before_undo(view: &View<'_>, unclear: Vec<StepId>) -> Vec<Action> {
     let is_asked = |step: &&StepId| view.state.step(step).question.is_some();
-    let unseen: Vec<Action> =
-        unclear.iter().filter(|step| !is_asked(step)).map(|step| Action::Recover { step: step.clone() }).collect();
-    if unseen.is_empty() { pausing(view, PauseReason::UnknownOutcome { steps: unclear }) } else { unseen }
+    let unseen: Vec<Action> = unclear
+        .iter()
+        .filter(|step| !is_asked(step))
+        .map(|step| Action::Recover { step: step.clone() })
+        .collect();
+    if unseen.is_empty() {
+        pausing(view, PauseReason::UnknownOutcome { steps: unclear })
+    } else {
+        unseen
+    }
 }
 
 pub(super) fn finally(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
@@ -69,7 +79,11 @@ pub(super) fn finally(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
         return out_of_reach;
     }
     if !view.all_settled(Section::Finally) {
-        return if observed.cleanup_expired { skip_rest(view) } else { attempts(view, observed, Section::Finally) };
+        return if observed.cleanup_expired {
+            skip_rest(view)
+        } else {
+            attempts(view, observed, Section::Finally)
+        };
     }
     let provisional = state.end.unwrap_or(RunEnd::Dirty);
     let end = undo::final_end(plan, state, provisional);
@@ -80,6 +94,9 @@ pub(super) fn finally(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
 }
 
 fn skip_rest(view: &View<'_>) -> Vec<Action> {
-    let open = view.plan.section(Section::Finally).filter(|step| !view.state.step(&step.id).phase.is_settled());
+    let open = view
+        .plan
+        .section(Section::Finally)
+        .filter(|step| !view.state.step(&step.id).phase.is_settled());
     open.map(|step| Action::Skip { step: step.id.clone(), reason: SkipReason::TimeIsUp }).collect()
 }

@@ -31,17 +31,23 @@ impl Breach {
     }
 }
 
-/// The first guard whose last looks were bad so often in a row that it responds. One that sees nothing never undoes: the
-/// run stops, for somebody to look.
+/// The first guard whose last looks were bad so often in a row that it responds. One that sees
+/// nothing never undoes: the run stops, for somebody to look.
 pub(crate) fn breach(plan: &Plan, state: &RunState) -> Option<Breach> {
-    let found = |guard: &&PlannedGuard| state.guards.get(guard.id()).is_some_and(|found| found.in_a_row >= guard.in_a_row);
+    let found = |guard: &&PlannedGuard| {
+        state.guards.get(guard.id()).is_some_and(|found| found.in_a_row >= guard.in_a_row)
+    };
     let guard = plan.guards.iter().filter(|guard| is_watching(guard, state)).find(found)?;
     let last = state.guards.get(guard.id())?.last.as_ref()?;
     let id = || guard.id().clone();
     let pause = || Breach::Pause(PauseReason::Guard { guard: id(), why: last.summary.clone() });
     Some(match (last.verdict, guard.on_breach) {
-        (LookVerdict::Breached, OnBreach::Undo | OnBreach::Abort) => Breach::End(Cause::Guard { guard: id() }),
-        (LookVerdict::Breached, OnBreach::Pause) | (LookVerdict::Blind | LookVerdict::Holds, _) => pause(),
+        (LookVerdict::Breached, OnBreach::Undo | OnBreach::Abort) => {
+            Breach::End(Cause::Guard { guard: id() })
+        }
+        (LookVerdict::Breached, OnBreach::Pause) | (LookVerdict::Blind | LookVerdict::Holds, _) => {
+            pause()
+        }
     })
 }
 
@@ -69,7 +75,9 @@ pub(crate) fn is_watching(guard: &PlannedGuard, state: &RunState) -> bool {
 
 /// The guards that are to be looked at now.
 pub(super) fn looks(plan: &Plan, state: &RunState, observed: &Observed<'_>) -> Vec<Action> {
-    let due = |guard: &&PlannedGuard| !observed.looking.contains(guard.id()) && (observed.is_due)(guard.id());
+    let due = |guard: &&PlannedGuard| {
+        !observed.looking.contains(guard.id()) && (observed.is_due)(guard.id())
+    };
     plan.guards
         .iter()
         .filter(|guard| is_watching(guard, state))

@@ -1,4 +1,5 @@
-//! What happened in a run. The state of a run is the fold of its records; live view, resume, replay and report fold the same.
+//! What happened in a run. The state of a run is the fold of its records; live view, resume, replay
+//! and report fold the same.
 
 mod parts;
 mod run_parts;
@@ -14,8 +15,8 @@ use std::collections::BTreeMap;
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Record {
-    /// Counted from 0 without gaps. The journal refuses a number that is there already: that is how a second executor of the
-    /// same run is noticed.
+    /// Counted from 0 without gaps. The journal refuses a number that is there already: that is how
+    /// a second executor of the same run is noticed.
     pub seq: u64,
     /// When, by the wall clock.
     pub at: Timestamp,
@@ -25,7 +26,8 @@ pub struct Record {
 
 /// What happened, by what it happened to.
 ///
-/// The order around every effect is: the `…Started` event is durable, then the effect, then the `…Ended` event.
+/// The order around every effect is: the `…Started` event is durable, then the effect, then the
+/// `…Ended` event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "of")]
 pub enum RunEvent {
@@ -69,11 +71,13 @@ pub enum LifecycleEvent {
         runbook: String,
         /// `title` of the runbook.
         title: String,
-        /// Every call site that can ever have a state, in file order, with the digest of its component.
+        /// Every call site that can ever have a state, in file order, with the digest of its
+        /// component.
         steps: Vec<StepListing>,
         /// Parameters as typed JSON.
         params: serde_json::Map<String, Json>,
-        /// The run that this one tries again. In this record, because what is taken as done must be known before anything is done.
+        /// The run that this one tries again. In this record, because what is taken as done must be
+        /// known before anything is done.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_of: Option<RetryOf>,
     },
@@ -84,8 +88,8 @@ pub enum LifecycleEvent {
         /// Who holds it, for people.
         holder: String,
     },
-    /// The clock was compared with the window of the runbook: before the first preflight, when the locks are held, and when a run
-    /// is resumed that may still have an effect.
+    /// The clock was compared with the window of the runbook: before the first preflight, when the
+    /// locks are held, and when a run is resumed that may still have an effect.
     WindowChecked {
         /// What follows.
         verdict: WindowVerdict,
@@ -100,8 +104,9 @@ pub enum LifecycleEvent {
         /// The locks that the run holds now.
         locks: Vec<HeldLock>,
     },
-    /// Somebody asked that the run be ended in order. What follows depends on how far it is: what was done is undone as the runbook
-    /// says, is being undone already, or stays, because all steps are over.
+    /// Somebody asked that the run be ended in order. What follows depends on how far it is: what
+    /// was done is undone as the runbook says, is being undone already, or stays, because all steps
+    /// are over.
     CancelRequested {
         /// Who, for people.
         by: String,
@@ -113,7 +118,8 @@ pub enum LifecycleEvent {
     },
     /// All steps are done; post-conditions are checked now.
     VerifyBegan,
-    /// Something went wrong, or the operator asked for it: what was done is undone now, in this order.
+    /// Something went wrong, or the operator asked for it: what was done is undone now, in this
+    /// order.
     UndoBegan {
         /// Why.
         cause: Cause,
@@ -178,7 +184,8 @@ pub enum StepEvent {
         /// Why.
         reason: SkipReason,
     },
-    /// The items of a step with `for_each` are known; each is done and journaled as a step `STEP[KEY]` of its own.
+    /// The items of a step with `for_each` are known; each is done and journaled as a step
+    /// `STEP[KEY]` of its own.
     ItemsListed {
         /// In the order in which they are done. May be empty.
         items: Vec<Item>,
@@ -191,7 +198,8 @@ pub enum StepEvent {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         cut: BTreeMap<String, String>,
     },
-    /// All items of a step, or all steps of the file that it stands for, are done, or no more will be.
+    /// All items of a step, or all steps of the file that it stands for, are done, or no more will
+    /// be.
     ItemsEnded {
         /// What came of all of them; the output is a map of the items' outputs by key.
         result: AttemptResult,
@@ -250,7 +258,8 @@ pub enum StepEvent {
         /// What undoes it, registered before the effect.
         undo: UndoPlan,
     },
-    /// An attempt failed before it could have any effect: its input could not be rendered, or `plan` failed.
+    /// An attempt failed before it could have any effect: its input could not be rendered, or
+    /// `plan` failed.
     AttemptRefused {
         /// Counted from 1.
         attempt: u32,
@@ -259,7 +268,8 @@ pub enum StepEvent {
         /// What follows.
         then: AfterAttempt,
     },
-    /// A call that is not in the journal by itself takes long, or the run would pause and waits for a call.
+    /// A call that is not in the journal by itself takes long, or the run would pause and waits for
+    /// a call.
     StillWaiting {
         /// What was asked.
         call: CallPurpose,
@@ -284,7 +294,8 @@ pub enum StepEvent {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         logs: Vec<LogLine>,
     },
-    /// What was decided about an attempt that had started and had no result when the run was resumed.
+    /// What was decided about an attempt that had started and had no result when the run was
+    /// resumed.
     Recovered {
         /// The attempt.
         attempt: u32,
@@ -359,7 +370,8 @@ impl GuardEvent {
 }
 
 impl RunEvent {
-    /// The run's phase after this event, if the event changes it. A journal keeps it in a column, so that `runs` needs no fold.
+    /// The run's phase after this event, if the event changes it. A journal keeps it in a column,
+    /// so that `runs` needs no fold.
     pub fn phase(&self) -> Option<RunPhase> {
         match self {
             Self::Run(event) => event.phase(),
@@ -381,10 +393,13 @@ impl LifecycleEvent {
     fn phase(&self) -> Option<RunPhase> {
         match self {
             Self::LockWaiting { .. } => Some(RunPhase::Waiting),
-            Self::UndoBegan { .. } | Self::Resumed { stage: Some(Stage::Undo), .. } => Some(RunPhase::Undoing),
-            Self::RunStarted { .. } | Self::StepsBegan { .. } | Self::Resumed { .. } | Self::FinallyBegan { .. } => {
-                Some(RunPhase::Running)
+            Self::UndoBegan { .. } | Self::Resumed { stage: Some(Stage::Undo), .. } => {
+                Some(RunPhase::Undoing)
             }
+            Self::RunStarted { .. }
+            | Self::StepsBegan { .. }
+            | Self::Resumed { .. }
+            | Self::FinallyBegan { .. } => Some(RunPhase::Running),
             Self::Paused { stage: Some(Stage::Undo), .. } => Some(RunPhase::PausedUndoing),
             Self::Paused { .. } => Some(RunPhase::Paused),
             Self::RunEnded { end, .. } => Some(RunPhase::Ended(*end)),
@@ -401,7 +416,9 @@ impl LifecycleEvent {
 impl StepEvent {
     fn begins_effect(&self) -> bool {
         match self {
-            Self::AttemptStarted { .. } | Self::UndoStarted { .. } | Self::ManualAsked { .. } => true,
+            Self::AttemptStarted { .. } | Self::UndoStarted { .. } | Self::ManualAsked { .. } => {
+                true
+            }
             Self::StepSkipped { .. }
             | Self::ItemsListed { .. }
             | Self::GroupBegan { .. }

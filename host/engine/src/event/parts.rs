@@ -28,7 +28,9 @@ pub struct Item {
 }
 
 /// The part of the file in which a call site stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Section {
     /// `[[preflight]]`
@@ -261,7 +263,8 @@ pub enum UndoResult {
 pub enum UndoFinding {
     /// As it was before.
     Restored,
-    /// Different from before: it took effect, and stays, because the runbook says that it cannot be undone.
+    /// Different from before: it took effect, and stays, because the runbook says that it cannot be
+    /// undone.
     TookEffect {
         /// What was there before.
         before: Json,

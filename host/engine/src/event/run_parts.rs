@@ -19,7 +19,8 @@ pub struct HeldLock {
     pub held_between: Vec<RunId>,
 }
 
-/// What follows from the window of a runbook. `opens` is when it opens next, if that is soon enough to tell.
+/// What follows from the window of a runbook. `opens` is when it opens next, if that is soon enough
+/// to tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum WindowVerdict {
@@ -60,7 +61,8 @@ pub struct Assumed {
     pub step: StepId,
     /// What it produced then.
     pub output: Json,
-    /// The run that had its effect, and alone undoes it: the one that is tried again, or one that that one tried again.
+    /// The run that had its effect, and alone undoes it: the one that is tried again, or one that
+    /// that one tried again.
     pub done_in: RunId,
 }
 
@@ -183,7 +185,8 @@ pub enum RunEnd {
     FailedClean,
     /// Failed, and all that can be undone is undone and verified.
     Undone,
-    /// An undo failed, or an outcome is unknown, or changes were left as the runbook says: a person is needed.
+    /// An undo failed, or an outcome is unknown, or changes were left as the runbook says: a person
+    /// is needed.
     Dirty,
     /// Cancelled before anything had been changed.
     Cancelled,
@@ -204,7 +207,19 @@ impl RunEnd {
 }
 
 /// What a notification is sent for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trigger {
     /// The first step is about to run.
@@ -284,7 +299,9 @@ impl RunPhase {
 }
 
 /// Where in its course a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// Preflights, then locks.

@@ -13,7 +13,8 @@ use crate::{evaluate, event::Section};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use runbook_contract::{
-    Call, CallReturn, Drift, ErrorClass, Fault, FaultEffect, Json, Kind, Mode, Phase, Proposal, Response, RunId, StepId,
+    Call, CallReturn, Drift, ErrorClass, Fault, FaultEffect, Json, Kind, Mode, Phase, Proposal,
+    Response, RunId, StepId,
 };
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
@@ -103,7 +104,11 @@ impl PendingCall {
     fn is_forward(&self) -> bool {
         match self.purpose {
             Purpose::Plan { .. } | Purpose::Attempt => true,
-            Purpose::Recover | Purpose::Undo | Purpose::ObserveAfterUndo | Purpose::Look | Purpose::Notify { .. } => false,
+            Purpose::Recover
+            | Purpose::Undo
+            | Purpose::ObserveAfterUndo
+            | Purpose::Look
+            | Purpose::Notify { .. } => false,
         }
     }
 
@@ -117,12 +122,15 @@ impl PendingCall {
         self.timeout
     }
 
-    /// What is asked, if it is a step that is waited for, and whether the journal says by itself that it was asked.
+    /// What is asked, if it is a step that is waited for, and whether the journal says by itself
+    /// that it was asked.
     fn call(&self) -> Option<(CallPurpose, Journaled)> {
         match self.purpose {
             Purpose::Plan { .. } => Some((CallPurpose::Plan, Journaled::No)),
             Purpose::Attempt => Some((CallPurpose::Attempt, Journaled::Yes)),
-            Purpose::Recover | Purpose::ObserveAfterUndo => Some((CallPurpose::Observe, Journaled::No)),
+            Purpose::Recover | Purpose::ObserveAfterUndo => {
+                Some((CallPurpose::Observe, Journaled::No))
+            }
             Purpose::Undo => Some((CallPurpose::Undo, Journaled::Yes)),
             Purpose::Look | Purpose::Notify { .. } => None,
         }
@@ -168,7 +176,8 @@ pub(super) struct CallCompleted {
     pub(super) duration: Duration,
 }
 
-/// One call to make: an operation that acts is asked for its plan first, unless it was asked already.
+/// One call to make: an operation that acts is asked for its plan first, unless it was asked
+/// already.
 pub(super) struct Launch {
     /// Whose call it is.
     pub(super) step: StepId,
@@ -189,7 +198,8 @@ pub(super) struct Launch {
 pub(super) enum LaunchPhase {
     /// One call.
     One(Phase),
-    /// `plan`, then `apply` with its proposal: for undos and notifications, whose intent is in the journal already.
+    /// `plan`, then `apply` with its proposal: for undos and notifications, whose intent is in the
+    /// journal already.
     PlanAndApply,
 }
 
@@ -207,7 +217,8 @@ impl LaunchPhase {
 pub(super) struct Heed {
     /// The leases under which it is made.
     pub(super) leases: LeaseWatch,
-    /// What it can have done when it is stopped: what only looks has no effect that could be unknown.
+    /// What it can have done when it is stopped: what only looks has no effect that could be
+    /// unknown.
     pub(super) effect: FaultEffect,
 }
 
@@ -229,9 +240,11 @@ impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
     /// Starts a call; [`Self::next`] says what came of it.
     pub(super) fn launch(&mut self, launch: Launch, heed: Heed) {
         let (clock, began) = (self.clock, self.clock.monotonic());
-        let (step, purpose, timeout) = (launch.step.clone(), launch.purpose.clone(), launch.timeout);
+        let (step, purpose, timeout) =
+            (launch.step.clone(), launch.purpose.clone(), launch.timeout);
         let halt = CallStop::default();
-        let (key, aim, stopped, effect) = (step.clone(), purpose.clone(), halt.clone(), heed.effect);
+        let (key, aim, stopped, effect) =
+            (step.clone(), purpose.clone(), halt.clone(), heed.effect);
         let work = self.work(launch, heed.leases.of_call(halt.clone()));
         self.futures.push(Box::pin(async move {
             if stopped.is_asked() {
@@ -249,22 +262,38 @@ impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
                 }
             });
             let answer = match select(pin!(work), over).await {
-                Either::Left((answer, _)) if stopped.is_asked() => answer.map_err(|fault| stopped_fault(fault, effect)),
+                Either::Left((answer, _)) if stopped.is_asked() => {
+                    answer.map_err(|fault| stopped_fault(fault, effect))
+                }
                 Either::Left((answer, _)) => answer,
                 Either::Right(_) => {
-                    let fault = Fault::new(ErrorClass::Cancelled, "engine.cancelled", "the call was stopped");
+                    let fault = Fault::new(
+                        ErrorClass::Cancelled,
+                        "engine.cancelled",
+                        "the call was stopped",
+                    );
                     Err(stopped_fault(fault, effect))
                 }
             };
-            CallCompleted { step: key, purpose: aim, answer, duration: clock.monotonic().saturating_sub(began) }
+            CallCompleted {
+                step: key,
+                purpose: aim,
+                answer,
+                duration: clock.monotonic().saturating_sub(began),
+            }
         }));
         self.pending.insert(step, PendingCall { stop: halt, purpose, began, timeout, told: None });
     }
 
     /// The calls of one launch, one after another.
-    fn work(&self, launch: Launch, leases: LeaseWatch) -> impl Future<Output = Result<CallReturn, Fault>> + Send + use<'a, O, C> {
+    fn work(
+        &self,
+        launch: Launch,
+        leases: LeaseWatch,
+    ) -> impl Future<Output = Result<CallReturn, Fault>> + Send + use<'a, O, C> {
         let (operate, clock, run) = (self.operate, self.clock, self.run);
-        let Launch { step, site, caller, purpose, phase, attempt, input, timeout, unanswered } = launch;
+        let Launch { step, site, caller, purpose, phase, attempt, input, timeout, unanswered } =
+            launch;
         let span = tracing::info_span!("call", step = %step, purpose = purpose.name(), attempt);
         let call = move |phase: Phase| {
             // Only these phases have a reason to change something.
@@ -281,8 +310,15 @@ impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
                 LaunchPhase::PlanAndApply => {
                     let planned = bounded(operate, clock, call(Phase::Plan), leases.clone()).await;
                     // It only looks, and nothing else was called.
-                    let proposal = proposal_of(planned).map_err(|fault| Fault { effect: FaultEffect::None, ..fault })?;
-                    bounded(operate, clock, call(Phase::Apply { proposal, drift: Drift::Told }), leases).await
+                    let proposal = proposal_of(planned)
+                        .map_err(|fault| Fault { effect: FaultEffect::None, ..fault })?;
+                    bounded(
+                        operate,
+                        clock,
+                        call(Phase::Apply { proposal, drift: Drift::Told }),
+                        leases,
+                    )
+                    .await
                 }
             }
         };
@@ -328,19 +364,23 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) fn launch(&mut self, launch: Launch) {
         let writes = || self.plan.step(&launch.step).is_none_or(|step| step.facts.writes);
         let effect = match &launch.purpose {
-            Purpose::Plan { .. } | Purpose::Recover | Purpose::ObserveAfterUndo | Purpose::Look => FaultEffect::None,
+            Purpose::Plan { .. } | Purpose::Recover | Purpose::ObserveAfterUndo | Purpose::Look => {
+                FaultEffect::None
+            }
             Purpose::Attempt if !writes() => FaultEffect::None,
             Purpose::Attempt | Purpose::Undo | Purpose::Notify { .. } => FaultEffect::Possible,
         };
         self.calls.launch(launch, Heed { leases: self.leases.watch(), effect });
     }
 
-    /// Stops what the operator's first cancel stops: attempts, unless their step says `on_cancel = "finish"`. Undo, finally
-    /// and notifications go on.
+    /// Stops what the operator's first cancel stops: attempts, unless their step says
+    /// `on_cancel = "finish"`. Undo, finally and notifications go on.
     pub(super) fn abort_steps(&self) {
         for (id, pending_call) in self.calls.pending() {
             let step = self.plan.step(id);
-            let abort = step.is_some_and(|step| step.on_cancel == OnCancel::Abort && step.section != Section::Finally);
+            let abort = step.is_some_and(|step| {
+                step.on_cancel == OnCancel::Abort && step.section != Section::Finally
+            });
             if pending_call.is_forward() && abort {
                 pending_call.abort();
             }
@@ -348,16 +388,20 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 }
 
-/// What is told of a call that was stopped: what only looks has no effect that could be unknown, and of what acts the host says
-/// whether it let anything become final.
+/// What is told of a call that was stopped: what only looks has no effect that could be unknown,
+/// and of what acts the host says whether it let anything become final.
 fn stopped_fault(fault: Fault, effect: FaultEffect) -> Fault {
     if fault.class != ErrorClass::Cancelled {
         return fault;
     }
     let message = match (effect, fault.effect) {
         (FaultEffect::None, _) => "the call was stopped",
-        (FaultEffect::Possible, FaultEffect::None) => "the call was stopped before anything was made final, so it did not happen",
-        (FaultEffect::Possible, FaultEffect::Possible) => "the call was stopped; whether it took effect is unknown",
+        (FaultEffect::Possible, FaultEffect::None) => {
+            "the call was stopped before anything was made final, so it did not happen"
+        }
+        (FaultEffect::Possible, FaultEffect::Possible) => {
+            "the call was stopped; whether it took effect is unknown"
+        }
     };
     Fault { code: "engine.cancelled".to_owned(), message: message.to_owned(), ..fault }
 }
@@ -366,21 +410,30 @@ fn stopped_fault(fault: Fault, effect: FaultEffect) -> Fault {
 pub(super) fn proposal_of(answer: Result<CallReturn, Fault>) -> Result<Proposal, Fault> {
     match answer?.response {
         Response::Proposal(proposal) => Ok(proposal),
-        Response::Report(_) | Response::Cases(_) | Response::Observation(_) | Response::Completion(_) => {
-            Err(evaluate::unexpected_response("no proposal"))
-        }
+        Response::Report(_)
+        | Response::Cases(_)
+        | Response::Observation(_)
+        | Response::Completion(_) => Err(evaluate::unexpected_response("no proposal")),
     }
 }
 
 /// Makes a call, and gives up shortly after its timeout if the host does not.
-async fn bounded<O: Operate, C: Clock>(operate: &O, clock: &C, call: Call, leases: LeaseWatch) -> Result<CallReturn, Fault> {
+async fn bounded<O: Operate, C: Clock>(
+    operate: &O,
+    clock: &C,
+    call: Call,
+    leases: LeaseWatch,
+) -> Result<CallReturn, Fault> {
     let (timeout, phase) = (call.timeout, call.phase.name());
     let work = pin!(operate.call(call, leases));
     let timer = pin!(clock.sleep(timeout + GRACE));
     match select(work, timer).await {
         Either::Left((answer, _)) => answer,
         Either::Right(_) => {
-            let message = format!("`{phase}` gave no answer within {}", runbook_document::format_duration(timeout));
+            let message = format!(
+                "`{phase}` gave no answer within {}",
+                runbook_document::format_duration(timeout)
+            );
             Err(Fault::new(ErrorClass::Timeout, "engine.timeout", message))
         }
     }

@@ -6,7 +6,10 @@ use super::start::{Decision, template_fault};
 use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::evaluate::{self, Finding};
-use crate::event::{AfterAttempt, AttemptResult, NotifyEvent, Recovery, RunEvent, StepEvent, UndoFinding, UndoPlan, UndoResult};
+use crate::event::{
+    AfterAttempt, AttemptResult, NotifyEvent, Recovery, RunEvent, StepEvent, UndoFinding, UndoPlan,
+    UndoResult,
+};
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate, STILL_RUNS};
 use crate::plan::{PlannedPoll, PlannedStep, RetrySafety};
@@ -14,7 +17,8 @@ use crate::retry::Reach;
 use crate::state::{StepPhase, is_ambiguous};
 use crate::template::{self, Scope};
 use runbook_contract::{
-    CallReturn, Completion, ErrorClass, Fault, FaultEffect, Json, Kind, LogLine, Outcome, Proposal, Report, Response, StepId,
+    CallReturn, Completion, ErrorClass, Fault, FaultEffect, Json, Kind, LogLine, Outcome, Proposal,
+    Report, Response, StepId,
 };
 use std::time::Duration;
 
@@ -26,12 +30,17 @@ const UNDO_DELAY_MS: u64 = 1_000;
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) async fn on_completed(&mut self, completed: CallCompleted) -> Result<(), RunError> {
         let CallCompleted { step, purpose, answer, duration } = completed;
-        // What failed without a clear answer while somebody else may hold its lock is as good as cut off.
+        // What failed without a clear answer while somebody else may hold its lock is as good as
+        // cut off.
         let is_lost = self.leases.lost().is_some();
-        let in_doubt = |fault: &Fault| is_lost && fault.effect == FaultEffect::Possible && is_ambiguous(fault.class);
-        let is_cut_off = answer.as_ref().err().is_some_and(|fault| fault.code == LEASE_LOST || in_doubt(fault));
+        let in_doubt = |fault: &Fault| {
+            is_lost && fault.effect == FaultEffect::Possible && is_ambiguous(fault.class)
+        };
+        let is_cut_off =
+            answer.as_ref().err().is_some_and(|fault| fault.code == LEASE_LOST || in_doubt(fault));
         if is_cut_off && matches!(purpose, Purpose::Attempt | Purpose::Undo) {
-            // Its intent stays without a result, as after a crash: what came of it is looked up, now or by `resume`.
+            // Its intent stays without a result, as after a crash: what came of it is looked up,
+            // now or by `resume`.
             self.leases.may_begin().await?;
             return Ok(());
         }
@@ -43,26 +52,41 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Purpose::ObserveAfterUndo => self.on_check_completed(&step, answer).await,
             Purpose::Look => self.on_look_completed(&step, answer).await,
             Purpose::Notify { on } => {
-                self.record(RunEvent::Notify { notify: step, on, event: NotifyEvent::NotifyEnded { fault: answer.err() } }).await
+                self.record(RunEvent::Notify {
+                    notify: step,
+                    on,
+                    event: NotifyEvent::NotifyEnded { fault: answer.err() },
+                })
+                .await
             }
         }
     }
 
-    /// A call has ended because all is stopped at once. What is certain is written down: that it did not happen, so that it is made
-    /// again when the run goes on, or what came of it.
-    pub(super) async fn settle_stopped(&mut self, completed: CallCompleted) -> Result<(), RunError> {
+    /// A call has ended because all is stopped at once. What is certain is written down: that it
+    /// did not happen, so that it is made again when the run goes on, or what came of it.
+    pub(super) async fn settle_stopped(
+        &mut self,
+        completed: CallCompleted,
+    ) -> Result<(), RunError> {
         let step = completed.step.clone();
         let acts = matches!(completed.purpose, Purpose::Attempt | Purpose::Undo);
         match (&completed.purpose, &completed.answer) {
             (Purpose::Attempt, Err(fault)) if did_not_happen(fault) => {
                 let attempt = self.state().step(&step).attempts;
-                self.record(StepEvent::Recovered { attempt, decision: Recovery::DidNotHappen }.of(step)).await
+                self.record(
+                    StepEvent::Recovered { attempt, decision: Recovery::DidNotHappen }.of(step),
+                )
+                .await
             }
             (Purpose::Undo, Err(fault)) if did_not_happen(fault) => {
                 let attempt = self.state().step(&step).undo_attempts;
                 let duration_ms = u64::try_from(completed.duration.as_millis()).unwrap_or(u64::MAX);
-                let (result, then) = (UndoResult::Failed { fault: fault.clone() }, AfterAttempt::Retry { delay_ms: 0 });
-                self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms }.of(step)).await
+                let (result, then) = (
+                    UndoResult::Failed { fault: fault.clone() },
+                    AfterAttempt::Retry { delay_ms: 0 },
+                );
+                self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms }.of(step))
+                    .await
             }
             (_, Err(fault)) if is_ambiguous(fault.class) => Ok(()),
             (_, Ok(_) | Err(_)) if acts => self.on_completed(completed).await,
@@ -71,7 +95,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// The plugin has said what it would do: unless something speaks against it, it does it.
-    async fn on_plan_completed(&mut self, id: &StepId, input: Json, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
+    async fn on_plan_completed(
+        &mut self,
+        id: &StepId,
+        input: Json,
+        answer: Result<CallReturn, Fault>,
+    ) -> Result<(), RunError> {
         if self.is_stopping() {
             // Nothing has happened and nothing is in the journal: the step stays as it was.
             return Ok(());
@@ -82,7 +111,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Err(fault) => self.refuse(step, attempt, fault).await,
             Ok(proposal) => match self.objection(step, &proposal) {
                 Some(fault) => self.refuse(step, attempt, fault).await,
-                None if self.must_ask(step, &input, &proposal) => self.ask_approval(step, input, proposal).await,
+                None if self.must_ask(step, &input, &proposal) => {
+                    self.ask_approval(step, input, proposal).await
+                }
                 None => self.start_effect(step, attempt, input, Some(proposal)).await,
             },
         }
@@ -103,10 +134,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         took: Duration,
     ) -> Result<(), RunError> {
         let step = &*self.planned(id);
-        let departed = answer.as_ref().ok().and_then(|answered| departure(self.state().step(id).proposal.as_ref(), answered));
+        let departed = answer
+            .as_ref()
+            .ok()
+            .and_then(|answered| departure(self.state().step(id).proposal.as_ref(), answered));
         let wrote = step.facts.kind == Kind::SmokeTest && has_written(step, &answer);
         let (answer, logs) = split_logs(answer);
-        let expected = self.with_scope_of(Some(step), scope::RUNNING, |scope| scope::expectations(&step.expect, scope));
+        let expected = self.with_scope_of(Some(step), scope::RUNNING, |scope| {
+            scope::expectations(&step.expect, scope)
+        });
         let finding = answer.and_then(|answer| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
             let mut finding = evaluate::read(answer, &expected)?;
@@ -116,7 +152,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             finding.may_have_left &= wrote;
             if finding.may_have_left {
-                finding.misses.push("it wrote, and did not show that it removed what it made".to_owned());
+                finding
+                    .misses
+                    .push("it wrote, and did not show that it removed what it made".to_owned());
             }
             Ok(finding)
         });
@@ -130,10 +168,17 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         let attempt = self.state().step(id).attempts;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        self.record(StepEvent::AttemptEnded { attempt, result, then, duration_ms, logs }.of(id.clone())).await
+        self.record(
+            StepEvent::AttemptEnded { attempt, result, then, duration_ms, logs }.of(id.clone()),
+        )
+        .await
     }
 
-    fn evaluate_attempt(&self, step: &PlannedStep, finding: Result<Finding, Fault>) -> (AttemptResult, AfterAttempt) {
+    fn evaluate_attempt(
+        &self,
+        step: &PlannedStep,
+        finding: Result<Finding, Fault>,
+    ) -> (AttemptResult, AfterAttempt) {
         let result = finding.map_or_else(|fault| failed(step, fault), Finding::into_result);
         let then = match &result {
             AttemptResult::Succeeded { .. } => AfterAttempt::Final,
@@ -159,7 +204,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let delay_ms = u64::try_from(poll.every.as_millis()).unwrap_or(u64::MAX);
         let finding = match finding {
             Ok(finding) => finding,
-            Err(fault) if again && matches!(fault.class, ErrorClass::Transient | ErrorClass::Timeout | ErrorClass::Assertion) => {
+            Err(fault)
+                if again
+                    && matches!(
+                        fault.class,
+                        ErrorClass::Transient | ErrorClass::Timeout | ErrorClass::Assertion
+                    ) =>
+            {
                 return (failed(step, fault), AfterAttempt::Poll { delay_ms });
             }
             Err(fault) => return self.evaluate_attempt(step, Err(fault)),
@@ -175,7 +226,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Ok(false) if again => (finding.into_result(), AfterAttempt::Poll { delay_ms }),
             Ok(false) => {
                 let within = runbook_document::format_duration(poll.within);
-                let last = if finding.misses.is_empty() { finding.summary } else { finding.misses.join("; ") };
+                let last = if finding.misses.is_empty() {
+                    finding.summary
+                } else {
+                    finding.misses.join("; ")
+                };
                 let message = format!("`until` did not hold within {within}; at last: {last}");
                 let fault = Fault::new(ErrorClass::Timeout, "engine.until", message);
                 let result = AttemptResult::Failed {
@@ -193,7 +248,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    async fn on_recovery_completed(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
+    async fn on_recovery_completed(
+        &mut self,
+        id: &StepId,
+        answer: Result<CallReturn, Fault>,
+    ) -> Result<(), RunError> {
         let found = self.state().step(id);
         let of_this_attempt = || found.proposal.as_ref().map(|proposal| proposal.before.clone());
         // Of a step that is over it is asked whether any of its attempts happened.
@@ -204,14 +263,17 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let decided = self.decisions.remove(id).map(Decision::recovery);
         let decision = match (observation(answer), decided) {
             // Whatever was decided: it is not over.
-            (Err(fault), _) if fault.code == STILL_RUNS => Recovery::AskOperator { known: fault.message, before, now: None },
+            (Err(fault), _) if fault.code == STILL_RUNS => {
+                Recovery::AskOperator { known: fault.message, before, now: None }
+            }
             (_, Some(decided)) => decided,
             (Ok(_), None) if shows_nothing(&before) => {
                 Recovery::AskOperator { known: NOTHING_TO_SEE.to_owned(), before, now: None }
             }
             (Ok(now), None) if now == before => Recovery::DidNotHappen,
             (Ok(now), None) => {
-                let known = "what is there now differs from what was there before the attempt".to_owned();
+                let known =
+                    "what is there now differs from what was there before the attempt".to_owned();
                 Recovery::AskOperator { known, before, now: Some(now) }
             }
             (Err(fault), None) => {
@@ -231,11 +293,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let attempt = self.state().step(id).undo_attempts;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (result, then) = match answer {
-            Ok(answered) => (UndoResult::Done { summary: summary(answered.response) }, AfterAttempt::Final),
+            Ok(answered) => {
+                (UndoResult::Done { summary: summary(answered.response) }, AfterAttempt::Final)
+            }
             Err(fault) => {
-                // Without an answer it may have happened, and also if it was answered with an error; what must not happen twice is
-                // then not tried again.
-                let repeatable = self.planned(id).undo.repeatable() == RetrySafety::Yes || fault.effect == FaultEffect::None;
+                // Without an answer it may have happened, and also if it was answered with an
+                // error; what must not happen twice is then not tried again.
+                let repeatable = self.planned(id).undo.repeatable() == RetrySafety::Yes
+                    || fault.effect == FaultEffect::None;
                 let passing = match fault.class {
                     ErrorClass::Transient | ErrorClass::Timeout => repeatable,
                     ErrorClass::Invalid
@@ -249,22 +314,32 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                     | ErrorClass::Unknown => false,
                 };
                 let delay_ms = UNDO_DELAY_MS << attempt.min(10).saturating_sub(1);
-                let then =
-                    if passing && attempt < UNDO_ATTEMPTS { AfterAttempt::Retry { delay_ms } } else { AfterAttempt::Final };
+                let then = if passing && attempt < UNDO_ATTEMPTS {
+                    AfterAttempt::Retry { delay_ms }
+                } else {
+                    AfterAttempt::Final
+                };
                 (UndoResult::Failed { fault }, then)
             }
         };
-        self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms }.of(id.clone())).await
+        self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms }.of(id.clone()))
+            .await
     }
 
-    async fn on_check_completed(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
+    async fn on_check_completed(
+        &mut self,
+        id: &StepId,
+        answer: Result<CallReturn, Fault>,
+    ) -> Result<(), RunError> {
         let before = self.state().step(id).before.clone().unwrap_or(Json::Null);
         let finding = match observation(answer) {
-            Ok(_) if shows_nothing(&before) => {
-                UndoFinding::Unknown { fault: Fault::new(ErrorClass::Unknown, "engine.unobservable", NOTHING_TO_SEE) }
-            }
+            Ok(_) if shows_nothing(&before) => UndoFinding::Unknown {
+                fault: Fault::new(ErrorClass::Unknown, "engine.unobservable", NOTHING_TO_SEE),
+            },
             Ok(now) if now == before => UndoFinding::Restored,
-            Ok(now) if self.state().step(id).undo == UndoPlan::Irreversible => UndoFinding::TookEffect { before, now },
+            Ok(now) if self.state().step(id).undo == UndoPlan::Irreversible => {
+                UndoFinding::TookEffect { before, now }
+            }
             Ok(now) => UndoFinding::Drifted { before, now },
             Err(fault) => UndoFinding::Unknown { fault },
         };
@@ -282,7 +357,14 @@ fn failed(step: &PlannedStep, fault: Fault) -> AttemptResult {
         Kind::Probe => fault.class.verdict(),
         Kind::SmokeTest | Kind::Step => None,
     };
-    AttemptResult::Failed { fault, outcome, output: None, measurements: Vec::new(), cases: Vec::new(), may_have_left: false }
+    AttemptResult::Failed {
+        fault,
+        outcome,
+        output: None,
+        measurements: Vec::new(),
+        cases: Vec::new(),
+        may_have_left: false,
+    }
 }
 
 fn split_logs(answer: Result<CallReturn, Fault>) -> (Result<Response, Fault>, Vec<LogLine>) {
@@ -295,7 +377,8 @@ fn split_logs(answer: Result<CallReturn, Fault>) -> (Result<Response, Fault>, Ve
     }
 }
 
-/// Whether a call has changed something, as the host counted; without an answer, whether it can have.
+/// Whether a call has changed something, as the host counted; without an answer, whether it can
+/// have.
 fn has_written(step: &PlannedStep, answer: &Result<CallReturn, Fault>) -> bool {
     match answer {
         Ok(answered) => !answered.acted.is_empty(),
@@ -306,8 +389,8 @@ fn has_written(step: &PlannedStep, answer: &Result<CallReturn, Fault>) -> bool {
 /// What is known of an operation that nothing can be seen of.
 const NOTHING_TO_SEE: &str = "the operation leaves nothing that its plugin could observe";
 
-/// Whether a plugin says by `before` that it sees nothing of what the operation changes. That nothing is seen again afterwards
-/// is no sign that nothing happened.
+/// Whether a plugin says by `before` that it sees nothing of what the operation changes. That
+/// nothing is seen again afterwards is no sign that nothing happened.
 fn shows_nothing(before: &Json) -> bool {
     before.is_null()
 }
@@ -315,23 +398,31 @@ fn shows_nothing(before: &Json) -> bool {
 fn observation(answer: Result<CallReturn, Fault>) -> Result<Json, Fault> {
     match answer?.response {
         Response::Observation(now) => Ok(now),
-        Response::Report(_) | Response::Cases(_) | Response::Proposal(_) | Response::Completion(_) => {
-            Err(evaluate::unexpected_response("no observation"))
-        }
+        Response::Report(_)
+        | Response::Cases(_)
+        | Response::Proposal(_)
+        | Response::Completion(_) => Err(evaluate::unexpected_response("no observation")),
     }
 }
 
 /// What a step did that its plan had not said. What was approved and counted was the plan.
 fn departure(proposal: Option<&Proposal>, answered: &CallReturn) -> Option<String> {
     let said = |verb: &&String| proposal?.effects.iter().find(|effect| effect.verb == **verb);
-    let more: Vec<String> = answered.acted.iter().filter(|verb| said(verb).is_none()).map(|verb| format!("`{verb}`")).collect();
+    let more: Vec<String> = answered
+        .acted
+        .iter()
+        .filter(|verb| said(verb).is_none())
+        .map(|verb| format!("`{verb}`"))
+        .collect();
     let is_step = proposal.is_some();
-    (is_step && !more.is_empty()).then(|| format!("it departed from its plan, which did not say {}", more.join(", ")))
+    (is_step && !more.is_empty())
+        .then(|| format!("it departed from its plan, which did not say {}", more.join(", ")))
 }
 
 fn summary(answer: Response) -> String {
     match answer {
-        Response::Completion(Completion { summary, .. }) | Response::Report(Report { summary, .. }) => summary,
+        Response::Completion(Completion { summary, .. })
+        | Response::Report(Report { summary, .. }) => summary,
         Response::Cases(_) | Response::Proposal(_) | Response::Observation(_) => String::new(),
     }
 }

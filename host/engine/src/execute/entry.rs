@@ -9,7 +9,10 @@ use super::timers::Timers;
 use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
-use crate::event::{AfterAttempt, Cause, LifecycleEvent, Mended, PauseReason, RunEnd, StepEvent, StepListing, UndoResult};
+use crate::event::{
+    AfterAttempt, Cause, LifecycleEvent, Mended, PauseReason, RunEnd, StepEvent, StepListing,
+    UndoResult,
+};
 use crate::frontier::Frontier;
 use crate::journal::{Journal, RunHeader};
 use crate::operate::Operate;
@@ -60,7 +63,8 @@ pub enum Changes {
 pub enum UndoText {
     /// That of the run.
     OfTheRun,
-    /// Another one, of which the plan was made: an undo in it is mended. Its steps must be those of the run.
+    /// Another one, of which the plan was made: an undo in it is mended. Its steps must be those of
+    /// the run.
     Mended,
 }
 
@@ -129,9 +133,9 @@ impl<O: Operate, J: Journal, C: Clock> Run<'_, O, J, C> {
         runner.finish(ready).await
     }
 
-    /// Undoes a run that has ended, from its journal. `decisions` says of undos that may have happened whether they did
-    /// ([`Decision::Done`]), did not ([`Decision::Retry`]; [`Decision::NotDone`] leaves it so), or stay in doubt
-    /// ([`Decision::Fail`]).
+    /// Undoes a run that has ended, from its journal. `decisions` says of undos that may have
+    /// happened whether they did ([`Decision::Done`]), did not ([`Decision::Retry`];
+    /// [`Decision::NotDone`] leaves it so), or stay in doubt ([`Decision::Fail`]).
     ///
     /// # Errors
     /// Every [`RunError`] but [`RunError::AlreadyEnded`].
@@ -158,15 +162,28 @@ impl<O: Operate, J: Journal, C: Clock> Run<'_, O, J, C> {
     }
 }
 
-/// Whether each decision is about a step that is asked about, or whose attempt was cut off so that it will be.
-fn check_decisions(state: &RunState, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
+/// Whether each decision is about a step that is asked about, or whose attempt was cut off so that
+/// it will be.
+fn check_decisions(
+    state: &RunState,
+    decisions: &BTreeMap<StepId, Decision>,
+) -> Result<(), RunError> {
     let is_asked = |step: &StepState| step.question.is_some() || step.phase == StepPhase::Running;
     for (step, decision) in decisions {
         let found = state.steps.get(step);
         if !found.is_some_and(is_asked) {
-            let asked = state.steps.iter().filter(|(_, step)| is_asked(step)).map(|(id, _)| id.clone()).collect();
+            let asked = state
+                .steps
+                .iter()
+                .filter(|(_, step)| is_asked(step))
+                .map(|(id, _)| id.clone())
+                .collect();
             let step = step.clone();
-            return Err(if found.is_some() { RunError::NothingAsked { step, asked } } else { RunError::NoStep { step, asked } });
+            return Err(if found.is_some() {
+                RunError::NothingAsked { step, asked }
+            } else {
+                RunError::NoStep { step, asked }
+            });
         }
         if *decision == Decision::Retry && state.stage == Stage::Undo {
             return Err(RunError::NotAgain { step: step.clone() });
@@ -224,11 +241,19 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
 
     fn differences(&self, state: &RunState, header: &RunHeader, changes: Changes) -> Vec<String> {
         let listing = self.plan.listing();
-        let known: BTreeMap<&StepId, &StepListing> =
-            state.order.iter().chain(state.guards.values().map(|guard| &guard.listing)).map(|was| (&was.id, was)).collect();
+        let known: BTreeMap<&StepId, &StepListing> = state
+            .order
+            .iter()
+            .chain(state.guards.values().map(|guard| &guard.listing))
+            .map(|was| (&was.id, was))
+            .collect();
         let now: BTreeSet<&StepId> = listing.iter().map(|step| &step.id).collect();
-        let gone = known.keys().filter(|id| !now.contains(*id)).map(|id| format!("step `{id}` is gone"));
-        let new = listing.iter().filter(|step| !known.contains_key(&step.id)).map(|step| format!("step `{}` is new", step.id));
+        let gone =
+            known.keys().filter(|id| !now.contains(*id)).map(|id| format!("step `{id}` is gone"));
+        let new = listing
+            .iter()
+            .filter(|step| !known.contains_key(&step.id))
+            .map(|step| format!("step `{}` is new", step.id));
         let mut what: Vec<String> = gone.chain(new).collect();
         if changes == Changes::Accept {
             return what;
@@ -236,13 +261,24 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         if self.plan.digest != header.digest {
             what.push("the text of the runbook".to_owned());
         }
-        let differs =
-            |step: &&StepListing| known.get(&step.id).is_some_and(|was| was.digest != step.digest || was.uses != step.uses);
-        what.extend(listing.iter().filter(differs).map(|step| format!("the plugin of step `{}` (`{}`)", step.id, step.uses)));
+        let differs = |step: &&StepListing| {
+            known
+                .get(&step.id)
+                .is_some_and(|was| was.digest != step.digest || was.uses != step.uses)
+        };
+        what.extend(
+            listing
+                .iter()
+                .filter(differs)
+                .map(|step| format!("the plugin of step `{}` (`{}`)", step.id, step.uses)),
+        );
         what
     }
 
-    async fn continue_with(&mut self, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
+    async fn continue_with(
+        &mut self,
+        decisions: &BTreeMap<StepId, Decision>,
+    ) -> Result<(), RunError> {
         let state = self.state();
         if let (Stage::Ended, Some(end)) = (state.stage, state.end) {
             return Err(RunError::AlreadyEnded { run: self.options.run, end });
@@ -263,7 +299,11 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         self.apply_decisions().await
     }
 
-    async fn request_undo(&mut self, mended: Option<Mended>, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
+    async fn request_undo(
+        &mut self,
+        mended: Option<Mended>,
+        decisions: &BTreeMap<StepId, Decision>,
+    ) -> Result<(), RunError> {
         if self.state().stage != Stage::Ended {
             return Err(RunError::NotEnded { run: self.options.run });
         }
@@ -282,13 +322,28 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     }
 
     /// Whether there is something to undo, and it is known of each undo whether it happened.
-    fn check_undo(&self, account: &Account, decisions: &BTreeMap<StepId, Decision>) -> Result<(), RunError> {
+    fn check_undo(
+        &self,
+        account: &Account,
+        decisions: &BTreeMap<StepId, Decision>,
+    ) -> Result<(), RunError> {
         let state = self.state();
-        let looks = account.perhaps.iter().any(|id| state.step(id).effect == EffectState::Ambiguous);
+        let looks =
+            account.perhaps.iter().any(|id| state.step(id).effect == EffectState::Ambiguous);
         if account.undoable.is_empty() && !looks {
-            let stays: Vec<_> = account.changed.iter().chain(&account.perhaps).map(|step| format!("`{step}`")).collect();
-            let why = match (stays.is_empty(), state.steps.values().any(|step| step.phase == StepPhase::Undone)) {
-                (false, _) => format!("{} stays, and has no undo that could be tried", stays.join(", ")),
+            let stays: Vec<_> = account
+                .changed
+                .iter()
+                .chain(&account.perhaps)
+                .map(|step| format!("`{step}`"))
+                .collect();
+            let why = match (
+                stays.is_empty(),
+                state.steps.values().any(|step| step.phase == StepPhase::Undone),
+            ) {
+                (false, _) => {
+                    format!("{} stays, and has no undo that could be tried", stays.join(", "))
+                }
                 (true, true) => "all that can be undone is undone".to_owned(),
                 (true, false) => "no step has changed anything".to_owned(),
             };
@@ -298,29 +353,42 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             let asked = account.unclear.clone();
             let is_known = state.steps.contains_key(step);
             let step = step.clone();
-            return Err(if is_known { RunError::NotAsked { step } } else { RunError::NoStep { step, asked } });
+            return Err(if is_known {
+                RunError::NotAsked { step }
+            } else {
+                RunError::NoStep { step, asked }
+            });
         }
-        let steps: Vec<StepId> = account.unclear.iter().filter(|step| !decisions.contains_key(*step)).cloned().collect();
+        let steps: Vec<StepId> =
+            account.unclear.iter().filter(|step| !decisions.contains_key(*step)).cloned().collect();
         if steps.is_empty() { Ok(()) } else { Err(RunError::UndoUnclear { steps }) }
     }
 
     async fn decide_undo(&mut self, step: &StepId, decision: Decision) -> Result<(), RunError> {
         let result = match decision {
             Decision::Retry => return Ok(()),
-            Decision::Done => UndoResult::Done { summary: "the operator says that it is undone".to_owned() },
+            Decision::Done => {
+                UndoResult::Done { summary: "the operator says that it is undone".to_owned() }
+            }
             Decision::NotDone => {
                 let message = "the operator says that it is not undone, and is left as it is";
-                UndoResult::Failed { fault: not_begun(Fault::new(ErrorClass::Conflict, "engine.operator", message)) }
+                UndoResult::Failed {
+                    fault: not_begun(Fault::new(ErrorClass::Conflict, "engine.operator", message)),
+                }
             }
             // Nobody has said whether it happened, so it is asked again.
             Decision::Fail => {
                 let message = "the operator says that it is left as it is; nobody has said whether it is undone";
-                UndoResult::Failed { fault: Fault::new(ErrorClass::Unknown, "engine.operator", message) }
+                UndoResult::Failed {
+                    fault: Fault::new(ErrorClass::Unknown, "engine.operator", message),
+                }
             }
         };
         let attempt = self.state().step(step).undo_attempts + 1;
         self.record(StepEvent::UndoStarted { attempt }.of(step.clone())).await?;
-        let ended = StepEvent::UndoEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }.of(step.clone());
+        let ended =
+            StepEvent::UndoEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }
+                .of(step.clone());
         self.record(ended).await
     }
 

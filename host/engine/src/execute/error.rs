@@ -27,7 +27,8 @@ pub enum RunError {
         #[from]
         source: IllegalEvent,
     },
-    /// Somebody else executes the run, or did a moment ago: a dead process is not always known to be dead.
+    /// Somebody else executes the run, or did a moment ago: a dead process is not always known to
+    /// be dead.
     #[error("run {} is executed by process {} on {}, as far as the journal knows", run.short(), holder.pid, holder.host)]
     Busy {
         /// The run.
@@ -53,7 +54,8 @@ pub enum RunError {
         /// The lock.
         name: String,
     },
-    /// Somebody else executes the run by now: this process was stopped for longer than its lease lived.
+    /// Somebody else executes the run by now: this process was stopped for longer than its lease
+    /// lived.
     #[error("run {} is not executed here any more: its lease ended while this process stood still, and somebody else took it", run.short())]
     TakenOver {
         /// The run.
@@ -88,7 +90,10 @@ pub enum RunError {
         why: String,
     },
     /// An undo may have happened, and must not happen twice.
-    #[error("it cannot be told whether {} undone already, and an undo must not happen twice", are_undone(steps))]
+    #[error(
+        "it cannot be told whether {} undone already, and an undo must not happen twice",
+        are_undone(steps)
+    )]
     UndoUnclear {
         /// The steps.
         steps: Vec<StepId>,

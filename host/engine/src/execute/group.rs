@@ -17,9 +17,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             let group = self.plan.groups.get(&id)?;
             let mut effects = self.state().group_effects.get(&id).cloned().unwrap_or_default();
             count_effects(&mut effects, proposal);
-            let (name, most) = group.max_effects.iter().find(|(name, most)| effects.get(*name).is_some_and(|n| n > most))?;
-            let message =
-                format!("this would be effect {} of `{name}` in `{id}`, whose `max_effects` allows {most}", effects[name]);
+            let (name, most) = group
+                .max_effects
+                .iter()
+                .find(|(name, most)| effects.get(*name).is_some_and(|n| n > most))?;
+            let message = format!(
+                "this would be effect {} of `{name}` in `{id}`, whose `max_effects` allows {most}",
+                effects[name]
+            );
             Some(Fault::new(ErrorClass::Limit, "engine.max-effects", message))
         })
     }
@@ -29,7 +34,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let Some(state) = self.recorder.known_state() else { return false };
         let is_open = |id: &StepId| state.step(id).phase == StepPhase::Repeating;
         let over = |(id, group): (&StepId, &PlannedGroup)| {
-            group.timeout.is_some_and(|timeout| is_open(id) && self.timers.elapsed(id, now) >= timeout)
+            group
+                .timeout
+                .is_some_and(|timeout| is_open(id) && self.timers.elapsed(id, now) >= timeout)
         };
         self.plan.groups.iter().any(over)
     }

@@ -20,7 +20,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) async fn start_look(&mut self, id: &StepId) -> Result<(), RunError> {
         let guard = self.guard(id);
         let look = &guard.look;
-        match self.with_scope_of(Some(look), scope::RUNNING, |scope| template::render(&look.with, scope)) {
+        match self
+            .with_scope_of(Some(look), scope::RUNNING, |scope| template::render(&look.with, scope))
+        {
             Ok(input) => {
                 self.launch(Launch {
                     step: id.clone(),
@@ -40,7 +42,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// What was seen. A guard that goes on holding is not written down again and again.
-    pub(super) async fn on_look_completed(&mut self, id: &StepId, answer: Result<CallReturn, Fault>) -> Result<(), RunError> {
+    pub(super) async fn on_look_completed(
+        &mut self,
+        id: &StepId,
+        answer: Result<CallReturn, Fault>,
+    ) -> Result<(), RunError> {
         if !matches!(self.state().stage, Stage::Steps | Stage::Verify) {
             return Ok(());
         }
@@ -51,13 +57,19 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.timers.rest(id, self.clock.monotonic() + guard.every);
         let look = self.evaluate_look(&guard, answer);
         let known = self.state().guards.get(id).and_then(|found| found.last.as_ref());
-        let is_news = look.verdict != LookVerdict::Holds || known.is_none_or(|last| last.verdict != LookVerdict::Holds);
-        if is_news { self.record(GuardEvent::GuardLooked { look }.of(id.clone())).await } else { Ok(()) }
+        let is_news = look.verdict != LookVerdict::Holds
+            || known.is_none_or(|last| last.verdict != LookVerdict::Holds);
+        if is_news {
+            self.record(GuardEvent::GuardLooked { look }.of(id.clone())).await
+        } else {
+            Ok(())
+        }
     }
 
     fn evaluate_look(&self, guard: &PlannedGuard, answer: Result<CallReturn, Fault>) -> Look {
-        let expected =
-            self.with_scope_of(Some(&guard.look), scope::RUNNING, |scope| scope::expectations(&guard.look.expect, scope));
+        let expected = self.with_scope_of(Some(&guard.look), scope::RUNNING, |scope| {
+            scope::expectations(&guard.look.expect, scope)
+        });
         let finding = answer.and_then(|answered| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
             evaluate::read(answered.response, &expected)
@@ -66,14 +78,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Ok((Outcome::Pass | Outcome::Warn, AttemptResult::Succeeded { summary, .. })) => {
                 Look { verdict: LookVerdict::Holds, summary }
             }
-            Ok((Outcome::Fail, result)) => Look { verdict: LookVerdict::Breached, summary: said(result) },
+            Ok((Outcome::Fail, result)) => {
+                Look { verdict: LookVerdict::Breached, summary: said(result) }
+            }
             Ok((Outcome::Pass | Outcome::Warn | Outcome::Unknown, result)) => {
                 Look { verdict: LookVerdict::Blind, summary: said(result) }
             }
             Err(fault) => {
                 let verdict = match fault.class.verdict() {
                     Some(Outcome::Fail) => LookVerdict::Breached,
-                    Some(Outcome::Pass | Outcome::Warn | Outcome::Unknown) | None => LookVerdict::Blind,
+                    Some(Outcome::Pass | Outcome::Warn | Outcome::Unknown) | None => {
+                        LookVerdict::Blind
+                    }
                 };
                 Look { verdict, summary: fault.message }
             }
@@ -82,7 +98,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// The guard that ends the run now.
     pub(super) fn guard_cause(&self) -> Option<Cause> {
-        let state = self.recorder.known_state().filter(|state| matches!(state.stage, Stage::Steps | Stage::Verify))?;
+        let state = self
+            .recorder
+            .known_state()
+            .filter(|state| matches!(state.stage, Stage::Steps | Stage::Verify))?;
         breach(&self.plan, state)?.cause()
     }
 
@@ -92,7 +111,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     fn guard(&self, id: &StepId) -> PlannedGuard {
-        self.plan.guards.iter().find(|guard| guard.id() == id).expect("`advance` names guards of the plan only").clone()
+        self.plan
+            .guards
+            .iter()
+            .find(|guard| guard.id() == id)
+            .expect("`advance` names guards of the plan only")
+            .clone()
     }
 }
 

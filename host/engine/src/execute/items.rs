@@ -13,7 +13,11 @@ use std::sync::Arc;
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Writes down the items of a step: a resumed run goes through the same ones.
-    pub(super) async fn list_items(&mut self, step: &PlannedStep, items: Vec<Item>) -> Result<(), RunError> {
+    pub(super) async fn list_items(
+        &mut self,
+        step: &PlannedStep,
+        items: Vec<Item>,
+    ) -> Result<(), RunError> {
         self.record(StepEvent::ItemsListed { items: items.clone() }.of(step.id.clone())).await?;
         self.add_items(&step.id, &items)
     }
@@ -28,7 +32,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// The same where all steps are looked at afterwards.
     pub(super) fn extend_plan(&mut self, step: &StepId, items: &[Item]) -> Result<(), RunError> {
         let plan = self.plan.with_items(step, items).ok_or_else(|| {
-            let what = vec![format!("step `{step}` has no `for_each` any more, and its items are in the journal")];
+            let what = vec![format!(
+                "step `{step}` has no `for_each` any more, and its items are in the journal"
+            )];
             RunError::Changed { what }
         })?;
         self.plan = Arc::new(plan);
@@ -42,9 +48,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         };
         let then = match (&result, self.planned(id).on_failure) {
             (AttemptResult::Failed { .. }, OnFailure::Continue) => AfterAttempt::Continue,
-            (AttemptResult::Failed { .. }, OnFailure::Undo | OnFailure::Stop) | (AttemptResult::Succeeded { .. }, _) => {
-                AfterAttempt::Final
-            }
+            (AttemptResult::Failed { .. }, OnFailure::Undo | OnFailure::Stop)
+            | (AttemptResult::Succeeded { .. }, _) => AfterAttempt::Final,
         };
         self.record(StepEvent::ItemsEnded { result, then }.of(id.clone())).await
     }
@@ -55,17 +60,29 @@ fn result(state: &RunState, id: &StepId) -> AttemptResult {
     let items = state.items.get(id).map(Vec::as_slice).unwrap_or_default();
     let parts: Vec<Part<'_>> = items
         .iter()
-        .map(|item| Part { key: &item.key, state: state.step(&id.item(&item.key)), failure: FailureMeans::Failure })
+        .map(|item| Part {
+            key: &item.key,
+            state: state.step(&id.item(&item.key)),
+            failure: FailureMeans::Failure,
+        })
         .collect();
     if parts.is_empty() {
-        return succeeded(Outcome::Pass, "the list is empty: nothing to do".to_owned(), serde_json::Map::new(), &parts);
+        return succeeded(
+            Outcome::Pass,
+            "the list is empty: nothing to do".to_owned(),
+            serde_json::Map::new(),
+            &parts,
+        );
     }
     joined(&parts, "item")
 }
 
 /// What came of all steps of the file that a step stands for.
 fn group_result(state: &RunState, plan: &Plan, kind: NestedKind, id: &StepId) -> AttemptResult {
-    let own = plan.steps.iter().filter(|step| step.section == Section::Step && step.group.as_ref() == Some(id));
+    let own = plan
+        .steps
+        .iter()
+        .filter(|step| step.section == Section::Step && step.group.as_ref() == Some(id));
     // Items are parts of the step that they are items of.
     let own = own.filter(|step| step.item.is_none());
     let part = |step: &'_ Arc<PlannedStep>| {
@@ -77,7 +94,8 @@ fn group_result(state: &RunState, plan: &Plan, kind: NestedKind, id: &StepId) ->
         (step.id.as_str().rsplit('.').next().unwrap_or_default().to_owned(), found, failure)
     };
     let found: Vec<_> = own.map(part).collect();
-    let parts: Vec<Part<'_>> = found.iter().map(|(key, state, failure)| Part { key, state, failure: *failure }).collect();
+    let parts: Vec<Part<'_>> =
+        found.iter().map(|(key, state, failure)| Part { key, state, failure: *failure }).collect();
     joined(
         &parts,
         match kind {
@@ -146,7 +164,12 @@ fn joined(parts: &[Part<'_>], noun: &str) -> AttemptResult {
     }
 }
 
-fn succeeded(outcome: Outcome, summary: String, output: serde_json::Map<String, Json>, parts: &[Part<'_>]) -> AttemptResult {
+fn succeeded(
+    outcome: Outcome,
+    summary: String,
+    output: serde_json::Map<String, Json>,
+    parts: &[Part<'_>],
+) -> AttemptResult {
     AttemptResult::Succeeded {
         outcome,
         summary,
@@ -158,7 +181,14 @@ fn succeeded(outcome: Outcome, summary: String, output: serde_json::Map<String, 
 }
 
 /// ``3 of 5 items done, 1 skipped, 1 failed: `b` ``
-fn summary(noun: &str, n_parts: usize, n_done: usize, n_skipped: usize, failed: &[String], n_open: usize) -> String {
+fn summary(
+    noun: &str,
+    n_parts: usize,
+    n_done: usize,
+    n_skipped: usize,
+    failed: &[String],
+    n_open: usize,
+) -> String {
     let mut parts = vec![format!("{n_done} of {n_parts} {noun}s done")];
     if n_skipped > 0 {
         parts.push(format!("{n_skipped} skipped"));

@@ -1,5 +1,5 @@
-//! The leases of a run: the right to execute it, and its locks. Taken before the first effect, kept alive while the run goes on,
-//! released at every end.
+//! The leases of a run: the right to execute it, and its locks. Taken before the first effect, kept
+//! alive while the run goes on, released at every end.
 
 use super::Options;
 use super::error::RunError;
@@ -52,7 +52,17 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
     /// None yet.
     pub(super) fn new(journal: &'a J, clock: &'a C, options: &'a Options) -> Self {
         let watch = LeaseWatch::unlimited();
-        Self { journal, clock, options, held: Vec::new(), lost: None, until: None, watch, next_beat: None, last_seen: None }
+        Self {
+            journal,
+            clock,
+            options,
+            held: Vec::new(),
+            lost: None,
+            until: None,
+            watch,
+            next_beat: None,
+            last_seen: None,
+        }
     }
 
     /// What calls under way look at.
@@ -96,7 +106,10 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
     }
 
     /// Takes all these locks or none, in the order in which they stand.
-    pub(super) async fn take_locks<'n>(&mut self, names: impl IntoIterator<Item = &'n String>) -> Result<Taken, RunError> {
+    pub(super) async fn take_locks<'n>(
+        &mut self,
+        names: impl IntoIterator<Item = &'n String>,
+    ) -> Result<Taken, RunError> {
         let mut taken: Vec<(Lease, Duration)> = Vec::new();
         for name in names {
             match self.take(&format!("lock:{name}")).await? {
@@ -113,7 +126,12 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         for (lease, _) in &taken {
             let name = lease.name.strip_prefix("lock:").unwrap_or(&lease.name);
             let taken_from = lease.taken_from.as_ref().map(ToString::to_string);
-            locks.push(HeldLock { name: name.to_owned(), token: lease.token, taken_from, held_between: Vec::new() });
+            locks.push(HeldLock {
+                name: name.to_owned(),
+                token: lease.token,
+                taken_from,
+                held_between: Vec::new(),
+            });
         }
         for (lease, until) in taken {
             self.hold(lease, until);
@@ -121,21 +139,39 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         Ok(Taken::All(locks))
     }
 
-    /// Names who held each lock since `own` held it last. That it cannot be told is no reason not to go on.
+    /// Names who held each lock since `own` held it last. That it cannot be told is no reason not
+    /// to go on.
     pub(super) async fn name_holders(&self, locks: &mut [HeldLock], own: &[HeldLock]) {
         for lock in locks {
             let before = own.iter().find(|own| own.name == lock.name && own.token + 1 < lock.token);
             let Some(before) = before else { continue };
-            let found = self.journal.held_between(&lock.name, (before.token, lock.token)).await.unwrap_or_default();
+            let found = self
+                .journal
+                .held_between(&lock.name, (before.token, lock.token))
+                .await
+                .unwrap_or_default();
             lock.held_between = found.into_iter().filter(|run| *run != self.options.run).collect();
         }
     }
 
     /// The lease, if it can be had, and until when it certainly lives.
     async fn take(&self, name: &str) -> Result<(Acquired, Duration), RunError> {
-        let Options { run, executor, host, pid, process, lease_ttl: ttl, is_dead, .. } = self.options;
-        let holder = Holder { run: *run, executor: *executor, host: host.clone(), pid: *pid, process: process.clone() };
-        let mut request = LeaseRequest { name: name.to_owned(), holder, now: self.clock.now(), ttl: *ttl, steal: None };
+        let Options { run, executor, host, pid, process, lease_ttl: ttl, is_dead, .. } =
+            self.options;
+        let holder = Holder {
+            run: *run,
+            executor: *executor,
+            host: host.clone(),
+            pid: *pid,
+            process: process.clone(),
+        };
+        let mut request = LeaseRequest {
+            name: name.to_owned(),
+            holder,
+            now: self.clock.now(),
+            ttl: *ttl,
+            steal: None,
+        };
         let asked = self.clock.monotonic();
         let acquired = self.journal.acquire(&request).await.map_err(RunError::journal)?;
         let acquired = match acquired {
@@ -163,8 +199,8 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         }
     }
 
-    /// Makes a record durable, if the leases that it needs are still held: all of them before an effect, otherwise the right to
-    /// execute the run.
+    /// Makes a record durable, if the leases that it needs are still held: all of them before an
+    /// effect, otherwise the right to execute the run.
     pub(super) async fn append(&mut self, record: &Record) -> Result<(), RunError> {
         let needs = if record.event.begins_effect() { Needs::All } else { Needs::Run };
         let leases: Vec<&Lease> = match needs {
@@ -172,8 +208,13 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
             Needs::Run => self.held.iter().take(1).collect(),
         };
         let ttl = self.options.lease_ttl;
-        let (fence, asked) = (Fence { leases: &leases, now: self.clock.now(), ttl }, self.clock.monotonic());
-        let appended = self.journal.append_fenced(self.options.run, record, &fence).await.map_err(RunError::journal)?;
+        let (fence, asked) =
+            (Fence { leases: &leases, now: self.clock.now(), ttl }, self.clock.monotonic());
+        let appended = self
+            .journal
+            .append_fenced(self.options.run, record, &fence)
+            .await
+            .map_err(RunError::journal)?;
         match appended {
             Appended::Kept => {
                 if needs == Needs::All {
@@ -197,8 +238,8 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         }
     }
 
-    /// Whether the effect whose intent was just written down may begin. Between the two the process may have been stopped, or
-    /// its machine have slept, for longer than the leases live.
+    /// Whether the effect whose intent was just written down may begin. Between the two the process
+    /// may have been stopped, or its machine have slept, for longer than the leases live.
     pub(super) async fn may_begin(&mut self) -> Result<bool, RunError> {
         if !self.watch.holds(self.clock.monotonic()) {
             self.renew().await?;
@@ -212,7 +253,8 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         if self.next_beat.is_none_or(|beat| beat > now) { Ok(()) } else { self.renew().await }
     }
 
-    /// Renews all leases. A lock that is lost stops the run before its next effect; the lost right to execute it, at once.
+    /// Renews all leases. A lock that is lost stops the run before its next effect; the lost right
+    /// to execute it, at once.
     async fn renew(&mut self) -> Result<(), RunError> {
         let (asked, ttl) = (self.clock.monotonic(), self.options.lease_ttl);
         let at: Timestamp = self.clock.now();
@@ -233,8 +275,8 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         Ok(())
     }
 
-    /// Releases everything, the right to execute the run last. All are tried. One that could not be released expires by itself, and is
-    /// no reason to hide what came of the run.
+    /// Releases everything, the right to execute the run last. All are tried. One that could not be
+    /// released expires by itself, and is no reason to hide what came of the run.
     pub(super) async fn release(&mut self) {
         while let Some(lease) = self.held.pop() {
             drop(self.journal.release(&lease).await);

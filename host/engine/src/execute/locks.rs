@@ -1,4 +1,5 @@
-//! The locks of the runbook: taken before the first effect, waited for, or the reason why the run ends.
+//! The locks of the runbook: taken before the first effect, waited for, or the reason why the run
+//! ends.
 
 use super::leases::Taken;
 use super::window::Entry;
@@ -48,9 +49,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let locks = &self.plan.locks;
         if locks.on_busy == OnBusy::Queue || now.saturating_sub(since) < locks.wait {
             let known = before.is_some_and(|waiting| waiting.name == name);
-            self.waiting = Some(LockWaiting { since, next_try: now + TRY_AGAIN, name: name.clone() });
+            self.waiting =
+                Some(LockWaiting { since, next_try: now + TRY_AGAIN, name: name.clone() });
             if !known {
-                self.record(LifecycleEvent::LockWaiting { name, holder: holder.to_string() }).await?;
+                self.record(LifecycleEvent::LockWaiting { name, holder: holder.to_string() })
+                    .await?;
             }
             return Ok(());
         }
@@ -69,7 +72,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 self.leases.name_holders(&mut locks, &self.state().locks).await;
                 Ok(locks)
             }
-            Taken::Busy { name, holder, left } => Err(RunError::LockBusy { name, holder: Box::new(holder), left }),
+            Taken::Busy { name, holder, left } => {
+                Err(RunError::LockBusy { name, holder: Box::new(holder), left })
+            }
         }
     }
 }

@@ -12,22 +12,43 @@ use crate::template;
 use runbook_contract::{ErrorClass, Fault, Json, Outcome};
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    pub(super) async fn start_manual(&mut self, step: &PlannedStep, manual: &Manual, attempt: u32) -> Result<(), RunError> {
+    pub(super) async fn start_manual(
+        &mut self,
+        step: &PlannedStep,
+        manual: &Manual,
+        attempt: u32,
+    ) -> Result<(), RunError> {
         let found = self.state().step(&step.id);
         if let Some((by, values)) = found.manual_answer.clone() {
             return self.end_manual(step, attempt, &by, values).await;
         }
         if let Some(timeout) = manual.timeout.filter(|_| self.is_overdue(step)) {
-            let message = format!("nobody answered within {}", runbook_document::format_duration(timeout));
-            return self.refuse(step, attempt, Fault::new(ErrorClass::Timeout, "engine.manual", message)).await;
+            let message =
+                format!("nobody answered within {}", runbook_document::format_duration(timeout));
+            return self
+                .refuse(step, attempt, Fault::new(ErrorClass::Timeout, "engine.manual", message))
+                .await;
         }
         let instructions = Json::from(manual.instructions.value.as_str());
-        match self.with_scope_of(Some(step), scope::RUNNING, |scope| template::render(&instructions, scope)) {
+        match self.with_scope_of(Some(step), scope::RUNNING, |scope| {
+            template::render(&instructions, scope)
+        }) {
             Ok(text) => {
                 let instructions = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
-                self.record(StepEvent::ManualAsked { instructions, options: manual.options() }.of(step.id.clone())).await
+                self.record(
+                    StepEvent::ManualAsked { instructions, options: manual.options() }
+                        .of(step.id.clone()),
+                )
+                .await
             }
-            Err(error) => self.refuse(step, attempt, super::start::template_fault("manual.instructions", &error)).await,
+            Err(error) => {
+                self.refuse(
+                    step,
+                    attempt,
+                    super::start::template_fault("manual.instructions", &error),
+                )
+                .await
+            }
         }
     }
 
@@ -35,16 +56,29 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) fn is_overdue(&self, step: &PlannedStep) -> bool {
         let asked = self.state().step(&step.id).manual_asked;
         let timeout = step.manual.as_ref().and_then(|manual| manual.timeout);
-        asked.zip(timeout).is_some_and(|(asked, timeout)| self.clock.now().duration_since(asked).unsigned_abs() > timeout)
+        asked.zip(timeout).is_some_and(|(asked, timeout)| {
+            self.clock.now().duration_since(asked).unsigned_abs() > timeout
+        })
     }
 
-    /// Nothing is called between the two records: if only the first is there, the second is written by `resume`.
-    async fn end_manual(&mut self, step: &PlannedStep, attempt: u32, by: &str, values: Json) -> Result<(), RunError> {
+    /// Nothing is called between the two records: if only the first is there, the second is written
+    /// by `resume`.
+    async fn end_manual(
+        &mut self,
+        step: &PlannedStep,
+        attempt: u32,
+        by: &str,
+        values: Json,
+    ) -> Result<(), RunError> {
         let input = Json::Object(serde_json::Map::new());
         let input_digest = digest::of_json(&input);
         let undo = UndoPlan::NotNeeded;
         let id = || step.id.clone();
-        self.record(StepEvent::AttemptStarted { attempt, input, input_digest, proposal: None, undo }.of(id())).await?;
+        self.record(
+            StepEvent::AttemptStarted { attempt, input, input_digest, proposal: None, undo }
+                .of(id()),
+        )
+        .await?;
         let result = AttemptResult::Succeeded {
             outcome: Outcome::Pass,
             summary: format!("done by {by}"),
@@ -54,7 +88,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             cases: Vec::new(),
         };
         self.record(
-            StepEvent::AttemptEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0, logs: Vec::new() }.of(id()),
+            StepEvent::AttemptEnded {
+                attempt,
+                result,
+                then: AfterAttempt::Final,
+                duration_ms: 0,
+                logs: Vec::new(),
+            }
+            .of(id()),
         )
         .await
     }

@@ -1,7 +1,7 @@
 //! The one loop: decide (`advance`), write it down, do it, write down what came of it.
 //!
-//! Everything runs in one task; calls of parallel branches are futures of that task. The journal is written before reporters
-//! are told, and before the effect that an intent announces.
+//! Everything runs in one task; calls of parallel branches are futures of that task. The journal is
+//! written before reporters are told, and before the effect that an intent announces.
 
 mod calls;
 mod completion;
@@ -89,8 +89,8 @@ pub struct Options {
     pub retry_of: Option<RetryOf>,
     /// Whether a closed window stops the run.
     pub outside_window: OutsideWindow,
-    /// Whether the holder of a lease is proven dead as this process sees it ([`Holder::is_dead`]), so that its lease may be taken at
-    /// once.
+    /// Whether the holder of a lease is proven dead as this process sees it ([`Holder::is_dead`]),
+    /// so that its lease may be taken at once.
     pub is_dead: fn(Option<&ProcessIdentity>, &Holder) -> bool,
 }
 
@@ -135,14 +135,16 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             match self.turn().await {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Stop(stopped)) => return Ok(stopped),
-                // Nothing was written and nothing begun; from here on nothing begins, and the run pauses.
+                // Nothing was written and nothing begun; from here on nothing begins, and the run
+                // pauses.
                 Err(RunError::LockLost { .. }) => self.reload().await?,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Looks at every step: when a run begins or goes on, and when its plan or the order of its undo is new.
+    /// Looks at every step: when a run begins or goes on, and when its plan or the order of its
+    /// undo is new.
     pub(super) fn look_at_all(&mut self) {
         self.frontier = Frontier::new(&self.plan, self.state());
     }
@@ -167,7 +169,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     fn ended(&self) -> Option<Stopped> {
         let state = self.state();
-        state.ended.map(|_| Stopped::Ended { end: state.end.unwrap_or(RunEnd::Dirty), cause: state.cause.clone() })
+        state.ended.map(|_| Stopped::Ended {
+            end: state.end.unwrap_or(RunEnd::Dirty),
+            cause: state.cause.clone(),
+        })
     }
 
     /// Does what `advance` says; whether there was anything.
@@ -189,8 +194,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         let state = self.state();
         let of_guards = |(id, call): (&StepId, &PendingCall)| (id.clone(), call.is_guard());
-        let (looking, pending): (Vec<_>, Vec<_>) = self.calls.pending().map(of_guards).partition(|(_, is_guard)| *is_guard);
-        let ids = |calls: Vec<(StepId, bool)>| calls.into_iter().map(|(id, _)| id).collect::<BTreeSet<StepId>>();
+        let (looking, pending): (Vec<_>, Vec<_>) =
+            self.calls.pending().map(of_guards).partition(|(_, is_guard)| *is_guard);
+        let ids = |calls: Vec<(StepId, bool)>| {
+            calls.into_iter().map(|(id, _)| id).collect::<BTreeSet<StepId>>()
+        };
         let (pending, looking) = (ids(pending), ids(looking));
         let now = self.clock.monotonic();
         let is_due = |step: &StepId| self.timers.is_due(step, now);
@@ -212,11 +220,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         advance(&self.plan, state, &self.frontier, &observed)
     }
 
-    /// How long the run has been executed until now, in milliseconds: before this execution as its records say, here by a clock that
-    /// nobody sets.
+    /// How long the run has been executed until now, in milliseconds: before this execution as its
+    /// records say, here by a clock that nobody sets.
     pub(super) fn took_ms(&self) -> u64 {
-        let here = u64::try_from(self.timers.executed(self.clock.monotonic()).as_millis()).unwrap_or(u64::MAX);
-        self.recorder.known_state().map_or(0, |state| state.executed.before_ms()).saturating_add(here)
+        let here = u64::try_from(self.timers.executed(self.clock.monotonic()).as_millis())
+            .unwrap_or(u64::MAX);
+        self.recorder
+            .known_state()
+            .map_or(0, |state| state.executed.before_ms())
+            .saturating_add(here)
     }
 
     fn stop_cause(&self, now: Duration) -> Option<Cause> {
@@ -234,15 +246,17 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Writes down that the run will end before anything is stopped for it: whoever resumes it must not take a stopped step
-    /// for an operator's cancel.
+    /// Writes down that the run will end before anything is stopped for it: whoever resumes it must
+    /// not take a stopped step for an operator's cancel.
     async fn decide_to_stop(&mut self) -> Result<(), RunError> {
         let state = self.state();
         if state.stage > Stage::Verify || state.stopping.is_some() {
             return Ok(());
         }
         match self.stop_cause(self.clock.monotonic()) {
-            Some(cause @ (Cause::Timeout | Cause::Guard { .. })) => self.record(LifecycleEvent::Stopping { cause }).await,
+            Some(cause @ (Cause::Timeout | Cause::Guard { .. })) => {
+                self.record(LifecycleEvent::Stopping { cause }).await
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -255,7 +269,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         if self.timers.is_cleanup_over(now) {
             // People are told whatever else took long; that has a limit of its own.
-            self.calls.pending().filter(|(_, call)| !call.tells_people()).for_each(|(_, call)| call.abort());
+            self.calls
+                .pending()
+                .filter(|(_, call)| !call.tells_people())
+                .for_each(|(_, call)| call.abort());
         }
     }
 
@@ -292,8 +309,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.calls.pending().all(|(_, call)| call.is_guard())
     }
 
-    /// Stops every call under way. What is known of it by then is written down; the other attempts that had started have an unknown
-    /// outcome, which `resume` clears up.
+    /// Stops every call under way. What is known of it by then is written down; the other attempts
+    /// that had started have an unknown outcome, which `resume` clears up.
     async fn stop_now(&mut self, reason: PauseReason) -> Result<Stopped, RunError> {
         if reason == PauseReason::Interrupted {
             self.calls.abort_all();
@@ -304,7 +321,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         self.calls.clear();
         let took_ms = Some(self.took_ms());
-        self.record(LifecycleEvent::Paused { reason: reason.clone(), took_ms, stage: Some(self.state().stage) }).await?;
+        self.record(LifecycleEvent::Paused {
+            reason: reason.clone(),
+            took_ms,
+            stage: Some(self.state().stage),
+        })
+        .await?;
         Ok(Stopped::Paused { reason })
     }
 
@@ -331,14 +353,17 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         match event {
             RunEvent::Step { step, .. } => self.frontier.update(plan, state, step),
             // The order in which steps are undone.
-            RunEvent::Run(LifecycleEvent::UndoBegan { .. } | LifecycleEvent::UndoRequested { .. }) => {
+            RunEvent::Run(
+                LifecycleEvent::UndoBegan { .. } | LifecycleEvent::UndoRequested { .. },
+            ) => {
                 self.frontier = Frontier::new(plan, state);
             }
             RunEvent::Run(_) | RunEvent::Guard { .. } | RunEvent::Notify { .. } => {}
         }
     }
 
-    /// Waits for whatever comes first: a call that completes, a delay that is over, a heartbeat, a deadline, a cancel.
+    /// Waits for whatever comes first: a call that completes, a delay that is over, a heartbeat, a
+    /// deadline, a cancel.
     async fn wait(&mut self) -> Result<(), RunError> {
         let now = self.clock.monotonic();
         let pause = self.next_moment(now).saturating_sub(now);
@@ -364,9 +389,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// The next moment at which something is due by itself.
     fn next_moment(&self, now: Duration) -> Duration {
-        let leases = [self.leases.next_beat(), self.waiting.as_ref().map(|waiting| waiting.next_try)];
+        let leases =
+            [self.leases.next_beat(), self.waiting.as_ref().map(|waiting| waiting.next_try)];
         let calls = self.calls.pending().filter_map(|(_, call)| call.told_at());
-        let moments = self.timers.moments(&self.plan).chain(leases.into_iter().flatten()).chain(calls);
+        let moments =
+            self.timers.moments(&self.plan).chain(leases.into_iter().flatten()).chain(calls);
         // With nothing due, an hour is as good as any: what else can happen wakes the loop.
         moments.filter(|moment| *moment > now).min().unwrap_or(now + Duration::from_hours(1))
     }

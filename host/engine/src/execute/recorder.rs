@@ -23,7 +23,12 @@ pub(super) struct Recorder<'a, J, C> {
 }
 
 impl<'a, J: Journal, C: Clock> Recorder<'a, J, C> {
-    pub(super) fn new(run: RunId, journal: &'a J, clock: &'a C, reporter: &'a mut dyn Reporter) -> Self {
+    pub(super) fn new(
+        run: RunId,
+        journal: &'a J,
+        clock: &'a C,
+        reporter: &'a mut dyn Reporter,
+    ) -> Self {
         Self { run, journal, clock, reporter, state: None, unwritten: Vec::new() }
     }
 
@@ -42,7 +47,8 @@ impl<'a, J: Journal, C: Clock> Recorder<'a, J, C> {
         self.state.expect("a run that stopped in order has a state")
     }
 
-    /// Reads what the journal has of the run, with the state that it makes. Nothing is taken over yet.
+    /// Reads what the journal has of the run, with the state that it makes. Nothing is taken over
+    /// yet.
     pub(super) async fn read(&self) -> Result<(StoredRun, RunState), RunError> {
         let run = self.run;
         let stored = self.journal.load(run).await.map_err(RunError::journal)?;
@@ -62,7 +68,11 @@ impl<'a, J: Journal, C: Clock> Recorder<'a, J, C> {
     }
 
     /// Makes a record durable and folds it. Whoever is to be told is told by [`Self::report`].
-    pub(super) async fn write(&mut self, record: &Record, leases: &mut Leases<'_, J, C>) -> Result<(), RunError> {
+    pub(super) async fn write(
+        &mut self,
+        record: &Record,
+        leases: &mut Leases<'_, J, C>,
+    ) -> Result<(), RunError> {
         // Folding first shows an illegal event before it is in the journal for ever.
         let state = next(self.state.take(), record)?;
         leases.append(record).await?;

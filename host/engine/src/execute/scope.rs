@@ -24,7 +24,8 @@ pub(crate) struct StepScope<'a> {
 }
 
 impl StepScope<'_> {
-    /// Calls `read` with it. An item sees itself; a step of a nested file sees that file: its parameters, its steps.
+    /// Calls `read` with it. An item sees itself; a step of a nested file sees that file: its
+    /// parameters, its steps.
     pub(crate) fn read<T>(self, read: impl FnOnce(&Scope<'_>) -> T) -> T {
         let Self { step, views, params, cut, run } = self;
         let group = step.and_then(|step| step.group.as_ref());
@@ -49,9 +50,14 @@ pub(crate) fn view_of(state: &RunState, id: &StepId) -> StepView {
     let step = state.step(id);
     let absent = |reason: &str| StepView::Absent(reason.to_owned());
     match (step.phase, &step.output) {
-        (StepPhase::Pending | StepPhase::Repeating | StepPhase::Asking | StepPhase::Waiting | StepPhase::Running, _) => {
-            absent("the step has not ended")
-        }
+        (
+            StepPhase::Pending
+            | StepPhase::Repeating
+            | StepPhase::Asking
+            | StepPhase::Waiting
+            | StepPhase::Running,
+            _,
+        ) => absent("the step has not ended"),
         (StepPhase::Skipped(SkipReason::Assumed), Some(output)) => {
             StepView::Done { outcome: Outcome::Pass.name(), output: output.clone() }
         }
@@ -78,9 +84,15 @@ pub(crate) struct RunFacts<'a> {
 pub(crate) const RUNNING: &str = "running";
 
 /// `run.…`, with the result once it is known.
-pub(crate) fn run_values(state: &RunState, facts: &RunFacts<'_>, moment: &str) -> serde_json::Map<String, Json> {
+pub(crate) fn run_values(
+    state: &RunState,
+    facts: &RunFacts<'_>,
+    moment: &str,
+) -> serde_json::Map<String, Json> {
     // Known only at the end; a run of a thousand steps is not searched for each of them.
-    let is_failed = |step: &&crate::event::StepListing| matches!(state.step(&step.id).phase, StepPhase::Failed(_));
+    let is_failed = |step: &&crate::event::StepListing| {
+        matches!(state.step(&step.id).phase, StepPhase::Failed(_))
+    };
     let failed = (moment != RUNNING).then(|| state.order.iter().find(is_failed)).flatten();
     let cause = state.cause.as_ref().map(describe_cause).unwrap_or_default();
     let values = serde_json::json!({
@@ -117,18 +129,25 @@ pub fn describe_cause(cause: &crate::event::Cause) -> String {
 /// That a window is closed, in one line.
 pub fn describe_closed(opens: Option<Timestamp>) -> String {
     match opens {
-        Some(opens) => format!("the maintenance window is closed, and opens at {}", opens.strftime("%Y-%m-%d %H:%M UTC")),
+        Some(opens) => format!(
+            "the maintenance window is closed, and opens at {}",
+            opens.strftime("%Y-%m-%d %H:%M UTC")
+        ),
         None => "the maintenance window is closed".to_owned(),
     }
 }
 
 /// The expectations with their values rendered.
-pub(crate) fn expectations(expect: &[PlannedExpectation], scope: &Scope<'_>) -> Result<Vec<PlannedExpectation>, TemplateError> {
+pub(crate) fn expectations(
+    expect: &[PlannedExpectation],
+    scope: &Scope<'_>,
+) -> Result<Vec<PlannedExpectation>, TemplateError> {
     let render = |expectation: &PlannedExpectation| {
         Ok(match expectation {
-            PlannedExpectation::Equals { path, value } => {
-                PlannedExpectation::Equals { path: path.clone(), value: template::render(value, scope)? }
-            }
+            PlannedExpectation::Equals { path, value } => PlannedExpectation::Equals {
+                path: path.clone(),
+                value: template::render(value, scope)?,
+            },
             PlannedExpectation::Within { path, warn, crit } => {
                 PlannedExpectation::Within { path: path.clone(), warn: *warn, crit: *crit }
             }

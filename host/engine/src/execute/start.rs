@@ -7,8 +7,8 @@ use crate::advance::Action;
 use crate::clock::Clock;
 use crate::digest;
 use crate::event::{
-    AfterAttempt, ApprovalVerdict, LifecycleEvent, NotifyEvent, Recovery, RunEvent, Section, SkipReason, StepEvent, Trigger,
-    UndoFinding, UndoPlan, UndoResult,
+    AfterAttempt, ApprovalVerdict, LifecycleEvent, NotifyEvent, Recovery, RunEvent, Section,
+    SkipReason, StepEvent, Trigger, UndoFinding, UndoPlan, UndoResult,
 };
 use crate::intent::{Intent, NoIntent, intent};
 use crate::journal::Journal;
@@ -18,7 +18,9 @@ use crate::retry::{self, Failure, Reach};
 use crate::state::{StepPhase, StepState, count_effects};
 use crate::template::{self, Scope, TemplateError};
 use crate::undo;
-use runbook_contract::{Drift, ErrorClass, Fault, FaultEffect, Json, Kind, OperationFacts, Phase, Proposal, StepId};
+use runbook_contract::{
+    Drift, ErrorClass, Fault, FaultEffect, Json, Kind, OperationFacts, Phase, Proposal, StepId,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,16 +72,25 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Action::TakeLocks => return self.begin_locks().await,
             Action::Undo { step } => return self.start_undo(&step).await.map(|()| true),
             Action::CheckUndo { step } => return self.start_check(&step).await.map(|()| true),
-            Action::Notify { notify, on } => return self.start_notify(&notify, on).await.map(|()| true),
+            Action::Notify { notify, on } => {
+                return self.start_notify(&notify, on).await.map(|()| true);
+            }
             Action::EndItems { step } => return self.end_items(&step).await.map(|()| true),
             Action::Skip { step, reason } => StepEvent::StepSkipped { reason }.of(step),
             Action::BeginVerify => LifecycleEvent::VerifyBegan.into(),
             Action::BeginUndo { cause, order } => LifecycleEvent::UndoBegan { cause, order }.into(),
-            Action::BeginFinally { end, cause } => LifecycleEvent::FinallyBegan { end, cause }.into(),
-            Action::Pause { reason } => {
-                LifecycleEvent::Paused { reason, took_ms: Some(self.took_ms()), stage: Some(self.state().stage) }.into()
+            Action::BeginFinally { end, cause } => {
+                LifecycleEvent::FinallyBegan { end, cause }.into()
             }
-            Action::End { end, cause } => LifecycleEvent::RunEnded { end, cause, took_ms: Some(self.took_ms()) }.into(),
+            Action::Pause { reason } => LifecycleEvent::Paused {
+                reason,
+                took_ms: Some(self.took_ms()),
+                stage: Some(self.state().stage),
+            }
+            .into(),
+            Action::End { end, cause } => {
+                LifecycleEvent::RunEnded { end, cause, took_ms: Some(self.took_ms()) }.into()
+            }
         };
         self.record(event).await.map(|()| true)
     }
@@ -93,8 +104,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.with_scope_of(None, moment, read)
     }
 
-    /// The same for the texts of a step: an item sees itself, and its own output instead of the output of all items.
-    pub(super) fn with_scope_of<T>(&self, step: Option<&PlannedStep>, moment: &str, read: impl FnOnce(&Scope<'_>) -> T) -> T {
+    /// The same for the texts of a step: an item sees itself, and its own output instead of the
+    /// output of all items.
+    pub(super) fn with_scope_of<T>(
+        &self,
+        step: Option<&PlannedStep>,
+        moment: &str,
+        read: impl FnOnce(&Scope<'_>) -> T,
+    ) -> T {
         let (plan, state): (&Plan, _) = (&self.plan, self.state());
         let group = step.and_then(|step| step.group.as_ref());
         let views = |key: &str| match step.and_then(|step| Some((step, step.item.as_ref()?))) {
@@ -103,7 +120,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             Some(_) | None => scope::view(plan, state, key),
         };
-        let params = group.map_or(Some(&state.params), |group| state.groups.get(group)).cloned().unwrap_or_default();
+        let params = group
+            .map_or(Some(&state.params), |group| state.groups.get(group))
+            .cloned()
+            .unwrap_or_default();
         let cut = group.and_then(|group| state.cut.get(group)).cloned().unwrap_or_default();
         let facts = RunFacts {
             id: self.options.run.to_string(),
@@ -111,16 +131,28 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             environment: self.options.environment.as_deref(),
             took: Duration::from_millis(self.took_ms()),
         };
-        StepScope { step, views: &views, params, cut, run: scope::run_values(state, &facts, moment) }.read(read)
+        StepScope {
+            step,
+            views: &views,
+            params,
+            cut,
+            run: scope::run_values(state, &facts, moment),
+        }
+        .read(read)
     }
 
     async fn start_attempt(&mut self, id: &StepId) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let attempt = self.state().step(id).attempts + 1;
         let refusal = rejection(self.state().step(id));
-        let intent = self.with_scope_of(Some(step), scope::RUNNING, |scope| intent(&self.plan, step, attempt, refusal, scope));
+        let intent = self.with_scope_of(Some(step), scope::RUNNING, |scope| {
+            intent(&self.plan, step, attempt, refusal, scope)
+        });
         match intent {
-            Ok(Intent::Skip) => self.record(StepEvent::StepSkipped { reason: SkipReason::Condition }.of(id.clone())).await,
+            Ok(Intent::Skip) => {
+                self.record(StepEvent::StepSkipped { reason: SkipReason::Condition }.of(id.clone()))
+                    .await
+            }
             Ok(Intent::Ask(manual)) => self.start_manual(step, manual, attempt).await,
             Ok(Intent::List(items)) => self.list_items(step, items).await,
             Ok(Intent::Open { params, cut }) => {
@@ -129,7 +161,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             Ok(Intent::Call { input }) if step.facts.kind == Kind::Step => {
                 let timeout = self.attempt_timeout(step);
-                self.call(step, Purpose::Plan { input: input.clone() }, Phase::Plan, attempt, input, timeout);
+                self.call(
+                    step,
+                    Purpose::Plan { input: input.clone() },
+                    Phase::Plan,
+                    attempt,
+                    input,
+                    timeout,
+                );
                 Ok(())
             }
             Ok(Intent::Call { input }) => self.start_effect(step, attempt, input, None).await,
@@ -150,7 +189,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         proposal: Option<Proposal>,
     ) -> Result<(), RunError> {
         let drift = if step.approval.is_some() { Drift::Refused } else { Drift::Told };
-        let phase = proposal.clone().map_or(Phase::Check, |proposal| Phase::Apply { proposal, drift });
+        let phase =
+            proposal.clone().map_or(Phase::Check, |proposal| Phase::Apply { proposal, drift });
         let undo = match step.undo {
             PlannedUndo::NotNeeded => UndoPlan::NotNeeded,
             PlannedUndo::Auto => UndoPlan::Auto,
@@ -159,8 +199,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             PlannedUndo::Irreversible { .. } => UndoPlan::Irreversible,
         };
         let input_digest = digest::of_json(&input);
-        let intent =
-            StepEvent::AttemptStarted { attempt, input: input.clone(), input_digest, proposal, undo }.of(step.id.clone());
+        let intent = StepEvent::AttemptStarted {
+            attempt,
+            input: input.clone(),
+            input_digest,
+            proposal,
+            undo,
+        }
+        .of(step.id.clone());
         self.record(intent).await?;
         if !self.leases.may_begin().await? {
             let (step, decision) = (step.id.clone(), Recovery::DidNotHappen);
@@ -171,32 +217,59 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         Ok(())
     }
 
-    fn call(&mut self, step: &PlannedStep, purpose: Purpose, phase: Phase, attempt: u32, input: Json, timeout: Duration) {
+    fn call(
+        &mut self,
+        step: &PlannedStep,
+        purpose: Purpose,
+        phase: Phase,
+        attempt: u32,
+        input: Json,
+        timeout: Duration,
+    ) {
         let unanswered = match phase {
             Phase::Observe => self.unanswered(&step.id),
             Phase::Plan => self.unanswered_of_plugin(step),
             Phase::Check | Phase::Apply { .. } | Phase::Undo { .. } => None,
         };
         let (id, site, phase) = (step.id.clone(), step.site.clone(), LaunchPhase::One(phase));
-        self.launch(Launch { step: id.clone(), site, caller: id, purpose, phase, attempt, input, timeout, unanswered });
+        self.launch(Launch {
+            step: id.clone(),
+            site,
+            caller: id,
+            purpose,
+            phase,
+            attempt,
+            input,
+            timeout,
+            unanswered,
+        });
     }
 
-    /// How long ago the last attempt of a step began, if it got no answer: what it asked for may still go on outside.
+    /// How long ago the last attempt of a step began, if it got no answer: what it asked for may
+    /// still go on outside.
     fn unanswered(&self, step: &StepId) -> Option<Duration> {
         self.state().step(step).unanswered?;
         Some(self.timers.since_last(step, self.clock.monotonic()))
     }
 
-    /// The same of any step of the plugin that is over: what a step plans may be about what still goes on.
+    /// The same of any step of the plugin that is over: what a step plans may be about what still
+    /// goes on.
     fn unanswered_of_plugin(&self, step: &PlannedStep) -> Option<Duration> {
         let plugin = |uses: &str| uses.split_once(':').map(|(plugin, _)| plugin.to_owned());
-        let is_over = |id: &StepId| !matches!(self.state().step(id).phase, StepPhase::Running | StepPhase::Undone);
-        let others = self.plan.steps.iter().filter(|other| plugin(&other.uses) == plugin(&step.uses) && is_over(&other.id));
+        let is_over = |id: &StepId| {
+            !matches!(self.state().step(id).phase, StepPhase::Running | StepPhase::Undone)
+        };
+        let others = self
+            .plan
+            .steps
+            .iter()
+            .filter(|other| plugin(&other.uses) == plugin(&step.uses) && is_over(&other.id));
         others.filter_map(|other| self.unanswered(&other.id)).min()
     }
 
-    /// How long an undo, or a look at what a step has left, may take: as long as the step, and after an attempt without an answer
-    /// long enough to wait for what may still go on. `None` if the time of the clean-up is over.
+    /// How long an undo, or a look at what a step has left, may take: as long as the step, and
+    /// after an attempt without an answer long enough to wait for what may still go on. `None` if
+    /// the time of the clean-up is over.
     fn cleanup_time(&self, step: &PlannedStep) -> Option<Duration> {
         let is_answered = self.state().step(&step.id).unanswered.is_none();
         let wanted = if is_answered { step.timeout } else { step.timeout.max(DEFAULT_TIMEOUT) };
@@ -221,49 +294,82 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 
     /// Writes down what a step would do, for others to look at.
-    pub(super) async fn ask_approval(&mut self, step: &PlannedStep, input: Json, proposal: Proposal) -> Result<(), RunError> {
+    pub(super) async fn ask_approval(
+        &mut self,
+        step: &PlannedStep,
+        input: Json,
+        proposal: Proposal,
+    ) -> Result<(), RunError> {
         let digest = approval_digest(step, &input, &proposal);
         let approval = step.approval.as_ref();
         let quorum = approval.map_or(1, |approval| approval.quorum);
         let expires = approval.and_then(|approval| approval.expires);
-        let expires_ms = expires.map(|expires| u64::try_from(expires.as_millis()).unwrap_or(u64::MAX));
+        let expires_ms =
+            expires.map(|expires| u64::try_from(expires.as_millis()).unwrap_or(u64::MAX));
         let places = step.facts.places.clone();
-        self.record(StepEvent::ApprovalAsked { digest, input, proposal, quorum, expires_ms, places }.of(step.id.clone())).await
+        self.record(
+            StepEvent::ApprovalAsked { digest, input, proposal, quorum, expires_ms, places }
+                .of(step.id.clone()),
+        )
+        .await
     }
 
     /// A rejection is never tried again.
     fn after_rejection(&self, step: &PlannedStep) -> AfterAttempt {
         match self.after_failure(step, ErrorClass::Denied, Reach::Refused) {
             AfterAttempt::Continue => AfterAttempt::Continue,
-            AfterAttempt::Final | AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. } => AfterAttempt::Final,
+            AfterAttempt::Final | AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. } => {
+                AfterAttempt::Final
+            }
         }
     }
 
     /// Records an attempt that ends before any effect.
-    pub(super) async fn refuse(&mut self, step: &PlannedStep, attempt: u32, fault: Fault) -> Result<(), RunError> {
+    pub(super) async fn refuse(
+        &mut self,
+        step: &PlannedStep,
+        attempt: u32,
+        fault: Fault,
+    ) -> Result<(), RunError> {
         let then = self.after_failure(step, fault.class, Reach::Refused);
         self.record(StepEvent::AttemptRefused { attempt, fault, then }.of(step.id.clone())).await
     }
 
-    pub(super) fn after_failure(&self, step: &PlannedStep, class: ErrorClass, reach: Reach) -> AfterAttempt {
+    pub(super) fn after_failure(
+        &self,
+        step: &PlannedStep,
+        class: ErrorClass,
+        reach: Reach,
+    ) -> AfterAttempt {
         let failures = self.state().step(&step.id).failures + 1;
         let failure = Failure { class, reach, failures, elapsed: self.elapsed(&step.id) };
         retry::after_failure(step, self.options.run, &failure)
     }
 
-    /// What an effect would still have to pass before it may be announced: the blast radius, and an undo that can be rendered.
+    /// What an effect would still have to pass before it may be announced: the blast radius, and an
+    /// undo that can be rendered.
     pub(super) fn objection(&self, step: &PlannedStep, proposal: &Proposal) -> Option<Fault> {
         let mut effects = self.state().effects.clone();
         count_effects(&mut effects, proposal);
-        let over = self.plan.limits.max_effects.iter().find(|(name, most)| effects.get(*name).is_some_and(|count| count > most));
+        let over = self
+            .plan
+            .limits
+            .max_effects
+            .iter()
+            .find(|(name, most)| effects.get(*name).is_some_and(|count| count > most));
         if let Some((name, most)) = over {
-            let message = format!("this would be effect {} of `{name}`, and `max_effects` allows {most}", effects[name]);
+            let message = format!(
+                "this would be effect {} of `{name}`, and `max_effects` allows {most}",
+                effects[name]
+            );
             return Some(Fault::new(ErrorClass::Limit, "engine.max-effects", message));
         }
         if let Some(fault) = self.group_objection(step, proposal) {
             return Some(fault);
         }
-        let undo = self.with_scope_of(Some(step), scope::RUNNING, |scope| undo::input_before(self.operate, step, scope));
+        let undo = self.with_scope_of(Some(step), scope::RUNNING, |scope| {
+            undo::input_before(self.operate, step, scope)
+        });
         let reason = undo.err()?;
         let message = format!("it is not begun, because it could not be undone: {reason}");
         Some(Fault::new(ErrorClass::Invalid, "engine.undo-input", message))
@@ -277,7 +383,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             // What it does again asks by itself whether the attempt still goes on.
             Some(Decision::Retry) => self.decisions.remove(id).map(Decision::recovery),
             // What always runs, runs at least once.
-            None if step.idempotent == RetrySafety::Yes || step.section == Section::Finally => Some(Recovery::Repeat),
+            None if step.idempotent == RetrySafety::Yes || step.section == Section::Finally => {
+                Some(Recovery::Repeat)
+            }
             // What else was decided holds once the attempt is over, which the call finds out.
             Some(Decision::Done | Decision::NotDone | Decision::Fail) | None => None,
         };
@@ -305,10 +413,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         if !self.leases.may_begin().await? {
             let result = UndoResult::Failed { fault: lease_fault() };
             let then = AfterAttempt::Retry { delay_ms: 0 };
-            return self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms: 0 }.of(id.clone())).await;
+            return self
+                .record(
+                    StepEvent::UndoEnded { attempt, result, then, duration_ms: 0 }.of(id.clone()),
+                )
+                .await;
         }
         if let Some(later) = undo::kept_by(&self.plan, self.state(), step) {
-            let message = format!("it is kept, because `{later}`, which stands on it, could not be undone");
+            let message =
+                format!("it is kept, because `{later}`, which stands on it, could not be undone");
             let fault = Fault::new(ErrorClass::Conflict, "engine.still-needed", message);
             return self.fail_undo(id, attempt, not_begun(fault)).await;
         }
@@ -317,9 +430,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         };
         let (site, caller, phase, input) = match &step.undo {
             PlannedUndo::Explicit { id: site, facts, with, .. } => {
-                match self.with_scope_of(Some(step), "undo", |scope| template::render(with, scope)) {
+                match self.with_scope_of(Some(step), "undo", |scope| template::render(with, scope))
+                {
                     Ok(input) => (site.clone(), id.undo(), LaunchPhase::whole(facts.kind), input),
-                    Err(error) => return self.fail_undo(id, attempt, not_begun(template_fault("undo.with", &error))).await,
+                    Err(error) => {
+                        return self
+                            .fail_undo(id, attempt, not_begun(template_fault("undo.with", &error)))
+                            .await;
+                    }
                 }
             }
             PlannedUndo::Auto | PlannedUndo::NotNeeded | PlannedUndo::Irreversible { .. } => {
@@ -327,25 +445,48 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
         };
         let (purpose, unanswered) = (Purpose::Undo, self.unanswered(id));
-        self.launch(Launch { step: id.clone(), site, caller, purpose, phase, attempt, input, timeout, unanswered });
+        self.launch(Launch {
+            step: id.clone(),
+            site,
+            caller,
+            purpose,
+            phase,
+            attempt,
+            input,
+            timeout,
+            unanswered,
+        });
         Ok(())
     }
 
     async fn fail_undo(&mut self, id: &StepId, attempt: u32, fault: Fault) -> Result<(), RunError> {
         let result = UndoResult::Failed { fault };
-        self.record(StepEvent::UndoEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }.of(id.clone())).await
+        self.record(
+            StepEvent::UndoEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }
+                .of(id.clone()),
+        )
+        .await
     }
 
     fn cleanup_fault(&self) -> Fault {
         let limit = runbook_document::format_duration(self.plan.limits.cleanup_timeout);
-        Fault::new(ErrorClass::Timeout, "engine.cleanup-timeout", format!("`cleanup_timeout` ({limit}) is over"))
+        Fault::new(
+            ErrorClass::Timeout,
+            "engine.cleanup-timeout",
+            format!("`cleanup_timeout` ({limit}) is over"),
+        )
     }
 
     async fn start_check(&mut self, id: &StepId) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let Some(timeout) = self.cleanup_time(step) else {
             let fault = self.cleanup_fault();
-            return self.record(StepEvent::UndoChecked { finding: UndoFinding::Unknown { fault } }.of(id.clone())).await;
+            return self
+                .record(
+                    StepEvent::UndoChecked { finding: UndoFinding::Unknown { fault } }
+                        .of(id.clone()),
+                )
+                .await;
         };
         let found = self.state().step(id);
         let (attempt, input) = (found.attempts, found.input.clone());
@@ -355,9 +496,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     async fn start_notify(&mut self, id: &StepId, on: Trigger) -> Result<(), RunError> {
         let plan = Arc::clone(&self.plan);
-        let notify = plan.notifies.iter().find(|notify| notify.id == *id).expect("`advance` names notifications of the plan");
-        let word = Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| *name);
-        self.record(RunEvent::Notify { notify: id.clone(), on, event: NotifyEvent::NotifyStarted }).await?;
+        let notify = plan
+            .notifies
+            .iter()
+            .find(|notify| notify.id == *id)
+            .expect("`advance` names notifications of the plan");
+        let word =
+            Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| *name);
+        self.record(RunEvent::Notify { notify: id.clone(), on, event: NotifyEvent::NotifyStarted })
+            .await?;
         if !self.leases.may_begin().await? {
             return self
                 .record(RunEvent::Notify {
@@ -386,26 +533,40 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             }
             Err(error) => {
                 let fault = Some(template_fault("with", &error));
-                self.record(RunEvent::Notify { notify: id.clone(), on, event: NotifyEvent::NotifyEnded { fault } }).await
+                self.record(RunEvent::Notify {
+                    notify: id.clone(),
+                    on,
+                    event: NotifyEvent::NotifyEnded { fault },
+                })
+                .await
             }
         }
     }
 
     /// Applies what the operator decided about attempts whose outcome the run already asked for.
     pub(super) async fn apply_decisions(&mut self) -> Result<(), RunError> {
-        let asked: Vec<StepId> =
-            self.state().steps.iter().filter(|(_, step)| step.question.is_some()).map(|(id, _)| id.clone()).collect();
+        let asked: Vec<StepId> = self
+            .state()
+            .steps
+            .iter()
+            .filter(|(_, step)| step.question.is_some())
+            .map(|(id, _)| id.clone())
+            .collect();
         for step in asked {
             if let Some(decision) = self.decisions.remove(&step) {
                 let attempt = self.state().step(&step).attempts;
-                self.record(StepEvent::Recovered { attempt, decision: decision.recovery() }.of(step)).await?;
+                self.record(
+                    StepEvent::Recovered { attempt, decision: decision.recovery() }.of(step),
+                )
+                .await?;
             }
         }
         Ok(())
     }
 }
 
-/// The digest of what would be done: the operation, where it would act, its input, and all that the plugin says of it.
+/// The digest of what would be done: the operation, where it would act, its input, and all that the
+/// plugin says of it.
 fn approval_digest(step: &PlannedStep, input: &Json, proposal: &Proposal) -> String {
     let OperationFacts { digest, places, .. } = &step.facts;
     digest::of_json(
@@ -416,7 +577,9 @@ fn approval_digest(step: &PlannedStep, input: &Json, proposal: &Proposal) -> Str
 /// Why a step was rejected, if what it asked for was.
 fn rejection(step: &StepState) -> Option<Fault> {
     let asked = step.asked.as_ref()?;
-    step.answers.iter().filter(|given| given.digest == asked.digest).find_map(|given| match &given.verdict {
+    step.answers.iter().filter(|given| given.digest == asked.digest).find_map(|given| match &given
+        .verdict
+    {
         ApprovalVerdict::Approved => None,
         ApprovalVerdict::Rejected { reason } => {
             let message = format!("{} rejected it: {reason}", given.by);
@@ -427,7 +590,11 @@ fn rejection(step: &StepState) -> Option<Fault> {
 
 /// Of what was not begun, because somebody else may hold the lock by now.
 fn lease_fault() -> Fault {
-    Fault::new(ErrorClass::Cancelled, LEASE_LOST, "the lease on a lock was lost before it began, so it did not happen")
+    Fault::new(
+        ErrorClass::Cancelled,
+        LEASE_LOST,
+        "the lease on a lock was lost before it began, so it did not happen",
+    )
 }
 
 /// Of what was never asked for.

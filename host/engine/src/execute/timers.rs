@@ -1,4 +1,5 @@
-//! When something of a run is due or over, by the monotonic clock. Pure: each question brings the time with it.
+//! When something of a run is due or over, by the monotonic clock. Pure: each question brings the
+//! time with it.
 
 use crate::event::{AfterAttempt, LifecycleEvent, NotifyEvent, RunEvent, StepEvent, Trigger};
 use crate::plan::{Plan, PlannedStep};
@@ -19,7 +20,8 @@ pub(super) struct Timers {
     slow_at: Option<Duration>,
     /// When its `timeout` is over.
     deadline: Option<Duration>,
-    /// Since when people are told of something before anything else goes on: that takes none of the run's time.
+    /// Since when people are told of something before anything else goes on: that takes none of the
+    /// run's time.
     telling_since: Option<Duration>,
     /// How long undo and finally may take, each.
     cleanup_timeout: Duration,
@@ -34,7 +36,8 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Of a run that begins now. `usual` is how long runs of its runbook take as a rule: twice that is slow.
+    /// Of a run that begins now. `usual` is how long runs of its runbook take as a rule: twice that
+    /// is slow.
     pub(super) fn new(plan: &Plan, usual: Option<Duration>, now: Duration) -> Self {
         Self {
             began: now,
@@ -49,12 +52,16 @@ impl Timers {
         }
     }
 
-    /// What is left of the delays that a crash interrupted. A wall clock that jumped back never makes one longer.
+    /// What is left of the delays that a crash interrupted. A wall clock that jumped back never
+    /// makes one longer.
     pub(super) fn restore(&mut self, state: &RunState, now: Duration, wall: Timestamp) {
         let since = |at: Timestamp| Duration::try_from(wall.duration_since(at)).unwrap_or_default();
         for (id, step) in &state.steps {
             if let Some((at, delay_ms)) = step.undo_resting.or(step.resting) {
-                self.due.insert(id.clone(), now + Duration::from_millis(delay_ms).saturating_sub(since(at)));
+                self.due.insert(
+                    id.clone(),
+                    now + Duration::from_millis(delay_ms).saturating_sub(since(at)),
+                );
             }
             if let Some(started) = step.started {
                 self.first_start.insert(id.clone(), now.saturating_sub(since(started)));
@@ -81,7 +88,9 @@ impl Timers {
                 self.due.clear();
                 self.cleanup_deadline = Some(now + self.cleanup_timeout);
             }
-            RunEvent::Notify { on: Trigger::Start | Trigger::Waiting, event, .. } => self.note_telling(event, now),
+            RunEvent::Notify { on: Trigger::Start | Trigger::Waiting, event, .. } => {
+                self.note_telling(event, now);
+            }
             RunEvent::Run(_) | RunEvent::Guard { .. } | RunEvent::Notify { .. } => {}
         }
     }
@@ -91,7 +100,9 @@ impl Timers {
         match event {
             NotifyEvent::NotifyStarted => self.telling_since = Some(now),
             NotifyEvent::NotifyEnded { .. } => {
-                if let (Some(since), Some(deadline)) = (self.telling_since.take(), &mut self.deadline) {
+                if let (Some(since), Some(deadline)) =
+                    (self.telling_since.take(), &mut self.deadline)
+                {
                     *deadline += now.saturating_sub(since);
                 }
             }
@@ -195,24 +206,32 @@ impl Timers {
         now.saturating_sub(self.last_start.get(step).copied().unwrap_or_default())
     }
 
-    /// How long an attempt that begins now may take: the step's timeout, or what is left of `total_timeout` and `within`.
+    /// How long an attempt that begins now may take: the step's timeout, or what is left of
+    /// `total_timeout` and `within`.
     pub(super) fn attempt_timeout(&self, step: &PlannedStep, now: Duration) -> Duration {
         let elapsed = self.elapsed(&step.id, now);
         let total = step.total_timeout.map(|total| total.saturating_sub(elapsed));
         let within = step.poll.as_ref().map(|poll| poll.within.saturating_sub(elapsed));
-        let least = [Some(step.timeout), total, within].into_iter().flatten().min().unwrap_or(step.timeout);
+        let least =
+            [Some(step.timeout), total, within].into_iter().flatten().min().unwrap_or(step.timeout);
         least.max(LEAST_TIMEOUT)
     }
 
     /// When the time of each nested file that was opened is over.
     fn group_deadlines(&self, plan: &Plan) -> impl Iterator<Item = Duration> {
-        plan.groups.iter().filter_map(|(id, group)| Some(*self.first_start.get(id)? + group.timeout?))
+        plan.groups
+            .iter()
+            .filter_map(|(id, group)| Some(*self.first_start.get(id)? + group.timeout?))
     }
 
     /// Every moment at which something is due or over, in no order. Some may be in the past.
     pub(super) fn moments(&self, plan: &Plan) -> impl Iterator<Item = Duration> {
         let deadlines = [self.slow_at, self.deadline(), self.cleanup_deadline];
-        self.due.values().copied().chain(deadlines.into_iter().flatten()).chain(self.group_deadlines(plan))
+        self.due
+            .values()
+            .copied()
+            .chain(deadlines.into_iter().flatten())
+            .chain(self.group_deadlines(plan))
     }
 }
 
@@ -238,7 +257,8 @@ mod tests {
     }
 
     fn refused(then: AfterAttempt) -> RunEvent {
-        let fault = runbook_contract::Fault::new(runbook_contract::ErrorClass::Transient, "test", "again");
+        let fault =
+            runbook_contract::Fault::new(runbook_contract::ErrorClass::Transient, "test", "again");
         StepEvent::AttemptRefused { attempt: 1, fault, then }.of(step())
     }
 
@@ -260,12 +280,22 @@ mod tests {
     fn undo_and_finally_have_their_time_each_and_none_before_they_begin() {
         let mut timers = timers(None);
         assert_eq!(timers.cleanup_left(60 * SECOND, 500 * SECOND), Some(60 * SECOND));
-        timers.note(&LifecycleEvent::UndoBegan { cause: Cause::Timeout, order: Vec::new() }.into(), 160 * SECOND);
+        timers.note(
+            &LifecycleEvent::UndoBegan { cause: Cause::Timeout, order: Vec::new() }.into(),
+            160 * SECOND,
+        );
         assert_eq!(timers.cleanup_left(60 * SECOND, 170 * SECOND), Some(20 * SECOND));
-        assert!(timers.is_cleanup_over(190 * SECOND) && timers.cleanup_left(SECOND, 190 * SECOND).is_none());
+        assert!(
+            timers.is_cleanup_over(190 * SECOND)
+                && timers.cleanup_left(SECOND, 190 * SECOND).is_none()
+        );
         let end = crate::event::RunEnd::Undone;
         timers.note(&LifecycleEvent::FinallyBegan { end, cause: None }.into(), 200 * SECOND);
-        assert_eq!(timers.cleanup_left(60 * SECOND, 210 * SECOND), Some(20 * SECOND), "what always runs has its own time");
+        assert_eq!(
+            timers.cleanup_left(60 * SECOND, 210 * SECOND),
+            Some(20 * SECOND),
+            "what always runs has its own time"
+        );
         timers.begin_undo();
         assert!(!timers.is_cleanup_over(1_000 * SECOND), "an undo that is asked for begins anew");
     }

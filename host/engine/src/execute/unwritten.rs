@@ -1,5 +1,5 @@
-//! What a process knows of the attempts under way when its journal cannot be written any more: it is told before the process ends,
-//! because nobody else will ever know it.
+//! What a process knows of the attempts under way when its journal cannot be written any more: it
+//! is told before the process ends, because nobody else will ever know it.
 
 use super::calls::Purpose;
 use super::{RunError, Runner};
@@ -29,7 +29,9 @@ impl Unwritten {
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Remembers what a record says that could not be written.
     pub(super) fn note_unwritten(&mut self, event: &RunEvent) {
-        let RunEvent::Step { step, event: StepEvent::AttemptEnded { result, .. } } = event else { return };
+        let RunEvent::Step { step, event: StepEvent::AttemptEnded { result, .. } } = event else {
+            return;
+        };
         let known = match result {
             AttemptResult::Succeeded { .. } => Unwritten::Done,
             AttemptResult::Failed { fault, .. } => Unwritten::of_fault(fault),
@@ -39,13 +41,15 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// The error with all that is known: what is under way is stopped, and says by that whether it happened.
+    /// The error with all that is known: what is under way is stopped, and says by that whether it
+    /// happened.
     pub(super) async fn with_unwritten(&mut self, error: RunError) -> RunError {
         let RunError::Journal { source, .. } = error else { return error };
         self.calls.abort_all();
         while let Some(completed) = self.calls.next().await {
             if completed.purpose == Purpose::Attempt && self.acts(&completed.step) {
-                let known = completed.answer.as_ref().map_or_else(Unwritten::of_fault, |_| Unwritten::Done);
+                let known =
+                    completed.answer.as_ref().map_or_else(Unwritten::of_fault, |_| Unwritten::Done);
                 self.recorder.keep_unwritten(completed.step, known);
             }
         }

@@ -42,7 +42,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let opens = window.opens_after(now);
         Some(match (window.outside, self.options.outside_window) {
             (Outside::Warn, _) => WindowVerdict::Warned { opens },
-            (Outside::Refuse, OutsideWindow::Override) => WindowVerdict::Overridden { by: self.options.operator.clone(), opens },
+            (Outside::Refuse, OutsideWindow::Override) => {
+                WindowVerdict::Overridden { by: self.options.operator.clone(), opens }
+            }
             (Outside::Refuse, OutsideWindow::AsWritten) => WindowVerdict::Refused { opens },
         })
     }

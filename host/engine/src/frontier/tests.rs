@@ -1,7 +1,9 @@
 //! How much is looked at in a run of many steps, counted and not timed.
 
 use crate::advance::{Action, Observed, advance};
-use crate::event::{AfterAttempt, AttemptResult, Item, LifecycleEvent, Record, RunEvent, StepEvent, UndoPlan};
+use crate::event::{
+    AfterAttempt, AttemptResult, Item, LifecycleEvent, Record, RunEvent, StepEvent, UndoPlan,
+};
 use crate::frontier::Frontier;
 use crate::plan::Plan;
 use crate::state::{RunState, next};
@@ -11,8 +13,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 fn plan(text: &str) -> Plan {
-    let source = runbook_document::Source::new("test.toml", format!("format = 1\n[runbook]\nname = \"test\"\n{text}"));
-    let runbook = crate::parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).expect("a good runbook");
+    let source = runbook_document::Source::new(
+        "test.toml",
+        format!("format = 1\n[runbook]\nname = \"test\"\n{text}"),
+    );
+    let runbook = crate::parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into()))
+        .expect("a good runbook");
     let look = OperationFacts {
         kind: Kind::Probe,
         idempotent: true,
@@ -22,7 +28,8 @@ fn plan(text: &str) -> Plan {
         places: Vec::new(),
     };
     let facts = runbook.use_sites().into_iter().map(|site| (site.step, look.clone())).collect();
-    Plan::build(&runbook, &crate::resolve_params(&runbook, &[]).expect("no parameter"), &facts).expect("a good plan")
+    Plan::build(&runbook, &crate::resolve_params(&runbook, &[]).expect("no parameter"), &facts)
+        .expect("a good plan")
 }
 
 /// A run whose every call answers at once.
@@ -56,8 +63,13 @@ impl Played {
     }
 
     fn record(&mut self, event: impl Into<RunEvent>) {
-        let record = Record { seq: self.state().next_seq, at: jiff::Timestamp::UNIX_EPOCH, event: event.into() };
-        self.state = Some(next(self.state.take(), &record).expect("what `advance` says can follow"));
+        let record = Record {
+            seq: self.state().next_seq,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            event: event.into(),
+        };
+        self.state =
+            Some(next(self.state.take(), &record).expect("what `advance` says can follow"));
         if let (RunEvent::Step { step, .. }, Some(state)) = (&record.event, &self.state) {
             self.frontier.update(&self.plan, state, step);
         }
@@ -108,8 +120,14 @@ impl Played {
             .of(step.clone()),
         );
         self.record(
-            StepEvent::AttemptEnded { attempt: 1, result: passed(), then: AfterAttempt::Final, duration_ms: 1, logs: Vec::new() }
-                .of(step),
+            StepEvent::AttemptEnded {
+                attempt: 1,
+                result: passed(),
+                then: AfterAttempt::Final,
+                duration_ms: 1,
+                logs: Vec::new(),
+            }
+            .of(step),
         );
     }
 
@@ -119,10 +137,15 @@ impl Played {
             match self.decide() {
                 Action::Attempt { step } => self.attempt(step),
                 Action::EndItems { step } => {
-                    self.record(StepEvent::ItemsEnded { result: passed(), then: AfterAttempt::Final }.of(step));
+                    self.record(
+                        StepEvent::ItemsEnded { result: passed(), then: AfterAttempt::Final }
+                            .of(step),
+                    );
                 }
                 Action::TakeLocks => self.record(LifecycleEvent::StepsBegan { locks: Vec::new() }),
-                Action::BeginFinally { end, cause } => self.record(LifecycleEvent::FinallyBegan { end, cause }),
+                Action::BeginFinally { end, cause } => {
+                    self.record(LifecycleEvent::FinallyBegan { end, cause });
+                }
                 Action::End { .. } => break,
                 other => panic!("{other:?}"),
             }
@@ -153,7 +176,8 @@ fn steps(n: usize, rest: &str) -> String {
 #[test]
 fn ten_times_as_many_steps_are_looked_at_ten_times_as_often() {
     let for_each = "[[step]]\nid = \"each\"\nuses = \"test:look\"\nfor_each = \"[1]\"\n";
-    let several = "[[step]]\nid = \"each\"\nuses = \"test:look\"\nfor_each = \"[1]\"\nmax_parallel = 8\n";
+    let several =
+        "[[step]]\nid = \"each\"\nuses = \"test:look\"\nfor_each = \"[1]\"\nmax_parallel = 8\n";
     let shapes: [(&str, &dyn Fn(usize) -> Played); 4] = [
         ("one after the other", &|n| Played::new(plan(&steps(n, "")), 0)),
         ("all at once", &|n| Played::new(plan(&steps(n, "needs = []")), 0)),

@@ -1,4 +1,5 @@
-//! Texts that look like a secret. A runbook is committed and shown to people, so a secret in it is an error.
+//! Texts that look like a secret. A runbook is committed and shown to people, so a secret in it is
+//! an error.
 
 use crate::model::Runbook;
 use runbook_document::{Diagnostic, Diagnostics, Node, Source, Table, Value};
@@ -7,21 +8,26 @@ use std::sync::{Arc, OnceLock};
 /// One thing that a text can look like.
 struct Rule {
     what: &'static str,
-    /// What a text has that the pattern matches: without any of them no pattern is compiled, which takes longer than all else that is
-    /// checked.
+    /// What a text has that the pattern matches: without any of them no pattern is compiled, which
+    /// takes longer than all else that is checked.
     parts: &'static [&'static str],
     pattern: &'static str,
     compiled: OnceLock<regex::Regex>,
 }
 
 impl Rule {
-    const fn new(what: &'static str, parts: &'static [&'static str], pattern: &'static str) -> Self {
+    const fn new(
+        what: &'static str,
+        parts: &'static [&'static str],
+        pattern: &'static str,
+    ) -> Self {
         Self { what, parts, pattern, compiled: OnceLock::new() }
     }
 
     fn is_match(&self, text: &str) -> bool {
         let compile = || regex::Regex::new(self.pattern).expect("the rules are compiled by a test");
-        self.parts.iter().any(|part| text.contains(part)) && self.compiled.get_or_init(compile).is_match(text)
+        self.parts.iter().any(|part| text.contains(part))
+            && self.compiled.get_or_init(compile).is_match(text)
     }
 }
 
@@ -36,9 +42,17 @@ static RULES: [Rule; 9] = [
     ),
     Rule::new("a GitLab token", &["glpat-"], r"\bglpat-[A-Za-z0-9_-]{20}"),
     Rule::new("a Slack token", &["xox"], r"\bxox[abprs]-[A-Za-z0-9-]{10,}"),
-    Rule::new("a Slack webhook", &["https://hooks.slack.com/"], r"https://hooks\.slack\.com/(?:services|workflows)/\S{20,}"),
+    Rule::new(
+        "a Slack webhook",
+        &["https://hooks.slack.com/"],
+        r"https://hooks\.slack\.com/(?:services|workflows)/\S{20,}",
+    ),
     Rule::new("an age identity", &["AGE-SECRET-KEY-1"], r"\bAGE-SECRET-KEY-1[A-Z0-9]{20,}"),
-    Rule::new("a JSON web token", &[".eyJ"], r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
+    Rule::new(
+        "a JSON web token",
+        &[".eyJ"],
+        r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
+    ),
     Rule::new("a password in a URL", &["@"], r"\b[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s:@{]{3,}@"),
 ];
 
@@ -61,11 +75,15 @@ const SECRET_WORDS: &[&str] = &[
 fn names_a_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let before = |word: &&str| key.strip_suffix(*word);
-    SECRET_WORDS.iter().filter_map(before).any(|before| before.is_empty() || before.ends_with(['_', '-']))
+    SECRET_WORDS
+        .iter()
+        .filter_map(before)
+        .any(|before| before.is_empty() || before.ends_with(['_', '-']))
 }
 
 pub(super) fn check(runbook: &Runbook, diagnostics: &mut Diagnostics) {
-    let secrets: Vec<&str> = runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
+    let secrets: Vec<&str> =
+        runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
     for site in runbook.use_sites() {
         table(site.with, site.source, diagnostics);
         each_text(site.with, &mut |text, span| {
@@ -76,25 +94,37 @@ pub(super) fn check(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     }
     for param in &runbook.params {
         if let Some(text) = param.default.as_ref().and_then(|default| default.as_str()) {
-            report(what_looks_secret(Some(&param.name.name), text), runbook.source(), &param.name.span, diagnostics);
+            report(
+                what_looks_secret(Some(&param.name.name), text),
+                runbook.source(),
+                &param.name.span,
+                diagnostics,
+            );
         }
     }
 }
 
-/// The secret of the runbook that a text names as targets do, by itself or after a word such as `Bearer`.
+/// The secret of the runbook that a text names as targets do, by itself or after a word such as
+/// `Bearer`.
 fn named_secret<'a>(text: &'a str, secrets: &[&str]) -> Option<&'a str> {
     let mut names = text.split_whitespace().filter_map(|word| word.strip_prefix("secret:"));
     names.find(|name| secrets.contains(name))
 }
 
 /// An input is a value, and no secret is one: the plugin would send its name.
-fn sent_as_it_stands(source: &Arc<Source>, span: &runbook_document::Span, name: &str) -> Diagnostic {
+fn sent_as_it_stands(
+    source: &Arc<Source>,
+    span: &runbook_document::Span,
+    name: &str,
+) -> Diagnostic {
     let message = format!("an input is a value, so `secret:{name}` would be sent as it stands");
     let help = format!(
         "name it in the target (`headers`, `basic`, `password`), or bind a slot to a target with `secret = \"{name}\"` whose `positions` say \
          where it goes: `header`, `basic`, `json` or `form`"
     );
-    Diagnostic::error("E0235", source, span.clone(), message).label("no secret stands here").help(help)
+    Diagnostic::error("E0235", source, span.clone(), message)
+        .label("no secret stands here")
+        .help(help)
 }
 
 fn each_text(table: Option<&Table>, seen: &mut dyn FnMut(&str, &runbook_document::Span)) {
@@ -120,17 +150,28 @@ fn table(table: Option<&Table>, source: &Arc<Source>, diagnostics: &mut Diagnost
 
 fn node(key: Option<&str>, value: &Node, source: &Arc<Source>, diagnostics: &mut Diagnostics) {
     match &value.value {
-        Value::String(text) => report(what_looks_secret(key, text), source, &value.span, diagnostics),
+        Value::String(text) => {
+            report(what_looks_secret(key, text), source, &value.span, diagnostics);
+        }
         Value::Array(items) => items.iter().for_each(|item| node(key, item, source, diagnostics)),
         Value::Table(inner) => table(Some(inner), source, diagnostics),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
     }
 }
 
-fn report(what: Option<&str>, source: &Arc<Source>, span: &runbook_document::Span, diagnostics: &mut Diagnostics) {
+fn report(
+    what: Option<&str>,
+    source: &Arc<Source>,
+    span: &runbook_document::Span,
+    diagnostics: &mut Diagnostics,
+) {
     let Some(what) = what else { return };
-    let diagnostic =
-        Diagnostic::error("E0223", source, span.clone(), format!("this looks like {what}; a runbook holds no secret"));
+    let diagnostic = Diagnostic::error(
+        "E0223",
+        source,
+        span.clone(),
+        format!("this looks like {what}; a runbook holds no secret"),
+    );
     let help = "store it with `runbook secret set`, name it under `[secrets]`, and refer to it from a target";
     diagnostics.push(diagnostic.label("looks like a secret").help(help));
 }
@@ -160,7 +201,13 @@ mod tests {
         for text in secret {
             assert!(what_looks_secret(None, text).is_some(), "{text}");
         }
-        let plain = ["orders-2026.dump.zst", "http://127.0.0.1:3000/health", "postgres://db/orders", "INC-42", "select 1"];
+        let plain = [
+            "orders-2026.dump.zst",
+            "http://127.0.0.1:3000/health",
+            "postgres://db/orders",
+            "INC-42",
+            "select 1",
+        ];
         for text in plain {
             assert_eq!(what_looks_secret(None, text), None, "{text}");
         }

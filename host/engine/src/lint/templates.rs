@@ -1,4 +1,5 @@
-//! Every template and expression is read once before anything runs: its syntax, and every name in it.
+//! Every template and expression is read once before anything runs: its syntax, and every name in
+//! it.
 
 use super::text_span::{TextSpan, narrow, narrow_to};
 use super::{graph_section, items, with_nearest};
@@ -6,8 +7,8 @@ use crate::event::Section;
 use crate::graph::{Ancestry, Graph};
 use crate::model::{Expectation, ForEach, Items, Runbook, Step, UndoDeclaration};
 use crate::template::{
-    Form, TemplateError, comparisons, has_markers, nearest_filter, references, required, sole_expression, template_key,
-    unknown_words,
+    Form, TemplateError, comparisons, has_markers, nearest_filter, references, required,
+    sole_expression, template_key, unknown_words,
 };
 use runbook_contract::{Json, Outcome, StepId};
 use runbook_document::{Diagnostic, Diagnostics, Node, Source, Span, Table, Value, suggestion};
@@ -20,7 +21,8 @@ const RUN_ALWAYS: &[&str] = &["id", "name", "title", "started", "environment", "
 /// What `run.` offers when the result is known: in `[[finally]]` and `[[notify]]`.
 const RUN_AT_END: &[&str] = &["outcome", "duration", "cause", "failed_step"];
 
-/// All that a file names, looked up and not searched: a file of ten thousand steps is read ten thousand times otherwise.
+/// All that a file names, looked up and not searched: a file of ten thousand steps is read ten
+/// thousand times otherwise.
 struct Catalog<'a> {
     params: Vec<&'a str>,
     /// The ids of all steps, for better messages.
@@ -36,7 +38,8 @@ struct Catalog<'a> {
     outputs: RefCell<Vec<OutputRead>>,
 }
 
-/// A place in the output of a step that a template reads, or `expect` names, and that must be there.
+/// A place in the output of a step that a template reads, or `expect` names, and that must be
+/// there.
 #[derive(Debug, Clone)]
 pub struct OutputRead {
     /// The file in which the template stands.
@@ -62,7 +65,8 @@ pub enum Wanted {
     Number,
 }
 
-/// What the templates of a runbook read of outputs: whoever knows the schemas of the outputs compares.
+/// What the templates of a runbook read of outputs: whoever knows the schemas of the outputs
+/// compares.
 pub fn output_reads(runbook: &Runbook) -> Vec<OutputRead> {
     let catalog = Catalog::of(runbook, &Graph::new(&[]));
     walk(runbook, &catalog, &mut Diagnostics::default());
@@ -77,8 +81,13 @@ impl<'a> Catalog<'a> {
         Self {
             params: runbook.params.iter().map(|param| param.name.name.as_str()).collect(),
             ids: runbook.steps.iter().map(|step| step.id.value.as_str()).collect(),
-            by_key: steps().rev().map(|(place, step)| (template_key(&step.id.value), place)).collect(),
-            numbers: steps().map(|(_, step)| (step.section == own).then(|| numbers.next()).flatten()).collect(),
+            by_key: steps()
+                .rev()
+                .map(|(place, step)| (template_key(&step.id.value), place))
+                .collect(),
+            numbers: steps()
+                .map(|(_, step)| (step.section == own).then(|| numbers.next()).flatten())
+                .collect(),
             sections: runbook.steps.iter().map(|step| step.section).collect(),
             order: graph.ancestry(),
             steps: &runbook.steps,
@@ -86,12 +95,15 @@ impl<'a> Catalog<'a> {
         }
     }
 
-    /// Preflights, steps, verifies and finallies run in this order; among steps only what a step needs has surely run.
+    /// Preflights, steps, verifies and finallies run in this order; among steps only what a step
+    /// needs has surely run.
     fn has_run(&self, step: usize, before: usize) -> bool {
         match (self.numbers[step], self.numbers[before]) {
             (Some(step), Some(before)) => self.order.is_before(step, before),
             (Some(_) | None, None) | (None, Some(_)) => {
-                step < before && (self.sections[step] != self.sections[before] || self.numbers[before].is_none())
+                step < before
+                    && (self.sections[step] != self.sections[before]
+                        || self.numbers[before].is_none())
             }
         }
     }
@@ -125,7 +137,8 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// Notes what is read of the output of a step. The steps of a nested file know each other by their own ids.
+    /// Notes what is read of the output of a step. The steps of a nested file know each other by
+    /// their own ids.
     fn note_output(&self, path: &[String], wanted: Wanted, place: &TextSpan<'_>) {
         if let (Some(asker), [root, rest @ ..]) = (&self.asker, path)
             && root == "output"
@@ -142,12 +155,26 @@ impl Names<'_> {
             Reads::Step(step) => self.catalog.steps.get(step),
             Reads::Guard | Reads::Notification => None,
         };
-        let group = reader.and_then(|step| step.id.value.as_str().rsplit_once('.')).map(|(group, _)| group);
-        let key = group.map_or_else(|| key.clone(), |group| template_key(&StepId::new(format!("{group}.{key}"))));
-        let Some(step) = self.catalog.by_key.get(&key).and_then(|place| self.catalog.steps.get(*place)) else { return };
-        let is_itself = self.itself && reader.is_some_and(|reader| reader.id.value == step.id.value);
-        // The output of a step with items has those of its items, by key; an item itself knows its own.
-        let rest = if step.for_each.is_some() && !is_itself { rest.get(1..).unwrap_or_default() } else { rest };
+        let group =
+            reader.and_then(|step| step.id.value.as_str().rsplit_once('.')).map(|(group, _)| group);
+        let key = group.map_or_else(
+            || key.clone(),
+            |group| template_key(&StepId::new(format!("{group}.{key}"))),
+        );
+        let Some(step) =
+            self.catalog.by_key.get(&key).and_then(|place| self.catalog.steps.get(*place))
+        else {
+            return;
+        };
+        let is_itself =
+            self.itself && reader.is_some_and(|reader| reader.id.value == step.id.value);
+        // The output of a step with items has those of its items, by key; an item itself knows its
+        // own.
+        let rest = if step.for_each.is_some() && !is_itself {
+            rest.get(1..).unwrap_or_default()
+        } else {
+            rest
+        };
         if !rest.is_empty() {
             let place = &TextSpan { source: place.source, span: narrow_to(place, path) };
             self.note(&step.id.value, rest, wanted, place);
@@ -157,12 +184,20 @@ impl Names<'_> {
     fn note(&self, step: &StepId, path: &[String], wanted: Wanted, place: &TextSpan<'_>) {
         let source = Arc::clone(place.source);
         let span = place.span.clone();
-        self.catalog.outputs.borrow_mut().push(OutputRead { source, span, step: step.clone(), path: path.to_vec(), wanted });
+        self.catalog.outputs.borrow_mut().push(OutputRead {
+            source,
+            span,
+            step: step.clone(),
+            path: path.to_vec(),
+            wanted,
+        });
     }
 
     fn sees(&self, place: usize) -> bool {
         match self.reads {
-            Reads::Step(step) => self.catalog.has_run(place, step) || (self.itself && place == step),
+            Reads::Step(step) => {
+                self.catalog.has_run(place, step) || (self.itself && place == step)
+            }
             Reads::Guard => false,
             Reads::Notification => true,
         }
@@ -189,14 +224,24 @@ fn walk(runbook: &Runbook, catalog: &Catalog<'_>, diagnostics: &mut Diagnostics)
         check_step(&guard.look, Names { earlier, ..base(catalog, Reads::Guard) }, diagnostics);
     }
     for notify in &runbook.notifies {
-        let names = Names { run: [RUN_ALWAYS, RUN_AT_END].concat(), ..base(catalog, Reads::Notification) };
+        let names =
+            Names { run: [RUN_ALWAYS, RUN_AT_END].concat(), ..base(catalog, Reads::Notification) };
         table(notify.with.as_ref(), &notify.source, &names, diagnostics);
     }
 }
 
 fn base<'a>(catalog: &'a Catalog<'a>, reads: Reads) -> Names<'a> {
     let earlier = "add `ID` to `needs`, or move it further up";
-    Names { catalog, reads, itself: false, run: RUN_ALWAYS.to_vec(), earlier, locals: Vec::new(), items: None, asker: None }
+    Names {
+        catalog,
+        reads,
+        itself: false,
+        run: RUN_ALWAYS.to_vec(),
+        earlier,
+        locals: Vec::new(),
+        items: None,
+        asker: None,
+    }
 }
 
 fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagnostics) {
@@ -212,12 +257,27 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
         names.locals.push(&for_each.name);
         names.items = Some(for_each);
         if let Some(key) = &for_each.key {
-            diagnostics.extend(items::constant_key(for_each, &TextSpan { source, span: key.span.clone() }));
-            text(&key.value, Form::Template, &TextSpan { source, span: key.span.clone() }, &names, diagnostics);
+            diagnostics.extend(items::constant_key(
+                for_each,
+                &TextSpan { source, span: key.span.clone() },
+            ));
+            text(
+                &key.value,
+                Form::Template,
+                &TextSpan { source, span: key.span.clone() },
+                &names,
+                diagnostics,
+            );
         }
     }
     if let Some(when) = &step.when {
-        text(&when.value, Form::Expression, &TextSpan { source, span: when.span.clone() }, &names, diagnostics);
+        text(
+            &when.value,
+            Form::Expression,
+            &TextSpan { source, span: when.span.clone() },
+            &names,
+            diagnostics,
+        );
     }
     if let Some(manual) = &step.manual {
         let place = TextSpan { source, span: manual.instructions.span.clone() };
@@ -228,11 +288,20 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
         match expectation {
             Expectation::Equals { path, at, value } => {
                 node(value, source, &names, diagnostics);
-                let wanted = if holds_template(value) { Wanted::Anything } else { Wanted::Value(value.to_json()) };
+                let wanted = if holds_template(value) {
+                    Wanted::Anything
+                } else {
+                    Wanted::Value(value.to_json())
+                };
                 names.note(&step.id.value, path, wanted, &TextSpan { source, span: at.clone() });
             }
             Expectation::Within { path, at, .. } if !path.is_empty() => {
-                names.note(&step.id.value, path, Wanted::Number, &TextSpan { source, span: at.clone() });
+                names.note(
+                    &step.id.value,
+                    path,
+                    Wanted::Number,
+                    &TextSpan { source, span: at.clone() },
+                );
             }
             Expectation::Within { .. } => {}
         }
@@ -240,7 +309,13 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
     if let Some(poll) = &step.poll {
         names.locals.extend(["outcome", "output"]);
         names.asker = Some(&step.id.value);
-        text(&poll.until.value, Form::Expression, &TextSpan { source, span: poll.until.span.clone() }, &names, diagnostics);
+        text(
+            &poll.until.value,
+            Form::Expression,
+            &TextSpan { source, span: poll.until.span.clone() },
+            &names,
+            diagnostics,
+        );
         names.locals.truncate(names.locals.len() - 2);
         names.asker = None;
     }
@@ -261,13 +336,20 @@ fn table(
     }
 }
 
-fn node(value: &Node, source: &std::sync::Arc<runbook_document::Source>, names: &Names<'_>, diagnostics: &mut Diagnostics) {
+fn node(
+    value: &Node,
+    source: &std::sync::Arc<runbook_document::Source>,
+    names: &Names<'_>,
+    diagnostics: &mut Diagnostics,
+) {
     match &value.value {
         Value::String(string) => {
             let place = TextSpan { source, span: value.span.clone() };
             match sole_expression(string) {
                 Some(inner) => text(inner, Form::Expression, &place, names, diagnostics),
-                None if has_markers(string) => text(string, Form::Template, &place, names, diagnostics),
+                None if has_markers(string) => {
+                    text(string, Form::Template, &place, names, diagnostics);
+                }
                 None => {}
             }
         }
@@ -277,7 +359,13 @@ fn node(value: &Node, source: &std::sync::Arc<runbook_document::Source>, names: 
     }
 }
 
-fn text(text: &str, form: Form, place: &TextSpan<'_>, names: &Names<'_>, diagnostics: &mut Diagnostics) {
+fn text(
+    text: &str,
+    form: Form,
+    place: &TextSpan<'_>,
+    names: &Names<'_>,
+    diagnostics: &mut Diagnostics,
+) {
     let found = match references(text, form) {
         Ok(found) => found,
         Err(TemplateError::Syntax { message } | TemplateError::Compute { message }) => {
@@ -285,8 +373,13 @@ fn text(text: &str, form: Form, place: &TextSpan<'_>, names: &Names<'_>, diagnos
                 Form::Template => "this is not a template",
                 Form::Expression => "this is not an expression",
             };
-            let diagnostic = Diagnostic::error("E0213", place.source, place.span.clone(), format!("{what}: {message}"))
-                .label("cannot be read");
+            let diagnostic = Diagnostic::error(
+                "E0213",
+                place.source,
+                place.span.clone(),
+                format!("{what}: {message}"),
+            )
+            .label("cannot be read");
             diagnostics.push(match instead(text, form) {
                 Some(help) => diagnostic.help(help),
                 None => diagnostic,
@@ -298,7 +391,8 @@ fn text(text: &str, form: Form, place: &TextSpan<'_>, names: &Names<'_>, diagnos
     let required = required(text, form);
     for path in &required {
         names.note_output(path, Wanted::Anything, place);
-        diagnostics.extend(names.items.and_then(|for_each| items::wrong_read(for_each, path, place)));
+        diagnostics
+            .extend(names.items.and_then(|for_each| items::wrong_read(for_each, path, place)));
     }
     for compared in comparisons(text, form) {
         diagnostics.extend(judge_outcome(&compared.path, &compared.value, place, names));
@@ -308,7 +402,8 @@ fn text(text: &str, form: Form, place: &TextSpan<'_>, names: &Names<'_>, diagnos
     }
     for unknown in unknown_words(text, form) {
         let message = format!("a template has no {unknown}");
-        let diagnostic = Diagnostic::error("E0213", place.source, place.span.clone(), message).label("not known");
+        let diagnostic = Diagnostic::error("E0213", place.source, place.span.clone(), message)
+            .label("not known");
         diagnostics.push(match nearest_filter(&unknown) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic,
@@ -331,7 +426,9 @@ fn instead(text: &str, form: Form) -> Option<&'static str> {
         return Some("write what is to be computed, such as `params.count > 3`");
     }
     if has_markers(text) {
-        return Some("it is an expression already: leave the braces out, as in `when = \"params.count > 3\"`");
+        return Some(
+            "it is an expression already: leave the braces out, as in `when = \"params.count > 3\"`",
+        );
     }
     if text.contains("&&") || text.contains("||") {
         return Some("write `and`, `or` and `not`");
@@ -340,12 +437,16 @@ fn instead(text: &str, form: Form) -> Option<&'static str> {
         let (before, after) = (text[..at].chars().next_back(), text[at + 1..].chars().next());
         matches!(before, Some('=' | '!' | '<' | '>')) || after == Some('=')
     };
-    text.match_indices('=').any(|found| !is_comparison(found)).then_some("two values are compared with `==`")
+    text.match_indices('=')
+        .any(|found| !is_comparison(found))
+        .then_some("two values are compared with `==`")
 }
 
 /// What is wrong with one reference.
 fn judge(parts: &[&str], place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diagnostic> {
-    let error = |message: String| Diagnostic::error("E0212", place.source, narrow(place, parts), message).label("not known");
+    let error = |message: String| {
+        Diagnostic::error("E0212", place.source, narrow(place, parts), message).label("not known")
+    };
     match (parts[0], parts.get(1)) {
         ("params", Some(name)) => (!names.catalog.params.contains(name))
             .then(|| with_nearest(error(format!("there is no parameter `{name}`")), name, &names.catalog.params)),
@@ -380,18 +481,31 @@ fn judge(parts: &[&str], place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diag
     }
 }
 
-fn judge_step(key: &str, names: &Names<'_>, error: impl Fn(String) -> Diagnostic) -> Option<Diagnostic> {
+fn judge_step(
+    key: &str,
+    names: &Names<'_>,
+    error: impl Fn(String) -> Diagnostic,
+) -> Option<Diagnostic> {
     let catalog = names.catalog;
     let Some(place) = catalog.by_key.get(key) else {
         let id = key.replace('_', "-");
         return Some(with_nearest(error(format!("there is no step `{id}`")), &id, &catalog.ids));
     };
     let id = catalog.ids[*place];
-    (!names.sees(*place)).then(|| error(format!("`{id}` has not surely run before this")).help(names.earlier.replace("ID", id)))
+    (!names.sees(*place)).then(|| {
+        error(format!("`{id}` has not surely run before this"))
+            .help(names.earlier.replace("ID", id))
+    })
 }
 
-/// A comparison of an outcome with what no outcome is called. Where an output is a number and so on, its schema says.
-fn judge_outcome(path: &[String], value: &Json, place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diagnostic> {
+/// A comparison of an outcome with what no outcome is called. Where an output is a number and so
+/// on, its schema says.
+fn judge_outcome(
+    path: &[String],
+    value: &Json,
+    place: &TextSpan<'_>,
+    names: &Names<'_>,
+) -> Option<Diagnostic> {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let is_outcome = match words.as_slice() {
         ["outcome"] => names.asker.is_some(),
@@ -403,7 +517,8 @@ fn judge_outcome(path: &[String], value: &Json, place: &TextSpan<'_>, names: &Na
         return None;
     }
     let message = format!("`{}` is never {value}", path.join("."));
-    let diagnostic = Diagnostic::error("E0234", place.source, narrow_to(place, path), message).label("never so");
+    let diagnostic =
+        Diagnostic::error("E0234", place.source, narrow_to(place, path), message).label("never so");
     Some(diagnostic.help(suggestion(value.as_str().unwrap_or_default(), &known)))
 }
 

@@ -10,20 +10,27 @@ pub(super) struct TextSpan<'a> {
     pub(super) span: Span,
 }
 
-/// A name with all of its keys within the text, if it stands there literally; otherwise the whole text.
+/// A name with all of its keys within the text, if it stands there literally; otherwise the whole
+/// text.
 pub(super) fn narrow_to(place: &TextSpan<'_>, path: &[String]) -> Span {
     let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
     let plain = path.join(".");
-    let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
+    let is_end =
+        |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
     let dashed = match path {
-        [steps, id, rest @ ..] if steps == "steps" => [&[steps.clone(), id.replace('_', "-")], rest].concat().join("."),
+        [steps, id, rest @ ..] if steps == "steps" => {
+            [&[steps.clone(), id.replace('_', "-")], rest].concat().join(".")
+        }
         _ => plain.clone(),
     };
     let found = [plain, dashed].into_iter().find_map(|name| {
         let mut places = text.match_indices(name.as_str()).map(|(at, _)| at);
         places.find(|at| is_end(&text[at + name.len()..])).map(|at| (at, name.len()))
     });
-    found.map_or_else(|| place.span.clone(), |(at, length)| place.span.start + at..place.span.start + at + length)
+    found.map_or_else(
+        || place.span.clone(),
+        |(at, length)| place.span.start + at..place.span.start + at + length,
+    )
 }
 
 /// The name itself within the text, if it stands there literally; otherwise the whole text.
@@ -31,6 +38,11 @@ pub(super) fn narrow(place: &TextSpan<'_>, parts: &[&str]) -> Span {
     let Some(text) = place.source.text().get(place.span.clone()) else { return place.span.clone() };
     let plain = parts.iter().take(2).copied().collect::<Vec<_>>().join(".");
     let dashed = plain.replace('_', "-");
-    let found = [plain.as_str(), dashed.as_str()].into_iter().find_map(|name| text.find(name).map(|at| (at, name.len())));
-    found.map_or_else(|| place.span.clone(), |(at, length)| place.span.start + at..place.span.start + at + length)
+    let found = [plain.as_str(), dashed.as_str()]
+        .into_iter()
+        .find_map(|name| text.find(name).map(|at| (at, name.len())));
+    found.map_or_else(
+        || place.span.clone(),
+        |(at, length)| place.span.start + at..place.span.start + at + length,
+    )
 }

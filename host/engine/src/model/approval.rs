@@ -28,7 +28,8 @@ pub enum SelfApproval {
     DoesNotCount,
 }
 
-/// The person in `user@host (as root)`: whoever comes from two machines, or by two ways, is one person.
+/// The person in `user@host (as root)`: whoever comes from two machines, or by two ways, is one
+/// person.
 pub fn person_of(by: &str) -> &str {
     let account = account_of(by);
     account.rsplit_once('@').map_or(account, |(user, _)| user)
@@ -42,7 +43,8 @@ fn account_of(by: &str) -> &str {
 impl Approval {
     /// Whether this person (`user@host`) may approve or reject.
     pub fn may_answer(&self, by: &str) -> bool {
-        self.approvers.is_empty() || self.approvers.iter().any(|name| name == account_of(by) || name == person_of(by))
+        self.approvers.is_empty()
+            || self.approvers.iter().any(|name| name == account_of(by) || name == person_of(by))
     }
 
     /// Whether this person counts in a run that `starter` started.
@@ -53,8 +55,15 @@ impl Approval {
         }
     }
 
-    /// Whether enough people have approved what has this digest, in a run that `starter` started, and their word is still good.
-    pub fn is_approved(&self, step: &StepState, digest: &str, starter: &str, now: Timestamp) -> bool {
+    /// Whether enough people have approved what has this digest, in a run that `starter` started,
+    /// and their word is still good.
+    pub fn is_approved(
+        &self,
+        step: &StepState,
+        digest: &str,
+        starter: &str,
+        now: Timestamp,
+    ) -> bool {
         let is_good = |given: &&ApprovalRecord| {
             let age = now.duration_since(given.at).unsigned_abs();
             given.digest == digest
@@ -63,27 +72,38 @@ impl Approval {
                 && self.counts(&given.by, starter)
                 && self.expires.is_none_or(|expires| age <= expires)
         };
-        let people: BTreeSet<&str> = step.answers.iter().filter(is_good).map(|given| person_of(&given.by)).collect();
+        let people: BTreeSet<&str> =
+            step.answers.iter().filter(is_good).map(|given| person_of(&given.by)).collect();
         people.len() >= usize::try_from(self.quorum).unwrap_or(usize::MAX)
     }
 
-    /// Whether what was said about what is asked now is enough to go on: enough approvals, whatever their age, or a rejection.
-    /// A step that goes on says again what it would do, and asks again if that, or the time, has changed.
+    /// Whether what was said about what is asked now is enough to go on: enough approvals, whatever
+    /// their age, or a rejection. A step that goes on says again what it would do, and asks again
+    /// if that, or the time, has changed.
     pub fn is_answered(&self, step: &StepState) -> bool {
         let is_rejected = step.asked.as_ref().is_none_or(|asked| {
-            let about_this = |given: &&ApprovalRecord| given.digest == asked.digest && self.may_answer(&given.by);
-            step.answers.iter().filter(about_this).any(|given| given.verdict != ApprovalVerdict::Approved)
+            let about_this = |given: &&ApprovalRecord| {
+                given.digest == asked.digest && self.may_answer(&given.by)
+            };
+            step.answers
+                .iter()
+                .filter(about_this)
+                .any(|given| given.verdict != ApprovalVerdict::Approved)
         });
         is_rejected || self.missing(step) == 0
     }
 
-    /// How many people must still approve what is asked now, whatever the age of what the others said.
+    /// How many people must still approve what is asked now, whatever the age of what the others
+    /// said.
     pub fn missing(&self, step: &StepState) -> usize {
         let Some(asked) = &step.asked else { return 0 };
         let approve = |given: &&ApprovalRecord| {
-            given.digest == asked.digest && self.may_answer(&given.by) && given.verdict == ApprovalVerdict::Approved
+            given.digest == asked.digest
+                && self.may_answer(&given.by)
+                && given.verdict == ApprovalVerdict::Approved
         };
-        let people: BTreeSet<&str> = step.answers.iter().filter(approve).map(|given| person_of(&given.by)).collect();
+        let people: BTreeSet<&str> =
+            step.answers.iter().filter(approve).map(|given| person_of(&given.by)).collect();
         usize::try_from(self.quorum).unwrap_or(usize::MAX).saturating_sub(people.len())
     }
 }
@@ -94,7 +114,9 @@ mod tests {
 
     #[test]
     fn one_person_is_one_person_from_every_machine_and_by_every_way() {
-        for by in ["ada@bastion", "ada@laptop", "ada@bastion (as root)", "ada@corp (login ada)", "ada"] {
+        for by in
+            ["ada@bastion", "ada@laptop", "ada@bastion (as root)", "ada@corp (login ada)", "ada"]
+        {
             assert_eq!(person_of(by), "ada", "{by}");
         }
         // Accounts of a directory have the sign in their names.

@@ -20,7 +20,8 @@ pub struct Nested {
 /// What a nested file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NestedKind {
-    /// A runbook: its preflights, steps and post-conditions are done one after the other, and undone with the others.
+    /// A runbook: its preflights, steps and post-conditions are done one after the other, and
+    /// undone with the others.
     Runbook,
     /// A suite: all its checks are made, then judged together.
     Suite,
@@ -28,7 +29,8 @@ pub enum NestedKind {
 
 impl NestedKind {
     /// Both, with their keys in TOML.
-    pub const ALL: &'static [(Self, &'static str)] = &[(Self::Runbook, "runbook"), (Self::Suite, "suite")];
+    pub const ALL: &'static [(Self, &'static str)] =
+        &[(Self::Runbook, "runbook"), (Self::Suite, "suite")];
 
     /// The key in TOML.
     pub fn key(self) -> &'static str {
@@ -36,8 +38,8 @@ impl NestedKind {
     }
 }
 
-/// The steps of a nested file, under the id of the step that stands for them: `deploy.backup` is the step `backup` of the
-/// runbook that the step `deploy` names.
+/// The steps of a nested file, under the id of the step that stands for them: `deploy.backup` is
+/// the step `backup` of the runbook that the step `deploy` names.
 #[derive(Debug)]
 pub struct Group {
     /// The step that stands for them.

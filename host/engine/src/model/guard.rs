@@ -6,7 +6,8 @@ use std::time::Duration;
 /// A probe that is asked again and again while steps and post-conditions run.
 #[derive(Debug, Clone)]
 pub struct Guard {
-    /// What is asked: id, `uses`, `bind`, `with`, `expect`, `timeout`. Its other fields are as of a step that says nothing.
+    /// What is asked: id, `uses`, `bind`, `with`, `expect`, `timeout`. Its other fields are as of a
+    /// step that says nothing.
     pub look: Step,
     /// Between two looks.
     pub every: Duration,
@@ -21,7 +22,8 @@ pub struct Guard {
 pub enum OnBreach {
     /// No step begins; when those that run have ended, the run stops and can be resumed.
     Pause,
-    /// What runs is stopped as for a cancel; then what was done is undone, whatever `[undo] on` says.
+    /// What runs is stopped as for a cancel; then what was done is undone, whatever `[undo] on`
+    /// says.
     #[default]
     Undo,
     /// What runs is stopped as for a cancel; nothing is undone.
@@ -30,5 +32,6 @@ pub enum OnBreach {
 
 impl OnBreach {
     /// All values with their names.
-    pub const ALL: &[(Self, &str)] = &[(Self::Pause, "pause"), (Self::Undo, "undo"), (Self::Abort, "abort")];
+    pub const ALL: &[(Self, &str)] =
+        &[(Self::Pause, "pause"), (Self::Undo, "undo"), (Self::Abort, "abort")];
 }

@@ -34,8 +34,12 @@ pub enum FieldType {
 
 impl FieldType {
     /// Every type, with its name in TOML.
-    pub const ALL: &'static [(Self, &'static str)] =
-        &[(Self::Bool, "bool"), (Self::Int, "int"), (Self::Float, "float"), (Self::String, "string")];
+    pub const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Bool, "bool"),
+        (Self::Int, "int"),
+        (Self::Float, "float"),
+        (Self::String, "string"),
+    ];
 
     fn read(self, text: &str) -> Option<Json> {
         match self {
@@ -45,7 +49,9 @@ impl FieldType {
                 _ => None,
             },
             Self::Int => text.parse::<i64>().ok().map(Json::from),
-            Self::Float => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Json::from),
+            Self::Float => {
+                text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Json::from)
+            }
             Self::String => Some(Json::from(text)),
         }
     }
@@ -80,22 +86,34 @@ pub struct Typed<'a> {
 impl Manual {
     /// The options that an answer needs, in the notation of help texts.
     pub fn options(&self) -> Vec<String> {
-        let form = self.form.iter().map(|(name, kind)| format!("--set {name}={}", kind.name().to_uppercase()));
-        let choice = (!self.choices.is_empty()).then(|| format!("--choice {}", self.choices.join("|")));
+        let form = self
+            .form
+            .iter()
+            .map(|(name, kind)| format!("--set {name}={}", kind.name().to_uppercase()));
+        let choice =
+            (!self.choices.is_empty()).then(|| format!("--choice {}", self.choices.join("|")));
         // Within the backticks of a command, no text with one of its own.
-        let typed = |wanted: &String| Some(runbook_text::argument(wanted).into_owned()).filter(|wanted| !wanted.contains('`'));
-        let confirm =
-            self.confirm.as_ref().map(|wanted| format!("--confirm {}", typed(wanted).unwrap_or_else(|| "TEXT".to_owned())));
+        let typed = |wanted: &String| {
+            Some(runbook_text::argument(wanted).into_owned()).filter(|wanted| !wanted.contains('`'))
+        };
+        let confirm = self.confirm.as_ref().map(|wanted| {
+            format!("--confirm {}", typed(wanted).unwrap_or_else(|| "TEXT".to_owned()))
+        });
         form.chain(choice).chain(confirm).collect()
     }
 
     /// The name of what was chosen, in the output of the step.
     pub const CHOICE: &'static str = "choice";
 
-    /// What the output of the step is, as a JSON Schema: what [`read`](Self::read) makes of an answer.
+    /// What the output of the step is, as a JSON Schema: what [`read`](Self::read) makes of an
+    /// answer.
     pub fn output_schema(&self) -> Json {
-        let form = self.form.iter().map(|(name, kind)| (name.clone(), serde_json::json!({ "type": kind.schema_name() })));
-        let choice = (!self.choices.is_empty()).then(|| (Self::CHOICE.to_owned(), serde_json::json!({ "enum": self.choices })));
+        let form = self
+            .form
+            .iter()
+            .map(|(name, kind)| (name.clone(), serde_json::json!({ "type": kind.schema_name() })));
+        let choice = (!self.choices.is_empty())
+            .then(|| (Self::CHOICE.to_owned(), serde_json::json!({ "enum": self.choices })));
         let properties: serde_json::Map<_, _> = form.chain(choice).collect();
         serde_json::json!({ "type": "object", "properties": properties, "additionalProperties": false })
     }
@@ -105,8 +123,13 @@ impl Manual {
     /// # Errors
     /// It is not of its type, or the form has no such value.
     pub fn read_field(&self, name: &str, text: &str) -> Result<Json, String> {
-        let (_, kind) = self.form.iter().find(|(known, _)| known == name).ok_or_else(|| format!("the form has no `{name}`"))?;
-        kind.read(text).ok_or_else(|| format!("`{name}` must be of type {}, not `{text}`", kind.name()))
+        let (_, kind) = self
+            .form
+            .iter()
+            .find(|(known, _)| known == name)
+            .ok_or_else(|| format!("the form has no `{name}`"))?;
+        kind.read(text)
+            .ok_or_else(|| format!("`{name}` must be of type {}, not `{text}`", kind.name()))
     }
 
     /// What was chosen.
@@ -131,10 +154,15 @@ impl Manual {
                     output.insert(name.clone(), value);
                 }
                 Some(Err(problem)) => wrong.push(problem),
-                None => wrong.push(format!("`{name}` is not given; add `--set {name}=…`, of type {}", kind.name())),
+                None => wrong.push(format!(
+                    "`{name}` is not given; add `--set {name}=…`, of type {}",
+                    kind.name()
+                )),
             }
         }
-        for (name, _) in typed.values.iter().filter(|(name, _)| self.form.iter().all(|(known, _)| known != name)) {
+        for (name, _) in
+            typed.values.iter().filter(|(name, _)| self.form.iter().all(|(known, _)| known != name))
+        {
             wrong.push(format!("the form has no `{name}`"));
         }
         match (self.choices.as_slice(), typed.choice) {
@@ -144,13 +172,16 @@ impl Manual {
                 Ok(choice) => drop(output.insert(Self::CHOICE.to_owned(), choice)),
                 Err(problem) => wrong.push(problem),
             },
-            (choices, None) => wrong.push(format!("nothing was chosen; `--choice` is one of: {}", choices.join(", "))),
+            (choices, None) => wrong
+                .push(format!("nothing was chosen; `--choice` is one of: {}", choices.join(", "))),
         }
         match (&self.confirm, typed.confirm) {
             (None, None) => {}
             (None, Some(_)) => wrong.push("there is nothing to confirm".to_owned()),
             (Some(wanted), Some(typed)) if wanted == typed => {}
-            (Some(wanted), _) => wrong.push(format!("it must be confirmed by `--confirm {wanted:?}`")),
+            (Some(wanted), _) => {
+                wrong.push(format!("it must be confirmed by `--confirm {wanted:?}`"));
+            }
         }
         if wrong.is_empty() { Ok(Json::Object(output)) } else { Err(wrong) }
     }
@@ -163,7 +194,10 @@ mod tests {
     fn manual() -> Manual {
         Manual {
             instructions: Located { value: "look".to_owned(), span: 0..0 },
-            form: vec![("lag_ok".to_owned(), FieldType::Bool), ("count".to_owned(), FieldType::Int)],
+            form: vec![
+                ("lag_ok".to_owned(), FieldType::Bool),
+                ("count".to_owned(), FieldType::Int),
+            ],
             choices: vec!["go".to_owned(), "stop".to_owned()],
             confirm: Some("drop orders".to_owned()),
             timeout: None,
@@ -173,25 +207,40 @@ mod tests {
     #[test]
     fn the_options_of_an_answer_can_be_typed_as_they_stand_but_for_the_values() {
         let options = manual().options();
-        assert_eq!(options, ["--set lag_ok=BOOL", "--set count=INT", "--choice go|stop", "--confirm 'drop orders'"]);
+        assert_eq!(
+            options,
+            ["--set lag_ok=BOOL", "--set count=INT", "--choice go|stop", "--confirm 'drop orders'"]
+        );
         let ticked = Manual { confirm: Some("drop `orders`".to_owned()), ..manual() };
         assert_eq!(ticked.options().last().map(String::as_str), Some("--confirm TEXT"));
     }
 
     #[test]
     fn the_schema_of_an_answer_has_the_fields_that_an_answer_has() {
-        let values = [("lag_ok".to_owned(), "yes".to_owned()), ("count".to_owned(), "3".to_owned())];
-        let answer = manual().read(&Typed { values: &values, choice: Some("go"), confirm: Some("drop orders") });
-        let keys = |value: &Json| value.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>());
+        let values =
+            [("lag_ok".to_owned(), "yes".to_owned()), ("count".to_owned(), "3".to_owned())];
+        let answer = manual().read(&Typed {
+            values: &values,
+            choice: Some("go"),
+            confirm: Some("drop orders"),
+        });
+        let keys = |value: &Json| {
+            value.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>())
+        };
         assert_eq!(keys(&answer.expect("it fits")), keys(&manual().output_schema()["properties"]));
     }
 
     #[test]
     fn an_answer_is_whole_and_of_its_types_or_all_that_is_wrong_is_said() {
-        let values = [("lag_ok".to_owned(), "yes".to_owned()), ("count".to_owned(), "3".to_owned())];
+        let values =
+            [("lag_ok".to_owned(), "yes".to_owned()), ("count".to_owned(), "3".to_owned())];
         let typed = Typed { values: &values, choice: Some("go"), confirm: Some("drop orders") };
-        assert_eq!(manual().read(&typed), Ok(serde_json::json!({ "lag_ok": true, "count": 3, "choice": "go" })));
-        let wrong = [("lag_ok".to_owned(), "perhaps".to_owned()), ("other".to_owned(), "1".to_owned())];
+        assert_eq!(
+            manual().read(&typed),
+            Ok(serde_json::json!({ "lag_ok": true, "count": 3, "choice": "go" }))
+        );
+        let wrong =
+            [("lag_ok".to_owned(), "perhaps".to_owned()), ("other".to_owned(), "1".to_owned())];
         let typed = Typed { values: &wrong, choice: Some("run"), confirm: Some("drop order") };
         let found = manual().read(&typed).expect_err("it is wrong");
         assert_eq!(

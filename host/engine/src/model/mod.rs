@@ -17,7 +17,8 @@ pub use param::{Param, ParamType};
 pub use policy::{Limits, Locks, OnBusy, Risk, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
 pub use step::section_noun;
 pub use step::{
-    Bind, Expectation, ForEach, IfNeedsFailed, Items, Notify, OnCancel, OnFailure, Poll, Retry, Step, UndoDeclaration,
+    Bind, Expectation, ForEach, IfNeedsFailed, Items, Notify, OnCancel, OnFailure, Poll, Retry,
+    Step, UndoDeclaration,
 };
 pub(crate) use window::DAY;
 pub use window::{Allowed, Days, Outside, Window};
@@ -60,7 +61,8 @@ pub struct Runbook {
     pub limits: Limits,
     /// When completed steps are undone.
     pub undo: UndoPolicy,
-    /// `[[preflight]]`, `[[step]]`, `[[verify]]`, `[[finally]]` (or `[[check]]` of a suite), each in file order, in this order of sections.
+    /// `[[preflight]]`, `[[step]]`, `[[verify]]`, `[[finally]]` (or `[[check]]` of a suite), each
+    /// in file order, in this order of sections.
     pub steps: Vec<Step>,
     /// `[[guard]]`, in file order.
     pub guards: Vec<Guard>,
@@ -81,7 +83,8 @@ pub struct SecretEntry {
     pub source_uri: Located<String>,
     /// Warn when the value is older.
     pub max_age: Option<Duration>,
-    /// The last day on which the value is good, as its issuer says; warned about from two weeks before.
+    /// The last day on which the value is good, as its issuer says; warned about from two weeks
+    /// before.
     pub expires: Option<jiff::civil::Date>,
     /// The file in which it stands.
     pub source: Arc<Source>,
@@ -143,10 +146,16 @@ impl Runbook {
         self.steps.iter().filter(move |step| step.section == section)
     }
 
-    /// A suite as a run of its own: the checks with one of the tags (all, if there is none), but those that are left out, are its
-    /// steps, and nothing else of it happens. What depends on one that is left out is made.
+    /// A suite as a run of its own: the checks with one of the tags (all, if there is none), but
+    /// those that are left out, are its steps, and nothing else of it happens. What depends on one
+    /// that is left out is made.
     #[must_use]
-    pub fn as_run(&self, tags: &[String], timeout: Duration, is_left_out: impl Fn(&StepId) -> bool) -> Self {
+    pub fn as_run(
+        &self,
+        tags: &[String],
+        timeout: Duration,
+        is_left_out: impl Fn(&StepId) -> bool,
+    ) -> Self {
         let mut run = Self {
             sources: self.sources.clone(),
             name: self.name.clone(),
@@ -168,15 +177,24 @@ impl Runbook {
             groups: Vec::new(),
             warnings: Diagnostics::default(),
         };
-        let is_tagged = |step: &Step| step.check.as_ref().is_some_and(|check| check.tags.iter().any(|tag| tags.contains(tag)));
-        run.retain_steps(|step| (tags.is_empty() || is_tagged(step)) && !is_left_out(&step.id.value));
+        let is_tagged = |step: &Step| {
+            step.check.as_ref().is_some_and(|check| check.tags.iter().any(|tag| tags.contains(tag)))
+        };
+        run.retain_steps(|step| {
+            (tags.is_empty() || is_tagged(step)) && !is_left_out(&step.id.value)
+        });
         run.steps.iter_mut().for_each(|step| step.section = Section::Step);
         run
     }
 
     /// Takes out all steps but these. What needed one of the others does not wait for it.
     pub fn retain_steps(&mut self, keep: impl Fn(&Step) -> bool) {
-        let out: BTreeSet<StepId> = self.steps.iter().filter(|step| !keep(step)).map(|step| step.id.value.clone()).collect();
+        let out: BTreeSet<StepId> = self
+            .steps
+            .iter()
+            .filter(|step| !keep(step))
+            .map(|step| step.id.value.clone())
+            .collect();
         self.steps.retain(|step| !out.contains(&step.id.value));
         for needs in self.steps.iter_mut().filter_map(|step| step.needs.as_mut()) {
             needs.retain(|need| !out.contains(&need.value));
@@ -188,7 +206,8 @@ impl Runbook {
         self.steps.iter().find(|step| step.id.value == *id)
     }
 
-    /// Every place in the file that calls a plugin: steps of all sections, explicit undos, guards, notifications.
+    /// Every place in the file that calls a plugin: steps of all sections, explicit undos, guards,
+    /// notifications.
     pub fn use_sites(&self) -> Vec<UseSite<'_>> {
         let steps = self.steps.iter().flat_map(step::Step::use_sites);
         let guards = self.guards.iter().flat_map(|guard| guard.look.use_sites());

@@ -16,8 +16,11 @@ pub enum Risk {
 
 impl Risk {
     /// All values with their names.
-    pub const ALL: &[(Self, &str)] =
-        &[(Self::ReadOnly, "read-only"), (Self::Reversible, "reversible"), (Self::Destructive, "destructive")];
+    pub const ALL: &[(Self, &str)] = &[
+        (Self::ReadOnly, "read-only"),
+        (Self::Reversible, "reversible"),
+        (Self::Destructive, "destructive"),
+    ];
 }
 
 /// `[locks]`
@@ -45,7 +48,8 @@ pub enum OnBusy {
 
 impl OnBusy {
     /// All values with their names.
-    pub const ALL: &[(Self, &str)] = &[(Self::Fail, "fail"), (Self::Queue, "queue"), (Self::Skip, "skip")];
+    pub const ALL: &[(Self, &str)] =
+        &[(Self::Fail, "fail"), (Self::Queue, "queue"), (Self::Skip, "skip")];
 }
 
 /// `[limits]`
@@ -59,14 +63,20 @@ pub struct Limits {
     pub max_parallel: usize,
 }
 
-/// Of a run that says nothing. A call has its own sandbox of some MiB and often a connection, of which servers have about a
-/// hundred for everybody; more at once would wait for each other, and measure that.
+/// Of a run that says nothing. A call has its own sandbox of some MiB and often a connection, of
+/// which servers have about a hundred for everybody; more at once would wait for each other, and
+/// measure that.
 pub const DEFAULT_MAX_PARALLEL: usize = 64;
 
 impl Default for Limits {
-    /// Undo of a database restore takes minutes; a quarter of an hour is where a person should look anyway.
+    /// Undo of a database restore takes minutes; a quarter of an hour is where a person should look
+    /// anyway.
     fn default() -> Self {
-        Self { max_effects: BTreeMap::new(), cleanup_timeout: Duration::from_mins(15), max_parallel: DEFAULT_MAX_PARALLEL }
+        Self {
+            max_effects: BTreeMap::new(),
+            cleanup_timeout: Duration::from_mins(15),
+            max_parallel: DEFAULT_MAX_PARALLEL,
+        }
     }
 }
 

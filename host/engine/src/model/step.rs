@@ -12,7 +12,8 @@ use std::time::Duration;
 pub struct Step {
     /// The part of the file in whose place it runs.
     pub section: Section,
-    /// The part of the file in which it is written: a post-condition of a nested runbook runs as a step.
+    /// The part of the file in which it is written: a post-condition of a nested runbook runs as a
+    /// step.
     pub written_in: Section,
     /// Unique in the file; kebab-case.
     pub id: Located<StepId>,
@@ -26,7 +27,8 @@ pub struct Step {
     pub with: Option<Table>,
     /// Steps that must be done before; `None` means the step before it in the file.
     pub needs: Option<Vec<Located<StepId>>>,
-    /// What happens to it when one of the steps that its `needs` names has failed and the run goes on.
+    /// What happens to it when one of the steps that its `needs` names has failed and the run goes
+    /// on.
     pub if_needs_failed: IfNeedsFailed,
     /// An expression; false skips the step.
     pub when: Option<Located<String>>,
@@ -108,7 +110,9 @@ impl Step {
                 source: &self.source,
                 span: span.clone(),
             }),
-            Some(UndoDeclaration::Auto { .. } | UndoDeclaration::Irreversible { .. }) | None => None,
+            Some(UndoDeclaration::Auto { .. } | UndoDeclaration::Irreversible { .. }) | None => {
+                None
+            }
         };
         own.into_iter().chain(undo)
     }
@@ -193,7 +197,8 @@ pub enum Expectation {
     },
     /// A number is inside its ranges.
     Within {
-        /// Keys from the output's root; empty is the output's `value`, or else the first measurement.
+        /// Keys from the output's root; empty is the output's `value`, or else the first
+        /// measurement.
         path: Vec<String>,
         /// Where the last of them stands.
         at: Span,
@@ -246,15 +251,18 @@ pub enum OnFailure {
 
 impl OnFailure {
     /// All values with their names.
-    pub const ALL: &[(Self, &str)] = &[(Self::Undo, "undo"), (Self::Continue, "continue"), (Self::Stop, "stop")];
+    pub const ALL: &[(Self, &str)] =
+        &[(Self::Undo, "undo"), (Self::Continue, "continue"), (Self::Stop, "stop")];
 }
 
-/// `if_needs_failed`: what `on_failure = "continue"` of one step means for a step whose `needs` names it.
+/// `if_needs_failed`: what `on_failure = "continue"` of one step means for a step whose `needs`
+/// names it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IfNeedsFailed {
     /// It is skipped, and so is what needs it in turn.
     Skip,
-    /// It runs. So does a step that names no `needs`: the one before it is only its place in the order.
+    /// It runs. So does a step that names no `needs`: the one before it is only its place in the
+    /// order.
     #[default]
     Run,
 }

@@ -34,8 +34,9 @@ impl Outside {
 
 /// One entry of `allow`.
 ///
-/// A moment is inside if a clock on a wall in `zone` shows at least `from` and less than `to` on one of `days`. So an hour that
-/// daylight saving repeats is inside both times, and one that it leaves out is never there.
+/// A moment is inside if a clock on a wall in `zone` shows at least `from` and less than `to` on
+/// one of `days`. So an hour that daylight saving repeats is inside both times, and one that it
+/// leaves out is never there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Allowed {
     /// The days on which it opens.
@@ -80,7 +81,8 @@ impl Window {
         self.allow.iter().any(|allowed| allowed.is_open(at))
     }
 
-    /// When it opens next after a moment; `None` if not within the next eight days, which no window without a gap can cause.
+    /// When it opens next after a moment; `None` if not within the next eight days, which no window
+    /// without a gap can cause.
     pub fn opens_after(&self, at: Timestamp) -> Option<Timestamp> {
         self.allow.iter().filter_map(|allowed| allowed.opens_after(at)).min()
     }
@@ -100,11 +102,13 @@ impl Allowed {
 
     fn opens_after(&self, at: Timestamp) -> Option<Timestamp> {
         let today = at.to_zoned(self.zone.clone()).date();
-        let openings = (0..=8_i64).filter_map(|days| self.opening_on(today.checked_add(days.days()).ok()?));
+        let openings =
+            (0..=8_i64).filter_map(|days| self.opening_on(today.checked_add(days.days()).ok()?));
         openings.filter(|opening| *opening > at).min()
     }
 
-    /// The moment at which it opens on a day. A time that daylight saving leaves out is taken as RFC 5545 takes it: as much later.
+    /// The moment at which it opens on a day. A time that daylight saving leaves out is taken as
+    /// RFC 5545 takes it: as much later.
     fn opening_on(&self, date: Date) -> Option<Timestamp> {
         if !self.days.contains(date.weekday()) {
             return None;
@@ -144,8 +148,12 @@ impl fmt::Display for Days {
         if *self == Self::ALL {
             return f.write_str("every day");
         }
-        let names: Vec<&str> =
-            Self::NAMES.iter().enumerate().filter(|(day, _)| self.0 & (1 << day) != 0).map(|(_, name)| *name).collect();
+        let names: Vec<&str> = Self::NAMES
+            .iter()
+            .enumerate()
+            .filter(|(day, _)| self.0 & (1 << day) != 0)
+            .map(|(_, name)| *name)
+            .collect();
         f.write_str(&names.join(","))
     }
 }
@@ -158,7 +166,10 @@ mod tests {
         let days = days.iter().fold(Days::NONE, |days, day| days.with(*day));
         let zone_name = zone.to_owned();
         let zone = TimeZone::get(zone).expect("the zone is known");
-        Window { allow: vec![Allowed { days, from, to, zone, zone_name }], outside: Outside::Refuse }
+        Window {
+            allow: vec![Allowed { days, from, to, zone, zone_name }],
+            outside: Outside::Refuse,
+        }
     }
 
     fn at(text: &str) -> Timestamp {
@@ -211,14 +222,24 @@ mod tests {
         let night = window(&[6], 2 * HOUR, 3 * HOUR, "Europe/Berlin");
         assert!(!night.is_open(at("2026-03-29T00:59:59Z")));
         assert!(!night.is_open(at("2026-03-29T01:00:00Z")));
-        assert_eq!(night.opens_after(at("2026-03-28T12:00:00Z")), Some(at("2026-04-05T00:00:00Z")), "a week later");
+        assert_eq!(
+            night.opens_after(at("2026-03-28T12:00:00Z")),
+            Some(at("2026-04-05T00:00:00Z")),
+            "a week later"
+        );
     }
 
     #[test]
     fn the_next_opening_is_found() {
         let sunday = window(&[6], 2 * HOUR, 6 * HOUR, "America/New_York");
-        assert_eq!(sunday.opens_after(at("2026-11-21T12:00:00Z")), Some(at("2026-11-22T07:00:00Z")));
-        assert_eq!(sunday.opens_after(at("2026-11-22T07:00:00Z")), Some(at("2026-11-29T07:00:00Z")));
+        assert_eq!(
+            sunday.opens_after(at("2026-11-21T12:00:00Z")),
+            Some(at("2026-11-22T07:00:00Z"))
+        );
+        assert_eq!(
+            sunday.opens_after(at("2026-11-22T07:00:00Z")),
+            Some(at("2026-11-29T07:00:00Z"))
+        );
     }
 
     #[test]

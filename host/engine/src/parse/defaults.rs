@@ -37,7 +37,8 @@ impl Defaults {
         }
     }
 
-    /// Fills in what a step that calls a plugin does not say. What waits for something asks again by itself, so no `retry` is added.
+    /// Fills in what a step that calls a plugin does not say. What waits for something asks again
+    /// by itself, so no `retry` is added.
     pub(super) fn fill(&self, step: &mut Step) {
         if step.uses.is_none() {
             return;

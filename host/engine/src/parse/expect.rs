@@ -21,14 +21,17 @@ pub(super) fn read_expect(reader: &mut Reader<'_>) -> Vec<Expectation> {
     found
 }
 
-/// A table whose keys are only `warn` and `crit` is a pair of ranges; another table goes one level deeper.
+/// A table whose keys are only `warn` and `crit` is a pair of ranges; another table goes one level
+/// deeper.
 fn collect_expectations(
     reader: &mut Reader<'_>,
     table: &Table,
     (path, at): (&mut Vec<String>, &Span),
     found: &mut Vec<Expectation>,
 ) {
-    let ranges = |table: &Table| table.entries.iter().all(|(key, _)| key.name == "warn" || key.name == "crit");
+    let ranges = |table: &Table| {
+        table.entries.iter().all(|(key, _)| key.name == "warn" || key.name == "crit")
+    };
     if !table.entries.is_empty() && ranges(table) {
         let warn = read_range(reader, table, "warn");
         let crit = read_range(reader, table, "crit");
@@ -40,11 +43,19 @@ fn collect_expectations(
         path.extend(key.name.split('.').map(str::to_owned));
         match &node.value {
             Value::Table(inner) if inner.entries.is_empty() => {
-                let message = format!("`expect.{}` of {} is empty, so it would always hold", path.join("."), reader.subject());
+                let message = format!(
+                    "`expect.{}` of {} is empty, so it would always hold",
+                    path.join("."),
+                    reader.subject()
+                );
                 reader.error("E0219", node.span.clone(), message, "expects nothing");
             }
             Value::Table(inner) => collect_expectations(reader, inner, (path, &key.span), found),
-            _ => found.push(Expectation::Equals { path: path.clone(), at: key.span.clone(), value: node.clone() }),
+            _ => found.push(Expectation::Equals {
+                path: path.clone(),
+                at: key.span.clone(),
+                value: node.clone(),
+            }),
         }
         path.truncate(depth);
     }
@@ -57,7 +68,11 @@ fn read_range(reader: &mut Reader<'_>, table: &Table, key: &str) -> Option<Locat
         Value::Integer(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
         other => {
-            let message = format!("`{key}` of {} must be a range such as `\"10:20\"`, not {}", reader.subject(), other.kind());
+            let message = format!(
+                "`{key}` of {} must be a range such as `\"10:20\"`, not {}",
+                reader.subject(),
+                other.kind()
+            );
             reader.error("E0203", node.span.clone(), message, "wrong type");
             return None;
         }

@@ -11,7 +11,11 @@ pub(super) fn read_for_each(section: Section, reader: &mut Reader<'_>) -> Option
     let key = reader.optional::<String>("key");
     let max_parallel = reader.optional::<u32>("max_parallel");
     let Some(items) = items else {
-        let others = [name.map(|name| name.span), key.map(|key| key.span), max_parallel.map(|number| number.span)];
+        let others = [
+            name.map(|name| name.span),
+            key.map(|key| key.span),
+            max_parallel.map(|number| number.span),
+        ];
         for span in others.into_iter().flatten() {
             let message = format!("{} has no `for_each`, so this has no effect", reader.subject());
             reader.error("E0226", span, message, "has no effect");
@@ -26,7 +30,10 @@ pub(super) fn read_for_each(section: Section, reader: &mut Reader<'_>) -> Option
     if let Some(name) = &name {
         names::check_identifier(reader, &name.value, &name.span, "the name of an item");
         if TAKEN.contains(&name.value.as_str()) {
-            let message = format!("an item cannot be called `{}`: that is something else in templates", name.value);
+            let message = format!(
+                "an item cannot be called `{}`: that is something else in templates",
+                name.value
+            );
             reader.error("E0206", name.span.clone(), message, "taken");
         }
     }
@@ -43,11 +50,17 @@ const TAKEN: &[&str] = &["params", "steps", "run", "outcome", "output"];
 
 fn read_items(reader: &mut Reader<'_>, items: Located<Node>) -> Option<Items> {
     match &items.value.value {
-        Value::String(text) => Some(Items::Expression(Located { value: text.clone(), span: items.span })),
+        Value::String(text) => {
+            Some(Items::Expression(Located { value: text.clone(), span: items.span }))
+        }
         Value::Array(_) | Value::Table(_) => Some(Items::Literal(items)),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
-            let message = format!("`for_each` of {} must be a list, a map, or an expression that has one", reader.subject());
-            let help = "write `for_each = [\"a\", \"b\"]`, or `for_each = \"steps.look.output.tables\"`";
+            let message = format!(
+                "`for_each` of {} must be a list, a map, or an expression that has one",
+                reader.subject()
+            );
+            let help =
+                "write `for_each = [\"a\", \"b\"]`, or `for_each = \"steps.look.output.tables\"`";
             reader.error_with_help("E0203", items.span, message, "no items", help);
             None
         }

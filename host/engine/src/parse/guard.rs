@@ -31,7 +31,9 @@ fn read(reader: &mut Reader<'_>) -> Option<Guard> {
         let message = format!("`for` of {} counts looks, so it is at least 1", reader.subject());
         reader.error("E0226", none.span.clone(), message, "too few");
     }
-    let on_breach = names::choice(reader, "on_breach", OnBreach::ALL).map(|on_breach| on_breach.value).unwrap_or_default();
+    let on_breach = names::choice(reader, "on_breach", OnBreach::ALL)
+        .map(|on_breach| on_breach.value)
+        .unwrap_or_default();
     let look = looking.into_step(reader, Section::Guard)?;
     Some(Guard {
         look: Step { timeout, expect, ..look },

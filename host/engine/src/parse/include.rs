@@ -32,8 +32,12 @@ fn read_targets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<(Key, Targ
                 entries.push((name.clone(), entry));
             }
             other => {
-                let message = format!("target `{}` must be a table, not {}", name.name, other.kind());
-                let help = format!("write `[targets.{}]`, and below it what it is, such as `http = \"https://…\"`", name.name);
+                let message =
+                    format!("target `{}` must be a table, not {}", name.name, other.kind());
+                let help = format!(
+                    "write `[targets.{}]`, and below it what it is, such as `http = \"https://…\"`",
+                    name.name
+                );
                 reader.error_with_help("E0203", node.span.clone(), message, "wrong type", help);
             }
         }
@@ -46,14 +50,27 @@ fn read_secrets(reader: &mut Reader<'_>, source: &Arc<Source>) -> Vec<SecretEntr
         let uri = secret.required::<String>("source");
         let max_age = secret.optional("max_age").map(|age| age.value);
         let expires = read_date(secret);
-        Some(SecretEntry { name: name.clone(), source_uri: uri?, max_age, expires, source: Arc::clone(source) })
+        Some(SecretEntry {
+            name: name.clone(),
+            source_uri: uri?,
+            max_age,
+            expires,
+            source: Arc::clone(source),
+        })
     })
 }
 
 fn add_target(diagnostics: &mut Diagnostics, parts: &mut Shared, name: &Key, entry: TargetEntry) {
     if let Some(first) = parts.targets.iter().find(|target| target.name.name == name.name) {
-        let message = format!("target `{}` is defined twice; first at {}", name.name, first.source.place(&first.name.span));
-        diagnostics.push(Diagnostic::error("E0207", &entry.source, name.span.clone(), message).label("defined again"));
+        let message = format!(
+            "target `{}` is defined twice; first at {}",
+            name.name,
+            first.source.place(&first.name.span)
+        );
+        diagnostics.push(
+            Diagnostic::error("E0207", &entry.source, name.span.clone(), message)
+                .label("defined again"),
+        );
         return;
     }
     parts.targets.push(entry);
@@ -61,14 +78,22 @@ fn add_target(diagnostics: &mut Diagnostics, parts: &mut Shared, name: &Key, ent
 
 fn add_secret(diagnostics: &mut Diagnostics, parts: &mut Shared, entry: SecretEntry) {
     if let Some(first) = parts.secrets.iter().find(|secret| secret.name.name == entry.name.name) {
-        let message = format!("secret `{}` is defined twice; first at {}", entry.name.name, first.source.place(&first.name.span));
-        diagnostics.push(Diagnostic::error("E0207", &entry.source, entry.name.span.clone(), message).label("defined again"));
+        let message = format!(
+            "secret `{}` is defined twice; first at {}",
+            entry.name.name,
+            first.source.place(&first.name.span)
+        );
+        diagnostics.push(
+            Diagnostic::error("E0207", &entry.source, entry.name.span.clone(), message)
+                .label("defined again"),
+        );
         return;
     }
     parts.secrets.push(entry);
 }
 
-/// Loads what `include` names, then the targets of the environment, which replace those of the same name.
+/// Loads what `include` names, then the targets of the environment, which replace those of the same
+/// name.
 pub(super) fn load_all(
     runbook: &Arc<Source>,
     includes: &[Located<String>],
@@ -79,7 +104,10 @@ pub(super) fn load_all(
     diagnostics: &mut Diagnostics,
 ) {
     for include in includes {
-        let Some(source) = load_one(runbook, &include.value, &include.span, load, diagnostics) else { continue };
+        let Some(source) = load_one(runbook, &include.value, &include.span, load, diagnostics)
+        else {
+            continue;
+        };
         read_included(&source, parts, diagnostics);
         sources.push(source);
     }
@@ -105,7 +133,11 @@ fn load_one(
         .map_err(|error| {
             let message = format!("`{name}` cannot be read: {error}");
             let help = "give a path relative to the folder of the runbook";
-            diagnostics.push(Diagnostic::error("E0225", runbook, span.clone(), message).label("needed here").help(help));
+            diagnostics.push(
+                Diagnostic::error("E0225", runbook, span.clone(), message)
+                    .label("needed here")
+                    .help(help),
+            );
         })
         .ok()
 }
@@ -119,8 +151,12 @@ pub fn parse_shared(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Shar
 
 fn read_included(source: &Arc<Source>, parts: &mut Shared, diagnostics: &mut Diagnostics) {
     let Some(table) = runbook_document::parse(source, diagnostics) else { return };
-    let mut reader =
-        Reader::new(source, &table, "an included file, which may hold only `[targets]` and `[secrets]`", diagnostics);
+    let mut reader = Reader::new(
+        source,
+        &table,
+        "an included file, which may hold only `[targets]` and `[secrets]`",
+        diagnostics,
+    );
     super::read_format(&mut reader);
     read_shared(&mut reader, parts);
     reader.finish();

@@ -40,11 +40,16 @@ pub struct Shared {
 
 /// Parses a runbook.
 ///
-/// `environment` is the value of `--env`: the file `targets.NAME.toml` beside the runbook overrides targets of the same name.
+/// `environment` is the value of `--env`: the file `targets.NAME.toml` beside the runbook overrides
+/// targets of the same name.
 ///
 /// # Errors
 /// Every finding about the file and what it includes, at least one of them an error.
-pub fn parse(source: &Arc<Source>, environment: Option<&str>, load: &mut Loader<'_>) -> Result<Runbook, Diagnostics> {
+pub fn parse(
+    source: &Arc<Source>,
+    environment: Option<&str>,
+    load: &mut Loader<'_>,
+) -> Result<Runbook, Diagnostics> {
     match parse_leniently(source, environment, load) {
         (Some(mut runbook), diagnostics) if !diagnostics.has_errors() => {
             runbook.warnings = diagnostics;
@@ -54,11 +59,16 @@ pub fn parse(source: &Arc<Source>, environment: Option<&str>, load: &mut Loader<
     }
 }
 
-/// Parses a runbook and gives what could be read of it beside all findings, so that later stages can find their mistakes, too. With an
-/// error among the findings it is only good for that.
-pub fn parse_leniently(source: &Arc<Source>, environment: Option<&str>, load: &mut Loader<'_>) -> (Option<Runbook>, Diagnostics) {
+/// Parses a runbook and gives what could be read of it beside all findings, so that later stages
+/// can find their mistakes, too. With an error among the findings it is only good for that.
+pub fn parse_leniently(
+    source: &Arc<Source>,
+    environment: Option<&str>,
+    load: &mut Loader<'_>,
+) -> (Option<Runbook>, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
-    let runbook = read_whole(source, &mut Parsing::new(source, environment, load), &mut diagnostics);
+    let runbook =
+        read_whole(source, &mut Parsing::new(source, environment, load), &mut diagnostics);
     (runbook, diagnostics)
 }
 
@@ -75,7 +85,11 @@ pub(crate) struct Parsing<'a, 'l> {
 }
 
 /// One file and all that it nests, checked by itself.
-fn read_whole(source: &Arc<Source>, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostics) -> Option<Runbook> {
+fn read_whole(
+    source: &Arc<Source>,
+    parsing: &mut Parsing<'_, '_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Runbook> {
     let table = runbook_document::parse(source, diagnostics)?;
     let mut runbook = read_file(source, &table, parsing.environment, parsing.load, diagnostics)?;
     lint::runbook(&runbook, &parsing.targets, diagnostics);
@@ -86,7 +100,8 @@ fn read_whole(source: &Arc<Source>, parsing: &mut Parsing<'_, '_>, diagnostics: 
     Some(runbook)
 }
 
-/// Reads all that can be read; `None` only if the part without which nothing makes sense, the name, is missing.
+/// Reads all that can be read; `None` only if the part without which nothing makes sense, the name,
+/// is missing.
 fn read_file(
     source: &Arc<Source>,
     table: &Table,
@@ -100,11 +115,20 @@ fn read_file(
     let about = reader.section("runbook", "`[runbook]`", read_about).flatten();
     if table.get("runbook").is_none() && table.get("suite").is_none() {
         let help = "add `[runbook]` with `name = \"…\"`";
-        reader.error_with_help("E0202", 0..0, "the runbook has no `[runbook]`", "`[runbook]` is missing", help);
+        reader.error_with_help(
+            "E0202",
+            0..0,
+            "the runbook has no `[runbook]`",
+            "`[runbook]` is missing",
+            help,
+        );
     }
     let params = params::read(&mut reader);
     include::read_shared(&mut reader, &mut parts);
-    let includes = reader.optional::<Vec<Located<String>>>("include").map(|list| list.value).unwrap_or_default();
+    let includes = reader
+        .optional::<Vec<Located<String>>>("include")
+        .map(|list| list.value)
+        .unwrap_or_default();
     let locks = sections::locks(&mut reader);
     let limits = sections::limits(&mut reader);
     let undo = sections::undo_policy(&mut reader);
@@ -115,14 +139,21 @@ fn read_file(
     if !checks.is_empty() {
         defaults.check_suite(&mut reader);
     }
-    let mut steps: Vec<_> = step::read_all(&mut reader, defaults.on_failure()).into_iter().chain(checks).collect();
+    let mut steps: Vec<_> =
+        step::read_all(&mut reader, defaults.on_failure()).into_iter().chain(checks).collect();
     steps.iter_mut().for_each(|step| defaults.fill(step));
     let notifies = step::read_notifies(&mut reader);
     if let Some(node) = reader.table().get("suite") {
         let span = node.span.clone();
         reader.knows("suite");
         let help = "write `[runbook]`: a suite begins as a runbook does, and has `[[check]]` in place of `[[step]]`";
-        reader.error_with_help("E0204", span, "unknown key `suite` in the runbook", "unknown key", help);
+        reader.error_with_help(
+            "E0204",
+            span,
+            "unknown key `suite` in the runbook",
+            "unknown key",
+            help,
+        );
     }
     reader.finish();
     let mut sources = vec![Arc::clone(source)];
@@ -160,7 +191,8 @@ struct About {
     timeout: Option<Duration>,
 }
 
-/// Reads the `format` key; a format that this version does not know is refused, whatever else the file says.
+/// Reads the `format` key; a format that this version does not know is refused, whatever else the
+/// file says.
 fn read_format(reader: &mut Reader<'_>) {
     let Some(format) = reader.required::<i64>("format") else { return };
     if format.value != 1 {
@@ -183,7 +215,13 @@ fn read_about(reader: &mut Reader<'_>) -> Option<About> {
         let span = node.span.clone();
         reader.knows("on_failure");
         let help = "write it into `[defaults]`, which holds for every step that does not say it";
-        reader.error_with_help("E0204", span, "unknown key `on_failure` in `[runbook]`", "unknown key", help);
+        reader.error_with_help(
+            "E0204",
+            span,
+            "unknown key `on_failure` in `[runbook]`",
+            "unknown key",
+            help,
+        );
     }
     names::check_kebab(reader, &about.name.value, &about.name.span, "the name of a runbook");
     Some(about)

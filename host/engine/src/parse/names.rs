@@ -14,16 +14,22 @@ pub(super) fn check_kebab(reader: &mut Reader<'_>, name: &str, span: &Span, what
 
 /// Whether `name` is words of `a-z0-9` joined by single dashes, the first character a letter.
 fn is_kebab(name: &str) -> bool {
-    let words =
-        name.split('-').all(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()));
+    let words = name.split('-').all(|word| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    });
     words && name.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 fn suggest_kebab(name: &str) -> String {
     let lower = name.to_lowercase();
-    let words: Vec<&str> = lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> =
+        lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     let joined = words.join("-");
-    if joined.starts_with(|c: char| c.is_ascii_lowercase()) { joined } else { format!("step-{joined}") }
+    if joined.starts_with(|c: char| c.is_ascii_lowercase()) {
+        joined
+    } else {
+        format!("step-{joined}")
+    }
 }
 
 /// Reports a name that cannot stand in a template: `params.NAME`.
@@ -37,19 +43,32 @@ pub(super) fn check_identifier(reader: &mut Reader<'_>, name: &str, span: &Span,
 }
 
 /// The value among `all` that the word under `key` names.
-pub(super) fn choice<T: Copy>(reader: &mut Reader<'_>, key: &'static str, all: &[(T, &'static str)]) -> Option<Located<T>> {
+pub(super) fn choice<T: Copy>(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    all: &[(T, &'static str)],
+) -> Option<Located<T>> {
     let word = reader.optional::<String>(key)?;
     choose(reader, key, &word, all).map(|value| Located { value, span: word.span })
 }
 
 /// The values that the words under `key` name.
-pub(super) fn choices<T: Copy>(reader: &mut Reader<'_>, key: &'static str, all: &[(T, &'static str)]) -> Option<Located<Vec<T>>> {
+pub(super) fn choices<T: Copy>(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    all: &[(T, &'static str)],
+) -> Option<Located<Vec<T>>> {
     let words = reader.optional::<Vec<Located<String>>>(key)?;
     let values = words.value.iter().filter_map(|word| choose(reader, key, word, all)).collect();
     Some(Located { value: values, span: words.span })
 }
 
-fn choose<T: Copy>(reader: &mut Reader<'_>, key: &str, word: &Located<String>, all: &[(T, &'static str)]) -> Option<T> {
+fn choose<T: Copy>(
+    reader: &mut Reader<'_>,
+    key: &str,
+    word: &Located<String>,
+    all: &[(T, &'static str)],
+) -> Option<T> {
     let found = all.iter().find(|(_, name)| *name == word.value).map(|(value, _)| *value);
     if found.is_none() {
         let names: Vec<&str> = all.iter().map(|(_, name)| *name).collect();

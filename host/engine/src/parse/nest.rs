@@ -1,7 +1,8 @@
-//! Nested runbooks and suites: read like any runbook, then put in the place of the step that names them.
+//! Nested runbooks and suites: read like any runbook, then put in the place of the step that names
+//! them.
 //!
-//! One run has one journal, one undo, one set of locks, and one meaning for each name of a target: a nested file cannot bring
-//! another.
+//! One run has one journal, one undo, one set of locks, and one meaning for each name of a target:
+//! a nested file cannot bring another.
 
 use super::{Loader, Parsing};
 use crate::event::Section;
@@ -17,7 +18,11 @@ use std::sync::Arc;
 const MAX_DEPTH: usize = 4;
 
 /// Reads every file that a step of the runbook names, and puts its steps in.
-pub(super) fn expand(runbook: &mut Runbook, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostics) {
+pub(super) fn expand(
+    runbook: &mut Runbook,
+    parsing: &mut Parsing<'_, '_>,
+    diagnostics: &mut Diagnostics,
+) {
     if runbook.steps.iter().all(|step| step.nested.is_none()) {
         return;
     }
@@ -36,18 +41,28 @@ pub(super) fn expand(runbook: &mut Runbook, parsing: &mut Parsing<'_, '_>, diagn
 /// From here on the order in the file says nothing: steps are put in between.
 fn spell_out_needs(runbook: &mut Runbook) {
     let graph = lint::step_graph(runbook);
-    let ids: Vec<StepId> = runbook.section(Section::Step).map(|step| step.id.value.clone()).collect();
+    let ids: Vec<StepId> =
+        runbook.section(Section::Step).map(|step| step.id.value.clone()).collect();
     let own = runbook.steps.iter_mut().filter(|step| step.section == Section::Step);
     for (number, step) in own.enumerate() {
-        let needs = graph.needs(number).iter().map(|need| Located { value: ids[*need].clone(), span: step.id.span.clone() });
+        let needs = graph
+            .needs(number)
+            .iter()
+            .map(|need| Located { value: ids[*need].clone(), span: step.id.span.clone() });
         step.needs = Some(needs.collect());
     }
 }
 
-fn read(step: &Step, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostics) -> Option<Runbook> {
+fn read(
+    step: &Step,
+    parsing: &mut Parsing<'_, '_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Runbook> {
     let nested = step.nested.as_ref()?;
     let name = &nested.file.value;
-    let error = |code, message: String| Diagnostic::error(code, &step.source, nested.file.span.clone(), message);
+    let error = |code, message: String| {
+        Diagnostic::error(code, &step.source, nested.file.span.clone(), message)
+    };
     if name.contains('/') || name.contains('\\') {
         let message = format!("`{name}` is not in the folder of the runbook");
         let help = "put it beside this one: every path in a run is relative to one folder";
@@ -55,12 +70,18 @@ fn read(step: &Step, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostic
         return None;
     }
     if parsing.open.contains(name) || parsing.root.ends_with(name.as_str()) {
-        diagnostics.push(error("E0231", format!("`{name}` would run itself")).label("a cycle").help("remove this step"));
+        diagnostics.push(
+            error("E0231", format!("`{name}` would run itself"))
+                .label("a cycle")
+                .help("remove this step"),
+        );
         return None;
     }
     if parsing.open.len() >= MAX_DEPTH {
         let message = format!("`{name}` is nested more than {MAX_DEPTH} deep");
-        diagnostics.push(error("E0231", message).label("too deep").help("put its steps into the file above"));
+        diagnostics.push(
+            error("E0231", message).label("too deep").help("put its steps into the file above"),
+        );
         return None;
     }
     let source = match (parsing.load)(name) {
@@ -80,12 +101,20 @@ fn read(step: &Step, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostic
     match (nested.kind, is_suite) {
         (NestedKind::Runbook, true) => {
             let message = format!("`{name}` is a suite: it has `[[check]]`");
-            diagnostics.push(error("E0231", message).label("not a runbook").help(format!("write `suite = \"{name}\"`")));
+            diagnostics.push(
+                error("E0231", message)
+                    .label("not a runbook")
+                    .help(format!("write `suite = \"{name}\"`")),
+            );
             return None;
         }
         (NestedKind::Suite, false) => {
             let message = format!("`{name}` is no suite: it has no `[[check]]`");
-            diagnostics.push(error("E0231", message).label("not a suite").help(format!("write `runbook = \"{name}\"`")));
+            diagnostics.push(
+                error("E0231", message)
+                    .label("not a suite")
+                    .help(format!("write `runbook = \"{name}\"`")),
+            );
             return None;
         }
         (NestedKind::Runbook, false) => {}
@@ -94,22 +123,30 @@ fn read(step: &Step, parsing: &mut Parsing<'_, '_>, diagnostics: &mut Diagnostic
     Some(inner)
 }
 
-/// Leaves only the checks with one of the tags. A selection that selects nothing would pass whatever is wrong.
+/// Leaves only the checks with one of the tags. A selection that selects nothing would pass
+/// whatever is wrong.
 fn select(inner: &mut Runbook, step: &Step, tags: &[String], diagnostics: &mut Diagnostics) {
     if tags.is_empty() {
         return;
     }
-    let known: Vec<String> =
-        inner.steps.iter().filter_map(|step| step.check.as_ref()).flat_map(|check| check.tags.clone()).collect();
+    let known: Vec<String> = inner
+        .steps
+        .iter()
+        .filter_map(|step| step.check.as_ref())
+        .flat_map(|check| check.tags.clone())
+        .collect();
     for tag in tags.iter().filter(|tag| !known.contains(tag)) {
         let message = format!("no check of the suite has the tag `{tag}`");
-        let diagnostic = Diagnostic::error("E0231", &step.source, step.id.span.clone(), message).label("would check nothing");
+        let diagnostic = Diagnostic::error("E0231", &step.source, step.id.span.clone(), message)
+            .label("would check nothing");
         diagnostics.push(match nearest(tag, known.iter().map(String::as_str)) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic,
         });
     }
-    let is_tagged = |step: &Step| step.check.as_ref().is_none_or(|check| check.tags.iter().any(|tag| tags.contains(tag)));
+    let is_tagged = |step: &Step| {
+        step.check.as_ref().is_none_or(|check| check.tags.iter().any(|tag| tags.contains(tag)))
+    };
     inner.retain_steps(is_tagged);
 }
 
@@ -120,8 +157,13 @@ fn take_window(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics:
         None => runbook.window = Some(window.clone()),
         Some(own) if own == window => {}
         Some(_) => {
-            let message = format!("{} has a `[window]` of its own, and it is another than this runbook's", inner.source().name());
-            let diagnostic = Diagnostic::error("E0231", &step.source, step.id.span.clone(), message).label("two windows");
+            let message = format!(
+                "{} has a `[window]` of its own, and it is another than this runbook's",
+                inner.source().name()
+            );
+            let diagnostic =
+                Diagnostic::error("E0231", &step.source, step.id.span.clone(), message)
+                    .label("two windows");
             diagnostics.push(diagnostic.help("give both the same `[window]`, or remove one"));
         }
     }
@@ -129,13 +171,18 @@ fn take_window(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics:
 
 /// Names, what is required, and the values that are known now.
 fn check_params(step: &Step, inner: &Runbook, diagnostics: &mut Diagnostics) {
-    let given = step.with.as_ref().map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
+    let given =
+        step.with.as_ref().map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
     let given = given.as_object().cloned().unwrap_or_default();
     for problem in params::problems(&inner.params, &given, params::Templates::Later) {
-        let node = step.with.as_ref().and_then(|with| with.entries.iter().find(|(key, _)| key.name == problem.name));
+        let node = step
+            .with
+            .as_ref()
+            .and_then(|with| with.entries.iter().find(|(key, _)| key.name == problem.name));
         let span = node.map_or_else(|| step.id.span.clone(), |(key, _)| key.span.clone());
         let message = format!("`with` of {}: {}", step.subject(), problem.message);
-        diagnostics.push(Diagnostic::error("E0231", &step.source, span, message).label("does not fit"));
+        diagnostics
+            .push(Diagnostic::error("E0231", &step.source, span, message).label("does not fit"));
     }
 }
 
@@ -176,7 +223,8 @@ fn share(runbook: &mut Runbook, inner: &Runbook, step: &Step, diagnostics: &mut 
     runbook.locks.exclusive.dedup();
     runbook.locks.wait = runbook.locks.wait.max(inner.locks.wait);
     runbook.limits.max_parallel = runbook.limits.max_parallel.min(inner.limits.max_parallel);
-    runbook.limits.cleanup_timeout = runbook.limits.cleanup_timeout.max(inner.limits.cleanup_timeout);
+    runbook.limits.cleanup_timeout =
+        runbook.limits.cleanup_timeout.max(inner.limits.cleanup_timeout);
     for source in &inner.sources {
         if runbook.sources.iter().all(|known| known.name() != source.name()) {
             runbook.sources.push(Arc::clone(source));
@@ -195,7 +243,8 @@ fn is_same_secret(a: &SecretEntry, b: &SecretEntry) -> bool {
 
 fn two_meanings(step: &Step, what: &str, first: &str, second: &str) -> Diagnostic {
     let message = format!("{what} is one thing at {first} and another at {second}");
-    let diagnostic = Diagnostic::error("E0231", &step.source, step.id.span.clone(), message).label("one run, two meanings");
+    let diagnostic = Diagnostic::error("E0231", &step.source, step.id.span.clone(), message)
+        .label("one run, two meanings");
     diagnostic.help("rename one, or let both files include the same one")
 }
 
@@ -208,12 +257,19 @@ fn put_in(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
     }
     let kind = step.nested.as_ref().map_or(NestedKind::Runbook, |nested| nested.kind);
     let (forward, finally) = in_order(&inner, id);
-    let position = runbook.steps.iter().position(|known| known.id.value == *id).map_or(runbook.steps.len(), |at| at + 1);
+    let position = runbook
+        .steps
+        .iter()
+        .position(|known| known.id.value == *id)
+        .map_or(runbook.steps.len(), |at| at + 1);
     runbook.steps.splice(position..position, forward);
     let first_finally = runbook.steps.iter().position(|known| known.section == Section::Finally);
     let at = first_finally.unwrap_or(runbook.steps.len());
     runbook.steps.splice(at..at, finally);
-    let guards = inner.guards.iter().map(|guard| Guard { look: moved(&guard.look, id, Vec::new()), ..guard.clone() });
+    let guards = inner
+        .guards
+        .iter()
+        .map(|guard| Guard { look: moved(&guard.look, id, Vec::new()), ..guard.clone() });
     runbook.guards.extend(guards);
     runbook.groups.push(Group {
         id: id.clone(),
@@ -234,22 +290,34 @@ fn in_order(inner: &Runbook, of: &StepId) -> (Vec<Step>, Vec<Step>) {
     let mut before: Vec<StepId> = Vec::new();
     let mut forward = Vec::new();
     for preflight in inner.section(Section::Preflight) {
-        forward.push(moved(preflight, of, std::mem::replace(&mut before, vec![of.inner(&preflight.id.value)])));
+        forward.push(moved(
+            preflight,
+            of,
+            std::mem::replace(&mut before, vec![of.inner(&preflight.id.value)]),
+        ));
     }
     for (number, step) in own.iter().enumerate() {
-        let mut needs: Vec<StepId> = graph.needs(number).iter().map(|need| of.inner(&own[*need].id.value)).collect();
+        let mut needs: Vec<StepId> =
+            graph.needs(number).iter().map(|need| of.inner(&own[*need].id.value)).collect();
         if needs.is_empty() {
             needs.clone_from(&before);
         }
         forward.push(moved(step, of, needs));
     }
     // What nobody waits for ends last.
-    let waited: BTreeSet<StepId> =
-        forward.iter().flat_map(|step| step.needs.iter().flatten()).map(|need| need.value.clone()).collect();
+    let waited: BTreeSet<StepId> = forward
+        .iter()
+        .flat_map(|step| step.needs.iter().flatten())
+        .map(|need| need.value.clone())
+        .collect();
     let ids = forward.iter().map(|step| step.id.value.clone());
     let mut before: Vec<StepId> = ids.filter(|id| !waited.contains(id)).collect();
     for verify in inner.section(Section::Verify) {
-        forward.push(moved(verify, of, std::mem::replace(&mut before, vec![of.inner(&verify.id.value)])));
+        forward.push(moved(
+            verify,
+            of,
+            std::mem::replace(&mut before, vec![of.inner(&verify.id.value)]),
+        ));
     }
     for check in inner.section(Section::Check) {
         let needs = check.needs.iter().flatten().map(|need| of.inner(&need.value)).collect();
@@ -268,7 +336,9 @@ fn moved(step: &Step, of: &StepId, needs: Vec<StepId>) -> Step {
     Step {
         section,
         id: Located { value: of.inner(&step.id.value), span: span.clone() },
-        needs: (section == Section::Step).then(|| needs.into_iter().map(|value| Located { value, span: span.clone() }).collect()),
+        needs: (section == Section::Step).then(|| {
+            needs.into_iter().map(|value| Located { value, span: span.clone() }).collect()
+        }),
         group: Some(step.group.as_ref().map_or_else(|| of.clone(), |group| of.inner(group))),
         ..step.clone()
     }
@@ -276,7 +346,17 @@ fn moved(step: &Step, of: &StepId, needs: Vec<StepId>) -> Step {
 
 /// Used by [`super::parse`]: where the parser is.
 impl<'a, 'l> Parsing<'a, 'l> {
-    pub(super) fn new(root: &Arc<Source>, environment: Option<&'a str>, load: &'a mut Loader<'l>) -> Self {
-        Self { root: std::path::PathBuf::from(root.name()), environment, load, open: Vec::new(), targets: Vec::new() }
+    pub(super) fn new(
+        root: &Arc<Source>,
+        environment: Option<&'a str>,
+        load: &'a mut Loader<'l>,
+    ) -> Self {
+        Self {
+            root: std::path::PathBuf::from(root.name()),
+            environment,
+            load,
+            open: Vec::new(),
+            targets: Vec::new(),
+        }
     }
 }

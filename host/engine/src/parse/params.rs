@@ -12,7 +12,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Param> {
 
 fn read_one(name: &Key, reader: &mut Reader<'_>) -> Option<Param> {
     names::check_identifier(reader, &name.name, &name.span, "the name of a parameter");
-    let types: Vec<(ParamType, &'static str)> = ParamType::ALL.iter().map(|(kind, name, _)| (*kind, *name)).collect();
+    let types: Vec<(ParamType, &'static str)> =
+        ParamType::ALL.iter().map(|(kind, name, _)| (*kind, *name)).collect();
     if reader.table().get("type").is_none() {
         reader.required::<String>("type");
     }
@@ -42,8 +43,15 @@ fn read_one(name: &Key, reader: &mut Reader<'_>) -> Option<Param> {
         (param.min.as_ref().and_then(measure), param.max.as_ref().and_then(measure), &max)
         && most < least
     {
-        let message = format!("`max` of {} is less than its `min`, so no value fits", reader.subject());
-        reader.error_with_help("E0214", written.span.clone(), message, "below `min`", "swap them, or leave one out");
+        let message =
+            format!("`max` of {} is less than its `min`, so no value fits", reader.subject());
+        reader.error_with_help(
+            "E0214",
+            written.span.clone(),
+            message,
+            "below `min`",
+            "swap them, or leave one out",
+        );
         // What the default is held against is not known.
         return Some(param);
     }
@@ -61,7 +69,10 @@ fn check_shape(
 ) {
     match (required.is_some_and(|required| required.value), default) {
         (true, Some(default)) => {
-            let message = format!("parameter `{}` is required and has a default; only one of both can be", name.name);
+            let message = format!(
+                "parameter `{}` is required and has a default; only one of both can be",
+                name.name
+            );
             reader.error_with_help(
                 "E0214",
                 default.span.clone(),
@@ -71,22 +82,40 @@ fn check_shape(
             );
         }
         (false, None) => {
-            let message = format!("parameter `{}` is neither required nor has it a default", name.name);
-            reader.error_with_help("E0214", name.span.clone(), message, "no value", "add `required = true` or `default = …`");
+            let message =
+                format!("parameter `{}` is neither required nor has it a default", name.name);
+            reader.error_with_help(
+                "E0214",
+                name.span.clone(),
+                message,
+                "no value",
+                "add `required = true` or `default = …`",
+            );
         }
         (true, None) | (false, Some(_)) => {}
     }
     match (kind.value == ParamType::Enum, choices) {
         (true, None) => {
             let message = format!("parameter `{}` is an enum without `choices`", name.name);
-            reader.error_with_help("E0214", kind.span.clone(), message, "no choices", "add `choices = [\"…\", \"…\"]`");
+            reader.error_with_help(
+                "E0214",
+                kind.span.clone(),
+                message,
+                "no choices",
+                "add `choices = [\"…\", \"…\"]`",
+            );
         }
         (false, Some(choices)) => {
             let message = format!("`choices` of parameter `{}` needs `type = \"enum\"`", name.name);
             reader.error("E0214", choices.span.clone(), message, "only for enums");
         }
         (true, Some(choices)) if choices.value.is_empty() => {
-            reader.error("E0214", choices.span.clone(), format!("parameter `{}` has no choice", name.name), "empty");
+            reader.error(
+                "E0214",
+                choices.span.clone(),
+                format!("parameter `{}` has no choice", name.name),
+                "empty",
+            );
         }
         (true, Some(_)) | (false, None) => {}
     }
@@ -99,19 +128,36 @@ fn check_pattern(reader: &mut Reader<'_>, kind: ParamType, pattern: Option<&Loca
         reader.error("E0214", pattern.span.clone(), message, "not for this type");
     }
     if let Err(error) = whole_match(&pattern.value) {
-        let reason = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let message = format!("`pattern` of {} is not a regular expression: {reason}", reader.subject());
+        let reason = error
+            .to_string()
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned();
+        let message =
+            format!("`pattern` of {} is not a regular expression: {reason}", reader.subject());
         reader.error("E0214", pattern.span.clone(), message, "cannot be compiled");
     }
 }
 
-fn bound_of(reader: &mut Reader<'_>, kind: ParamType, key: &str, bound: &Located<Node>) -> Option<Json> {
+fn bound_of(
+    reader: &mut Reader<'_>,
+    kind: ParamType,
+    key: &str,
+    bound: &Located<Node>,
+) -> Option<Json> {
     let element = if kind == ParamType::List { ParamType::Int } else { kind };
     let value = match kind {
-        ParamType::Int | ParamType::Float | ParamType::Duration | ParamType::Size | ParamType::Timestamp | ParamType::List => {
-            parse_json(element, &bound.value.to_json())
+        ParamType::Int
+        | ParamType::Float
+        | ParamType::Duration
+        | ParamType::Size
+        | ParamType::Timestamp
+        | ParamType::List => parse_json(element, &bound.value.to_json()),
+        ParamType::String | ParamType::Bool | ParamType::Enum => {
+            Err(format!("has no order, so `{key}` means nothing"))
         }
-        ParamType::String | ParamType::Bool | ParamType::Enum => Err(format!("has no order, so `{key}` means nothing")),
     };
     value
         .map_err(|problem| {
@@ -122,7 +168,8 @@ fn bound_of(reader: &mut Reader<'_>, kind: ParamType, key: &str, bound: &Located
 }
 
 fn default_of(reader: &mut Reader<'_>, param: &Param, default: &Located<Node>) -> Option<Json> {
-    let value = parse_json(param.kind, &default.value.to_json()).and_then(|value| check_value(param, value));
+    let value = parse_json(param.kind, &default.value.to_json())
+        .and_then(|value| check_value(param, value));
     value
         .map_err(|problem| {
             let message = format!("the default of {}: {problem}", reader.subject());
@@ -134,15 +181,24 @@ fn default_of(reader: &mut Reader<'_>, param: &Param, default: &Located<Node>) -
 /// The typed value of what `--set` says, or what is wrong with it.
 pub(crate) fn parse_text(param: &Param, text: &str) -> Result<Json, String> {
     let value = match param.kind {
-        ParamType::Int => text.parse::<i64>().map(Json::from).map_err(|_| mismatch(param.kind, text)),
-        ParamType::Float => {
-            text.parse::<f64>().ok().filter(|n| n.is_finite()).map(Json::from).ok_or_else(|| mismatch(param.kind, text))
+        ParamType::Int => {
+            text.parse::<i64>().map(Json::from).map_err(|_| mismatch(param.kind, text))
         }
-        ParamType::Bool => text.parse::<bool>().map(Json::from).map_err(|_| mismatch(param.kind, text)),
+        ParamType::Float => text
+            .parse::<f64>()
+            .ok()
+            .filter(|n| n.is_finite())
+            .map(Json::from)
+            .ok_or_else(|| mismatch(param.kind, text)),
+        ParamType::Bool => {
+            text.parse::<bool>().map(Json::from).map_err(|_| mismatch(param.kind, text))
+        }
         ParamType::List => items(text).map(Json::from),
-        ParamType::String | ParamType::Duration | ParamType::Size | ParamType::Timestamp | ParamType::Enum => {
-            parse_json(param.kind, &Json::from(text))
-        }
+        ParamType::String
+        | ParamType::Duration
+        | ParamType::Size
+        | ParamType::Timestamp
+        | ParamType::Enum => parse_json(param.kind, &Json::from(text)),
     };
     value.and_then(|value| check_value(param, value))
 }
@@ -156,7 +212,8 @@ pub(crate) fn parse_texts(param: &Param, texts: &[&str]) -> Result<Json, (String
     check_value(param, Json::from(all)).map_err(|problem| (texts.join(","), problem))
 }
 
-/// Items with commas between them; what begins as JSON is JSON, for items that have commas themselves.
+/// Items with commas between them; what begins as JSON is JSON, for items that have commas
+/// themselves.
 fn items(text: &str) -> Result<Vec<Json>, String> {
     if text.trim_start().starts_with('[') {
         let list = serde_json::from_str::<Vec<String>>(text).map_err(|_| {
@@ -189,10 +246,13 @@ pub(crate) fn parse_json(kind: ParamType, value: &Json) -> Result<Json, String> 
         _ if valid => Ok(value.clone()),
         // The form with commas is that of `--set`, where there are no lists.
         (ParamType::List, Json::String(text)) => {
-            let items: Vec<_> = text.split(',').map(|item| format!("\"{}\"", item.trim())).collect();
+            let items: Vec<_> =
+                text.split(',').map(|item| format!("\"{}\"", item.trim())).collect();
             Err(format!("`{text}` is a text and not a list; write `[{}]`", items.join(", ")))
         }
-        (ParamType::List, Json::Array(items)) => Err(not_a_text(items).unwrap_or_else(|| mismatch(kind, &plain(value)))),
+        (ParamType::List, Json::Array(items)) => {
+            Err(not_a_text(items).unwrap_or_else(|| mismatch(kind, &plain(value))))
+        }
         _ => Err(mismatch(kind, &plain(value))),
     }
 }
@@ -216,8 +276,9 @@ fn plain(value: &Json) -> String {
     }
 }
 
-/// The pattern as one that the whole value must match. It compiles by itself, so it means the same between the anchors. One that is
-/// good by itself and not between them, such as `(?x)a # a comment`, is an error: it could not be held against any value.
+/// The pattern as one that the whole value must match. It compiles by itself, so it means the same
+/// between the anchors. One that is good by itself and not between them, such as
+/// `(?x)a # a comment`, is an error: it could not be held against any value.
 fn whole_match(pattern: &str) -> Result<regex::Regex, regex::Error> {
     regex::Regex::new(pattern)?;
     regex::Regex::new(&format!("^(?:{pattern})$"))
@@ -227,25 +288,37 @@ fn check_value(param: &Param, value: Json) -> Result<Json, String> {
     if let Some(pattern) = &param.pattern {
         // A pattern that does not compile is reported where it stands.
         let regex = whole_match(&pattern.value).ok();
-        let wrong = texts(&value).into_iter().find(|text| regex.as_ref().is_some_and(|regex| !regex.is_match(text)));
+        let wrong = texts(&value)
+            .into_iter()
+            .find(|text| regex.as_ref().is_some_and(|regex| !regex.is_match(text)));
         if let Some(wrong) = wrong {
             return Err(format!("`{wrong}` does not match the pattern `{}`", pattern.value));
         }
     }
     // An enum without choices is reported where it stands.
-    if param.kind == ParamType::Enum && !param.choices.is_empty() && !param.choices.iter().any(|choice| *choice == plain(&value))
+    if param.kind == ParamType::Enum
+        && !param.choices.is_empty()
+        && !param.choices.iter().any(|choice| *choice == plain(&value))
     {
         return Err(format!("`{}` is not one of: {}", plain(&value), param.choices.join(", ")));
     }
     if let (Some(min), Some(number)) = (param.min.as_ref().and_then(measure), measure(&value))
         && number < min
     {
-        return Err(format!("`{}` is less than the least, {}", plain(&value), param.min.as_ref().map(plain).unwrap_or_default()));
+        return Err(format!(
+            "`{}` is less than the least, {}",
+            plain(&value),
+            param.min.as_ref().map(plain).unwrap_or_default()
+        ));
     }
     if let (Some(max), Some(number)) = (param.max.as_ref().and_then(measure), measure(&value))
         && number > max
     {
-        return Err(format!("`{}` is more than the most, {}", plain(&value), param.max.as_ref().map(plain).unwrap_or_default()));
+        return Err(format!(
+            "`{}` is more than the most, {}",
+            plain(&value),
+            param.max.as_ref().map(plain).unwrap_or_default()
+        ));
     }
     Ok(value)
 }
@@ -258,7 +331,8 @@ fn texts(value: &Json) -> Vec<&str> {
     }
 }
 
-/// What `min` and `max` compare: numbers as they are, durations in milliseconds, sizes in bytes, lists by length.
+/// What `min` and `max` compare: numbers as they are, durations in milliseconds, sizes in bytes,
+/// lists by length.
 #[expect(clippy::cast_precision_loss, reason = "bounds of parameters are far below 2^52")]
 fn measure(value: &Json) -> Option<f64> {
     match value {
@@ -284,7 +358,8 @@ mod tests {
             Json::String(pattern.to_owned())
         );
         let mut nothing = |_: &str| Err(std::io::Error::other("no other file"));
-        let runbook = crate::parse(&Source::new("r.toml", text), None, &mut nothing).map_err(|found| format!("{found:?}"))?;
+        let runbook = crate::parse(&Source::new("r.toml", text), None, &mut nothing)
+            .map_err(|found| format!("{found:?}"))?;
         Ok(runbook.params[0].clone())
     }
 
@@ -297,7 +372,8 @@ mod tests {
             flags in proptest::sample::select(vec!["", "(?m)", "(?s)", "(?ms)", "(?x)", "(?R)"]),
         ) {
             for pattern in ["[a-z]+", "a?[a-z]+|[a-z]+", "^[a-z]+$", "(?:[a-z])+"] {
-                // A line of a text is a whole match only where the pattern itself says so with `^`, `$` and `m`.
+                // A line of a text is a whole match only where the pattern itself says so with `^`,
+                // `$` and `m`.
                 if flags.contains('m') && pattern.starts_with('^') { continue }
                 let param = with_pattern(&format!("{flags}{pattern}")).expect("a good pattern");
                 proptest::prop_assert!(check_value(&param, Json::String(value.clone())).is_ok(), "{pattern} {value}");
@@ -310,10 +386,15 @@ mod tests {
 
     #[test]
     fn of_a_list_the_item_that_is_not_a_text_is_named() {
-        let wrong = parse_json(ParamType::List, &serde_json::json!(["a", 2, 3])).expect_err("2 is a number");
+        let wrong = parse_json(ParamType::List, &serde_json::json!(["a", 2, 3]))
+            .expect_err("2 is a number");
         assert_eq!(wrong, "item 2 of the list, `2`, is not a text; write `\"2\"`");
         for (kind, name, _) in ParamType::ALL {
-            assert_eq!(kind.article() == "an", name.starts_with(['a', 'e', 'i', 'o', 'u']), "{name}");
+            assert_eq!(
+                kind.article() == "an",
+                name.starts_with(['a', 'e', 'i', 'o', 'u']),
+                "{name}"
+            );
         }
     }
 
@@ -321,7 +402,18 @@ mod tests {
     fn what_stands_around_a_value_is_no_part_of_what_its_pattern_allows() {
         let param = with_pattern("[a-z]+").expect("a good pattern");
         assert!(check_value(&param, Json::from("ab")).is_ok());
-        for wrong in ["ab\n--evil", " ab", "ab ", "ab\n", "\nab", "ab\r\n", "ab\u{2028}", "", "--evil\nab", "ab\0"] {
+        for wrong in [
+            "ab\n--evil",
+            " ab",
+            "ab ",
+            "ab\n",
+            "\nab",
+            "ab\r\n",
+            "ab\u{2028}",
+            "",
+            "--evil\nab",
+            "ab\0",
+        ] {
             assert!(check_value(&param, Json::from(wrong)).is_err(), "{wrong:?}");
         }
         let list = Param { kind: ParamType::List, ..param };

@@ -7,15 +7,20 @@ use super::names;
 use super::undo::read_undo;
 use super::uses::{check_uses, read_bind, read_uses};
 use crate::event::{Section, Trigger};
-use crate::model::{Bind, IfNeedsFailed, Nested, NestedKind, Notify, OnCancel, OnFailure, Poll, Retry, Step, section_noun};
+use crate::model::{
+    Bind, IfNeedsFailed, Nested, NestedKind, Notify, OnCancel, OnFailure, Poll, Retry, Step,
+    section_noun,
+};
 use runbook_contract::{ErrorClass, StepId};
 use runbook_document::{Located, Reader, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
-const SECTIONS: &[Section] = &[Section::Preflight, Section::Step, Section::Verify, Section::Finally];
+const SECTIONS: &[Section] =
+    &[Section::Preflight, Section::Step, Section::Verify, Section::Finally];
 
-/// Reads the four sections in the order in which they run. `unless_said` is what follows the failure of a step that does not say.
+/// Reads the four sections in the order in which they run. `unless_said` is what follows the
+/// failure of a step that does not say.
 pub(super) fn read_all(reader: &mut Reader<'_>, unless_said: OnFailure) -> Vec<Step> {
     let mut steps = Vec::new();
     for section in SECTIONS {
@@ -49,7 +54,9 @@ fn read_one(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -
         expect: read_expect(reader),
         undo: read_undo(section, reader),
         on_failure: read_on_failure(section, reader, unless_said),
-        on_cancel: names::choice(reader, "on_cancel", OnCancel::ALL).map(|on_cancel| on_cancel.value).unwrap_or_default(),
+        on_cancel: names::choice(reader, "on_cancel", OnCancel::ALL)
+            .map(|on_cancel| on_cancel.value)
+            .unwrap_or_default(),
         manual: read_manual(section, reader),
         approval: read_approval(section, reader),
         for_each: read_for_each(section, reader),
@@ -85,7 +92,13 @@ impl Looking {
         }
         let title = reader.optional("title").map(|title| title.value);
         let bind = read_bind(reader);
-        Self { id, uses, title, bind, with: reader.optional::<Table>("with").map(|with| with.value) }
+        Self {
+            id,
+            uses,
+            title,
+            bind,
+            with: reader.optional::<Table>("with").map(|with| with.value),
+        }
     }
 
     /// A step that says no more than this; `None` if its id or what it uses is missing.
@@ -129,7 +142,8 @@ fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Locate
 }
 
 /// What a step that stands for another file can say; the rest is said by the steps of that file.
-const OF_NESTED: &[&str] = &["id", "title", "with", "needs", "if_needs_failed", "when", "runbook", "suite", "tags"];
+const OF_NESTED: &[&str] =
+    &["id", "title", "with", "needs", "if_needs_failed", "when", "runbook", "suite", "tags"];
 
 /// `runbook = "restore.toml"` or `suite = "checks.toml"`
 fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<Nested> {
@@ -137,7 +151,8 @@ fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<Nested> {
     let suite = reader.optional::<String>("suite");
     let tags = reader.optional::<Vec<String>>("tags");
     if let (Some(tags), None) = (&tags, &suite) {
-        let message = format!("`tags` of {} has no meaning: it selects checks of a suite", reader.subject());
+        let message =
+            format!("`tags` of {} has no meaning: it selects checks of a suite", reader.subject());
         reader.error("E0220", tags.span.clone(), message, "only with `suite`");
     }
     let tags = tags.map(|tags| tags.value).unwrap_or_default();
@@ -158,8 +173,12 @@ fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<Nested> {
     }
     let tolerates = |name: &str| nested.kind == NestedKind::Suite && name == "on_failure";
     let others: Vec<_> = reader.table().entries.iter().map(|(key, _)| key.clone()).collect();
-    for other in others.iter().filter(|other| !OF_NESTED.contains(&other.name.as_str()) && !tolerates(&other.name)) {
-        let message = format!("`{}` of {} has no meaning beside `{key}`", other.name, reader.subject());
+    for other in others
+        .iter()
+        .filter(|other| !OF_NESTED.contains(&other.name.as_str()) && !tolerates(&other.name))
+    {
+        let message =
+            format!("`{}` of {} has no meaning beside `{key}`", other.name, reader.subject());
         let help = format!("the steps of `{}` say it for themselves", nested.file.value);
         reader.error_with_help("E0220", other.span.clone(), message, "remove this", help);
     }
@@ -169,21 +188,24 @@ fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<Nested> {
 fn read_needs(section: Section, reader: &mut Reader<'_>) -> Option<Vec<Located<StepId>>> {
     let needs = reader.optional::<Vec<Located<String>>>("needs")?;
     if section != Section::Step {
-        let message = format!("`needs` of {} has no meaning: only steps form a graph", reader.subject());
+        let message =
+            format!("`needs` of {} has no meaning: only steps form a graph", reader.subject());
         reader.error("E0220", needs.span, message, "only in `[[step]]`");
         return None;
     }
     Some(needs.value.into_iter().map(|need| need.map(StepId::new)).collect())
 }
 
-/// Steps that say what they need do not run without it, unless they say so. The others only stand behind the step above.
+/// Steps that say what they need do not run without it, unless they say so. The others only stand
+/// behind the step above.
 fn read_if_needs_failed(reader: &mut Reader<'_>) -> IfNeedsFailed {
     let said = names::choice(reader, "if_needs_failed", IfNeedsFailed::ALL);
     let has_needs = reader.table().get("needs").is_some();
     match (said, has_needs) {
         (Some(said), true) => said.value,
         (Some(said), false) => {
-            let message = format!("`if_needs_failed` of {} has no meaning without `needs`", reader.subject());
+            let message =
+                format!("`if_needs_failed` of {} has no meaning without `needs`", reader.subject());
             reader.error("E0220", said.span, message, "beside `needs`");
             said.value
         }
@@ -198,15 +220,28 @@ pub(super) fn read_retry(reader: &mut Reader<'_>) -> Retry {
     let backoff = reader.optional::<f64>("backoff");
     let jitter = reader.optional::<f64>("jitter");
     if let Some(attempts) = attempts.as_ref().filter(|attempts| attempts.value == 0) {
-        reader.error("E0226", attempts.span.clone(), "`attempts` counts the first attempt too, so it is at least 1", "too few");
+        reader.error(
+            "E0226",
+            attempts.span.clone(),
+            "`attempts` counts the first attempt too, so it is at least 1",
+            "too few",
+        );
     }
-    if let Some(backoff) = backoff.as_ref().filter(|backoff| !(1.0..=100.0).contains(&backoff.value)) {
-        reader.error("E0226", backoff.span.clone(), "`backoff` must be from 1 to 100", "out of range");
+    if let Some(backoff) =
+        backoff.as_ref().filter(|backoff| !(1.0..=100.0).contains(&backoff.value))
+    {
+        reader.error(
+            "E0226",
+            backoff.span.clone(),
+            "`backoff` must be from 1 to 100",
+            "out of range",
+        );
     }
     if let Some(jitter) = jitter.as_ref().filter(|jitter| !(0.0..=1.0).contains(&jitter.value)) {
         reader.error("E0226", jitter.span.clone(), "`jitter` must be from 0 to 1", "out of range");
     }
-    let classes: Vec<(ErrorClass, &'static str)> = ErrorClass::ALL.iter().map(|class| (*class, class.name())).collect();
+    let classes: Vec<(ErrorClass, &'static str)> =
+        ErrorClass::ALL.iter().map(|class| (*class, class.name())).collect();
     Retry {
         attempts: attempts.map_or(default.attempts, |attempts| attempts.value),
         delay: reader.optional("delay").map_or(default.delay, |delay| delay.value),
@@ -232,9 +267,18 @@ pub(super) fn read_poll(reader: &mut Reader<'_>) -> Option<Poll> {
             None
         }
         (None, within) => {
-            for span in [every.map(|every| every.span), within.map(|within| within.span)].into_iter().flatten() {
+            for span in [every.map(|every| every.span), within.map(|within| within.span)]
+                .into_iter()
+                .flatten()
+            {
                 let message = format!("{} has no `until`, so it does not poll", reader.subject());
-                reader.error_with_help("E0226", span, message, "has no effect", "add `until = \"outcome == 'pass'\"`");
+                reader.error_with_help(
+                    "E0226",
+                    span,
+                    message,
+                    "has no effect",
+                    "add `until = \"outcome == 'pass'\"`",
+                );
             }
             None
         }

@@ -9,7 +9,8 @@ use runbook_document::{Located, Reader};
 use std::time::Duration;
 
 /// What only a runbook has.
-const NOT_OF_A_SUITE: &[&str] = &["preflight", "step", "verify", "finally", "guard", "locks", "window", "undo"];
+const NOT_OF_A_SUITE: &[&str] =
+    &["preflight", "step", "verify", "finally", "guard", "locks", "window", "undo"];
 
 /// Reads all checks, and refuses what a suite cannot have.
 pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Step> {
@@ -18,7 +19,13 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Step> {
     for key in NOT_OF_A_SUITE {
         if reader.table().get(key).is_some() {
             let message = format!("a file with `[[check]]` is a suite, and a suite has no `{key}`");
-            reader.error_with_help("E0232", span.clone(), message, "makes it a suite", "put the checks into a file of their own");
+            reader.error_with_help(
+                "E0232",
+                span.clone(),
+                message,
+                "makes it a suite",
+                "put the checks into a file of their own",
+            );
         }
     }
     reader.each("check", "check", read)
@@ -33,7 +40,10 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
     let poll = asks_again.then(|| step::read_poll(reader)).flatten();
     let expect = expect::read_expect(reader);
     let when = reader.optional("when");
-    let depends_on = reader.optional::<Vec<Located<String>>>("depends_on").map(|names| names.value).unwrap_or_default();
+    let depends_on = reader
+        .optional::<Vec<Located<String>>>("depends_on")
+        .map(|names| names.value)
+        .unwrap_or_default();
     let weight = match reader.optional::<bool>("critical").map(|critical| critical.value) {
         Some(false) => Criticality::Minor,
         Some(true) | None => Criticality::Critical,

@@ -10,10 +10,19 @@ pub(super) fn read_undo(section: Section, reader: &mut Reader<'_>) -> Option<Und
     let irreversible = reader.optional::<String>("irreversible");
     if let (Some(undo), Some(_)) = (&undo, &irreversible) {
         let message = format!("{} has both `undo` and `irreversible`", reader.subject());
-        reader.error_with_help("E0220", undo.span.clone(), message, "contradicts `irreversible`", "keep the one that is true");
+        reader.error_with_help(
+            "E0220",
+            undo.span.clone(),
+            message,
+            "contradicts `irreversible`",
+            "keep the one that is true",
+        );
         return None;
     }
-    let span = undo.as_ref().map(|undo| undo.span.clone()).or_else(|| irreversible.as_ref().map(|reason| reason.span.clone()))?;
+    let span = undo
+        .as_ref()
+        .map(|undo| undo.span.clone())
+        .or_else(|| irreversible.as_ref().map(|reason| reason.span.clone()))?;
     if section != Section::Step {
         let message = format!("{} cannot be undone: only steps can", reader.subject());
         reader.error("E0220", span, message, "only in `[[step]]`");
@@ -28,7 +37,13 @@ pub(super) fn read_undo(section: Section, reader: &mut Reader<'_>) -> Option<Und
 fn read_reason(reader: &mut Reader<'_>, reason: Located<String>) -> Option<UndoDeclaration> {
     if reason.value.trim().is_empty() {
         let message = format!("`irreversible` of {} needs a reason", reader.subject());
-        reader.error_with_help("E0220", reason.span, message, "empty", "say why it is acceptable, as in `\"adds a file\"`");
+        reader.error_with_help(
+            "E0220",
+            reason.span,
+            message,
+            "empty",
+            "say why it is acceptable, as in `\"adds a file\"`",
+        );
         return None;
     }
     Some(UndoDeclaration::Irreversible { reason })
@@ -36,18 +51,28 @@ fn read_reason(reader: &mut Reader<'_>, reason: Located<String>) -> Option<UndoD
 
 fn read_undo_value(reader: &mut Reader<'_>, undo: &Located<Node>) -> Option<UndoDeclaration> {
     match &undo.value.value {
-        Value::String(word) if word == "auto" => Some(UndoDeclaration::Auto { span: undo.span.clone() }),
+        Value::String(word) if word == "auto" => {
+            Some(UndoDeclaration::Auto { span: undo.span.clone() })
+        }
         Value::Table(_) => reader.section("undo", "`undo`", |reader| {
             let uses = reader.required::<String>("uses");
             let with = reader.optional::<Table>("with").map(|with| with.value);
             let bind = read_bind(reader);
-            let idempotent = reader.optional::<bool>("idempotent").map(|idempotent| idempotent.value);
+            let idempotent =
+                reader.optional::<bool>("idempotent").map(|idempotent| idempotent.value);
             let uses = uses?;
             check_uses(reader, &uses);
-            Some(UndoDeclaration::Explicit { uses, with, bind, idempotent, span: undo.span.clone() })
+            Some(UndoDeclaration::Explicit {
+                uses,
+                with,
+                bind,
+                idempotent,
+                span: undo.span.clone(),
+            })
         })?,
         _ => {
-            let message = format!("`undo` of {} must be `\"auto\"` or a table with `uses`", reader.subject());
+            let message =
+                format!("`undo` of {} must be `\"auto\"` or a table with `uses`", reader.subject());
             let help = "write `undo = \"auto\"`, or `undo = { uses = \"plugin:operation\", bind = { … } }`";
             reader.error_with_help("E0203", undo.span.clone(), message, "neither", help);
             None

@@ -5,8 +5,13 @@ use runbook_document::{FromNode as _, Located, Reader, Table};
 
 /// `uses = "plugin:operation"`, which a step must have unless it is of another form.
 pub(super) fn read_uses(reader: &mut Reader<'_>) -> Option<Located<String>> {
-    let other_form = ["manual", "suite", "runbook"].iter().any(|key| reader.table().get(key).is_some());
-    let uses = if other_form { reader.optional::<String>("uses") } else { reader.required::<String>("uses") };
+    let other_form =
+        ["manual", "suite", "runbook"].iter().any(|key| reader.table().get(key).is_some());
+    let uses = if other_form {
+        reader.optional::<String>("uses")
+    } else {
+        reader.required::<String>("uses")
+    };
     let uses = uses?;
     check_uses(reader, &uses);
     Some(uses)
@@ -15,11 +20,19 @@ pub(super) fn read_uses(reader: &mut Reader<'_>) -> Option<Located<String>> {
 pub(super) fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
     let parts: Vec<&str> = uses.value.rsplitn(2, ':').collect();
     if parts.len() != 2 || parts.iter().any(|part| part.trim().is_empty()) {
-        let message = format!("`uses` of {} must be `plugin:operation`, not `{}`", reader.subject(), uses.value);
-        let is_plugin =
-            parts.len() == 1 && uses.value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') && !uses.value.is_empty();
+        let message = format!(
+            "`uses` of {} must be `plugin:operation`, not `{}`",
+            reader.subject(),
+            uses.value
+        );
+        let is_plugin = parts.len() == 1
+            && uses.value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !uses.value.is_empty();
         let help = if is_plugin {
-            format!("name its operation, as in `{0}:OPERATION`; `runbook plugin inspect {0}` lists them", uses.value)
+            format!(
+                "name its operation, as in `{0}:OPERATION`; `runbook plugin inspect {0}` lists them",
+                uses.value
+            )
         } else {
             "write it as in `uses = \"postgres:ping\"`".to_owned()
         };
@@ -37,7 +50,11 @@ pub(super) fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
                 target: Located { value: target, span: node.span.clone() },
             }),
             None => {
-                let message = format!("`bind.{}` of {} must be the name of a target", slot.name, reader.subject());
+                let message = format!(
+                    "`bind.{}` of {} must be the name of a target",
+                    slot.name,
+                    reader.subject()
+                );
                 reader.error("E0203", node.span.clone(), message, "wrong type");
             }
         }

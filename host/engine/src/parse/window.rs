@@ -33,7 +33,13 @@ fn read_allowed(reader: &mut Reader<'_>) -> Option<Allowed> {
     let (days, from, to, (zone, zone_name)) = (days?, from?, to?, zone?);
     if from.value == to.value || from.value == DAY {
         let help = "for a whole day write `from = \"00:00\"`, `to = \"24:00\"`";
-        reader.error_with_help("E0226", from.span, "a window that closes when it opens is never open", "never open", help);
+        reader.error_with_help(
+            "E0226",
+            from.span,
+            "a window that closes when it opens is never open",
+            "never open",
+            help,
+        );
         return None;
     }
     Some(Allowed { days, from: from.value, to: to.value, zone, zone_name })
@@ -56,7 +62,10 @@ fn day(reader: &mut Reader<'_>, text: &Located<String>, word: &str) -> Option<us
     let found = Days::NAMES.iter().position(|name| *name == word.trim());
     if found.is_none() {
         let message = format!("`{word}` in `days` is not a day");
-        let help = format!("use {}, a range such as `mon-fri`, or several with commas", Days::NAMES.join(", "));
+        let help = format!(
+            "use {}, a range such as `mon-fri`, or several with commas",
+            Days::NAMES.join(", ")
+        );
         reader.error_with_help("E0226", text.span.clone(), message, "not a day", help);
     }
     found
@@ -66,7 +75,8 @@ fn day(reader: &mut Reader<'_>, text: &Located<String>, word: &str) -> Option<us
 fn read_clock(reader: &mut Reader<'_>, text: &Located<String>, key: &str) -> Option<Located<u32>> {
     let seconds = clock(&text.value);
     if seconds.is_none() {
-        let message = format!("`{key}` must be a time of day such as `02:00`, not `{}`", text.value);
+        let message =
+            format!("`{key}` must be a time of day such as `02:00`, not `{}`", text.value);
         reader.error("E0226", text.span.clone(), message, "not a time of day");
     }
     seconds.map(|value| Located { value, span: text.span.clone() })
@@ -74,7 +84,10 @@ fn read_clock(reader: &mut Reader<'_>, text: &Located<String>, key: &str) -> Opt
 
 fn clock(text: &str) -> Option<u32> {
     let parts: Vec<&str> = text.split(':').collect();
-    let two = |part: &str| (part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit())).then(|| part.parse().ok())?;
+    let two = |part: &str| {
+        (part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| part.parse().ok())?
+    };
     let (hours, minutes, seconds): (u32, u32, u32) = match parts.as_slice() {
         [hours, minutes] => (two(hours)?, two(minutes)?, 0),
         [hours, minutes, seconds] => (two(hours)?, two(minutes)?, two(seconds)?),

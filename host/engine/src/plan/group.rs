@@ -46,7 +46,10 @@ pub(crate) enum ParamsError {
 
 impl PlannedGroup {
     /// What its steps see as `params`, in the scope of the step that stands for them.
-    pub(crate) fn params_in(&self, scope: &Scope<'_>) -> Result<serde_json::Map<String, Json>, ParamsError> {
+    pub(crate) fn params_in(
+        &self,
+        scope: &Scope<'_>,
+    ) -> Result<serde_json::Map<String, Json>, ParamsError> {
         let given = template::render(&self.with, scope)?;
         let given = given.as_object().cloned().unwrap_or_default();
         params::of_nested(&self.params, &given).map_err(ParamsError::Invalid)
@@ -57,7 +60,9 @@ impl PlannedGroup {
     /// The parameters that come from an output which is not whole, with what they come from.
     pub(crate) fn cut_in(&self, scope: &Scope<'_>) -> BTreeMap<String, String> {
         let given = self.with.as_object().into_iter().flatten();
-        given.filter_map(|(name, value)| Some((name.clone(), template::cut_in(value, scope)?))).collect()
+        given
+            .filter_map(|(name, value)| Some((name.clone(), template::cut_in(value, scope)?)))
+            .collect()
     }
 }
 

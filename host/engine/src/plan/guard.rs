@@ -31,8 +31,16 @@ impl PlannedGuard {
 }
 
 /// `None` only for a guard of which nothing is known, which `check_facts` has refused.
-pub(super) fn plan_guard(guard: &Guard, facts: &BTreeMap<StepId, OperationFacts>) -> Option<PlannedGuard> {
+pub(super) fn plan_guard(
+    guard: &Guard,
+    facts: &BTreeMap<StepId, OperationFacts>,
+) -> Option<PlannedGuard> {
     let mut look = plan_step(&guard.look, Vec::new(), facts, &BTreeMap::new())?;
     look.timeout = guard.look.timeout.unwrap_or(DEFAULT_LOOK_TIMEOUT);
-    Some(PlannedGuard { look: Arc::new(look), every: guard.every, in_a_row: guard.in_a_row, on_breach: guard.on_breach })
+    Some(PlannedGuard {
+        look: Arc::new(look),
+        every: guard.every,
+        in_a_row: guard.in_a_row,
+        on_breach: guard.on_breach,
+    })
 }

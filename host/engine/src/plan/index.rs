@@ -1,5 +1,5 @@
-//! Where the steps of a plan stand. A run of a thousand steps decides thousands of times what to do next, and each time looks at
-//! every step: by position, not by name.
+//! Where the steps of a plan stand. A run of a thousand steps decides thousands of times what to do
+//! next, and each time looks at every step: by position, not by name.
 
 use super::PlannedStep;
 use runbook_contract::StepId;
@@ -18,7 +18,10 @@ impl Index {
     pub(super) fn new(steps: &[Arc<PlannedStep>]) -> Self {
         let by_id: BTreeMap<StepId, usize> =
             steps.iter().enumerate().map(|(position, step)| (step.id.clone(), position)).collect();
-        let needs = steps.iter().map(|step| step.needs.iter().filter_map(|need| by_id.get(need).copied()).collect()).collect();
+        let needs = steps
+            .iter()
+            .map(|step| step.needs.iter().filter_map(|need| by_id.get(need).copied()).collect())
+            .collect();
         Self { by_id, needs }
     }
 

@@ -1,4 +1,5 @@
-//! A step that runs once for each item of a list or map: which items there are, and a step of the plan for each.
+//! A step that runs once for each item of a list or map: which items there are, and a step of the
+//! plan for each.
 
 use super::{Index, Plan, PlannedStep};
 use crate::event::Item;
@@ -49,7 +50,8 @@ impl PlannedForEach {
     /// The items with their keys.
     ///
     /// # Errors
-    /// There is no list or map, or a key is missing, empty or there twice. `AtRunTime` of a dry run stays as it is.
+    /// There is no list or map, or a key is missing, empty or there twice. `AtRunTime` of a dry run
+    /// stays as it is.
     pub(crate) fn list(&self, scope: &Scope<'_>) -> Result<Vec<Item>, ListError> {
         if let Some(cut) = self.cut(scope) {
             return Err(ListError::Cut(cut));
@@ -61,20 +63,32 @@ impl PlannedForEach {
         let values: Vec<(Option<String>, Json)> = match found {
             Json::Array(values) => values.into_iter().map(|value| (plain(&value), value)).collect(),
             Json::Object(entries) => {
-                let pair = |(key, value): (String, Json)| (Some(key.clone()), serde_json::json!({ "key": key, "value": value }));
+                let pair = |(key, value): (String, Json)| {
+                    (Some(key.clone()), serde_json::json!({ "key": key, "value": value }))
+                };
                 entries.into_iter().map(pair).collect()
             }
-            other => return Err(ListError::Invalid(format!("`for_each` needs a list or a map, and this is {}", kind(&other)))),
+            other => {
+                return Err(ListError::Invalid(format!(
+                    "`for_each` needs a list or a map, and this is {}",
+                    kind(&other)
+                )));
+            }
         };
         if values.len() > MAX_ITEMS {
-            return Err(ListError::Invalid(format!("`for_each` has {} items; {MAX_ITEMS} is the most", values.len())));
+            return Err(ListError::Invalid(format!(
+                "`for_each` has {} items; {MAX_ITEMS} is the most",
+                values.len()
+            )));
         }
         let mut seen = BTreeSet::new();
         let mut items = Vec::new();
         for (number, (own, value)) in values.into_iter().enumerate() {
             let key = self.key_of(number, own, &value, scope)?;
             if !seen.insert(key.clone()) {
-                return Err(ListError::Invalid(format!("two items have the key `{key}`; let `key` tell them apart")));
+                return Err(ListError::Invalid(format!(
+                    "two items have the key `{key}`; let `key` tell them apart"
+                )));
             }
             items.push(Item { key, value });
         }
@@ -89,7 +103,13 @@ impl PlannedForEach {
         }
     }
 
-    fn key_of(&self, number: usize, own: Option<String>, value: &Json, scope: &Scope<'_>) -> Result<String, ListError> {
+    fn key_of(
+        &self,
+        number: usize,
+        own: Option<String>,
+        value: &Json,
+        scope: &Scope<'_>,
+    ) -> Result<String, ListError> {
         let key = match &self.key {
             Some(key) => {
                 let mut scope = scope.clone();
@@ -101,7 +121,9 @@ impl PlannedForEach {
         let at = number + 1;
         let key = key.ok_or_else(|| {
             let help = format!("give `key`, as in `key = \"{{{{ {}.name }}}}\"`", self.name);
-            ListError::Invalid(format!("item {at} is no text or number, so it is no key by itself; {help}"))
+            ListError::Invalid(format!(
+                "item {at} is no text or number, so it is no key by itself; {help}"
+            ))
         })?;
         if key.trim().is_empty() {
             return Err(ListError::Invalid(format!("the key of item {at} is empty")));
@@ -112,7 +134,8 @@ impl PlannedForEach {
             )));
         }
         if key.chars().count() > MAX_KEY || runbook_text::first_not_in_line(&key).is_some() {
-            let message = format!("the key of item {at} is not one line of at most {MAX_KEY} characters");
+            let message =
+                format!("the key of item {at} is not one line of at most {MAX_KEY} characters");
             return Err(ListError::Invalid(message));
         }
         Ok(key)
@@ -121,7 +144,8 @@ impl PlannedForEach {
     /// Whether a text speaks of the item, so that it has a value for each item only.
     pub(crate) fn is_named_in(&self, expression: &str) -> bool {
         let of_item = |path: &String| path.split('.').next() == Some(self.name.as_str());
-        template::references(expression, Form::Expression).is_ok_and(|found| found.iter().any(of_item))
+        template::references(expression, Form::Expression)
+            .is_ok_and(|found| found.iter().any(of_item))
     }
 }
 
@@ -144,7 +168,9 @@ pub(crate) enum ListError {
 impl ListError {
     pub(crate) fn into_fault(self) -> Fault {
         match self {
-            Self::Template(error) => Fault::new(ErrorClass::Invalid, "engine.template", format!("`for_each`: {error}")),
+            Self::Template(error) => {
+                Fault::new(ErrorClass::Invalid, "engine.template", format!("`for_each`: {error}"))
+            }
             Self::Invalid(message) => Fault::new(ErrorClass::Invalid, "engine.items", message),
             Self::Cut(_) => Fault::new(ErrorClass::Limit, "engine.items-cut", self.to_string()),
         }
@@ -172,7 +198,8 @@ fn kind(value: &Json) -> &'static str {
 }
 
 impl Plan {
-    /// The plan with a step for each item of a step, right after it. `None` if the step has no `for_each`.
+    /// The plan with a step for each item of a step, right after it. `None` if the step has no
+    /// `for_each`.
     #[must_use]
     pub(crate) fn with_items(&self, of: &StepId, items: &[Item]) -> Option<Self> {
         let position = self.index.position(of)?;
@@ -189,7 +216,8 @@ impl Plan {
 
     /// The items of a step, once they are part of the plan.
     pub(crate) fn items_of(&self, of: &StepId) -> Vec<Arc<PlannedStep>> {
-        let is_of = |step: &&Arc<PlannedStep>| step.item.as_ref().is_some_and(|item| item.of == *of);
+        let is_of =
+            |step: &&Arc<PlannedStep>| step.item.as_ref().is_some_and(|item| item.of == *of);
         self.steps.iter().filter(is_of).cloned().collect()
     }
 }
@@ -200,7 +228,11 @@ fn item_step(step: &PlannedStep, for_each: &PlannedForEach, item: &Item) -> Plan
         title: format!("{}: {}", step.title, item.key),
         // A condition that does not speak of the item was judged once, for all.
         when: step.when.clone().filter(|when| for_each.is_named_in(when)),
-        item: Some(PlannedItem { of: step.id.clone(), name: for_each.name.clone(), value: item.value.clone() }),
+        item: Some(PlannedItem {
+            of: step.id.clone(),
+            name: for_each.name.clone(),
+            value: item.value.clone(),
+        }),
         ..step.clone()
     }
 }
@@ -212,37 +244,67 @@ mod tests {
 
     fn for_each(items: Json, key: Option<&str>) -> PlannedForEach {
         let items = PlannedItems::Literal(items);
-        PlannedForEach { items, name: "item".to_owned(), key: key.map(str::to_owned), max_parallel: 1 }
+        PlannedForEach {
+            items,
+            name: "item".to_owned(),
+            key: key.map(str::to_owned),
+            max_parallel: 1,
+        }
     }
 
     fn keys(items: Json, key: Option<&str>) -> Result<Vec<String>, String> {
         let listed = for_each(items, key).list(&Scope::default());
-        listed.map(|items| items.into_iter().map(|item| item.key).collect()).map_err(|error| error.to_string())
+        listed
+            .map(|items| items.into_iter().map(|item| item.key).collect())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn texts_numbers_and_entries_of_maps_are_their_own_keys() {
-        assert_eq!(keys(json!(["a", 2, true]), None), Ok(vec!["a".to_owned(), "2".to_owned(), "true".to_owned()]));
-        assert_eq!(keys(json!({"b": [1], "a": {}}), None), Ok(vec!["b".to_owned(), "a".to_owned()]));
+        assert_eq!(
+            keys(json!(["a", 2, true]), None),
+            Ok(vec!["a".to_owned(), "2".to_owned(), "true".to_owned()])
+        );
+        assert_eq!(
+            keys(json!({"b": [1], "a": {}}), None),
+            Ok(vec!["b".to_owned(), "a".to_owned()])
+        );
         assert_eq!(keys(json!([{"name": "x"}]), Some("{{ item.name }}")), Ok(vec!["x".to_owned()]));
     }
 
     #[test]
     fn keys_that_cannot_be_ids_are_refused() {
-        assert!(keys(json!(["a", "a"]), None).expect_err("refused").contains("two items have the key `a`"));
-        assert!(keys(json!(["a", " "]), None).expect_err("refused").contains("the key of item 2 is empty"));
+        assert!(
+            keys(json!(["a", "a"]), None)
+                .expect_err("refused")
+                .contains("two items have the key `a`")
+        );
+        assert!(
+            keys(json!(["a", " "]), None)
+                .expect_err("refused")
+                .contains("the key of item 2 is empty")
+        );
         for hidden in ["a\nb", "a\u{202e}b", "a\u{200b}", "a\u{1b}[2J"] {
-            assert!(keys(json!([hidden]), None).expect_err("refused").contains("not one line"), "{hidden:?}");
+            assert!(
+                keys(json!([hidden]), None).expect_err("refused").contains("not one line"),
+                "{hidden:?}"
+            );
         }
         assert!(keys(json!(["a`b"]), None).expect_err("refused").contains("a backtick"));
         assert!(keys(json!([{"name": "x"}]), None).expect_err("refused").contains("give `key`"));
-        assert!(keys(json!([{"name": "x"}]), Some("{{ item.nam }}")).expect_err("refused").contains("item.nam"));
+        assert!(
+            keys(json!([{"name": "x"}]), Some("{{ item.nam }}"))
+                .expect_err("refused")
+                .contains("item.nam")
+        );
     }
 
     #[test]
     fn what_is_no_list_is_refused() {
         assert!(keys(json!("abc"), None).expect_err("refused").contains("this is a text"));
         assert!(keys(Json::Null, None).expect_err("refused").contains("this is nothing"));
-        assert!(keys(json!(vec![0; MAX_ITEMS + 1]), None).expect_err("refused").contains("is the most"));
+        assert!(
+            keys(json!(vec![0; MAX_ITEMS + 1]), None).expect_err("refused").contains("is the most")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Runbook × parameters × what is known of the operations → [`Plan`]: everything that a run needs, and nothing left to doubt.
+//! Runbook × parameters × what is known of the operations → [`Plan`]: everything that a run needs,
+//! and nothing left to doubt.
 
 pub(crate) mod group;
 mod guard;
@@ -18,8 +19,8 @@ use crate::digest;
 use crate::event::{Section, StepListing, Trigger};
 use crate::lint::step_graph;
 use crate::model::{
-    Approval, Criticality, Expectation, ForEach, IfNeedsFailed, Items, Limits, Locks, Manual, OnCancel, OnFailure, Retry,
-    Runbook, Step, UndoDeclaration, UndoPolicy, Window,
+    Approval, Criticality, Expectation, ForEach, IfNeedsFailed, Items, Limits, Locks, Manual,
+    OnCancel, OnFailure, Retry, Runbook, Step, UndoDeclaration, UndoPolicy, Window,
 };
 use crate::params::Params;
 use crate::range::Range;
@@ -30,10 +31,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Of one attempt, when the runbook says nothing: long enough for a restart, short enough that a hung step is seen.
+/// Of one attempt, when the runbook says nothing: long enough for a restart, short enough that a
+/// hung step is seen.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Of one notification, when the runbook says nothing: nobody wants an outage to wait for a chat service.
+/// Of one notification, when the runbook says nothing: nobody wants an outage to wait for a chat
+/// service.
 pub const DEFAULT_NOTIFY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A runbook that can be run.
@@ -78,7 +81,8 @@ pub struct Plan {
 pub struct PlannedStep {
     /// Its id; `STEP[KEY]` for an item of `for_each`.
     pub id: StepId,
-    /// The call site, which stands for plugin, operation and bindings: the id as written, which items share.
+    /// The call site, which stands for plugin, operation and bindings: the id as written, which
+    /// items share.
     pub site: StepId,
     /// What people call it.
     pub title: String,
@@ -94,7 +98,8 @@ pub struct PlannedStep {
     pub with: Json,
     /// Steps that must be settled before.
     pub needs: Vec<StepId>,
-    /// What happens to it when one of the steps that its `needs` names has failed and the run goes on.
+    /// What happens to it when one of the steps that its `needs` names has failed and the run goes
+    /// on.
     pub if_needs_failed: IfNeedsFailed,
     /// An expression; false skips the step.
     pub when: Option<String>,
@@ -201,7 +206,8 @@ pub enum PlannedUndo {
 }
 
 impl PlannedUndo {
-    /// Whether it may be tried again when nobody knows whether it happened. A plugin's own undo must work from any state.
+    /// Whether it may be tried again when nobody knows whether it happened. A plugin's own undo
+    /// must work from any state.
     pub(crate) fn repeatable(&self) -> RetrySafety {
         match self {
             Self::Explicit { idempotent, .. } => *idempotent,
@@ -231,9 +237,13 @@ impl Plan {
     /// Puts everything together. `facts` knows every call site of [`Runbook::use_sites`].
     ///
     /// # Errors
-    /// Every finding: steps that write and say not how they end badly, an undo that the plugin does not offer, an operation in
-    /// the wrong section.
-    pub fn build(runbook: &Runbook, params: &Params, facts: &BTreeMap<StepId, OperationFacts>) -> Result<Self, Diagnostics> {
+    /// Every finding: steps that write and say not how they end badly, an undo that the plugin does
+    /// not offer, an operation in the wrong section.
+    pub fn build(
+        runbook: &Runbook,
+        params: &Params,
+        facts: &BTreeMap<StepId, OperationFacts>,
+    ) -> Result<Self, Diagnostics> {
         let mut diagnostics = check_facts(runbook, facts);
         diagnostics.extend(suite_alone(runbook));
         if diagnostics.has_errors() {
@@ -242,8 +252,13 @@ impl Plan {
         for warning in runbook.warnings.iter() {
             diagnostics.push(warning.clone());
         }
-        let sources: Vec<_> = runbook.sources.iter().map(|source| (source.name().to_owned(), source.text().to_owned())).collect();
-        let steps: Vec<Arc<PlannedStep>> = plan_steps(runbook, facts).into_iter().map(Arc::new).collect();
+        let sources: Vec<_> = runbook
+            .sources
+            .iter()
+            .map(|source| (source.name().to_owned(), source.text().to_owned()))
+            .collect();
+        let steps: Vec<Arc<PlannedStep>> =
+            plan_steps(runbook, facts).into_iter().map(Arc::new).collect();
         Ok(Self {
             name: runbook.name.value.clone(),
             title: runbook.title.clone(),
@@ -255,11 +270,22 @@ impl Plan {
             window: runbook.window.clone(),
             limits: runbook.limits.clone(),
             undo: runbook.undo.clone(),
-            by_template_key: steps.iter().map(|step| (template_key(&step.id), step.id.clone())).collect(),
+            by_template_key: steps
+                .iter()
+                .map(|step| (template_key(&step.id), step.id.clone()))
+                .collect(),
             index: Index::new(&steps),
             steps,
-            groups: runbook.groups.iter().map(|group| (group.id.clone(), group::plan_group(group))).collect(),
-            guards: runbook.guards.iter().filter_map(|guard| guard::plan_guard(guard, facts)).collect(),
+            groups: runbook
+                .groups
+                .iter()
+                .map(|group| (group.id.clone(), group::plan_group(group)))
+                .collect(),
+            guards: runbook
+                .guards
+                .iter()
+                .filter_map(|guard| guard::plan_guard(guard, facts))
+                .collect(),
             notifies: runbook.notifies.iter().map(|notify| plan_notify(notify, facts)).collect(),
             warnings: diagnostics,
         })
@@ -272,7 +298,8 @@ impl Plan {
 
     /// Whose approval a step waits for. An item of a step asks for what its step asks for.
     pub fn approval(&self, id: &StepId) -> Option<&Approval> {
-        let as_written = || self.step(&StepId::new(id.as_str().split('[').next().unwrap_or_default()));
+        let as_written =
+            || self.step(&StepId::new(id.as_str().split('[').next().unwrap_or_default()));
         self.step(id).or_else(as_written)?.approval.as_ref()
     }
 
@@ -298,13 +325,14 @@ impl Plan {
 
     /// The call sites as they are listed in the journal.
     pub fn listing(&self) -> Vec<StepListing> {
-        let listing = |id: &StepId, title: &str, section, uses: &str, facts: &OperationFacts| StepListing {
-            id: id.clone(),
-            title: title.to_owned(),
-            section,
-            uses: uses.to_owned(),
-            digest: facts.digest.clone(),
-        };
+        let listing =
+            |id: &StepId, title: &str, section, uses: &str, facts: &OperationFacts| StepListing {
+                id: id.clone(),
+                title: title.to_owned(),
+                section,
+                uses: uses.to_owned(),
+                digest: facts.digest.clone(),
+            };
         // Items are listed in the journal when they are known.
         let written = self.steps.iter().filter(|step| step.item.is_none());
         let guards = self.guards.iter().map(|guard| &*guard.look);
@@ -320,7 +348,9 @@ impl Plan {
 fn suite_alone(runbook: &Runbook) -> Option<Diagnostic> {
     runbook.section(Section::Check).next()?;
     let message = format!("`{}` is a suite of checks, not a runbook", runbook.name.value);
-    let diagnostic = Diagnostic::error("E0232", runbook.source(), runbook.name.span.clone(), message).label("has no step");
+    let diagnostic =
+        Diagnostic::error("E0232", runbook.source(), runbook.name.span.clone(), message)
+            .label("has no step");
     Some(diagnostic.help("make its checks with `runbook check`, or let a runbook make them: `[[step]]` with `suite = \"FILE\"`"))
 }
 
@@ -351,7 +381,14 @@ fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Ve
 
 /// What is known of a step that a person does, or that stands for others: the host calls nothing.
 fn calls_nothing() -> OperationFacts {
-    OperationFacts { kind: Kind::Probe, idempotent: true, undo: false, writes: false, digest: String::new(), places: Vec::new() }
+    OperationFacts {
+        kind: Kind::Probe,
+        idempotent: true,
+        undo: false,
+        writes: false,
+        digest: String::new(),
+        places: Vec::new(),
+    }
 }
 
 /// `None` only for a step without `uses`, which [`check_facts`] has refused.
@@ -427,9 +464,13 @@ fn plan_for_each(for_each: &ForEach) -> PlannedForEach {
 }
 
 fn plan_expectation(expectation: &Expectation) -> PlannedExpectation {
-    let range = |text: &Option<runbook_document::Located<String>>| text.as_ref().and_then(|text| Range::parse(&text.value));
+    let range = |text: &Option<runbook_document::Located<String>>| {
+        text.as_ref().and_then(|text| Range::parse(&text.value))
+    };
     match expectation {
-        Expectation::Equals { path, value, .. } => PlannedExpectation::Equals { path: path.clone(), value: value.to_json() },
+        Expectation::Equals { path, value, .. } => {
+            PlannedExpectation::Equals { path: path.clone(), value: value.to_json() }
+        }
         Expectation::Within { path, warn, crit, .. } => {
             PlannedExpectation::Within { path: path.clone(), warn: range(warn), crit: range(crit) }
         }
@@ -450,17 +491,25 @@ fn plan_undo(step: &Step, facts: &BTreeMap<StepId, OperationFacts>) -> PlannedUn
             let idempotent = repeatable(own, *idempotent);
             PlannedUndo::Explicit { id, facts: own.clone(), with: input(with.as_ref()), idempotent }
         }
-        (Some(UndoDeclaration::Irreversible { reason }), _) => PlannedUndo::Irreversible { reason: reason.value.clone() },
+        (Some(UndoDeclaration::Irreversible { reason }), _) => {
+            PlannedUndo::Irreversible { reason: reason.value.clone() }
+        }
         (Some(UndoDeclaration::Explicit { .. }) | None, _) => PlannedUndo::NotNeeded,
     }
 }
 
-fn plan_notify(notify: &crate::model::Notify, facts: &BTreeMap<StepId, OperationFacts>) -> PlannedNotify {
+fn plan_notify(
+    notify: &crate::model::Notify,
+    facts: &BTreeMap<StepId, OperationFacts>,
+) -> PlannedNotify {
     PlannedNotify {
         id: notify.id.clone(),
         on: notify.on.clone(),
         uses: notify.uses.value.clone(),
-        facts: facts.get(&notify.id).expect("`check_facts` has reported every site without facts").clone(),
+        facts: facts
+            .get(&notify.id)
+            .expect("`check_facts` has reported every site without facts")
+            .clone(),
         with: input(notify.with.as_ref()),
         timeout: notify.timeout.unwrap_or(DEFAULT_NOTIFY_TIMEOUT),
     }

@@ -1,8 +1,10 @@
-//! What a step has changed, may have changed, and whether it can be undone: one fold, from which the engine, every report and every
-//! advice to the operator take it.
+//! What a step has changed, may have changed, and whether it can be undone: one fold, from which
+//! the engine, every report and every advice to the operator take it.
 
 use super::{EffectState, is_ambiguous};
-use crate::event::{AfterAttempt, AttemptResult, Recovery, StepEvent, UndoFinding, UndoPlan, UndoResult};
+use crate::event::{
+    AfterAttempt, AttemptResult, Recovery, StepEvent, UndoFinding, UndoPlan, UndoResult,
+};
 use runbook_contract::{FaultEffect, StepId};
 use serde::Serialize;
 
@@ -59,7 +61,14 @@ pub enum Left {
 impl Default for Change {
     fn default() -> Self {
         let none = EffectState::None;
-        Self { effect: none, before: none, acts: false, told: Told::Nothing, undo: UndoPlan::NotNeeded, undone: Undone::No }
+        Self {
+            effect: none,
+            before: none,
+            acts: false,
+            told: Told::Nothing,
+            undo: UndoPlan::NotNeeded,
+            undone: Undone::No,
+        }
     }
 }
 
@@ -74,7 +83,10 @@ impl Change {
         match (self.undone, self.effect) {
             (Undone::Done, _) | (_, EffectState::None) => Left::Nothing,
             (Undone::Drifted, _) | (Undone::No | Undone::Failed, EffectState::Done) => Left::Surely,
-            (Undone::Unclear, _) | (Undone::No | Undone::Failed, EffectState::Partial | EffectState::Ambiguous) => Left::Perhaps,
+            (Undone::Unclear, _)
+            | (Undone::No | Undone::Failed, EffectState::Partial | EffectState::Ambiguous) => {
+                Left::Perhaps
+            }
         }
     }
 
@@ -86,13 +98,16 @@ impl Change {
     /// Whether an undo of it can be tried.
     pub fn is_undoable(&self) -> bool {
         let has_undo = self.undo.can_be_tried();
-        has_undo && self.effect != EffectState::None && !matches!(self.undone, Undone::Done | Undone::Drifted)
+        has_undo
+            && self.effect != EffectState::None
+            && !matches!(self.undone, Undone::Done | Undone::Drifted)
     }
 
-    /// Whether nobody can tell whether it happened, and nobody has said what to do about that. What an earlier attempt has surely
-    /// changed is undone either way.
+    /// Whether nobody can tell whether it happened, and nobody has said what to do about that. What
+    /// an earlier attempt has surely changed is undone either way.
     pub fn is_effect_unclear(&self) -> bool {
-        let is_open = self.effect == EffectState::Ambiguous && matches!(self.before, EffectState::None | EffectState::Ambiguous);
+        let is_open = self.effect == EffectState::Ambiguous
+            && matches!(self.before, EffectState::None | EffectState::Ambiguous);
         is_open && self.told == Told::Nothing
     }
 
@@ -156,7 +171,9 @@ impl Change {
             AttemptResult::Succeeded { changed: true, .. } => EffectState::Done,
             AttemptResult::Succeeded { changed: false, .. } => self.before,
             AttemptResult::Failed { fault, .. } if fault.effect == FaultEffect::None => self.before,
-            AttemptResult::Failed { fault, .. } if is_ambiguous(fault.class) => EffectState::Ambiguous,
+            AttemptResult::Failed { fault, .. } if is_ambiguous(fault.class) => {
+                EffectState::Ambiguous
+            }
             AttemptResult::Failed { .. } => self.before.max(EffectState::Partial),
         };
         self.acts = false;
@@ -166,10 +183,17 @@ impl Change {
     fn recover(&mut self, decision: &Recovery) {
         match decision {
             // Of an attempt that is over, all that was ever done was looked for.
-            Recovery::DidNotHappen => self.effect = if self.acts { self.before } else { EffectState::None },
-            // A person looks at the world, not at one attempt; what another one has surely changed stays changed.
+            Recovery::DidNotHappen => {
+                self.effect = if self.acts { self.before } else { EffectState::None }
+            }
+            // A person looks at the world, not at one attempt; what another one has surely changed
+            // stays changed.
             Recovery::OperatorRetry | Recovery::OperatorNotDone => {
-                self.effect = if self.before == EffectState::Ambiguous { EffectState::None } else { self.before };
+                self.effect = if self.before == EffectState::Ambiguous {
+                    EffectState::None
+                } else {
+                    self.before
+                };
             }
             Recovery::OperatorDone => self.effect = EffectState::Done,
             Recovery::OperatorFail => self.told = Told::Undo,
@@ -181,14 +205,17 @@ impl Change {
     fn end_undo(&mut self, result: &UndoResult, then: AfterAttempt) {
         match (result, then) {
             (UndoResult::Done { .. }, _) => self.undone = Undone::Done,
-            (UndoResult::Failed { .. }, AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. }) => {}
-            // It surely did not happen: what is left is what was left before it was tried.
-            (UndoResult::Failed { fault }, AfterAttempt::Final | AfterAttempt::Continue) if fault.effect == FaultEffect::None => {
+            (UndoResult::Failed { .. }, AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. }) => {
             }
+            // It surely did not happen: what is left is what was left before it was tried.
+            (UndoResult::Failed { fault }, AfterAttempt::Final | AfterAttempt::Continue)
+                if fault.effect == FaultEffect::None => {}
             (UndoResult::Failed { .. }, AfterAttempt::Final | AfterAttempt::Continue) => {
-                // Whatever it was answered with: a server that answers with 503 may have done it, and a program that ends with 1
-                // half of it. A plugin's own undo works from any state.
-                self.undone = if self.undo == UndoPlan::Explicit { Undone::Unclear } else { Undone::Failed };
+                // Whatever it was answered with: a server that answers with 503 may have done it,
+                // and a program that ends with 1 half of it. A plugin's own undo works from any
+                // state.
+                self.undone =
+                    if self.undo == UndoPlan::Explicit { Undone::Unclear } else { Undone::Failed };
             }
         }
     }
@@ -196,11 +223,18 @@ impl Change {
     fn check(&mut self, finding: &UndoFinding) {
         match (finding, self.undone) {
             // It was observed that an attempt without an answer had no effect.
-            (UndoFinding::Restored, Undone::No | Undone::Failed | Undone::Unclear) => self.effect = EffectState::None,
+            (UndoFinding::Restored, Undone::No | Undone::Failed | Undone::Unclear) => {
+                self.effect = EffectState::None;
+            }
             (UndoFinding::TookEffect { .. }, _) => self.effect = EffectState::Done,
-            (UndoFinding::Drifted { .. }, _) | (UndoFinding::Unknown { .. }, Undone::Done) => self.undone = Undone::Drifted,
+            (UndoFinding::Drifted { .. }, _) | (UndoFinding::Unknown { .. }, Undone::Done) => {
+                self.undone = Undone::Drifted;
+            }
             (UndoFinding::Restored, Undone::Done | Undone::Drifted)
-            | (UndoFinding::Unknown { .. }, Undone::No | Undone::Failed | Undone::Unclear | Undone::Drifted) => {}
+            | (
+                UndoFinding::Unknown { .. },
+                Undone::No | Undone::Failed | Undone::Unclear | Undone::Drifted,
+            ) => {}
         }
     }
 }

@@ -17,7 +17,8 @@ pub(super) enum After {
 pub struct GuardState {
     /// What it is.
     pub listing: StepListing,
-    /// The last look that was written down; `None` before the first, and again when the run is resumed.
+    /// The last look that was written down; `None` before the first, and again when the run is
+    /// resumed.
     pub last: Option<Look>,
     /// How many looks in a row, up to the last one, were bad.
     pub in_a_row: u32,
@@ -36,8 +37,8 @@ impl GuardState {
         self.last = Some(look.clone());
     }
 
-    /// The run goes on. What held a while ago must be looked at again; a streak of bad looks outlives a crash, and ends with a
-    /// pause, after which somebody has looked.
+    /// The run goes on. What held a while ago must be looked at again; a streak of bad looks
+    /// outlives a crash, and ends with a pause, after which somebody has looked.
     pub(super) fn resume(&mut self, after: After) {
         match after {
             After::Crash if self.in_a_row > 0 => {}

@@ -1,7 +1,7 @@
 //! The state of a run: the fold of its records, by one pure function.
 //!
-//! `next` says which event may follow which state. An event that may not is a bug, or a journal that somebody edited; both
-//! states are shown. The diagram is in `docs/semantics.md`.
+//! `next` says which event may follow which state. An event that may not is a bug, or a journal
+//! that somebody edited; both states are shown. The diagram is in `docs/semantics.md`.
 
 mod change;
 mod guard;
@@ -15,8 +15,8 @@ pub(crate) use step::is_ambiguous;
 pub use step::{ApprovalRecord, ApprovalRequest, EffectState, StepPhase, StepState};
 
 use crate::event::{
-    Assumed, Cause, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record, RunEnd, RunEvent, RunPhase,
-    Section, StepEvent, StepListing, Trigger, WindowVerdict,
+    Assumed, Cause, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record,
+    RunEnd, RunEvent, RunPhase, Section, StepEvent, StepListing, Trigger, WindowVerdict,
 };
 use crate::executed::Executed;
 use jiff::Timestamp;
@@ -63,9 +63,11 @@ pub struct RunState {
     pub items: BTreeMap<StepId, Vec<Item>>,
     /// Items that this run takes as done, as the run says that it tries again.
     pub assumed_items: BTreeMap<StepId, Assumed>,
-    /// The nested files that have begun, by the step that stands for them: what their steps see as `params`.
+    /// The nested files that have begun, by the step that stands for them: what their steps see as
+    /// `params`.
     pub groups: BTreeMap<StepId, serde_json::Map<String, Json>>,
-    /// The parameters of nested files that come from an output which is not whole, with what they come from.
+    /// The parameters of nested files that come from an output which is not whole, with what they
+    /// come from.
     pub cut: BTreeMap<StepId, BTreeMap<String, String>>,
     /// What is known of each guard.
     pub guards: BTreeMap<StepId, GuardState>,
@@ -112,7 +114,9 @@ pub struct UndoRun {
 ///
 /// # Errors
 /// The first record that cannot follow.
-pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Result<Option<RunState>, IllegalEvent> {
+pub fn fold<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+) -> Result<Option<RunState>, IllegalEvent> {
     records.into_iter().try_fold(None, |state, record| next(state, record).map(Some))
 }
 
@@ -134,13 +138,20 @@ pub fn next(state: Option<RunState>, record: &Record) -> Result<RunState, Illega
 }
 
 fn first(record: &Record) -> Result<RunState, IllegalEvent> {
-    let RunEvent::Run(LifecycleEvent::RunStarted { runbook, title, steps, params, retry_of }) = &record.event else {
+    let RunEvent::Run(LifecycleEvent::RunStarted { runbook, title, steps, params, retry_of }) =
+        &record.event
+    else {
         let event = format!("{:?}", record.event);
-        return Err(IllegalEvent { seq: record.seq, event, state: "there is no run yet".to_owned() });
+        return Err(IllegalEvent {
+            seq: record.seq,
+            event,
+            state: "there is no run yet".to_owned(),
+        });
     };
     let (guards, forward): (Vec<StepListing>, Vec<StepListing>) =
         steps.iter().cloned().partition(|step| step.section == Section::Guard);
-    let mut states: BTreeMap<StepId, StepState> = forward.iter().map(|step| (step.id.clone(), StepState::new())).collect();
+    let mut states: BTreeMap<StepId, StepState> =
+        forward.iter().map(|step| (step.id.clone(), StepState::new())).collect();
     let mut assumed_items = BTreeMap::new();
     for assumed in retry_of.iter().flat_map(|retry| &retry.assumed) {
         if let Some(state) = states.get_mut(&assumed.step) {
@@ -149,7 +160,11 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
             assumed_items.insert(assumed.step.clone(), assumed.clone());
         } else {
             let event = format!("step `{}` is taken as done", assumed.step);
-            return Err(IllegalEvent { seq: record.seq, event, state: "the run has no such step".to_owned() });
+            return Err(IllegalEvent {
+                seq: record.seq,
+                event,
+                state: "the run has no such step".to_owned(),
+            });
         }
     }
     Ok(RunState {
@@ -163,7 +178,10 @@ fn first(record: &Record) -> Result<RunState, IllegalEvent> {
         phase: RunPhase::Running,
         steps: states,
         order: forward,
-        guards: guards.into_iter().map(|guard| (guard.id.clone(), GuardState::new(guard))).collect(),
+        guards: guards
+            .into_iter()
+            .map(|guard| (guard.id.clone(), GuardState::new(guard)))
+            .collect(),
         items: BTreeMap::new(),
         assumed_items,
         groups: BTreeMap::new(),
@@ -198,9 +216,14 @@ impl RunState {
         self.steps.values().any(|step| step.effect != EffectState::None)
     }
 
-    /// What its steps have left. What always runs and what tells people is undone by nobody, and is no part of it.
+    /// What its steps have left. What always runs and what tells people is undone by nobody, and is
+    /// no part of it.
     pub fn account(&self) -> Account {
-        let others = self.order.iter().filter(|listing| listing.section != Section::Step).map(|listing| &listing.id);
+        let others = self
+            .order
+            .iter()
+            .filter(|listing| listing.section != Section::Step)
+            .map(|listing| &listing.id);
         let others: BTreeSet<&StepId> = others.collect();
         let steps = self.steps.iter().filter(|(id, _)| !others.contains(&id.as_written()));
         Account::of(steps.map(|(id, step)| (id, &step.change)))
@@ -215,10 +238,17 @@ impl RunState {
         let mut event = format!("{:?}", record.event);
         event.truncate(event.char_indices().nth(200).map_or(event.len(), |(at, _)| at));
         let step = match &record.event {
-            RunEvent::Step { step: id, .. } => self.steps.get(id).map(|step| format!(", step `{id}` {:?}", step.phase)),
+            RunEvent::Step { step: id, .. } => {
+                self.steps.get(id).map(|step| format!(", step `{id}` {:?}", step.phase))
+            }
             RunEvent::Run(_) | RunEvent::Guard { .. } | RunEvent::Notify { .. } => None,
         };
-        let state = format!("record {} is next in {:?}{}", self.next_seq, self.stage, step.unwrap_or_default());
+        let state = format!(
+            "record {} is next in {:?}{}",
+            self.next_seq,
+            self.stage,
+            step.unwrap_or_default()
+        );
         IllegalEvent { seq: record.seq, event, state }
     }
 
@@ -238,7 +268,8 @@ impl RunState {
                     NotifyEvent::NotifyStarted => {}
                     NotifyEvent::NotifyEnded { fault } => {
                         self.notified.insert((notify.clone(), *on));
-                        self.notify_faults.extend(fault.clone().map(|fault| (notify.clone(), fault)));
+                        self.notify_faults
+                            .extend(fault.clone().map(|fault| (notify.clone(), fault)));
                     }
                 }
                 Some(())
@@ -368,12 +399,16 @@ impl RunState {
         if is_forward(event) {
             step.last_seq = record.seq;
         }
-        if step.phase == StepPhase::UndoFailed || matches!(event, StepEvent::UndoChecked { .. }) && step.change.is_drifted() {
+        if step.phase == StepPhase::UndoFailed
+            || matches!(event, StepEvent::UndoChecked { .. }) && step.change.is_drifted()
+        {
             self.not_undone.insert(id.clone());
         }
         match event {
             // Somebody was told and has answered; when the run waits again they are told again.
-            StepEvent::ApprovalGiven { .. } | StepEvent::ManualAnswered { .. } | StepEvent::Recovered { .. } => {
+            StepEvent::ApprovalGiven { .. }
+            | StepEvent::ManualAnswered { .. }
+            | StepEvent::Recovered { .. } => {
                 self.notified.retain(|(_, on)| *on != Trigger::Waiting);
             }
             StepEvent::ItemsListed { items } => self.list_items(id, items)?,
@@ -397,7 +432,8 @@ impl RunState {
     }
 }
 
-/// Whether an event belongs to doing a step. What belongs to its undo must not change the order of completion.
+/// Whether an event belongs to doing a step. What belongs to its undo must not change the order of
+/// completion.
 fn is_forward(event: &StepEvent) -> bool {
     matches!(
         event,

@@ -2,10 +2,13 @@
 
 use super::Change;
 use crate::event::{
-    AfterAttempt, ApprovalVerdict, Assumed, AttemptResult, Recovery, SkipReason, StepEvent, UndoFinding, UndoPlan, UndoResult,
+    AfterAttempt, ApprovalVerdict, Assumed, AttemptResult, Recovery, SkipReason, StepEvent,
+    UndoFinding, UndoPlan, UndoResult,
 };
 use jiff::Timestamp;
-use runbook_contract::{Case, ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal, RunId};
+use runbook_contract::{
+    Case, ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal, RunId,
+};
 use serde::Serialize;
 
 /// The state of a step, as people see it.
@@ -59,10 +62,18 @@ impl StepPhase {
     /// Whether nothing more will happen to the step before an undo.
     pub fn is_settled(self) -> bool {
         match self {
-            Self::Skipped(_) | Self::Succeeded | Self::Failed(_) | Self::Undone | Self::UndoFailed => true,
-            Self::Pending | Self::Repeating | Self::Running | Self::Asking | Self::Waiting | Self::Unknown | Self::Undoing => {
-                false
-            }
+            Self::Skipped(_)
+            | Self::Succeeded
+            | Self::Failed(_)
+            | Self::Undone
+            | Self::UndoFailed => true,
+            Self::Pending
+            | Self::Repeating
+            | Self::Running
+            | Self::Asking
+            | Self::Waiting
+            | Self::Unknown
+            | Self::Undoing => false,
         }
     }
 }
@@ -140,11 +151,13 @@ pub struct StepState {
     pub asked: Option<ApprovalRequest>,
     /// What was said about it, or about what was asked before.
     pub answers: Vec<ApprovalRecord>,
-    /// Whether it is a smoke test of which an attempt wrote, and did not show that it removed what it made.
+    /// Whether it is a smoke test of which an attempt wrote, and did not show that it removed what
+    /// it made.
     pub may_have_left: bool,
     /// Whether an attempt that only checks was cut off, so that nobody knows how far it came.
     pub cut_off: bool,
-    /// When the last attempt that acts began of which nothing but its beginning is known: what it asked for may still go on outside.
+    /// When the last attempt that acts began of which nothing but its beginning is known: what it
+    /// asked for may still go on outside.
     pub unanswered: Option<Timestamp>,
     /// When a person was asked to do it.
     pub manual_asked: Option<Timestamp>,
@@ -237,7 +250,8 @@ impl StepState {
 
 impl StepState {
     pub(super) fn apply(&mut self, event: &StepEvent, at: Timestamp) -> Option<()> {
-        let ready = matches!(self.phase, StepPhase::Pending | StepPhase::Asking | StepPhase::Waiting);
+        let ready =
+            matches!(self.phase, StepPhase::Pending | StepPhase::Asking | StepPhase::Waiting);
         match event {
             StepEvent::StepSkipped { reason, .. } => {
                 (self.phase == StepPhase::Pending).then_some(())?;
@@ -261,7 +275,12 @@ impl StepState {
                 // What was said before was about something else, or is too old.
                 self.answers.clear();
                 let (digest, input) = (digest.clone(), input.clone());
-                self.asked = Some(ApprovalRequest { digest, input, proposal: proposal.clone(), places: places.clone() });
+                self.asked = Some(ApprovalRequest {
+                    digest,
+                    input,
+                    proposal: proposal.clone(),
+                    places: places.clone(),
+                });
             }
             StepEvent::ManualAsked { .. } => {
                 ready.then_some(())?;
@@ -271,15 +290,22 @@ impl StepState {
                 self.resting = None;
             }
             StepEvent::ManualAnswered { by, values, .. } => {
-                let is_open = self.phase == StepPhase::Asking && self.manual_asked.is_some() && self.manual_answer.is_none();
+                let is_open = self.phase == StepPhase::Asking
+                    && self.manual_asked.is_some()
+                    && self.manual_answer.is_none();
                 is_open.then_some(())?;
                 self.manual_answer = Some((by.clone(), values.clone()));
             }
             StepEvent::ApprovalGiven { digest, by, verdict, .. } => {
-                let is_asked =
-                    self.phase == StepPhase::Asking && self.asked.as_ref().is_some_and(|asked| asked.digest == *digest);
+                let is_asked = self.phase == StepPhase::Asking
+                    && self.asked.as_ref().is_some_and(|asked| asked.digest == *digest);
                 is_asked.then_some(())?;
-                self.answers.push(ApprovalRecord { digest: digest.clone(), by: by.clone(), at, verdict: verdict.clone() });
+                self.answers.push(ApprovalRecord {
+                    digest: digest.clone(),
+                    by: by.clone(),
+                    at,
+                    verdict: verdict.clone(),
+                });
             }
             StepEvent::AttemptStarted { attempt, input, proposal, undo, .. } => {
                 (ready && *attempt == self.attempts + 1).then_some(())?;
@@ -298,22 +324,28 @@ impl StepState {
             }
             StepEvent::Recovered { attempt, decision, .. } => {
                 let open = matches!(self.phase, StepPhase::Running | StepPhase::Unknown);
-                ((open || self.change.is_effect_unclear()) && *attempt == self.attempts).then_some(())?;
+                ((open || self.change.is_effect_unclear()) && *attempt == self.attempts)
+                    .then_some(())?;
                 if open {
                     self.recover(decision, at);
                 } else {
                     // It is over, and only whether it is undone depends on the answer.
-                    self.question = matches!(decision, Recovery::AskOperator { .. }).then(|| decision.clone());
+                    self.question =
+                        matches!(decision, Recovery::AskOperator { .. }).then(|| decision.clone());
                 }
             }
             StepEvent::UndoStarted { attempt, .. } => {
-                (self.is_undoable() && self.phase != StepPhase::Undone && *attempt == self.undo_attempts + 1).then_some(())?;
+                (self.is_undoable()
+                    && self.phase != StepPhase::Undone
+                    && *attempt == self.undo_attempts + 1)
+                    .then_some(())?;
                 self.phase = StepPhase::Undoing;
                 self.undo_attempts = *attempt;
                 self.undo_resting = None;
             }
             StepEvent::UndoEnded { attempt, result, then, .. } => {
-                (self.phase == StepPhase::Undoing && *attempt == self.undo_attempts).then_some(())?;
+                (self.phase == StepPhase::Undoing && *attempt == self.undo_attempts)
+                    .then_some(())?;
                 self.finish_undo(result, *then, at);
             }
             StepEvent::UndoChecked { finding, .. } => {
@@ -327,7 +359,14 @@ impl StepState {
         Some(())
     }
 
-    fn start(&mut self, at: Timestamp, attempt: u32, input: &Json, proposal: Option<&Proposal>, undo: UndoPlan) {
+    fn start(
+        &mut self,
+        at: Timestamp,
+        attempt: u32,
+        input: &Json,
+        proposal: Option<&Proposal>,
+        undo: UndoPlan,
+    ) {
         self.phase = StepPhase::Running;
         self.asked = None;
         self.attempts = attempt;
@@ -337,7 +376,8 @@ impl StepState {
         self.undo = undo;
         self.proposal = proposal.cloned();
         if let Some(proposal) = proposal {
-            // What was there before the first effect is what an undo puts back, however many attempts follow.
+            // What was there before the first effect is what an undo puts back, however many
+            // attempts follow.
             if self.effect == EffectState::None {
                 self.before = Some(proposal.before.clone());
             }
@@ -347,7 +387,14 @@ impl StepState {
 
     fn finish(&mut self, result: &AttemptResult, then: AfterAttempt, at: Timestamp) {
         match result {
-            AttemptResult::Succeeded { outcome, summary, output, changed: _, measurements, cases } => {
+            AttemptResult::Succeeded {
+                outcome,
+                summary,
+                output,
+                changed: _,
+                measurements,
+                cases,
+            } => {
                 self.outcome = Some(*outcome);
                 self.summary.clone_from(summary);
                 self.output = Some(output.clone());
@@ -358,7 +405,14 @@ impl StepState {
                 self.unanswered = None;
                 self.settle(StepPhase::Succeeded, then, at);
             }
-            AttemptResult::Failed { fault, outcome, output, measurements, cases, may_have_left } => {
+            AttemptResult::Failed {
+                fault,
+                outcome,
+                output,
+                measurements,
+                cases,
+                may_have_left,
+            } => {
                 self.may_have_left |= may_have_left;
                 self.outcome = *outcome;
                 self.output.clone_from(output);
@@ -398,12 +452,16 @@ impl StepState {
         self.question = None;
         self.cut_off |= self.proposal.is_none();
         match decision {
-            Recovery::Repeat | Recovery::OperatorRetry | Recovery::DidNotHappen => self.phase = StepPhase::Waiting,
+            Recovery::Repeat | Recovery::OperatorRetry | Recovery::DidNotHappen => {
+                self.phase = StepPhase::Waiting;
+            }
             Recovery::OperatorDone => self.phase = StepPhase::Skipped(SkipReason::Operator),
             Recovery::OperatorNotDone => {
                 let message = "the operator says that it did not happen";
-                self.fault =
-                    Some(Fault { effect: FaultEffect::None, ..Fault::new(ErrorClass::Conflict, "engine.operator", message) });
+                self.fault = Some(Fault {
+                    effect: FaultEffect::None,
+                    ..Fault::new(ErrorClass::Conflict, "engine.operator", message)
+                });
                 self.phase = StepPhase::Failed(ErrorClass::Conflict);
             }
             Recovery::OperatorFail => {
@@ -426,7 +484,10 @@ impl StepState {
                 self.phase = StepPhase::Undone;
                 self.undo_fault = None;
             }
-            (UndoResult::Failed { fault }, AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms }) => {
+            (
+                UndoResult::Failed { fault },
+                AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms },
+            ) => {
                 self.undo_fault = Some(fault.clone());
                 self.undo_resting = Some((at, delay_ms));
             }
@@ -441,7 +502,9 @@ impl StepState {
 /// Whether a fault leaves open if the effect happened.
 pub(crate) fn is_ambiguous(class: ErrorClass) -> bool {
     match class {
-        ErrorClass::Timeout | ErrorClass::Trap | ErrorClass::Cancelled | ErrorClass::Unknown => true,
+        ErrorClass::Timeout | ErrorClass::Trap | ErrorClass::Cancelled | ErrorClass::Unknown => {
+            true
+        }
         ErrorClass::Invalid
         | ErrorClass::Denied
         | ErrorClass::NotFound

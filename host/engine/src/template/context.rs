@@ -6,7 +6,11 @@ use minijinja::Value;
 use runbook_contract::Json;
 
 /// Builds what the text refers to and nothing else.
-pub(super) fn context_for(text: &str, form: Form, scope: &Scope<'_>) -> Result<Value, TemplateError> {
+pub(super) fn context_for(
+    text: &str,
+    form: Form,
+    scope: &Scope<'_>,
+) -> Result<Value, TemplateError> {
     let mut steps = serde_json::Map::new();
     for reference in reading_of(text, form)?.references {
         let strictness = strictness_of(&reference, scope);
@@ -22,7 +26,8 @@ pub(super) fn context_for(text: &str, form: Form, scope: &Scope<'_>) -> Result<V
     context.insert("params".to_owned(), Json::Object(scope.params.clone()));
     context.insert("run".to_owned(), Json::Object(scope.run.clone()));
     context.insert("steps".to_owned(), Json::Object(steps));
-    serde_json::from_value(Json::Object(context)).map_err(|error| TemplateError::Compute { message: error.to_string() })
+    serde_json::from_value(Json::Object(context))
+        .map_err(|error| TemplateError::Compute { message: error.to_string() })
 }
 
 /// Whether a missing name is an error at once.
@@ -55,20 +60,31 @@ fn add_step(
 ) -> Result<(), TemplateError> {
     let written = shown_path(path);
     let missing = |reason: String| TemplateError::Missing { path: written.clone(), reason };
-    let Some(key) = path.get(1) else { return Err(missing(": name the step, as in `steps.backup.output`".to_owned())) };
+    let Some(key) = path.get(1) else {
+        return Err(missing(": name the step, as in `steps.backup.output`".to_owned()));
+    };
     let Some((id, view)) = (scope.steps)(key) else {
-        return if strictness == Strictness::Lenient { Ok(()) } else { Err(missing(": it has not run yet".to_owned())) };
+        return if strictness == Strictness::Lenient {
+            Ok(())
+        } else {
+            Err(missing(": it has not run yet".to_owned()))
+        };
     };
     let entry = match view {
         StepView::AtRunTime => return Err(TemplateError::AtRunTime { path: written }),
         StepView::Absent(_) if strictness == Strictness::Lenient => return Ok(()),
         StepView::Absent(reason) => {
-            return Err(missing(format!(": {reason}; a default helps, as in `{written} | default(0)`")));
+            return Err(missing(format!(
+                ": {reason}; a default helps, as in `{written} | default(0)`"
+            )));
         }
-        StepView::Done { outcome, output } => serde_json::json!({ "outcome": outcome, "output": output }),
+        StepView::Done { outcome, output } => {
+            serde_json::json!({ "outcome": outcome, "output": output })
+        }
     };
     if strictness == Strictness::Strict {
-        find(&entry, &path[2..]).map_err(|key| missing(format!(": the output of `{id}` has no `{key}`")))?;
+        find(&entry, &path[2..])
+            .map_err(|key| missing(format!(": the output of `{id}` has no `{key}`")))?;
     }
     // Behind a dot its dashes are `_`; in `steps['stop-app']` they are not.
     if key.contains('_') {
@@ -90,8 +106,8 @@ fn check_path(path: &[String], scope: &Scope<'_>) -> Result<(), TemplateError> {
     find(value, rest).map_err(|_| missing(String::new()))
 }
 
-/// Follows a path; the key that is missing is the error. What is behind a list, a text or a number is a method, which Jinja
-/// itself checks.
+/// Follows a path; the key that is missing is the error. What is behind a list, a text or a number
+/// is a method, which Jinja itself checks.
 fn find<'a>(value: &Json, path: &'a [String]) -> Result<(), &'a str> {
     const METHODS: &[&str] = &["items", "keys", "values", "get"];
     let (Some(key), Json::Object(entries)) = (path.first(), value) else { return Ok(()) };

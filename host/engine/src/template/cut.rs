@@ -3,7 +3,8 @@
 use super::{Form, Scope, StepView, has_markers, reading_of, shown};
 use runbook_contract::Json;
 
-/// The first output that a value's templates read and that is not whole, as its step says by `truncated`.
+/// The first output that a value's templates read and that is not whole, as its step says by
+/// `truncated`.
 pub fn cut_in(value: &Json, scope: &Scope<'_>) -> Option<String> {
     match value {
         Json::String(text) if has_markers(text) => cut_in_text(text, Form::Template, scope),
@@ -21,7 +22,9 @@ pub fn cut_in_text(text: &str, form: Form, scope: &Scope<'_>) -> Option<String> 
         match root.as_str() {
             "params" => scope.cut.get(key).cloned(),
             "steps" => match (scope.steps)(key)? {
-                (_, StepView::Done { output, .. }) if is_cut(&output, reference.path.get(3..).unwrap_or_default()) => {
+                (_, StepView::Done { output, .. })
+                    if is_cut(&output, reference.path.get(3..).unwrap_or_default()) =>
+                {
                     Some(format!("steps.{}.output", shown(key)))
                 }
                 (_, StepView::Done { .. } | StepView::Absent(_) | StepView::AtRunTime) => None,
@@ -31,16 +34,20 @@ pub fn cut_in_text(text: &str, form: Form, scope: &Scope<'_>) -> Option<String> 
     })
 }
 
-/// Whether what is read of an output by these keys is not whole. Outputs of several parts (items, nested files, suites) are maps
-/// of outputs, so what is not whole may stand further in.
+/// Whether what is read of an output by these keys is not whole. Outputs of several parts (items,
+/// nested files, suites) are maps of outputs, so what is not whole may stand further in.
 fn is_cut(output: &Json, keys: &[String]) -> bool {
     if says_cut(output) {
         return true;
     }
     match (keys.split_first(), output) {
-        (Some((key, rest)), Json::Object(entries)) => entries.get(key).is_some_and(|inner| is_cut(inner, rest)),
+        (Some((key, rest)), Json::Object(entries)) => {
+            entries.get(key).is_some_and(|inner| is_cut(inner, rest))
+        }
         (None, Json::Object(entries)) => entries.values().any(|inner| is_cut(inner, &[])),
-        (_, Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_)) => false,
+        (_, Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_)) => {
+            false
+        }
     }
 }
 

@@ -9,8 +9,8 @@ pub(super) const MAX_TEXT: usize = 16 << 20;
 /// No template takes more steps.
 const MAX_STEPS: u64 = 1_000_000;
 
-/// Sets the limits of an environment. Only a filter can make a text much longer than what stands in the runbook: those that
-/// can are asked before they do.
+/// Sets the limits of an environment. Only a filter can make a text much longer than what stands in
+/// the runbook: those that can are asked before they do.
 pub(super) fn limit(environment: &mut Environment<'_>) {
     environment.set_fuel(Some(MAX_STEPS));
     // They make texts as wide as somebody says, and no runbook needs them.
@@ -26,7 +26,10 @@ pub(super) fn limit(environment: &mut Environment<'_>) {
 }
 
 fn too_long() -> Error {
-    Error::new(ErrorKind::InvalidOperation, format!("the text would be longer than {} MiB", MAX_TEXT >> 20))
+    Error::new(
+        ErrorKind::InvalidOperation,
+        format!("the text would be longer than {} MiB", MAX_TEXT >> 20),
+    )
 }
 
 /// The text, if it is not too long.
@@ -37,7 +40,11 @@ pub(super) fn check(text: String) -> Result<String, Error> {
 #[expect(clippy::needless_pass_by_value, reason = "the signature of minijinja filters")]
 fn replace(text: String, from: String, to: String) -> Result<String, Error> {
     let more = text.matches(&from).count().saturating_mul(to.len());
-    if text.len().saturating_add(more) > MAX_TEXT { Err(too_long()) } else { Ok(text.replace(&from, &to)) }
+    if text.len().saturating_add(more) > MAX_TEXT {
+        Err(too_long())
+    } else {
+        Ok(text.replace(&from, &to))
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature of minijinja filters")]
@@ -65,7 +72,8 @@ fn escape(text: Value) -> Result<String, Error> {
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature of minijinja filters")]
 fn to_json(value: Value, _layout: Rest<Value>) -> Result<String, Error> {
-    let text = serde_json::to_string(&value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    let text = serde_json::to_string(&value)
+        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
     check(text)
 }
 

@@ -1,7 +1,8 @@
 //! Templates and expressions: Jinja, strict, without effects.
 //!
-//! An undefined name is an error, never an empty text or a silent `false`. `steps.stop-app.output` may be written with the
-//! dashes of the id, although Jinja would read them as minus; `steps['stop-app']` is the same.
+//! An undefined name is an error, never an empty text or a silent `false`. `steps.stop-app.output`
+//! may be written with the dashes of the id, although Jinja would read them as minus;
+//! `steps['stop-app']` is the same.
 
 mod context;
 mod cut;
@@ -71,8 +72,8 @@ pub enum StepView {
     AtRunTime,
 }
 
-/// Finds a step by its [`template_key`]. A look-up and not a map, because a run of a thousand steps would otherwise copy a
-/// thousand outputs for each of them.
+/// Finds a step by its [`template_key`]. A look-up and not a map, because a run of a thousand steps
+/// would otherwise copy a thousand outputs for each of them.
 pub type StepLookup<'a> = &'a dyn Fn(&str) -> Option<(StepId, StepView)>;
 
 /// The names that a template can use.
@@ -88,7 +89,8 @@ pub struct Scope<'a> {
     pub locals: serde_json::Map<String, Json>,
     /// Parameters that come from an output which is cut, with what they come from.
     pub cut: BTreeMap<String, String>,
-    /// Names that have a value only at run time: the item of a `for_each` whose list is not known yet.
+    /// Names that have a value only at run time: the item of a `for_each` whose list is not known
+    /// yet.
     pub later: BTreeSet<String>,
 }
 
@@ -115,13 +117,21 @@ pub fn inner_key(group: &StepId, key: &str) -> String {
 
 /// What `{{ … }}` or an expression refers to.
 pub fn references(text: &str, form: Form) -> Result<References, TemplateError> {
-    Ok(reading_of(text, form)?.references.into_iter().map(|reference| reference.path.join(".")).collect())
+    Ok(reading_of(text, form)?
+        .references
+        .into_iter()
+        .map(|reference| reference.path.join("."))
+        .collect())
 }
 
 /// The names in a text that must have a value, each with the keys behind it.
 pub(crate) fn required(text: &str, form: Form) -> Vec<Vec<String>> {
     let found = reading_of(text, form).map(|found| found.references).unwrap_or_default();
-    found.into_iter().filter(|reference| reference.missing == reading::Missing::Mistake).map(|reference| reference.path).collect()
+    found
+        .into_iter()
+        .filter(|reference| reference.missing == reading::Missing::Mistake)
+        .map(|reference| reference.path)
+        .collect()
 }
 
 /// The names in a text that are compared with values that stand beside them.
@@ -131,9 +141,11 @@ pub(crate) fn comparisons(text: &str, form: Form) -> Vec<reading::Comparison> {
 
 /// What a text is made of, without what every template knows (`range`, …).
 fn reading_of(text: &str, form: Form) -> Result<Reading, TemplateError> {
-    let mut found =
-        reading::read(&plain_ids(text, form), form).map_err(|error| TemplateError::Syntax { message: describe(&error) })?;
-    found.references.retain(|reference| ENVIRONMENT.globals().all(|(name, _)| reference.path[0] != name));
+    let mut found = reading::read(&plain_ids(text, form), form)
+        .map_err(|error| TemplateError::Syntax { message: describe(&error) })?;
+    found
+        .references
+        .retain(|reference| ENVIRONMENT.globals().all(|(name, _)| reference.path[0] != name));
     Ok(found)
 }
 
@@ -145,7 +157,9 @@ fn shown(key: &str) -> String {
 /// A path as it is written in a runbook.
 fn shown_path(path: &[String]) -> String {
     match path {
-        [root, step, rest @ ..] if root == "steps" => [&[root.clone(), shown(step)], rest].concat().join("."),
+        [root, step, rest @ ..] if root == "steps" => {
+            [&[root.clone(), shown(step)], rest].concat().join(".")
+        }
         path => path.join("."),
     }
 }
@@ -161,7 +175,8 @@ pub fn render(value: &Json, scope: &Scope<'_>) -> Result<Json, TemplateError> {
         Json::String(text) => render_text(text, scope),
         Json::Array(items) => items.iter().map(|item| render(item, scope)).collect(),
         Json::Object(entries) => {
-            let entries = entries.iter().map(|(key, value)| Ok((key.clone(), render(value, scope)?)));
+            let entries =
+                entries.iter().map(|(key, value)| Ok((key.clone(), render(value, scope)?)));
             entries.collect::<Result<serde_json::Map<_, _>, _>>().map(Json::Object)
         }
         Json::Null | Json::Bool(_) | Json::Number(_) => Ok(value.clone()),
@@ -173,12 +188,15 @@ pub fn render_known(value: &Json, scope: &Scope<'_>) -> Json {
     match value {
         Json::String(text) => render_text(text, scope).unwrap_or_else(|_| value.clone()),
         Json::Array(items) => items.iter().map(|item| render_known(item, scope)).collect(),
-        Json::Object(entries) => entries.iter().map(|(key, value)| (key.clone(), render_known(value, scope))).collect(),
+        Json::Object(entries) => {
+            entries.iter().map(|(key, value)| (key.clone(), render_known(value, scope))).collect()
+        }
         Json::Null | Json::Bool(_) | Json::Number(_) => value.clone(),
     }
 }
 
-/// The same before all steps have run: places whose value is known only at run time stay as they are written, and are named.
+/// The same before all steps have run: places whose value is known only at run time stay as they
+/// are written, and are named.
 ///
 /// # Errors
 /// The first [`TemplateError`] but `AtRunTime`.
@@ -188,7 +206,12 @@ pub fn render_partly(value: &Json, scope: &Scope<'_>) -> Result<Known, TemplateE
     Ok(known)
 }
 
-fn partly(value: &Json, scope: &Scope<'_>, pointer: &str, unknown: &mut Vec<String>) -> Result<Json, TemplateError> {
+fn partly(
+    value: &Json,
+    scope: &Scope<'_>,
+    pointer: &str,
+    unknown: &mut Vec<String>,
+) -> Result<Json, TemplateError> {
     match value {
         Json::String(text) => match render_text(text, scope) {
             Err(TemplateError::AtRunTime { .. }) => {
@@ -199,11 +222,14 @@ fn partly(value: &Json, scope: &Scope<'_>, pointer: &str, unknown: &mut Vec<Stri
         },
         Json::Array(items) => {
             let items = items.iter().enumerate();
-            items.map(|(number, item)| partly(item, scope, &format!("{pointer}/{number}"), unknown)).collect()
+            items
+                .map(|(number, item)| partly(item, scope, &format!("{pointer}/{number}"), unknown))
+                .collect()
         }
         Json::Object(entries) => {
-            let entries =
-                entries.iter().map(|(key, value)| Ok((key.clone(), partly(value, scope, &below(pointer, key), unknown)?)));
+            let entries = entries.iter().map(|(key, value)| {
+                Ok((key.clone(), partly(value, scope, &below(pointer, key), unknown)?))
+            });
             entries.collect::<Result<serde_json::Map<_, _>, _>>().map(Json::Object)
         }
         Json::Null | Json::Bool(_) | Json::Number(_) => Ok(value.clone()),
@@ -234,14 +260,22 @@ pub fn evaluate(expression: &str, scope: &Scope<'_>) -> Result<Json, TemplateErr
     let context = context_for(expression, Form::Expression, scope)?;
     let text = plain_ids(expression, Form::Expression);
     let compute = |error: Error| TemplateError::Compute { message: describe(&error) };
-    let value = ENVIRONMENT.compile_expression(&text).and_then(|compiled| compiled.eval(context)).map_err(compute)?;
+    let value = ENVIRONMENT
+        .compile_expression(&text)
+        .and_then(|compiled| compiled.eval(context))
+        .map_err(compute)?;
     if value.is_undefined() {
-        return Err(TemplateError::Missing { path: expression.trim().to_owned(), reason: String::new() });
+        return Err(TemplateError::Missing {
+            path: expression.trim().to_owned(),
+            reason: String::new(),
+        });
     }
-    serde_json::to_value(&value).map_err(|error| TemplateError::Compute { message: error.to_string() })
+    serde_json::to_value(&value)
+        .map_err(|error| TemplateError::Compute { message: error.to_string() })
 }
 
-/// The truth of an expression, which must be `true` or `false`: a text or a number is a mistake, not a yes.
+/// The truth of an expression, which must be `true` or `false`: a text or a number is a mistake,
+/// not a yes.
 ///
 /// # Errors
 /// A [`TemplateError`].
@@ -255,8 +289,9 @@ pub fn holds(expression: &str, scope: &Scope<'_>) -> Result<bool, TemplateError>
 /// It is the same for all templates, and making it costs more than most of them.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
 
-/// The engine of all templates: lenient look-up, because [`context_for`] has refused every missing name already unless the
-/// text gives a default; and strict printing, so that nothing missing ever becomes an empty text.
+/// The engine of all templates: lenient look-up, because [`context_for`] has refused every missing
+/// name already unless the text gives a default; and strict printing, so that nothing missing ever
+/// becomes an empty text.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
@@ -273,32 +308,44 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-#[expect(clippy::needless_pass_by_value, clippy::cast_precision_loss, reason = "the signature and numbers of minijinja filters")]
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::cast_precision_loss,
+    reason = "the signature and numbers of minijinja filters"
+)]
 fn seconds(text: String) -> Result<f64, Error> {
     runbook_document::parse_duration(&text)
         .map(|duration| duration.as_millis() as f64 / 1000.0)
-        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("`{text}` is not a duration, such as `5m`")))
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidOperation,
+                format!("`{text}` is not a duration, such as `5m`"),
+            )
+        })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature of minijinja filters")]
 fn bytes(text: String) -> Result<u64, Error> {
-    runbook_document::parse_byte_size(&text)
-        .map(|size| size.0)
-        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("`{text}` is not a size, such as `10MiB`")))
+    runbook_document::parse_byte_size(&text).map(|size| size.0).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidOperation, format!("`{text}` is not a size, such as `10MiB`"))
+    })
 }
 
 fn describe(error: &Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
         return "the template does not come to an end".to_owned();
     }
-    if let Some(source) = std::error::Error::source(error).filter(|_| error.kind() == ErrorKind::WriteFailure) {
+    if let Some(source) =
+        std::error::Error::source(error).filter(|_| error.kind() == ErrorKind::WriteFailure)
+    {
         return source.to_string();
     }
     let detail = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
     detail.trim_end_matches('.').to_owned()
 }
 
-/// Writes the dashes of ids after `steps.` as `_`, outside string literals, and inside the markers only.
+/// Writes the dashes of ids after `steps.` as `_`, outside string literals, and inside the markers
+/// only.
 fn plain_ids(text: &str, form: Form) -> String {
     let mut out = String::with_capacity(text.len());
     let mut inside = form == Form::Expression;
@@ -314,7 +361,9 @@ fn plain_ids(text: &str, form: Form) -> String {
         }
         if inside && quote.is_none() && rest.starts_with("steps.") && !ends_in_word(&out) {
             let tail = &rest["steps.".len()..];
-            let end = tail.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).unwrap_or(tail.len());
+            let end = tail
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+                .unwrap_or(tail.len());
             let id = tail[..end].trim_end_matches('-');
             out.push_str("steps.");
             out.push_str(&id.replace('-', "_"));

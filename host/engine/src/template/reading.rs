@@ -1,4 +1,5 @@
-//! What a text refers to, read from its syntax tree: each reference by itself, with what follows if it has no value.
+//! What a text refers to, read from its syntax tree: each reference by itself, with what follows if
+//! it has no value.
 
 use minijinja::machinery::{ast, parse, parse_expr};
 use minijinja::{Error, ErrorKind};
@@ -32,7 +33,8 @@ pub(crate) enum Missing {
     MistakeBehind(Vec<String>),
 }
 
-/// A name that is compared with a value that stands beside it: `outcome == 'pass'`, `state in ['up', 'down']`.
+/// A name that is compared with a value that stands beside it: `outcome == 'pass'`,
+/// `state in ['up', 'down']`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Comparison {
     /// The name, with the keys behind it.
@@ -54,7 +56,11 @@ pub(crate) struct Reading {
 pub(crate) fn read(text: &str, form: Form) -> Result<Reading, Error> {
     let mut reader = Reader::default();
     match form {
-        Form::Template => reader.statement(&parse(text, "<template>", minijinja::syntax::SyntaxConfig::default())?)?,
+        Form::Template => reader.statement(&parse(
+            text,
+            "<template>",
+            minijinja::syntax::SyntaxConfig::default(),
+        )?)?,
         Form::Expression => reader.expression(&parse_expr(text)?),
     }
     Ok(reader.found)
@@ -90,10 +96,15 @@ impl Reader {
         statements.iter().try_for_each(|statement| self.statement(statement))
     }
 
-    /// A template computes one text. What keeps values, and so could make them grow for ever, is no part of it.
+    /// A template computes one text. What keeps values, and so could make them grow for ever, is no
+    /// part of it.
     fn statement(&mut self, statement: &ast::Stmt<'_>) -> Result<(), Error> {
-        let refused =
-            |word: &str| Err(Error::new(ErrorKind::SyntaxError, format!("`{{% {word} %}}` is no part of templates here")));
+        let refused = |word: &str| {
+            Err(Error::new(
+                ErrorKind::SyntaxError,
+                format!("`{{% {word} %}}` is no part of templates here"),
+            ))
+        };
         match statement {
             ast::Stmt::Template(template) => self.statements(&template.children),
             ast::Stmt::EmitRaw(_) => Ok(()),
@@ -104,8 +115,12 @@ impl Reader {
             ast::Stmt::ForLoop(repeat) => self.repeat(repeat),
             ast::Stmt::IfCond(condition) => {
                 self.expression(&condition.expr);
-                self.knowing(known_after(&condition.expr, Truth::Yes), |reader| reader.statements(&condition.true_body))?;
-                self.knowing(known_after(&condition.expr, Truth::No), |reader| reader.statements(&condition.false_body))
+                self.knowing(known_after(&condition.expr, Truth::Yes), |reader| {
+                    reader.statements(&condition.true_body)
+                })?;
+                self.knowing(known_after(&condition.expr, Truth::No), |reader| {
+                    reader.statements(&condition.false_body)
+                })
             }
             ast::Stmt::WithBlock(_) => refused("with"),
             ast::Stmt::Set(_) | ast::Stmt::SetBlock(_) => refused("set"),
@@ -117,7 +132,10 @@ impl Reader {
 
     fn repeat(&mut self, repeat: &ast::ForLoop<'_>) -> Result<(), Error> {
         if repeat.recursive {
-            return Err(Error::new(ErrorKind::SyntaxError, "a loop cannot be recursive in templates here"));
+            return Err(Error::new(
+                ErrorKind::SyntaxError,
+                "a loop cannot be recursive in templates here",
+            ));
         }
         self.expression(&repeat.iter);
         let mut names = BTreeSet::from(["loop".to_owned()]);
@@ -143,10 +161,15 @@ impl Reader {
     fn expression(&mut self, expression: &ast::Expr<'_>) {
         match expression {
             ast::Expr::Const(_) => {}
-            ast::Expr::Var(_) | ast::Expr::GetAttr(_) | ast::Expr::GetItem(_) => self.reference(expression, Missing::Mistake),
+            ast::Expr::Var(_) | ast::Expr::GetAttr(_) | ast::Expr::GetItem(_) => {
+                self.reference(expression, Missing::Mistake);
+            }
             ast::Expr::Slice(slice) => {
                 self.expression(&slice.expr);
-                [&slice.start, &slice.stop, &slice.step].into_iter().flatten().for_each(|part| self.expression(part));
+                [&slice.start, &slice.stop, &slice.step]
+                    .into_iter()
+                    .flatten()
+                    .for_each(|part| self.expression(part));
             }
             ast::Expr::UnaryOp(unary) => self.expression(&unary.expr),
             ast::Expr::BinOp(binary) => {
@@ -157,7 +180,9 @@ impl Reader {
                     _ => Vec::new(),
                 };
                 match binary.op {
-                    ast::BinOpKind::Eq | ast::BinOpKind::Ne => self.compared(&binary.left, &binary.right),
+                    ast::BinOpKind::Eq | ast::BinOpKind::Ne => {
+                        self.compared(&binary.left, &binary.right);
+                    }
                     ast::BinOpKind::In => self.contained(&binary.left, &binary.right),
                     _ => {}
                 }
@@ -170,16 +195,23 @@ impl Reader {
             }
             ast::Expr::IfExpr(condition) => {
                 self.expression(&condition.test_expr);
-                self.knowing(known_after(&condition.test_expr, Truth::Yes), |reader| reader.expression(&condition.true_expr));
+                self.knowing(known_after(&condition.test_expr, Truth::Yes), |reader| {
+                    reader.expression(&condition.true_expr);
+                });
                 if let Some(other) = &condition.false_expr {
-                    self.knowing(known_after(&condition.test_expr, Truth::No), |reader| reader.expression(other));
+                    self.knowing(known_after(&condition.test_expr, Truth::No), |reader| {
+                        reader.expression(other);
+                    });
                 }
             }
             ast::Expr::Filter(filter) => {
                 self.found.filters.insert(filter.name.to_owned());
                 let gives_default = matches!(filter.name, "default" | "d");
                 if let Some(operand) = &filter.expr {
-                    self.operand(operand, if gives_default { Missing::Fine } else { Missing::Mistake });
+                    self.operand(
+                        operand,
+                        if gives_default { Missing::Fine } else { Missing::Mistake },
+                    );
                 }
                 self.arguments(&filter.args);
             }
@@ -195,7 +227,9 @@ impl Reader {
             }
             ast::Expr::List(list) => list.items.iter().for_each(|item| self.expression(item)),
             ast::Expr::Tuple(tuple) => tuple.items.iter().for_each(|item| self.expression(item)),
-            ast::Expr::Map(map) => map.keys.iter().chain(&map.values).for_each(|part| self.expression(part)),
+            ast::Expr::Map(map) => {
+                map.keys.iter().chain(&map.values).for_each(|part| self.expression(part));
+            }
         }
     }
 
@@ -206,8 +240,13 @@ impl Reader {
                 ast::CompareOpKind::Eq | ast::CompareOpKind::Ne => {
                     self.compared(left, &operation.expr);
                 }
-                ast::CompareOpKind::In | ast::CompareOpKind::NotIn => self.contained(left, &operation.expr),
-                ast::CompareOpKind::Lt | ast::CompareOpKind::Lte | ast::CompareOpKind::Gt | ast::CompareOpKind::Gte => {}
+                ast::CompareOpKind::In | ast::CompareOpKind::NotIn => {
+                    self.contained(left, &operation.expr);
+                }
+                ast::CompareOpKind::Lt
+                | ast::CompareOpKind::Lte
+                | ast::CompareOpKind::Gt
+                | ast::CompareOpKind::Gte => {}
             }
             left = &operation.expr;
         }
@@ -236,10 +275,13 @@ impl Reader {
         }
     }
 
-    /// What is filtered or tested. Only a reference itself may be missing, not what is part of a larger expression.
+    /// What is filtered or tested. Only a reference itself may be missing, not what is part of a
+    /// larger expression.
     fn operand(&mut self, operand: &ast::Expr<'_>, missing: Missing) {
         match operand {
-            ast::Expr::Var(_) | ast::Expr::GetAttr(_) | ast::Expr::GetItem(_) => self.reference(operand, missing),
+            ast::Expr::Var(_) | ast::Expr::GetAttr(_) | ast::Expr::GetItem(_) => {
+                self.reference(operand, missing);
+            }
             other => self.expression(other),
         }
     }
@@ -269,7 +311,8 @@ impl Reader {
                     match literal(&item.subscript_expr) {
                         Some(key) => keys.push(key),
                         None => {
-                            // Nobody knows which key it will be, so what is behind it is not known either.
+                            // Nobody knows which key it will be, so what is behind it is not known
+                            // either.
                             keys.clear();
                             self.expression(&item.subscript_expr);
                         }
@@ -334,11 +377,20 @@ fn known_after(test: &ast::Expr<'_>, truth: Truth) -> Vec<Vec<String>> {
                 "undefined" => Truth::No,
                 _ => return Vec::new(),
             };
-            if shows == truth { literal_path(&asked.expr).into_iter().collect() } else { Vec::new() }
+            if shows == truth {
+                literal_path(&asked.expr).into_iter().collect()
+            } else {
+                Vec::new()
+            }
         }
-        ast::Expr::UnaryOp(unary) if matches!(unary.op, ast::UnaryOpKind::Not) => known_after(&unary.expr, truth.not()),
+        ast::Expr::UnaryOp(unary) if matches!(unary.op, ast::UnaryOpKind::Not) => {
+            known_after(&unary.expr, truth.not())
+        }
         ast::Expr::BinOp(binary) => {
-            let both = matches!((&binary.op, truth), (ast::BinOpKind::ScAnd, Truth::Yes) | (ast::BinOpKind::ScOr, Truth::No));
+            let both = matches!(
+                (&binary.op, truth),
+                (ast::BinOpKind::ScAnd, Truth::Yes) | (ast::BinOpKind::ScOr, Truth::No)
+            );
             if !both {
                 return Vec::new();
             }

@@ -6,7 +6,10 @@ use serde_json::json;
 fn a_filter_or_a_test_that_does_not_exist_is_found_before_it_is_reached() {
     let words = |text: &str| unknown_words(text, Form::Template);
     assert_eq!(words("{{ a | loud }} {{ b is not oddd }}"), ["filter `loud`", "test `oddd`"]);
-    assert_eq!(words("{{ a | default(0) | seconds }} {% if b is not defined and c is none %}x{% endif %}"), [""; 0]);
+    assert_eq!(
+        words("{{ a | default(0) | seconds }} {% if b is not defined and c is none %}x{% endif %}"),
+        [""; 0]
+    );
     assert_eq!(words("a | loud {{ 'b | loud' ~ \"is oddd\" }} c is oddd"), [""; 0]);
     assert_eq!(unknown_words("steps.a.output.lag | loud > 3", Form::Expression), ["filter `loud`"]);
     assert_eq!(unknown_words("[1, 2] | map('upper') | join(' | loud')", Form::Expression), [""; 0]);
@@ -19,7 +22,8 @@ struct Part {
     good: bool,
 }
 
-/// Names that are there, and names that are not; the words that give a default stand among them as names and texts.
+/// Names that are there, and names that are not; the words that give a default stand among them as
+/// names and texts.
 fn leaf() -> impl Strategy<Value = Part> {
     let part = |text: &str, good| Just(Part { text: text.to_owned(), good });
     prop_oneof![
@@ -46,9 +50,14 @@ fn part() -> impl Strategy<Value = Part> {
             leaf().prop_map(move |p| of("default", format!("({} | default('x'))", p.text), true)),
             leaf().prop_map(move |p| of("d", format!("({} | d('default'))", p.text), true)),
             leaf().prop_map(move |p| of("defined", format!("({} is defined)", p.text), true)),
-            leaf().prop_map(move |p| of("guard", format!("({0} if {0} is defined else 'none')", p.text), true)),
-            (leaf(), inner.clone())
-                .prop_map(move |(p, other)| { of("beside", format!("({} | default({}))", p.text, other.text), other.good) }),
+            leaf().prop_map(move |p| of(
+                "guard",
+                format!("({0} if {0} is defined else 'none')", p.text),
+                true
+            )),
+            (leaf(), inner.clone()).prop_map(move |(p, other)| {
+                of("beside", format!("({} | default({}))", p.text, other.text), other.good)
+            }),
             inner.clone().prop_map(move |p| of("string", format!("({} | string)", p.text), p.good)),
             (inner.clone(), inner.clone()).prop_map(move |(a, b)| of(
                 "join",
@@ -60,7 +69,11 @@ fn part() -> impl Strategy<Value = Part> {
                 format!("({} == {})", a.text, b.text),
                 a.good && b.good
             )),
-            (inner.clone(), inner).prop_map(move |(a, b)| of("list", format!("[{}, {}]", a.text, b.text), a.good && b.good)),
+            (inner.clone(), inner).prop_map(move |(a, b)| of(
+                "list",
+                format!("[{}, {}]", a.text, b.text),
+                a.good && b.good
+            )),
         ]
     })
 }
@@ -71,7 +84,9 @@ fn with_scope<T>(read: impl FnOnce(&Scope<'_>) -> T) -> T {
             let output = json!({ "default": 1, "rows": [1, 2] });
             Some((StepId::from("look-twice"), StepView::Done { outcome: "pass", output }))
         }
-        "skipped" => Some((StepId::from("skipped"), StepView::Absent("the step was skipped".to_owned()))),
+        "skipped" => {
+            Some((StepId::from("skipped"), StepView::Absent("the step was skipped".to_owned())))
+        }
         _ => None,
     };
     let map = |value: Json| value.as_object().cloned().unwrap_or_default();
@@ -94,11 +109,22 @@ proptest! {
 #[test]
 fn what_is_asked_for_only_if_it_is_there_is_no_mistake_and_what_is_behind_it_is_one() {
     let holds = |text: &str| with_scope(|scope| holds(text, scope));
-    assert_eq!(holds("steps.skipped.output is defined and steps.skipped.output.rows > 3"), Ok(false));
-    assert_eq!(holds("steps.skipped.output is undefined or steps.skipped.output.rows > 3"), Ok(true));
-    assert_eq!(holds("not (steps.skipped.output is defined) or steps.skipped.output.rows"), Ok(true));
+    assert_eq!(
+        holds("steps.skipped.output is defined and steps.skipped.output.rows > 3"),
+        Ok(false)
+    );
+    assert_eq!(
+        holds("steps.skipped.output is undefined or steps.skipped.output.rows > 3"),
+        Ok(true)
+    );
+    assert_eq!(
+        holds("not (steps.skipped.output is defined) or steps.skipped.output.rows"),
+        Ok(true)
+    );
     // It is there, and has no such key: that is not what was asked.
-    assert!(holds("steps.look-twice.output is defined and steps.look-twice.output.row > 3").is_err());
+    assert!(
+        holds("steps.look-twice.output is defined and steps.look-twice.output.row > 3").is_err()
+    );
     assert!(holds("steps.look-twice.output is defined or steps.skipped.output.rows").is_err());
     let text = "{% if steps.skipped.output is defined %}{{ steps.skipped.output.rows }}{% else %}none{% endif %}";
     assert_eq!(with_scope(|scope| render(&Json::from(text), scope)), Ok(Json::from("none")));
@@ -107,16 +133,28 @@ fn what_is_asked_for_only_if_it_is_there_is_no_mistake_and_what_is_behind_it_is_
 #[test]
 fn a_slice_of_what_is_missing_is_an_error() {
     assert!(with_scope(|scope| evaluate("steps.skipped.output[0:2]", scope)).is_err());
-    assert_eq!(with_scope(|scope| evaluate("steps.look-twice.output.rows[0:1]", scope)), Ok(json!([1])));
+    assert_eq!(
+        with_scope(|scope| evaluate("steps.look-twice.output.rows[0:1]", scope)),
+        Ok(json!([1]))
+    );
 }
 
 #[test]
 fn an_id_with_dashes_is_written_in_each_of_three_ways_and_named_as_in_the_file() {
-    for text in ["steps.look-twice.output.rows", "steps['look-twice'].output.rows", "steps[\"look-twice\"]['output'].rows"] {
+    for text in [
+        "steps.look-twice.output.rows",
+        "steps['look-twice'].output.rows",
+        "steps[\"look-twice\"]['output'].rows",
+    ] {
         assert_eq!(with_scope(|scope| evaluate(text, scope)), Ok(json!([1, 2])), "{text}");
-        let missing =
-            with_scope(|scope| evaluate(&text.replace("rows", "row"), scope)).expect_err("there is no such name").to_string();
-        assert_eq!(missing, "`steps.look-twice.output.row` is not there: the output of `look-twice` has no `row`", "{text}");
+        let missing = with_scope(|scope| evaluate(&text.replace("rows", "row"), scope))
+            .expect_err("there is no such name")
+            .to_string();
+        assert_eq!(
+            missing,
+            "`steps.look-twice.output.row` is not there: the output of `look-twice` has no `row`",
+            "{text}"
+        );
         assert_eq!(
             references(text, Form::Expression).expect("it parses"),
             BTreeSet::from(["steps.look_twice.output.rows".to_owned()])
@@ -147,8 +185,14 @@ fn a_template_without_end_is_stopped() {
     ];
     for text in endless {
         let rendered = with_scope(|scope| render(&Json::from(text), scope));
-        assert!(rendered.is_err(), "{text}: {} bytes", rendered.map(|text| text.to_string().len()).unwrap_or_default());
+        assert!(
+            rendered.is_err(),
+            "{text}: {} bytes",
+            rendered.map(|text| text.to_string().len()).unwrap_or_default()
+        );
     }
-    let most = with_scope(|scope| render(&Json::from("{% for a in range(9999) %}{{ 'x' * 1000 }}{% endfor %}"), scope));
+    let most = with_scope(|scope| {
+        render(&Json::from("{% for a in range(9999) %}{{ 'x' * 1000 }}{% endfor %}"), scope)
+    });
     assert_eq!(most.expect("it is within the limit").as_str().map(str::len), Some(9_999_000));
 }

@@ -3,15 +3,16 @@
 use super::{ENVIRONMENT, Form, reading_of};
 use minijinja::ErrorKind;
 
-/// The filters and tests that a text uses and no template has, as in "filter `loud`": Jinja itself says so only when it
-/// comes to them, and that may be in the middle of a run.
+/// The filters and tests that a text uses and no template has, as in "filter `loud`": Jinja itself
+/// says so only when it comes to them, and that may be in the middle of a run.
 pub fn unknown_words(text: &str, form: Form) -> Vec<String> {
     let Ok(found) = reading_of(text, form) else { return Vec::new() };
     let mut state = ENVIRONMENT.empty_state();
     let mut unknown = Vec::new();
     for filter in &found.filters {
         let kind = state.apply_filter(filter, &[]).err().map(|error| error.kind());
-        unknown.extend((kind == Some(ErrorKind::UnknownFilter)).then(|| format!("filter `{filter}`")));
+        unknown
+            .extend((kind == Some(ErrorKind::UnknownFilter)).then(|| format!("filter `{filter}`")));
     }
     for test in &found.tests {
         let kind = state.perform_test(test, &[]).err().map(|error| error.kind());
@@ -59,7 +60,9 @@ const FILTERS: &[&str] = &[
 pub fn nearest_filter(unknown: &str) -> Option<&'static str> {
     let name = unknown.strip_prefix("filter `")?.strip_suffix('`')?;
     let mut state = ENVIRONMENT.empty_state();
-    let is_there =
-        |filter: &&str| state.apply_filter(filter, &[]).err().map(|error| error.kind()) != Some(ErrorKind::UnknownFilter);
+    let is_there = |filter: &&str| {
+        state.apply_filter(filter, &[]).err().map(|error| error.kind())
+            != Some(ErrorKind::UnknownFilter)
+    };
     runbook_document::nearest(name, FILTERS.iter().copied().filter(is_there))
 }

@@ -1,4 +1,5 @@
-//! What the tests of the engine share: a journal in memory, a clock that stands still, plugins that do as they are told.
+//! What the tests of the engine share: a journal in memory, a clock that stands still, plugins that
+//! do as they are told.
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; each uses a part of this")]
 
 mod world;
@@ -29,7 +30,11 @@ impl Memory {
     /// Whether somebody else holds the lease by the time the next record is written.
     fn is_taken(&self, name: &str) -> bool {
         let next = self.records.lock().unwrap().len() as u64;
-        self.taken_at.lock().unwrap().as_ref().is_some_and(|(at, taken)| next >= *at && name == taken)
+        self.taken_at
+            .lock()
+            .unwrap()
+            .as_ref()
+            .is_some_and(|(at, taken)| next >= *at && name == taken)
     }
 }
 
@@ -56,7 +61,12 @@ impl Journal for Memory {
         Ok(())
     }
 
-    async fn append_fenced(&self, run: RunId, record: &Record, fence: &Fence<'_>) -> Result<Appended, Full> {
+    async fn append_fenced(
+        &self,
+        run: RunId,
+        record: &Record,
+        fence: &Fence<'_>,
+    ) -> Result<Appended, Full> {
         assert!(!fence.leases.is_empty(), "each record needs the right to execute the run");
         match fence.leases.iter().find(|lease| self.is_taken(&lease.name)) {
             Some(lease) => Ok(Appended::Lost { lease: lease.name.clone() }),
@@ -65,7 +75,10 @@ impl Journal for Memory {
     }
 
     async fn load(&self, _run: RunId) -> Result<StoredRun, Full> {
-        Ok(StoredRun { header: self.header.lock().unwrap().clone().unwrap(), records: self.records.lock().unwrap().clone() })
+        Ok(StoredRun {
+            header: self.header.lock().unwrap().clone().unwrap(),
+            records: self.records.lock().unwrap().clone(),
+        })
     }
 
     async fn list(&self, _limit: usize) -> Result<Vec<RunSummary>, Full> {
@@ -73,8 +86,16 @@ impl Journal for Memory {
     }
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, Full> {
-        let lease = Lease { name: request.name.clone(), token: 1, taken_from: None, last_seen: *self.last_seen.lock().unwrap() };
-        self.leases.lock().unwrap().insert(request.name.clone(), (lease.clone(), request.holder.clone()));
+        let lease = Lease {
+            name: request.name.clone(),
+            token: 1,
+            taken_from: None,
+            last_seen: *self.last_seen.lock().unwrap(),
+        };
+        self.leases
+            .lock()
+            .unwrap()
+            .insert(request.name.clone(), (lease.clone(), request.holder.clone()));
         Ok(Acquired::Held(lease))
     }
 
@@ -98,7 +119,8 @@ pub struct Still {
 }
 
 impl Still {
-    /// The wall clock is set by these, again and again, whenever it is asked; time itself goes on as it does.
+    /// The wall clock is set by these, again and again, whenever it is asked; time itself goes on
+    /// as it does.
     pub fn set_by(&self, jumps: impl IntoIterator<Item = SignedDuration>) {
         *self.jumps.lock().unwrap() = jumps.into_iter().collect();
     }
@@ -160,7 +182,8 @@ impl Clock for Paced {
         std::future::poll_fn(|context| {
             let mut moments = self.0.lock().unwrap();
             let first = moments.waiting.values().min().copied();
-            // Whoever else will wait is asked first: nothing is the least of all moments while the others are not known.
+            // Whoever else will wait is asked first: nothing is the least of all moments while the
+            // others are not known.
             let is_news = seen.replace(moments.changes) != Some(moments.changes);
             if moments.passed < until && (is_news || first != Some(until)) {
                 context.waker().wake_by_ref();
@@ -216,7 +239,8 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// The plan of a runbook. `test:look` is a probe, `test:move` a step that cannot be undone, every other operation a step that can.
+/// The plan of a runbook. `test:look` is a probe, `test:move` a step that cannot be undone, every
+/// other operation a step that can.
 pub fn plan(text: &str) -> Plan {
     try_plan(text).unwrap_or_else(|found| panic!("{:#?}", messages(&found)))
 }
@@ -226,24 +250,34 @@ pub fn try_plan(text: &str) -> Result<Plan, runbook_document::Diagnostics> {
     try_plan_with(text, &[])
 }
 
-/// The same for a runbook beside which other files lie; each begins after `[runbook]` and its name, which is that of the file.
-pub fn try_plan_with(text: &str, files: &[(&str, &str)]) -> Result<Plan, runbook_document::Diagnostics> {
+/// The same for a runbook beside which other files lie; each begins after `[runbook]` and its name,
+/// which is that of the file.
+pub fn try_plan_with(
+    text: &str,
+    files: &[(&str, &str)],
+) -> Result<Plan, runbook_document::Diagnostics> {
     let headed = |name: &str, text: &str| {
         let stem = name.trim_end_matches(".toml");
         Source::new(name, format!("format = 1\n[runbook]\nname = \"{stem}\"\n{text}"))
     };
     let found = |wanted: &str| {
         let file = files.iter().find(|(name, _)| *name == wanted);
-        file.map(|(name, text)| headed(name, text)).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        file.map(|(name, text)| headed(name, text))
+            .ok_or_else(|| std::io::ErrorKind::NotFound.into())
     };
     let runbook = parse(&headed("test.toml", text), None, &mut |wanted| found(wanted))?;
-    let facts = runbook.use_sites().into_iter().map(|site| (site.step, World::facts_of(&site.uses.value))).collect();
+    let facts = runbook
+        .use_sites()
+        .into_iter()
+        .map(|site| (site.step, World::facts_of(&site.uses.value)))
+        .collect();
     Plan::build(&runbook, &resolve_params(&runbook, &[])?, &facts)
 }
 
 /// The plan of a runbook whose operations are all of this kind.
 pub fn plan_with(text: &str, facts: &OperationFacts) -> Plan {
-    let source = Source::new("test.toml", format!("format = 1\n[runbook]\nname = \"test\"\n{text}"));
+    let source =
+        Source::new("test.toml", format!("format = 1\n[runbook]\nname = \"test\"\n{text}"));
     let runbook = parse(&source, None, &mut |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
     let facts = runbook.use_sites().into_iter().map(|site| (site.step, facts.clone())).collect();
     Plan::build(&runbook, &resolve_params(&runbook, &[]).unwrap(), &facts).unwrap()
@@ -281,7 +315,8 @@ impl Run {
 
     /// A run of a runbook beside which other files lie.
     pub fn nesting(text: &str, files: &[(&str, &str)], world: World) -> Self {
-        let plan = try_plan_with(text, files).unwrap_or_else(|found| panic!("{:#?}", messages(&found)));
+        let plan =
+            try_plan_with(text, files).unwrap_or_else(|found| panic!("{:#?}", messages(&found)));
         Self { plan, ..Self::new("[[step]]\nid = \"a\"\nuses = \"test:look\"", world) }
     }
 
@@ -307,7 +342,10 @@ impl Run {
         self.undo_deciding(&BTreeMap::new())
     }
 
-    pub fn undo_deciding(&self, decisions: &BTreeMap<StepId, Decision>) -> Result<RunOutcome, RunError> {
+    pub fn undo_deciding(
+        &self,
+        decisions: &BTreeMap<StepId, Decision>,
+    ) -> Result<RunOutcome, RunError> {
         block_on(self.engine().undo(UndoText::OfTheRun, decisions, &mut |_: &Record| {}))
     }
 
@@ -344,7 +382,8 @@ pub fn pause(outcome: Result<RunOutcome, RunError>) -> PauseReason {
     }
 }
 
-/// Breaks the journal at every record of a whole run in turn, and resumes each broken run by `finish`, which says how it ended.
+/// Breaks the journal at every record of a whole run in turn, and resumes each broken run by
+/// `finish`, which says how it ended.
 pub fn broken_at_each_record(whole: &Run, anew: impl Fn() -> Run, finish: impl Fn(&Run, u64)) {
     let n_records = whole.records().len() as u64;
     for breaks_at in 1..n_records {
@@ -352,7 +391,10 @@ pub fn broken_at_each_record(whole: &Run, anew: impl Fn() -> Run, finish: impl F
         *run.journal.breaks_at.lock().unwrap() = Some(breaks_at);
         let broken = run.execute();
         assert!(matches!(broken, Err(RunError::Journal { .. })), "record {breaks_at}: {broken:?}");
-        assert!(run.journal.leases.lock().unwrap().is_empty(), "record {breaks_at}: a lease is left");
+        assert!(
+            run.journal.leases.lock().unwrap().is_empty(),
+            "record {breaks_at}: a lease is left"
+        );
         *run.journal.breaks_at.lock().unwrap() = None;
         finish(&run, breaks_at);
         let state = run.state();

@@ -41,7 +41,8 @@ struct State {
     before: BTreeMap<String, Json>,
     /// What the host saw a step do, if it is not what it said.
     acted: BTreeMap<String, Vec<String>>,
-    /// Of each call that looks or undoes: the step, the phase, and how long ago an attempt without an answer began.
+    /// Of each call that looks or undoes: the step, the phase, and how long ago an attempt without
+    /// an answer began.
     unanswered: Vec<(String, &'static str, Option<Duration>)>,
     /// The next answers of a step; the last one stays.
     replies: BTreeMap<String, VecDeque<Reply>>,
@@ -93,7 +94,11 @@ impl World {
     /// A step does this, whatever its plan says.
     #[must_use]
     pub fn doing(self, step: &str, acted: &[&str]) -> Self {
-        self.state.lock().unwrap().acted.insert(step.to_owned(), acted.iter().map(ToString::to_string).collect());
+        self.state
+            .lock()
+            .unwrap()
+            .acted
+            .insert(step.to_owned(), acted.iter().map(ToString::to_string).collect());
         self
     }
 
@@ -137,7 +142,10 @@ impl State {
     }
 
     fn seen(&self, step: &str) -> Json {
-        self.before.get(step).cloned().unwrap_or_else(|| json!({ "done": self.done.contains(step) }))
+        self.before
+            .get(step)
+            .cloned()
+            .unwrap_or_else(|| json!({ "done": self.done.contains(step) }))
     }
 
     fn apply(&mut self, step: &str, input: &Json) -> Result<Response, Fault> {
@@ -156,10 +164,17 @@ impl State {
         }
         self.inputs.insert(step.to_owned(), input.clone());
         match reply {
-            Some(Reply::FailsLate(class)) => Err(Fault::new(class, "test.late", "it took effect and nobody heard of it")),
-            Some(Reply::Fails(_) | Reply::Refused(_) | Reply::Found(..) | Reply::Cases(_) | Reply::Hangs) | None => {
-                Ok(completion("done", json!({ "input": input })))
+            Some(Reply::FailsLate(class)) => {
+                Err(Fault::new(class, "test.late", "it took effect and nobody heard of it"))
             }
+            Some(
+                Reply::Fails(_)
+                | Reply::Refused(_)
+                | Reply::Found(..)
+                | Reply::Cases(_)
+                | Reply::Hangs,
+            )
+            | None => Ok(completion("done", json!({ "input": input }))),
         }
     }
 
@@ -172,7 +187,12 @@ impl State {
 }
 
 fn completion(summary: &str, output: Json) -> Response {
-    Response::Completion(Completion { summary: summary.to_owned(), output, changed: true, measurements: Vec::new() })
+    Response::Completion(Completion {
+        summary: summary.to_owned(),
+        output,
+        changed: true,
+        measurements: Vec::new(),
+    })
 }
 
 impl Operate for World {
@@ -198,8 +218,16 @@ impl Operate for World {
         state.unanswered.push((step.to_owned(), call.phase.name(), call.unanswered));
         let answer = match &call.phase {
             Phase::Plan => {
-                let effect = Effect { verb: "sql.do".to_owned(), target: step.to_owned(), summary: format!("does {step}") };
-                Response::Proposal(Proposal { effects: vec![effect], summary: format!("does {step}"), before: state.seen(step) })
+                let effect = Effect {
+                    verb: "sql.do".to_owned(),
+                    target: step.to_owned(),
+                    summary: format!("does {step}"),
+                };
+                Response::Proposal(Proposal {
+                    effects: vec![effect],
+                    summary: format!("does {step}"),
+                    before: state.seen(step),
+                })
             }
             Phase::Observe => Response::Observation(state.seen(step)),
             Phase::Apply { .. } => {
@@ -211,19 +239,26 @@ impl Operate for World {
                 let fault = |class| Fault::new(class, "test.undo-fails", "its undo failed");
                 match reply {
                     Some(Reply::Fails(class)) => return Err(fault(class)),
-                    Some(Reply::Refused(class)) => return Err(Fault { effect: FaultEffect::None, ..fault(class) }),
+                    Some(Reply::Refused(class)) => {
+                        return Err(Fault { effect: FaultEffect::None, ..fault(class) });
+                    }
                     Some(Reply::FailsLate(class)) => {
                         state.undo(step, before);
                         return Err(fault(class));
                     }
-                    Some(Reply::Found(..) | Reply::Cases(_) | Reply::Hangs) | None => state.undo(step, before),
+                    Some(Reply::Found(..) | Reply::Cases(_) | Reply::Hangs) | None => {
+                        state.undo(step, before);
+                    }
                 }
                 completion("undone", json!({}))
             }
             Phase::Check => match state.reply(step) {
-                Some(Reply::Found(outcome, output)) => {
-                    Response::Report(Report { outcome, summary: format!("found {output}"), output, measurements: Vec::new() })
-                }
+                Some(Reply::Found(outcome, output)) => Response::Report(Report {
+                    outcome,
+                    summary: format!("found {output}"),
+                    output,
+                    measurements: Vec::new(),
+                }),
                 Some(Reply::Cases(cases)) => {
                     let verdict = |(name, outcome): &(&str, Outcome)| Case {
                         name: (*name).to_owned(),
@@ -232,7 +267,11 @@ impl Operate for World {
                         duration_ms: 1,
                     };
                     let answer = Response::Cases(cases.iter().map(verdict).collect());
-                    let acted = state.acted.get(step).cloned().unwrap_or_else(|| vec!["http.post".to_owned()]);
+                    let acted = state
+                        .acted
+                        .get(step)
+                        .cloned()
+                        .unwrap_or_else(|| vec!["http.post".to_owned()]);
                     return Ok(CallReturn { response: answer, logs: Vec::new(), acted });
                 }
                 Some(Reply::Hangs) => unreachable!("only `plan` hangs"),
@@ -251,7 +290,9 @@ impl Operate for World {
             },
         };
         let acted = match &call.phase {
-            Phase::Apply { .. } => state.acted.get(step).cloned().unwrap_or_else(|| vec!["sql.do".to_owned()]),
+            Phase::Apply { .. } => {
+                state.acted.get(step).cloned().unwrap_or_else(|| vec!["sql.do".to_owned()])
+            }
             Phase::Plan | Phase::Observe | Phase::Undo { .. } | Phase::Check => Vec::new(),
         };
         Ok(CallReturn { response: answer, logs: Vec::new(), acted })

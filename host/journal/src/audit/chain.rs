@@ -51,20 +51,38 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Opens a chain to add to it. A new one begins with `start`, the hash that its first record names.
+    /// Opens a chain to add to it. A new one begins with `start`, the hash that its first record
+    /// names.
     pub fn open(path: &Path, start: Option<&str>, rotation: Rotation) -> Result<Self, AuditError> {
         let failed = |source| AuditError::Io { path: path.display().to_string(), source };
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
         let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
         let (sequence, head) = match last_line(&mut file, size).map_err(failed)? {
             Some(line) => {
-                let record = parse(&line).map_err(|reason| AuditError::Damaged { path: path.display().to_string(), reason })?;
+                let record = parse(&line).map_err(|reason| AuditError::Damaged {
+                    path: path.display().to_string(),
+                    reason,
+                })?;
                 (record.sequence, record.hash)
             }
             None => (0, start.unwrap_or(GENESIS).to_owned()),
         };
         let file = BufWriter::with_capacity(64 << 10, file);
-        Ok(Self { path: path.to_owned(), file, size, sequence, head, rotation, line: String::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            size,
+            sequence,
+            head,
+            rotation,
+            line: String::new(),
+        })
     }
 
     /// The hash of the last record.
@@ -97,7 +115,9 @@ impl Chain {
 
     /// Hands what is buffered to the system: from then on it survives the end of this program.
     pub fn flush(&mut self) -> Result<(), AuditError> {
-        self.file.flush().map_err(|source| AuditError::Io { path: self.path.display().to_string(), source })
+        self.file
+            .flush()
+            .map_err(|source| AuditError::Io { path: self.path.display().to_string(), source })
     }
 
     /// Makes what was written survive a power cut too.
@@ -110,12 +130,18 @@ impl Chain {
         AuditError::Io { path: self.path.display().to_string(), source }
     }
 
-    /// Puts the full file aside, under a name that tells its place, and goes on in a new one; the hashes go on too.
+    /// Puts the full file aside, under a name that tells its place, and goes on in a new one; the
+    /// hashes go on too.
     fn rotate(&mut self) -> Result<(), AuditError> {
         self.sync()?;
         let aside = aside(&self.path, self.sequence);
         std::fs::rename(&self.path, &aside).map_err(|source| self.failed(source))?;
-        let open = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&self.path);
+        let open = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.path);
         self.file = BufWriter::with_capacity(64 << 10, open.map_err(|source| self.failed(source))?);
         self.size = 0;
         Ok(())
@@ -134,9 +160,13 @@ pub(super) fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut full = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        let number =
-            name.strip_prefix(&stem).and_then(|rest| rest.strip_prefix('.')).and_then(|rest| rest.strip_suffix(".jsonl"));
-        if number.is_some_and(|number| number.len() == 12 && number.bytes().all(|byte| byte.is_ascii_digit())) {
+        let number = name
+            .strip_prefix(&stem)
+            .and_then(|rest| rest.strip_prefix('.'))
+            .and_then(|rest| rest.strip_suffix(".jsonl"));
+        if number.is_some_and(|number| {
+            number.len() == 12 && number.bytes().all(|byte| byte.is_ascii_digit())
+        }) {
             full.push(folder.join(name));
         }
     }
@@ -159,10 +189,13 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
 pub(super) fn parse(line: &str) -> Result<Record, String> {
     const HASH: usize = 64;
     let end = "\"}";
-    let cut = line.len().checked_sub(HASH + end.len() + ",\"hash\":\"".len()).ok_or("it is too short")?;
+    let cut =
+        line.len().checked_sub(HASH + end.len() + ",\"hash\":\"".len()).ok_or("it is too short")?;
     let (hashed, rest) = line.split_at_checked(cut).ok_or("it is not text")?;
-    let hash =
-        rest.strip_prefix(",\"hash\":\"").and_then(|rest| rest.strip_suffix(end)).ok_or("it does not end with its hash")?;
+    let hash = rest
+        .strip_prefix(",\"hash\":\"")
+        .and_then(|rest| rest.strip_suffix(end))
+        .ok_or("it does not end with its hash")?;
     let mut computed = String::new();
     push_hex(&mut computed, &Sha256::digest(hashed.as_bytes()));
     if computed != hash {
@@ -171,12 +204,16 @@ pub(super) fn parse(line: &str) -> Result<Record, String> {
     let mut body: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(line).map_err(|error| format!("it is not JSON: {error}"))?;
     let sequence = body.remove("seq").and_then(|seq| seq.as_u64()).ok_or("it has no `seq`")?;
-    let previous = body.remove("prev").and_then(|prev| prev.as_str().map(str::to_owned)).ok_or("it has no `prev`")?;
+    let previous = body
+        .remove("prev")
+        .and_then(|prev| prev.as_str().map(str::to_owned))
+        .ok_or("it has no `prev`")?;
     body.remove("hash");
     Ok(Record { sequence, previous, hash: computed, body })
 }
 
-/// The last whole line of a file. What a crash cut off in the middle of a line is taken away: it was never a record.
+/// The last whole line of a file. What a crash cut off in the middle of a line is taken away: it
+/// was never a record.
 fn last_line(file: &mut File, size: u64) -> std::io::Result<Option<String>> {
     /// No record is longer: texts of guests are cut.
     const WINDOW: u64 = 256 << 10;

@@ -33,9 +33,13 @@ impl AuditLog {
         Self { folder: folder.to_owned(), rotation }
     }
 
-    /// Opens the chain of a run, with what is known of it: members of a JSON object, without its braces. What processes that were
-    /// killed have left open is sealed first.
-    pub fn open_run(&self, run: &str, members: std::fmt::Arguments<'_>) -> Result<RunAudit, AuditError> {
+    /// Opens the chain of a run, with what is known of it: members of a JSON object, without its
+    /// braces. What processes that were killed have left open is sealed first.
+    pub fn open_run(
+        &self,
+        run: &str,
+        members: std::fmt::Arguments<'_>,
+    ) -> Result<RunAudit, AuditError> {
         let (runs, open) = (self.folder.join(RUNS), self.folder.join(OPEN));
         for folder in [&runs, &open] {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -44,18 +48,30 @@ impl AuditLog {
         let guard = self.exclude_others()?;
         self.seal(&open)?;
         // A run that is resumed has a chain for each of its processes.
-        let number = (1..=u32::MAX).find(|number| !runs.join(name(run, *number)).exists()).unwrap_or(u32::MAX);
+        let number = (1..=u32::MAX)
+            .find(|number| !runs.join(name(run, *number)).exists())
+            .unwrap_or(u32::MAX);
         let file = name(run, number);
         let sign = open.join(&file);
         let life = open_or_make(&sign).map_err(|source| failed(&sign, source))?;
-        rustix::fs::flock(&life, FlockOperation::LockExclusive).map_err(|error| failed(&sign, error.into()))?;
-        let start = self.add(format_args!("\"kind\":\"run-opened\",\"run\":{run:?},\"file\":{file:?},{members}"))?;
+        rustix::fs::flock(&life, FlockOperation::LockExclusive)
+            .map_err(|error| failed(&sign, error.into()))?;
+        let start = self.add(format_args!(
+            "\"kind\":\"run-opened\",\"run\":{run:?},\"file\":{file:?},{members}"
+        ))?;
         let chain = Chain::open(&runs.join(&file), Some(&start), self.rotation)?;
         drop(guard);
-        Ok(RunAudit { log: self.clone(), run: run.to_owned(), file, chain: Mutex::new(chain), _life: life })
+        Ok(RunAudit {
+            log: self.clone(),
+            run: run.to_owned(),
+            file,
+            chain: Mutex::new(chain),
+            _life: life,
+        })
     }
 
-    /// Writes down how long each chain is whose process has died: nobody holds its file in `open` any more.
+    /// Writes down how long each chain is whose process has died: nobody holds its file in `open`
+    /// any more.
     fn seal(&self, open: &Path) -> Result<(), AuditError> {
         for entry in std::fs::read_dir(open).map_err(|source| failed(open, source))? {
             let sign = entry.map_err(|source| failed(open, source))?.path();
@@ -65,7 +81,8 @@ impl AuditLog {
             }
             let path = self.folder.join(RUNS).join(&file);
             if path.exists() {
-                // A line that was cut off in the middle was never a record. A damaged end is what `verify` reports.
+                // A line that was cut off in the middle was never a record. A damaged end is what
+                // `verify` reports.
                 drop(Chain::open(&path, None, self.rotation).and_then(|mut chain| chain.sync()));
             }
             let (records, head) = verify::end_of(&path)?;
@@ -79,7 +96,8 @@ impl AuditLog {
     fn exclude_others(&self) -> Result<File, AuditError> {
         let lock = self.folder.join("chain.lock");
         let guard = open_or_make(&lock).map_err(|source| failed(&lock, source))?;
-        rustix::fs::flock(&guard, FlockOperation::LockExclusive).map_err(|error| failed(&lock, error.into()))?;
+        rustix::fs::flock(&guard, FlockOperation::LockExclusive)
+            .map_err(|error| failed(&lock, error.into()))?;
         Ok(guard)
     }
 
@@ -116,7 +134,11 @@ pub enum Urgency {
 
 impl RunAudit {
     /// Adds a record.
-    pub fn append(&self, urgency: Urgency, members: std::fmt::Arguments<'_>) -> Result<(), AuditError> {
+    pub fn append(
+        &self,
+        urgency: Urgency,
+        members: std::fmt::Arguments<'_>,
+    ) -> Result<(), AuditError> {
         let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
         let at = jiff::Timestamp::now();
         chain.append(format_args!("\"at\":\"{at}\",{members}"))?;
@@ -127,8 +149,9 @@ impl RunAudit {
         let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
         chain.sync()?;
         let (run, file, records, head) = (&self.run, &self.file, chain.sequence(), chain.head());
-        let members =
-            format_args!("\"kind\":\"run-closed\",\"run\":{run:?},\"file\":{file:?},\"records\":{records},\"head\":\"{head}\"");
+        let members = format_args!(
+            "\"kind\":\"run-closed\",\"run\":{run:?},\"file\":{file:?},\"records\":{records},\"head\":\"{head}\""
+        );
         let _guard = self.log.exclude_others()?;
         self.log.add(members)?;
         let sign = self.log.folder.join(OPEN).join(file);

@@ -16,8 +16,8 @@ pub struct Verified {
     pub runs: u64,
     /// Chains whose process lives.
     pub going_on: Vec<String>,
-    /// Chains whose process was killed, and that nobody has sealed yet: what was cut off from their ends is not seen. What they hold
-    /// fits.
+    /// Chains whose process was killed, and that nobody has sealed yet: what was cut off from their
+    /// ends is not seen. What they hold fits.
     pub open: Vec<String>,
     /// The last hash of the host's chain. Kept elsewhere, it proves that nothing was cut off since.
     pub head: String,
@@ -48,13 +48,16 @@ pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
     let mut opened: BTreeMap<String, String> = BTreeMap::new();
     let mut closed: BTreeMap<String, (u64, String)> = BTreeMap::new();
     for record in &host.records {
-        let text = |key: &str| record.body.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+        let text = |key: &str| {
+            record.body.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+        };
         match text("kind").as_str() {
             "run-opened" => {
                 opened.insert(text("file"), record.hash.clone());
             }
             "run-closed" | "run-sealed" => {
-                let records = record.body.get("records").and_then(serde_json::Value::as_u64).unwrap_or(0);
+                let records =
+                    record.body.get("records").and_then(serde_json::Value::as_u64).unwrap_or(0);
                 closed.insert(text("file"), (records, text("head")));
             }
             _ => {}
@@ -70,10 +73,17 @@ pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
             // A process that was killed before it made a file has left none.
             Some((0, _)) if run.count == 0 => {}
             Some(_) if run.count == 0 && files(&path).is_ok_and(|files| files.is_empty()) => {
-                verified.problems.push(problem(&path, 0, "it is missing, though the host's chain has closed it"));
+                verified.problems.push(problem(
+                    &path,
+                    0,
+                    "it is missing, though the host's chain has closed it",
+                ));
             }
             Some((records, head)) if (*records, head) != (run.count, &run.head) => {
-                let what = format!("it ends after {} records; {records} were written when it was closed", run.count);
+                let what = format!(
+                    "it ends after {} records; {records} were written when it was closed",
+                    run.count
+                );
                 verified.problems.push(problem(&path, run.count, &what));
             }
             Some(_) => {}
@@ -83,11 +93,13 @@ pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
     Ok(verified)
 }
 
-/// Why there is no log in a folder. A log that was never begun, one that was removed or emptied, and a wrong name look alike, so none
-/// of them is whole.
+/// Why there is no log in a folder. A log that was never begun, one that was removed or emptied,
+/// and a wrong name look alike, so none of them is whole.
 fn nothing_in(folder: &Path, host: &Walked) -> Option<&'static str> {
     match host.count {
-        0 if !folder.exists() => Some("there is no such folder: its name is wrong, it was removed, or nothing ran yet"),
+        0 if !folder.exists() => {
+            Some("there is no such folder: its name is wrong, it was removed, or nothing ran yet")
+        }
         0 if host.is_read => Some("it holds no record: it was emptied"),
         0 => Some("it is not there: nothing ran yet, or it was removed"),
         _ => None,
@@ -101,7 +113,11 @@ pub(super) fn end_of(path: &Path) -> Result<(u64, String), AuditError> {
 }
 
 /// Files among the runs that no record has opened.
-fn strangers(folder: &Path, opened: &BTreeSet<String>, verified: &mut Verified) -> Result<(), AuditError> {
+fn strangers(
+    folder: &Path,
+    opened: &BTreeSet<String>,
+    verified: &mut Verified,
+) -> Result<(), AuditError> {
     let runs = folder.join(RUNS);
     if !runs.exists() {
         return Ok(());
@@ -111,7 +127,11 @@ fn strangers(folder: &Path, opened: &BTreeSet<String>, verified: &mut Verified) 
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
         let stem = name.split('.').next().unwrap_or_default();
         if !opened.contains(&format!("{stem}.jsonl")) {
-            verified.problems.push(problem(&runs.join(&name), 0, "no record of the host's chain has opened it"));
+            verified.problems.push(problem(
+                &runs.join(&name),
+                0,
+                "no record of the host's chain has opened it",
+            ));
         }
     }
     verified.problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
@@ -122,7 +142,8 @@ struct Walked {
     records: Vec<Record>,
     count: u64,
     head: String,
-    /// Whether the record before is known, so that the next one can be held against it. One break is one problem.
+    /// Whether the record before is known, so that the next one can be held against it. One break
+    /// is one problem.
     before: Before,
     /// Whether there is any file.
     is_read: bool,
@@ -136,7 +157,13 @@ enum Before {
 
 /// Reads one chain from its first file to its last, and reports where it breaks.
 fn walk(path: &Path, start: &str, verified: &mut Verified) -> Result<Walked, AuditError> {
-    let mut walked = Walked { records: Vec::new(), count: 0, head: start.to_owned(), before: Before::Known, is_read: false };
+    let mut walked = Walked {
+        records: Vec::new(),
+        count: 0,
+        head: start.to_owned(),
+        before: Before::Known,
+        is_read: false,
+    };
     let files = match files(path) {
         Ok(files) => files,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -173,7 +200,10 @@ fn walk(path: &Path, start: &str, verified: &mut Verified) -> Result<Walked, Aud
 fn check_place(record: &Record, walked: &Walked, file: &Path, line: u64, verified: &mut Verified) {
     let expected = walked.count + 1;
     if record.sequence != expected {
-        let what = format!("it is record {}, and {expected} comes here: records were removed, added or moved", record.sequence);
+        let what = format!(
+            "it is record {}, and {expected} comes here: records were removed, added or moved",
+            record.sequence
+        );
         verified.problems.push(problem(file, line, &what));
     } else if record.previous != walked.head {
         verified.problems.push(problem(file, line, "it does not follow the record before it"));
@@ -184,12 +214,16 @@ fn problem(file: &Path, line: u64, what: &str) -> Problem {
     Problem { file: file.display().to_string(), line, what: what.to_owned() }
 }
 
-/// The records of every run in an audit log, as they are; those that cannot be read are left out. Chains of one run are in order.
+/// The records of every run in an audit log, as they are; those that cannot be read are left out.
+/// Chains of one run are in order.
 pub fn records_of(folder: &Path) -> Result<Vec<(String, Vec<Record>)>, AuditError> {
     let runs = folder.join(RUNS);
     let failed = |source| AuditError::Io { path: runs.display().to_string(), source };
     let mut paths: Vec<PathBuf> = match std::fs::read_dir(&runs) {
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(failed)?,
+        Ok(entries) => entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(failed(error)),
     };
@@ -197,8 +231,16 @@ pub fn records_of(folder: &Path) -> Result<Vec<(String, Vec<Record>)>, AuditErro
     let mut all = Vec::new();
     for path in paths {
         let text = std::fs::read(&path).map_err(failed)?;
-        let records = String::from_utf8_lossy(&text).lines().filter_map(|line| parse(line).ok()).collect();
-        let run = path.file_name().unwrap_or_default().to_string_lossy().split('.').next().unwrap_or_default().to_owned();
+        let records =
+            String::from_utf8_lossy(&text).lines().filter_map(|line| parse(line).ok()).collect();
+        let run = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         all.push((run, records));
     }
     Ok(all)

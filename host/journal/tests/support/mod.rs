@@ -1,6 +1,8 @@
 //! What the tests of the journal share.
 
-use runbook_engine::{Holder, LeaseRequest, LifecycleEvent, ProcessIdentity, Record, RunEnd, RunHeader, RunId};
+use runbook_engine::{
+    Holder, LeaseRequest, LifecycleEvent, ProcessIdentity, Record, RunEnd, RunHeader, RunId,
+};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -32,13 +34,28 @@ pub fn plain(seq: u64) -> Record {
 
 /// The record that ends a run.
 pub fn ended(seq: u64, end: RunEnd) -> Record {
-    Record { event: LifecycleEvent::RunEnded { end, cause: None, took_ms: None }.into(), ..plain(seq) }
+    Record {
+        event: LifecycleEvent::RunEnded { end, cause: None, took_ms: None }.into(),
+        ..plain(seq)
+    }
 }
 
 /// A request of run `run` by process `executor` at `second`, for 30 s.
 pub fn request(name: &str, run: u128, executor: u128, second: i64) -> LeaseRequest {
-    let process = ProcessIdentity { machine: "m".into(), boot: "b".into(), namespaces: "pid:[1]".into(), started: 7 };
+    let process = ProcessIdentity {
+        machine: "m".into(),
+        boot: "b".into(),
+        namespaces: "pid:[1]".into(),
+        started: 7,
+    };
     let (run, executor) = (RunId(Uuid::from_u128(run)), Uuid::from_u128(executor));
-    let holder = Holder { run, executor, host: "bastion".into(), pid: 4711, process: Some(process) };
-    LeaseRequest { name: name.into(), holder, now: at(second), ttl: Duration::from_secs(30), steal: None }
+    let holder =
+        Holder { run, executor, host: "bastion".into(), pid: 4711, process: Some(process) };
+    LeaseRequest {
+        name: name.into(),
+        holder,
+        now: at(second),
+        ttl: Duration::from_secs(30),
+        steal: None,
+    }
 }

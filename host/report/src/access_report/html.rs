@@ -4,7 +4,9 @@ use crate::html_page::{self, part};
 use crate::phrases::counted;
 use minijinja::value::Serde;
 use minijinja::{Value, context};
-use runbook_authority::access_report::{AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry};
+use runbook_authority::access_report::{
+    AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry,
+};
 use serde::Serialize;
 
 /// What only this page looks like.
@@ -98,7 +100,8 @@ struct Right<'a> {
 
 fn rows(rows: &[Row]) -> Value {
     // A column that nobody asked for is not there: an empty one would read as "no".
-    let (is_compared, is_counted) = (rows.iter().any(|row| row.boundary.is_some()), rows.iter().any(|row| row.used.is_some()));
+    let (is_compared, is_counted) =
+        (rows.iter().any(|row| row.boundary.is_some()), rows.iter().any(|row| row.used.is_some()));
     let rows: Vec<_> = rows.iter().map(right).collect();
     part("access_report_rows.html", context! { is_compared, is_counted, rows => Serde(&rows) })
 }
@@ -115,7 +118,10 @@ fn right(row: &Row) -> Right<'_> {
         verb: &row.verb,
         sentence: &row.sentence,
         reason: &row.reason,
-        place: row.granted.as_ref().map(|granted| format!("{}:{}", granted.place.file, granted.place.line)),
+        place: row
+            .granted
+            .as_ref()
+            .map(|granted| format!("{}:{}", granted.place.file, granted.place.line)),
         imported: if row.imported.is_empty() { "no" } else { "yes" },
         is_within,
         beyond,

@@ -35,12 +35,18 @@ impl ReviewFormat {
     }
 }
 
-/// How many findings there are and how bad the worst is, and beside it how much harm the riskiest right can do: two facts, because a
-/// right that is meant is no finding.
+/// How many findings there are and how bad the worst is, and beside it how much harm the riskiest
+/// right can do: two facts, because a right that is meant is no finding.
 fn verdict(report: &AccessReport) -> String {
     let findings = crate::phrases::counted(report.findings.len(), "finding");
-    let worst = report.worst_finding().map(|risk| format!(", the worst of them {}", risk.name())).unwrap_or_default();
-    let right = report.riskiest_right().map(|risk| format!("; the riskiest right is {}", risk.name())).unwrap_or_default();
+    let worst = report
+        .worst_finding()
+        .map(|risk| format!(", the worst of them {}", risk.name()))
+        .unwrap_or_default();
+    let right = report
+        .riskiest_right()
+        .map(|risk| format!("; the riskiest right is {}", risk.name()))
+        .unwrap_or_default();
     findings + &worst + &right
 }
 

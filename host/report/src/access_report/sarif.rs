@@ -1,7 +1,9 @@
 //! The findings as SARIF 2.1.0, which code scanning services read.
 
 use runbook_authority::Risk;
-use runbook_authority::access_report::{AccessReport, FINDING_RULES, Finding, FindingRow, Location};
+use runbook_authority::access_report::{
+    AccessReport, FINDING_RULES, Finding, FindingRow, Location,
+};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -43,7 +45,8 @@ fn result(finding: &Finding) -> Value {
     })
 }
 
-/// Where a finding is. Code scanning services show a result only with a location that has an artifact.
+/// Where a finding is. Code scanning services show a result only with a location that has an
+/// artifact.
 fn location(location: &Location) -> Value {
     match location {
         Location::Line(place) => json!({
@@ -52,7 +55,9 @@ fn location(location: &Location) -> Value {
                 "region": { "startLine": place.line, "startColumn": place.column },
             },
         }),
-        Location::File(file) => json!({ "physicalLocation": { "artifactLocation": { "uri": uri(file) } } }),
+        Location::File(file) => {
+            json!({ "physicalLocation": { "artifactLocation": { "uri": uri(file) } } })
+        }
         Location::Bundled(name) => json!({
             "physicalLocation": { "artifactLocation": { "uri": format!("bundled/{}", uri(name)) } },
             "logicalLocations": [{ "name": name, "kind": "module" }],

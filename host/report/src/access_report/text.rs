@@ -3,7 +3,9 @@
 use crate::phrases::counted;
 use crate::printed::push_line;
 use crate::table::table;
-use runbook_authority::access_report::{AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry};
+use runbook_authority::access_report::{
+    AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry,
+};
 use std::fmt::Write as _;
 
 /// Findings, then runbooks, then plugins.
@@ -28,13 +30,20 @@ pub(super) fn render(report: &AccessReport) -> String {
 
 fn push_finding(text: &mut String, finding: &Finding) {
     let row = finding.rule.row();
-    push_line(text, format_args!("  {:<8}  {} {}  {}", finding.risk.name(), row.id, row.name, finding.subject));
+    push_line(
+        text,
+        format_args!("  {:<8}  {} {}  {}", finding.risk.name(), row.id, row.name, finding.subject),
+    );
     push_line(text, format_args!("            {}", finding.message));
     push_line(text, format_args!("            at {}", finding.location));
 }
 
 fn push_runbook(text: &mut String, runbook: &RunbookEntry) {
-    let environment = runbook.environment.as_ref().map(|name| format!(", environment {name}")).unwrap_or_default();
+    let environment = runbook
+        .environment
+        .as_ref()
+        .map(|name| format!(", environment {name}"))
+        .unwrap_or_default();
     push_line(text, format_args!("Runbook {} ({}{environment})", runbook.file, runbook.name));
     push_details(text, "  ", &runbook.details);
     for step in &runbook.steps {
@@ -47,7 +56,11 @@ fn push_runbook(text: &mut String, runbook: &RunbookEntry) {
     }
     if !runbook.flows.is_empty() {
         text.push_str("  Flows: what can reach what\n");
-        let rows: Vec<_> = runbook.flows.iter().map(|flow| vec![flow.risk.name().to_owned(), flow.sentence()]).collect();
+        let rows: Vec<_> = runbook
+            .flows
+            .iter()
+            .map(|flow| vec![flow.risk.name().to_owned(), flow.sentence()])
+            .collect();
         push_indented(text, &table(&rows));
     }
     if !runbook.written.is_empty() {
@@ -58,12 +71,20 @@ fn push_runbook(text: &mut String, runbook: &RunbookEntry) {
 }
 
 fn push_plugin(text: &mut String, plugin: &PluginEntry) {
-    push_line(text, format_args!("Plugin {} ({} {}): {}", plugin.reference, plugin.name, plugin.version, plugin.description));
+    push_line(
+        text,
+        format_args!(
+            "Plugin {} ({} {}): {}",
+            plugin.reference, plugin.name, plugin.version, plugin.description
+        ),
+    );
     let wasi = if plugin.needs_inert_wasi { ", needs inert WASI" } else { "" };
     push_line(text, format_args!("  {}, {} bytes{wasi}", plugin.digest, plugin.size_bytes));
     match &plugin.origin {
         Origin::Bundled => text.push_str("  bundled with this program\n"),
-        Origin::File { path, signature, .. } => push_line(text, format_args!("  file {path}, signature: {signature}")),
+        Origin::File { path, signature, .. } => {
+            push_line(text, format_args!("  file {path}, signature: {signature}"));
+        }
     }
     push_rows(text, &plugin.rows);
     text.push('\n');
@@ -81,11 +102,15 @@ fn push_rows(text: &mut String, rows: &[Row]) {
     }
 }
 
-/// What the runbook's text says, one line each. Of a text with several lines, each following line begins with `|`.
+/// What the runbook's text says, one line each. Of a text with several lines, each following line
+/// begins with `|`.
 fn push_details(text: &mut String, indent: &str, details: &[Detail]) {
     for detail in details {
         let mut lines = detail.text.lines();
-        push_line(text, format_args!("{indent}{}: {}", detail.name, lines.next().unwrap_or_default()));
+        push_line(
+            text,
+            format_args!("{indent}{}: {}", detail.name, lines.next().unwrap_or_default()),
+        );
         for line in lines {
             push_line(text, format_args!("{indent}  | {line}"));
         }
@@ -93,14 +118,21 @@ fn push_details(text: &mut String, indent: &str, details: &[Detail]) {
 }
 
 fn cells(row: &Row) -> Vec<String> {
-    let place = row.granted.as_ref().map(|granted| format!("[{}:{}]", granted.place.file, granted.place.line));
+    let place = row
+        .granted
+        .as_ref()
+        .map(|granted| format!("[{}:{}]", granted.place.file, granted.place.line));
     let mut notes: Vec<String> = place.into_iter().collect();
     if row.imported.is_empty() {
         notes.push("not imported".to_owned());
     }
     match &row.boundary {
-        Some(BoundaryStatus::Exceeded { witness }) if witness.is_empty() => notes.push("BEYOND THE BOUNDARY".to_owned()),
-        Some(BoundaryStatus::Exceeded { witness }) => notes.push(format!("BEYOND THE BOUNDARY: {witness}")),
+        Some(BoundaryStatus::Exceeded { witness }) if witness.is_empty() => {
+            notes.push("BEYOND THE BOUNDARY".to_owned());
+        }
+        Some(BoundaryStatus::Exceeded { witness }) => {
+            notes.push(format!("BEYOND THE BOUNDARY: {witness}"));
+        }
         Some(BoundaryStatus::Within) => notes.push("within the boundary".to_owned()),
         None => {}
     }
@@ -109,8 +141,16 @@ fn cells(row: &Row) -> Vec<String> {
         Some(count) => notes.push(format!("used {}", times(count))),
         None => {}
     }
-    notes.extend(row.used_secrets.iter().map(|(secret, count)| format!("sent secret `{secret}` {}", times(*count))));
-    let sentence = if notes.is_empty() { row.sentence.clone() } else { format!("{}  {}", row.sentence, notes.join(", ")) };
+    notes.extend(
+        row.used_secrets
+            .iter()
+            .map(|(secret, count)| format!("sent secret `{secret}` {}", times(*count))),
+    );
+    let sentence = if notes.is_empty() {
+        row.sentence.clone()
+    } else {
+        format!("{}  {}", row.sentence, notes.join(", "))
+    };
     vec![row.risk.name().to_owned(), row.slot.clone(), row.verb.clone(), sentence]
 }
 

@@ -19,7 +19,10 @@ pub(super) fn render(checks: &Checks) -> String {
         let title = property(&format!("{} {}", result.check, result.health.word()));
         // `##[` is a command anywhere in a line.
         let summary = escape(&result.summary).replace("##", "# # ");
-        push_line(&mut text, format_args!("::{command} title={}::{summary}", title.replace("##", "# # ")));
+        push_line(
+            &mut text,
+            format_args!("::{command} title={}::{summary}", title.replace("##", "# # ")),
+        );
     }
     let _ = writeln!(text, "{} of {}", counts(checks), counted(checks.results.len(), "check"));
     text

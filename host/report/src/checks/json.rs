@@ -18,7 +18,8 @@ struct Document<'a> {
 
 /// The object.
 pub(super) fn render(checks: &Checks) -> String {
-    let count = |wanted: Health| checks.results.iter().filter(|result| result.health == wanted).count();
+    let count =
+        |wanted: Health| checks.results.iter().filter(|result| result.health == wanted).count();
     let unhealthy = |health: Health| !matches!(health, Health::Healthy | Health::Skipped);
     crate::printed::json(&Document {
         format: 1,

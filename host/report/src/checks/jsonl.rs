@@ -4,6 +4,8 @@ use super::{CheckResult, Checks};
 
 /// The lines.
 pub(super) fn render(checks: &Checks) -> String {
-    let line = |result: &CheckResult| serde_json::to_string(result).expect("a result has string keys only");
+    let line = |result: &CheckResult| {
+        serde_json::to_string(result).expect("a result has string keys only")
+    };
     runbook_text::json(&checks.results.iter().map(line).collect::<Vec<_>>().join("\n")).into_owned()
 }

@@ -5,10 +5,14 @@ use std::fmt::Write as _;
 
 /// The counts, then a table.
 pub(super) fn render(checks: &Checks) -> String {
-    let mut text =
-        format!("**{}**, {}\n\n| check | state | time | what |\n| --- | --- | --- | --- |\n", counts(checks), checks.at);
+    let mut text = format!(
+        "**{}**, {}\n\n| check | state | time | what |\n| --- | --- | --- | --- |\n",
+        counts(checks),
+        checks.at
+    );
     for result in &checks.results {
-        let cells = [result.check.as_str(), result.health.word(), &took(result), &result.summary].map(crate::markdown::escape);
+        let cells = [result.check.as_str(), result.health.word(), &took(result), &result.summary]
+            .map(crate::markdown::escape);
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text

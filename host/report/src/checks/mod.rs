@@ -1,4 +1,5 @@
-//! What a suite of checks found, for people, for CI and for monitoring: what all formats share. Each format is a file of its own.
+//! What a suite of checks found, for people, for CI and for monitoring: what all formats share.
+//! Each format is a file of its own.
 
 mod github;
 mod json;
@@ -28,7 +29,8 @@ pub enum Health {
     Healthy,
     /// It was not made: its `when` is false, or what it depends on is not healthy.
     Skipped,
-    /// A threshold was passed, or it is not as it should be and the suite says that this is not critical.
+    /// A threshold was passed, or it is not as it should be and the suite says that this is not
+    /// critical.
     Warning,
     /// It could not be told. No data is never healthy.
     Unknown,
@@ -47,7 +49,10 @@ pub(crate) const HEALTHS: &[(Health, &str, &str, &str)] = &[
 
 impl Health {
     fn row(self) -> &'static (Health, &'static str, &'static str, &'static str) {
-        HEALTHS.iter().find(|(health, ..)| *health == self).expect("every health has a row: checked by a test")
+        HEALTHS
+            .iter()
+            .find(|(health, ..)| *health == self)
+            .expect("every health has a row: checked by a test")
     }
 
     /// The word in reports.
@@ -137,7 +142,11 @@ pub struct Checks {
 impl Checks {
     /// The worst of them; unknown if none was made.
     pub fn worst(&self) -> Health {
-        let made = self.results.iter().map(|result| result.health).filter(|health| *health != Health::Skipped);
+        let made = self
+            .results
+            .iter()
+            .map(|result| result.health)
+            .filter(|health| *health != Health::Skipped);
         made.max().unwrap_or(Health::Unknown)
     }
 }
@@ -254,7 +263,11 @@ mod tests {
     }
 
     fn checks(results: Vec<CheckResult>) -> Checks {
-        Checks { at: "2026-01-02T03:04:05Z".parse().expect("a time"), results, warnings: Warnings::Fail }
+        Checks {
+            at: "2026-01-02T03:04:05Z".parse().expect("a time"),
+            results,
+            warnings: Warnings::Fail,
+        }
     }
 
     fn hostile() -> Checks {
@@ -267,7 +280,9 @@ mod tests {
 
     #[test]
     fn every_health_has_a_row() {
-        for health in [Health::Healthy, Health::Skipped, Health::Warning, Health::Unknown, Health::Critical] {
+        for health in
+            [Health::Healthy, Health::Skipped, Health::Warning, Health::Unknown, Health::Critical]
+        {
             assert!(!health.word().is_empty());
         }
     }
@@ -277,14 +292,17 @@ mod tests {
         assert_eq!(hostile().worst(), Health::Critical);
         assert_eq!(checks(Vec::new()).worst(), Health::Unknown);
         assert_eq!(checks(vec![result("a", Health::Skipped, "")]).worst(), Health::Unknown);
-        let doubtful = checks(vec![result("a", Health::Warning, ""), result("b", Health::Unknown, "")]);
+        let doubtful =
+            checks(vec![result("a", Health::Warning, ""), result("b", Health::Unknown, "")]);
         assert_eq!(doubtful.worst(), Health::Unknown, "no data is worse than a warning");
     }
 
-    /// A line of Nagios says the state of each check in a word of its own: what was not made is not `OK`.
+    /// A line of Nagios says the state of each check in a word of its own: what was not made is not
+    /// `OK`.
     #[test]
     fn no_two_states_of_a_check_have_one_word() {
-        let columns: [Vec<&str>; 2] = [HEALTHS.iter().map(|row| row.1).collect(), HEALTHS.iter().map(|row| row.3).collect()];
+        let columns: [Vec<&str>; 2] =
+            [HEALTHS.iter().map(|row| row.1).collect(), HEALTHS.iter().map(|row| row.3).collect()];
         for words in columns {
             let distinct: std::collections::BTreeSet<_> = words.iter().collect();
             assert_eq!(distinct.len(), HEALTHS.len(), "{words:?}");
@@ -295,23 +313,41 @@ mod tests {
     fn nagios_gets_one_line_of_state_with_its_data_and_one_for_each_check() {
         let text = CheckFormat::Nagios.render(&hostile());
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "CRITICAL - 1 healthy, 1 unknown, 1 critical | 'a/lag'=1.5s;1; 'b/lag'=1.5s;1; 'c/lag'=1.5s;1;");
+        assert_eq!(
+            lines[0],
+            "CRITICAL - 1 healthy, 1 unknown, 1 critical | 'a/lag'=1.5s;1; 'b/lag'=1.5s;1; 'c/lag'=1.5s;1;"
+        );
         assert_eq!(lines.len(), 4);
         assert!(!lines[2].contains('|'), "{text}");
     }
 
     #[test]
     fn where_only_passed_and_failed_are_known_a_warning_is_what_it_is_to_the_exit_code() {
-        for (warnings, tap, failures) in [(Warnings::Fail, "not ok 1 - ", 2), (Warnings::Pass, "ok 1 - ", 0)] {
+        for (warnings, tap, failures) in
+            [(Warnings::Fail, "not ok 1 - ", 2), (Warnings::Pass, "ok 1 - ", 0)]
+        {
             let mut warned = result("a", Health::Warning, "slow");
-            let case = SmokeCase { name: "pay".to_owned(), outcome: Outcome::Warn, detail: "slow".to_owned(), duration_ms: 5 };
+            let case = SmokeCase {
+                name: "pay".to_owned(),
+                outcome: Outcome::Warn,
+                detail: "slow".to_owned(),
+                duration_ms: 5,
+            };
             warned.cases = vec![case];
             let found = Checks { warnings, ..checks(vec![warned]) };
             let text = CheckFormat::Tap.render(&found);
             assert_eq!(text.lines().nth(2).map(|line| line.starts_with(tap)), Some(true), "{text}");
             let junit = CheckFormat::Junit.render(&found);
-            assert!(junit.contains(&format!("tests=\"2\" skipped=\"0\" errors=\"0\" failures=\"{failures}\"")), "{junit}");
-            assert!(junit.contains("name=\"pay\" classname=\"s.a\""), "each case of a smoke test is a test case: {junit}");
+            assert!(
+                junit.contains(&format!(
+                    "tests=\"2\" skipped=\"0\" errors=\"0\" failures=\"{failures}\""
+                )),
+                "{junit}"
+            );
+            assert!(
+                junit.contains("name=\"pay\" classname=\"s.a\""),
+                "each case of a smoke test is a test case: {junit}"
+            );
         }
     }
 
@@ -321,22 +357,43 @@ mod tests {
         assert!(text.contains("runbook_check_healthy{suite=\"s\",check=\"a\"} 1\n"), "{text}");
         assert!(text.contains("runbook_check_healthy{suite=\"s\",check=\"b\"} 0\n"), "{text}");
         assert!(!text.contains("runbook_check_healthy{suite=\"s\",check=\"c\"}"), "{text}");
-        assert!(text.contains("runbook_check_state{suite=\"s\",check=\"c\",state=\"unknown\"} 1\n"), "{text}");
-        assert!(text.contains("runbook_check_duration_seconds{suite=\"s\",check=\"a\"} 1.25\n"), "{text}");
+        assert!(
+            text.contains("runbook_check_state{suite=\"s\",check=\"c\",state=\"unknown\"} 1\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("runbook_check_duration_seconds{suite=\"s\",check=\"a\"} 1.25\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn no_text_breaks_out_of_its_format() {
         let checks = hostile();
         let junit = CheckFormat::Junit.render(&checks);
-        assert!(junit.contains("skipped=\"0\" errors=\"1\" failures=\"1\"") && !junit.contains("<b>"), "{junit}");
+        assert!(
+            junit.contains("skipped=\"0\" errors=\"1\" failures=\"1\"") && !junit.contains("<b>"),
+            "{junit}"
+        );
         let github = CheckFormat::Github.render(&checks);
-        assert_eq!(github.lines().filter(|line| line.starts_with("::error")).count(), 2, "{github}");
+        assert_eq!(
+            github.lines().filter(|line| line.starts_with("::error")).count(),
+            2,
+            "{github}"
+        );
         let markdown = CheckFormat::Markdown.render(&checks);
         assert_eq!(markdown.lines().filter(|line| line.starts_with("| ")).count(), 5, "{markdown}");
         let tap = CheckFormat::Tap.render(&checks);
-        assert!(tap.starts_with("TAP version 13\n1..3\nok 1 - s/a: healthy, fine\nnot ok 2 - "), "{tap}");
+        assert!(
+            tap.starts_with("TAP version 13\n1..3\nok 1 - s/a: healthy, fine\nnot ok 2 - "),
+            "{tap}"
+        );
         let lines = CheckFormat::JsonLines.render(&checks);
-        assert!(lines.lines().count() == 3 && lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+        assert!(
+            lines.lines().count() == 3
+                && lines
+                    .lines()
+                    .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+        );
     }
 }

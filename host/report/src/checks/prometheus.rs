@@ -10,8 +10,14 @@ use std::time::Duration;
 /// Health, state, duration, every measurement, and when the checks were made.
 pub(super) fn render(checks: &Checks) -> String {
     let mut text = String::new();
-    let labels = |result: &CheckResult| format!("suite=\"{}\",check=\"{}\"", label(&result.suite), label(&result.check));
-    begin(&mut text, "runbook_check_healthy", "1 if the check is healthy, 0 if it is not; absent if it could not be told.");
+    let labels = |result: &CheckResult| {
+        format!("suite=\"{}\",check=\"{}\"", label(&result.suite), label(&result.check))
+    };
+    begin(
+        &mut text,
+        "runbook_check_healthy",
+        "1 if the check is healthy, 0 if it is not; absent if it could not be told.",
+    );
     for result in &checks.results {
         let value = match result.health {
             Health::Healthy => 1,
@@ -25,7 +31,8 @@ pub(super) fn render(checks: &Checks) -> String {
     for result in &checks.results {
         for (health, word, ..) in HEALTHS {
             let is = u8::from(*health == result.health);
-            let _ = writeln!(text, "runbook_check_state{{{},state=\"{word}\"}} {is}", labels(result));
+            let _ =
+                writeln!(text, "runbook_check_state{{{},state=\"{word}\"}} {is}", labels(result));
         }
     }
     begin(&mut text, "runbook_check_duration_seconds", "How long the check took.");
@@ -34,20 +41,30 @@ pub(super) fn render(checks: &Checks) -> String {
         let _ = writeln!(text, "runbook_check_duration_seconds{{{}}} {seconds}", labels(result));
     }
     push_measurements(&mut text, checks, labels);
-    let at = Duration::from_millis(u64::try_from(checks.at.as_millisecond()).unwrap_or(0)).as_secs_f64();
+    let at =
+        Duration::from_millis(u64::try_from(checks.at.as_millisecond()).unwrap_or(0)).as_secs_f64();
     begin(&mut text, "runbook_check_last_run_timestamp_seconds", "When the checks were made.");
     let _ = writeln!(text, "runbook_check_last_run_timestamp_seconds {at:.3}");
     text
 }
 
-/// What a check measured. Its name is a label and no part of the metric's name, because plugins choose it; its unit stands beside
-/// it, as the plugin says it.
+/// What a check measured. Its name is a label and no part of the metric's name, because plugins
+/// choose it; its unit stands beside it, as the plugin says it.
 fn push_measurements(text: &mut String, checks: &Checks, labels: impl Fn(&CheckResult) -> String) {
-    begin(text, "runbook_check_measurement", "What the check measured, in the unit that stands beside it.");
+    begin(
+        text,
+        "runbook_check_measurement",
+        "What the check measured, in the unit that stands beside it.",
+    );
     let mut seen = BTreeSet::new();
     for result in &checks.results {
         for Measurement { label: name, value, unit, .. } in &result.measurements {
-            let series = format!("{},measurement=\"{}\",unit=\"{}\"", labels(result), label(name), label(unit));
+            let series = format!(
+                "{},measurement=\"{}\",unit=\"{}\"",
+                labels(result),
+                label(name),
+                label(unit)
+            );
             // A series stands there once, and has a value.
             if value.is_finite() && seen.insert(series.clone()) {
                 let _ = writeln!(text, "runbook_check_measurement{{{series}}} {value}");

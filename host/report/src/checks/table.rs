@@ -7,7 +7,13 @@ use crate::table::table;
 pub(super) fn render(checks: &Checks) -> String {
     let row = |result: &CheckResult| {
         let (_, word, sign, _) = result.health.row();
-        vec![format!("{sign} {}", result.check), (*word).to_owned(), took(result), result.suite.clone(), result.summary.clone()]
+        vec![
+            format!("{sign} {}", result.check),
+            (*word).to_owned(),
+            took(result),
+            result.suite.clone(),
+            result.summary.clone(),
+        ]
     };
     let heading = ["check", "state", "time", "suite", "what was seen"].map(str::to_owned).to_vec();
     let rows: Vec<_> = std::iter::once(heading).chain(checks.results.iter().map(row)).collect();

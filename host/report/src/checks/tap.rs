@@ -13,7 +13,13 @@ pub(super) fn render(checks: &Checks) -> String {
             Ended::Good | Ended::Skipped(_) => "ok",
             Ended::Failed(_) | Ended::Unknown(_) => "not ok",
         };
-        let said = format!("{}/{}: {}, {}", result.suite, result.check, result.health.word(), result.summary);
+        let said = format!(
+            "{}/{}: {}, {}",
+            result.suite,
+            result.check,
+            result.health.word(),
+            result.summary
+        );
         // `#` begins a directive.
         let said = said.replace('#', "＃");
         let directive = if result.health == Health::Skipped { " # SKIP" } else { "" };

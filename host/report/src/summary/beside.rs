@@ -1,4 +1,5 @@
-//! What happened beside the steps of a run: what always runs, and what tells people. It is undone by nobody, so it is told in every end.
+//! What happened beside the steps of a run: what always runs, and what tells people. It is undone
+//! by nobody, so it is told in every end.
 
 use super::Summary;
 use crate::phrases::quoted;
@@ -17,11 +18,14 @@ pub struct NotSent {
 }
 
 impl Summary {
-    /// What always ran and changed something, what could not be told to people, and a cancel that came too late: a sentence for each,
-    /// empty if there is none.
+    /// What always ran and changed something, what could not be told to people, and a cancel that
+    /// came too late: a sentence for each, empty if there is none.
     pub(super) fn beside_text(&self) -> String {
         let of = |left: Left| -> Vec<StepId> {
-            let finally = self.steps.iter().filter(|step| step.section == Section::Finally && step.change.left() == left);
+            let finally = self
+                .steps
+                .iter()
+                .filter(|step| step.section == Section::Finally && step.change.left() == left);
             finally.map(|step| StepId::new(step.id.as_str())).collect()
         };
         let (done, perhaps) = (of(Left::Surely), of(Left::Perhaps));

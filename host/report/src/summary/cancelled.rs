@@ -31,8 +31,7 @@ pub struct Cancelled {
 }
 
 /// What an orderly end is.
-const ORDERLY: &str =
-    "what runs is stopped, unless its `on_cancel` is \"finish\"; then what was done is undone as the runbook says";
+const ORDERLY: &str = "what runs is stopped, unless its `on_cancel` is \"finish\"; then what was done is undone as the runbook says";
 
 impl Cancelled {
     /// What is told when it is asked for.
@@ -40,7 +39,9 @@ impl Cancelled {
         let by = &self.by;
         match self.while_it {
             Reached::Steps => format!("{by} cancels the run: {ORDERLY}"),
-            Reached::Undo => format!("{by} cancels the run, which is being undone already: the undo goes on to its end"),
+            Reached::Undo => format!(
+                "{by} cancels the run, which is being undone already: the undo goes on to its end"
+            ),
             Reached::Finally => format!(
                 "{by} cancels the run, and it is too late: its steps are over, and only what always runs goes on. When it has ended, \
                  `runbook show {run}` says what stays and what undoes it"
@@ -67,10 +68,13 @@ impl Summary {
         }
     }
 
-    /// That a cancel came when nothing was left that it could stop, in a sentence; empty if there was none.
+    /// That a cancel came when nothing was left that it could stop, in a sentence; empty if there
+    /// was none.
     pub(super) fn too_late(&self) -> String {
-        let late = self.cancelled.as_ref().filter(|cancelled| cancelled.while_it == Reached::Finally);
-        late.map(|late| format!(" {}, too late: its steps were over.", late.told())).unwrap_or_default()
+        let late =
+            self.cancelled.as_ref().filter(|cancelled| cancelled.while_it == Reached::Finally);
+        late.map(|late| format!(" {}, too late: its steps were over.", late.told()))
+            .unwrap_or_default()
     }
 
     pub(super) fn note_cancelled(&mut self, cause: &Cause) {
@@ -78,11 +82,17 @@ impl Summary {
     }
 
     /// What a decision about a step whose outcome is unknown means here.
-    pub(super) fn meaning(&self, decision: Decision, step: Option<&StepId>, usual: &'static str) -> &'static str {
+    pub(super) fn meaning(
+        &self,
+        decision: Decision,
+        step: Option<&StepId>,
+        usual: &'static str,
+    ) -> &'static str {
         if !self.is_undoing {
             return usual;
         }
-        let has_undo = step.and_then(|step| self.step(step)).is_none_or(|step| step.change.is_undoable());
+        let has_undo =
+            step.and_then(|step| self.step(step)).is_none_or(|step| step.change.is_undoable());
         match (decision, has_undo) {
             (Decision::Done, true) => "it happened; its undo runs",
             (Decision::Done, false) => "it happened, and stays",

@@ -23,7 +23,8 @@ impl Summary {
         self.assumed.iter().map(|assumed| assumed.done_in).collect()
     }
 
-    /// Says what is known of those runs now: what each of them did and has not undone stays, whatever becomes of this one.
+    /// Says what is known of those runs now: what each of them did and has not undone stays,
+    /// whatever becomes of this one.
     pub fn stands_on(&mut self, states: &BTreeMap<RunId, RunState>) {
         self.earlier_states = states.iter().map(|(run, state)| (*run, stays(state))).collect();
         self.note_earlier();
@@ -33,7 +34,10 @@ impl Summary {
     pub(super) fn note_earlier(&mut self) {
         let mut found: Vec<EarlierRun> = Vec::new();
         for Assumed { step, done_in, .. } in &self.assumed {
-            let Some(undoable) = self.earlier_states.get(done_in).and_then(|stays| stays.get(step)) else { continue };
+            let Some(undoable) = self.earlier_states.get(done_in).and_then(|stays| stays.get(step))
+            else {
+                continue;
+            };
             let run = done_in.to_string();
             let place = found.iter().position(|earlier| earlier.run == run).unwrap_or_else(|| {
                 found.push(EarlierRun { run, stays: Vec::new(), undoable: Vec::new() });
@@ -52,15 +56,25 @@ impl Summary {
     pub(super) fn after(&self, end: RunEnd) -> Option<String> {
         let own = match end {
             RunEnd::Dirty => Some(self.way_out()),
-            RunEnd::Succeeded | RunEnd::SucceededWithWarnings if !self.too_late().is_empty() => self.undo_after_all(),
-            RunEnd::Succeeded | RunEnd::SucceededWithWarnings | RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled => None,
+            RunEnd::Succeeded | RunEnd::SucceededWithWarnings if !self.too_late().is_empty() => {
+                self.undo_after_all()
+            }
+            RunEnd::Succeeded
+            | RunEnd::SucceededWithWarnings
+            | RunEnd::FailedClean
+            | RunEnd::Undone
+            | RunEnd::Cancelled => None,
         };
         let earlier = match end {
             RunEnd::Succeeded | RunEnd::SucceededWithWarnings => None,
-            RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled => self.undo_earlier(),
+            RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled => {
+                self.undo_earlier()
+            }
         };
         match (own, earlier) {
-            (Some(own), Some(earlier)) => Some(format!("{own}; what stays of the runs before it: {earlier}")),
+            (Some(own), Some(earlier)) => {
+                Some(format!("{own}; what stays of the runs before it: {earlier}"))
+            }
             (own, earlier) => own.or(earlier),
         }
     }
@@ -69,7 +83,9 @@ impl Summary {
     fn undo_after_all(&self) -> Option<String> {
         let undoable = self.account().undoable;
         let run = crate::phrases::short(&self.run);
-        (!undoable.is_empty()).then(|| format!("to put it back: `runbook undo {run}` puts back {}", quoted(&undoable)))
+        (!undoable.is_empty()).then(|| {
+            format!("to put it back: `runbook undo {run}` puts back {}", quoted(&undoable))
+        })
     }
 
     fn undo_earlier(&self) -> Option<String> {
@@ -85,10 +101,13 @@ impl Summary {
 
     /// What other runs did and this one does not undo, in a sentence; empty if nothing.
     pub(super) fn earlier_text(&self) -> String {
-        let told = self
-            .stands_on
-            .iter()
-            .map(|earlier| format!(" What run {} did stays: {}.", crate::phrases::short(&earlier.run), quoted(&earlier.stays)));
+        let told = self.stands_on.iter().map(|earlier| {
+            format!(
+                " What run {} did stays: {}.",
+                crate::phrases::short(&earlier.run),
+                quoted(&earlier.stays)
+            )
+        });
         told.collect()
     }
 }

@@ -5,8 +5,8 @@ use super::wording::{verdict_text, window_text};
 use super::{NotSent, StepState, StepSummary, Summary};
 use jiff::Timestamp;
 use runbook_engine::{
-    Cause, Fault, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record, RetryOf, RunEvent, StepEvent,
-    StepId, Trigger, describe_cause,
+    Cause, Fault, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record,
+    RetryOf, RunEvent, StepEvent, StepId, Trigger, describe_cause,
 };
 
 impl Summary {
@@ -24,10 +24,15 @@ impl Summary {
     fn fold_event(&mut self, record: &Record) {
         match &record.event {
             RunEvent::Run(event) => self.fold_lifecycle(event, record.at),
-            RunEvent::Step { step, event: StepEvent::ItemsListed { items } } => self.list_items(step, items),
+            RunEvent::Step { step, event: StepEvent::ItemsListed { items } } => {
+                self.list_items(step, items);
+            }
             RunEvent::Step { step, event } => {
                 self.change_step(step, |found| found.fold(event, record.at));
-                if matches!(event, StepEvent::ApprovalGiven { .. } | StepEvent::ManualAnswered { .. }) {
+                if matches!(
+                    event,
+                    StepEvent::ApprovalGiven { .. } | StepEvent::ManualAnswered { .. }
+                ) {
                     self.tell_answered();
                 }
             }
@@ -56,7 +61,8 @@ impl Summary {
     fn note_sent(&mut self, notify: &StepId, on: Trigger, event: &NotifyEvent) {
         let NotifyEvent::NotifyEnded { fault } = event else { return };
         self.not_sent.retain(|not| not.notify != notify.as_str() || not.on != on);
-        let not_sent = |fault: &Fault| NotSent { notify: notify.to_string(), on, why: fault.message.clone() };
+        let not_sent =
+            |fault: &Fault| NotSent { notify: notify.to_string(), on, why: fault.message.clone() };
         self.not_sent.extend(fault.as_ref().map(not_sent));
     }
 
@@ -155,12 +161,12 @@ impl Summary {
             steps.iter().filter(is_open).cloned().collect()
         };
         match reason {
-            PauseReason::Approval { steps } => {
-                Some(open(steps)).filter(|steps| !steps.is_empty()).map(|steps| PauseReason::Approval { steps })
-            }
-            PauseReason::Manual { steps } => {
-                Some(open(steps)).filter(|steps| !steps.is_empty()).map(|steps| PauseReason::Manual { steps })
-            }
+            PauseReason::Approval { steps } => Some(open(steps))
+                .filter(|steps| !steps.is_empty())
+                .map(|steps| PauseReason::Approval { steps }),
+            PauseReason::Manual { steps } => Some(open(steps))
+                .filter(|steps| !steps.is_empty())
+                .map(|steps| PauseReason::Manual { steps }),
             PauseReason::UnknownOutcome { .. }
             | PauseReason::Guard { .. }
             | PauseReason::LeaseLost { .. }
@@ -169,9 +175,12 @@ impl Summary {
         }
     }
 
-    /// A step that was asked what it would do, and whose answer nobody waits for any more, has not begun.
+    /// A step that was asked what it would do, and whose answer nobody waits for any more, has not
+    /// begun.
     fn not_asked_any_more(&mut self) {
-        for step in self.steps.iter_mut().filter(|step| step.asked && step.state == StepState::Running) {
+        for step in
+            self.steps.iter_mut().filter(|step| step.asked && step.state == StepState::Running)
+        {
             step.state = StepState::Pending;
             step.asked = false;
             step.summary.clear();

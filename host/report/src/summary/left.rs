@@ -5,42 +5,58 @@ use crate::phrases::quoted;
 use runbook_engine::{Account, RunEnd, StepId};
 
 impl Summary {
-    /// Of a run that ended without success and is not dirty: what is undone, and what of it stays because nothing undoes it.
-    /// Observed is said only of what was, and changed only of what certainly is.
+    /// Of a run that ended without success and is not dirty: what is undone, and what of it stays
+    /// because nothing undoes it. Observed is said only of what was, and changed only of what
+    /// certainly is.
     pub(super) fn undone_text(&self, end: RunEnd) -> String {
         let Account { changed, perhaps, .. } = self.account();
-        let undone: Vec<_> = self.steps.iter().filter(|step| step.state == StepState::Undone).collect();
+        let undone: Vec<_> =
+            self.steps.iter().filter(|step| step.state == StepState::Undone).collect();
         let is_seen = undone.iter().all(|step| step.restored);
         let mut said = Vec::new();
         if undone.is_empty() && changed.is_empty() && perhaps.is_empty() {
             let is_undone = end == RunEnd::Undone;
-            let text = if is_undone { "Nothing is left that needs an undo." } else { "No step had changed anything." };
+            let text = if is_undone {
+                "Nothing is left that needs an undo."
+            } else {
+                "No step had changed anything."
+            };
             said.push(text.to_owned());
         } else if !undone.is_empty() {
             let how = if is_seen { ", and was observed to be as before" } else { "" };
             said.push(format!("What can be undone is undone{how}."));
         }
         if !changed.is_empty() {
-            said.push(format!("What {} changed has no undo, as the runbook says, and stays.", quoted(&changed)));
+            said.push(format!(
+                "What {} changed has no undo, as the runbook says, and stays.",
+                quoted(&changed)
+            ));
         }
         if !perhaps.is_empty() {
-            said.push(format!("What {} did, if it did anything, has no undo and stays.", quoted(&perhaps)));
+            said.push(format!(
+                "What {} did, if it did anything, has no undo and stays.",
+                quoted(&perhaps)
+            ));
         }
         said.join(" ")
     }
 }
 
-/// The options of `retry` about what may have happened, and the end of the command: none is needed if all is known.
+/// The options of `retry` about what may have happened, and the end of the command: none is needed
+/// if all is known.
 pub(super) fn to_decide(perhaps: &[StepId]) -> String {
     if perhaps.is_empty() {
         return "`".to_owned();
     }
     let decide = |how: &str| {
-        let each = perhaps.iter().map(|step| format!(" --decide {}", runbook_text::argument(&format!("{step}={how}"))));
+        let each = perhaps
+            .iter()
+            .map(|step| format!(" --decide {}", runbook_text::argument(&format!("{step}={how}"))));
         each.collect::<String>()
     };
     let is_one = perhaps.len() == 1;
-    let (it, each) = if is_one { ("it happened", "") } else { ("all happened", "; or each as it is") };
+    let (it, each) =
+        if is_one { ("it happened", "") } else { ("all happened", "; or each as it is") };
     let not = if is_one { "it did not" } else { "none did" };
     let (done, retry) = (decide("done"), decide("retry"));
     format!("{done}` ({it}) or `{}` ({not}; do it again){each}", retry.trim_start())

@@ -15,7 +15,10 @@ pub use beside::NotSent;
 pub use cancelled::{Cancelled, Reached};
 pub use earlier::EarlierRun;
 use jiff::Timestamp;
-use runbook_engine::{Account, Assumed, Executed, PauseReason, Record, RunEnd, RunHeader, RunId, RunPhase, Section, StepId};
+use runbook_engine::{
+    Account, Assumed, Executed, PauseReason, Record, RunEnd, RunHeader, RunId, RunPhase, Section,
+    StepId,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,7 +46,8 @@ pub struct Summary {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// How long it was executed, by the monotonic clock, in milliseconds: pauses and the time after a crash are no part of it.
+    /// How long it was executed, by the monotonic clock, in milliseconds: pauses and the time after
+    /// a crash are no part of it.
     pub duration_ms: u64,
     #[serde(skip)]
     executed: Executed,
@@ -94,7 +98,8 @@ pub struct Summary {
     /// All that other runs have done and this one takes as done.
     #[serde(skip)]
     assumed: Vec<Assumed>,
-    /// Of the runs before it the steps of which something is left, each with whether an undo of it can be tried.
+    /// Of the runs before it the steps of which something is left, each with whether an undo of it
+    /// can be tried.
     #[serde(skip)]
     earlier_states: BTreeMap<RunId, BTreeMap<StepId, bool>>,
     /// What other runs have done that this one takes as done, as far as it is still there.
@@ -205,8 +210,8 @@ impl Summary {
         summary
     }
 
-    /// Says whether anybody executes it, and when its process was seen last: now, if somebody does. A run that has ended or paused
-    /// needs nobody.
+    /// Says whether anybody executes it, and when its process was seen last: now, if somebody does.
+    /// A run that has ended or paused needs nobody.
     pub fn is_executed(&mut self, execution: Execution, seen: Timestamp) {
         if self.end.is_some() || self.paused.is_some() {
             return;
@@ -221,14 +226,18 @@ impl Summary {
             }
             Execution::Nobody => {
                 "interrupted".clone_into(&mut self.state);
-                self.to_continue = Some(format!("continue with `runbook resume {}`", crate::phrases::short(&self.run)));
+                self.to_continue = Some(format!(
+                    "continue with `runbook resume {}`",
+                    crate::phrases::short(&self.run)
+                ));
             }
         }
         self.duration_ms = self.executed.until(seen);
         self.execution = execution;
     }
 
-    /// How long it took, in the words that hold for how it stands: `took 5 s`, `for 5 s until now`, `interrupted after 5 s`.
+    /// How long it took, in the words that hold for how it stands: `took 5 s`, `for 5 s until now`,
+    /// `interrupted after 5 s`.
     pub fn lasted(&self) -> String {
         let duration = runbook_document::format_duration(self.duration());
         match &self.execution {
@@ -249,7 +258,8 @@ impl Summary {
         self.reached
     }
 
-    /// Says that another run tries it again, and whether anything is left of what that one and those after it did.
+    /// Says that another run tries it again, and whether anything is left of what that one and
+    /// those after it did.
     pub fn is_tried_again(&mut self, by: RunId, later: LaterRun) {
         let (by, own) = (by.to_string(), crate::phrases::short(&self.run));
         let short = crate::phrases::short(&by);
@@ -260,7 +270,9 @@ impl Summary {
                 crate::phrases::quoted(&undoable)
             ),
             LaterRun::Stands | LaterRun::IsUndone => {
-                format!("run {short} tries it again and knows what both have done: `runbook show {short}` says how it stands")
+                format!(
+                    "run {short} tries it again and knows what both have done: `runbook show {short}` says how it stands"
+                )
             }
         });
         self.tried_again_by = Some(by);
@@ -270,10 +282,17 @@ impl Summary {
     pub fn verdict(&self) -> RunVerdict {
         match (self.end, &self.pause) {
             (Some(RunEnd::Succeeded | RunEnd::SucceededWithWarnings), _) => RunVerdict::Good,
-            (Some(RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled), _) => RunVerdict::Bad,
-            (None, Some(PauseReason::Approval { .. } | PauseReason::Manual { .. } | PauseReason::OutsideWindow { .. })) => {
-                RunVerdict::Waiting
+            (Some(RunEnd::FailedClean | RunEnd::Undone | RunEnd::Dirty | RunEnd::Cancelled), _) => {
+                RunVerdict::Bad
             }
+            (
+                None,
+                Some(
+                    PauseReason::Approval { .. }
+                    | PauseReason::Manual { .. }
+                    | PauseReason::OutsideWindow { .. },
+                ),
+            ) => RunVerdict::Waiting,
             (None, None) if self.state == RunPhase::Waiting.name() => RunVerdict::Waiting,
             (
                 None,
@@ -290,19 +309,22 @@ impl Summary {
 
     /// What it has left.
     pub fn account(&self) -> Account {
-        let steps: Vec<_> = self.steps.iter().filter(|step| step.section == Section::Step).collect();
+        let steps: Vec<_> =
+            self.steps.iter().filter(|step| step.section == Section::Step).collect();
         let ids: Vec<StepId> = steps.iter().map(|step| StepId::new(step.id.as_str())).collect();
         Account::of(ids.iter().zip(steps.iter().map(|step| &step.change)))
     }
 
-    /// Where the step with this id stands: a run of ten thousand steps is not searched for each record.
+    /// Where the step with this id stands: a run of ten thousand steps is not searched for each
+    /// record.
     fn place(&self, id: &StepId) -> Option<usize> {
         let known = self.places.get(id.as_str()).copied();
         known.filter(|place| self.steps.get(*place).is_some_and(|step| step.id == id.as_str()))
     }
 
     fn note_places(&mut self) {
-        self.places = self.steps.iter().enumerate().map(|(place, step)| (step.id.clone(), place)).collect();
+        self.places =
+            self.steps.iter().enumerate().map(|(place, step)| (step.id.clone(), place)).collect();
     }
 
     /// The step with this id.

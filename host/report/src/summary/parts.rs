@@ -19,7 +19,9 @@ impl Summary {
     pub(super) fn fold_parts(&mut self) {
         let mut owners: BTreeMap<usize, Parts> = BTreeMap::new();
         for step in &self.steps {
-            let Some(owner) = owner(&step.id).and_then(|owner| self.place(&owner)) else { continue };
+            let Some(owner) = owner(&step.id).and_then(|owner| self.place(&owner)) else {
+                continue;
+            };
             let parts = owners.entry(owner).or_default();
             parts.undone += usize::from(step.state == StepState::Undone);
             parts.restored += usize::from(step.state == StepState::Undone && step.restored);
@@ -34,19 +36,27 @@ impl Summary {
 
     fn fold_owner(&mut self, place: usize, parts: &Parts) {
         let step = &mut self.steps[place];
-        let is_good = matches!(step.state, StepState::Succeeded | StepState::Warned | StepState::Undone | StepState::UndoFailed);
+        let is_good = matches!(
+            step.state,
+            StepState::Succeeded | StepState::Warned | StepState::Undone | StepState::UndoFailed
+        );
         if !is_good || (parts.undone == 0 && parts.failed == 0) {
             return;
         }
         if parts.failed > 0 {
             step.state = StepState::UndoFailed;
-            step.undo = Some(format!("{} of it could not be undone", counted(parts.failed, "part")));
+            step.undo =
+                Some(format!("{} of it could not be undone", counted(parts.failed, "part")));
         } else if parts.left == 0 {
             step.state = StepState::Undone;
             step.restored = parts.restored == parts.undone;
             step.undo = Some(format!("{} of it undone", counted(parts.undone, "part")));
         } else {
-            step.undo = Some(format!("{} of it undone, {} left", counted(parts.undone, "part"), parts.left));
+            step.undo = Some(format!(
+                "{} of it undone, {} left",
+                counted(parts.undone, "part"),
+                parts.left
+            ));
         }
     }
 }

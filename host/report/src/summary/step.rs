@@ -6,7 +6,10 @@ use std::time::Duration;
 
 /// What there is to say about a step.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts of a report for programs, each with a name of its own")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of a report for programs, each with a name of its own"
+)]
 pub struct StepSummary {
     /// Its id.
     pub id: String,
@@ -32,7 +35,8 @@ pub struct StepSummary {
     pub effects: Vec<Effect>,
     /// Whether it changed anything.
     pub changed: bool,
-    /// What is left of what it changed: nothing, perhaps something (it failed half-way, or got no answer), or surely something.
+    /// What is left of what it changed: nothing, perhaps something (it failed half-way, or got no
+    /// answer), or surely something.
     pub left: Left,
     /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
     pub may_have_left: bool,
@@ -148,9 +152,11 @@ impl StepState {
 }
 
 impl StepSummary {
-    /// Whether nobody is waited for any more: it goes on, one way or the other, when the run is resumed.
+    /// Whether nobody is waited for any more: it goes on, one way or the other, when the run is
+    /// resumed.
     pub(super) fn is_answered(&self) -> bool {
-        self.answers.is_some() || self.asked_of.as_ref().is_some_and(|asked| asked.verdict.is_some())
+        self.answers.is_some()
+            || self.asked_of.as_ref().is_some_and(|asked| asked.verdict.is_some())
     }
 
     /// How long its attempts took.
@@ -163,7 +169,8 @@ impl StepSummary {
         self.state == StepState::WaitingForPerson && self.instructions.is_some()
     }
 
-    /// What people call it, and what came of it or of its undo. Most steps have no title of their own.
+    /// What people call it, and what came of it or of its undo. Most steps have no title of their
+    /// own.
     pub fn titled(&self) -> String {
         let said = self.undo.as_ref().unwrap_or(&self.summary);
         match (self.has_title(), said.as_str()) {

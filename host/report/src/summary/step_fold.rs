@@ -6,8 +6,9 @@ use super::{StepState, StepSummary};
 use jiff::Timestamp;
 use runbook_engine::model::person_of;
 use runbook_engine::{
-    AfterAttempt, ApprovalVerdict, Assumed, AttemptResult, Change, EffectState, Fault, Item, Left, Look, LookVerdict,
-    NotifyEvent, Outcome, Recovery, Section, StepEvent, StepId, Trigger, UndoFinding, UndoResult,
+    AfterAttempt, ApprovalVerdict, Assumed, AttemptResult, Change, EffectState, Fault, Item, Left,
+    Look, LookVerdict, NotifyEvent, Outcome, Recovery, Section, StepEvent, StepId, Trigger,
+    UndoFinding, UndoResult,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -78,7 +79,8 @@ impl StepSummary {
             }
             StepEvent::ApprovalAsked { proposal, digest, quorum, expires_ms, places, .. } => {
                 self.void_approval(digest);
-                self.asked_of = Some(AskedOf { quorum: *quorum, expires_ms: *expires_ms, verdict: None });
+                self.asked_of =
+                    Some(AskedOf { quorum: *quorum, expires_ms: *expires_ms, verdict: None });
                 self.state = StepState::WaitingForPerson;
                 self.effects.clone_from(&proposal.effects);
                 self.summary = format!("would: {}{}", proposal.summary, super::on_targets(places));
@@ -110,7 +112,8 @@ impl StepSummary {
                 // Who approved it then is told; that somebody had approved it before is over.
                 self.approval_void = None;
                 self.attempts = *attempt;
-                self.effects = proposal.as_ref().map(|proposal| proposal.effects.clone()).unwrap_or_default();
+                self.effects =
+                    proposal.as_ref().map(|proposal| proposal.effects.clone()).unwrap_or_default();
             }
             StepEvent::AttemptRefused { attempt, fault, then, .. } => {
                 self.attempts = *attempt;
@@ -151,15 +154,20 @@ impl StepSummary {
                 }
                 UndoFinding::Drifted { before, now } => {
                     self.state = StepState::UndoFailed;
-                    self.undo = Some(format!("after the undo it is not as before: {}", crate::difference::text(before, now)));
+                    self.undo = Some(format!(
+                        "after the undo it is not as before: {}",
+                        crate::difference::text(before, now)
+                    ));
                 }
                 UndoFinding::Unknown { fault } if self.state != StepState::Undone => {
                     self.state = StepState::UnknownOutcome;
-                    self.summary = format!("it cannot be told whether it took effect: {}", fault.message);
+                    self.summary =
+                        format!("it cannot be told whether it took effect: {}", fault.message);
                 }
                 UndoFinding::Unknown { fault } => {
                     self.state = StepState::UndoFailed;
-                    self.undo = Some(format!("after the undo it could not be observed: {}", fault.message));
+                    self.undo =
+                        Some(format!("after the undo it could not be observed: {}", fault.message));
                 }
             },
             StepEvent::ItemsListed { .. } => {}
@@ -170,17 +178,23 @@ impl StepSummary {
         match event {
             NotifyEvent::NotifyStarted => self.state = StepState::Running,
             NotifyEvent::NotifyEnded { fault: None } => {
-                let on = Trigger::ALL.iter().find(|(trigger, _)| *trigger == on).map_or("", |(_, name)| name);
+                let on = Trigger::ALL
+                    .iter()
+                    .find(|(trigger, _)| *trigger == on)
+                    .map_or("", |(_, name)| name);
                 self.state = StepState::Succeeded;
                 self.summary = format!("sent ({on})");
             }
-            NotifyEvent::NotifyEnded { fault: Some(fault) } => self.fail(fault, AfterAttempt::Final),
+            NotifyEvent::NotifyEnded { fault: Some(fault) } => {
+                self.fail(fault, AfterAttempt::Final);
+            }
         }
     }
 
     /// Somebody has said whether it may: how many have by now, and until when that is good.
     fn answer(&mut self, by: &str, verdict: &ApprovalVerdict, at: Timestamp) {
-        let n_people = self.approved_by.iter().map(|by| person_of(by)).collect::<BTreeSet<_>>().len();
+        let n_people =
+            self.approved_by.iter().map(|by| person_of(by)).collect::<BTreeSet<_>>().len();
         let Some(asked) = &mut self.asked_of else { return };
         let quorum = usize::try_from(asked.quorum).unwrap_or(usize::MAX);
         self.summary = match verdict {
@@ -192,10 +206,18 @@ impl StepSummary {
                 if n_people >= quorum {
                     asked.verdict.get_or_insert(Verdict::Approved);
                 }
-                let end = asked.expires_ms.and_then(|ms| at.checked_add(Duration::from_millis(ms)).ok());
-                let until = end.map(|end| format!(", until {}", end.strftime("%F %T UTC"))).unwrap_or_default();
-                let of = if quorum > 1 { format!(" ({n_people} of {quorum})") } else { String::new() };
-                format!("approved by {}{of}{until}; {}", self.approved_by.join(", "), self.summary_of_plan())
+                let end =
+                    asked.expires_ms.and_then(|ms| at.checked_add(Duration::from_millis(ms)).ok());
+                let until = end
+                    .map(|end| format!(", until {}", end.strftime("%F %T UTC")))
+                    .unwrap_or_default();
+                let of =
+                    if quorum > 1 { format!(" ({n_people} of {quorum})") } else { String::new() };
+                format!(
+                    "approved by {}{of}{until}; {}",
+                    self.approved_by.join(", "),
+                    self.summary_of_plan()
+                )
             }
         };
     }
@@ -207,12 +229,16 @@ impl StepSummary {
 
     /// Approval is asked for again: what was said before is void, and that is told.
     fn void_approval(&mut self, digest: &str) {
-        let was_same = self.asked_digest.replace(digest.to_owned()).is_some_and(|before| before == digest);
+        let was_same =
+            self.asked_digest.replace(digest.to_owned()).is_some_and(|before| before == digest);
         if self.approved_by.is_empty() {
             return;
         }
         let why = if was_same { "is too old" } else { "was of another plan than there is now" };
-        self.approval_void = Some(format!("the approval by {} {why}, so it is asked for again", self.approved_by.join(", ")));
+        self.approval_void = Some(format!(
+            "the approval by {} {why}, so it is asked for again",
+            self.approved_by.join(", ")
+        ));
         self.approved_by.clear();
     }
 
@@ -237,11 +263,16 @@ impl StepSummary {
                 self.outcome = Some(*outcome);
                 self.measurements.clone_from(measurements);
                 self.state = match (then, outcome) {
-                    (AfterAttempt::Poll { .. } | AfterAttempt::Retry { .. }, _) => StepState::Running,
-                    (AfterAttempt::Final | AfterAttempt::Continue, Outcome::Pass) => StepState::Succeeded,
-                    (AfterAttempt::Final | AfterAttempt::Continue, Outcome::Warn | Outcome::Unknown | Outcome::Fail) => {
-                        StepState::Warned
+                    (AfterAttempt::Poll { .. } | AfterAttempt::Retry { .. }, _) => {
+                        StepState::Running
                     }
+                    (AfterAttempt::Final | AfterAttempt::Continue, Outcome::Pass) => {
+                        StepState::Succeeded
+                    }
+                    (
+                        AfterAttempt::Final | AfterAttempt::Continue,
+                        Outcome::Warn | Outcome::Unknown | Outcome::Fail,
+                    ) => StepState::Warned,
                 };
                 self.fault = None;
                 self.summary.clone_from(summary);
@@ -249,7 +280,14 @@ impl StepSummary {
                 self.changed |= changed;
                 self.cases.clone_from(cases);
             }
-            AttemptResult::Failed { fault, cases, output, outcome, measurements, may_have_left } => {
+            AttemptResult::Failed {
+                fault,
+                cases,
+                output,
+                outcome,
+                measurements,
+                may_have_left,
+            } => {
                 self.may_have_left |= may_have_left;
                 self.outcome = *outcome;
                 self.measurements.clone_from(measurements);
@@ -277,19 +315,25 @@ impl StepSummary {
         if is_over {
             // Only whether it is undone depends on it: what came of it stays as it was told.
             self.doubt = match decision {
-                Recovery::AskOperator { .. } => Some("it cannot be told whether it happened".to_owned()),
+                Recovery::AskOperator { .. } => {
+                    Some("it cannot be told whether it happened".to_owned())
+                }
                 Recovery::DidNotHappen => Some("it did not happen, as was observed".to_owned()),
                 Recovery::OperatorRetry | Recovery::OperatorNotDone => {
                     Some("the operator says that it did not happen".to_owned())
                 }
                 Recovery::OperatorDone => Some("the operator says that it happened".to_owned()),
-                Recovery::OperatorFail => Some("the operator says that it is to be undone as if it had happened".to_owned()),
+                Recovery::OperatorFail => Some(
+                    "the operator says that it is to be undone as if it had happened".to_owned(),
+                ),
                 Recovery::Repeat => None,
             };
             return;
         }
         match decision {
-            Recovery::Repeat | Recovery::DidNotHappen | Recovery::OperatorRetry => self.state = StepState::Running,
+            Recovery::Repeat | Recovery::DidNotHappen | Recovery::OperatorRetry => {
+                self.state = StepState::Running;
+            }
             Recovery::OperatorDone => {
                 self.state = StepState::Skipped;
                 "the operator says that it is done".clone_into(&mut self.summary);
@@ -311,7 +355,10 @@ impl StepSummary {
 
     /// Its run has paused: an attempt that has no result was cut off.
     pub(super) fn pause(&mut self) {
-        if self.state == StepState::Running && self.fault.is_none() && self.change.effect() == EffectState::Ambiguous {
+        if self.state == StepState::Running
+            && self.fault.is_none()
+            && self.change.effect() == EffectState::Ambiguous
+        {
             self.state = StepState::UnknownOutcome;
             let text = if self.section == Section::Finally {
                 "it was cut off; `resume` does it again, as all that always runs"
@@ -320,13 +367,16 @@ impl StepSummary {
             };
             text.clone_into(&mut self.summary);
         } else if self.state == StepState::Undoing {
-            "its undo was cut off, and whether it happened is not known".clone_into(&mut self.summary);
+            "its undo was cut off, and whether it happened is not known"
+                .clone_into(&mut self.summary);
         }
     }
 
-    /// Its run is being undone, or has ended: what has not begun never will. What always runs has its turn yet.
+    /// Its run is being undone, or has ended: what has not begun never will. What always runs has
+    /// its turn yet.
     pub(super) fn never_begins(&mut self) {
-        let is_of_the_way = matches!(self.section, Section::Preflight | Section::Step | Section::Verify);
+        let is_of_the_way =
+            matches!(self.section, Section::Preflight | Section::Step | Section::Verify);
         if is_of_the_way && self.state == StepState::Pending {
             self.state = StepState::Skipped;
             "the run ended before it".clone_into(&mut self.summary);
@@ -336,7 +386,9 @@ impl StepSummary {
     /// Its run has ended: it does nothing any more, and waits for nobody.
     pub(super) fn end(&mut self) {
         match self.state {
-            StepState::Running if self.attempts == 0 && self.fault.is_none() && self.summary.is_empty() => {
+            StepState::Running
+                if self.attempts == 0 && self.fault.is_none() && self.summary.is_empty() =>
+            {
                 self.state = StepState::Pending;
             }
             StepState::Running => {
@@ -348,15 +400,21 @@ impl StepSummary {
             StepState::WaitingForPerson if self.answers.is_some() => {
                 self.state = StepState::Succeeded;
                 let by = self.approved_by.join(", ");
-                self.summary = format!("done by {by}; the run ended before it went on, and does not undo what a person did");
+                self.summary = format!(
+                    "done by {by}; the run ended before it went on, and does not undo what a person did"
+                );
             }
             StepState::WaitingForPerson if !self.approved_by.is_empty() => {
                 self.state = StepState::Skipped;
-                self.summary = format!("approved by {}, and the run ended before it was done", self.approved_by.join(", "));
+                self.summary = format!(
+                    "approved by {}, and the run ended before it was done",
+                    self.approved_by.join(", ")
+                );
             }
             StepState::WaitingForPerson => {
                 self.state = StepState::Skipped;
-                "nobody said that it may be done, or did it, before the run ended".clone_into(&mut self.summary);
+                "nobody said that it may be done, or did it, before the run ended"
+                    .clone_into(&mut self.summary);
             }
             StepState::Undoing => {
                 self.state = StepState::UndoFailed;

@@ -1,10 +1,11 @@
-//! What is said of a run: how it stands and ended, why it paused or did not begin something, and what the operator does next.
+//! What is said of a run: how it stands and ended, why it paused or did not begin something, and
+//! what the operator does next.
 
 use super::{StepState, StepSummary, Summary, left};
 use crate::phrases::quoted;
 use runbook_engine::{
-    Account, AfterWait, CallPurpose, Cause, Decision, PauseReason, RunEnd, Section, SkipReason, StepId, WindowVerdict,
-    describe_closed,
+    Account, AfterWait, CallPurpose, Cause, Decision, PauseReason, RunEnd, Section, SkipReason,
+    StepId, WindowVerdict, describe_closed,
 };
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,13 +20,17 @@ impl Summary {
         }
     }
 
-    /// How it ended, in one sentence that can be trusted at 3 a.m.: verified is said only of what was observed again, and changed
-    /// only of what certainly was.
+    /// How it ended, in one sentence that can be trusted at 3 a.m.: verified is said only of what
+    /// was observed again, and changed only of what certainly was.
     pub fn end_text(&self, end: RunEnd) -> String {
         let text = match end {
             RunEnd::Succeeded => "Succeeded. Everything was done.".to_owned(),
-            RunEnd::SucceededWithWarnings => "Succeeded, with warnings that somebody should look at.".to_owned(),
-            RunEnd::Dirty => format!("DIRTY. {}: a person must look now.{}", self.dirt(), self.earlier_text()),
+            RunEnd::SucceededWithWarnings => {
+                "Succeeded, with warnings that somebody should look at.".to_owned()
+            }
+            RunEnd::Dirty => {
+                format!("DIRTY. {}: a person must look now.{}", self.dirt(), self.earlier_text())
+            }
             RunEnd::FailedClean | RunEnd::Cancelled | RunEnd::Undone => {
                 format!("{} {}{}", self.verdict, self.undone_text(end), self.earlier_text())
             }
@@ -55,59 +60,90 @@ impl Summary {
     pub(super) fn next_command(&self, reason: &PauseReason) -> String {
         let run = crate::phrases::short(&self.run);
         let resume = format!("`runbook resume {run}`");
-        let Some(reason) = self.still_asked(reason) else { return format!("continue with {resume}") };
+        let Some(reason) = self.still_asked(reason) else {
+            return format!("continue with {resume}");
+        };
         match &reason {
             PauseReason::UnknownOutcome { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
-                let decided = |how: &str| format!("--decide {}", runbook_text::argument(&format!("{step}={how}")));
+                let decided = |how: &str| {
+                    format!("--decide {}", runbook_text::argument(&format!("{step}={how}")))
+                };
                 let each = if steps.len() > 1 { "; the others likewise" } else { "" };
                 // A run that is being undone does nothing again.
-                let can_be_said = |decision: Decision| decision != Decision::Retry || !self.is_undoing;
+                let can_be_said =
+                    |decision: Decision| decision != Decision::Retry || !self.is_undoing;
                 let answers: Vec<String> = Decision::ALL
                     .iter()
                     .filter(|(decision, ..)| can_be_said(*decision))
                     .enumerate()
                     .map(|(place, (decision, word, meaning))| {
                         let meaning = self.meaning(*decision, steps.first(), meaning);
-                        let command = if place == 0 { format!("runbook resume {run} ") } else { String::new() };
+                        let command = if place == 0 {
+                            format!("runbook resume {run} ")
+                        } else {
+                            String::new()
+                        };
                         format!("`{command}{}` ({meaning})", decided(word))
                     })
                     .collect();
                 let (last, first) =
-                    answers.split_last().map_or((String::new(), String::new()), |(last, first)| (last.clone(), first.join(", ")));
-                let rest = if self.is_undoing { "; what else was done is undone whatever you say" } else { "" };
+                    answers.split_last().map_or((String::new(), String::new()), |(last, first)| {
+                        (last.clone(), first.join(", "))
+                    });
+                let rest = if self.is_undoing {
+                    "; what else was done is undone whatever you say"
+                } else {
+                    ""
+                };
                 format!("look whether it happened, then say so: {first} or {last}{each}{rest}")
             }
             PauseReason::Approval { steps } => {
                 let step = first_of(steps);
-                format!("`runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; then {resume}")
+                format!(
+                    "`runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; then {resume}"
+                )
             }
             PauseReason::Manual { steps } => {
                 let step = first_of(steps);
-                let options = steps.first().and_then(|step| self.step(step)).map_or(&[][..], |step| &step.answer_options);
-                format!("when it is done, {}; then {resume}", crate::phrases::answer(run, &step, options))
+                let options = steps
+                    .first()
+                    .and_then(|step| self.step(step))
+                    .map_or(&[][..], |step| &step.answer_options);
+                format!(
+                    "when it is done, {}; then {resume}",
+                    crate::phrases::answer(run, &step, options)
+                )
             }
             PauseReason::OutsideWindow { opens } => {
-                let when =
-                    opens.map_or("when it opens".to_owned(), |opens| format!("from {} on", opens.strftime("%F %H:%M UTC")));
+                let when = opens.map_or("when it opens".to_owned(), |opens| {
+                    format!("from {} on", opens.strftime("%F %H:%M UTC"))
+                });
                 format!(
                     "{when}: {resume}; now, if you may: `runbook resume {run} --outside-window`; or end it: `runbook cancel {run}`"
                 )
             }
             // Who it was stands in the reason, in a place for texts of others; here stand commands.
-            PauseReason::LeaseLost { taken_by: Some(_), .. } => format!("ask who took it whether you may go on, then {resume}"),
-            PauseReason::Guard { .. } | PauseReason::LeaseLost { taken_by: None, .. } | PauseReason::Interrupted => {
+            PauseReason::LeaseLost { taken_by: Some(_), .. } => {
+                format!("ask who took it whether you may go on, then {resume}")
+            }
+            PauseReason::Guard { .. }
+            | PauseReason::LeaseLost { taken_by: None, .. }
+            | PauseReason::Interrupted => {
                 format!("continue with {resume}")
             }
         }
     }
 
-    /// What a person does about a dirty run, with the commands to type. Nothing is promised that the account does not have.
+    /// What a person does about a dirty run, with the commands to type. Nothing is promised that
+    /// the account does not have.
     pub(super) fn way_out(&self) -> String {
         let run = crate::phrases::short(&self.run);
         let account = self.account();
         if let Some(first) = account.unclear.first() {
-            let decided = |how: &str| format!("--decide {}", runbook_text::argument(&format!("{first}={how}")));
+            let decided = |how: &str| {
+                format!("--decide {}", runbook_text::argument(&format!("{first}={how}")))
+            };
             let each = if account.unclear.len() > 1 { "; the others likewise" } else { "" };
             return format!(
                 "look whether {} undone, then say so: `runbook undo {run} {}` (it is), `{}` (it is not; undo it) or `{}` (it is not; \
@@ -134,20 +170,34 @@ impl Summary {
         if !by_hand.is_empty() {
             return format!("look at what {} left, and put it back by hand", quoted(&by_hand));
         }
-        let unknown: Vec<StepId> = account.perhaps.iter().filter(|step| !account.undoable.contains(step)).cloned().collect();
+        let unknown: Vec<StepId> = account
+            .perhaps
+            .iter()
+            .filter(|step| !account.undoable.contains(step))
+            .cloned()
+            .collect();
         if !unknown.is_empty() && account.undoable.is_empty() {
             return format!("look what {} left, and put it back by hand", quoted(&unknown));
         }
-        let left: Vec<_> = self.steps.iter().filter(|step| step.may_have_left).map(|step| format!("`{}`", step.id)).collect();
+        let left: Vec<_> = self
+            .steps
+            .iter()
+            .filter(|step| step.may_have_left)
+            .map(|step| format!("`{}`", step.id))
+            .collect();
         if !left.is_empty() {
-            return format!("look what smoke test {} made and did not remove, and remove it by hand", left.join(", "));
+            return format!(
+                "look what smoke test {} made and did not remove, and remove it by hand",
+                left.join(", ")
+            );
         }
         let undo = if account.undoable.is_empty() {
             "; nothing of it can be undone by a command".to_owned()
         } else {
             format!("; or `runbook undo {run}` puts back {}", quoted(&account.undoable))
         };
-        let is_failed = |step: &&StepSummary| step.state == StepState::Failed && step.section == Section::Step;
+        let is_failed =
+            |step: &&StepSummary| step.state == StepState::Failed && step.section == Section::Step;
         let stopped = self.stopped_by.as_ref().and_then(|step| self.step(step)).filter(is_failed);
         match stopped.or_else(|| self.steps.iter().find(is_failed)) {
             Some(step) => {
@@ -192,8 +242,12 @@ pub(super) fn skip_text(reason: SkipReason) -> &'static str {
 pub(super) fn window_text(verdict: &WindowVerdict) -> Option<String> {
     match verdict {
         WindowVerdict::Open => None,
-        WindowVerdict::Warned { opens } | WindowVerdict::Refused { opens } => Some(describe_closed(*opens)),
-        WindowVerdict::Overridden { by, opens } => Some(format!("{}; overridden by {by}", describe_closed(*opens))),
+        WindowVerdict::Warned { opens } | WindowVerdict::Refused { opens } => {
+            Some(describe_closed(*opens))
+        }
+        WindowVerdict::Overridden { by, opens } => {
+            Some(format!("{}; overridden by {by}", describe_closed(*opens)))
+        }
     }
 }
 
@@ -203,12 +257,20 @@ pub(crate) fn on_targets(places: &[String]) -> String {
 }
 
 /// What a run waits for: `pausing: waiting for `x`, 40 s of at most 5m`.
-pub(crate) fn waiting_text(step: &str, call: CallPurpose, (waited_ms, at_most_ms): (u64, u64), then: AfterWait) -> String {
-    let duration = |ms: u64| runbook_document::format_duration(Duration::from_millis(ms / 1_000 * 1_000));
+pub(crate) fn waiting_text(
+    step: &str,
+    call: CallPurpose,
+    (waited_ms, at_most_ms): (u64, u64),
+    then: AfterWait,
+) -> String {
+    let duration =
+        |ms: u64| runbook_document::format_duration(Duration::from_millis(ms / 1_000 * 1_000));
     // It is dropped a moment after its time.
     let (waited, at_most) = (duration(waited_ms.min(at_most_ms)), duration(at_most_ms));
     match (then, call) {
-        (AfterWait::Pauses, _) => format!("pausing: waiting for `{step}`, {waited} of at most {at_most}"),
+        (AfterWait::Pauses, _) => {
+            format!("pausing: waiting for `{step}`, {waited} of at most {at_most}")
+        }
         (AfterWait::GoesOn, CallPurpose::Plan) => {
             format!("waiting for `{step}` to say what it would do, {waited} of at most {at_most}")
         }
@@ -224,11 +286,15 @@ pub(crate) fn waiting_text(step: &str, call: CallPurpose, (waited_ms, at_most_ms
 /// Why a run stopped without an end.
 pub(super) fn pause_text(reason: &PauseReason) -> String {
     match reason {
-        PauseReason::UnknownOutcome { steps } => format!("it cannot be told whether {} took effect", quoted(steps)),
+        PauseReason::UnknownOutcome { steps } => {
+            format!("it cannot be told whether {} took effect", quoted(steps))
+        }
         PauseReason::Approval { steps } => format!("it waits for approval of {}", quoted(steps)),
         PauseReason::Manual { steps } => format!("it waits for a person to do {}", quoted(steps)),
         PauseReason::Guard { guard, why } => format!("guard `{guard}`: {why}"),
-        PauseReason::LeaseLost { name, taken_by: None } => format!("the lease on lock `{name}` was lost"),
+        PauseReason::LeaseLost { name, taken_by: None } => {
+            format!("the lease on lock `{name}` was lost")
+        }
         PauseReason::LeaseLost { name, taken_by: Some(taken) } => format!(
             "{} took the lock `{name}` from it at {}: {}",
             taken.by,

@@ -3,8 +3,9 @@
 use crate::{assert_golden, assert_on_terminals};
 use runbook_authority::access_report::flow::End;
 use runbook_authority::access_report::{
-    AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location, Origin, PluginEntry,
-    RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation, StepEntry,
+    AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location,
+    Origin, PluginEntry, RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation,
+    StepEntry,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
@@ -32,14 +33,23 @@ slots = { api = ["get", "post"] }
 "#;
 
 fn granted(target: &str) -> Granted {
-    let reach = [("hosts", vec!["api.example.com".to_owned()]), ("paths", vec!["/v1/**".to_owned()])].into();
-    Granted { target: target.to_owned(), what: "https://api.example.com".to_owned(), reach, place: place("send.toml", 12) }
+    let reach =
+        [("hosts", vec!["api.example.com".to_owned()]), ("paths", vec!["/v1/**".to_owned()])]
+            .into();
+    Granted {
+        target: target.to_owned(),
+        what: "https://api.example.com".to_owned(),
+        reach,
+        place: place("send.toml", 12),
+    }
 }
 
 fn plugin(reference: &str, origin: &Origin) -> PluginEntry {
     let mut diagnostics = Diagnostics::default();
     let manifest = Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics);
-    let manifest = manifest.unwrap_or_else(|| panic!("{:?}", diagnostics.iter().map(|found| &found.message).collect::<Vec<_>>()));
+    let manifest = manifest.unwrap_or_else(|| {
+        panic!("{:?}", diagnostics.iter().map(|found| &found.message).collect::<Vec<_>>())
+    });
     let component = Component {
         reference,
         manifest: &manifest,
@@ -67,15 +77,32 @@ fn access_report() -> AccessReport {
         row.used = Some(3);
     }
     rows[0].used_secrets = [("token".to_owned(), 3)].into();
-    rows[1].boundary = Some(BoundaryStatus::Exceeded { witness: "POST https://api.example.com/v1/x".to_owned() });
+    rows[1].boundary =
+        Some(BoundaryStatus::Exceeded { witness: "POST https://api.example.com/v1/x".to_owned() });
     rows[1].used = Some(0);
     rows[1].imported = vec!["runbook:http/write".to_owned()];
-    let details = vec![Detail { name: "input".to_owned(), text: "to = \"ops & friends\"\nretries = 3".to_owned() }];
-    let step = StepEntry { step: "send".to_owned(), uses: "sender:send".to_owned(), details: details.clone(), rows };
+    let details = vec![Detail {
+        name: "input".to_owned(),
+        text: "to = \"ops & friends\"\nretries = 3".to_owned(),
+    }];
+    let step = StepEntry {
+        step: "send".to_owned(),
+        uses: "sender:send".to_owned(),
+        details: details.clone(),
+        rows,
+    };
     let flow = Flow {
         risk: Risk::High,
-        source: End { kind: SourceKind::Revealed, what: "secret `token`".to_owned(), place: Some(place("send.toml", 4)) },
-        sink: End { kind: SinkKind::Network, what: "api.example.com".to_owned(), place: Some(place("send.toml", 12)) },
+        source: End {
+            kind: SourceKind::Revealed,
+            what: "secret `token`".to_owned(),
+            place: Some(place("send.toml", 4)),
+        },
+        sink: End {
+            kind: SinkKind::Network,
+            what: "api.example.com".to_owned(),
+            place: Some(place("send.toml", 12)),
+        },
         steps: vec!["read".to_owned(), "send".to_owned()],
     };
     let runbook = RunbookEntry {
@@ -97,7 +124,11 @@ fn access_report() -> AccessReport {
     };
     let findings = vec![
         finding(FindingRule::InertWasi, Risk::Critical, Location::Line(place("send.toml", 12))),
-        finding(FindingRule::InertWasi, Risk::Medium, Location::File("plugins/sender.wasm".to_owned())),
+        finding(
+            FindingRule::InertWasi,
+            Risk::Medium,
+            Location::File("plugins/sender.wasm".to_owned()),
+        ),
         finding(FindingRule::InertWasi, Risk::Info, Location::Bundled("http".to_owned())),
     ];
     let plugins = vec![of_file, plugin("http", &Origin::Bundled)];

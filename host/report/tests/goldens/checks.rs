@@ -31,7 +31,8 @@ fn case(name: &str, outcome: Outcome, detail: &str) -> Case {
 }
 
 fn suite(warnings: Warnings) -> Checks {
-    let mut lag = result("replica-lag", Health::Warning, "the replica is 7.5 s behind, more than 5", 1_250);
+    let mut lag =
+        result("replica-lag", Health::Warning, "the replica is 7.5 s behind, more than 5", 1_250);
     lag.measurements = vec![measurement("lag", 7.5, "s"), measurement("sessions", 12.0, "")];
     let mut buy = result("buy", Health::Critical, "1 of 4 cases failed: pay", 2_300);
     buy.cases = vec![
@@ -80,6 +81,8 @@ fn where_warnings_pass_they_do_in_each_format_that_knows_only_passed_and_failed(
 #[test]
 fn no_checks_at_all_are_told_in_every_format() {
     let none = Checks { results: Vec::new(), ..suite(Warnings::Fail) };
-    let texts = CHECK_FORMATS.iter().map(|(format, name)| format!("--- {name}\n{}\n", format.render(&none)));
+    let texts = CHECK_FORMATS
+        .iter()
+        .map(|(format, name)| format!("--- {name}\n{}\n", format.render(&none)));
     assert_golden("checks.none", &texts.collect::<String>());
 }

@@ -1,5 +1,6 @@
-//! The exact text of every report: of a run, of checks and of the access report, in every format, and on a terminal of 80 and of 120
-//! columns. `INSTA_UPDATE=always` writes them anew; the difference is read before it is committed.
+//! The exact text of every report: of a run, of checks and of the access report, in every format,
+//! and on a terminal of 80 and of 120 columns. `INSTA_UPDATE=always` writes them anew; the
+//! difference is read before it is committed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod access_report;
@@ -22,7 +23,8 @@ fn assert_golden(name: &str, text: &str) {
 /// As a terminal of each width shows it.
 fn assert_on_terminals(name: &str, text: &str) {
     for columns in WIDTHS {
-        let shown = runbook_text::printed(&runbook_report::wrap_to_width(text, columns)).into_owned();
+        let shown =
+            runbook_text::printed(&runbook_report::wrap_to_width(text, columns)).into_owned();
         assert_golden(&format!("{name}.{columns}-columns"), &shown);
     }
 }

@@ -1,4 +1,5 @@
-//! A migration that goes wrong: the records of one run, in which a step stands in every state at one moment or another.
+//! A migration that goes wrong: the records of one run, in which a step stands in every state at
+//! one moment or another.
 
 use runbook_engine::{Record, RunEvent, RunHeader};
 use serde_json::{Value, json};
@@ -31,7 +32,8 @@ impl Story {
         self.seconds += seconds;
         let started: jiff::Timestamp = STARTED.parse().unwrap();
         let at = started + jiff::SignedDuration::from_secs(self.seconds);
-        let event: RunEvent = serde_json::from_value(event.clone()).unwrap_or_else(|error| panic!("{event}: {error}"));
+        let event: RunEvent = serde_json::from_value(event.clone())
+            .unwrap_or_else(|error| panic!("{event}: {error}"));
         self.records.push(Record { seq: self.records.len() as u64, at, event });
     }
 
@@ -60,7 +62,15 @@ impl Story {
         );
     }
 
-    fn end(&mut self, step: &str, attempt: u32, seconds: i64, result: &Value, then: &Value, logs: &Value) {
+    fn end(
+        &mut self,
+        step: &str,
+        attempt: u32,
+        seconds: i64,
+        result: &Value,
+        then: &Value,
+        logs: &Value,
+    ) {
         self.after(
             seconds,
             json!({
@@ -132,18 +142,25 @@ pub fn migration() -> Migration {
 fn begins(story: &mut Story) {
     story.after(0, json!({ "of": "run", "type": "run-started", "runbook": "migrate-orders", "title": "Migrate the orders database", "steps": listings(), "params": { "version": 42 } }));
     story.after(1, json!({ "of": "run", "type": "window-checked", "verdict": { "type": "overridden", "by": "ada@ops-1", "opens": "2026-03-05T01:00:00Z" } }));
-    let measured = json!([{ "label": "free", "value": 12.5, "unit": "GiB", "warn": "20:", "crit": "5:" }]);
+    let measured =
+        json!([{ "label": "free", "value": 12.5, "unit": "GiB", "warn": "20:", "crit": "5:" }]);
     let warned = json!({ "type": "succeeded", "outcome": "warn", "summary": "12.5 GiB are free, less than 20", "output": { "free": 12.5 }, "changed": false, "measurements": measured });
     story.attempt("disk", 1, "not-needed", &warned, &last());
     story.attempt("replicas", 0, "not-needed", &done("2 replicas follow", false), &last());
     story.after(0, json!({ "of": "run", "type": "lock-waiting", "name": "orders", "holder": "run 0190aa10-ffff (bob@ops-2)" }));
-    story.after(5, json!({ "of": "run", "type": "steps-began", "locks": [{ "name": "orders", "token": 7 }] }));
+    story.after(
+        5,
+        json!({ "of": "run", "type": "steps-began", "locks": [{ "name": "orders", "token": 7 }] }),
+    );
     story.after(0, json!({ "of": "guard", "type": "guard-looked", "guard": "load", "look": { "verdict": "holds", "summary": "0.4 of the capacity is used" } }));
     story.begin("backup", 1, "not-needed");
     story.after(60, json!({ "of": "step", "type": "still-waiting", "step": "backup", "call": "attempt", "waited_ms": 60_000, "at_most_ms": 600_000, "then": "goes-on" }));
     let logs = json!([{ "level": "info", "message": "writing /backup/orders.dump" }, { "level": "warn", "message": "the network is slow" }]);
     story.end("backup", 1, 31, &done("wrote orders.dump, 1.2 GiB", false), &last(), &logs);
-    story.after(0, json!({ "of": "step", "type": "step-skipped", "step": "announce", "reason": "condition" }));
+    story.after(
+        0,
+        json!({ "of": "step", "type": "step-skipped", "step": "announce", "reason": "condition" }),
+    );
     story.after(1, json!({ "of": "step", "type": "manual-asked", "step": "drain", "instructions": "Open the console of the workers.\nSet each to `drain`, and wait until none has a job.", "options": ["--set workers=NUMBER", "--choice=done"] }));
     story.after(1, json!({ "of": "step", "type": "approval-asked", "step": "schema", "digest": "sha256:51", "input": { "version": 42 }, "proposal": { "effects": [{ "verb": "sql.write", "target": "orders", "summary": "3 migrations are applied: 40_totals, 41_index and 42_currency" }], "summary": "apply 3 migrations to `orders`", "before": { "version": 41 } }, "quorum": 2, "expires_ms": 900_000 }));
     story.begin("cache", 1, "irreversible");
@@ -160,14 +177,21 @@ fn begins(story: &mut Story) {
     story.moment("paused");
 }
 
-/// An answer comes, its process dies half-way through the index, and the operator says what came of that.
+/// An answer comes, its process dies half-way through the index, and the operator says what came of
+/// that.
 fn is_interrupted(story: &mut Story) {
     story.after(100, json!({ "of": "step", "type": "approval-given", "step": "schema", "digest": "sha256:51", "by": "grace@ops-1", "verdict": { "type": "approved" } }));
     story.after(10, json!({ "of": "step", "type": "approval-given", "step": "schema", "digest": "sha256:51", "by": "linus@ops-3", "verdict": { "type": "approved" } }));
     story.after(5, json!({ "of": "step", "type": "manual-answered", "step": "drain", "by": "grace@ops-1", "values": { "workers": 6, "choice": "done" } }));
     story.after(20, json!({ "of": "run", "type": "resumed", "by": "ada@ops-1" }));
     story.after(0, json!({ "of": "run", "type": "locks-retaken", "locks": [{ "name": "orders", "token": 9, "taken_from": "process 4711, which is dead" }] }));
-    story.attempt("schema", 12, "auto", &done("3 migrations applied: orders is at version 42", true), &last());
+    story.attempt(
+        "schema",
+        12,
+        "auto",
+        &done("3 migrations applied: orders is at version 42", true),
+        &last(),
+    );
     story.after(0, json!({ "of": "step", "type": "items-listed", "step": "regions", "items": [{ "key": "eu", "value": "eu" }, { "key": "us", "value": "us" }] }));
     story.attempt("regions[eu]", 2, "auto", &done("eu reads version 42", true), &last());
     story.attempt("regions[us]", 2, "auto", &done("us reads version 42", true), &last());
@@ -196,11 +220,15 @@ fn fails(story: &mut Story) {
         { "name": "mail", "outcome": "unknown", "detail": "not tried, because `pay` failed", "duration_ms": 0 }
     ]);
     let seen = json!({ "type": "failed", "fault": fault("assertion", "smoke-failed", "1 of 3 cases failed: pay"), "outcome": "fail", "cases": cases, "output": { "failed": 1 } });
-    let logs = json!([{ "level": "error", "message": "POST /orders: 500, `currency` must not be null" }]);
+    let logs =
+        json!([{ "level": "error", "message": "POST /orders: 500, `currency` must not be null" }]);
     story.begin("smoke", 1, "not-needed");
     story.end("smoke", 1, 3, &seen, &last(), &logs);
     story.after(0, json!({ "of": "guard", "type": "guard-looked", "guard": "load", "look": { "verdict": "blind", "summary": "no answer from metrics.internal" } }));
-    story.after(0, json!({ "of": "run", "type": "stopping", "cause": { "type": "step", "step": "smoke" } }));
+    story.after(
+        0,
+        json!({ "of": "run", "type": "stopping", "cause": { "type": "step", "step": "smoke" } }),
+    );
 }
 
 /// What can be undone is undone, one of it in vain.
@@ -209,7 +237,10 @@ fn is_undone(story: &mut Story) {
     let begun = |step: &str, attempt: u32| json!({ "of": "step", "type": "undo-started", "step": step, "attempt": attempt });
     story.after(0, json!({ "of": "run", "type": "undo-began", "cause": { "type": "step", "step": "smoke" }, "order": ["regions[us]", "regions[eu]", "schema"] }));
     story.after(0, begun("regions[us]", 1));
-    story.after(2, ended("regions[us]", json!({ "type": "done", "summary": "us reads version 41" }), last()));
+    story.after(
+        2,
+        ended("regions[us]", json!({ "type": "done", "summary": "us reads version 41" }), last()),
+    );
     story.after(0, json!({ "of": "step", "type": "undo-checked", "step": "regions[us]", "finding": { "type": "restored" } }));
     story.after(0, begun("regions[eu]", 1));
     story.after(
@@ -224,7 +255,10 @@ fn is_undone(story: &mut Story) {
     story.moment("undoing");
     story.after(5, ended("regions[eu]", json!({ "type": "failed", "fault": fault("conflict", "http-409", "eu refuses: it is being changed by somebody else") }), last()));
     story.after(0, begun("schema", 1));
-    story.after(4, ended("schema", json!({ "type": "done", "summary": "orders is at version 41" }), last()));
+    story.after(
+        4,
+        ended("schema", json!({ "type": "done", "summary": "orders is at version 41" }), last()),
+    );
     story.after(0, json!({ "of": "step", "type": "undo-checked", "step": "schema", "finding": { "type": "drifted", "before": { "version": 41, "rows": 12 }, "now": { "version": 41, "rows": 13 } } }));
     story.after(0, json!({ "of": "run", "type": "finally-began", "end": "dirty", "cause": { "type": "step", "step": "smoke" } }));
     story.attempt(
@@ -234,7 +268,10 @@ fn is_undone(story: &mut Story) {
         &failed("denied", "denied", "POST https://workers.internal/undrain is not granted"),
         &json!({ "type": "continue" }),
     );
-    story.after(0, json!({ "of": "notify", "type": "notify-started", "notify": "page", "on": "dirty" }));
+    story.after(
+        0,
+        json!({ "of": "notify", "type": "notify-started", "notify": "page", "on": "dirty" }),
+    );
     story.after(1, json!({ "of": "notify", "type": "notify-ended", "notify": "page", "on": "dirty", "fault": fault("transient", "http-timeout", "no answer from pager.example within 5 s") }));
     story.after(0, json!({ "of": "run", "type": "run-ended", "end": "dirty", "cause": { "type": "step", "step": "smoke" }, "took_ms": 346_000 }));
     story.moment("dirty");

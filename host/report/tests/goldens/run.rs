@@ -3,14 +3,19 @@
 use crate::migration::{Migration, migration};
 use crate::{assert_golden, assert_on_terminals};
 use runbook_report::trace::trace;
-use runbook_report::{FORMATS, Format, StepState, Summary, closing, event_line, lines, render, report_schema};
+use runbook_report::{
+    FORMATS, Format, StepState, Summary, closing, event_line, lines, render, report_schema,
+};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// The run as it stands at each moment.
 fn summaries() -> Vec<(&'static str, Summary)> {
     let Migration { header, records, moments } = migration();
-    moments.iter().map(|moment| (moment.name, Summary::of(&header, &records[..moment.records]))).collect()
+    moments
+        .iter()
+        .map(|moment| (moment.name, Summary::of(&header, &records[..moment.records])))
+        .collect()
 }
 
 /// A format that is new has no golden yet, and fails here until somebody has read what it says.
@@ -47,20 +52,29 @@ fn what_the_operator_reads_while_it_goes_on_is_exactly_what_it_was() {
 #[test]
 fn its_events_and_its_trace_are_exactly_what_they_were() {
     let Migration { header, records, .. } = migration();
-    let events: Vec<_> = records.iter().map(|record| event_line(header.run, record, None)).collect();
+    let events: Vec<_> =
+        records.iter().map(|record| event_line(header.run, record, None)).collect();
     assert_golden("run.events", &events.join("\n"));
     let spans = trace(&Summary::of(&header, &records)).unwrap();
-    assert_golden("run.trace", &spans.iter().fold(String::new(), |text, span| format!("{text}{span:#?}\n")));
+    assert_golden(
+        "run.trace",
+        &spans.iter().fold(String::new(), |text, span| format!("{text}{span:#?}\n")),
+    );
 }
 
 /// Otherwise the goldens would say nothing of it.
 #[test]
 fn a_step_stands_in_every_state_at_one_of_the_moments() {
-    let found: BTreeSet<String> =
-        summaries().iter().flat_map(|(_, summary)| &summary.steps).map(|step| name(step.state)).collect();
+    let found: BTreeSet<String> = summaries()
+        .iter()
+        .flat_map(|(_, summary)| &summary.steps)
+        .map(|step| name(step.state))
+        .collect();
     let schema = report_schema();
-    let variants = schema.pointer("/$defs/StepState/oneOf").and_then(|variants| variants.as_array()).unwrap();
-    let all: BTreeSet<String> = variants.iter().map(|variant| variant["const"].as_str().unwrap().to_owned()).collect();
+    let variants =
+        schema.pointer("/$defs/StepState/oneOf").and_then(|variants| variants.as_array()).unwrap();
+    let all: BTreeSet<String> =
+        variants.iter().map(|variant| variant["const"].as_str().unwrap().to_owned()).collect();
     assert_eq!(found, all);
 }
 

@@ -4,8 +4,9 @@ use crate::structure::{self, Grammar, Shown};
 use crate::{HARMLESS, each};
 use runbook_authority::access_report::flow::End;
 use runbook_authority::access_report::{
-    AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location, Origin, PluginEntry, Row,
-    RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation, StepEntry,
+    AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location,
+    Origin, PluginEntry, Row, RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation,
+    StepEntry,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
@@ -46,8 +47,15 @@ fn place(text: &str) -> SourceLocation {
 fn report(text: &str) -> AccessReport {
     let mut diagnostics = Diagnostics::default();
     let manifest = Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics);
-    let manifest = manifest.unwrap_or_else(|| panic!("{:?}", diagnostics.iter().map(|found| &found.message).collect::<Vec<_>>()));
-    let origin = Origin::File { path: text.to_owned(), signature: text.to_owned(), is_trusted: false, is_wrongly_signed: false };
+    let manifest = manifest.unwrap_or_else(|| {
+        panic!("{:?}", diagnostics.iter().map(|found| &found.message).collect::<Vec<_>>())
+    });
+    let origin = Origin::File {
+        path: text.to_owned(),
+        signature: text.to_owned(),
+        is_trusted: false,
+        is_wrongly_signed: false,
+    };
     let component = Component {
         reference: text,
         manifest: &manifest,
@@ -58,14 +66,20 @@ fn report(text: &str) -> AccessReport {
         origin: &origin,
     };
     let mut plugin = PluginEntry::new(&component, &SentenceContext::default());
-    for part in [&mut plugin.name, &mut plugin.version, &mut plugin.description, &mut plugin.digest] {
+    for part in [&mut plugin.name, &mut plugin.version, &mut plugin.description, &mut plugin.digest]
+    {
         text.clone_into(part);
     }
     for row in &mut plugin.rows {
         fill(row, text);
     }
     let detail = || vec![Detail { name: text.to_owned(), text: text.to_owned() }];
-    let step = StepEntry { step: text.to_owned(), uses: text.to_owned(), details: detail(), rows: plugin.rows.clone() };
+    let step = StepEntry {
+        step: text.to_owned(),
+        uses: text.to_owned(),
+        details: detail(),
+        rows: plugin.rows.clone(),
+    };
     let flow = Flow {
         risk: Risk::High,
         source: End { kind: SourceKind::Revealed, what: text.to_owned(), place: Some(place(text)) },
@@ -82,7 +96,11 @@ fn report(text: &str) -> AccessReport {
         flows: vec![flow],
         written: detail(),
     };
-    let locations = [Location::Line(place(text)), Location::File(text.to_owned()), Location::Bundled(text.to_owned())];
+    let locations = [
+        Location::Line(place(text)),
+        Location::File(text.to_owned()),
+        Location::Bundled(text.to_owned()),
+    ];
     let finding = |location| Finding {
         rule: FindingRule::InertWasi,
         risk: Risk::Critical,
@@ -90,7 +108,12 @@ fn report(text: &str) -> AccessReport {
         message: text.to_owned(),
         location,
     };
-    AccessReport { format: 1, plugins: vec![plugin], runbooks: vec![runbook], findings: locations.map(finding).into() }
+    AccessReport {
+        format: 1,
+        plugins: vec![plugin],
+        runbooks: vec![runbook],
+        findings: locations.map(finding).into(),
+    }
 }
 
 fn fill(row: &mut Row, text: &str) {
@@ -123,8 +146,12 @@ fn words(value: &Value, key: &str, found: &mut BTreeSet<(String, String)>) {
 fn every_text_of_the_access_report_is_tried() {
     let mut found = BTreeSet::new();
     words(&serde_json::to_value(report(HARMLESS)).unwrap(), "", &mut found);
-    let others: Vec<_> = found.iter().filter(|(_, text)| text != HARMLESS).map(|(key, _)| key.as_str()).collect();
-    assert!(others.iter().all(|key| ["risk", "kind", "rule"].contains(key)), "no text was tried in {others:?}");
+    let others: Vec<_> =
+        found.iter().filter(|(_, text)| text != HARMLESS).map(|(key, _)| key.as_str()).collect();
+    assert!(
+        others.iter().all(|key| ["risk", "kind", "rule"].contains(key)),
+        "no text was tried in {others:?}"
+    );
 }
 
 #[test]
@@ -135,5 +162,8 @@ fn no_text_of_the_access_report_leaves_its_place_in_any_format() {
 }
 
 fn structures(report: &AccessReport) -> Vec<Shown> {
-    REVIEW_FORMATS.iter().map(|(format, name, _)| Shown::new(name, grammar(*format), render(*format, report))).collect()
+    REVIEW_FORMATS
+        .iter()
+        .map(|(format, name, _)| Shown::new(name, grammar(*format), render(*format, report)))
+        .collect()
 }

@@ -34,18 +34,32 @@ fn checks() -> Checks {
         summary: "seen".to_owned(),
         duration_ms: 5,
         measurements,
-        cases: vec![Case { name: "n".to_owned(), outcome: Outcome::Fail, detail: "d".to_owned(), duration_ms: 1 }],
+        cases: vec![Case {
+            name: "n".to_owned(),
+            outcome: Outcome::Fail,
+            detail: "d".to_owned(),
+            duration_ms: 1,
+        }],
     };
-    let results = [Health::Healthy, Health::Skipped, Health::Warning, Health::Unknown, Health::Critical];
-    let results = results.into_iter().map(|health| result(health, vec![measurement("a", 1.5), measurement("b", -3.0)]));
-    Checks { at: "2026-01-02T03:04:05Z".parse().unwrap(), results: results.collect(), warnings: Warnings::Fail }
+    let results =
+        [Health::Healthy, Health::Skipped, Health::Warning, Health::Unknown, Health::Critical];
+    let results = results
+        .into_iter()
+        .map(|health| result(health, vec![measurement("a", 1.5), measurement("b", -3.0)]));
+    Checks {
+        at: "2026-01-02T03:04:05Z".parse().unwrap(),
+        results: results.collect(),
+        warnings: Warnings::Fail,
+    }
 }
 
 /// Every text. Without `..`, so that a new field is not forgotten.
 fn texts(checks: &mut Checks) -> Vec<&mut String> {
     let Checks { at: _, results, warnings: _ } = checks;
     let mut found = Vec::new();
-    for CheckResult { suite, check, health: _, summary, duration_ms: _, measurements, cases } in results {
+    for CheckResult { suite, check, health: _, summary, duration_ms: _, measurements, cases } in
+        results
+    {
         found.extend([suite, check, summary]);
         for Measurement { label, value: _, unit, warn, crit } in measurements {
             found.extend([label, unit]);
@@ -59,7 +73,10 @@ fn texts(checks: &mut Checks) -> Vec<&mut String> {
 }
 
 fn structures(checks: &Checks) -> Vec<Shown> {
-    CHECK_FORMATS.iter().map(|(format, name)| Shown::new(name, grammar(*format), format.render(checks))).collect()
+    CHECK_FORMATS
+        .iter()
+        .map(|(format, name)| Shown::new(name, grammar(*format), format.render(checks)))
+        .collect()
 }
 
 fn with(change: impl Fn(usize, &mut String)) -> Checks {
@@ -79,7 +96,11 @@ fn no_text_of_a_check_leaves_its_place_in_any_format() {
                 }
             })
         };
-        structure::compare(&structures(&one(HARMLESS)), &structures(&one(&hostile)), &format!("text {index}"));
+        structure::compare(
+            &structures(&one(HARMLESS)),
+            &structures(&one(&hostile)),
+            &format!("text {index}"),
+        );
     }
 }
 

@@ -1,5 +1,6 @@
-//! Texts of plugins, servers and files that try to be more than text, in every field × every format: nothing that is not to be shown
-//! leaves, and what leaves has the structure that it has with a harmless text.
+//! Texts of plugins, servers and files that try to be more than text, in every field × every
+//! format: nothing that is not to be shown leaves, and what leaves has the structure that it has
+//! with a harmless text.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod access_report;

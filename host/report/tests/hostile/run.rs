@@ -2,7 +2,9 @@
 
 use crate::structure::{self, Grammar, Shown};
 use crate::{HARMLESS, all_at_once, each};
-use runbook_engine::{GuardEvent, LifecycleEvent, NotifyEvent, Record, RunEvent, RunHeader, StepEvent};
+use runbook_engine::{
+    GuardEvent, LifecycleEvent, NotifyEvent, Record, RunEvent, RunHeader, StepEvent,
+};
 use runbook_report::{FORMATS, Format, Summary, lines, render};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -59,7 +61,9 @@ fn events() -> Vec<Value> {
     let sections = ["preflight", "step", "verify", "finally", "guard", "check", "undo", "notify"];
     let step = |id: &str, section: &str| json!({ "id": id, "title": "t", "section": section, "uses": "u", "digest": "d" });
     let steps = ["a", "b", "c", "d", "e"].iter().map(|id| step(id, "step"));
-    let steps: Vec<_> = steps.chain(sections.iter().map(|section| step(&format!("s-{section}"), section))).collect();
+    let steps: Vec<_> = steps
+        .chain(sections.iter().map(|section| step(&format!("s-{section}"), section)))
+        .collect();
     let attempt = |step: &str, result: Value, then: Value| json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": 1, "result": result, "then": then, "duration_ms": 5, "logs": logs });
     let started = |step: &str| json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": 1, "input": { "i": "i" }, "input_digest": "d", "proposal": proposal(), "undo": "auto" });
     let mut events = vec![
@@ -148,18 +152,28 @@ fn read(run: &Value) -> Option<(RunHeader, Vec<Record>)> {
 fn texts(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::String(_) => found.push(at.to_owned()),
-        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| texts(item, &format!("{at}/{index}"), found)),
-        Value::Object(entries) => entries.iter().for_each(|(key, value)| texts(value, &format!("{at}/{key}"), found)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(index, item)| texts(item, &format!("{at}/{index}"), found)),
+        Value::Object(entries) => {
+            entries.iter().for_each(|(key, value)| texts(value, &format!("{at}/{key}"), found));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-/// Steps within steps are read from their ids, which are made of words, and of keys of items between brackets. None has a backtick.
+/// Steps within steps are read from their ids, which are made of words, and of keys of items
+/// between brackets. None has a backtick.
 fn fitting(pointer: &str, text: &str) -> String {
     let mut keys = pointer.rsplit('/').filter(|key| key.parse::<usize>().is_err());
     match keys.next() {
-        Some("step" | "id" | "guard" | "notify" | "order") => text.replace(['/', '.', '[', ']', '`'], "_"),
-        Some("steps") if pointer.contains("/reason/") => text.replace(['/', '.', '[', ']', '`'], "_"),
+        Some("step" | "id" | "guard" | "notify" | "order") => {
+            text.replace(['/', '.', '[', ']', '`'], "_")
+        }
+        Some("steps") if pointer.contains("/reason/") => {
+            text.replace(['/', '.', '[', ']', '`'], "_")
+        }
         Some(_) | None => text.to_owned(),
     }
 }
@@ -182,7 +196,10 @@ fn structures(header: &RunHeader, records: &[Record]) -> Vec<Shown> {
             assert!(!line.text.contains('\n'), "{:?}", line.text);
             structure::of(Grammar::Lines, &runbook_text::printed(&line.text));
         }
-        let is_told = matches!(record.event, RunEvent::Run(LifecycleEvent::Paused { .. } | LifecycleEvent::RunEnded { .. }));
+        let is_told = matches!(
+            record.event,
+            RunEvent::Run(LifecycleEvent::Paused { .. } | LifecycleEvent::RunEnded { .. })
+        );
         for (format, name, ..) in FORMATS.iter().filter(|_| is_told) {
             found.push(Shown::new(name, grammar(*format), render(*format, &live)));
         }
@@ -214,13 +231,15 @@ fn no_text_of_a_run_leaves_its_place_in_any_report() {
     let run = run();
     let mut pointers = Vec::new();
     texts(&run, "", &mut pointers);
-    let (open, closed): (Vec<_>, Vec<_>) = pointers.iter().partition(|pointer| with(&run, &[*pointer], HARMLESS).is_some());
+    let (open, closed): (Vec<_>, Vec<_>) =
+        pointers.iter().partition(|pointer| with(&run, &[*pointer], HARMLESS).is_some());
     // What no text can stand in: words of vocabularies, times and ids of runs.
     let words = [
-        "of", "type", "run", "started", "section", "reason", "outcome", "class", "level", "undo", "on", "end", "opens",
-        "verdict", "call", "then", "done_in", "at",
+        "of", "type", "run", "started", "section", "reason", "outcome", "class", "level", "undo",
+        "on", "end", "opens", "verdict", "call", "then", "done_in", "at",
     ];
-    let unknown: Vec<_> = closed.iter().filter(|at| !words.contains(&at.rsplit('/').next().unwrap())).collect();
+    let unknown: Vec<_> =
+        closed.iter().filter(|at| !words.contains(&at.rsplit('/').next().unwrap())).collect();
     assert!(unknown.is_empty(), "no text was tried in {unknown:?}");
     assert!(open.len() > 150, "only {} texts", open.len());
 
@@ -238,7 +257,8 @@ fn no_text_leaves_its_place_when_all_of_them_try() {
     let run = run();
     let mut pointers = Vec::new();
     texts(&run, "", &mut pointers);
-    let open: Vec<_> = pointers.iter().filter(|pointer| with(&run, &[*pointer], HARMLESS).is_some()).collect();
+    let open: Vec<_> =
+        pointers.iter().filter(|pointer| with(&run, &[*pointer], HARMLESS).is_some()).collect();
     let (header, records) = with(&run, &open, HARMLESS).unwrap();
     let expected = structures(&header, &records);
     for text in each() {

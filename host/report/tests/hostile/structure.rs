@@ -1,4 +1,5 @@
-//! What a text has besides words: by each format's own grammar, and where there is one, by a parser of somebody else.
+//! What a text has besides words: by each format's own grammar, and where there is one, by a parser
+//! of somebody else.
 
 use quick_xml::events::Event;
 use serde_json::Value;
@@ -40,7 +41,8 @@ pub fn compare(harmless: &[Shown], hostile: &[Shown], what: &str) {
     assert_eq!(harmless.len(), hostile.len(), "{what:.60}");
     for (expected, found) in harmless.iter().zip(hostile) {
         if expected.structure != found.structure {
-            let at = expected.structure.iter().zip(&found.structure).take_while(|(a, b)| a == b).count();
+            let at =
+                expected.structure.iter().zip(&found.structure).take_while(|(a, b)| a == b).count();
             let (a, b) = (expected.structure.get(at), found.structure.get(at));
             panic!(
                 "{} by {what:.60?}: {b:?} instead of {a:?} at {at}\n{:.6000}\n---\n{:.6000}",
@@ -57,25 +59,36 @@ pub fn compare(harmless: &[Shown], hostile: &[Shown], what: &str) {
 pub fn of(grammar: Grammar, text: &str) -> Vec<String> {
     if let Some(found) = runbook_text::first_hidden(text) {
         let from = text.floor_char_boundary(found.offset.saturating_sub(100));
-        panic!("{grammar:?} has {}: {:?}", runbook_text::describe(found.character), &text[from..=found.offset]);
+        panic!(
+            "{grammar:?} has {}: {:?}",
+            runbook_text::describe(found.character),
+            &text[from..=found.offset]
+        );
     }
     if grammar == Grammar::Github {
         // Its own lines are commands.
-        assert!(!text.contains("##[") && !text.contains("##vso[") && !text.contains("##teamcity["), "{text}");
+        assert!(
+            !text.contains("##[") && !text.contains("##vso[") && !text.contains("##teamcity["),
+            "{text}"
+        );
     } else {
         assert_no_command(text);
     }
     match grammar {
         Grammar::Lines => lines(text),
         Grammar::Json => shape(&serde_json::from_str(text).unwrap()),
-        Grammar::JsonLines => text.lines().flat_map(|line| shape(&serde_json::from_str(line).unwrap())).collect(),
+        Grammar::JsonLines => {
+            text.lines().flat_map(|line| shape(&serde_json::from_str(line).unwrap())).collect()
+        }
         Grammar::Junit => xml(text),
         Grammar::Html => html(text),
         Grammar::Markdown => markdown(text),
         Grammar::Tap => text.lines().map(tap).collect(),
         Grammar::Nagios => nagios(text),
         Grammar::Prometheus => text.lines().map(prometheus).collect(),
-        Grammar::Github => text.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect(),
+        Grammar::Github => {
+            text.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect()
+        }
     }
 }
 
@@ -83,7 +96,10 @@ pub fn of(grammar: Grammar, text: &str) -> Vec<String> {
 fn assert_no_command(text: &str) {
     for line in text.lines() {
         assert!(!line.trim_start().starts_with("::"), "{line}");
-        assert!(!["##[", "##vso[", "##teamcity["].iter().any(|command| line.contains(command)), "{line}");
+        assert!(
+            !["##[", "##vso[", "##teamcity["].iter().any(|command| line.contains(command)),
+            "{line}"
+        );
     }
 }
 
@@ -95,8 +111,12 @@ fn lines(text: &str) -> Vec<String> {
 
 fn shape(value: &Value) -> Vec<String> {
     match value {
-        Value::Object(entries) => entries.values().flat_map(shape).chain([format!("object {}", entries.len())]).collect(),
-        Value::Array(items) => items.iter().flat_map(shape).chain([format!("array {}", items.len())]).collect(),
+        Value::Object(entries) => {
+            entries.values().flat_map(shape).chain([format!("object {}", entries.len())]).collect()
+        }
+        Value::Array(items) => {
+            items.iter().flat_map(shape).chain([format!("array {}", items.len())]).collect()
+        }
         Value::String(_) => vec!["text".to_owned()],
         plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => vec![plain.to_string()],
     }
@@ -115,17 +135,21 @@ fn xml(text: &str) -> Vec<String> {
             Event::Start(element) | Event::Empty(element) => {
                 found.push(String::from_utf8(element.name().as_ref().to_vec()).unwrap());
                 for attribute in element.attributes() {
-                    found.push(String::from_utf8(attribute.unwrap().key.as_ref().to_vec()).unwrap());
+                    found
+                        .push(String::from_utf8(attribute.unwrap().key.as_ref().to_vec()).unwrap());
                 }
             }
             Event::End(_) => found.push("end".to_owned()),
             Event::Text(_) | Event::GeneralRef(_) | Event::Decl(_) => {}
-            Event::CData(_) | Event::Comment(_) | Event::PI(_) | Event::DocType(_) => panic!("only elements and text: {text}"),
+            Event::CData(_) | Event::Comment(_) | Event::PI(_) | Event::DocType(_) => {
+                panic!("only elements and text: {text}")
+            }
         }
     }
 }
 
-/// Every tag with what is in it but the values of attributes, of which only the number of quotes counts.
+/// Every tag with what is in it but the values of attributes, of which only the number of quotes
+/// counts.
 fn html(text: &str) -> Vec<String> {
     let mut tags = Vec::new();
     for part in text.split('<').skip(1) {
@@ -157,23 +181,28 @@ fn markdown(text: &str) -> Vec<String> {
     assert_no_reference(&page);
     let page = page.replace("<!-- -->", "");
     // A text of several lines may stay one, where it is quoted.
-    let tags = page.split('<').skip(1).map(|part| part.split('>').next().unwrap_or_default().to_owned());
+    let tags =
+        page.split('<').skip(1).map(|part| part.split('>').next().unwrap_or_default().to_owned());
     tags.filter(|tag| tag != "br /").collect()
 }
 
-/// What GitHub and GitLab make of a page once it is one: mentions and references become links in each stretch of text, but in code.
+/// What GitHub and GitLab make of a page once it is one: mentions and references become links in
+/// each stretch of text, but in code.
 fn assert_no_reference(page: &str) {
     let mut is_code = false;
     for part in page.split('<') {
         let (tag, text) = part.split_once('>').unwrap_or(("", part));
         is_code = if tag == "code" { true } else { is_code && tag != "/code" };
-        let characters: Vec<char> = text.replace("&amp;", "&").replace("&quot;", "\"").chars().collect();
+        let characters: Vec<char> =
+            text.replace("&amp;", "&").replace("&quot;", "\"").chars().collect();
         for pair in characters.windows(2).filter(|_| !is_code) {
-            let refers = matches!(pair[0], '@' | '#' | '!' | '$' | '%' | '~') && (pair[1].is_alphanumeric() || pair[1] == '"');
+            let refers = matches!(pair[0], '@' | '#' | '!' | '$' | '%' | '~')
+                && (pair[1].is_alphanumeric() || pair[1] == '"');
             assert!(!refers, "{text:?} refers to something");
         }
         for triple in characters.windows(3).filter(|_| !is_code) {
-            let is_issue = triple[0].is_ascii_alphabetic() && triple[1] == '-' && triple[2].is_ascii_digit();
+            let is_issue =
+                triple[0].is_ascii_alphabetic() && triple[1] == '-' && triple[2].is_ascii_digit();
             assert!(!is_issue, "{text:?} refers to something");
         }
     }
@@ -181,11 +210,15 @@ fn assert_no_reference(page: &str) {
 
 fn tap(line: &str) -> String {
     assert_no_command(line);
-    let (said, directive) = line.split_once(" # ").map_or((line, ""), |(said, directive)| (said, directive));
+    let (said, directive) =
+        line.split_once(" # ").map_or((line, ""), |(said, directive)| (said, directive));
     assert!(!said.contains('#') || said == "# ", "a directive in {line}");
     let begin: String = said.split(" - ").next().unwrap_or_default().to_owned();
     assert!(
-        line.starts_with("ok ") || line.starts_with("not ok ") || line.starts_with("1..") || line.starts_with("TAP "),
+        line.starts_with("ok ")
+            || line.starts_with("not ok ")
+            || line.starts_with("1..")
+            || line.starts_with("TAP "),
         "{line}"
     );
     format!("{begin} {directive}")
@@ -199,14 +232,22 @@ fn nagios(text: &str) -> Vec<String> {
     let data = first.split_once(" | ").map_or("", |(_, data)| data);
     let mut left = data.trim();
     while !left.is_empty() {
-        let (label, after) = left.strip_prefix('\'').and_then(|left| left.split_once("'=")).unwrap_or_else(|| panic!("{left}"));
+        let (label, after) = left
+            .strip_prefix('\'')
+            .and_then(|left| left.split_once("'="))
+            .unwrap_or_else(|| panic!("{left}"));
         assert!(!label.is_empty() && !label.contains(['\'', '=', '|']), "{label}");
         let (datum, next) = after.split_once(' ').unwrap_or((after, ""));
         let parts: Vec<_> = datum.split(';').collect();
         let [value, warn, crit] = parts.as_slice() else { panic!("three parts: {datum}") };
         let number = value.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%');
         assert!(*value == "U" || number.parse::<f64>().is_ok(), "{value}");
-        assert!([warn, crit].iter().all(|range| range.chars().all(|c| "0123456789.:~@-+eE".contains(c))), "{datum}");
+        assert!(
+            [warn, crit]
+                .iter()
+                .all(|range| range.chars().all(|c| "0123456789.:~@-+eE".contains(c))),
+            "{datum}"
+        );
         found.push("datum".to_owned());
         left = next.trim_start();
     }

@@ -18,10 +18,15 @@ pub fn header() -> RunHeader {
 
 /// The events as records, one after another.
 pub fn records(events: &[Value]) -> Vec<Record> {
-    let event =
-        |event: &Value| -> RunEvent { serde_json::from_value(event.clone()).unwrap_or_else(|error| panic!("{event}: {error}")) };
+    let event = |event: &Value| -> RunEvent {
+        serde_json::from_value(event.clone()).unwrap_or_else(|error| panic!("{event}: {error}"))
+    };
     let at = AT.parse().expect("a time");
-    events.iter().enumerate().map(|(seq, found)| Record { seq: seq as u64, at, event: event(found) }).collect()
+    events
+        .iter()
+        .enumerate()
+        .map(|(seq, found)| Record { seq: seq as u64, at, event: event(found) })
+        .collect()
 }
 
 /// What the events come to.

@@ -5,7 +5,8 @@ use crate::host::HostCall;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What `monotonic-ns` counts from. Arbitrary on purpose: the host's own uptime is none of a plugin's business.
+/// What `monotonic-ns` counts from. Arbitrary on purpose: the host's own uptime is none of a
+/// plugin's business.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Milliseconds since 1970.

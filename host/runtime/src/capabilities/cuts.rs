@@ -1,8 +1,10 @@
-//! Secrets where texts are cut: each channel by which a text of a plugin, a server or a program comes to a guest or leaves a call is
-//! given secrets in every form that the scrubber promises, at every place around its cut.
+//! Secrets where texts are cut: each channel by which a text of a plugin, a server or a program
+//! comes to a guest or leaves a call is given secrets in every form that the scrubber promises, at
+//! every place around its cut.
 //!
-//! A place in the sources that cuts or changes a text is listed in [`PLACES`] with the channels that pass through it, or with the reason why no
-//! secret can lie across it: a new one without a case fails.
+//! A place in the sources that cuts or changes a text is listed in [`PLACES`] with the channels
+//! that pass through it, or with the reason why no secret can lie across it: a new one without a
+//! case fails.
 
 use super::{docker, files, http, process, sql};
 use crate::fault::FaultClass;
@@ -68,14 +70,31 @@ pub(super) enum From {
 
 impl Channel {
     /// A channel for text of which nothing is left, cut after `cut` bytes.
-    pub(super) fn text(name: &'static str, cut: usize, show: impl Fn(&Scrubber, &str) -> String + 'static) -> Self {
-        let show: Show = Box::new(move |scrubber, text| show(scrubber, std::str::from_utf8(text).unwrap()).into_bytes());
+    pub(super) fn text(
+        name: &'static str,
+        cut: usize,
+        show: impl Fn(&Scrubber, &str) -> String + 'static,
+    ) -> Self {
+        let show: Show = Box::new(move |scrubber, text| {
+            show(scrubber, std::str::from_utf8(text).unwrap()).into_bytes()
+        });
         Self { name, cut, from: From::Beginning, takes: Takes::Text, left: Left::Nothing, show }
     }
 
     /// The same for bytes.
-    pub(super) fn bytes(name: &'static str, cut: usize, show: impl Fn(&Scrubber, &[u8]) -> Vec<u8> + 'static) -> Self {
-        Self { name, cut, from: From::Beginning, takes: Takes::Bytes, left: Left::Nothing, show: Box::new(show) }
+    pub(super) fn bytes(
+        name: &'static str,
+        cut: usize,
+        show: impl Fn(&Scrubber, &[u8]) -> Vec<u8> + 'static,
+    ) -> Self {
+        Self {
+            name,
+            cut,
+            from: From::Beginning,
+            takes: Takes::Bytes,
+            left: Left::Nothing,
+            show: Box::new(show),
+        }
     }
 }
 
@@ -115,10 +134,13 @@ fn channels() -> Vec<Channel> {
             format!("{:?}", Outgoing::new(scrubber).fault(&fault))
         }),
         Channel::text("code of a fault", 256, |scrubber, text| {
-            Outgoing::new(scrubber).fault(&runbook_contract::Fault::new(ErrorClass::Invalid, text, "")).code
+            Outgoing::new(scrubber)
+                .fault(&runbook_contract::Fault::new(ErrorClass::Invalid, text, ""))
+                .code
         }),
         Channel::text("fault as a guest sees it", 4 << 10, |scrubber, text| {
-            shown_fault(crate::fault::Fault::new(FaultClass::Invalid, "sql.error", text), scrubber).message
+            shown_fault(crate::fault::Fault::new(FaultClass::Invalid, "sql.error", text), scrubber)
+                .message
         }),
     ];
     all.push(Channel::text("audit: statement", 4 << 10, |scrubber, text| {
@@ -141,7 +163,8 @@ fn channels() -> Vec<Channel> {
     for (name, cut) in [("answer, names", 256), ("answer, lines", 4 << 10)] {
         all.push(Channel::text(name, cut, |scrubber, text| {
             let outgoing = Outgoing::new(scrubber);
-            let clean = |answer| format!("{:?}", outgoing.response(answer, &mut Vec::new()).unwrap());
+            let clean =
+                |answer| format!("{:?}", outgoing.response(answer, &mut Vec::new()).unwrap());
             answers(text).into_iter().map(clean).collect::<Vec<_>>().join("\n")
         }));
     }
@@ -161,17 +184,46 @@ fn audited() -> Vec<Channel> {
         assert!(host.enter(operation).is_err(), "nothing is granted");
     }
     let asked: [(&'static str, usize, Ask); 10] = [
-        ("audit: slot", 4 << 10, |host, text| enter(host, &Operation::Docker { slot: text, verb: Verb::DockerList })),
+        ("audit: slot", 4 << 10, |host, text| {
+            enter(host, &Operation::Docker { slot: text, verb: Verb::DockerList });
+        }),
         ("audit: path of a request", 300, |host, text| {
-            enter(host, &Operation::Http { slot: "s", verb: Verb::HttpGet, path: text, headers: &[], secrets: &[] });
+            enter(
+                host,
+                &Operation::Http {
+                    slot: "s",
+                    verb: Verb::HttpGet,
+                    path: text,
+                    headers: &[],
+                    secrets: &[],
+                },
+            );
         }),
         ("audit: header", 300, |host, text| {
             let headers = [(text, HeaderValue::Plain("x")), ("x", HeaderValue::Secret(text))];
-            enter(host, &Operation::Http { slot: "s", verb: Verb::HttpGet, path: "/", headers: &headers, secrets: &[] });
+            enter(
+                host,
+                &Operation::Http {
+                    slot: "s",
+                    verb: Verb::HttpGet,
+                    path: "/",
+                    headers: &headers,
+                    secrets: &[],
+                },
+            );
         }),
         ("audit: place of a secret", 300, |host, text| {
             let secrets = [(SecretPlace::Json(text.to_owned()), text)];
-            enter(host, &Operation::Http { slot: "s", verb: Verb::HttpPost, path: "/", headers: &[], secrets: &secrets });
+            enter(
+                host,
+                &Operation::Http {
+                    slot: "s",
+                    verb: Verb::HttpPost,
+                    path: "/",
+                    headers: &[],
+                    secrets: &secrets,
+                },
+            );
         }),
         ("audit: container", 300, |host, text| {
             let container = ContainerFacts { name: text, labels: &[] };
@@ -180,7 +232,8 @@ fn audited() -> Vec<Channel> {
         ("audit: container that is made", 300, |host, text| {
             let container = ContainerFacts { name: text, labels: &[] };
             let (command, environment) = ([text.to_owned()], [(text.to_owned(), text.to_owned())]);
-            let creation = Creation { container, image: text, command: &command, environment: &environment };
+            let creation =
+                Creation { container, image: text, command: &command, environment: &environment };
             enter(host, &Operation::Create { slot: "s", verb: Verb::DockerCreate, creation });
         }),
         ("audit: image", 300, |host, text| {
@@ -190,10 +243,20 @@ fn audited() -> Vec<Channel> {
             enter(host, &Operation::Files { slot: "s", verb: Verb::FilesRead, path: text });
         }),
         ("audit: arguments", 4 << 10, |host, text| {
-            enter(host, &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &[text.to_owned()] });
+            enter(
+                host,
+                &Operation::Process {
+                    slot: "s",
+                    verb: Verb::ProcessRun,
+                    arguments: &[text.to_owned()],
+                },
+            );
         }),
         ("audit: command", 4 << 10, |host, text| {
-            enter(host, &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &[text.to_owned()] });
+            enter(
+                host,
+                &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &[text.to_owned()] },
+            );
         }),
     ];
     let channel = |(name, cut, ask): (&'static str, usize, Ask)| {
@@ -202,8 +265,12 @@ fn audited() -> Vec<Channel> {
             let mut host = host_auditing(scrubber.clone(), Arc::clone(&told));
             ask(&mut host, text);
             let outgoing = Outgoing::new(scrubber);
-            let denials: Vec<_> =
-                host.into_trace().denials.into_iter().map(|denial| outgoing.denial(denial).to_string()).collect();
+            let denials: Vec<_> = host
+                .into_trace()
+                .denials
+                .into_iter()
+                .map(|denial| outgoing.denial(denial).to_string())
+                .collect();
             let told = told.lock().unwrap().clone();
             assert!(!told.is_empty());
             format!("{told}\n{}", denials.join("\n"))
@@ -228,16 +295,26 @@ fn form(text: String, unit: usize) -> Form {
 
 fn forms(secret: &[u8]) -> Vec<Form> {
     let hex = secret.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    let percent = |keep: fn(u8) -> bool| -> String {
-        secret.iter().map(|byte| if keep(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect()
-    };
+    let percent =
+        |keep: fn(u8) -> bool| -> String {
+            secret
+                .iter()
+                .map(|byte| {
+                    if keep(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }
+                })
+                .collect()
+        };
     let mut all = vec![
         Form { written: secret.to_vec(), core: secret.to_vec(), unit: 1 },
         form(hex.to_uppercase(), 2),
         form(hex, 2),
         form(percent(|byte| byte.is_ascii_alphanumeric()), 3),
         form(percent(|byte| byte != b' ' && byte.is_ascii()).replace('%', "%25"), 5),
-        form(percent(|byte| byte.is_ascii_graphic() && byte != b'%' && byte != b'+').replace("%20", "+"), 3),
+        form(
+            percent(|byte| byte.is_ascii_graphic() && byte != b'%' && byte != b'+')
+                .replace("%20", "+"),
+            3,
+        ),
     ];
     for phase in 0..3 {
         let within = [&b"u:"[..phase.min(2)], secret].concat();
@@ -256,7 +333,13 @@ fn forms(secret: &[u8]) -> Vec<Form> {
         all.push(form(text.escape_debug().to_string(), 8));
         all.push(form(text.escape_unicode().to_string(), 10));
         all.push(form(text.chars().map(|c| format!("&#{};", u32::from(c))).collect(), 8));
-        all.push(form(text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;"), 6));
+        all.push(form(
+            text.replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('>', "&gt;")
+                .replace('"', "&#34;"),
+            6,
+        ));
     }
     all
 }
@@ -272,7 +355,10 @@ fn parts(form: &Form, left: Left) -> Vec<Vec<u8>> {
         parts.push(form.core[form.core.len() - least..].to_vec());
     }
     // What stands between the marks of an escape, wherever a channel has changed those.
-    let words = form.core.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| word.len() > 5.max(least));
+    let words = form
+        .core
+        .split(|byte| !byte.is_ascii_alphanumeric())
+        .filter(|word| word.len() > 5.max(least));
     parts.extend(words.map(<[u8]>::to_vec));
     parts
 }
@@ -285,7 +371,10 @@ fn is_taken(takes: Takes, form: &Form) -> bool {
     match takes {
         Takes::Bytes => true,
         Takes::Text => std::str::from_utf8(&form.written).is_ok(),
-        Takes::Name => form.written.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)),
+        Takes::Name => form
+            .written
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)),
         Takes::Visible => form.written.iter().all(|byte| *byte == b' ' || byte.is_ascii_graphic()),
     }
 }
@@ -303,7 +392,8 @@ fn text_around(channel: &Channel, form: &Form, straddles: usize) -> Vec<u8> {
     }
 }
 
-/// Whatever stands in the secret: what begins and ends it is plain, so that it is found again however a channel changes the rest.
+/// Whatever stands in the secret: what begins and ends it is plain, so that it is found again
+/// however a channel changes the rest.
 fn secrets() -> impl Strategy<Value = Vec<u8>> {
     let middle = prop_oneof![
         Just(String::new()),
@@ -313,9 +403,14 @@ fn secrets() -> impl Strategy<Value = Vec<u8>> {
         "[\n\t\r\u{1b}\u{9b}\u{0}\u{7f}]{1,4}[a-z]{1,3}\n[a-z]{1,3}",
         "[äÖéß€漢😀\u{301}\u{202e}]{1,6}",
     ];
-    let text = ("[g-m][n-t][3-9][u-y]", middle, "[3-9][g-m][n-t][z]").prop_map(|(a, b, c)| format!("{a}{b}{c}").into_bytes());
+    let text = ("[g-m][n-t][3-9][u-y]", middle, "[3-9][g-m][n-t][z]")
+        .prop_map(|(a, b, c)| format!("{a}{b}{c}").into_bytes());
     let short = "[g-m][n-t][3-9][u-y]".prop_map(String::into_bytes);
-    let bytes = ("[g-m][n-t][3-9][u-y]", proptest::collection::vec(any::<u8>(), 1..20), "[3-9][g-m][n-t][z]")
+    let bytes = (
+        "[g-m][n-t][3-9][u-y]",
+        proptest::collection::vec(any::<u8>(), 1..20),
+        "[3-9][g-m][n-t][z]",
+    )
         .prop_map(|(a, b, c)| [a.as_bytes(), &b, c.as_bytes()].concat());
     prop_oneof![8 => text, 1 => short, 2 => bytes]
 }
@@ -354,11 +449,17 @@ fn a_text_without_a_secret_is_seen_at_the_end_of_every_channel() {
     for channel in channels() {
         let text = text_around(&channel, &harmless, channel.cut / 2);
         let seen = (channel.show)(&scrubber, &text);
-        assert!(shows(&seen, &harmless.core), "{}: {:?}", channel.name, String::from_utf8_lossy(&seen));
+        assert!(
+            shows(&seen, &harmless.core),
+            "{}: {:?}",
+            channel.name,
+            String::from_utf8_lossy(&seen)
+        );
     }
 }
 
-/// What in a line of source may cut a text, or change it so that a secret in it is not recognised any more.
+/// What in a line of source may cut a text, or change it so that a secret in it is not recognised
+/// any more.
 const MARKS: [&str; 13] = [
     ".truncate(",
     "first_bytes(",
@@ -393,53 +494,111 @@ const PLACES: &[(&str, usize, Why)] = &[
         9,
         Seen(&["log of a container", "stdout of a command in a container", "error of the engine"]),
     ),
-    ("runtime/src/capabilities/files/database.rs", 1, NoText("the first bytes of a file are compared and not shown")),
+    (
+        "runtime/src/capabilities/files/database.rs",
+        1,
+        NoText("the first bytes of a file are compared and not shown"),
+    ),
     ("runtime/src/capabilities/files/mod.rs", 2, Seen(&["content of a file"])),
     ("runtime/src/capabilities/files/secret.rs", 1, Seen(&["content of a compressed file"])),
-    ("runtime/src/capabilities/files/stream.rs", 2, NoText("what goes into a file, and the name of a temporary one")),
-    ("runtime/src/capabilities/http/exchange.rs", 1, Seen(&["body", "body of a server that falls silent"])),
+    (
+        "runtime/src/capabilities/files/stream.rs",
+        2,
+        NoText("what goes into a file, and the name of a temporary one"),
+    ),
+    (
+        "runtime/src/capabilities/http/exchange.rs",
+        1,
+        Seen(&["body", "body of a server that falls silent"]),
+    ),
     (
         "runtime/src/capabilities/http/mod.rs",
         3,
         Seen(&["body", "body of a server that falls silent", "audit: place of a secret"]),
     ),
-    ("runtime/src/capabilities/http/placed.rs", 1, NoText("the name of a member of the body that is sent")),
+    (
+        "runtime/src/capabilities/http/placed.rs",
+        1,
+        NoText("the name of a member of the body that is sent"),
+    ),
     ("runtime/src/log.rs", 5, Seen(&["log line", "printed text", "printed line"])),
-    ("runtime/src/capabilities/process/child.rs", 3, Seen(&["stdout of a program", "stderr of a program"])),
-    ("runtime/src/capabilities/process/mod.rs", 2, Seen(&["stdout of a program", "stderr of a program"])),
-    ("runtime/src/capabilities/process/program.rs", 4, NoText("the bytes of a program and its first line")),
+    (
+        "runtime/src/capabilities/process/child.rs",
+        3,
+        Seen(&["stdout of a program", "stderr of a program"]),
+    ),
+    (
+        "runtime/src/capabilities/process/mod.rs",
+        2,
+        Seen(&["stdout of a program", "stderr of a program"]),
+    ),
+    (
+        "runtime/src/capabilities/process/program.rs",
+        4,
+        NoText("the bytes of a program and its first line"),
+    ),
     ("runtime/src/capabilities/sql/failure.rs", 1, NoText("the name of a type")),
     ("runtime/src/capabilities/sql/foreseen.rs", 1, NoText("words that are compared")),
     ("runtime/src/capabilities/sql/mod.rs", 1, NoText("a digest")),
     ("runtime/src/capabilities/sql/mysql/connect.rs", 2, NoText("privileges of the role")),
     ("runtime/src/capabilities/sql/mysql/mod.rs", 2, Seen(&["cells"])),
     ("runtime/src/capabilities/sql/mysql/refused.rs", 2, NoText("words that are compared")),
-    ("runtime/src/capabilities/sql/mysql/stored.rs", 1, NoText("a name that is looked for on the server")),
-    ("runtime/src/capabilities/sql/mysql/wire.rs", 4, NoText("packets between server and driver; a row is dropped whole")),
+    (
+        "runtime/src/capabilities/sql/mysql/stored.rs",
+        1,
+        NoText("a name that is looked for on the server"),
+    ),
+    (
+        "runtime/src/capabilities/sql/mysql/wire.rs",
+        4,
+        NoText("packets between server and driver; a row is dropped whole"),
+    ),
     ("runtime/src/capabilities/sql/postgres/mod.rs", 2, Seen(&["cells"])),
     ("runtime/src/capabilities/sql/postgres/value.rs", 1, Seen(&["names of columns"])),
-    ("runtime/src/capabilities/sql/postgres/wire.rs", 3, NoText("packets between server and driver; a row is dropped whole")),
+    (
+        "runtime/src/capabilities/sql/postgres/wire.rs",
+        3,
+        NoText("packets between server and driver; a row is dropped whole"),
+    ),
     ("runtime/src/capabilities/sql/sqlite/authorizer.rs", 5, NoText("names that are compared")),
     ("runtime/src/capabilities/sql/sqlite/copy.rs", 1, NoText("the bytes of a database")),
     ("runtime/src/capabilities/sql/sqlite/mod.rs", 1, Seen(&["cells"])),
-    ("runtime/src/capabilities/sql/stream.rs", 1, NoText("what is left of a packet, which is dropped")),
-    ("runtime/src/capabilities/sql/words.rs", 1, NoText("the first word of a statement, for messages of ours")),
+    (
+        "runtime/src/capabilities/sql/stream.rs",
+        1,
+        NoText("what is left of a packet, which is dropped"),
+    ),
+    (
+        "runtime/src/capabilities/sql/words.rs",
+        1,
+        NoText("the first word of a statement, for messages of ours"),
+    ),
     ("runtime/src/inert_wasi.rs", 1, Seen(&["printed text", "printed line"])),
     ("runtime/src/compiler.rs", 3, NoText("compiled code, and what the compiler says of itself")),
     ("runtime/src/net/handshake.rs", 2, NoText("the name of an error of TLS")),
-    ("runtime/src/outgoing.rs", 4, Seen(&["fault", "answer, names", "answer, lines", "denial", "log line"])),
+    (
+        "runtime/src/outgoing.rs",
+        4,
+        Seen(&["fault", "answer, names", "answer, lines", "denial", "log line"]),
+    ),
     ("runtime/src/verify.rs", 1, NoText("findings about a component")),
-    ("authority/src/gate/canonical.rs", 3, Seen(&["audit: path of a request", "audit: place of a secret", "audit: file"])),
+    (
+        "authority/src/gate/canonical.rs",
+        3,
+        Seen(&["audit: path of a request", "audit: place of a secret", "audit: file"]),
+    ),
     ("authority/src/gate.rs", 1, Seen(&["audit: header"])),
 ];
 
 /// Every file of a folder that is no test, by its path below `host`.
 fn sources(host: &std::path::Path, folder: &std::path::Path, found: &mut Vec<(String, String)>) {
-    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap().to_str().unwrap();
-        let is_test = ["tests", "tests.rs", "testing.rs", "cuts.rs", "without_effect.rs"].contains(&name);
+        let is_test =
+            ["tests", "tests.rs", "testing.rs", "cuts.rs", "without_effect.rs"].contains(&name);
         if is_test {
             continue;
         }
@@ -455,11 +614,15 @@ fn sources(host: &std::path::Path, folder: &std::path::Path, found: &mut Vec<(St
 
 #[test]
 fn every_place_that_cuts_a_text_is_in_the_table_with_the_channels_that_pass_through_it() {
-    let host = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().canonicalize().unwrap();
+    let host =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().canonicalize().unwrap();
     let mut all = Vec::new();
     sources(&host, &host.join("runtime/src"), &mut all);
     sources(&host, &host.join("authority/src/gate"), &mut all);
-    all.push(("authority/src/gate.rs".to_owned(), std::fs::read_to_string(host.join("authority/src/gate.rs")).unwrap()));
+    all.push((
+        "authority/src/gate.rs".to_owned(),
+        std::fs::read_to_string(host.join("authority/src/gate.rs")).unwrap(),
+    ));
     assert!(all.len() > 50, "the sources are not where they were");
     let mut wrong = Vec::new();
     for (path, text) in &all {
@@ -469,7 +632,8 @@ fn every_place_that_cuts_a_text_is_in_the_table_with_the_channels_that_pass_thro
             .filter(|line| !line.starts_with("//"))
             .filter(|line| MARKS.iter().any(|mark| line.replace(".take()", "").contains(mark)))
             .collect();
-        let listed = PLACES.iter().find(|(listed, ..)| listed == path).map_or(0, |(_, count, _)| *count);
+        let listed =
+            PLACES.iter().find(|(listed, ..)| listed == path).map_or(0, |(_, count, _)| *count);
         if cuts.len() != listed {
             wrong.push(format!(
                 "{path} has {} lines that cut, and {listed} are listed:\n    {}",
@@ -484,11 +648,17 @@ fn every_place_that_cuts_a_text_is_in_the_table_with_the_channels_that_pass_thro
             .filter(|(listed, ..)| !all.iter().any(|(path, _)| path == listed))
             .map(|(listed, ..)| format!("{listed} is gone")),
     );
-    assert!(wrong.is_empty(), "give a new cut a channel, or say why it needs none:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "give a new cut a channel, or say why it needs none:\n{}",
+        wrong.join("\n")
+    );
     let known: Vec<_> = channels().iter().map(|channel| channel.name).collect();
     for (path, _, why) in PLACES {
         match why {
-            Seen(names) => names.iter().for_each(|name| assert!(known.contains(name), "{path}: there is no channel `{name}`")),
+            Seen(names) => names.iter().for_each(|name| {
+                assert!(known.contains(name), "{path}: there is no channel `{name}`");
+            }),
             NoText(reason) => assert!(!reason.is_empty(), "{path}"),
         }
     }

@@ -1,7 +1,8 @@
 //! The containers that a filter lets through, on one Docker engine.
 //!
-//! A name is resolved to an id once, the gate judges the container as inspected, and the id is acted on: a name that moves
-//! meanwhile changes nothing. The environment of a container is never read into a plugin.
+//! A name is resolved to an id once, the gate judges the container as inspected, and the id is
+//! acted on: a name that moves meanwhile changes nothing. The environment of a container is never
+//! read into a plugin.
 
 use crate::bindings::runbook::docker::types::{
     Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, LogTail, Usage,
@@ -14,13 +15,15 @@ use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::exec::StartExecResults;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerStatsResponse, ExecConfig,
-    HealthStatusEnum, HostConfig, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum,
+    ContainerStatsResponse, ExecConfig, HealthStatusEnum, HostConfig, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StartContainerOptions, StatsOptionsBuilder,
-    StopContainerOptionsBuilder, TagImageOptionsBuilder,
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
+    LogsOptionsBuilder, RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder,
+    StartContainerOptions, StatsOptionsBuilder, StopContainerOptionsBuilder,
+    TagImageOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use runbook_authority::gate::Creation;
@@ -46,7 +49,11 @@ impl reader::Host for HostCall<'_> {
         let mut found = Vec::new();
         for inspected in engine.all().await? {
             let (name, labels) = facts(&inspected);
-            if engine.docker_target().filter.matches(ContainerFacts { name: &name, labels: &labels }) {
+            if engine
+                .docker_target()
+                .filter
+                .matches(ContainerFacts { name: &name, labels: &labels })
+            {
                 found.push(container(inspected, &self.scrubber()));
             }
         }
@@ -60,7 +67,8 @@ impl reader::Host for HostCall<'_> {
 
     async fn logs(&mut self, slot: String, name: String, tail: u32) -> Result<LogTail, Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerLogs, &name).await?;
-        // One more than may be kept, to see whether there are more, and those in which a secret may begin that ends in what is shown.
+        // One more than may be kept, to see whether there are more, and those in which a secret may
+        // begin that ends in what is shown.
         let before = u32::try_from(self.scrubber().lines()).unwrap_or(u32::MAX);
         let asked = tail.min(MAX_LINES + 1).saturating_add(before).to_string();
         let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&asked).build();
@@ -76,14 +84,17 @@ impl reader::Host for HostCall<'_> {
 
     async fn stats(&mut self, slot: String, name: String) -> Result<Usage, Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerStats, &name).await?;
-        // Without `one-shot` the engine measures twice, so that a share of the processor can be told.
+        // Without `one-shot` the engine measures twice, so that a share of the processor can be
+        // told.
         let options = StatsOptionsBuilder::default().stream(false).one_shot(false).build();
         match engine.docker.stats(&id_of(&inspected), Some(options)).next().await {
             Some(Ok(stats)) => Ok(usage(&stats)),
             Some(Err(error)) => Err(engine.fault(&error)),
-            None => {
-                Err(Fault::new(FaultClass::Conflict, "docker.not-running", "it does not run, so there is nothing to measure"))
-            }
+            None => Err(Fault::new(
+                FaultClass::Conflict,
+                "docker.not-running",
+                "it does not run, so there is nothing to measure",
+            )),
         }
     }
 }
@@ -98,14 +109,16 @@ struct Newest {
 }
 
 impl Newest {
-    /// The engine parts what a container writes wherever it likes, also within a secret: what belongs together is joined.
+    /// The engine parts what a container writes wherever it likes, also within a secret: what
+    /// belongs together is joined.
     fn add(&mut self, stderr: bool, written: &[u8]) {
         match self.pieces.back_mut() {
             Some((kind, last)) if *kind == stderr => last.extend_from_slice(written),
             Some(_) | None => self.pieces.push_back((stderr, written.to_vec())),
         }
         self.bytes += written.len();
-        // Half as much again as is ever shown stays, so that what is left of a secret at the beginning is not.
+        // Half as much again as is ever shown stays, so that what is left of a secret at the
+        // beginning is not.
         if self.bytes > 2 * MAX_OUTPUT {
             self.drop_first(self.bytes - MAX_OUTPUT - MAX_OUTPUT / 2);
             self.truncated = true;
@@ -130,7 +143,10 @@ impl Newest {
         for (stderr, piece) in &self.pieces {
             let clean = scrubber.bytes(piece);
             let text = String::from_utf8_lossy(&clean);
-            lines.extend(text.lines().map(|line| LogLine { stderr: *stderr, text: line.trim_end().to_owned() }));
+            lines.extend(
+                text.lines()
+                    .map(|line| LogLine { stderr: *stderr, text: line.trim_end().to_owned() }),
+            );
         }
         lines.drain(..lines.len().saturating_sub(asked as usize));
         let mut left = MAX_OUTPUT;
@@ -148,7 +164,8 @@ impl control::Host for HostCall<'_> {
     async fn start(&mut self, slot: String, name: String) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerStart, &name).await?;
         engine.commit.send()?;
-        let done = engine.docker.start_container(&id_of(&inspected), None::<StartContainerOptions>).await;
+        let done =
+            engine.docker.start_container(&id_of(&inspected), None::<StartContainerOptions>).await;
         engine.already(done)
     }
 
@@ -164,7 +181,11 @@ impl control::Host for HostCall<'_> {
         let (engine, inspected) = self.container(&slot, Verb::DockerRestart, &name).await?;
         let options = RestartContainerOptionsBuilder::default().t(seconds(grace_s)).build();
         engine.commit.send()?;
-        engine.docker.restart_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.refused(&error))
+        engine
+            .docker
+            .restart_container(&id_of(&inspected), Some(options))
+            .await
+            .map_err(|error| engine.refused(&error))
     }
 }
 
@@ -176,14 +197,16 @@ impl lifecycle::Host for HostCall<'_> {
         let engine = Engine::connect(self.target(&slot)?, commit, self.scrubber()).await?;
         // Without a tag the engine would fetch every tag there is.
         let has_digest = image.contains('@');
-        let (repository, tag) = if has_digest { (image.as_str(), "") } else { repository_and_tag(&image) };
+        let (repository, tag) =
+            if has_digest { (image.as_str(), "") } else { repository_and_tag(&image) };
         let options = CreateImageOptionsBuilder::default().from_image(repository).tag(tag).build();
         engine.commit.send()?;
         let mut progress = engine.docker.create_image(Some(options), None, None);
         while let Some(step) = progress.next().await {
             step.map_err(|error| engine.fault(&error))?;
         }
-        let found = engine.docker.inspect_image(&image).await.map_err(|error| engine.fault(&error))?;
+        let found =
+            engine.docker.inspect_image(&image).await.map_err(|error| engine.fault(&error))?;
         Ok(found.id.unwrap_or_default())
     }
 
@@ -214,20 +237,34 @@ impl lifecycle::Host for HostCall<'_> {
             host_config: Some(confined(engine.docker_target())),
             image: Some(spec.image),
             cmd: (!spec.command.is_empty()).then_some(spec.command),
-            env: Some(spec.environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            env: Some(
+                spec.environment
+                    .into_iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect(),
+            ),
             labels: Some(spec.labels.into_iter().collect()),
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
         engine.commit.send()?;
-        engine.docker.create_container(Some(options), body).await.map(|made| made.id).map_err(|error| engine.refused(&error))
+        engine
+            .docker
+            .create_container(Some(options), body)
+            .await
+            .map(|made| made.id)
+            .map_err(|error| engine.refused(&error))
     }
 
     async fn remove(&mut self, slot: String, name: String, force: bool) -> Result<(), Fault> {
         let (engine, inspected) = self.container(&slot, Verb::DockerRemove, &name).await?;
         let options = RemoveContainerOptionsBuilder::default().force(force).build();
         engine.commit.send()?;
-        engine.docker.remove_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.refused(&error))
+        engine
+            .docker
+            .remove_container(&id_of(&inspected), Some(options))
+            .await
+            .map_err(|error| engine.refused(&error))
     }
 
     async fn prune(&mut self, slot: String) -> Result<Vec<String>, Fault> {
@@ -236,9 +273,15 @@ impl lifecycle::Host for HostCall<'_> {
         let mut removed = Vec::new();
         for inspected in engine.all().await? {
             let (name, labels) = facts(&inspected);
-            let matches = engine.docker_target().filter.matches(ContainerFacts { name: &name, labels: &labels });
+            let matches = engine
+                .docker_target()
+                .filter
+                .matches(ContainerFacts { name: &name, labels: &labels });
             if !matches
-                || !matches!(state_of(&inspected), ContainerState::Exited | ContainerState::Dead | ContainerState::Created)
+                || !matches!(
+                    state_of(&inspected),
+                    ContainerState::Exited | ContainerState::Dead | ContainerState::Created
+                )
             {
                 continue;
             }
@@ -249,7 +292,11 @@ impl lifecycle::Host for HostCall<'_> {
             })?;
             let options = RemoveContainerOptionsBuilder::default().force(false).build();
             engine.commit.send()?;
-            engine.docker.remove_container(&id_of(&inspected), Some(options)).await.map_err(|error| engine.fault(&error))?;
+            engine
+                .docker
+                .remove_container(&id_of(&inspected), Some(options))
+                .await
+                .map_err(|error| engine.fault(&error))?;
             removed.push(name);
         }
         Ok(removed)
@@ -257,48 +304,79 @@ impl lifecycle::Host for HostCall<'_> {
 }
 
 impl exec::Host for HostCall<'_> {
-    async fn run(&mut self, slot: String, name: String, command: Vec<String>) -> Result<ExecOutput, Fault> {
+    async fn run(
+        &mut self,
+        slot: String,
+        name: String,
+        command: Vec<String>,
+    ) -> Result<ExecOutput, Fault> {
         self.enter(&Operation::Exec { slot: &slot, verb: Verb::DockerExec, command: &command })?;
         let (engine, inspected) = self.container(&slot, Verb::DockerExec, &name).await?;
-        let config =
-            ExecConfig { cmd: Some(command), attach_stdout: Some(true), attach_stderr: Some(true), ..ExecConfig::default() };
-        let made = engine.docker.create_exec(&id_of(&inspected), config).await.map_err(|error| engine.fault(&error))?;
+        let config = ExecConfig {
+            cmd: Some(command),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..ExecConfig::default()
+        };
+        let made = engine
+            .docker
+            .create_exec(&id_of(&inspected), config)
+            .await
+            .map_err(|error| engine.fault(&error))?;
         engine.commit.send()?;
-        let started = engine.docker.start_exec(&made.id, None).await.map_err(|error| engine.refused(&error))?;
-        let mut output = ExecOutput { exit_code: -1, stdout: Vec::new(), stderr: Vec::new(), truncated: false };
+        let started = engine
+            .docker
+            .start_exec(&made.id, None)
+            .await
+            .map_err(|error| engine.refused(&error))?;
+        let mut output =
+            ExecOutput { exit_code: -1, stdout: Vec::new(), stderr: Vec::new(), truncated: false };
         let most = MAX_OUTPUT + self.scrubber().lookahead();
         if let StartExecResults::Attached { output: mut stream, .. } = started {
             while let Some(part) = stream.next().await {
                 let part = part.map_err(|error| engine.fault(&error))?;
-                let sink = if matches!(part, LogOutput::StdErr { .. }) { &mut output.stderr } else { &mut output.stdout };
+                let sink = if matches!(part, LogOutput::StdErr { .. }) {
+                    &mut output.stderr
+                } else {
+                    &mut output.stdout
+                };
                 let bytes = part.into_bytes();
                 let room = most - sink.len();
                 output.truncated |= bytes.len() > room;
                 sink.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
         }
-        let ended = engine.docker.inspect_exec(&made.id).await.map_err(|error| engine.fault(&error))?;
+        let ended =
+            engine.docker.inspect_exec(&made.id).await.map_err(|error| engine.fault(&error))?;
         output.exit_code = ended.exit_code.unwrap_or(-1);
         output.truncated |= output.stdout.len() > MAX_OUTPUT || output.stderr.len() > MAX_OUTPUT;
         Ok(shown_output(output, MAX_OUTPUT, &self.scrubber()))
     }
 }
 
-/// What the guest sees of a command: `most` bytes of each stream, of which more was kept to see the secrets that lie across the cut.
+/// What the guest sees of a command: `most` bytes of each stream, of which more was kept to see the
+/// secrets that lie across the cut.
 fn shown_output(output: ExecOutput, most: usize, scrubber: &Scrubber) -> ExecOutput {
-    let [stdout, stderr] = [&output.stdout, &output.stderr].map(|stream| scrubber.first_bytes(stream, most).into_owned());
+    let [stdout, stderr] = [&output.stdout, &output.stderr]
+        .map(|stream| scrubber.first_bytes(stream, most).into_owned());
     ExecOutput { stdout, stderr, ..output }
 }
 
 impl Host {
-    /// Asks the gate. Nothing has happened until the [`Commit`] is told, before the one request that acts.
+    /// Asks the gate. Nothing has happened until the [`Commit`] is told, before the one request
+    /// that acts.
     fn docker(&mut self, slot: &str, verb: Verb) -> Result<Commit, Fault> {
         self.enter(&Operation::Docker { slot, verb })?;
         Ok(self.provisional(slot, verb, 1))
     }
 
     /// Resolves a name, and lets the gate judge what was found.
-    async fn container(&mut self, slot: &str, verb: Verb, name: &str) -> Result<(Engine, ContainerInspectResponse), Fault> {
+    async fn container(
+        &mut self,
+        slot: &str,
+        verb: Verb,
+        name: &str,
+    ) -> Result<(Engine, ContainerInspectResponse), Fault> {
         let commit = match verb {
             // The gate was asked about its command already.
             Verb::DockerExec => self.provisional(slot, verb, 1),
@@ -314,9 +392,17 @@ impl Host {
             (name, _) => name.to_owned(),
         };
         check_name(&wanted)?;
-        let inspected = engine.docker.inspect_container(&wanted, None).await.map_err(|error| engine.fault(&error))?;
+        let inspected = engine
+            .docker
+            .inspect_container(&wanted, None)
+            .await
+            .map_err(|error| engine.fault(&error))?;
         let (found, labels) = facts(&inspected);
-        self.enter(&Operation::Container { slot, verb, container: ContainerFacts { name: &found, labels: &labels } })?;
+        self.enter(&Operation::Container {
+            slot,
+            verb,
+            container: ContainerFacts { name: &found, labels: &labels },
+        })?;
         Ok((engine, inspected))
     }
 }
@@ -330,14 +416,20 @@ struct Engine {
 }
 
 impl Engine {
-    async fn connect(target: Arc<Target>, commit: Commit, scrubber: Scrubber) -> Result<Self, Fault> {
+    async fn connect(
+        target: Arc<Target>,
+        commit: Commit,
+        scrubber: Scrubber,
+    ) -> Result<Self, Fault> {
         let socket = docker_of(&target).socket.clone();
         let away = |error: &Error| {
-            let message =
-                format!("the Docker engine at `{socket}` does not answer: {error}; start it, or set `socket` in the target");
+            let message = format!(
+                "the Docker engine at `{socket}` does not answer: {error}; start it, or set `socket` in the target"
+            );
             Fault::new(FaultClass::Transient, "docker.engine-away", message)
         };
-        let docker = Docker::connect_with_unix(&socket, ANSWER_S, bollard::API_DEFAULT_VERSION).map_err(|error| away(&error))?;
+        let docker = Docker::connect_with_unix(&socket, ANSWER_S, bollard::API_DEFAULT_VERSION)
+            .map_err(|error| away(&error))?;
         let docker = docker.negotiate_version().await.map_err(|error| away(&error))?;
         Ok(Self { docker, commit, target, scrubber })
     }
@@ -346,7 +438,8 @@ impl Engine {
         docker_of(&self.target)
     }
 
-    /// The fault of the one request that acts. What the engine says that it will not do did not happen.
+    /// The fault of the one request that acts. What the engine says that it will not do did not
+    /// happen.
     fn refused(&self, error: &Error) -> Fault {
         if matches!(error, Error::DockerResponseServerError { status_code: 400 | 404 | 409, .. }) {
             self.commit.void();
@@ -357,7 +450,8 @@ impl Engine {
     /// Every container, inspected.
     async fn all(&self) -> Result<Vec<ContainerInspectResponse>, Fault> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
-        let listed = self.docker.list_containers(Some(options)).await.map_err(|error| self.fault(&error))?;
+        let listed =
+            self.docker.list_containers(Some(options)).await.map_err(|error| self.fault(&error))?;
         let mut found = Vec::new();
         for id in listed.into_iter().filter_map(|container| container.id) {
             match self.docker.inspect_container(&id, None).await {
@@ -405,8 +499,8 @@ fn engine_fault(error: &Error, socket: &str, scrubber: &Scrubber) -> Fault {
     shown_fault(fault, scrubber)
 }
 
-/// What a container that a plugin creates may use. Everything that the plugin cannot say is said here, so that no default of the
-/// engine gives it more.
+/// What a container that a plugin creates may use. Everything that the plugin cannot say is said
+/// here, so that no default of the engine gives it more.
 fn confined(target: &DockerTarget) -> HostConfig {
     let memory = i64::try_from(target.memory.0).unwrap_or(i64::MAX);
     HostConfig {
@@ -428,7 +522,10 @@ fn confined(target: &DockerTarget) -> HostConfig {
         volumes_from: Some(Vec::new()),
         devices: Some(Vec::new()),
         port_bindings: Some(HashMap::new()),
-        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
         ..HostConfig::default()
     }
 }
@@ -436,13 +533,18 @@ fn confined(target: &DockerTarget) -> HostConfig {
 fn docker_of(target: &Target) -> &DockerTarget {
     match &target.kind {
         TargetKind::Docker(docker) => docker,
-        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Files(_) | TargetKind::Process(_) | TargetKind::Secret(_) => {
+        TargetKind::Http(_)
+        | TargetKind::Sql(_)
+        | TargetKind::Files(_)
+        | TargetKind::Process(_)
+        | TargetKind::Secret(_) => {
             unreachable!("the gate lets docker operations through on docker targets only")
         }
     }
 }
 
-/// A name or an id, which becomes a part of a path of the engine's API: nothing in it may make another path of that.
+/// A name or an id, which becomes a part of a path of the engine's API: nothing in it may make
+/// another path of that.
 fn check_name(name: &str) -> Result<(), Fault> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(allowed) {
@@ -454,7 +556,8 @@ fn check_name(name: &str) -> Result<(), Fault> {
 
 /// A reference of an image, for the same reason.
 fn check_image(image: &str) -> Result<(), Fault> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ':' | '@');
+    let allowed =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ':' | '@');
     let segment = |segment: &str| segment.starts_with(|c: char| c.is_ascii_alphanumeric());
     if image.chars().all(allowed) && image.split('/').all(segment) {
         return Ok(());
@@ -479,7 +582,8 @@ fn id_of(inspected: &ContainerInspectResponse) -> String {
 /// Name and labels, as inspected.
 fn facts(inspected: &ContainerInspectResponse) -> (String, Vec<(String, String)>) {
     let name = inspected.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned();
-    let labels: HashMap<String, String> = inspected.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
+    let labels: HashMap<String, String> =
+        inspected.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default();
     let mut labels: Vec<_> = labels.into_iter().collect();
     labels.sort();
     (name, labels)
@@ -526,21 +630,28 @@ fn container(inspected: ContainerInspectResponse, scrubber: &Scrubber) -> Contai
 #[expect(clippy::cast_precision_loss, reason = "shares of a processor are approximate")]
 fn usage(stats: &ContainerStatsResponse) -> Usage {
     let total = |cpu: Option<&bollard::models::ContainerCpuStats>| {
-        let own = cpu.and_then(|cpu| cpu.cpu_usage.as_ref()).and_then(|usage| usage.total_usage).unwrap_or(0);
+        let own = cpu
+            .and_then(|cpu| cpu.cpu_usage.as_ref())
+            .and_then(|usage| usage.total_usage)
+            .unwrap_or(0);
         let system = cpu.and_then(|cpu| cpu.system_cpu_usage).unwrap_or(0);
         (own, system, cpu.and_then(|cpu| cpu.online_cpus).unwrap_or(1).max(1))
     };
     let (now, system_now, processors) = total(stats.cpu_stats.as_ref());
     let (before, system_before, _) = total(stats.precpu_stats.as_ref());
     let system = system_now.saturating_sub(system_before);
-    let cpu_percent =
-        if system == 0 { 0.0 } else { now.saturating_sub(before) as f64 / system as f64 * f64::from(processors) * 100.0 };
+    let cpu_percent = if system == 0 {
+        0.0
+    } else {
+        now.saturating_sub(before) as f64 / system as f64 * f64::from(processors) * 100.0
+    };
     let memory = stats.memory_stats.as_ref();
     let networks = stats.networks.iter().flatten().map(|(_, network)| network);
     let (received, sent) = networks.fold((0, 0), |(received, sent), network| {
         (received + network.rx_bytes.unwrap_or(0), sent + network.tx_bytes.unwrap_or(0))
     });
-    let blocks = stats.blkio_stats.as_ref().and_then(|blocks| blocks.io_service_bytes_recursive.as_ref());
+    let blocks =
+        stats.blkio_stats.as_ref().and_then(|blocks| blocks.io_service_bytes_recursive.as_ref());
     let moved = |operation: &str| -> u64 {
         let of = |entry: &&bollard::models::ContainerBlkioStatEntry| {
             entry.op.as_deref().is_some_and(|op| op.eq_ignore_ascii_case(operation))

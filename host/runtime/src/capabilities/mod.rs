@@ -1,4 +1,5 @@
-//! The capabilities: one file each. Every host function asks [`Host::enter`](crate::host::Host::enter) before it touches anything.
+//! The capabilities: one file each. Every host function asks
+//! [`Host::enter`](crate::host::Host::enter) before it touches anything.
 
 pub(crate) mod clock;
 #[cfg(test)]

@@ -9,15 +9,21 @@ impl metadata::Host for HostCall<'_> {
     async fn describe(&mut self, slot: String) -> Result<metadata::SecretInfo, Fault> {
         let name = self.secret_name(&slot, Verb::SecretsDescribe)?;
         let facts = self.describe_secret(&name).await?;
-        let millis = |time: jiff::Timestamp| u64::try_from(time.as_millisecond()).unwrap_or_default();
-        Ok(metadata::SecretInfo { name: facts.name, changed_ms: millis(facts.changed), expires_ms: facts.expires.map(millis) })
+        let millis =
+            |time: jiff::Timestamp| u64::try_from(time.as_millisecond()).unwrap_or_default();
+        Ok(metadata::SecretInfo {
+            name: facts.name,
+            changed_ms: millis(facts.changed),
+            expires_ms: facts.expires.map(millis),
+        })
     }
 }
 
 impl reveal::Host for HostCall<'_> {
     async fn reveal(&mut self, slot: String) -> Result<Vec<u8>, Fault> {
         let name = self.secret_name(&slot, Verb::SecretsReveal)?;
-        // From here on it is known to the scrubber, so it does not leave the call in a log or an answer as it is.
+        // From here on it is known to the scrubber, so it does not leave the call in a log or an
+        // answer as it is.
         Ok(self.secret(&name).await?.expose().to_vec())
     }
 }
@@ -28,9 +34,11 @@ impl Host {
         self.enter(&Operation::Secret { slot, verb })?;
         match &self.target(slot)?.kind {
             TargetKind::Secret(secret) => Ok(secret.secret.clone()),
-            TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) => {
-                Err(Fault::denied())
-            }
+            TargetKind::Http(_)
+            | TargetKind::Sql(_)
+            | TargetKind::Docker(_)
+            | TargetKind::Files(_)
+            | TargetKind::Process(_) => Err(Fault::denied()),
         }
     }
 }
@@ -47,18 +55,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_secret_is_described_without_its_value_and_revealed_only_if_granted() {
-        let mut describing = host(&[("key", &["secrets.describe"], "key")], TARGETS, Path::new("/"));
-        let info = metadata::Host::describe(&mut HostCall::new(&mut describing), "key".to_owned()).await.unwrap();
+        let mut describing =
+            host(&[("key", &["secrets.describe"], "key")], TARGETS, Path::new("/"));
+        let info = metadata::Host::describe(&mut HostCall::new(&mut describing), "key".to_owned())
+            .await
+            .unwrap();
         assert_eq!((info.name.as_str(), info.changed_ms), ("token", 0));
-        assert_eq!(HostCall::new(&mut describing).reveal("key".to_owned()).await.unwrap_err().class, FaultClass::Denied);
+        assert_eq!(
+            HostCall::new(&mut describing).reveal("key".to_owned()).await.unwrap_err().class,
+            FaultClass::Denied
+        );
         assert!(describing.scrubber().is_empty(), "it was never fetched");
     }
 
     #[tokio::test]
     async fn a_revealed_secret_is_scrubbed_from_then_on() {
         let mut revealing = host(&[("key", &["secrets.reveal"], "key")], TARGETS, Path::new("/"));
-        assert_eq!(HostCall::new(&mut revealing).reveal("key".to_owned()).await.unwrap(), b"s3cr3t-t0ken");
+        assert_eq!(
+            HostCall::new(&mut revealing).reveal("key".to_owned()).await.unwrap(),
+            b"s3cr3t-t0ken"
+        );
         assert_eq!(revealing.scrubber().text("a s3cr3t-t0ken b"), "a [secret token] b");
-        assert_eq!(HostCall::new(&mut revealing).describe("key".to_owned()).await.unwrap_err().class, FaultClass::Denied);
+        assert_eq!(
+            HostCall::new(&mut revealing).describe("key".to_owned()).await.unwrap_err().class,
+            FaultClass::Denied
+        );
     }
 }

@@ -60,14 +60,23 @@ async fn a_request_of_which_no_byte_left_has_changed_nothing() {
     for address in [&format!("http://{closed}"), &no_name, &no_tls, &denied] {
         for (answered, acted) in requests(&target(address)).await {
             let fault = answered.expect_err("nothing answers there");
-            assert!(acted.is_empty(), "{address}: {acted:?} after {}: {}", fault.code, fault.message);
+            assert!(
+                acted.is_empty(),
+                "{address}: {acted:?} after {}: {}",
+                fault.code,
+                fault.message
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn a_request_that_left_may_have_changed_something_whatever_came_back() {
-    for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"] {
+    for answer in [
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+    ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -97,12 +106,18 @@ async fn an_engine_that_is_not_there_has_changed_nothing() {
     ];
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("none.sock");
-    let targets =
-        format!("[targets.c]\ndocker = {{ name = \"a\" }}\nsocket = {socket:?}\nimages = [\"b\"]\ncommand = [\"true\"]\n");
+    let targets = format!(
+        "[targets.c]\ndocker = {{ name = \"a\" }}\nsocket = {socket:?}\nimages = [\"b\"]\ncommand = [\"true\"]\n"
+    );
     let mut host = host(&[("c", VERBS, "c")], &targets, Path::new("/"));
     let (slot, name) = (|| "c".to_owned(), || "a".to_owned());
-    let spec =
-        ContainerSpec { name: name(), image: "b".to_owned(), command: Vec::new(), environment: Vec::new(), labels: Vec::new() };
+    let spec = ContainerSpec {
+        name: name(),
+        image: "b".to_owned(),
+        command: Vec::new(),
+        environment: Vec::new(),
+        labels: Vec::new(),
+    };
     let mut failed = Vec::new();
     failed.push(HostCall::new(&mut host).start(slot(), name()).await.err());
     failed.push(HostCall::new(&mut host).stop(slot(), name(), 1).await.err());
@@ -110,7 +125,9 @@ async fn an_engine_that_is_not_there_has_changed_nothing() {
     failed.push(HostCall::new(&mut host).pull(slot(), "b".to_owned()).await.err());
     failed.push(HostCall::new(&mut host).tag(slot(), "b".to_owned(), "b".to_owned()).await.err());
     failed.push(HostCall::new(&mut host).create(slot(), spec).await.err());
-    failed.push(lifecycle::Host::remove(&mut HostCall::new(&mut host), slot(), name(), false).await.err());
+    failed.push(
+        lifecycle::Host::remove(&mut HostCall::new(&mut host), slot(), name(), false).await.err(),
+    );
     failed.push(HostCall::new(&mut host).prune(slot()).await.err());
     failed.push(exec(&mut host, slot(), name()).await.err());
     assert!(failed.iter().all(Option::is_some), "{failed:?}");
@@ -120,13 +137,22 @@ async fn an_engine_that_is_not_there_has_changed_nothing() {
 /// The only `run` that takes a container.
 async fn exec(host: &mut Host, slot: String, name: String) -> Result<(), Fault> {
     let mut call = HostCall::new(host);
-    crate::bindings::runbook::docker::exec::Host::run(&mut call, slot, name, vec!["true".to_owned()]).await.map(drop)
+    crate::bindings::runbook::docker::exec::Host::run(
+        &mut call,
+        slot,
+        name,
+        vec!["true".to_owned()],
+    )
+    .await
+    .map(drop)
 }
 
 #[tokio::test]
 async fn a_program_that_cannot_start_and_a_file_that_cannot_be_opened_have_changed_nothing() {
-    const SLOTS: &[Slot] =
-        &[("program", &["process.run"], "program"), ("files", &["files.read", "files.write", "files.remove"], "files")];
+    const SLOTS: &[Slot] = &[
+        ("program", &["process.run"], "program"),
+        ("files", &["files.read", "files.write", "files.remove"], "files"),
+    ];
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("out")).unwrap();
     std::fs::write(folder.path().join("out/there"), "old").unwrap();
@@ -137,9 +163,12 @@ async fn a_program_that_cannot_start_and_a_file_that_cannot_be_opened_have_chang
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path
     };
-    let (good, broken) = (script("good.sh", "#!/bin/sh\nexit 0\n"), script("broken.sh", "#!/no/such/interpreter\n"));
+    let (good, broken) =
+        (script("good.sh", "#!/bin/sh\nexit 0\n"), script("broken.sh", "#!/no/such/interpreter\n"));
     let targets = |program: &Path| {
-        format!("[targets.program]\nprocess = {program:?}\n[targets.files]\nfiles = \"out\"\naccess = \"write\"\n")
+        format!(
+            "[targets.program]\nprocess = {program:?}\n[targets.files]\nfiles = \"out\"\naccess = \"write\"\n"
+        )
     };
     let file = |path: &str| File { slot: "files".to_owned(), path: path.to_owned() };
     for (program, stdin, stdout) in [
@@ -150,23 +179,33 @@ async fn a_program_that_cannot_start_and_a_file_that_cannot_be_opened_have_chang
         (good.clone(), Input::Nothing, Sink::File(file("missing/new"))),
     ] {
         let mut host = host(SLOTS, &targets(&program), folder.path());
-        let ran = HostCall::new(&mut host).run("program".to_owned(), Vec::new(), stdin, stdout).await;
+        let ran =
+            HostCall::new(&mut host).run("program".to_owned(), Vec::new(), stdin, stdout).await;
         let fault = ran.err().unwrap_or_else(|| panic!("{} ran", program.display()));
         assert_eq!(host.acted(), Vec::<Verb>::new(), "{}: {}", program.display(), fault.message);
     }
     let mut host = host(SLOTS, &targets(&good), folder.path());
     let slot = || "files".to_owned();
     for path in ["missing/new", "folder"] {
-        assert!(HostCall::new(&mut host).write(slot(), path.to_owned(), b"new".to_vec()).await.is_err());
+        assert!(
+            HostCall::new(&mut host).write(slot(), path.to_owned(), b"new".to_vec()).await.is_err()
+        );
     }
     for path in ["missing", "folder", "missing/old"] {
-        assert!(writer::Host::remove(&mut HostCall::new(&mut host), slot(), path.to_owned()).await.is_err());
+        assert!(
+            writer::Host::remove(&mut HostCall::new(&mut host), slot(), path.to_owned())
+                .await
+                .is_err()
+        );
     }
     assert_eq!(host.acted(), Vec::<Verb>::new());
     // And what happened is counted.
     HostCall::new(&mut host).write(slot(), "there".to_owned(), b"new".to_vec()).await.unwrap();
     writer::Host::remove(&mut HostCall::new(&mut host), slot(), "there".to_owned()).await.unwrap();
-    HostCall::new(&mut host).run("program".to_owned(), Vec::new(), Input::Nothing, Sink::File(file("new"))).await.unwrap();
+    HostCall::new(&mut host)
+        .run("program".to_owned(), Vec::new(), Input::Nothing, Sink::File(file("new")))
+        .await
+        .unwrap();
     let acted = host.acted();
     for verb in [Verb::FilesWrite, Verb::FilesRemove, Verb::ProcessRun] {
         assert!(acted.contains(&verb), "{acted:?}");

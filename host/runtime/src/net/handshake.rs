@@ -1,4 +1,5 @@
-//! Why there is no encrypted connection, in classes and in plain words. One table of everything that rustls says.
+//! Why there is no encrypted connection, in classes and in plain words. One table of everything
+//! that rustls says.
 
 use jiff::Timestamp;
 use rustls::pki_types::{ServerName, UnixTime};
@@ -22,7 +23,9 @@ impl From<io::Error> for TlsFailure {
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             Some(error) => Self::of(error),
-            None => Self::Cut(format!("the connection broke in the middle of the handshake: {error}")),
+            None => {
+                Self::Cut(format!("the connection broke in the middle of the handshake: {error}"))
+            }
         }
     }
 }
@@ -32,9 +35,15 @@ impl TlsFailure {
         let protocol = |what: &str| Self::Protocol(what.to_owned());
         match error {
             Error::InvalidCertificate(error) => Self::Certificate(certificate(error)),
-            Error::InvalidCertRevocationList(_) => Self::Here("a list of revoked certificates cannot be used".to_owned()),
-            Error::NoCertificatesPresented => Self::Certificate("it shows no certificate".to_owned()),
-            Error::UnsupportedNameType => Self::Here("its name cannot stand in a certificate".to_owned()),
+            Error::InvalidCertRevocationList(_) => {
+                Self::Here("a list of revoked certificates cannot be used".to_owned())
+            }
+            Error::NoCertificatesPresented => {
+                Self::Certificate("it shows no certificate".to_owned())
+            }
+            Error::UnsupportedNameType => {
+                Self::Here("its name cannot stand in a certificate".to_owned())
+            }
             Error::InvalidMessage(_) => protocol("it does not speak TLS on this port"),
             Error::PeerIncompatible(error) => Self::Protocol(incompatible(error)),
             Error::AlertReceived(alert) => of_alert(*alert),
@@ -68,7 +77,9 @@ fn of_alert(alert: AlertDescription) -> TlsFailure {
             TlsFailure::Cut(format!("it ended the handshake ({})", words(&format!("{alert:?}"))))
         }
         Alert::ProtocolVersion => protocol(OLD_VERSION),
-        Alert::HandshakeFailure | Alert::InsufficientSecurity => protocol("it has no cipher in common with this host"),
+        Alert::HandshakeFailure | Alert::InsufficientSecurity => {
+            protocol("it has no cipher in common with this host")
+        }
         Alert::UnrecognisedName => protocol("it does not know the name that it is called by"),
         Alert::NoCertificate
         | Alert::BadCertificate
@@ -78,9 +89,14 @@ fn of_alert(alert: AlertDescription) -> TlsFailure {
         | Alert::CertificateUnknown
         | Alert::CertificateRequired
         | Alert::UnknownCA
-        | Alert::AccessDenied => protocol("it wants a certificate of the client, and this host sends none"),
+        | Alert::AccessDenied => {
+            protocol("it wants a certificate of the client, and this host sends none")
+        }
         Alert::NoApplicationProtocol => protocol("it does not speak HTTP/1.1 over TLS"),
-        other => TlsFailure::Protocol(format!("it refused the handshake ({})", words(&format!("{other:?}")))),
+        other => TlsFailure::Protocol(format!(
+            "it refused the handshake ({})",
+            words(&format!("{other:?}"))
+        )),
     }
 }
 
@@ -100,11 +116,15 @@ fn incompatible(error: &PeerIncompatible) -> String {
 fn certificate(error: &CertificateError) -> String {
     use CertificateError as Wrong;
     let text = match error {
-        Wrong::ExpiredContext { not_after, .. } => return format!("its certificate expired at {}", time(*not_after)),
+        Wrong::ExpiredContext { not_after, .. } => {
+            return format!("its certificate expired at {}", time(*not_after));
+        }
         Wrong::NotValidYetContext { not_before, .. } => {
             return format!("its certificate is not valid before {}", time(*not_before));
         }
-        Wrong::NotValidForNameContext { expected, presented } => return other_name(expected, presented),
+        Wrong::NotValidForNameContext { expected, presented } => {
+            return other_name(expected, presented);
+        }
         Wrong::Other(other) => return of_verifier(&other.0.to_string()),
         Wrong::Expired => "its certificate has expired",
         Wrong::NotValidYet => "its certificate is not valid yet",
@@ -120,12 +140,19 @@ fn certificate(error: &CertificateError) -> String {
         }
         Wrong::BadEncoding => "its certificate cannot be read",
         Wrong::BadSignature => "the signature of its certificate is wrong",
-        Wrong::UnsupportedSignatureAlgorithmContext { .. } | Wrong::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+        Wrong::UnsupportedSignatureAlgorithmContext { .. }
+        | Wrong::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "its certificate is signed in a way that is too weak or not known here"
         }
-        Wrong::UnhandledCriticalExtension => "its certificate demands something that is not known here",
-        Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => "its certificate is not one for servers",
-        Wrong::InvalidOcspResponse => "what it shows about the revocation of its certificate is wrong",
+        Wrong::UnhandledCriticalExtension => {
+            "its certificate demands something that is not known here"
+        }
+        Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => {
+            "its certificate is not one for servers"
+        }
+        Wrong::InvalidOcspResponse => {
+            "what it shows about the revocation of its certificate is wrong"
+        }
         Wrong::ApplicationVerificationFailure => "its certificate was not accepted",
         // Of a later rustls, and old names of what is above.
         _ => "its certificate is not accepted here",
@@ -221,9 +248,15 @@ mod tests {
             other("MaximumPathDepthExceeded"),
         ] {
             let shown = format!("{error:?}");
-            let TlsFailure::Certificate(text) = TlsFailure::of(&Error::InvalidCertificate(error)) else { panic!("{shown}") };
+            let TlsFailure::Certificate(text) = TlsFailure::of(&Error::InvalidCertificate(error))
+            else {
+                panic!("{shown}")
+            };
             assert!(text.contains("certificate"), "{text}");
-            assert!(!text.contains("Other") && !text.contains("Error") && !text.contains("Context"), "{text}");
+            assert!(
+                !text.contains("Other") && !text.contains("Error") && !text.contains("Context"),
+                "{text}"
+            );
         }
         assert_eq!(
             certificate(&named(&["b.example", "c.example"])),
@@ -242,10 +275,17 @@ mod tests {
         for number in 0..=u8::MAX {
             let alert = AlertDescription::from(number);
             let failure = TlsFailure::of(&Error::AlertReceived(alert));
-            let is_passing =
-                matches!(alert, AlertDescription::CloseNotify | AlertDescription::UserCanceled | AlertDescription::InternalError);
+            let is_passing = matches!(
+                alert,
+                AlertDescription::CloseNotify
+                    | AlertDescription::UserCanceled
+                    | AlertDescription::InternalError
+            );
             assert_eq!(matches!(failure, TlsFailure::Cut(_)), is_passing, "{alert:?}");
-            assert!(matches!(failure, TlsFailure::Cut(_) | TlsFailure::Protocol(_)), "{alert:?}: {failure:?}");
+            assert!(
+                matches!(failure, TlsFailure::Cut(_) | TlsFailure::Protocol(_)),
+                "{alert:?}: {failure:?}"
+            );
         }
     }
 }

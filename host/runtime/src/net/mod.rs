@@ -1,4 +1,5 @@
-//! The one way to a network address, for every transport: resolve once, let the gate judge each address, connect to a judged one.
+//! The one way to a network address, for every transport: resolve once, let the gate judge each
+//! address, connect to a judged one.
 
 pub(crate) mod connect;
 pub(crate) mod handshake;

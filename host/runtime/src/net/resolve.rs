@@ -9,7 +9,8 @@ pub(crate) fn port(url: &Url) -> u16 {
     url.port_or_known_default().expect("a base address is http or https, which both have a port")
 }
 
-/// Every address that a base address leads to. A literal leads to itself: it takes the same way through the gate.
+/// Every address that a base address leads to. A literal leads to itself: it takes the same way
+/// through the gate.
 pub(crate) async fn resolve(url: &Url) -> io::Result<Vec<SocketAddr>> {
     let port = port(url);
     match url.host() {

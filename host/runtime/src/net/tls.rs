@@ -1,4 +1,5 @@
-//! TLS by rustls with ring. The certificate is always checked, but for a database whose target says `sslmode=prefer` or `require`.
+//! TLS by rustls with ring. The certificate is always checked, but for a database whose target says
+//! `sslmode=prefer` or `require`.
 
 use super::handshake::TlsFailure;
 use crate::blocking;
@@ -19,18 +20,29 @@ use tokio_rustls::client::TlsStream;
 /// Bytes of a file of authorities. All that a system has are below one MiB.
 const MAX_CA: u64 = 16 << 20;
 
-/// Encrypts a connection. `host` is the name that the certificate must have; `ca` a PEM file that replaces the system's authorities.
-pub(crate) async fn encrypt(stream: TcpStream, host: &str, ca: Option<&CaFile>) -> Result<TlsStream<TcpStream>, TlsFailure> {
+/// Encrypts a connection. `host` is the name that the certificate must have; `ca` a PEM file that
+/// replaces the system's authorities.
+pub(crate) async fn encrypt(
+    stream: TcpStream,
+    host: &str,
+    ca: Option<&CaFile>,
+) -> Result<TlsStream<TcpStream>, TlsFailure> {
     let ca = ca.cloned();
     let here = |error: io::Error| TlsFailure::Here(error.to_string());
-    let config = blocking::run(move |_| ca.map_or_else(system_config, |ca| ca_config(&ca))).await.map_err(here)?;
+    let config = blocking::run(move |_| ca.map_or_else(system_config, |ca| ca_config(&ca)))
+        .await
+        .map_err(here)?;
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare).map_err(|error| TlsFailure::Here(error.to_string()))?;
     TlsConnector::from(config).connect(name, stream).await.map_err(TlsFailure::from)
 }
 
-/// Encrypts a connection to a database, whose certificate one of the system's authorities must have signed for `host`.
-pub(crate) async fn encrypt_verified(stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
+/// Encrypts a connection to a database, whose certificate one of the system's authorities must have
+/// signed for `host`.
+pub(crate) async fn encrypt_verified(
+    stream: TcpStream,
+    host: &str,
+) -> io::Result<TlsStream<TcpStream>> {
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare).map_err(io::Error::other)?;
     let mut config = (*blocking::run(|_| system_config()).await?).clone();
@@ -38,13 +50,19 @@ pub(crate) async fn encrypt_verified(stream: TcpStream, host: &str) -> io::Resul
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-/// Encrypts a connection to whoever answers. Only for databases whose target says that the certificate does not count.
-pub(crate) async fn encrypt_unverified(stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
+/// Encrypts a connection to whoever answers. Only for databases whose target says that the
+/// certificate does not count.
+pub(crate) async fn encrypt_unverified(
+    stream: TcpStream,
+    host: &str,
+) -> io::Result<TlsStream<TcpStream>> {
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare).map_err(io::Error::other)?;
     let mut config = (*config(RootCertStore::empty())).clone();
     config.alpn_protocols.clear();
-    config.dangerous().set_certificate_verifier(Arc::new(Anybody(rustls::crypto::ring::default_provider())));
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(Anybody(rustls::crypto::ring::default_provider())));
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
@@ -70,7 +88,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -79,7 +102,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -104,12 +132,15 @@ fn system_config() -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authorities());
     if roots.is_empty() {
-        return Err(io::Error::other("this machine has no certificate authorities; install them or set `ca` in the target"));
+        return Err(io::Error::other(
+            "this machine has no certificate authorities; install them or set `ca` in the target",
+        ));
     }
     Ok(Arc::clone(CONFIG.get_or_init(|| config(roots))))
 }
 
-/// Where systems keep the certificates of the authorities that they believe: Debian, Fedora, SUSE, RHEL, Alpine.
+/// Where systems keep the certificates of the authorities that they believe: Debian, Fedora, SUSE,
+/// RHEL, Alpine.
 const BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -118,8 +149,9 @@ const BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The authorities that this system believes. No variable (`SSL_CERT_FILE`, `SSL_CERT_DIR`) has a say: whom to believe is what a
-/// target or the system says, because secrets go to whoever is believed.
+/// The authorities that this system believes. No variable (`SSL_CERT_FILE`, `SSL_CERT_DIR`) has a
+/// say: whom to believe is what a target or the system says, because secrets go to whoever is
+/// believed.
 fn authorities() -> Vec<CertificateDer<'static>> {
     let bundle = BUNDLES.iter().map(Path::new).find(|bundle| bundle.is_file());
     let folder = Path::new("/etc/ssl/certs");
@@ -127,7 +159,8 @@ fn authorities() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_certs_from_paths(bundle, folder).certs
 }
 
-/// The digest of a file of authorities, if it can be read: what a review shows, a lockfile holds, and alone is believed.
+/// The digest of a file of authorities, if it can be read: what a review shows, a lockfile holds,
+/// and alone is believed.
 pub fn ca_digest(path: &Path) -> Option<Digest> {
     read_ca(path).ok().map(|pem| Digest::of(&pem))
 }
@@ -138,13 +171,20 @@ fn read_ca(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn ca_config(ca: &CaFile) -> io::Result<Arc<ClientConfig>> {
-    let unusable = |reason: String| io::Error::other(format!("the `ca` file `{}` cannot be used: {reason}", ca.real().display()));
+    let unusable = |reason: String| {
+        io::Error::other(format!(
+            "the `ca` file `{}` cannot be used: {reason}",
+            ca.real().display()
+        ))
+    };
     let pem = read_ca(ca.real()).map_err(|error| unusable(error.to_string()))?;
     match ca.content() {
         CaContent::Is(digest) if *digest != Digest::of(&pem) => {
             return Err(unusable("it was changed since the runbook was read".to_owned()));
         }
-        CaContent::Absent => return Err(unusable("it was not there when the runbook was read".to_owned())),
+        CaContent::Absent => {
+            return Err(unusable("it was not there when the runbook was read".to_owned()));
+        }
         CaContent::Is(_) | CaContent::Unknown => {}
     }
     let mut roots = RootCertStore::empty();

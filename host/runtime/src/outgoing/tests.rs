@@ -10,7 +10,13 @@ fn scrubber() -> Scrubber {
 
 fn measurement(text: &str, value: f64) -> Measurement {
     let text = text.to_owned();
-    Measurement { label: text.clone(), value, unit: text.clone(), warn: Some(text.clone()), crit: Some(text) }
+    Measurement {
+        label: text.clone(),
+        value,
+        unit: text.clone(),
+        warn: Some(text.clone()),
+        crit: Some(text),
+    }
 }
 
 /// Every kind of answer, with `text` in every field that is text.
@@ -22,18 +28,31 @@ pub(crate) fn answers(text: &str) -> Vec<Response> {
     let measurements = || vec![measurement(text, 1.0)];
     let (summary, output) = (owned(), json());
     vec![
-        Response::Report(Report { outcome: Outcome::Pass, summary, output, measurements: measurements() }),
+        Response::Report(Report {
+            outcome: Outcome::Pass,
+            summary,
+            output,
+            measurements: measurements(),
+        }),
         Response::Cases(vec![verdict]),
         Response::Proposal(Proposal { effects: vec![effect], summary: owned(), before: json() }),
         Response::Observation(json()),
-        Response::Completion(Completion { summary: owned(), output: json(), changed: true, measurements: measurements() }),
+        Response::Completion(Completion {
+            summary: owned(),
+            output: json(),
+            changed: true,
+            measurements: measurements(),
+        }),
     ]
 }
 
-/// Every text of an answer that people read as it is, and every value. Nothing is left out: each field is named.
+/// Every text of an answer that people read as it is, and every value. Nothing is left out: each
+/// field is named.
 fn parts(answer: Response) -> (Vec<String>, Vec<serde_json::Value>) {
     let of_measurements = |measurements: Vec<Measurement>| -> Vec<String> {
-        let one = |Measurement { label, value: _, unit, warn, crit }| [Some(label), Some(unit), warn, crit].into_iter().flatten();
+        let one = |Measurement { label, value: _, unit, warn, crit }| {
+            [Some(label), Some(unit), warn, crit].into_iter().flatten()
+        };
         measurements.into_iter().flat_map(one).collect()
     };
     match answer {
@@ -75,7 +94,11 @@ fn no_text_of_a_plugin_leaves_as_more_than_a_line_of_text() {
         for kept in [Kept::Whole, Kept::Beginning] {
             let logged = outgoing.log(LogLevel::Info, &hostile, kept, LINE);
             for LogLine { level: _, message } in logged {
-                assert_eq!(runbook_text::first_not_in_line(&message), None, "{hostile:?} left as {message:?}");
+                assert_eq!(
+                    runbook_text::first_not_in_line(&message),
+                    None,
+                    "{hostile:?} left as {message:?}"
+                );
             }
         }
         [code, message].iter().for_each(|text| check_line(text, &hostile));
@@ -93,7 +116,10 @@ fn no_text_of_a_plugin_leaves_with_a_secret_in_it() {
         for answer in answers(&text) {
             let (texts, values) = parts(outgoing.response(answer, &mut Vec::new()).unwrap());
             assert!(!texts.iter().any(|text| shows(text)), "after {before}: {texts:?}");
-            assert!(!values.iter().any(|value| shows(&value.to_string())), "after {before}: {values:?}");
+            assert!(
+                !values.iter().any(|value| shows(&value.to_string())),
+                "after {before}: {values:?}"
+            );
         }
         let fault = outgoing.fault(&Fault::new(ErrorClass::Invalid, text.clone(), text));
         assert!(!shows(&fault.to_string()), "after {before}: {fault}");
@@ -106,7 +132,10 @@ fn a_number_that_is_none_is_no_measurement() {
     let outgoing = Outgoing::new(&scrubber);
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let [report, _, _, _, completion]: [Response; 5] = answers("lag").try_into().unwrap();
-        let (Response::Report(report), Response::Completion(completion)) = (report, completion) else { unreachable!() };
+        let (Response::Report(report), Response::Completion(completion)) = (report, completion)
+        else {
+            unreachable!()
+        };
         let measurements = vec![measurement("good", 1.0), measurement("lag", value)];
         let report = Response::Report(Report { measurements: measurements.clone(), ..report });
         let fault = outgoing.response(report, &mut Vec::new()).unwrap_err();
@@ -114,9 +143,14 @@ fn a_number_that_is_none_is_no_measurement() {
         assert!(fault.message.contains("`lag`"), "{fault}");
         // What was done is done.
         let mut notes = Vec::new();
-        let done = outgoing.response(Response::Completion(Completion { measurements, ..completion }), &mut notes).unwrap();
+        let done = outgoing
+            .response(Response::Completion(Completion { measurements, ..completion }), &mut notes)
+            .unwrap();
         let Response::Completion(Completion { measurements, .. }) = done else { unreachable!() };
         assert_eq!((measurements.len(), measurements[0].label.as_str()), (1, "good"));
-        assert!(notes[0].message.contains("`lag`") && notes[0].level == LogLevel::Warn, "{notes:?}");
+        assert!(
+            notes[0].message.contains("`lag`") && notes[0].level == LogLevel::Warn,
+            "{notes:?}"
+        );
     }
 }

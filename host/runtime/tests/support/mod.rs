@@ -1,12 +1,21 @@
-//! Guests for tests: components made from a few lines of WebAssembly text, their manifests, and what they are granted.
-#![allow(dead_code, clippy::unwrap_used, clippy::format_collect, reason = "each test binary uses a part of this")]
+//! Guests for tests: components made from a few lines of WebAssembly text, their manifests, and
+//! what they are granted.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::format_collect,
+    reason = "each test binary uses a part of this"
+)]
 
 use runbook_authority::grant::{self, UseSite};
 use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
 use runbook_contract::{Call, Phase, RunId, StepId};
 use runbook_document::{Diagnostics, Located, Source, Value};
-use runbook_runtime::{CallOutcome, Limits, Linked, Permit, Prepared, Runtime, RuntimeConfig, Services, inspect, verify};
+use runbook_runtime::{
+    CallOutcome, Limits, Linked, Permit, Prepared, Runtime, RuntimeConfig, Services, inspect,
+    verify,
+};
 use std::path::Path;
 use std::time::Duration;
 use wasm_encoder::{ComponentSection as _, CustomSection};
@@ -44,7 +53,10 @@ pub fn manifest(text: &str) -> Manifest {
 pub fn contract() -> Resolve {
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
-    for package in ["base", "http", "sql", "docker", "secrets", "net", "files", "process", "system", "state", "plugin"] {
+    for package in [
+        "base", "http", "sql", "docker", "secrets", "net", "files", "process", "system", "state",
+        "plugin",
+    ] {
         resolve.push_path(wit.join(package)).unwrap();
     }
     resolve
@@ -53,7 +65,10 @@ pub fn contract() -> Resolve {
 /// A world that imports some interfaces and exports one of the plugin's.
 pub fn world(resolve: &mut Resolve, imports: &[&str], export: &str) -> WorldId {
     let imports: String = imports.iter().map(|import| format!("import {import};")).collect();
-    let package = resolve.push_str("guest.wit", &format!("package test:guest; world guest {{ {imports} export {export}; }}"));
+    let package = resolve.push_str(
+        "guest.wit",
+        &format!("package test:guest; world guest {{ {imports} export {export}; }}"),
+    );
     resolve.select_world(&[package.unwrap()], None).unwrap()
 }
 
@@ -63,13 +78,15 @@ pub fn component(core: &str, imports: &[&str], export: &str, manifest: &Manifest
     let world = world(&mut resolve, imports, export);
     let mut module = wat::parse_str(core).unwrap_or_else(|error| panic!("{error}\n{core}"));
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    let bytes = ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
+    let bytes =
+        ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
     with_section(bytes, &manifest.to_section())
 }
 
 /// A component with its manifest.
 pub fn with_section(mut bytes: Vec<u8>, section: &[u8]) -> Vec<u8> {
-    CustomSection { name: "runbook:manifest".into(), data: section.into() }.append_to_component(&mut bytes);
+    CustomSection { name: "runbook:manifest".into(), data: section.into() }
+        .append_to_component(&mut bytes);
     bytes
 }
 
@@ -78,11 +95,15 @@ pub const STEP_INTERFACE: &str = "runbook:plugin/step@1.0.0";
 pub const LOG: &str = "runbook:base/log@1.0.0";
 pub const CLOCK: &str = "runbook:base/clock@1.0.0";
 
-/// The text of a core module that is a probe: `check` does `body`, which leaves the address of a `result<report, fault>`.
+/// The text of a core module that is a probe: `check` does `body`, which leaves the address of a
+/// `result<report, fault>`.
 ///
-/// Memory: at 0 the answer "pass", whose output is `output` (at 1024); from 64 KiB on what the host hands over.
+/// Memory: at 0 the answer "pass", whose output is `output` (at 1024); from 64 KiB on what the host
+/// hands over.
 pub fn probe(imports: &str, globals: &str, body: &str, output: &str) -> String {
-    let answer = [word(0), word(0), word(1000), word(2), word(1024), word(output.len()), word(0), word(0)].concat();
+    let answer =
+        [word(0), word(0), word(1000), word(2), word(1024), word(output.len()), word(0), word(0)]
+            .concat();
     let output: String = output.bytes().map(|byte| format!("\\{byte:02x}")).collect();
     format!(
         r#"(module
@@ -128,25 +149,36 @@ pub fn prepare(runtime: &Runtime, component: Vec<u8>) -> Prepared {
     runtime.prepare(&verified).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What operation `check` of `manifest` is granted when its slots are bound as `bindings` say to the targets of `toml`.
-pub fn effective(manifest: &Manifest, operation: &str, toml: &str, bindings: &[(&str, &str)], base: &Path) -> Effective {
+/// What operation `check` of `manifest` is granted when its slots are bound as `bindings` say to
+/// the targets of `toml`.
+pub fn effective(
+    manifest: &Manifest,
+    operation: &str,
+    toml: &str,
+    bindings: &[(&str, &str)],
+    base: &Path,
+) -> Effective {
     let source = Source::new("runbook.toml", toml);
     let mut diagnostics = Diagnostics::default();
     let mut targets = Targets::default();
     if let Some(table) = runbook_document::parse(&source, &mut diagnostics)
         && let Some(Value::Table(table)) = table.get("targets").map(|node| &node.value)
     {
-        let folder =
-            Folder::new(base, &runbook_runtime::follow_links).expect("absolute").with_digests(&runbook_runtime::ca_digest);
+        let folder = Folder::new(base, &runbook_runtime::follow_links)
+            .expect("absolute")
+            .with_digests(&runbook_runtime::ca_digest);
         targets.read(&source, table, folder, &mut diagnostics);
     }
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
-    let bindings: Vec<_> =
-        bindings.iter().map(|(slot, target)| Binding { slot: located(slot), target: located(target) }).collect();
+    let bindings: Vec<_> = bindings
+        .iter()
+        .map(|(slot, target)| Binding { slot: located(slot), target: located(target) })
+        .collect();
     let uses = format!("guest:{operation}");
     let site = UseSite { step: "step", uses: &uses, operation, source: &source, span: &(0..0) };
-    grant::grant(&site, manifest, &bindings, &targets).unwrap_or_else(|refusals| panic!("{refusals:?}"))
+    grant::grant(&site, manifest, &bindings, &targets)
+        .unwrap_or_else(|refusals| panic!("{refusals:?}"))
 }
 
 pub fn request(phase: Phase) -> Call {
@@ -171,7 +203,9 @@ pub fn linked(prepared: &Prepared, limits: Limits) -> Linked {
 pub async fn call(core: &str, imports: &[&str], timeout: Duration) -> CallOutcome {
     let prepared = prepare(&runtime(), component(core, imports, PROBE_INTERFACE, &manifest(PROBE)));
     let request = Call { timeout, ..request(Phase::Check) };
-    linked(&prepared, Limits::default()).call(request, Permit::default(), std::future::pending()).await
+    linked(&prepared, Limits::default())
+        .call(request, Permit::default(), std::future::pending())
+        .await
 }
 
 /// The component of `tests/hostile/rogue`, built with the SDK as any plugin is.

@@ -1,20 +1,24 @@
 //! Removes known secrets from text before anybody sees it.
 //!
-//! A secret is found plain, in hexadecimal, in base64 (standard and URL-safe, padded or not, at any offset inside of
-//! longer encoded data, wrapped or not), percent-encoded, escaped as in JSON, Rust,
-//! Python or C (`\n`, `\u00e9`, `\u{e9}`, `\xc3\xa9`) and as an entity of HTML, and in one of these within another; letters of ASCII
-//! may be large or small, because names of headers and some messages are. It is a net under the other measures, not a wall: a
-//! guest that may reveal a secret can always transform it in a way that nobody foresees.
+//! A secret is found plain, in hexadecimal, in base64 (standard and URL-safe, padded or not, at any
+//! offset inside of longer encoded data, wrapped or not), percent-encoded, escaped as in JSON,
+//! Rust, Python or C (`\n`, `\u00e9`, `\u{e9}`, `\xc3\xa9`) and as an entity of HTML, and in one of
+//! these within another; letters of ASCII may be large or small, because names of headers and some
+//! messages are. It is a net under the other measures, not a wall: a guest that may reveal a secret
+//! can always transform it in a way that nobody foresees.
 //!
-//! Text that is cut off may end within a secret, and who chooses where the cut falls would read all of it but the end.
-//! - Where more can be read than is shown, [`Scrubber::first_bytes`] looks at what stands behind the cut (as much as
-//!   [`Scrubber::lookahead`] says), so that nothing of a secret is left. This is for what a guest sees.
-//! - Where it cannot, [`Scrubber::cut_text`] takes out what may be the beginning of a secret at the end: at most three bytes of it
-//!   are left, because fewer than four are the beginning of many words. This is for what a guest wrote and does not see again: it
-//!   would tell a guest whether a guess of the beginning was right.
+//! Text that is cut off may end within a secret, and who chooses where the cut falls would read all
+//! of it but the end.
+//! - Where more can be read than is shown, [`Scrubber::first_bytes`] looks at what stands behind
+//!   the cut (as much as [`Scrubber::lookahead`] says), so that nothing of a secret is left. This
+//!   is for what a guest sees.
+//! - Where it cannot, [`Scrubber::cut_text`] takes out what may be the beginning of a secret at the
+//!   end: at most three bytes of it are left, because fewer than four are the beginning of many
+//!   words. This is for what a guest wrote and does not see again: it would tell a guest whether a
+//!   guess of the beginning was right.
 //!
-//! The searching machine keeps its own copy of the values, which is not wiped when it is dropped: it lives as long as the
-//! process that uses the secrets.
+//! The searching machine keeps its own copy of the values, which is not wiped when it is dropped:
+//! it lives as long as the process that uses the secrets.
 
 mod cut;
 mod pattern;
@@ -31,13 +35,16 @@ use std::sync::Arc;
 /// Shorter values would blank out ordinary words: a secret of three bytes is no secret.
 const MIN_LEN: usize = 4;
 
-/// Text is decoded in windows of this size, because decoded text takes many times the memory of the text.
+/// Text is decoded in windows of this size, because decoded text takes many times the memory of the
+/// text.
 const WINDOW: usize = 256 << 10;
 
-/// How many bytes of text one byte of a pattern takes at most: an escaped escape of an escaped character, with room.
+/// How many bytes of text one byte of a pattern takes at most: an escaped escape of an escaped
+/// character, with room.
 const MAX_EXPANSION: usize = 16;
 
-/// Replaces every known secret by `[secret NAME]`. Cheap to clone; free of cost where there are no secrets.
+/// Replaces every known secret by `[secret NAME]`. Cheap to clone; free of cost where there are no
+/// secrets.
 #[derive(Clone, Default)]
 pub struct Scrubber(Option<Arc<Machine>>);
 
@@ -59,7 +66,8 @@ struct Hit {
 }
 
 impl Scrubber {
-    /// A scrubber for these secrets (name, value). Values of less than 4 bytes are left out, see [`too_short`](Self::too_short).
+    /// A scrubber for these secrets (name, value). Values of less than 4 bytes are left out, see
+    /// [`too_short`](Self::too_short).
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Self {
         let (mut patterns, mut markers, mut too_short) = (Vec::new(), Vec::new(), Vec::new());
         let mut lines = 0;
@@ -81,7 +89,8 @@ impl Scrubber {
             .ascii_case_insensitive(true)
             .build(patterns.iter().map(|pattern| pattern.bytes.as_slice()))
             .expect("secrets are far smaller than the 2 GiB that the automaton can hold");
-        let overlap = MAX_EXPANSION * patterns.iter().map(|pattern| pattern.bytes.len()).max().unwrap_or(0);
+        let overlap =
+            MAX_EXPANSION * patterns.iter().map(|pattern| pattern.bytes.len()).max().unwrap_or(0);
         Self(Some(Arc::new(Machine { search, patterns, overlap, lines, markers, too_short })))
     }
 
@@ -109,9 +118,12 @@ impl Scrubber {
         }
     }
 
-    /// What is left of a text that was cut off: without secrets, and without what may be the beginning of one at its end.
+    /// What is left of a text that was cut off: without secrets, and without what may be the
+    /// beginning of one at its end.
     pub fn cut_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let Some((machine, hits)) = self.hits_of_cut(text.as_bytes()) else { return Cow::Borrowed(text) };
+        let Some((machine, hits)) = self.hits_of_cut(text.as_bytes()) else {
+            return Cow::Borrowed(text);
+        };
         machine.replaced_text(text, hits)
     }
 
@@ -123,17 +135,20 @@ impl Scrubber {
         }
     }
 
-    /// How many bytes behind a cut must be known for [`first_bytes`](Self::first_bytes); 0 if nothing is ever replaced.
+    /// How many bytes behind a cut must be known for [`first_bytes`](Self::first_bytes); 0 if
+    /// nothing is ever replaced.
     pub fn lookahead(&self) -> usize {
         self.0.as_ref().map_or(0, |machine| machine.overlap)
     }
 
-    /// How many lines a secret has at most: so many before a cut must be known, where a text is cut at lines and its end is shown.
+    /// How many lines a secret has at most: so many before a cut must be known, where a text is cut
+    /// at lines and its end is shown.
     pub fn lines(&self) -> usize {
         self.0.as_ref().map_or(0, |machine| machine.lines)
     }
 
-    /// The first `cap` bytes of what `bytes` begins with, without secrets; of one that lies across the cut nothing is left.
+    /// The first `cap` bytes of what `bytes` begins with, without secrets; of one that lies across
+    /// the cut nothing is left.
     pub fn first_bytes<'t>(&self, bytes: &'t [u8], cap: usize) -> Cow<'t, [u8]> {
         let shown = &bytes[..bytes.len().min(cap)];
         let Some((machine, mut hits)) = self.hits(bytes) else { return Cow::Borrowed(shown) };
@@ -141,7 +156,11 @@ impl Scrubber {
         for hit in &mut hits {
             hit.range.end = hit.range.end.min(shown.len());
         }
-        if hits.is_empty() { Cow::Borrowed(shown) } else { Cow::Owned(machine.replace(shown, hits)) }
+        if hits.is_empty() {
+            Cow::Borrowed(shown)
+        } else {
+            Cow::Owned(machine.replace(shown, hits))
+        }
     }
 
     /// Whether the bytes show a secret in any form, and the name of one that they show.
@@ -151,17 +170,20 @@ impl Scrubber {
         marker.strip_prefix("[secret ").and_then(|name| name.strip_suffix(']'))
     }
 
-    /// The JSON value without secrets: in strings, keys, and numbers that show one (which become strings).
+    /// The JSON value without secrets: in strings, keys, and numbers that show one (which become
+    /// strings).
     pub fn json(&self, value: Value) -> Value {
         if self.is_empty() {
             return value;
         }
         match value {
             Value::String(text) => Value::String(self.owned(text)),
-            Value::Array(items) => Value::Array(items.into_iter().map(|item| self.json(item)).collect()),
-            Value::Object(map) => {
-                Value::Object(map.into_iter().map(|(key, value)| (self.owned(key), self.json(value))).collect())
+            Value::Array(items) => {
+                Value::Array(items.into_iter().map(|item| self.json(item)).collect())
             }
+            Value::Object(map) => Value::Object(
+                map.into_iter().map(|(key, value)| (self.owned(key), self.json(value))).collect(),
+            ),
             Value::Number(number) => match self.text(&number.to_string()) {
                 Cow::Borrowed(_) => Value::Number(number),
                 Cow::Owned(text) => Value::String(text),
@@ -195,10 +217,13 @@ impl Machine {
     fn replaced_text<'t>(&self, text: &'t str, mut hits: Vec<Hit>) -> Cow<'t, str> {
         for hit in &mut hits {
             // A secret of arbitrary bytes may begin or end within a character.
-            hit.range = text.floor_char_boundary(hit.range.start)..text.ceil_char_boundary(hit.range.end);
+            hit.range =
+                text.floor_char_boundary(hit.range.start)..text.ceil_char_boundary(hit.range.end);
         }
         let bytes = self.replace(text.as_bytes(), hits);
-        Cow::Owned(String::from_utf8(bytes).expect("text was cut at the boundaries of characters only"))
+        Cow::Owned(
+            String::from_utf8(bytes).expect("text was cut at the boundaries of characters only"),
+        )
     }
 
     /// Every place that shows a secret, in no order, possibly overlapping.
@@ -209,13 +234,18 @@ impl Machine {
             let end = bytes.len().min(start + WINDOW);
             let from = start.saturating_sub(self.overlap);
             self.find_in_window(&bytes[from..end], |hit| {
-                hits.push(Hit { range: from + hit.range.start..from + hit.range.end, marker: hit.marker });
+                hits.push(Hit {
+                    range: from + hit.range.start..from + hit.range.end,
+                    marker: hit.marker,
+                });
             });
             start = end;
         }
         if !hits.is_empty() {
             let own = self.own_markers(bytes);
-            hits.retain(|hit| !own.iter().any(|own| own.start <= hit.range.start && hit.range.end <= own.end));
+            hits.retain(|hit| {
+                !own.iter().any(|own| own.start <= hit.range.start && hit.range.end <= own.end)
+            });
         }
         hits
     }
@@ -236,12 +266,20 @@ impl Machine {
         })
     }
 
-    /// What an earlier scrubbing wrote: a secret `secret` would be found in every `[secret NAME]` otherwise.
+    /// What an earlier scrubbing wrote: a secret `secret` would be found in every `[secret NAME]`
+    /// otherwise.
     fn own_markers(&self, bytes: &[u8]) -> Vec<Range<usize>> {
-        let starts = bytes.windows(8).enumerate().filter(|(_, window)| window == b"[secret ").map(|(start, _)| start);
+        let starts = bytes
+            .windows(8)
+            .enumerate()
+            .filter(|(_, window)| window == b"[secret ")
+            .map(|(start, _)| start);
         starts
             .filter_map(|start| {
-                let marker = self.markers.iter().find(|marker| bytes[start..].starts_with(marker.as_bytes()))?;
+                let marker = self
+                    .markers
+                    .iter()
+                    .find(|marker| bytes[start..].starts_with(marker.as_bytes()))?;
                 Some(start..start + marker.len())
             })
             .collect()
@@ -254,7 +292,8 @@ impl Machine {
         let mut done = 0;
         let mut hits = hits.into_iter().peekable();
         while let Some(hit) = hits.next() {
-            let (start, mut end, mut marker, mut longest) = (hit.range.start, hit.range.end, hit.marker, hit.range.len());
+            let (start, mut end, mut marker, mut longest) =
+                (hit.range.start, hit.range.end, hit.marker, hit.range.len());
             while let Some(next) = hits.next_if(|next| next.range.start < end) {
                 end = end.max(next.range.end);
                 if next.range.len() > longest {

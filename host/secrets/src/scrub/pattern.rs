@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::fmt::Write;
 use std::ops::Range;
 
-/// A line of a secret of several lines is looked for by itself from this length on: logs come line by line.
+/// A line of a secret of several lines is looked for by itself from this length on: logs come line
+/// by line.
 const MIN_LINE: usize = 8;
 
 /// One byte string to look for.
@@ -20,7 +21,8 @@ pub(super) struct Pattern {
 #[derive(Clone, Copy)]
 enum Edges {
     Sharp,
-    /// The character before (if `before`) and the one after (if `after`) hold bits of the secret and of its neighbours.
+    /// The character before (if `before`) and the one after (if `after`) hold bits of the secret
+    /// and of its neighbours.
     Base64 {
         before: usize,
         after: usize,
@@ -31,9 +33,12 @@ impl Pattern {
     /// The match with what belongs to it at its edges.
     pub(super) fn widen(&self, text: &[u8], found: Range<usize>) -> Range<usize> {
         let Edges::Base64 { before, after } = self.edges else { return found };
-        let is_sextet = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
-        let start = found.start - text[..found.start].iter().rev().take(before).take_while(is_sextet).count();
-        let mut end = found.end + text[found.end..].iter().take(after).take_while(is_sextet).count();
+        let is_sextet =
+            |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+        let start = found.start
+            - text[..found.start].iter().rev().take(before).take_while(is_sextet).count();
+        let mut end =
+            found.end + text[found.end..].iter().take(after).take_while(is_sextet).count();
         if end > found.end {
             end += text[end..].iter().take(2).take_while(|byte| **byte == b'=').count();
         }
@@ -42,7 +47,8 @@ impl Pattern {
 }
 
 impl Pattern {
-    /// Where the beginning of this pattern stands at the end of a text, if at least `least` bytes of it and not all of them do.
+    /// Where the beginning of this pattern stands at the end of a text, if at least `least` bytes
+    /// of it and not all of them do.
     pub(super) fn beginning_at_end(&self, text: &[u8], least: usize) -> Option<usize> {
         let longest = text.len().min(self.bytes.len() - 1);
         let length = (least..=longest).rev().find(|length| {
@@ -94,13 +100,17 @@ fn of_value(value: &[u8], marker: usize) -> Vec<Pattern> {
     patterns
 }
 
-/// The characters of base64 that depend on `value` alone if it begins `offset` bytes after a multiple of three.
+/// The characters of base64 that depend on `value` alone if it begins `offset` bytes after a
+/// multiple of three.
 fn base64_core(value: &[u8], offset: usize) -> (Vec<u8>, Edges) {
     let mut padded = vec![0; offset];
     padded.extend_from_slice(value);
     let encoded = STANDARD_NO_PAD.encode(&padded).into_bytes();
     let first = (offset * 8).div_ceil(6);
     let last = padded.len() * 8 / 6;
-    let edges = Edges::Base64 { before: usize::from(offset != 0), after: usize::from(last < encoded.len()) };
+    let edges = Edges::Base64 {
+        before: usize::from(offset != 0),
+        after: usize::from(last < encoded.len()),
+    };
     (encoded[first..last].to_vec(), edges)
 }

@@ -4,7 +4,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use proptest::prelude::*;
 
 fn scrubber(secrets: &[(&str, &[u8])]) -> Scrubber {
-    let secrets: Vec<(&str, Secret)> = secrets.iter().map(|(name, value)| (*name, Secret::new(value.to_vec()))).collect();
+    let secrets: Vec<(&str, Secret)> =
+        secrets.iter().map(|(name, value)| (*name, Secret::new(value.to_vec()))).collect();
     Scrubber::new(secrets.iter().map(|(name, secret)| (*name, secret)))
 }
 
@@ -14,11 +15,20 @@ fn check(secret: &str, text: &str, expect: &str) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 fn percent(bytes: &[u8], keep: impl Fn(u8) -> bool) -> String {
-    bytes.iter().map(|byte| if keep(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    bytes
+        .iter()
+        .map(
+            |byte| if keep(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") },
+        )
+        .collect()
 }
 
 #[test]
@@ -35,7 +45,8 @@ fn each_form_is_replaced_and_its_surroundings_stay() {
     check("hunter2\nnext", "first hunter2\nnext\nlast", "first [secret db]\nlast");
 }
 
-/// Each escaper of HTML has its own list: each character of a secret is written in each way that there is, alone and in two layers.
+/// Each escaper of HTML has its own list: each character of a secret is written in each way that
+/// there is, alone and in two layers.
 #[test]
 fn a_secret_that_a_page_escapes_is_found_however_it_does() {
     let secret = "pa\"ss<w>&o'rd%7é\u{a0}x";
@@ -64,7 +75,16 @@ fn a_secret_that_a_page_escapes_is_found_however_it_does() {
         check(secret, &json, "\"[secret db]\"");
     }
     // What is no entity stays, and a page without the secret is untouched.
-    for plain in ["a & b", "&unknown;", "&#;", "&#x;", "&#xd800;", "&#99999999999999;", "&amp", "x &lt; y &#38; z"] {
+    for plain in [
+        "a & b",
+        "&unknown;",
+        "&#;",
+        "&#x;",
+        "&#xd800;",
+        "&#99999999999999;",
+        "&amp",
+        "x &lt; y &#38; z",
+    ] {
         check("hunter2", plain, plain);
     }
 }
@@ -80,7 +100,8 @@ fn an_authorization_header_with_user_and_password_in_base64_keeps_only_the_user(
 fn two_layers_of_encoding_are_seen_through() {
     let json = serde_json::to_string(r#"{"p":"quo\"te\\d"}"#).unwrap();
     assert_eq!(scrubber(&[("db", br#"quo"te\d"#)]).text(&json), r#""{\"p\":\"[secret db]\"}""#);
-    let encoded = percent(STANDARD.encode("????>>>>long").as_bytes(), |byte| byte.is_ascii_alphanumeric());
+    let encoded =
+        percent(STANDARD.encode("????>>>>long").as_bytes(), |byte| byte.is_ascii_alphanumeric());
     assert_eq!(scrubber(&[("db", b"????>>>>long")]).text(&encoded), "[secret db]");
 }
 
@@ -98,7 +119,9 @@ fn wrapped_base64_and_single_lines_of_a_key_are_found() {
 #[test]
 fn a_secret_across_the_end_of_a_window_is_found_wherever_it_lies() {
     let scrubber = scrubber(&[("db", b"hunter2!secret")]);
-    for form in ["hunter2!secret", "hunter2%21secret", "\\u0068unter2!secret", "aHVudGVyMiFzZWNyZXQ"] {
+    for form in
+        ["hunter2!secret", "hunter2%21secret", "\\u0068unter2!secret", "aHVudGVyMiFzZWNyZXQ"]
+    {
         for before in WINDOW - form.len() - 1..=WINDOW + 1 {
             let text = format!("{}{form}.{}", ".".repeat(before), "-".repeat(1000));
             let expect = format!("{}[secret db].{}", ".".repeat(before), "-".repeat(1000));
@@ -132,7 +155,10 @@ fn short_secrets_are_not_scrubbed_but_named() {
 #[test]
 fn text_without_secrets_is_borrowed() {
     assert!(matches!(scrubber(&[]).text("anything %20 \\n"), Cow::Borrowed(_)));
-    assert!(matches!(scrubber(&[("db", b"hunter2")]).text("anything %20 \\n + \n"), Cow::Borrowed(_)));
+    assert!(matches!(
+        scrubber(&[("db", b"hunter2")]).text("anything %20 \\n + \n"),
+        Cow::Borrowed(_)
+    ));
 }
 
 #[test]
@@ -171,10 +197,14 @@ fn forms(secret: &[u8]) -> Vec<Form> {
         form(hex(secret), 1),
         form(hex(secret).to_uppercase(), 1),
         form(percent(secret, |byte| byte.is_ascii_alphanumeric()), 3),
-        form(percent(percent(secret, |_| false).as_bytes(), |byte| byte.is_ascii_alphanumeric()), 5),
+        form(
+            percent(percent(secret, |_| false).as_bytes(), |byte| byte.is_ascii_alphanumeric()),
+            5,
+        ),
     ];
     if let Ok(text) = std::str::from_utf8(secret) {
-        let escaped: Vec<String> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        let escaped: Vec<String> =
+            text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
         let escaped = escaped.concat();
         forms.push(form(escaped.replace('\\', "\\\\"), 7));
         forms.push(form(percent(escaped.as_bytes(), |byte| byte.is_ascii_alphanumeric()), 8));
@@ -225,7 +255,8 @@ proptest! {
     ) {
         let scrubber = scrubber(&[("s", &secret)]);
         let within = [prefix.as_slice(), &secret, &suffix].concat();
-        // Of the bytes beside it in the same Base64 as many letters may be left as they take, and the padding.
+        // Of the bytes beside it in the same Base64 as many letters may be left as they take, and
+        // the padding.
         let beside = (prefix.len() * 8).div_ceil(6) + (suffix.len() * 8).div_ceil(6) + 2;
         let encoded = [STANDARD.encode(&within), STANDARD_NO_PAD.encode(&within), URL_SAFE.encode(&within), URL_SAFE_NO_PAD.encode(&within)];
         let mut forms: Vec<(String, usize)> = encoded.into_iter().map(|form| (form, beside)).collect();
@@ -244,7 +275,8 @@ proptest! {
         }
         forms.extend(whole.into_iter().map(|form| (form, 0)));
         for (form, most) in forms {
-            // A letter of the encoding directly beside it would be another text, so the form is set off.
+            // A letter of the encoding directly beside it would be another text, so the form is set
+            // off.
             let text = format!("{before}|{form}|{after}");
             let scrubbed = scrubber.text(&text);
             let between = scrubbed.strip_prefix(&format!("{before}|")).and_then(|rest| rest.strip_suffix(&format!("|{after}")));
@@ -275,7 +307,8 @@ proptest! {
 
     #[test]
     fn text_without_the_secret_is_not_touched(text in "[a-y+ \\\\\n0-46-9]{0,80}") {
-        // No form of a value of `Z` alone can be made of these characters: not plain, not hex (5a5a), not base64 (WlpaWlpa…).
+        // No form of a value of `Z` alone can be made of these characters: not plain, not hex
+        // (5a5a), not base64 (WlpaWlpa…).
         let scrubber = scrubber(&[("s", b"ZZZZZZZZ")]);
         prop_assert!(matches!(scrubber.text(&text), Cow::Borrowed(_)));
     }
@@ -292,7 +325,8 @@ proptest! {
     ) {
         let scrubber = scrubber(&[("s", &secret)]);
         for Form { text, unit } in forms(&secret) {
-            // Of each form that many bytes may be left: three bytes of the secret, and in Base64 the bits of a fourth.
+            // Of each form that many bytes may be left: three bytes of the secret, and in Base64
+            // the bits of a fourth.
             let left = (MIN_LEN - 1) * unit + unit;
             for cut in 1..=text.len() {
                 let whole = [before.as_bytes(), b"|", &text[..cut]].concat();

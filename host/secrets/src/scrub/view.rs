@@ -1,7 +1,8 @@
 //! The same text with one layer of encoding taken off, remembering where each byte came from.
 //!
-//! Looking for a secret in decoded text finds it however it was encoded: the encoders of this world disagree about which
-//! characters they escape, and a list of all escaped forms of a secret would never be complete.
+//! Looking for a secret in decoded text finds it however it was encoded: the encoders of this world
+//! disagree about which characters they escape, and a list of all escaped forms of a secret would
+//! never be complete.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,16 +30,18 @@ enum Layer {
     Percent,
     /// Percent-encoded as forms do, where `+` is a space.
     Form,
-    /// Without line breaks and the white space after them: base64 is wrapped at 64 or 76 characters.
+    /// Without line breaks and the white space after them: base64 is wrapped at 64 or 76
+    /// characters.
     Wrapped,
     /// Escaped for HTML or XML: pages of errors quote what they were sent.
     Entities,
 }
 
-const LAYERS: [Layer; 5] = [Layer::Json, Layer::Percent, Layer::Form, Layer::Wrapped, Layer::Entities];
+const LAYERS: [Layer; 5] =
+    [Layer::Json, Layer::Percent, Layer::Form, Layer::Wrapped, Layer::Entities];
 
-/// Shows `visit` every way to read `text` with one to three layers taken off that reads differently. At most three views
-/// are in memory at once.
+/// Shows `visit` every way to read `text` with one to three layers taken off that reads
+/// differently. At most three views are in memory at once.
 pub(super) fn each_decoded(text: &[u8], visit: &mut impl FnMut(&View)) {
     // Most text is plain: one pass tells.
     if text.iter().any(|byte| LAYERS.iter().any(|layer| layer.begins().contains(byte))) {
@@ -46,8 +49,8 @@ pub(super) fn each_decoded(text: &[u8], visit: &mut impl FnMut(&View)) {
     }
 }
 
-/// `seen` holds the hashes of what was read already with as many layers left: two hashes alike by chance would only hide
-/// a rare mixture of encodings.
+/// `seen` holds the hashes of what was read already with as many layers left: two hashes alike by
+/// chance would only hide a rare mixture of encodings.
 fn descend(
     text: &[u8],
     origins: Option<&[Origin]>,
@@ -89,7 +92,8 @@ impl View {
     }
 }
 
-/// `text` without one layer, or `None` if that changes nothing. `origins` says where its bytes came from, if not from itself.
+/// `text` without one layer, or `None` if that changes nothing. `origins` says where its bytes came
+/// from, if not from itself.
 fn peel(layer: Layer, text: &[u8], origins: Option<&[Origin]>) -> Option<View> {
     if !text.iter().any(|byte| layer.begins().contains(byte)) {
         return None;
@@ -98,7 +102,8 @@ fn peel(layer: Layer, text: &[u8], origins: Option<&[Origin]>) -> Option<View> {
         Some(origins) => Origin { start: origins[at].start, end: origins[at + len - 1].end },
         None => Origin { start: at, end: at + len },
     };
-    let mut view = View { bytes: Vec::with_capacity(text.len()), origins: Vec::with_capacity(text.len()) };
+    let mut view =
+        View { bytes: Vec::with_capacity(text.len()), origins: Vec::with_capacity(text.len()) };
     let mut at = 0;
     while at < text.len() {
         let (piece, len) = match layer {
@@ -173,7 +178,9 @@ fn byte_escape(text: &[u8]) -> Escape {
 fn braced_escape(text: &[u8]) -> Escape {
     let digits = text.strip_prefix(b"\\u{")?;
     let len = digits.iter().take(7).position(|byte| *byte == b'}').filter(|len| *len > 0)?;
-    let number = digits[..len].iter().try_fold(0, |number, digit| Some(number << 4 | u32::from(hex_digit(*digit)?)))?;
+    let number = digits[..len]
+        .iter()
+        .try_fold(0, |number, digit| Some(number << 4 | u32::from(hex_digit(*digit)?)))?;
     Some((Piece::of(char::from_u32(number)?), len + 4))
 }
 
@@ -190,21 +197,30 @@ fn unicode_escape(text: &[u8]) -> Escape {
 
 fn code_unit(text: &[u8]) -> Option<u32> {
     let [b'\\', b'u', digits @ ..] = text else { return None };
-    digits.get(..4)?.iter().try_fold(0, |unit, digit| Some(unit << 4 | u32::from(hex_digit(*digit)?)))
+    digits
+        .get(..4)?
+        .iter()
+        .try_fold(0, |unit, digit| Some(unit << 4 | u32::from(hex_digit(*digit)?)))
 }
 
 /// Characters that escapers write by name. Others they write as they are, or by number.
-const ENTITIES: [(&[u8], char); 6] =
-    [(b"lt;", '<'), (b"gt;", '>'), (b"amp;", '&'), (b"quot;", '"'), (b"apos;", '\''), (b"nbsp;", '\u{a0}')];
+const ENTITIES: [(&[u8], char); 6] = [
+    (b"lt;", '<'),
+    (b"gt;", '>'),
+    (b"amp;", '&'),
+    (b"quot;", '"'),
+    (b"apos;", '\''),
+    (b"nbsp;", '\u{a0}'),
+];
 
 /// Digits of a number that stands for a character, with zeros in front.
 const MOST_DIGITS: usize = 12;
 
 fn entity(text: &[u8]) -> Escape {
     let rest = text.strip_prefix(b"&")?;
-    if let Some((name, c)) =
-        ENTITIES.iter().find(|(name, _)| rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
-    {
+    if let Some((name, c)) = ENTITIES.iter().find(|(name, _)| {
+        rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+    }) {
         return Some((Piece::of(*c), 1 + name.len()));
     }
     let (digits, radix, before) = match rest {
@@ -212,8 +228,11 @@ fn entity(text: &[u8]) -> Escape {
         [b'#', digits @ ..] => (digits, 10, 2),
         _ => return None,
     };
-    let len = digits.iter().take(MOST_DIGITS).position(|byte| *byte == b';').filter(|len| *len > 0)?;
-    let number = std::str::from_utf8(&digits[..len]).ok().and_then(|digits| u32::from_str_radix(digits, radix).ok())?;
+    let len =
+        digits.iter().take(MOST_DIGITS).position(|byte| *byte == b';').filter(|len| *len > 0)?;
+    let number = std::str::from_utf8(&digits[..len])
+        .ok()
+        .and_then(|digits| u32::from_str_radix(digits, radix).ok())?;
     Some((Piece::of(char::from_u32(number)?), before + len + 1))
 }
 

@@ -2,9 +2,10 @@
 
 use super::Dialect;
 
-/// Functions of PostgreSQL that act although the transaction only reads: on other sessions, the server, its files, another database,
-/// sequences, locks that outlive the statement, or the limits of this session; and those that run SQL given as text, in which none
-/// of these words would be seen. A function that a database's owner made to do the same is not known here.
+/// Functions of PostgreSQL that act although the transaction only reads: on other sessions, the
+/// server, its files, another database, sequences, locks that outlive the statement, or the limits
+/// of this session; and those that run SQL given as text, in which none of these words would be
+/// seen. A function that a database's owner made to do the same is not known here.
 const POSTGRES: &[&str] = &[
     "connectby",
     "cursor_to_xml",
@@ -75,7 +76,8 @@ const POSTGRES_FAMILIES: &[&str] = &[
     "query_to_xml",
 ];
 
-/// What a read-only transaction of MySQL and MariaDB does not stop: files, other sessions, and locks that outlive a statement.
+/// What a read-only transaction of MySQL and MariaDB does not stop: files, other sessions, and
+/// locks that outlive a statement.
 const MYSQL: &[&str] = &[
     "benchmark",
     "get_lock",
@@ -95,15 +97,17 @@ const MYSQL: &[&str] = &[
 
 const SQLITE: &[&str] = &["edit", "fts3_tokenizer", "load_extension", "readfile", "writefile"];
 
-/// The first word of the statement, in lower case, that is the name of a function that acts. Of names, keywords, comments and literals
-/// alike, so that none hides from the one who reads this.
+/// The first word of the statement, in lower case, that is the name of a function that acts. Of
+/// names, keywords, comments and literals alike, so that none hides from the one who reads this.
 pub fn acting_word(dialect: Dialect, statement: &str) -> Option<String> {
     let (names, families): (&[&str], &[&str]) = match dialect {
         Dialect::Postgres => (POSTGRES, POSTGRES_FAMILIES),
         Dialect::MySql => (MYSQL, &[]),
         Dialect::Sqlite => (SQLITE, &[]),
     };
-    let acts = |word: &String| names.contains(&word.as_str()) || families.iter().any(|family| word.starts_with(family));
+    let acts = |word: &String| {
+        names.contains(&word.as_str()) || families.iter().any(|family| word.starts_with(family))
+    };
     words(statement).find(acts)
 }
 
@@ -115,7 +119,8 @@ pub fn words(statement: &str) -> impl Iterator<Item = String> + '_ {
         .map(str::to_ascii_lowercase)
 }
 
-/// Beginnings of the names of functions that read relations which are given to them as texts, where no parser sees them.
+/// Beginnings of the names of functions that read relations which are given to them as texts, where
+/// no parser sees them.
 const READING_BY_TEXT: &[&str] = &[
     "cursor_to_xml",
     "database_to_xml",
@@ -129,7 +134,8 @@ const READING_BY_TEXT: &[&str] = &[
     "ts_stat",
 ];
 
-/// Types of PostgreSQL of which a number is the name of something of the catalog: `16385::regclass` is any relation's.
+/// Types of PostgreSQL of which a number is the name of something of the catalog: `16385::regclass`
+/// is any relation's.
 pub fn types_of_catalog_names() -> impl Iterator<Item = &'static str> {
     CATALOG_NAMES.iter().copied()
 }
@@ -179,8 +185,8 @@ pub(super) fn makes_rows_of_its_arguments(name: &str) -> bool {
     ROWS_OF_ARGUMENTS.contains(&name)
 }
 
-/// Functions of MySQL and MariaDB that read their arguments alone. Every other one may be stored in the database, and no question to
-/// the server tells what it reads.
+/// Functions of MySQL and MariaDB that read their arguments alone. Every other one may be stored in
+/// the database, and no question to the server tells what it reads.
 const BUILT_IN: &str = " abs acos adddate addtime any_value ascii asin atan atan2 avg bin bin_to_uuid bit_and bit_count bit_length \
     bit_or bit_xor cast ceil ceiling char char_length character_length charset coalesce coercibility collation concat concat_ws \
     connection_id conv convert convert_tz cos cot count crc32 cume_dist curdate current_date current_role current_time \
@@ -201,9 +207,11 @@ const BUILT_IN: &str = " abs acos adddate addtime any_value ascii asin atan atan
     user utc_date utc_time utc_timestamp uuid uuid_short uuid_to_bin values var_pop var_samp variance version week weekday weekofyear \
     weight_string year yearweek ";
 
-/// Functions of PostgreSQL that read their arguments, the time and the settings of the session alone. What any other one touches is
-/// asked of the server too, but the server forgets it where a block with EXCEPTION is rolled back; and functions of the catalog answer
-/// about relations that they do not lock; `pg_typeof` makes a `regtype`, as which any number is a name. So what is not on this list is not called where a target names relations.
+/// Functions of PostgreSQL that read their arguments, the time and the settings of the session
+/// alone. What any other one touches is asked of the server too, but the server forgets it where a
+/// block with EXCEPTION is rolled back; and functions of the catalog answer about relations that
+/// they do not lock; `pg_typeof` makes a `regtype`, as which any number is a name. So what is not
+/// on this list is not called where a target names relations.
 const POSTGRES_PURE: &str = " abbrev abs acos acosd acosh age any_value area array array_agg array_dims array_fill array_length array_lower array_ndims \
     array_position array_positions array_remove array_replace array_to_json array_to_string array_to_tsvector array_upper ascii \
     asin asind asinh atan atan2 atan2d atand atanh avg bit bit_and bit_count bit_length bit_or bit_xor bool bool_and bool_or box \
@@ -246,16 +254,20 @@ const POSTGRES_PURE: &str = " abbrev abs acos acosd acosh age any_value area arr
 
 /// Whether nothing but its arguments is read by a function, as far as its name says.
 pub(super) fn reads_its_arguments_alone(dialect: Dialect, name: &str) -> bool {
-    let is_among = |names: &str, name: &str| !name.contains(' ') && names.contains(&format!(" {name} "));
+    let is_among =
+        |names: &str, name: &str| !name.contains(' ') && names.contains(&format!(" {name} "));
     match dialect {
         Dialect::MySql => is_among(BUILT_IN, name),
-        Dialect::Postgres => is_among(POSTGRES_PURE, name.strip_prefix("pg_catalog.").unwrap_or(name)),
+        Dialect::Postgres => {
+            is_among(POSTGRES_PURE, name.strip_prefix("pg_catalog.").unwrap_or(name))
+        }
         // It stores none.
         Dialect::Sqlite => true,
     }
 }
 
-/// The functions of `reads_its_arguments_alone`, for those who ask a server whether another one bears the name.
+/// The functions of `reads_its_arguments_alone`, for those who ask a server whether another one
+/// bears the name.
 pub fn functions_of_arguments(dialect: Dialect) -> impl Iterator<Item = &'static str> {
     let names = match dialect {
         Dialect::MySql => BUILT_IN,
@@ -277,9 +289,18 @@ mod tests {
 
     #[test]
     fn names_are_known_whole() {
-        assert!(reads_its_arguments_alone(Dialect::MySql, "count") && reads_its_arguments_alone(Dialect::MySql, "abs"));
-        assert!(!reads_its_arguments_alone(Dialect::MySql, "coun") && !reads_its_arguments_alone(Dialect::MySql, ""));
-        assert_eq!(acting_word(Dialect::Postgres, "select PG_READ_FILE('x')").as_deref(), Some("pg_read_file"));
+        assert!(
+            reads_its_arguments_alone(Dialect::MySql, "count")
+                && reads_its_arguments_alone(Dialect::MySql, "abs")
+        );
+        assert!(
+            !reads_its_arguments_alone(Dialect::MySql, "coun")
+                && !reads_its_arguments_alone(Dialect::MySql, "")
+        );
+        assert_eq!(
+            acting_word(Dialect::Postgres, "select PG_READ_FILE('x')").as_deref(),
+            Some("pg_read_file")
+        );
         assert_eq!(acting_word(Dialect::Postgres, "select read from files"), None);
     }
 }

@@ -1,4 +1,5 @@
-//! Maintenance statements, which the parser does not know for every dialect. Each form is listed whole; anything more is not one.
+//! Maintenance statements, which the parser does not know for every dialect. Each form is listed
+//! whole; anything more is not one.
 
 use super::{Dialect, EVERYTHING, StatementClass, StatementFacts, relation_of};
 use std::collections::BTreeSet;
@@ -9,8 +10,12 @@ fn words_of(dialect: Dialect, first: &str) -> Option<&'static [&'static str]> {
         (Dialect::Postgres, "VACUUM") => &["FULL", "FREEZE", "VERBOSE", "ANALYZE"],
         (Dialect::Postgres, "ANALYZE" | "ANALYSE") => &["VERBOSE"],
         (Dialect::Postgres, "REINDEX") => &["TABLE", "INDEX", "CONCURRENTLY"],
-        (Dialect::Postgres, "CHECKPOINT") | (Dialect::Sqlite, "VACUUM" | "ANALYZE" | "REINDEX") => &[],
-        (Dialect::MySql, "ANALYZE" | "OPTIMIZE" | "REPAIR") => &["TABLE", "TABLES", "LOCAL", "NO_WRITE_TO_BINLOG"],
+        (Dialect::Postgres, "CHECKPOINT") | (Dialect::Sqlite, "VACUUM" | "ANALYZE" | "REINDEX") => {
+            &[]
+        }
+        (Dialect::MySql, "ANALYZE" | "OPTIMIZE" | "REPAIR") => {
+            &["TABLE", "TABLES", "LOCAL", "NO_WRITE_TO_BINLOG"]
+        }
         (Dialect::MySql, "CHECK") => &["TABLE", "TABLES"],
         (Dialect::Postgres | Dialect::MySql | Dialect::Sqlite, _) => return None,
     })
@@ -32,9 +37,13 @@ pub(super) fn classify(dialect: Dialect, statement: &str) -> Option<StatementFac
     let mut words = 0;
     let mut whole_database = false;
     loop {
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        let end =
+            rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
         let word = rest[..end].to_uppercase();
-        if first == "REINDEX" && dialect == Dialect::Postgres && matches!(word.as_str(), "SCHEMA" | "DATABASE" | "SYSTEM") {
+        if first == "REINDEX"
+            && dialect == Dialect::Postgres
+            && matches!(word.as_str(), "SCHEMA" | "DATABASE" | "SYSTEM")
+        {
             whole_database = true;
             break;
         }
@@ -54,12 +63,16 @@ pub(super) fn classify(dialect: Dialect, statement: &str) -> Option<StatementFac
     if rest.is_empty() {
         return Some(facts([]));
     }
-    let names: Option<BTreeSet<_>> = rest.split(',').map(|name| relation_of(dialect, name.trim())).collect();
+    let names: Option<BTreeSet<_>> =
+        rest.split(',').map(|name| relation_of(dialect, name.trim())).collect();
     Some(facts(names?))
 }
 
 fn facts(relations: impl IntoIterator<Item = String>) -> StatementFacts {
-    StatementFacts { classes: BTreeSet::from([StatementClass::Maintain]), relations: relations.into_iter().collect() }
+    StatementFacts {
+        classes: BTreeSet::from([StatementClass::Maintain]),
+        relations: relations.into_iter().collect(),
+    }
 }
 
 /// What follows `(analyze, verbose)`.

@@ -1,8 +1,9 @@
 //! What a SQL statement is: its class and the relations that it names.
 //!
-//! This labels plans and narrows grants that name classes or relations. Reads are read only by the way in which the host runs them,
-//! whatever this parser thinks; and PostgreSQL is asked afterwards what a statement touched. MySQL and MariaDB cannot be asked, so
-//! there this is the wall: only texts that every reader takes alike, and only parts of the language that the walk knows.
+//! This labels plans and narrows grants that name classes or relations. Reads are read only by the
+//! way in which the host runs them, whatever this parser thinks; and PostgreSQL is asked afterwards
+//! what a statement touched. MySQL and MariaDB cannot be asked, so there this is the wall: only
+//! texts that every reader takes alike, and only parts of the language that the walk knows.
 
 mod acting;
 mod maintenance;
@@ -81,9 +82,11 @@ impl StatementClass {
 /// What is known of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementFacts {
-    /// Its classes: an INSERT that overwrites what is there already is an UPDATE, too. A grant must have all of them.
+    /// Its classes: an INSERT that overwrites what is there already is an UPDATE, too. A grant must
+    /// have all of them.
     pub classes: BTreeSet<StatementClass>,
-    /// The tables and views that it names, as [`relation_of`] writes them; `*` if it may be about others.
+    /// The tables and views that it names, as [`relation_of`] writes them; `*` if it may be about
+    /// others.
     pub relations: BTreeSet<String>,
 }
 
@@ -105,7 +108,11 @@ pub fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
         relations.insert(EVERYTHING.to_owned());
     }
     if dialect == Dialect::MySql {
-        relations.extend(names::called_after_a_blank(statement).into_iter().map(|name| format!("{FUNCTION}{name} (…)")));
+        relations.extend(
+            names::called_after_a_blank(statement)
+                .into_iter()
+                .map(|name| format!("{FUNCTION}{name} (…)")),
+        );
     }
     Some(StatementFacts { classes, relations })
 }
@@ -118,8 +125,8 @@ fn parse(dialect: Dialect, statement: &str) -> Result<Vec<Statement>, ParserErro
     }
 }
 
-/// Why a text that every reader takes alike is not understood as a statement. The parser does not know every part of every language: a
-/// server may take it all the same.
+/// Why a text that every reader takes alike is not understood as a statement. The parser does not
+/// know every part of every language: a server may take it all the same.
 pub fn not_understood(dialect: Dialect, statement: &str) -> Option<String> {
     if !is_plain(dialect, statement) {
         return None;
@@ -130,14 +137,16 @@ pub fn not_understood(dialect: Dialect, statement: &str) -> Option<String> {
     }
 }
 
-/// Stands before the name of a function that may read any relation. No relation is called so: a name with a space stands in quotes.
+/// Stands before the name of a function that may read any relation. No relation is called so: a
+/// name with a space stands in quotes.
 pub(crate) const FUNCTION: &str = "function ";
 
 /// Stands for what cannot be listed, such as `all tables in schema public`: no grant names it.
 const EVERYTHING: &str = "*";
 
-/// The one spelling of the name of a relation, from a grant or a statement: without quotes that change nothing, and with them where
-/// they do (`"Orders"` is another table than `orders` in PostgreSQL). `None` if the text is no such name.
+/// The one spelling of the name of a relation, from a grant or a statement: without quotes that
+/// change nothing, and with them where they do (`"Orders"` is another table than `orders` in
+/// PostgreSQL). `None` if the text is no such name.
 pub fn relation_of(dialect: Dialect, text: &str) -> Option<String> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -154,12 +163,15 @@ pub fn relation_of(dialect: Dialect, text: &str) -> Option<String> {
 
 /// The first part of a dotted name, in its one spelling, and what follows it.
 fn first_part(dialect: Dialect, text: &str) -> Option<(String, &str)> {
-    let quote = text
-        .chars()
-        .next()
-        .filter(|c| matches!((c, dialect), ('"', Dialect::Postgres | Dialect::Sqlite) | ('`', Dialect::MySql | Dialect::Sqlite)));
+    let quote = text.chars().next().filter(|c| {
+        matches!(
+            (c, dialect),
+            ('"', Dialect::Postgres | Dialect::Sqlite) | ('`', Dialect::MySql | Dialect::Sqlite)
+        )
+    });
     let Some(quote) = quote else {
-        let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
+        let end =
+            text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
         let (word, rest) = text.split_at(end);
         return (!word.is_empty()).then(|| (spelling(dialect, word, Quoted::No), rest));
     };
@@ -174,11 +186,16 @@ enum Quoted {
     No,
 }
 
-/// PostgreSQL folds what is not quoted, SQLite everything, MySQL nothing (on a server that folds, write names as the runbook does).
+/// PostgreSQL folds what is not quoted, SQLite everything, MySQL nothing (on a server that folds,
+/// write names as the runbook does).
 fn spelling(dialect: Dialect, name: &str, quoted: Quoted) -> String {
     let folded = match (dialect, quoted) {
-        (Dialect::Postgres, Quoted::No) | (Dialect::Sqlite, Quoted::Yes | Quoted::No) => name.to_lowercase(),
-        (Dialect::Postgres, Quoted::Yes) | (Dialect::MySql, Quoted::Yes | Quoted::No) => name.to_owned(),
+        (Dialect::Postgres, Quoted::No) | (Dialect::Sqlite, Quoted::Yes | Quoted::No) => {
+            name.to_lowercase()
+        }
+        (Dialect::Postgres, Quoted::Yes) | (Dialect::MySql, Quoted::Yes | Quoted::No) => {
+            name.to_owned()
+        }
     };
     let is_plain = folded.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && (dialect != Dialect::Postgres || !folded.contains(|c: char| c.is_ascii_uppercase()));
@@ -187,9 +204,11 @@ fn spelling(dialect: Dialect, name: &str, quoted: Quoted) -> String {
 
 fn relation_name(dialect: Dialect, name: &ObjectName) -> String {
     let part = |part: &ObjectNamePart| match part {
-        ObjectNamePart::Identifier(name) => {
-            spelling(dialect, &name.value, if name.quote_style.is_some() { Quoted::Yes } else { Quoted::No })
-        }
+        ObjectNamePart::Identifier(name) => spelling(
+            dialect,
+            &name.value,
+            if name.quote_style.is_some() { Quoted::Yes } else { Quoted::No },
+        ),
         ObjectNamePart::Function(_) => EVERYTHING.to_owned(),
     };
     name.0.iter().map(part).collect::<Vec<_>>().join(".")
@@ -209,12 +228,15 @@ mod tests {
     }
 
     fn relations_of(dialect: Dialect, statement: &str) -> Option<String> {
-        classify(dialect, statement).map(|facts| facts.relations.into_iter().collect::<Vec<_>>().join(","))
+        classify(dialect, statement)
+            .map(|facts| facts.relations.into_iter().collect::<Vec<_>>().join(","))
     }
 
     #[test]
     fn statements_have_a_class_and_their_relations() {
-        let facts = classify(Dialect::Postgres, "select * from public.orders o join \"Items\" i on true").expect("parses");
+        let facts =
+            classify(Dialect::Postgres, "select * from public.orders o join \"Items\" i on true")
+                .expect("parses");
         assert_eq!(facts.classes, BTreeSet::from([StatementClass::Select]));
         assert_eq!(facts.relations.into_iter().collect::<Vec<_>>(), ["\"Items\"", "public.orders"]);
         assert_eq!(class("update orders set a = 1").as_deref(), Some("update"));
@@ -266,9 +288,14 @@ mod tests {
             ("select pg_typeof(x) from a", "a,function pg_typeof"),
             ("lock table a", "*,a"),
         ] {
-            assert_eq!(relations_of(Dialect::Postgres, statement).as_deref(), Some(expected), "{statement}");
+            assert_eq!(
+                relations_of(Dialect::Postgres, statement).as_deref(),
+                Some(expected),
+                "{statement}"
+            );
         }
-        // A statement that the parser does not read has no relations: the gate denies it where a target names any.
+        // A statement that the parser does not read has no relations: the gate denies it where a
+        // target names any.
         for statement in ["insert into a table b", "table secrets"] {
             assert_eq!(relations_of(Dialect::Postgres, statement), None, "{statement}");
         }
@@ -289,7 +316,11 @@ mod tests {
             ("optimize table secrets, a", "a,secrets"),
             ("create table c (x int) engine = merge union = (a, b)", "*,c"),
         ] {
-            assert_eq!(relations_of(Dialect::MySql, statement).as_deref(), Some(expected), "{statement}");
+            assert_eq!(
+                relations_of(Dialect::MySql, statement).as_deref(),
+                Some(expected),
+                "{statement}"
+            );
         }
     }
 
@@ -328,14 +359,27 @@ mod tests {
             ("show processlist", "select"),
             ("select get_lock('a', 1)", "select+other"),
         ] {
-            assert_eq!(classes_of(Dialect::MySql, statement).as_deref(), Some(expected), "{statement}");
+            assert_eq!(
+                classes_of(Dialect::MySql, statement).as_deref(),
+                Some(expected),
+                "{statement}"
+            );
         }
-        assert_eq!(classes_of(Dialect::Sqlite, "insert or replace into a values (1)").as_deref(), Some("insert+update+delete"));
+        assert_eq!(
+            classes_of(Dialect::Sqlite, "insert or replace into a values (1)").as_deref(),
+            Some("insert+update+delete")
+        );
     }
 
     #[test]
     fn what_does_not_parse_or_is_more_than_one_has_no_class() {
-        for statement in ["select 1; drop table orders", "selec 1", "", "vacuum; drop table x", "do $$ begin end $$"] {
+        for statement in [
+            "select 1; drop table orders",
+            "selec 1",
+            "",
+            "vacuum; drop table x",
+            "do $$ begin end $$",
+        ] {
             assert_eq!(class(statement), None, "{statement}");
         }
         for statement in [

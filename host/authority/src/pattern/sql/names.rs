@@ -1,6 +1,8 @@
-//! The names that stand in a statement, as a server reads them: what is quoted as it is written, the rest in lower case.
+//! The names that stand in a statement, as a server reads them: what is quoted as it is written,
+//! the rest in lower case.
 //!
-//! Only for texts that are plain, in which strings, quoted names and comments end in one place for every reader.
+//! Only for texts that are plain, in which strings, quoted names and comments end in one place for
+//! every reader.
 
 use super::plain::is_plain;
 use super::{Dialect, acting};
@@ -40,16 +42,21 @@ pub fn names(dialect: Dialect, statement: &str) -> Option<Names> {
 
 /// Names of functions that a server takes for a stored one, if a blank stands before the bracket.
 pub(super) fn called_after_a_blank(statement: &str) -> Vec<String> {
-    /// They are reserved, so no stored function is called by them without quotes; and they are more than functions.
-    const RESERVED: &[&str] =
-        &["char", "convert", "if", "insert", "interval", "left", "mod", "repeat", "replace", "right", "values"];
+    /// They are reserved, so no stored function is called by them without quotes; and they are more
+    /// than functions.
+    const RESERVED: &[&str] = &[
+        "char", "convert", "if", "insert", "interval", "left", "mod", "repeat", "replace", "right",
+        "values",
+    ];
     let tokens = tokens(Dialect::MySql, statement).unwrap_or_default();
     let pairs = tokens.windows(2).filter_map(|pair| match pair {
         [Token::Name { text, quoted: false, glued: false }, Token::Symbol('(')] => Some(text),
         _ => None,
     });
-    let is_at_risk =
-        |name: &&String| acting::reads_its_arguments_alone(Dialect::MySql, name) && !RESERVED.contains(&name.as_str());
+    let is_at_risk = |name: &&String| {
+        acting::reads_its_arguments_alone(Dialect::MySql, name)
+            && !RESERVED.contains(&name.as_str())
+    };
     pairs.filter(is_at_risk).cloned().collect()
 }
 
@@ -86,16 +93,23 @@ fn tokens(dialect: Dialect, statement: &str) -> Option<Vec<Token>> {
             }
             '"' | '`' => {
                 let (text, length) = quoted(rest, first)?;
-                let glued = !rest[length..].starts_with(|c: char| c.is_ascii_whitespace() || c == '/' || c == '-');
+                let glued = !rest[length..]
+                    .starts_with(|c: char| c.is_ascii_whitespace() || c == '/' || c == '-');
                 tokens.push(Token::Name { text, quoted: true, glued });
                 length
             }
             '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
             '/' if rest.starts_with("/*") => rest.find("*/")? + 2,
             first if first.is_ascii_alphabetic() || first == '_' => {
-                let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '$'))
+                    .unwrap_or(rest.len());
                 let text = rest[..end].to_ascii_lowercase();
-                tokens.push(Token::Name { text, quoted: false, glued: rest[end..].starts_with('(') });
+                tokens.push(Token::Name {
+                    text,
+                    quoted: false,
+                    glued: rest[end..].starts_with('('),
+                });
                 end
             }
             first if first.is_ascii_whitespace() => 1,
@@ -125,7 +139,8 @@ fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
     None
 }
 
-/// Words after which an expression or a relation stands, never a type, and which cannot be the name of a column before its type.
+/// Words after which an expression or a relation stands, never a type, and which cannot be the name
+/// of a column before its type.
 const NO_TYPE_FOLLOWS: &[&str] = &[
     "all",
     "and",
@@ -190,15 +205,21 @@ const NO_TYPE_FOLLOWS: &[&str] = &[
     "with",
 ];
 
-/// The type that the name at `at` may be: the last part of a dotted name, judged by what stands before and after all of it.
+/// The type that the name at `at` may be: the last part of a dotted name, judged by what stands
+/// before and after all of it.
 fn type_at(tokens: &[Token], at: usize, in_cast: bool) -> Option<String> {
-    let symbol = |index: Option<usize>, symbol| index.and_then(|index| tokens.get(index)) == Some(&Token::Symbol(symbol));
+    let symbol = |index: Option<usize>, symbol| {
+        index.and_then(|index| tokens.get(index)) == Some(&Token::Symbol(symbol))
+    };
     if symbol(Some(at + 1), '.') {
         return None;
     }
     let Token::Name { text, .. } = &tokens[at] else { return None };
     let mut first = at;
-    while first >= 2 && symbol(Some(first - 1), '.') && matches!(tokens[first - 2], Token::Name { .. }) {
+    while first >= 2
+        && symbol(Some(first - 1), '.')
+        && matches!(tokens[first - 2], Token::Name { .. })
+    {
         first -= 2;
     }
     let before = |count: usize| first.checked_sub(count);
@@ -206,17 +227,17 @@ fn type_at(tokens: &[Token], at: usize, in_cast: bool) -> Option<String> {
         Some(Token::Symbol(':')) => symbol(before(2), ':'),
         Some(Token::Name { text, quoted: false, .. }) => match text.as_str() {
             "as" => in_cast,
-            "by" => {
-                !before(2).is_some_and(|index| ["order", "group", "partition"].iter().any(|word| tokens[index].is_word(word)))
-            }
+            "by" => !before(2).is_some_and(|index| {
+                ["order", "group", "partition"].iter().any(|word| tokens[index].is_word(word))
+            }),
             "set" => !symbol(Some(at + 1), '='),
             word => !NO_TYPE_FOLLOWS.contains(&word),
         },
         Some(Token::Name { .. }) => true,
         Some(Token::Symbol(_) | Token::Text) | None => false,
     };
-    let is_before_text =
-        matches!(tokens.get(at + 1), Some(Token::Text)) || symbol(Some(at + 1), '(') && closes_before_text(&tokens[at + 1..]);
+    let is_before_text = matches!(tokens.get(at + 1), Some(Token::Text))
+        || symbol(Some(at + 1), '(') && closes_before_text(&tokens[at + 1..]);
     (follows || is_before_text).then(|| text.clone())
 }
 
@@ -246,8 +267,13 @@ mod tests {
 
     #[test]
     fn a_name_is_what_the_server_makes_of_it() {
-        let found = of("select O.\"lies mich\", o.\"größe\"||'x y' , \"a\"\"b\" -- nothing\n /* nor \"this\" */ from Orders o");
-        assert_eq!(found.all, ["select", "o", "lies mich", "o", "größe", "a\"b", "from", "orders", "o"]);
+        let found = of(
+            "select O.\"lies mich\", o.\"größe\"||'x y' , \"a\"\"b\" -- nothing\n /* nor \"this\" */ from Orders o",
+        );
+        assert_eq!(
+            found.all,
+            ["select", "o", "lies mich", "o", "größe", "a\"b", "from", "orders", "o"]
+        );
         assert_eq!(of("select abs (1), \"Max\"/**/(2), o.x").called, ["abs", "Max"]);
         assert_eq!(names(Dialect::Postgres, "select e'a'"), None);
     }
@@ -271,13 +297,25 @@ mod tests {
             ("update orders set secrets = 1 returning secrets", false),
             ("insert into orders (secrets, b) values (1, 2)", false),
         ] {
-            assert_eq!(of(statement).types.iter().any(|name| name.eq_ignore_ascii_case("secrets")), is_type, "{statement}");
+            assert_eq!(
+                of(statement).types.iter().any(|name| name.eq_ignore_ascii_case("secrets")),
+                is_type,
+                "{statement}"
+            );
         }
     }
 
     #[test]
     fn a_blank_before_the_bracket_makes_a_name_of_a_function_another() {
-        assert_eq!(called_after_a_blank("select count (1), rank/**/(1), max\n(2) from t"), ["count", "rank", "max"]);
-        assert!(called_after_a_blank("insert into t (a) values (count(*)), (if (1, 2, 3)) -- count (\n").is_empty());
+        assert_eq!(
+            called_after_a_blank("select count (1), rank/**/(1), max\n(2) from t"),
+            ["count", "rank", "max"]
+        );
+        assert!(
+            called_after_a_blank(
+                "insert into t (a) values (count(*)), (if (1, 2, 3)) -- count (\n"
+            )
+            .is_empty()
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! Whether a text is read alike by everybody.
 //!
-//! A database and a parser that disagree about where a string or a comment ends see different statements. This accepts only texts in
-//! which they cannot disagree; it knows nothing of grammar. What it refuses can be written in another way.
+//! A database and a parser that disagree about where a string or a comment ends see different
+//! statements. This accepts only texts in which they cannot disagree; it knows nothing of grammar.
+//! What it refuses can be written in another way.
 
 use super::Dialect;
 
-/// Whether strings, quoted names and comments of `text` begin and end in one place for every reader, and it is one statement.
+/// Whether strings, quoted names and comments of `text` begin and end in one place for every
+/// reader, and it is one statement.
 pub(super) fn is_plain(dialect: Dialect, text: &str) -> bool {
     Scanner::over(dialect, text, Semicolons::AtTheEnd).run(|_| {}).is_some()
 }
@@ -31,8 +33,9 @@ impl Piece<'_> {
     }
 }
 
-/// The statements of a text, each in its pieces and none without any; `None` if readers may differ about where strings, names and comments
-/// end. A semicolon within a body (`BEGIN … END`) is taken for an end, too.
+/// The statements of a text, each in its pieces and none without any; `None` if readers may differ
+/// about where strings, names and comments end. A semicolon within a body (`BEGIN … END`) is taken
+/// for an end, too.
 pub fn statements_of(dialect: Dialect, text: &str) -> Option<Vec<Vec<Piece<'_>>>> {
     let mut statements = vec![Vec::new()];
     Scanner::over(dialect, text, Semicolons::Anywhere).run(|part| {
@@ -81,7 +84,8 @@ impl<'a> Scanner<'a> {
         Self { dialect, semicolons, text, bytes: text.as_bytes(), at: 0, word: 0 }
     }
 
-    /// Hands each word, and each part between words, to `found`; `None` as soon as readers may differ.
+    /// Hands each word, and each part between words, to `found`; `None` as soon as readers may
+    /// differ.
     fn run(&mut self, mut found: impl FnMut(&'a str)) -> Option<()> {
         while let Some(byte) = self.peek(0) {
             let step = self.step(byte)?;
@@ -104,7 +108,9 @@ impl<'a> Scanner<'a> {
     fn step(&self, byte: u8) -> Option<usize> {
         match (byte, self.dialect) {
             (b'\'', _) => self.string(),
-            (b'"', Dialect::Postgres | Dialect::Sqlite) if !self.follows_an_escape_prefix() => self.quoted(b'"', false),
+            (b'"', Dialect::Postgres | Dialect::Sqlite) if !self.follows_an_escape_prefix() => {
+                self.quoted(b'"', false)
+            }
             (b'`', Dialect::MySql | Dialect::Sqlite) => self.quoted(b'`', false),
             (b'[', Dialect::Sqlite) => self.find(b"]").map(|end| end + 1 - self.at),
             (b'-', dialect) if self.peek(1) == Some(b'-') => self.line_comment(dialect),
@@ -113,11 +119,15 @@ impl<'a> Scanner<'a> {
             (b'$', Dialect::Postgres) => self.placeholder(),
             (b':', Dialect::MySql) if self.peek(1) == Some(b'=') => None,
             (b';', _) if self.semicolons == Semicolons::Anywhere => Some(1),
-            (b';', _) => self.bytes[self.at + 1..].iter().all(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b';')).then_some(1),
+            (b';', _) => self.bytes[self.at + 1..]
+                .iter()
+                .all(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b';'))
+                .then_some(1),
             (b'\r', _) => (self.peek(1) == Some(b'\n')).then_some(1),
             (b'[', Dialect::MySql) | (b'"' | b'`' | b'#' | b'$' | b'\\' | b'{' | b'}', _) => None,
             (b' ' | b'\n' | b'\t' | 0x21..=0x7e, _) => Some(1),
-            // Other control characters, and letters that only some count as part of a name or as space.
+            // Other control characters, and letters that only some count as part of a name or as
+            // space.
             (_, _) => None,
         }
     }
@@ -128,13 +138,18 @@ impl<'a> Scanner<'a> {
 
     fn find(&self, needle: &[u8]) -> Option<usize> {
         let rest = &self.bytes[self.at..];
-        rest.windows(needle.len()).position(|window| window == needle).map(|offset| self.at + offset)
+        rest.windows(needle.len())
+            .position(|window| window == needle)
+            .map(|offset| self.at + offset)
     }
 
     /// `e'…'`, `n'…'`, `_utf8'…'` and `u&'…'` have rules of their own.
     fn string(&self) -> Option<usize> {
         let word = self.bytes[self.word..self.at].to_ascii_lowercase();
-        if matches!(word.as_slice(), b"e" | b"n") || word.starts_with(b"_") || self.follows_an_escape_prefix() {
+        if matches!(word.as_slice(), b"e" | b"n")
+            || word.starts_with(b"_")
+            || self.follows_an_escape_prefix()
+        {
             return None;
         }
         // With a backslash in it, the end depends on a setting of the server.
@@ -142,7 +157,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn follows_an_escape_prefix(&self) -> bool {
-        self.at >= 2 && self.bytes[self.at - 1] == b'&' && self.bytes[self.at - 2].eq_ignore_ascii_case(&b'u')
+        self.at >= 2
+            && self.bytes[self.at - 1] == b'&'
+            && self.bytes[self.at - 2].eq_ignore_ascii_case(&b'u')
     }
 
     /// To the end of what `quote` opens; twice, it stands for itself.
@@ -180,9 +197,11 @@ impl<'a> Scanner<'a> {
 
     /// `$1`, and not `$tag$…$tag$` or `name$1`.
     fn placeholder(&self) -> Option<usize> {
-        let digits = self.bytes[self.at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits =
+            self.bytes[self.at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let next = self.peek(1 + digits);
-        let goes_on = next.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'));
+        let goes_on =
+            next.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'));
         (digits > 0 && !goes_on && self.word == self.at).then_some(1 + digits)
     }
 }
@@ -209,9 +228,21 @@ mod tests {
     fn a_text_falls_into_statements_and_pieces() {
         use Piece::{Quoted, Sign, Word};
         assert_eq!(
-            statements_of(Dialect::Postgres, " -- a;\n select 'a;b', \"c\"/* ; */.d2 from $1 ;; drop table t;"),
+            statements_of(
+                Dialect::Postgres,
+                " -- a;\n select 'a;b', \"c\"/* ; */.d2 from $1 ;; drop table t;"
+            ),
             Some(vec![
-                vec![Word("select"), Quoted, Sign(','), Quoted, Sign('.'), Word("d2"), Word("from"), Quoted],
+                vec![
+                    Word("select"),
+                    Quoted,
+                    Sign(','),
+                    Quoted,
+                    Sign('.'),
+                    Word("d2"),
+                    Word("from"),
+                    Quoted
+                ],
                 vec![Word("drop"), Word("table"), Word("t")],
             ])
         );

@@ -1,13 +1,16 @@
-//! The walk over a parsed statement. It lists what it knows to the last field: what is not on a list makes the statement one that may
-//! be about everything, and of the class `other`. So a part of SQL that the parser reads and this file does not know is refused.
+//! The walk over a parsed statement. It lists what it knows to the last field: what is not on a
+//! list makes the statement one that may be about everything, and of the class `other`. So a part
+//! of SQL that the parser reads and this file does not know is refused.
 
 use super::acting::{makes_rows_of_its_arguments, reads_its_arguments_alone};
 use super::{Dialect, EVERYTHING, FUNCTION, StatementClass, relation_name};
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
-    AlterTable, AlterTableOperation, CascadeOption, CreateTable, CreateTableOptions, CreateView, Cte, Delete, Expr, GrantObjects,
-    Insert, Merge, MergeAction, ObjectName, ObjectNamePart, ObjectType, OnConflictAction, OnInsert, Query, Select, SelectFlavor,
-    SetExpr, SqliteOnConflict, Statement, TableFactor, TableObject, Truncate, Update, UtilityOption, Visit as _, Visitor, With,
+    AlterTable, AlterTableOperation, CascadeOption, CreateTable, CreateTableOptions, CreateView,
+    Cte, Delete, Expr, GrantObjects, Insert, Merge, MergeAction, ObjectName, ObjectNamePart,
+    ObjectType, OnConflictAction, OnInsert, Query, Select, SelectFlavor, SetExpr, SqliteOnConflict,
+    Statement, TableFactor, TableObject, Truncate, Update, UtilityOption, Visit as _, Visitor,
+    With,
 };
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -23,12 +26,14 @@ pub(super) struct Walk {
 
 impl Walk {
     pub(super) fn over(dialect: Dialect, statement: &Statement) -> Self {
-        let mut walk = Self { dialect, classes: BTreeSet::new(), relations: BTreeSet::new(), skip: false };
+        let mut walk =
+            Self { dialect, classes: BTreeSet::new(), relations: BTreeSet::new(), skip: false };
         walk.begin(statement);
         walk
     }
 
-    /// A statement that only asks about another one is not visited: its classes are those of the question.
+    /// A statement that only asks about another one is not visited: its classes are those of the
+    /// question.
     fn begin(&mut self, statement: &Statement) {
         match statement {
             Statement::Query(query) => {
@@ -47,7 +52,10 @@ impl Walk {
                 );
                 self.relations = inner.relations;
                 self.class(StatementClass::Select);
-                if !plain || inner.classes.contains(&StatementClass::Other) || !options.as_deref().is_none_or(only_ask) {
+                if !plain
+                    || inner.classes.contains(&StatementClass::Other)
+                    || !options.as_deref().is_none_or(only_ask)
+                {
                     self.unknown();
                 }
             }
@@ -202,7 +210,16 @@ impl Walk {
     }
 
     fn merge(&mut self, merge: &Merge) {
-        let Merge { merge_token: _, optimizer_hints, into: _, table: _, source: _, on: _, clauses, output } = merge;
+        let Merge {
+            merge_token: _,
+            optimizer_hints,
+            into: _,
+            table: _,
+            source: _,
+            on: _,
+            clauses,
+            output,
+        } = merge;
         for clause in clauses {
             match &clause.action {
                 MergeAction::Insert(_) => self.class(StatementClass::Insert),
@@ -217,7 +234,15 @@ impl Walk {
     }
 
     fn truncate(&mut self, truncate: &Truncate) {
-        let Truncate { table_names: _, partitions, table: _, if_exists: _, identity: _, cascade, on_cluster } = truncate;
+        let Truncate {
+            table_names: _,
+            partitions,
+            table: _,
+            if_exists: _,
+            identity: _,
+            cascade,
+            on_cluster,
+        } = truncate;
         self.class(StatementClass::Delete);
         self.unknown_unless(partitions.is_none() && on_cluster.is_none());
         if matches!(cascade, Some(CascadeOption::Cascade)) {
@@ -225,12 +250,21 @@ impl Walk {
         }
     }
 
-    fn drop(&mut self, kind: ObjectType, names: &[ObjectName], table: Option<&ObjectName>, cascade: bool) {
+    fn drop(
+        &mut self,
+        kind: ObjectType,
+        names: &[ObjectName],
+        table: Option<&ObjectName>,
+        cascade: bool,
+    ) {
         self.class(StatementClass::Define);
         for name in names.iter().chain(table) {
             self.name(name);
         }
-        let relation = matches!(kind, ObjectType::Table | ObjectType::View | ObjectType::MaterializedView | ObjectType::Index);
+        let relation = matches!(
+            kind,
+            ObjectType::Table | ObjectType::View | ObjectType::MaterializedView | ObjectType::Index
+        );
         if cascade || !relation {
             self.anything();
         }
@@ -256,13 +290,25 @@ impl Walk {
 
     fn create_view(&mut self, view: &CreateView) {
         self.class(StatementClass::Define);
-        if view.to.is_some() || view.params.is_some() || !matches!(view.options, CreateTableOptions::None) {
+        if view.to.is_some()
+            || view.params.is_some()
+            || !matches!(view.options, CreateTableOptions::None)
+        {
             self.anything();
         }
     }
 
     fn alter_table(&mut self, alter: &AlterTable) {
-        let AlterTable { name: _, if_exists: _, only: _, operations, location, on_cluster, table_type, end_token: _ } = alter;
+        let AlterTable {
+            name: _,
+            if_exists: _,
+            only: _,
+            operations,
+            location,
+            on_cluster,
+            table_type,
+            end_token: _,
+        } = alter;
         self.class(StatementClass::Define);
         let known = |operation: &AlterTableOperation| match operation {
             AlterTableOperation::DropColumn { drop_behavior, .. } => drop_behavior.is_none(),
@@ -272,10 +318,16 @@ impl Walk {
             | AlterTableOperation::RenameColumn { .. }
             | AlterTableOperation::ModifyColumn { .. }
             | AlterTableOperation::ChangeColumn { .. }
-            | AlterTableOperation::ValidateConstraint { .. } => !refers_to_another(&operation.to_string()),
+            | AlterTableOperation::ValidateConstraint { .. } => {
+                !refers_to_another(&operation.to_string())
+            }
             _ => false,
         };
-        if !operations.iter().all(known) || location.is_some() || on_cluster.is_some() || table_type.is_some() {
+        if !operations.iter().all(known)
+            || location.is_some()
+            || on_cluster.is_some()
+            || table_type.is_some()
+        {
             self.anything();
         }
     }
@@ -310,12 +362,18 @@ impl Walk {
 
 /// Options of EXPLAIN with which it does not run the statement.
 fn only_ask(options: &[UtilityOption]) -> bool {
-    const ASKING: &[&str] = &["verbose", "costs", "settings", "generic_plan", "summary", "format", "memory"];
-    options.iter().all(|option| option.name.quote_style.is_none() && ASKING.contains(&option.name.value.to_lowercase().as_str()))
+    const ASKING: &[&str] =
+        &["verbose", "costs", "settings", "generic_plan", "summary", "format", "memory"];
+    options.iter().all(|option| {
+        option.name.quote_style.is_none()
+            && ASKING.contains(&option.name.value.to_lowercase().as_str())
+    })
 }
 
 fn is_any_quoted(name: &ObjectName) -> bool {
-    name.0.iter().any(|part| !matches!(part, ObjectNamePart::Identifier(part) if part.quote_style.is_none()))
+    name.0
+        .iter()
+        .any(|part| !matches!(part, ObjectNamePart::Identifier(part) if part.quote_style.is_none()))
 }
 
 /// A foreign key reads (and locks) the other table.
@@ -361,7 +419,9 @@ impl Visitor for Walk {
             pipe_operators,
         } = query;
         if let Some(With { with_token: _, recursive: _, cte_tables }) = with {
-            for Cte { alias: _, query: _, from, materialized: _, closing_paren_token: _ } in cte_tables {
+            for Cte { alias: _, query: _, from, materialized: _, closing_paren_token: _ } in
+                cte_tables
+            {
                 self.unknown_unless(from.is_none());
             }
         }
@@ -424,8 +484,11 @@ impl Visitor for Walk {
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         match factor {
             TableFactor::Table { name, args, with_hints, version, json_path, .. } => {
-                self.skip = args.is_some() && makes_rows_of_its_arguments(&relation_name(self.dialect, name));
-                self.unknown_unless(with_hints.is_empty() && version.is_none() && json_path.is_none());
+                self.skip = args.is_some()
+                    && makes_rows_of_its_arguments(&relation_name(self.dialect, name));
+                self.unknown_unless(
+                    with_hints.is_empty() && version.is_none() && json_path.is_none(),
+                );
             }
             TableFactor::Function { name, .. } => {
                 let name = relation_name(self.dialect, name);

@@ -7,8 +7,17 @@ use runbook_authority::manifest::{Kind, Manifest, Operation};
 use std::fmt::Write as _;
 
 /// Inputs, outputs and an example of one operation. `reference` is how a runbook names the plugin.
-pub(super) fn usage(manifest: &Manifest, reference: &str, name: &str, operation: &Operation) -> String {
-    let mut text = format!("{reference}:{name} ({}): {}", operation.kind.name(), runbook_text::line(&operation.summary));
+pub(super) fn usage(
+    manifest: &Manifest,
+    reference: &str,
+    name: &str,
+    operation: &Operation,
+) -> String {
+    let mut text = format!(
+        "{reference}:{name} ({}): {}",
+        operation.kind.name(),
+        runbook_text::line(&operation.summary)
+    );
     text.push_str("\n\n  with\n");
     text.push_str(&indented(&table(&operation.input, "nothing")));
     text.push_str("\n\n  output\n");
@@ -25,22 +34,36 @@ fn table(schema: &serde_json::Value, none: &str) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}").trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| format!("    {line}").trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
-/// The lines of a runbook: a target for each slot, in comments if it need not be bound, and the operation.
-pub(super) fn example(manifest: &Manifest, reference: &str, name: &str, operation: &Operation) -> String {
-    let (optional, bound): (Vec<_>, Vec<_>) = operation.slots.keys().partition(|slot| operation.optional.contains(slot));
+/// The lines of a runbook: a target for each slot, in comments if it need not be bound, and the
+/// operation.
+pub(super) fn example(
+    manifest: &Manifest,
+    reference: &str,
+    name: &str,
+    operation: &Operation,
+) -> String {
+    let (optional, bound): (Vec<_>, Vec<_>) =
+        operation.slots.keys().partition(|slot| operation.optional.contains(slot));
     let mut text = String::new();
     for slot in &bound {
         let Some(declared) = manifest.slots.get(*slot) else { continue };
-        let only_reads = operation.slots.get(*slot).is_some_and(|verbs| verbs.contains(&Verb::ProcessInspect));
+        let only_reads =
+            operation.slots.get(*slot).is_some_and(|verbs| verbs.contains(&Verb::ProcessInspect));
         let reads = if only_reads { "\nread_only = true" } else { "" };
         let _ = writeln!(text, "[targets.{slot}]\n{}{reads}\n", target(declared.capability));
     }
     for slot in &optional {
         let Some(declared) = manifest.slots.get(*slot) else { continue };
-        let lines = target(declared.capability).lines().map(|line| format!("# {line}\n")).collect::<String>();
+        let lines = target(declared.capability)
+            .lines()
+            .map(|line| format!("# {line}\n"))
+            .collect::<String>();
         let _ = writeln!(text, "# [targets.{slot}]  # only for `bind.{slot}`, below\n{lines}");
     }
     let section = if operation.kind == Kind::Probe { "preflight" } else { "step" };
@@ -50,14 +73,22 @@ pub(super) fn example(manifest: &Manifest, reference: &str, name: &str, operatio
     }
     for slot in &optional {
         let reason = manifest.slots.get(*slot).map_or("", |declared| declared.reason.as_str());
-        let _ = writeln!(text, "# bind.{slot} = \"{slot}\"  # need not be bound: {}", runbook_text::line(reason));
+        let _ = writeln!(
+            text,
+            "# bind.{slot} = \"{slot}\"  # need not be bound: {}",
+            runbook_text::line(reason)
+        );
     }
     let with = inline_table(&operation.input, &operation.input, 3);
     if with != "{}" {
         let _ = writeln!(text, "with = {with}");
     }
     if operation.kind == Kind::Step {
-        text.push_str(if operation.undo { "undo = \"auto\"" } else { "irreversible = \"why nothing needs to be put back\"" });
+        text.push_str(if operation.undo {
+            "undo = \"auto\""
+        } else {
+            "irreversible = \"why nothing needs to be put back\""
+        });
     }
     text.trim_end().to_owned()
 }
@@ -73,6 +104,8 @@ fn target(capability: Capability) -> &'static str {
         Capability::Secrets => {
             "secret = \"name\"\npositions = [{ slot = \"target\", header = \"X-Key\" }]  # or `form`, `json`, `basic`"
         }
-        Capability::Net | Capability::System | Capability::State => "# this version of the host has no such target yet",
+        Capability::Net | Capability::System | Capability::State => {
+            "# this version of the host has no such target yet"
+        }
     }
 }

@@ -1,31 +1,40 @@
-//! What a runbook's text says about each call, so that a reviewer need not open the file: inputs with their SQL and arguments,
-//! conditions, approvals, undo, limits.
+//! What a runbook's text says about each call, so that a reviewer need not open the file: inputs
+//! with their SQL and arguments, conditions, approvals, undo, limits.
 
 use crate::prepared::Prepared;
 use runbook_authority::access_report::{Detail, StepEntry};
 use runbook_authority::written::{self, Written};
 use runbook_document::{Table, format_duration};
 use runbook_engine::model::section_noun;
-use runbook_engine::model::{Approval, Items, OnFailure, Risk, SelfApproval, Step, UndoDeclaration};
+use runbook_engine::model::{
+    Approval, Items, OnFailure, Risk, SelfApproval, Step, UndoDeclaration,
+};
 use runbook_engine::{Runbook, UseSite};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Every key of the files that a runbook is made of, each under its way through the file. What one call is given stands beside the call.
+/// Every key of the files that a runbook is made of, each under its way through the file. What one
+/// call is given stands beside the call.
 pub(super) fn of_texts(prepared: &Prepared) -> Vec<Detail> {
     let own = prepared.runbook.source().name();
     let texts = prepared.runbook.sources.iter().chain(&prepared.waivers);
     texts
         .flat_map(|source| {
-            let file =
-                if source.name() == own { String::new() } else { format!("{}: ", beside(source.name(), &prepared.folder)) };
-            written::of(source.text()).into_iter().map(move |Written { key, value }| detail(&format!("{file}{key}"), value))
+            let file = if source.name() == own {
+                String::new()
+            } else {
+                format!("{}: ", beside(source.name(), &prepared.folder))
+            };
+            written::of(source.text())
+                .into_iter()
+                .map(move |Written { key, value }| detail(&format!("{file}{key}"), value))
         })
         .collect()
 }
 
-/// A file as it is called in the folder of the runbook, so that a review says the same in every checkout.
+/// A file as it is called in the folder of the runbook, so that a review says the same in every
+/// checkout.
 fn beside(name: &str, folder: &Path) -> String {
     let real = Path::new(name).canonicalize().unwrap_or_else(|_| PathBuf::from(name));
     real.strip_prefix(folder).unwrap_or(&real).display().to_string()
@@ -35,9 +44,11 @@ fn beside(name: &str, folder: &Path) -> String {
 pub(super) fn of_runbook(runbook: &Runbook) -> Vec<Detail> {
     let risk = runbook.risk.as_ref().map(|risk| name_in(Risk::ALL, risk.value));
     let locks = (!runbook.locks.exclusive.is_empty()).then(|| runbook.locks.exclusive.join(", "));
-    let effects = runbook.limits.max_effects.iter().map(|(capability, most)| format!("{capability} {most}"));
+    let effects =
+        runbook.limits.max_effects.iter().map(|(capability, most)| format!("{capability} {most}"));
     let effects: Vec<_> = effects.collect();
-    let params = runbook.params.iter().map(|param| format!("{} ({})", param.name.name, param.kind.name()));
+    let params =
+        runbook.params.iter().map(|param| format!("{} ({})", param.name.name, param.kind.name()));
     let params: Vec<_> = params.collect();
     [
         ("owner", runbook.owner.clone()),
@@ -52,7 +63,8 @@ pub(super) fn of_runbook(runbook: &Runbook) -> Vec<Detail> {
     .collect()
 }
 
-/// What the text says about one call. The conditions of a step hold for the step's own call; its undo is a call of its own.
+/// What the text says about one call. The conditions of a step hold for the step's own call; its
+/// undo is a call of its own.
 pub(super) fn of_call(call: &UseSite<'_>) -> Vec<Detail> {
     let mut details = vec![detail("part", section_noun(call.section).to_owned())];
     if let Some(step) = call.of {
@@ -72,10 +84,16 @@ pub(super) fn manual_steps(runbook: &Runbook) -> Vec<StepEntry> {
     let manual = runbook.steps.iter().filter(|step| step.manual.is_some());
     manual
         .map(|step| {
-            let mut details = vec![detail("part", format!("{}, done by a person", section_noun(step.section)))];
+            let mut details =
+                vec![detail("part", format!("{}, done by a person", section_noun(step.section)))];
             push_conditions(&mut details, step);
             push_consequences(&mut details, step);
-            StepEntry { step: step.id.value.as_str().to_owned(), uses: "manual".to_owned(), details, rows: Vec::new() }
+            StepEntry {
+                step: step.id.value.as_str().to_owned(),
+                uses: "manual".to_owned(),
+                details,
+                rows: Vec::new(),
+            }
         })
         .collect()
 }
@@ -104,24 +122,36 @@ fn push_input(details: &mut Vec<Detail>, with: &Table) {
 fn push_value(details: &mut Vec<Detail>, path: &str, value: &Value) {
     match value {
         Value::Object(members) => {
-            members.iter().for_each(|(key, value)| push_value(details, &format!("{path}.{key}"), value));
+            members
+                .iter()
+                .for_each(|(key, value)| push_value(details, &format!("{path}.{key}"), value));
         }
         Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
             let numbered = items.iter().enumerate();
-            numbered.for_each(|(index, item)| push_value(details, &format!("{path}[{index}]"), item));
+            numbered
+                .for_each(|(index, item)| push_value(details, &format!("{path}[{index}]"), item));
         }
         Value::String(text) => details.push(detail(path, text.trim_end().to_owned())),
-        Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) => details.push(detail(path, value.to_string())),
+        Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {
+            details.push(detail(path, value.to_string()));
+        }
     }
 }
 
 fn push_consequences(details: &mut Vec<Detail>, step: &Step) {
     match &step.undo {
-        Some(UndoDeclaration::Auto { .. }) => details.push(detail("undo", "by the plugin itself".to_owned())),
-        Some(UndoDeclaration::Explicit { uses, .. }) => {
-            details.push(detail("undo", format!("{}, shown as `{}`", uses.value, step.id.value.undo())));
+        Some(UndoDeclaration::Auto { .. }) => {
+            details.push(detail("undo", "by the plugin itself".to_owned()));
         }
-        Some(UndoDeclaration::Irreversible { reason }) => details.push(detail("irreversible", reason.value.clone())),
+        Some(UndoDeclaration::Explicit { uses, .. }) => {
+            details.push(detail(
+                "undo",
+                format!("{}, shown as `{}`", uses.value, step.id.value.undo()),
+            ));
+        }
+        Some(UndoDeclaration::Irreversible { reason }) => {
+            details.push(detail("irreversible", reason.value.clone()));
+        }
         None => {}
     }
     if step.on_failure != OnFailure::default() {
@@ -136,13 +166,23 @@ fn push_consequences(details: &mut Vec<Detail>, step: &Step) {
 }
 
 fn approval_text(approval: &Approval) -> String {
-    let people = if approval.quorum == 1 { "1 person".to_owned() } else { format!("{} people", approval.quorum) };
-    let among = if approval.approvers.is_empty() { String::new() } else { format!(" of {}", approval.approvers.join(", ")) };
+    let people = if approval.quorum == 1 {
+        "1 person".to_owned()
+    } else {
+        format!("{} people", approval.quorum)
+    };
+    let among = if approval.approvers.is_empty() {
+        String::new()
+    } else {
+        format!(" of {}", approval.approvers.join(", "))
+    };
     let oneself = match approval.oneself {
         SelfApproval::Counts => "",
         SelfApproval::DoesNotCount => ", not the operator who started the run",
     };
-    let expires = approval.expires.map(|after: Duration| format!(", expires after {}", format_duration(after)));
+    let expires = approval
+        .expires
+        .map(|after: Duration| format!(", expires after {}", format_duration(after)));
     format!("{people}{among}{oneself}{}", expires.unwrap_or_default())
 }
 

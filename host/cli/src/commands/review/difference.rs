@@ -1,4 +1,5 @@
-//! `runbook review --diff OLD NEW`: what is wider, narrower or moved between two files, folders, lockfiles or git revisions.
+//! `runbook review --diff OLD NEW`: what is wider, narrower or moved between two files, folders,
+//! lockfiles or git revisions.
 
 use super::ReviewArgs;
 use super::entries::{Subject, subjects};
@@ -29,8 +30,8 @@ enum Tree {
     Revision(Checkout),
 }
 
-/// The files of a revision: `folder` holds them at `folder/top`, so that all that is judged is at its own path once `folder` is
-/// taken away, what lies outside of the repository too.
+/// The files of a revision: `folder` holds them at `folder/top`, so that all that is judged is at
+/// its own path once `folder` is taken away, what lies outside of the repository too.
 struct Checkout {
     folder: tempfile::TempDir,
     top: PathBuf,
@@ -39,32 +40,50 @@ struct Checkout {
 /// One of the two that are compared.
 struct Side {
     snapshot: Snapshot,
-    /// What the checkout itself says of its limits; a lockfile and single files say nothing of them.
+    /// What the checkout itself says of its limits; a lockfile and single files say nothing of
+    /// them.
     limits: Option<Limits>,
 }
 
 /// Shows the differences; status 1 if anything is wider or moved.
-pub(super) fn run(context: &Context, old: &str, new: &str, args: &ReviewArgs) -> Result<ExitStatus, Failure> {
+pub(super) fn run(
+    context: &Context,
+    old: &str,
+    new: &str,
+    args: &ReviewArgs,
+) -> Result<ExitStatus, Failure> {
     let (mut old, mut new) = (side(context, (old, new), args)?, side(context, (new, old), args)?);
-    let mut changes = old.limits.iter().zip(&new.limits).flat_map(|(old, new)| limits::changes(old, new)).collect::<Vec<_>>();
+    let mut changes = old
+        .limits
+        .iter()
+        .zip(&new.limits)
+        .flat_map(|(old, new)| limits::changes(old, new))
+        .collect::<Vec<_>>();
     let (old, new) = (&mut old.snapshot, &mut new.snapshot);
     same_names(old, new);
     changes.extend(diff(old, new));
     changes.sort_by(|a, b| (a.direction, b.risk).cmp(&(b.direction, a.risk)));
     changes.extend(changed_keys(old, new));
     super::deliver(args, &render(args.format, &changes)?)?;
-    let wider = changes.iter().any(|change| matches!(change.direction, Direction::Widened | Direction::Moved));
+    let wider = changes
+        .iter()
+        .any(|change| matches!(change.direction, Direction::Widened | Direction::Moved));
     Ok(if wider { ExitStatus::Failed } else { ExitStatus::Success })
 }
 
 fn render(format: ReviewFormat, changes: &[Change]) -> Result<String, Failure> {
     match format {
-        ReviewFormat::Text if changes.is_empty() => Ok("no difference in authority, nor in any key".to_owned()),
+        ReviewFormat::Text if changes.is_empty() => {
+            Ok("no difference in authority, nor in any key".to_owned())
+        }
         ReviewFormat::Text => Ok(lockfile::render(changes)),
         ReviewFormat::Json => {
-            Ok(runbook_text::json(&serde_json::to_string_pretty(changes).map_err(Failure::engine)?).into_owned())
+            Ok(runbook_text::json(&serde_json::to_string_pretty(changes).map_err(Failure::engine)?)
+                .into_owned())
         }
-        ReviewFormat::Sarif | ReviewFormat::Html => Err(Failure::usage("a difference is shown as text or json")),
+        ReviewFormat::Sarif | ReviewFormat::Html => {
+            Err(Failure::usage("a difference is shown as text or json"))
+        }
     }
 }
 
@@ -73,12 +92,18 @@ fn same_names(old: &mut Snapshot, new: &mut Snapshot) {
     if old.plugins.len() == 1
         && let [name] = new.plugins.keys().cloned().collect::<Vec<_>>().as_slice()
     {
-        old.plugins = std::mem::take(&mut old.plugins).into_values().map(|facts| (name.clone(), facts)).collect();
+        old.plugins = std::mem::take(&mut old.plugins)
+            .into_values()
+            .map(|facts| (name.clone(), facts))
+            .collect();
     }
     if old.runbooks.len() == 1
         && let [name] = new.runbooks.keys().cloned().collect::<Vec<_>>().as_slice()
     {
-        old.runbooks = std::mem::take(&mut old.runbooks).into_values().map(|facts| (name.clone(), facts)).collect();
+        old.runbooks = std::mem::take(&mut old.runbooks)
+            .into_values()
+            .map(|facts| (name.clone(), facts))
+            .collect();
     }
 }
 
@@ -88,7 +113,11 @@ fn revision(text: &str) -> Option<(&str, &str)> {
 }
 
 /// One of the two, with the other one, which may be a revision.
-fn side(context: &Context, (text, other): (&str, &str), args: &ReviewArgs) -> Result<Side, Failure> {
+fn side(
+    context: &Context,
+    (text, other): (&str, &str),
+    args: &ReviewArgs,
+) -> Result<Side, Failure> {
     if let Some((revision, path)) = revision(text) {
         let checkout = Checkout::of(revision)?;
         let found = checkout.find(revision, path)?;
@@ -98,19 +127,26 @@ fn side(context: &Context, (text, other): (&str, &str), args: &ReviewArgs) -> Re
     if revision(other).is_none() {
         return side_of(context, path, &Tree::Here, args);
     }
-    let absolute = path.canonicalize().map_err(|error| Failure::usage(format!("`{text}` cannot be read: {error}")))?;
+    let absolute = path
+        .canonicalize()
+        .map_err(|error| Failure::usage(format!("`{text}` cannot be read: {error}")))?;
     side_of(context, &absolute, &Tree::Working(top()?), args)
 }
 
-fn side_of(context: &Context, path: &Path, tree: &Tree, args: &ReviewArgs) -> Result<Side, Failure> {
+fn side_of(
+    context: &Context,
+    path: &Path,
+    tree: &Tree,
+    args: &ReviewArgs,
+) -> Result<Side, Failure> {
     let is_lockfile = path.file_name().is_some_and(|name| name == FILE_NAME);
     let limits = match tree.top() {
         _ if is_lockfile => None,
         Some(top) => Some(limits::of(path, &top, |file| tree.shown(&file.display().to_string()))?),
         // Two folders have names of their own.
-        None if path.is_dir() => {
-            Some(limits::of(path, path, |file| file.strip_prefix(path).unwrap_or(file).display().to_string())?)
-        }
+        None if path.is_dir() => Some(limits::of(path, path, |file| {
+            file.strip_prefix(path).unwrap_or(file).display().to_string()
+        })?),
         None => None,
     };
     Ok(Side { snapshot: snapshot(context, path, tree, args)?, limits })
@@ -126,14 +162,17 @@ fn line_of_git(arguments: &[&str]) -> Result<String, Failure> {
 }
 
 impl Checkout {
-    /// All files of a revision as a checkout would make them. Not by `git archive`: a revision may say what that leaves out.
+    /// All files of a revision as a checkout would make them. Not by `git archive`: a revision may
+    /// say what that leaves out.
     fn of(revision: &str) -> Result<Self, Failure> {
         let top = top()?;
         let tree = format!("{revision}^{{tree}}");
-        let tree = line_of_git(&["rev-parse", "--verify", "--end-of-options", &tree]).map_err(|_| {
-            Failure::usage(format!("git: there is no revision `{revision}`"))
-                .hint("write REVISION:PATH, such as `HEAD~1:runbooks`, or name a file that is there")
-        })?;
+        let tree =
+            line_of_git(&["rev-parse", "--verify", "--end-of-options", &tree]).map_err(|_| {
+                Failure::usage(format!("git: there is no revision `{revision}`")).hint(
+                    "write REVISION:PATH, such as `HEAD~1:runbooks`, or name a file that is there",
+                )
+            })?;
         let folder = tempfile::tempdir()?;
         let root = folder.path().canonicalize()?;
         let below = below(&root, &top);
@@ -150,9 +189,11 @@ impl Checkout {
         Ok(Self { folder, top })
     }
 
-    /// Where `path` of `REVISION:PATH` is: from the top, or from here if it begins with `./` or `../`, as git takes it.
+    /// Where `path` of `REVISION:PATH` is: from the top, or from here if it begins with `./` or
+    /// `../`, as git takes it.
     fn find(&self, revision: &str, path: &str) -> Result<PathBuf, Failure> {
-        let is_from_here = [".", ".."].iter().any(|dots| path == *dots || path.starts_with(&format!("{dots}/")));
+        let is_from_here =
+            [".", ".."].iter().any(|dots| path == *dots || path.starts_with(&format!("{dots}/")));
         let prefix = line_of_git(&["rev-parse", "--show-prefix"])?;
         let (top, root) = (below(&self.root()?, &self.top), Path::new("/"));
         let from = if is_from_here { root.join(&prefix) } else { root.to_owned() };
@@ -163,7 +204,9 @@ impl Checkout {
         }
         let failure = Failure::usage(format!("`{path}` is not in revision `{revision}`"));
         if !is_from_here && !prefix.is_empty() && top.join(&prefix).join(path).exists() {
-            return Err(failure.hint(format!("paths are those from the top; from here it is `{revision}:./{path}`")));
+            return Err(failure.hint(format!(
+                "paths are those from the top; from here it is `{revision}:./{path}`"
+            )));
         }
         Err(failure.hint(listed(&top, &found)))
     }
@@ -183,8 +226,12 @@ const LISTED: usize = 20;
 
 /// What there is in the nearest folder above a path that is missing.
 fn listed(top: &Path, missing: &Path) -> String {
-    let folder =
-        missing.ancestors().skip(1).find(|folder| folder.is_dir()).filter(|folder| folder.starts_with(top)).unwrap_or(top);
+    let folder = missing
+        .ancestors()
+        .skip(1)
+        .find(|folder| folder.is_dir())
+        .filter(|folder| folder.starts_with(top))
+        .unwrap_or(top);
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .into_iter()
         .flatten()
@@ -199,8 +246,13 @@ fn listed(top: &Path, missing: &Path) -> String {
     names.truncate(LISTED);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     let place = folder.strip_prefix(top).ok().filter(|place| !place.as_os_str().is_empty());
-    let place = place.map_or_else(|| "at its top".to_owned(), |place| format!("in `{}`", place.display()));
-    if names.is_empty() { format!("there is nothing {place}") } else { format!("{place} there are: {}{more}", names.join(", ")) }
+    let place =
+        place.map_or_else(|| "at its top".to_owned(), |place| format!("in `{}`", place.display()));
+    if names.is_empty() {
+        format!("there is nothing {place}")
+    } else {
+        format!("{place} there are: {}{more}", names.join(", "))
+    }
 }
 
 /// Runs git, with an index of its own if one is named.
@@ -210,23 +262,30 @@ fn git(arguments: &[&str], index: Option<&Path>) -> Result<Vec<u8>, Failure> {
     if let Some(index) = index {
         command.env("GIT_INDEX_FILE", index);
     }
-    let output = command
-        .output()
-        .map_err(|error| Failure::usage(format!("`git` cannot be run: {error}")).hint("install git, or compare files"))?;
+    let output = command.output().map_err(|error| {
+        Failure::usage(format!("`git` cannot be run: {error}"))
+            .hint("install git, or compare files")
+    })?;
     if output.status.success() {
         return Ok(output.stdout);
     }
     let message = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(Failure::usage(format!("git: {message}")).hint("write REVISION:PATH, such as `HEAD~1:runbooks`"))
+    Err(Failure::usage(format!("git: {message}"))
+        .hint("write REVISION:PATH, such as `HEAD~1:runbooks`"))
 }
 
 /// What a file, a folder or a lockfile says.
-fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &ReviewArgs) -> Result<Snapshot, Failure> {
+fn snapshot(
+    context: &Context,
+    path: &Path,
+    tree: &Tree,
+    args: &ReviewArgs,
+) -> Result<Snapshot, Failure> {
     if path.file_name().is_some_and(|name| name == FILE_NAME) {
         let folder = RunbookFile::locate(path)?.folder().to_owned();
         let place = LockfileEntry { file: path.to_owned(), folder, entry: String::new() };
-        let locked =
-            lockfile::read(&place)?.ok_or_else(|| Failure::usage(format!("there is no lockfile `{}`", path.display())))?;
+        let locked = lockfile::read(&place)?
+            .ok_or_else(|| Failure::usage(format!("there is no lockfile `{}`", path.display())))?;
         return tree.rebased(locked);
     }
     let mut all = Snapshot::default();
@@ -244,14 +303,18 @@ fn snapshot(context: &Context, path: &Path, tree: &Tree, args: &ReviewArgs) -> R
                 }
             }
             Subject::Unreadable(_, failure) => return Err(failure),
-            Subject::Link(link) => ui::warning(&format!("{}: not compared, because it is a link to a folder", link.display())),
+            Subject::Link(link) => ui::warning(&format!(
+                "{}: not compared, because it is a link to a folder",
+                link.display()
+            )),
         }
     }
     Ok(all)
 }
 
-/// In which environments a runbook is compared: in the one that was asked for, else in none and in each that lies beside it. What
-/// `exec --env NAME` would reach is a part of what a folder can do, whoever thinks of asking for it.
+/// In which environments a runbook is compared: in the one that was asked for, else in none and in
+/// each that lies beside it. What `exec --env NAME` would reach is a part of what a folder can do,
+/// whoever thinks of asking for it.
 fn environments(runbook: &Path, asked: Option<&str>) -> Result<Vec<Option<String>>, Failure> {
     if let Some(asked) = asked {
         return Ok(vec![Some(asked.to_owned())]);
@@ -262,12 +325,19 @@ fn environments(runbook: &Path, asked: Option<&str>) -> Result<Vec<Option<String
 }
 
 /// What one runbook says in one environment.
-fn one_of(context: &Context, file: &Path, environment: Option<&str>, tree: &Tree) -> Result<Snapshot, Failure> {
+fn one_of(
+    context: &Context,
+    file: &Path,
+    environment: Option<&str>,
+    tree: &Tree,
+) -> Result<Snapshot, Failure> {
     let prepared = prepare::unlocked(context, file, environment, Scrutiny::Report)?;
     let entry = match (tree, environment) {
         (Tree::Here, _) => lockfile::place(file, environment)?.entry,
         (Tree::Working(_) | Tree::Revision(_), None) => tree.shown(&file.display().to_string()),
-        (Tree::Working(_) | Tree::Revision(_), Some(name)) => format!("{}@{name}", tree.shown(&file.display().to_string())),
+        (Tree::Working(_) | Tree::Revision(_), Some(name)) => {
+            format!("{}@{name}", tree.shown(&file.display().to_string()))
+        }
     };
     tree.rebased(lockfile::snapshot(&prepared, file, &entry)?)
 }
@@ -293,9 +363,11 @@ impl Tree {
         match self {
             Self::Here => None,
             Self::Working(top) => Some(top.clone()),
-            Self::Revision(checkout) => {
-                Some(checkout.root().map_or_else(|_| checkout.top.clone(), |root| below(&root, &checkout.top)))
-            }
+            Self::Revision(checkout) => Some(
+                checkout
+                    .root()
+                    .map_or_else(|_| checkout.top.clone(), |root| below(&root, &checkout.top)),
+            ),
         }
     }
 }

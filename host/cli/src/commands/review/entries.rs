@@ -13,8 +13,8 @@ use crate::signatures::TrustFiles;
 use crate::{audited, boundary, lockfile, signatures, text_file, ui};
 use runbook_authority::TargetKind;
 use runbook_authority::access_report::{
-    AccessReport, CallSite, Component, FindingRule, FlowStep, Gap, Origin, PluginEntry, RunbookEntry, SentenceContext, StepEntry,
-    flows,
+    AccessReport, CallSite, Component, FindingRule, FlowStep, Gap, Origin, PluginEntry,
+    RunbookEntry, SentenceContext, StepEntry, flows,
 };
 use runbook_authority::lockfile::FILE_NAME;
 use runbook_runtime::{Verified, follow_links};
@@ -36,25 +36,43 @@ pub(super) fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Fa
     let mut read = BTreeSet::new();
     let mut failed = |what: &str, failure: &Failure| {
         ui::failure(context.color_stderr.into(), failure);
-        gaps.push(Gap { rule: FindingRule::NotReviewed, file: what.to_owned(), why: failure.in_one_line() });
+        gaps.push(Gap {
+            rule: FindingRule::NotReviewed,
+            file: what.to_owned(),
+            why: failure.in_one_line(),
+        });
         worst = if worst == ExitStatus::Success { failure.status() } else { worst };
     };
     for subject in &subjects {
         match subject {
             Subject::Plugin(reference) => match Plugins::default().get(reference, Path::new(".")) {
-                Ok(plugin) => plugins.push(plugin_entry(reference, Path::new("."), &plugin, &trust, &lens)?),
+                Ok(plugin) => {
+                    plugins.push(plugin_entry(reference, Path::new("."), &plugin, &trust, &lens)?);
+                }
                 Err(failure) => failed(reference, &failure),
             },
-            Subject::Runbook(path) => match prepare::unlocked(context, path, args.env.as_deref(), Scrutiny::Report) {
-                Ok(prepared) => {
-                    for site in by_reference(&prepared).values() {
-                        plugins.push(plugin_entry(&site.reference, &prepared.folder, &site.plugin, &trust, &lens)?);
+            Subject::Runbook(path) => {
+                match prepare::unlocked(context, path, args.env.as_deref(), Scrutiny::Report) {
+                    Ok(prepared) => {
+                        for site in by_reference(&prepared).values() {
+                            plugins.push(plugin_entry(
+                                &site.reference,
+                                &prepared.folder,
+                                &site.plugin,
+                                &trust,
+                                &lens,
+                            )?);
+                        }
+                        read.extend(
+                            decided_by(path, &prepared)
+                                .iter()
+                                .filter_map(|file| file.canonicalize().ok()),
+                        );
+                        runbooks.push(runbook_entry(path, &prepared, &lens));
                     }
-                    read.extend(decided_by(path, &prepared).iter().filter_map(|file| file.canonicalize().ok()));
-                    runbooks.push(runbook_entry(path, &prepared, &lens));
+                    Err(failure) => failed(&path.display().to_string(), &failure),
                 }
-                Err(failure) => failed(&path.display().to_string(), &failure),
-            },
+            }
             Subject::Unreadable(path, failure) => failed(&path.display().to_string(), failure),
             Subject::Link(_) => {}
         }
@@ -76,8 +94,13 @@ pub(super) fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Fa
     Ok(status(&ledger, args))
 }
 
-/// Files of targets beside the runbooks that are of another environment than the one that is reviewed, and that none of them includes.
-fn other_environments(subjects: &[Subject], reviewed: Option<&str>, read: &BTreeSet<PathBuf>) -> Vec<Gap> {
+/// Files of targets beside the runbooks that are of another environment than the one that is
+/// reviewed, and that none of them includes.
+fn other_environments(
+    subjects: &[Subject],
+    reviewed: Option<&str>,
+    read: &BTreeSet<PathBuf>,
+) -> Vec<Gap> {
     let folder = |subject: &Subject| match subject {
         Subject::Runbook(path) => path.parent().map(Path::to_owned),
         Subject::Plugin(_) | Subject::Link(_) | Subject::Unreadable(..) => None,
@@ -88,14 +111,18 @@ fn other_environments(subjects: &[Subject], reviewed: Option<&str>, read: &BTree
         let here = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
         for entry in std::fs::read_dir(here).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(environment) = prepare::environment_of(&name).filter(|environment| Some(*environment) != reviewed) else {
+            let Some(environment) =
+                prepare::environment_of(&name).filter(|environment| Some(*environment) != reviewed)
+            else {
                 continue;
             };
             let file = folder.join(&name);
             if file.canonicalize().is_ok_and(|file| read.contains(&file)) {
                 continue;
             }
-            let why = format!("the targets of environment `{environment}`; review them with `--env {environment}`");
+            let why = format!(
+                "the targets of environment `{environment}`; review them with `--env {environment}`"
+            );
             let file = plain(&file).display().to_string();
             gaps.insert(file.clone(), Gap { rule: FindingRule::OtherEnvironment, file, why });
         }
@@ -107,7 +134,9 @@ fn status(ledger: &AccessReport, args: &ReviewArgs) -> ExitStatus {
     if ledger.exceeds_boundary() {
         return ExitStatus::Refused;
     }
-    let too_risky = args.fail_on.is_some_and(|limit| ledger.findings.iter().any(|finding| finding.risk >= limit));
+    let too_risky = args
+        .fail_on
+        .is_some_and(|limit| ledger.findings.iter().any(|finding| finding.risk >= limit));
     if too_risky { ExitStatus::Failed } else { ExitStatus::Success }
 }
 
@@ -117,7 +146,8 @@ pub(super) enum Subject {
     Plugin(String),
     /// A runbook.
     Runbook(PathBuf),
-    /// A link to a folder, which is not followed: what is in it may be reviewed elsewhere, or lead round in a circle.
+    /// A link to a folder, which is not followed: what is in it may be reviewed elsewhere, or lead
+    /// round in a circle.
     Link(PathBuf),
     /// A file that may be a runbook, and why nobody can tell.
     Unreadable(PathBuf, Failure),
@@ -134,16 +164,20 @@ pub(super) fn subjects(paths: &[String]) -> Result<Vec<Subject>, Failure> {
         } else if as_path.extension().is_some_and(|extension| extension == "toml") {
             match kind(as_path).other_than_a_runbook() {
                 None => subjects.push(Subject::Runbook(as_path.to_owned())),
-                Some(noun) => ui::note(&format!("{path}: skipped, because it is {noun} and not a runbook")),
+                Some(noun) => {
+                    ui::note(&format!("{path}: skipped, because it is {noun} and not a runbook"));
+                }
             }
-        } else if !as_path.exists() && plugins::BUNDLED.iter().all(|bundled| bundled.name != *path) {
+        } else if !as_path.exists() && plugins::BUNDLED.iter().all(|bundled| bundled.name != *path)
+        {
             return Err(nothing_is_called(path));
         } else {
             subjects.push(Subject::Plugin(path.clone()));
         }
     }
     if subjects.is_empty() {
-        return Err(Failure::usage("there is no runbook and no plugin here").hint("name one: `runbook review FILE`"));
+        return Err(Failure::usage("there is no runbook and no plugin here")
+            .hint("name one: `runbook review FILE`"));
     }
     Ok(subjects)
 }
@@ -151,25 +185,37 @@ pub(super) fn subjects(paths: &[String]) -> Result<Vec<Subject>, Failure> {
 /// The refusal of a word that is neither a path nor the name of a plugin.
 fn nothing_is_called(word: &str) -> Failure {
     let parent = Path::new(word).parent().filter(|parent| !parent.as_os_str().is_empty());
-    let beside = std::fs::read_dir(parent.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
-    let named = |name: std::ffi::OsString| parent.map_or_else(|| PathBuf::from(&name), |parent| parent.join(&name));
-    let files: Vec<String> = beside.map(|entry| named(entry.file_name()).display().to_string()).collect();
-    let known = files.iter().map(String::as_str).chain(plugins::BUNDLED.iter().map(|bundled| bundled.name));
-    let failure = Failure::usage(format!("there is no folder, no file and no bundled plugin `{word}`"));
+    let beside =
+        std::fs::read_dir(parent.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
+    let named = |name: std::ffi::OsString| {
+        parent.map_or_else(|| PathBuf::from(&name), |parent| parent.join(&name))
+    };
+    let files: Vec<String> =
+        beside.map(|entry| named(entry.file_name()).display().to_string()).collect();
+    let known =
+        files.iter().map(String::as_str).chain(plugins::BUNDLED.iter().map(|bundled| bundled.name));
+    let failure =
+        Failure::usage(format!("there is no folder, no file and no bundled plugin `{word}`"));
     match runbook_document::nearest(word.trim_end_matches('/'), known) {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),
-        None => failure.hint("name a runbook, a component, a folder, or a plugin of `runbook plugin list`"),
+        None => failure
+            .hint("name a runbook, a component, a folder, or a plugin of `runbook plugin list`"),
     }
 }
 
 fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
-    let unreadable = |error: std::io::Error| Failure::usage(format!("`{}` cannot be read: {error}", folder.display()));
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(folder).map_err(unreadable)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let unreadable = |error: std::io::Error| {
+        Failure::usage(format!("`{}` cannot be read: {error}", folder.display()))
+    };
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .map_err(unreadable)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
     paths.sort();
     for path in paths {
-        // `target` is what cargo makes, copies of what is reviewed elsewhere; in `.git` nothing lies as a file of its own. Other hidden
-        // folders are looked into: what lies there can be run.
+        // `target` is what cargo makes, copies of what is reviewed elsewhere; in `.git` nothing
+        // lies as a file of its own. Other hidden folders are looked into: what lies there can be
+        // run.
         let is_made = path.file_name().is_some_and(|name| name == "target" || name == ".git");
         if path.is_dir() && !path.is_symlink() && !is_made {
             walk(&path, subjects)?;
@@ -180,10 +226,13 @@ fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
         } else if path.extension().is_some_and(|extension| extension == "toml") {
             match text_file::read(&path) {
                 Err(error) => {
-                    let failure = Failure::usage(format!("`{}` cannot be read: {error}", path.display()));
+                    let failure =
+                        Failure::usage(format!("`{}` cannot be read: {error}", path.display()));
                     subjects.push(Subject::Unreadable(plain(&path), failure));
                 }
-                Ok(_) if kind(&path) == KindOfFile::Runbook => subjects.push(Subject::Runbook(plain(&path))),
+                Ok(_) if kind(&path) == KindOfFile::Runbook => {
+                    subjects.push(Subject::Runbook(plain(&path)));
+                }
                 Ok(_) => {}
             }
         }
@@ -196,7 +245,12 @@ pub(super) fn imports(plugin: &Verified) -> BTreeSet<String> {
     lockfile::plugin_facts(plugin).imports
 }
 
-fn component<'a>(reference: &'a str, plugin: &'a Verified, imports: &'a BTreeSet<String>, origin: &'a Origin) -> Component<'a> {
+fn component<'a>(
+    reference: &'a str,
+    plugin: &'a Verified,
+    imports: &'a BTreeSet<String>,
+    origin: &'a Origin,
+) -> Component<'a> {
     Component {
         reference,
         manifest: plugin.manifest(),
@@ -208,7 +262,8 @@ fn component<'a>(reference: &'a str, plugin: &'a Verified, imports: &'a BTreeSet
     }
 }
 
-/// The entry of a plugin, named as from the current folder, so that one file is one entry whoever uses it.
+/// The entry of a plugin, named as from the current folder, so that one file is one entry whoever
+/// uses it.
 fn plugin_entry(
     reference: &str,
     folder: &Path,
@@ -222,16 +277,26 @@ fn plugin_entry(
         let state = signatures::state(trust, &file, &plugin.manifest().name, plugin.digest())?;
         let path = file.display().to_string();
         let is_trusted = state.is_trusted || (trust.is_empty() && !state.is_wrong);
-        (path.clone(), Origin::File { path, signature: state.text, is_trusted, is_wrongly_signed: state.is_wrong })
+        (
+            path.clone(),
+            Origin::File {
+                path,
+                signature: state.text,
+                is_trusted,
+                is_wrongly_signed: state.is_wrong,
+            },
+        )
     } else {
         (reference.to_owned(), Origin::Bundled)
     };
     Ok(PluginEntry::new(&component(&shown, plugin, &imports, &origin), lens))
 }
 
-/// A file as a person in the current folder names it, so that one file has one name whoever refers to it.
+/// A file as a person in the current folder names it, so that one file has one name whoever refers
+/// to it.
 fn from_here(file: &Path) -> PathBuf {
-    let resolved = || Some((file.canonicalize().ok()?, std::env::current_dir().ok()?.canonicalize().ok()?));
+    let resolved =
+        || Some((file.canonicalize().ok()?, std::env::current_dir().ok()?.canonicalize().ok()?));
     match resolved() {
         Some((file, here)) => file.strip_prefix(&here).map(Path::to_owned).unwrap_or(file),
         None => plain(file),
@@ -261,14 +326,23 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &SentenceContext<'_>) -
         .into_iter()
         .filter_map(|written| prepared.sites.get(&written.step).map(|site| (written, site)))
         .collect();
-    let imports: BTreeMap<_, _> =
-        by_reference(prepared).into_iter().map(|(reference, site)| (reference, imports(&site.plugin))).collect();
+    let imports: BTreeMap<_, _> = by_reference(prepared)
+        .into_iter()
+        .map(|(reference, site)| (reference, imports(&site.plugin)))
+        .collect();
     let steps = in_file_order.iter().map(|(written, site)| {
         let uses = format!("{}:{}", site.reference, site.operation);
-        // What a step of the ledger shows is what may be done; where its plugin comes from stands in the plugin's entry.
-        let component = component(&site.reference, &site.plugin, &imports[site.reference.as_str()], &Origin::Bundled);
+        // What a step of the ledger shows is what may be done; where its plugin comes from stands
+        // in the plugin's entry.
+        let component = component(
+            &site.reference,
+            &site.plugin,
+            &imports[site.reference.as_str()],
+            &Origin::Bundled,
+        );
         let details = details::of_call(written);
-        let call = CallSite { step: written.step.as_str(), uses: &uses, details, used_at: &used_at };
+        let call =
+            CallSite { step: written.step.as_str(), uses: &uses, details, used_at: &used_at };
         StepEntry::new(call, &component, &site.effective, lens)
     });
     let flow_steps: Vec<FlowStep<'_>> = in_file_order
@@ -291,22 +365,32 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &SentenceContext<'_>) -
     }
 }
 
-/// The files that decide what a runbook does: its texts, its lockfile, the components that it uses, and the authorities that it
-/// believes.
+/// The files that decide what a runbook does: its texts, its lockfile, the components that it uses,
+/// and the authorities that it believes.
 fn decided_by(path: &Path, prepared: &Prepared) -> Vec<PathBuf> {
     let texts = prepared.runbook.sources.iter().chain(&prepared.waivers);
     let texts = texts.map(|source| PathBuf::from(source.name())).chain([path.to_owned()]);
-    let components = by_reference(prepared).into_keys().filter(|reference| plugins::is_file(reference));
+    let components =
+        by_reference(prepared).into_keys().filter(|reference| plugins::is_file(reference));
     let components = components.map(|reference| prepared.folder.join(reference));
     let grants = prepared.sites.values().flat_map(|site| site.effective.iter());
     let authorities = grants.filter_map(|grant| match &grant.target.kind {
         TargetKind::Http(http) => http.ca.as_ref().map(|ca| ca.real().to_owned()),
-        TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) | TargetKind::Secret(_) => {
-            None
-        }
+        TargetKind::Sql(_)
+        | TargetKind::Docker(_)
+        | TargetKind::Files(_)
+        | TargetKind::Process(_)
+        | TargetKind::Secret(_) => None,
     });
-    let files = texts.chain(components).chain(authorities).filter_map(|file| std::path::absolute(file).ok());
+    let files = texts
+        .chain(components)
+        .chain(authorities)
+        .filter_map(|file| std::path::absolute(file).ok());
     // Thousands of steps name the same few files.
     let files: BTreeSet<PathBuf> = files.collect();
-    files.into_iter().map(|file| follow_links(&file)).chain([prepared.folder.join(FILE_NAME)]).collect()
+    files
+        .into_iter()
+        .map(|file| follow_links(&file))
+        .chain([prepared.folder.join(FILE_NAME)])
+        .collect()
 }

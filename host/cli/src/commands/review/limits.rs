@@ -1,5 +1,6 @@
-//! What a checkout says of its own limits, for differences: its projects, boundaries, trust files and settings, and whether its runbooks
-//! are locked. Who takes one away widens what runbooks may do, though no runbook says another word.
+//! What a checkout says of its own limits, for differences: its projects, boundaries, trust files
+//! and settings, and whether its runbooks are locked. Who takes one away widens what runbooks may
+//! do, though no runbook says another word.
 
 use crate::failure::Failure;
 use crate::kind_of_file::{KindOfFile, PROJECT_FILE};
@@ -12,14 +13,20 @@ use runbook_document::Diagnostics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The text of each file that limits runbooks, by its name. Of a lockfile only that it is there: what it holds is compared by itself.
+/// The text of each file that limits runbooks, by its name. Of a lockfile only that it is there:
+/// what it holds is compared by itself.
 pub(super) type Limits = BTreeMap<String, String>;
 
-/// The limits of what lies at a path: the files in it, and the projects above it up to `top` with what those name.
+/// The limits of what lies at a path: the files in it, and the projects above it up to `top` with
+/// what those name.
 ///
 /// # Errors
 /// A folder or a file cannot be read.
-pub(super) fn of(path: &Path, top: &Path, shown: impl Fn(&Path) -> String) -> Result<Limits, Failure> {
+pub(super) fn of(
+    path: &Path,
+    top: &Path,
+    shown: impl Fn(&Path) -> String,
+) -> Result<Limits, Failure> {
     let mut files = BTreeSet::new();
     if path.is_dir() {
         walk(path, &mut files)?;
@@ -27,14 +34,21 @@ pub(super) fn of(path: &Path, top: &Path, shown: impl Fn(&Path) -> String) -> Re
     for folder in path.ancestors().skip(1).take_while(|folder| folder.starts_with(top)) {
         files.extend(Some(folder.join(PROJECT_FILE)).filter(|file| file.exists()));
     }
-    files.extend(path.parent().map(|folder| folder.join(FILE_NAME)).filter(|file| path.is_file() && file.exists()));
-    let named: Vec<PathBuf> = files.iter().flat_map(|file| named_by(file)).filter(|file| file.exists()).collect();
+    files.extend(
+        path.parent()
+            .map(|folder| folder.join(FILE_NAME))
+            .filter(|file| path.is_file() && file.exists()),
+    );
+    let named: Vec<PathBuf> =
+        files.iter().flat_map(|file| named_by(file)).filter(|file| file.exists()).collect();
     files.extend(named);
     files.into_iter().map(|file| Ok((shown(&file), text_of(&file)?))).collect()
 }
 
 fn walk(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), Failure> {
-    let unreadable = |error: std::io::Error| Failure::usage(format!("`{}` cannot be read: {error}", folder.display()));
+    let unreadable = |error: std::io::Error| {
+        Failure::usage(format!("`{}` cannot be read: {error}", folder.display()))
+    };
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let name = path.file_name().unwrap_or_default();
@@ -52,16 +66,24 @@ fn walk(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), Failure> {
 fn is_limit(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "toml")
         && match other_files::kind(path) {
-            KindOfFile::Boundary | KindOfFile::Trust | KindOfFile::Settings | KindOfFile::Configuration | KindOfFile::Project => {
-                true
-            }
-            KindOfFile::Runbook | KindOfFile::Untold | KindOfFile::Targets | KindOfFile::Waivers | KindOfFile::Manifest => false,
+            KindOfFile::Boundary
+            | KindOfFile::Trust
+            | KindOfFile::Settings
+            | KindOfFile::Configuration
+            | KindOfFile::Project => true,
+            KindOfFile::Runbook
+            | KindOfFile::Untold
+            | KindOfFile::Targets
+            | KindOfFile::Waivers
+            | KindOfFile::Manifest => false,
         }
 }
 
 /// The boundary and the trust file that a project names.
 fn named_by(file: &Path) -> Vec<PathBuf> {
-    if file.file_name().is_none_or(|name| name != PROJECT_FILE) || text_file::elsewhere(file).is_some() {
+    if file.file_name().is_none_or(|name| name != PROJECT_FILE)
+        || text_file::elsewhere(file).is_some()
+    {
         return Vec::new();
     }
     let Ok(source) = text_file::source(file) else { return Vec::new() };
@@ -77,7 +99,8 @@ fn text_of(file: &Path) -> Result<String, Failure> {
     if let Some(real) = text_file::elsewhere(file) {
         return Ok(format!("link = {}\n", serde_json::Value::from(real.display().to_string())));
     }
-    text_file::read(file).map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))
+    text_file::read(file)
+        .map_err(|error| Failure::usage(format!("`{}` cannot be read: {error}", file.display())))
 }
 
 /// What differs in the limits, key by key.
@@ -90,10 +113,18 @@ fn of_file(name: &str, old: Option<&String>, new: Option<&String>) -> Vec<Change
     let (old, new) = match (old, new) {
         (Some(old), Some(new)) => (old, new),
         (Some(_), None) => {
-            return vec![change(Direction::Widened, name.to_owned(), "is gone, and limits nothing any more".to_owned())];
+            return vec![change(
+                Direction::Widened,
+                name.to_owned(),
+                "is gone, and limits nothing any more".to_owned(),
+            )];
         }
         (None, Some(_)) => {
-            return vec![change(Direction::Narrowed, name.to_owned(), "is new, and limits what is run".to_owned())];
+            return vec![change(
+                Direction::Narrowed,
+                name.to_owned(),
+                "is new, and limits what is run".to_owned(),
+            )];
         }
         (None, None) => return Vec::new(),
     };
@@ -110,11 +141,16 @@ fn of_file(name: &str, old: Option<&String>, new: Option<&String>) -> Vec<Change
     written::difference(&texts(old), &texts(new)).into_iter().map(told).collect()
 }
 
-/// What a changed key means. A rule of a boundary or a key of a trust file is not judged here: somebody must look at it.
+/// What a changed key means. A rule of a boundary or a key of a trust file is not judged here:
+/// somebody must look at it.
 fn direction(key: &str, old: Option<&str>, new: Option<&str>) -> Direction {
     match (key, old, new) {
-        ("locked", _, Some("true")) | ("boundary" | "trust" | "audit_log", None, _) => Direction::Narrowed,
-        ("locked", Some("true"), _) | ("boundary" | "trust" | "audit_log", _, None) => Direction::Widened,
+        ("locked", _, Some("true")) | ("boundary" | "trust" | "audit_log", None, _) => {
+            Direction::Narrowed
+        }
+        ("locked", Some("true"), _) | ("boundary" | "trust" | "audit_log", _, None) => {
+            Direction::Widened
+        }
         ("locked" | "runbooks" | "format", _, _) => Direction::Changed,
         (_, _, _) => Direction::Moved,
     }

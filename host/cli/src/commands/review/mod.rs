@@ -48,13 +48,15 @@ pub struct ReviewArgs {
     /// Write to a file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// End with status 1 if there is a finding of this risk or a higher one: info, low, medium, high, critical
+    /// End with status 1 if there is a finding of this risk or a higher one: info, low, medium,
+    /// high, critical
     #[arg(long, value_name = "RISK", value_parser = risk)]
     pub fail_on: Option<Risk>,
     /// Count how often each capability was used, by the audit log of this host
     #[arg(long)]
     pub used: bool,
-    /// Compare two: files, folders, lockfiles, or `REVISION:PATH` of git; status 1 if anything is wider
+    /// Compare two: files, folders, lockfiles, or `REVISION:PATH` of git; status 1 if anything is
+    /// wider
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["paths", "fail_on"])]
     pub diff: Option<Vec<String>>,
 }
@@ -81,7 +83,8 @@ fn deliver(args: &ReviewArgs, text: &str) -> Result<(), Failure> {
     };
     let text = ui::by_name(text);
     let ended = if text.ends_with('\n') { text.into_owned() } else { format!("{text}\n") };
-    std::fs::write(path, ended).map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))
+    std::fs::write(path, ended)
+        .map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))
 }
 
 fn format(text: &str) -> Result<ReviewFormat, String> {
@@ -90,5 +93,6 @@ fn format(text: &str) -> Result<ReviewFormat, String> {
 }
 
 fn risk(text: &str) -> Result<Risk, String> {
-    Risk::find(text).ok_or_else(|| format!("`{text}` is not a risk; known: info, low, medium, high, critical"))
+    Risk::find(text)
+        .ok_or_else(|| format!("`{text}` is not a risk; known: info, low, medium, high, critical"))
 }

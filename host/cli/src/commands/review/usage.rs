@@ -1,4 +1,5 @@
-//! What the runs of this host used, as its audit log tells: what the gate allowed, counted by runbook, step, plugin and verb.
+//! What the runs of this host used, as its audit log tells: what the gate allowed, counted by
+//! runbook, step, plugin and verb.
 
 use crate::audit_log::Purpose;
 use crate::commands::audit::{id_of, text};
@@ -27,7 +28,8 @@ pub(super) struct UsedCall {
     pub secrets: Vec<String>,
     /// The names of the secrets that the target put into it by itself.
     pub target_secrets: Vec<String>,
-    /// Whether the gate was asked for the first time about this call, or again when more was known of it.
+    /// Whether the gate was asked for the first time about this call, or again when more was known
+    /// of it.
     pub look: Look,
 }
 
@@ -40,15 +42,25 @@ pub(super) enum Look {
     Later,
 }
 
-/// What the gate allowed to every run of this host. What was only planned, or run dry, uses nothing.
+/// What the gate allowed to every run of this host. What was only planned, or run dry, uses
+/// nothing.
 pub(super) fn used_calls(context: &Context) -> Result<Vec<UsedCall>, Failure> {
     let opened = audit::host_records(&context.audit_log).map_err(Failure::usage)?;
     let runs: BTreeMap<&str, (UsedAt, &str)> = opened
         .iter()
-        .filter(|record| text(record, "kind") == "run-opened" && text(record, "purpose") == Purpose::Run.name())
+        .filter(|record| {
+            text(record, "kind") == "run-opened" && text(record, "purpose") == Purpose::Run.name()
+        })
         .map(|record| {
-            let environment = record.body.get("environment").and_then(|value| value.as_str()).map(str::to_owned);
-            (text(record, "run"), (UsedAt { file: text(record, "path").to_owned(), environment }, text(record, "prefix")))
+            let environment =
+                record.body.get("environment").and_then(|value| value.as_str()).map(str::to_owned);
+            (
+                text(record, "run"),
+                (
+                    UsedAt { file: text(record, "path").to_owned(), environment },
+                    text(record, "prefix"),
+                ),
+            )
         })
         .collect();
     let mut calls = Vec::new();
@@ -83,10 +95,13 @@ fn used_call(record: &Record, at: &UsedAt, prefix: &str) -> Option<UsedCall> {
     })
 }
 
-/// The step that an item belongs to: `vacuum` of `vacuum[orders]`, `vacuum/undo` of `vacuum[orders]/undo`.
+/// The step that an item belongs to: `vacuum` of `vacuum[orders]`, `vacuum/undo` of
+/// `vacuum[orders]/undo`.
 fn site_of(step: &str) -> String {
     match (step.find('['), step.rfind(']')) {
-        (Some(open), Some(close)) if open < close => format!("{}{}", &step[..open], &step[close + 1..]),
+        (Some(open), Some(close)) if open < close => {
+            format!("{}{}", &step[..open], &step[close + 1..])
+        }
         (Some(_) | None, _) => step.to_owned(),
     }
 }
@@ -107,7 +122,9 @@ pub(super) fn used(context: &Context) -> Result<Used, Failure> {
 }
 
 fn look(operation: &str) -> Look {
-    let is_later = ["connect ", "redirect ", "container ", "image "].iter().any(|prefix| operation.starts_with(prefix));
+    let is_later = ["connect ", "redirect ", "container ", "image "]
+        .iter()
+        .any(|prefix| operation.starts_with(prefix));
     if is_later { Look::Later } else { Look::First }
 }
 

@@ -36,7 +36,11 @@ impl Names {
     fn new() -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         engine();
-        Self(format!("runbook-verb-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)))
+        Self(format!(
+            "runbook-verb-{}-{}",
+            std::process::id(),
+            COUNTER.fetch_add(1, Ordering::Relaxed)
+        ))
     }
 
     fn name(&self, end: &str) -> String {
@@ -46,8 +50,15 @@ impl Names {
     /// Runs a container by hand.
     fn run(&self, end: &str, options: &[&str], command: &[&str]) -> String {
         let name = self.name(end);
-        let (text, ran) =
-            docker(&[&["run", "-d", "--stop-signal", "SIGKILL", "--name", &name], options, &[IMAGE], command].concat());
+        let (text, ran) = docker(
+            &[
+                &["run", "-d", "--stop-signal", "SIGKILL", "--name", &name],
+                options,
+                &[IMAGE],
+                command,
+            ]
+            .concat(),
+        );
         assert!(ran, "{text}");
         name
     }
@@ -92,7 +103,11 @@ fn state(name: &str) -> String {
 #[tokio::test]
 async fn list_and_inspect_show_what_the_filter_lets_through_and_never_an_environment() {
     let names = Names::new();
-    let one = names.run("one", &["--env", "PASSWORD=hunter2-in-the-environment", "--label", "role=api"], &["/bin/sleep", "600"]);
+    let one = names.run(
+        "one",
+        &["--env", "PASSWORD=hunter2-in-the-environment", "--label", "role=api"],
+        &["/bin/sleep", "600"],
+    );
     names.run("two", &[], &["/bin/true"]);
     let mut host = names.all();
     let listed = HostCall::new(&mut host).list(slot()).await.unwrap();
@@ -120,22 +135,36 @@ async fn logs_are_the_last_lines_of_both_streams() {
     let lines: Vec<_> = lines.iter().map(|line| (line.text.as_str(), line.stderr)).collect();
     assert_eq!(lines, [("one", false), ("three", true), ("two", false)]);
     let last = HostCall::new(&mut host).logs(slot(), name, 1).await.unwrap();
-    assert_eq!((last.lines.len(), last.truncated), (1, false), "who asks for one line misses nothing");
+    assert_eq!(
+        (last.lines.len(), last.truncated),
+        (1, false),
+        "who asks for one line misses nothing"
+    );
 }
 
 #[tokio::test]
-async fn a_log_that_is_longer_than_its_limits_keeps_the_newest_lines_and_says_that_there_are_more() {
+async fn a_log_that_is_longer_than_its_limits_keeps_the_newest_lines_and_says_that_there_are_more()
+{
     let names = Names::new();
-    let many = names.run("many", &[], &["/bin/sh", "-c", "i=0; while [ $i -lt 1500 ]; do i=$((i + 1)); echo line $i; done"]);
-    let wide = "x=$(printf %010000d 0); i=0; while [ $i -lt 150 ]; do i=$((i + 1)); echo $i $x; done";
+    let many = names.run(
+        "many",
+        &[],
+        &["/bin/sh", "-c", "i=0; while [ $i -lt 1500 ]; do i=$((i + 1)); echo line $i; done"],
+    );
+    let wide =
+        "x=$(printf %010000d 0); i=0; while [ $i -lt 150 ]; do i=$((i + 1)); echo $i $x; done";
     let wide = names.run("wide", &[], &["/bin/sh", "-c", wide]);
     for name in [&many, &wide] {
         runbook_tests::wait_for("it has ended", || state(name) == "exited");
     }
     let mut host = names.all();
     let found = HostCall::new(&mut host).logs(slot(), many.clone(), 5_000).await.unwrap();
-    let ends = (found.lines.first().unwrap().text.as_str(), found.lines.last().unwrap().text.as_str());
-    assert_eq!((found.lines.len(), found.truncated, ends), (1_000, true, ("line 501", "line 1500")));
+    let ends =
+        (found.lines.first().unwrap().text.as_str(), found.lines.last().unwrap().text.as_str());
+    assert_eq!(
+        (found.lines.len(), found.truncated, ends),
+        (1_000, true, ("line 501", "line 1500"))
+    );
     let found = HostCall::new(&mut host).logs(slot(), many, 1_000).await.unwrap();
     assert_eq!((found.lines.len(), found.truncated), (1_000, false), "all that was asked for");
     let found = HostCall::new(&mut host).logs(slot(), wide, 1_000).await.unwrap();
@@ -193,14 +222,26 @@ async fn an_image_is_tagged_pulled_created_and_removed() {
     };
     let id = HostCall::new(&mut host).create(slot(), spec.clone()).await.unwrap();
     assert_eq!(
-        docker(&["inspect", "--format", "{{.Id}} {{.State.Status}} {{index .Config.Env 0}}", &spec.name]).0,
+        docker(&[
+            "inspect",
+            "--format",
+            "{{.Id}} {{.State.Status}} {{index .Config.Env 0}}",
+            &spec.name
+        ])
+        .0,
         format!("{id} created A=b")
     );
-    assert_eq!(HostCall::new(&mut host).create(slot(), spec.clone()).await.unwrap_err().class, FaultClass::Conflict);
+    assert_eq!(
+        HostCall::new(&mut host).create(slot(), spec.clone()).await.unwrap_err().class,
+        FaultClass::Conflict
+    );
     HostCall::new(&mut host).start(slot(), spec.name.clone()).await.unwrap();
     runbook_tests::wait_for("it has ended", || state(&spec.name) == "exited");
     HostCall::new(&mut host).remove(slot(), spec.name.clone(), true).await.unwrap();
-    assert_eq!(HostCall::new(&mut host).inspect(slot(), spec.name).await.unwrap_err().class, FaultClass::NotFound);
+    assert_eq!(
+        HostCall::new(&mut host).inspect(slot(), spec.name).await.unwrap_err().class,
+        FaultClass::NotFound
+    );
 }
 
 /// What the engine says of a container that it would rather say of itself.
@@ -210,7 +251,8 @@ fn inspected(name: &str) -> serde_json::Value {
     serde_json::from_str::<serde_json::Value>(&text).unwrap()[0].clone()
 }
 
-/// Every field of the specification is filled with what would break out, if it could, and the engine is asked what it made.
+/// Every field of the specification is filled with what would break out, if it could, and the
+/// engine is asked what it made.
 #[tokio::test]
 async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
     let names = Names::new();
@@ -222,10 +264,12 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
         environment: vec![("MODE".to_owned(), "fast".to_owned())],
         labels: vec![("privileged".to_owned(), "true".to_owned())],
     };
-    for (index, (keys, network, memory, pids)) in
-        [("", "none", 512_i64 << 20, 256), ("network = \"none\"\nmemory = \"64MiB\"\npids = 7\n", "none", 64 << 20, 7)]
-            .into_iter()
-            .enumerate()
+    for (index, (keys, network, memory, pids)) in [
+        ("", "none", 512_i64 << 20, 256),
+        ("network = \"none\"\nmemory = \"64MiB\"\npids = 7\n", "none", 64 << 20, 7),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let targets = format!(
             "[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\n{keys}\
@@ -236,8 +280,14 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
         let spec = spec(&format!("confined-{index}"), command());
         HostCall::new(&mut host).create(slot(), spec.clone()).await.unwrap();
         let made = inspected(&spec.name);
-        let of = |pointer: &str| made.pointer(&format!("/HostConfig/{pointer}")).cloned().unwrap_or_default();
-        let variables = made.pointer("/Config/Env").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+        let of = |pointer: &str| {
+            made.pointer(&format!("/HostConfig/{pointer}")).cloned().unwrap_or_default()
+        };
+        let variables = made
+            .pointer("/Config/Env")
+            .and_then(serde_json::Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         assert!(variables.contains(&"MODE=fast".into()), "{variables:?}");
         assert_eq!(of("NetworkMode"), network);
         assert_eq!(of("Memory"), memory);
@@ -286,21 +336,40 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
     }
     // The command is judged as that of `exec` is; none at all is the image's own.
     let mut host = names.all();
-    for words in [vec!["/bin/sh".to_owned()], vec!["/bin/wget".to_owned(), "http://169.254.169.254/".to_owned()]] {
-        let fault = HostCall::new(&mut host).create(slot(), spec("never", words.clone())).await.unwrap_err();
+    for words in [
+        vec!["/bin/sh".to_owned()],
+        vec!["/bin/wget".to_owned(), "http://169.254.169.254/".to_owned()],
+    ] {
+        let fault = HostCall::new(&mut host)
+            .create(slot(), spec("never", words.clone()))
+            .await
+            .unwrap_err();
         assert_eq!(fault.class, FaultClass::Denied, "{words:?}");
         assert!(!docker(&["inspect", &names.name("never")]).1);
     }
     let bare = |name: &str| ContainerSpec { environment: Vec::new(), ..spec(name, Vec::new()) };
     HostCall::new(&mut host).create(slot(), bare("own")).await.unwrap();
-    // Of variables only what the target lists; a name that the engine, or a shell, would part elsewhere is none.
-    let listed =
-        format!("[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\nenvironment = [\"MODE=f*\"]\n", names.0);
+    // Of variables only what the target lists; a name that the engine, or a shell, would part
+    // elsewhere is none.
+    let listed = format!(
+        "[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\nenvironment = [\"MODE=f*\"]\n",
+        names.0
+    );
     let mut listing = self::host(&[("c", ALL, "c")], &listed, Path::new("/"));
-    let variables = [("MODE", "slow"), ("mode", "fast"), ("LD_PRELOAD", "/x.so"), ("MODE=f", "x"), ("MODE=fa\0LD_PRELOAD", "x")];
-    for (name, value) in variables.into_iter().chain([("MODE", "f\0LD_PRELOAD=/x"), ("BASH_FUNC_date%%", "() { id; }"), ("", "")])
-    {
-        let environment = vec![("MODE".to_owned(), "fast".to_owned()), (name.to_owned(), value.to_owned())];
+    let variables = [
+        ("MODE", "slow"),
+        ("mode", "fast"),
+        ("LD_PRELOAD", "/x.so"),
+        ("MODE=f", "x"),
+        ("MODE=fa\0LD_PRELOAD", "x"),
+    ];
+    for (name, value) in variables.into_iter().chain([
+        ("MODE", "f\0LD_PRELOAD=/x"),
+        ("BASH_FUNC_date%%", "() { id; }"),
+        ("", ""),
+    ]) {
+        let environment =
+            vec![("MODE".to_owned(), "fast".to_owned()), (name.to_owned(), value.to_owned())];
         for host in [&mut host, &mut listing] {
             let spec = ContainerSpec { environment: environment.clone(), ..bare("variable") };
             let fault = HostCall::new(host).create(slot(), spec).await.unwrap_err();
@@ -316,7 +385,9 @@ async fn prune_removes_stopped_containers_of_the_filter_and_no_other() {
     let running = names.run("running", &["--label", "role=worker"], &["/bin/sleep", "600"]);
     let stopped = names.run("stopped", &["--label", "role=worker"], &["/bin/true"]);
     let other = names.run("other", &[], &["/bin/true"]);
-    runbook_tests::wait_for("they have ended", || state(&stopped) == "exited" && state(&other) == "exited");
+    runbook_tests::wait_for("they have ended", || {
+        state(&stopped) == "exited" && state(&other) == "exited"
+    });
     // The label is this test's own: other tests run on the same engine.
     docker(&["rm", "-f", &running]);
     let label = format!("role={}", names.0);
@@ -324,7 +395,10 @@ async fn prune_removes_stopped_containers_of_the_filter_and_no_other() {
     docker(&["rm", "-f", &stopped]);
     let stopped = names.run("stopped", &["--label", &label], &["/bin/true"]);
     runbook_tests::wait_for("it has ended", || state(&stopped) == "exited");
-    let removed = HostCall::new(&mut names.host(&format!("label = \"{label}\""))).prune(slot()).await.unwrap();
+    let removed = HostCall::new(&mut names.host(&format!("label = \"{label}\"")))
+        .prune(slot())
+        .await
+        .unwrap();
     assert_eq!(removed, std::slice::from_ref(&stopped));
     assert_eq!((state(&running).as_str(), state(&other).as_str()), ("running", "exited"));
 }
@@ -335,15 +409,24 @@ async fn exec_runs_what_the_target_lists_and_nothing_else() {
     let name = names.run("exec", &[], &["/bin/sleep", "600"]);
     let mut host = names.host(&format!("name = \"{name}\""));
     let command = |script: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()];
-    let output = HostCall::new(&mut host).run(slot(), name.clone(), command("echo hello; exit 3")).await.unwrap();
+    let output = HostCall::new(&mut host)
+        .run(slot(), name.clone(), command("echo hello; exit 3"))
+        .await
+        .unwrap();
     assert_eq!(
         (output.exit_code, output.stdout.as_slice(), output.stderr.as_slice()),
         (3, b"hello\n".as_slice(), b"".as_slice())
     );
-    let output = HostCall::new(&mut host).run(slot(), name.clone(), command("echo oops >&2; exit 0")).await.unwrap();
+    let output = HostCall::new(&mut host)
+        .run(slot(), name.clone(), command("echo oops >&2; exit 0"))
+        .await
+        .unwrap();
     assert_eq!((output.exit_code, output.stderr.as_slice()), (0, b"oops\n".as_slice()));
-    for script in ["echo hello; exit 3; cat /etc/passwd", "cat /etc/passwd", "echo hello; exit 3\nid"] {
-        let fault = HostCall::new(&mut host).run(slot(), name.clone(), command(script)).await.unwrap_err();
+    for script in
+        ["echo hello; exit 3; cat /etc/passwd", "cat /etc/passwd", "echo hello; exit 3\nid"]
+    {
+        let fault =
+            HostCall::new(&mut host).run(slot(), name.clone(), command(script)).await.unwrap_err();
         assert_eq!(fault.class, FaultClass::Denied, "{script}");
     }
 }
@@ -353,7 +436,8 @@ async fn exec_runs_what_the_target_lists_and_nothing_else() {
 async fn what_the_filter_does_not_let_through_is_denied_however_it_is_named() {
     let names = Names::new();
     let own = names.run("own", &[], &["/bin/sleep", "600"]);
-    let foreign = names.run("foreign", &["--label", &format!("name={own}")], &["/bin/sleep", "600"]);
+    let foreign =
+        names.run("foreign", &["--label", &format!("name={own}")], &["/bin/sleep", "600"]);
     let id = docker(&["inspect", "--format", "{{.Id}}", &foreign]).0;
     let mut host = names.host(&format!("name = \"{own}\""));
     for name in [foreign.clone(), id.clone(), id[..12].to_owned()] {
@@ -366,9 +450,13 @@ async fn what_the_filter_does_not_let_through_is_denied_however_it_is_named() {
             call.start(slot(), name.clone()).await,
             call.restart(slot(), name.clone(), 0).await,
             call.remove(slot(), name.clone(), true).await,
-            call.run(slot(), name.clone(), vec!["/bin/sh".to_owned(), "-c".to_owned(), "echo a; exit 0".to_owned()])
-                .await
-                .map(|_| ()),
+            call.run(
+                slot(),
+                name.clone(),
+                vec!["/bin/sh".to_owned(), "-c".to_owned(), "echo a; exit 0".to_owned()],
+            )
+            .await
+            .map(|_| ()),
         ];
         for result in denied {
             assert_eq!(result.unwrap_err().class, FaultClass::Denied, "{name}");
@@ -383,10 +471,17 @@ async fn what_the_filter_does_not_let_through_is_denied_however_it_is_named() {
         "a\nb".to_owned(),
     ] {
         let fault = HostCall::new(&mut host).inspect(slot(), name.clone()).await.unwrap_err();
-        assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Invalid, "docker.name"), "{name}");
+        assert_eq!(
+            (fault.class, fault.code.as_str()),
+            (FaultClass::Invalid, "docker.name"),
+            "{name}"
+        );
     }
     let image = format!("{}/../../containers/{foreign}", names.0);
-    assert_eq!(HostCall::new(&mut host).tag(slot(), image, IMAGE.to_owned()).await.unwrap_err().code, "docker.image");
+    assert_eq!(
+        HostCall::new(&mut host).tag(slot(), image, IMAGE.to_owned()).await.unwrap_err().code,
+        "docker.image"
+    );
     assert_eq!(state(&foreign), "running");
     // Its own id is another way to name what the filter lets through.
     let own_id = docker(&["inspect", "--format", "{{.Id}}", &own]).0;
@@ -399,11 +494,25 @@ async fn what_the_filter_does_not_let_through_is_denied_however_it_is_named() {
         labels: Vec::new(),
     };
     for spec in [spec(&names.name("new"), IMAGE), spec(&own, "somebody/else:1")] {
-        assert_eq!(HostCall::new(&mut host).create(slot(), spec).await.unwrap_err().class, FaultClass::Denied);
+        assert_eq!(
+            HostCall::new(&mut host).create(slot(), spec).await.unwrap_err().class,
+            FaultClass::Denied
+        );
     }
-    assert_eq!(HostCall::new(&mut host).pull(slot(), "somebody/else:1".to_owned()).await.unwrap_err().class, FaultClass::Denied);
     assert_eq!(
-        HostCall::new(&mut host).tag(slot(), IMAGE.to_owned(), "somebody/else:1".to_owned()).await.unwrap_err().class,
+        HostCall::new(&mut host)
+            .pull(slot(), "somebody/else:1".to_owned())
+            .await
+            .unwrap_err()
+            .class,
+        FaultClass::Denied
+    );
+    assert_eq!(
+        HostCall::new(&mut host)
+            .tag(slot(), IMAGE.to_owned(), "somebody/else:1".to_owned())
+            .await
+            .unwrap_err()
+            .class,
         FaultClass::Denied
     );
 }
@@ -436,13 +545,19 @@ async fn an_engine_that_is_away_is_said_to_be() {
 pub(in crate::capabilities) fn channels() -> Vec<Channel> {
     let executed = |scrubber: &Scrubber, text: &[u8]| {
         let kept = &text[..text.len().min(CAP + scrubber.lookahead())];
-        let output = ExecOutput { exit_code: 0, stdout: kept.to_vec(), stderr: kept.to_vec(), truncated: false };
+        let output = ExecOutput {
+            exit_code: 0,
+            stdout: kept.to_vec(),
+            stderr: kept.to_vec(),
+            truncated: false,
+        };
         shown_output(output, CAP, scrubber)
     };
     let tail = |scrubber: &Scrubber, text: &[u8]| {
         // As an engine does it: the last lines, in parts of its own choosing.
         let (asked, before) = (2, scrubber.lines());
-        let mut starts = text.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+        let mut starts =
+            text.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
         let from = starts.nth(asked + before - 1).unwrap_or(0);
         let mut newest = Newest::default();
         text[from..].chunks(7).for_each(|part| newest.add(false, part));
@@ -459,17 +574,25 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
         ..Default::default()
     };
     vec![
-        Channel::bytes("stdout of a command in a container", CAP, move |scrubber, text| executed(scrubber, text).stdout),
-        Channel::bytes("stderr of a command in a container", CAP, move |scrubber, text| executed(scrubber, text).stderr),
+        Channel::bytes("stdout of a command in a container", CAP, move |scrubber, text| {
+            executed(scrubber, text).stdout
+        }),
+        Channel::bytes("stderr of a command in a container", CAP, move |scrubber, text| {
+            executed(scrubber, text).stderr
+        }),
         Channel { from: From::End, ..Channel::bytes("log of a container", 20, tail) },
         Channel::text("what is known of a container", CAP, move |scrubber, text| {
             // By its name it is acted on.
             let Container { image, labels, .. } = container(described(text), scrubber);
-            let labels = labels.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+            let labels = labels
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>();
             format!("{image}\n{}", labels.join("\n"))
         }),
         Channel::text("error of the engine", 4 << 10, |scrubber, text| {
-            let error = Error::DockerResponseServerError { status_code: 409, message: text.to_owned() };
+            let error =
+                Error::DockerResponseServerError { status_code: 409, message: text.to_owned() };
             engine_fault(&error, "/run/docker.sock", scrubber).message
         }),
     ]

@@ -1,5 +1,6 @@
-//! Files beside a SQLite database that SQLite believes: its journal, its log and the index of that log. Who writes one of them
-//! changes the database, whatever `sql` target there is, and who removes one takes the last transactions away.
+//! Files beside a SQLite database that SQLite believes: its journal, its log and the index of that
+//! log. Who writes one of them changes the database, whatever `sql` target there is, and who
+//! removes one takes the last transactions away.
 
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -24,7 +25,8 @@ pub(super) fn belongs_to_one(error: &(dyn std::error::Error + Send + Sync + 'sta
     error.is::<BelongsToDatabase>()
 }
 
-/// Refuses a name that SQLite would believe: written, because a database may come to its side later; removed, where one is there.
+/// Refuses a name that SQLite would believe: written, because a database may come to its side
+/// later; removed, where one is there.
 pub(super) fn refuse_new(name: &str) -> io::Result<()> {
     database_of(name).map_or(Ok(()), |database| Err(refused(database)))
 }
@@ -42,12 +44,16 @@ fn refused(database: &str) -> io::Error {
 }
 
 fn database_of(name: &str) -> Option<&str> {
-    ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).filter(|database| !database.is_empty())
+    ENDINGS
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending))
+        .filter(|database| !database.is_empty())
 }
 
 /// Whether a file is a database. An empty one may be: its pages may all be in its log.
 fn is_database(parent: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags =
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(rustix::io::Errno::NOENT) => return Ok(false),

@@ -1,5 +1,5 @@
-//! The directory of a slot. Every path is opened beneath it by `openat2`, so that no symbolic link, no `..` and no race can lead
-//! out: the kernel refuses, not a comparison of strings.
+//! The directory of a slot. Every path is opened beneath it by `openat2`, so that no symbolic link,
+//! no `..` and no race can lead out: the kernel refuses, not a comparison of strings.
 
 use super::database::{refuse_new, refuse_removal};
 use super::stream::{Compression, Existing, FileWriter};
@@ -10,7 +10,8 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// An open directory of a `files` target.
 #[derive(Debug)]
@@ -24,12 +25,14 @@ pub(crate) struct Entry {
 }
 
 impl Directory {
-    /// Opens the directory itself. Links in its path were followed when its target was read and judged; none is followed now.
+    /// Opens the directory itself. Links in its path were followed when its target was read and
+    /// judged; none is followed now.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
         crate::links::open_directory(root).map(Self)
     }
 
-    /// Opens a regular file for reading. Anything else (a pipe would block, a device has effects) is refused.
+    /// Opens a regular file for reading. Anything else (a pipe would block, a device has effects)
+    /// is refused.
     pub(crate) fn file(&self, path: &str) -> io::Result<File> {
         let file = self.beneath(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         match file_type(&rustix::fs::fstat(&file)?) {
@@ -48,8 +51,8 @@ impl Directory {
         }
     }
 
-    /// Begins a new file, compressed when its name ends in `.zst`. Nothing is seen under `path` before
-    /// [`FileWriter::finish`].
+    /// Begins a new file, compressed when its name ends in `.zst`. Nothing is seen under `path`
+    /// before [`FileWriter::finish`].
     pub(crate) fn create(&self, path: &str, existing: Existing) -> io::Result<FileWriter> {
         self.begin(path, existing, Compression::of(path))
     }
@@ -59,7 +62,12 @@ impl Directory {
         self.begin(path, existing, Compression::None)
     }
 
-    fn begin(&self, path: &str, existing: Existing, compression: Compression) -> io::Result<FileWriter> {
+    fn begin(
+        &self,
+        path: &str,
+        existing: Existing,
+        compression: Compression,
+    ) -> io::Result<FileWriter> {
         let (parent, name) = self.parent(path)?;
         refuse_new(name)?;
         let old = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -71,7 +79,9 @@ impl Directory {
             (None, _) => Mode::RUSR | Mode::WUSR,
             (Some(_), Existing::Refuse) => return Err(Errno::EXIST.into()),
             (Some(stat), Existing::Replace) => match file_type(&stat) {
-                FileType::RegularFile => Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o777),
+                FileType::RegularFile => {
+                    Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o777)
+                }
                 FileType::Directory => return Err(Errno::ISDIR.into()),
                 FileType::Symlink => return Err(Errno::LOOP.into()),
                 _ => return Err(Errno::NODEV.into()),
@@ -110,7 +120,10 @@ impl Directory {
                 Err(error) => return Err(error.into()),
             };
             if entries.len() == cap {
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {cap} entries")));
+                return Err(io::Error::new(
+                    io::ErrorKind::FileTooLarge,
+                    format!("more than {cap} entries"),
+                ));
             }
             entries.push(Entry { name: name.to_string_lossy().into_owned(), stat });
         }
@@ -121,9 +134,16 @@ impl Directory {
     fn beneath(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let path = if path.is_empty() { "." } else { path };
         loop {
-            match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), BENEATH) {
+            match rustix::fs::openat2(
+                &self.0,
+                path,
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+                BENEATH,
+            ) {
                 Ok(file) => return Ok(file),
-                // The kernel could not prove that nothing was renamed meanwhile; it asks to be asked again.
+                // The kernel could not prove that nothing was renamed meanwhile; it asks to be
+                // asked again.
                 Err(Errno::AGAIN) => {}
                 Err(error) => return Err(error.into()),
             }

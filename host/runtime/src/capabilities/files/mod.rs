@@ -34,7 +34,10 @@ impl reader::Host for HostCall<'_> {
             let mut content = Vec::new();
             slot.open()?.file(path)?.take(cap + 1).read_to_end(&mut content)?;
             if content.len() as u64 > cap {
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {cap} bytes")));
+                return Err(io::Error::new(
+                    io::ErrorKind::FileTooLarge,
+                    format!("it has more than {cap} bytes"),
+                ));
             }
             secret::refuse(&content, &scrubber)?;
             Ok(content)
@@ -49,9 +52,14 @@ impl reader::Host for HostCall<'_> {
         let scrubber = self.scrubber();
         slot.run(path, move |slot, path| {
             let entries = slot.open()?.list(path, MAX_ENTRIES)?;
-            entries.iter().try_for_each(|entry| secret::refuse(entry.name.as_bytes(), &scrubber))?;
+            entries
+                .iter()
+                .try_for_each(|entry| secret::refuse(entry.name.as_bytes(), &scrubber))?;
             let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-            Ok(entries.into_iter().map(|Entry { name, stat }| info(format!("{prefix}{name}"), &stat)).collect())
+            Ok(entries
+                .into_iter()
+                .map(|Entry { name, stat }| info(format!("{prefix}{name}"), &stat))
+                .collect())
         })
         .await
     }
@@ -64,8 +72,13 @@ impl reader::Host for HostCall<'_> {
     async fn digest(&mut self, slot: String, path: String) -> Result<String, Fault> {
         let slot = self.files(&slot, Verb::FilesRead, &path)?;
         let work = move |stop: &blocking::Stop| {
-            let mut file = slot.open().and_then(|directory| directory.file(&path)).map_err(|error| slot.fault(&path, &error))?;
-            digest(&mut file, stop).map(|digest| digest.to_string()).map_err(|error| slot.fault(&path, &error))
+            let mut file = slot
+                .open()
+                .and_then(|directory| directory.file(&path))
+                .map_err(|error| slot.fault(&path, &error))?;
+            digest(&mut file, stop)
+                .map(|digest| digest.to_string())
+                .map_err(|error| slot.fault(&path, &error))
         };
         blocking::run(work).await
     }
@@ -112,7 +125,11 @@ impl FilesSlot {
     fn files(&self) -> &FilesTarget {
         match &self.target.kind {
             TargetKind::Files(files) => files,
-            TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Process(_) | TargetKind::Secret(_) => {
+            TargetKind::Http(_)
+            | TargetKind::Sql(_)
+            | TargetKind::Docker(_)
+            | TargetKind::Process(_)
+            | TargetKind::Secret(_) => {
                 unreachable!("the gate lets files operations through on files targets only")
             }
         }
@@ -146,12 +163,20 @@ impl FilesSlot {
         })
     }
 
-    /// What to tell the guest of an error with `path`. The host's own path of the directory is not its business.
+    /// What to tell the guest of an error with `path`. The host's own path of the directory is not
+    /// its business.
     pub(crate) fn fault(&self, path: &str, error: &io::Error) -> Fault {
-        let shown = if path.is_empty() { "its directory".to_owned() } else { format!("`{}`", path.escape_debug()) };
+        let shown = if path.is_empty() {
+            "its directory".to_owned()
+        } else {
+            format!("`{}`", path.escape_debug())
+        };
         let (class, code, what) = classify(error);
         if class == FaultClass::NotFound && !self.root().is_dir() {
-            let message = format!("slot `{}`: its directory is not there; make it, or name another one in the target", self.slot);
+            let message = format!(
+                "slot `{}`: its directory is not there; make it, or name another one in the target",
+                self.slot
+            );
             return Fault::new(class, "files.no-directory", message);
         }
         Fault::new(class, code, format!("slot `{}`: {shown}: {what}", self.slot))
@@ -189,23 +214,47 @@ fn errno_of(error: &io::Error) -> Option<Errno> {
 
 fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
     match errno_of(error) {
-        Some(Errno::NOENT) => (FaultClass::NotFound, "files.not-found", "there is no such file".to_owned()),
-        Some(Errno::EXIST) => (FaultClass::Conflict, "files.exists", "it is there already".to_owned()),
-        Some(Errno::LOOP | Errno::XDEV) => (FaultClass::Denied, "files.symlink", "a symbolic link is not followed".to_owned()),
-        Some(Errno::ISDIR) => (FaultClass::Invalid, "files.directory", "it is a directory".to_owned()),
-        Some(Errno::NOTDIR) => (FaultClass::Invalid, "files.not-directory", "it is not a directory".to_owned()),
-        Some(Errno::NODEV) => (FaultClass::Invalid, "files.special", "it is not an ordinary file".to_owned()),
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
-            (FaultClass::Conflict, "files.permission", "the operating system does not permit it".to_owned())
+        Some(Errno::NOENT) => {
+            (FaultClass::NotFound, "files.not-found", "there is no such file".to_owned())
         }
-        Some(Errno::NOSPC | Errno::DQUOT) => (FaultClass::Conflict, "files.no-space", "the disk is full".to_owned()),
-        Some(Errno::NOSYS) => (FaultClass::Conflict, "files.kernel", "this needs `openat2` (Linux 5.6 or newer)".to_owned()),
+        Some(Errno::EXIST) => {
+            (FaultClass::Conflict, "files.exists", "it is there already".to_owned())
+        }
+        Some(Errno::LOOP | Errno::XDEV) => {
+            (FaultClass::Denied, "files.symlink", "a symbolic link is not followed".to_owned())
+        }
+        Some(Errno::ISDIR) => {
+            (FaultClass::Invalid, "files.directory", "it is a directory".to_owned())
+        }
+        Some(Errno::NOTDIR) => {
+            (FaultClass::Invalid, "files.not-directory", "it is not a directory".to_owned())
+        }
+        Some(Errno::NODEV) => {
+            (FaultClass::Invalid, "files.special", "it is not an ordinary file".to_owned())
+        }
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => (
+            FaultClass::Conflict,
+            "files.permission",
+            "the operating system does not permit it".to_owned(),
+        ),
+        Some(Errno::NOSPC | Errno::DQUOT) => {
+            (FaultClass::Conflict, "files.no-space", "the disk is full".to_owned())
+        }
+        Some(Errno::NOSYS) => (
+            FaultClass::Conflict,
+            "files.kernel",
+            "this needs `openat2` (Linux 5.6 or newer)".to_owned(),
+        ),
         Some(errno) => (FaultClass::Unknown, "files.io", io::Error::from(errno).to_string()),
-        None if error.get_ref().is_some_and(is_shown_secret) => (FaultClass::Denied, "files.secret", error.to_string()),
+        None if error.get_ref().is_some_and(is_shown_secret) => {
+            (FaultClass::Denied, "files.secret", error.to_string())
+        }
         None if error.get_ref().is_some_and(database::belongs_to_one) => {
             (FaultClass::Denied, "files.database", error.to_string())
         }
-        None if error.kind() == io::ErrorKind::FileTooLarge => (FaultClass::Limit, "files.too-large", error.to_string()),
+        None if error.kind() == io::ErrorKind::FileTooLarge => {
+            (FaultClass::Limit, "files.too-large", error.to_string())
+        }
         None => (FaultClass::Invalid, "files.content", error.to_string()),
     }
 }

@@ -1,6 +1,8 @@
-//! A file that shows a secret is not read into a plugin: a program whose output went there may have printed what it was given.
+//! A file that shows a secret is not read into a plugin: a program whose output went there may have
+//! printed what it was given.
 //!
-//! It is refused and not cleaned: who reads a file and writes it again would write the marker into it.
+//! It is refused and not cleaned: who reads a file and writes it again would write the marker into
+//! it.
 
 use runbook_secrets::Scrubber;
 use std::io::{self, Read};
@@ -8,7 +10,8 @@ use std::io::{self, Read};
 /// What a frame of zstd begins with: the host itself compresses what goes to a file `*.zst`.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Bytes of decompressed content that are looked through. A file that has more is not shown while secrets are known.
+/// Bytes of decompressed content that are looked through. A file that has more is not shown while
+/// secrets are known.
 const MOST_DECODED: u64 = 64 << 20;
 
 /// Why a file is not shown.
@@ -31,7 +34,8 @@ pub(super) fn refuse(content: &[u8], scrubber: &Scrubber) -> io::Result<()> {
     }
     let mut decoded = Vec::new();
     // What breaks in the middle has been decoded up to there.
-    let _ = zstd::stream::read::Decoder::new(content)?.take(MOST_DECODED + 1).read_to_end(&mut decoded);
+    let _ =
+        zstd::stream::read::Decoder::new(content)?.take(MOST_DECODED + 1).read_to_end(&mut decoded);
     if decoded.len() as u64 > MOST_DECODED {
         return Err(io::Error::other(Shown::TooLarge));
     }

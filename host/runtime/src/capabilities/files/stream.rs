@@ -49,8 +49,9 @@ pub(crate) struct Written {
     pub(crate) digest: Digest,
 }
 
-/// A file in the making. It blocks: use it in [`crate::blocking::run`]. Dropped without [`finish`](Self::finish), it leaves
-/// nothing behind; nor does a host that is killed, where the file system has files without a name (`O_TMPFILE`).
+/// A file in the making. It blocks: use it in [`crate::blocking::run`]. Dropped without
+/// [`finish`](Self::finish), it leaves nothing behind; nor does a host that is killed, where the
+/// file system has files without a name (`O_TMPFILE`).
 pub(crate) struct FileWriter {
     sink: Option<Sink>,
     produced: u64,
@@ -79,12 +80,22 @@ impl FileWriter {
         };
         // Set here and not at the opening, where the umask would take a part of it away.
         rustix::fs::fchmod(&file, mode)?;
-        let plain = BufWriter::with_capacity(128 << 10, Digesting { file, hash: Sha256::new(), size: 0 });
+        let plain =
+            BufWriter::with_capacity(128 << 10, Digesting { file, hash: Sha256::new(), size: 0 });
         let sink = match compression {
             Compression::None => Sink::Plain(plain),
-            Compression::Zstd => Sink::Zstd(Box::new(zstd::stream::write::Encoder::new(plain, LEVEL)?)),
+            Compression::Zstd => {
+                Sink::Zstd(Box::new(zstd::stream::write::Encoder::new(plain, LEVEL)?))
+            }
         };
-        Ok(Self { sink: Some(sink), produced: 0, parent, temporary, name: name.to_owned(), existing })
+        Ok(Self {
+            sink: Some(sink),
+            produced: 0,
+            parent,
+            temporary,
+            name: name.to_owned(),
+            existing,
+        })
     }
 
     /// Makes the file whole and durable, and gives it its name.
@@ -94,11 +105,16 @@ impl FileWriter {
             Sink::Plain(plain) => plain,
             Sink::Zstd(encoder) => encoder.finish()?,
         };
-        let Digesting { file, hash, size } = plain.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let Digesting { file, hash, size } =
+            plain.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         self.give_name(&file)?;
         rustix::fs::fsync(&self.parent)?;
-        Ok(Written { size, produced: self.produced, digest: Digest::from_sha256(hash.finalize().into()) })
+        Ok(Written {
+            size,
+            produced: self.produced,
+            digest: Digest::from_sha256(hash.finalize().into()),
+        })
     }
 }
 
@@ -107,14 +123,17 @@ impl FileWriter {
         let temporary = match (self.temporary.take(), self.existing) {
             (None, Existing::Refuse) => return Ok(link(file, &self.parent, &self.name)?),
             // A link replaces nothing, a renaming does.
-            (None, Existing::Replace) => first_free(&self.name, |temporary| link(file, &self.parent, temporary))?.1,
+            (None, Existing::Replace) => {
+                first_free(&self.name, |temporary| link(file, &self.parent, temporary))?.1
+            }
             (Some(temporary), Existing::Refuse | Existing::Replace) => temporary,
         };
         let flags = match self.existing {
             Existing::Replace => RenameFlags::empty(),
             Existing::Refuse => RenameFlags::NOREPLACE,
         };
-        let renamed = rustix::fs::renameat_with(&self.parent, &temporary, &self.parent, &self.name, flags);
+        let renamed =
+            rustix::fs::renameat_with(&self.parent, &temporary, &self.parent, &self.name, flags);
         if renamed.is_err() {
             self.temporary = Some(temporary);
         }
@@ -169,8 +188,8 @@ impl Write for Digesting {
     }
 }
 
-/// A new file without a name, which ends with the program that holds it. `None` where the file system has none, or where no
-/// `/proc` is, by which it gets its name.
+/// A new file without a name, which ends with the program that holds it. `None` where the file
+/// system has none, or where no `/proc` is, by which it gets its name.
 fn unnamed_file(parent: &OwnedFd) -> Option<File> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(parent, ".", flags, Mode::RUSR | Mode::WUSR).ok()?);
@@ -189,7 +208,8 @@ fn by_descriptor(file: &File) -> String {
 /// A new file beside `name`, that nobody else can have opened.
 fn named_file(parent: &OwnedFd, name: &str) -> io::Result<(File, String)> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = |temporary: &str| rustix::fs::openat(parent, temporary, flags, Mode::RUSR | Mode::WUSR);
+    let open =
+        |temporary: &str| rustix::fs::openat(parent, temporary, flags, Mode::RUSR | Mode::WUSR);
     first_free(name, open).map(|(file, temporary)| (File::from(file), temporary))
 }
 

@@ -30,7 +30,15 @@ fn nothing_outside_of_the_directory_can_be_opened() {
     symlink("/etc", folder.path().join("etc")).unwrap();
     symlink("/etc/passwd", folder.path().join("passwd")).unwrap();
     symlink("sub", folder.path().join("inside")).unwrap();
-    for path in ["etc/passwd", "passwd", "../x", "sub/../../x", "/etc/passwd", "inside/x", "/proc/self/root/etc/passwd"] {
+    for path in [
+        "etc/passwd",
+        "passwd",
+        "../x",
+        "sub/../../x",
+        "/etc/passwd",
+        "inside/x",
+        "/proc/self/root/etc/passwd",
+    ] {
         let error = directory.file(path).unwrap_err();
         assert_eq!(kind(&error), "files.symlink", "{path}: {error}");
         assert!(directory.create(path, Existing::Refuse).is_err(), "{path}");
@@ -43,14 +51,22 @@ fn what_sqlite_believes_beside_a_database_is_neither_written_nor_removed() {
     let (folder, directory) = directory();
     let at = |name: &str| folder.path().join(name);
     let database = rusqlite::Connection::open(at("shop.db")).unwrap();
-    database.execute_batch("pragma journal_mode = wal; create table t (a); insert into t values (1)").unwrap();
+    database
+        .execute_batch("pragma journal_mode = wal; create table t (a); insert into t values (1)")
+        .unwrap();
     std::fs::write(at("plain"), "text").unwrap();
     for ending in ["-journal", "-wal", "-shm"] {
-        for name in [format!("shop.db{ending}"), format!("later.db{ending}"), format!("plain{ending}")] {
+        for name in
+            [format!("shop.db{ending}"), format!("later.db{ending}"), format!("plain{ending}")]
+        {
             for existing in [Existing::Refuse, Existing::Replace] {
                 let error = directory.create(&name, existing).err().unwrap();
                 assert_eq!(kind(&error), "files.database", "{name}: {error}");
-                assert_eq!(kind(&directory.create_plain(&name, existing).err().unwrap()), "files.database", "{name}");
+                assert_eq!(
+                    kind(&directory.create_plain(&name, existing).err().unwrap()),
+                    "files.database",
+                    "{name}"
+                );
             }
         }
         std::fs::write(at(&format!("plain{ending}")), "old").unwrap();
@@ -77,7 +93,14 @@ fn a_link_in_the_place_of_the_file_is_not_written_through() {
 fn what_is_no_ordinary_file_is_not_opened() {
     let (folder, directory) = directory();
     let fifo = folder.path().join("pipe");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     assert_eq!(kind(&directory.file("pipe").unwrap_err()), "files.special");
     assert_eq!(kind(&directory.file("sub").unwrap_err()), "files.directory");
@@ -94,7 +117,10 @@ fn a_file_appears_when_it_is_finished_and_never_before() {
     assert_eq!(std::fs::read(folder.path().join("a.txt")).unwrap(), b"content");
     assert_eq!((written.size, written.produced), (7, 7));
     assert_eq!(written.digest, runbook_authority::Digest::of(b"content"));
-    assert_eq!(std::fs::metadata(folder.path().join("a.txt")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(folder.path().join("a.txt")).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 }
 
 #[test]
@@ -154,7 +180,8 @@ fn entries_come_sorted_and_without_following_links() {
         std::fs::write(folder.path().join(name), name).unwrap();
     }
     symlink("/etc", folder.path().join("d")).unwrap();
-    let names: Vec<_> = directory.list("", 10).unwrap().into_iter().map(|entry| entry.name).collect();
+    let names: Vec<_> =
+        directory.list("", 10).unwrap().into_iter().map(|entry| entry.name).collect();
     assert_eq!(names, ["a", "b", "c", "d"]);
     assert_eq!(kind(&directory.list("", 2).unwrap_err()), "files.too-large");
     assert_eq!(kind(&directory.list("a", 2).unwrap_err()), "files.not-directory");
@@ -164,30 +191,47 @@ fn entries_come_sorted_and_without_following_links() {
 async fn the_verbs_do_what_they_say() {
     let folder = tempfile::tempdir().unwrap();
     let slots: &[Slot] = &[("dir", &["files.read", "files.write", "files.remove"], "dir")];
-    let mut host = host(slots, "[targets.dir]\nfiles = \".\"\naccess = \"write\"\nmax_bytes = \"1KiB\"\n", folder.path());
+    let mut host = host(
+        slots,
+        "[targets.dir]\nfiles = \".\"\naccess = \"write\"\nmax_bytes = \"1KiB\"\n",
+        folder.path(),
+    );
     let mut host = HostCall::new(&mut host);
     let (dir, name) = (|| "dir".to_owned(), || "a.txt".to_owned());
     assert_eq!(host.remove(dir(), name()).await.unwrap_err().class, FaultClass::NotFound);
     host.write(dir(), name(), b"one".to_vec()).await.unwrap();
     host.write(dir(), name(), b"other".to_vec()).await.unwrap();
     assert_eq!(host.read(dir(), name()).await.unwrap(), b"other");
-    assert_eq!(host.digest(dir(), name()).await.unwrap(), runbook_authority::Digest::of(b"other").to_string());
+    assert_eq!(
+        host.digest(dir(), name()).await.unwrap(),
+        runbook_authority::Digest::of(b"other").to_string()
+    );
     let info = reader::Host::stat(&mut host, dir(), name()).await.unwrap();
     assert_eq!((info.path.as_str(), info.size_bytes, info.kind), ("a.txt", 5, FileKind::File));
     assert!(info.modified_ms > 1_700_000_000_000);
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     host.write(dir(), "sub/b".to_owned(), vec![0; 2000]).await.unwrap();
-    let paths: Vec<_> = host.list(dir(), String::new()).await.unwrap().into_iter().map(|info| info.path).collect();
+    let paths: Vec<_> =
+        host.list(dir(), String::new()).await.unwrap().into_iter().map(|info| info.path).collect();
     assert_eq!(paths, ["a.txt", "sub"]);
     assert_eq!(host.list(dir(), "sub".to_owned()).await.unwrap()[0].path, "sub/b");
     let fault = host.read(dir(), "sub/b".to_owned()).await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Limit, "files.too-large"));
-    assert!(fault.message.contains("slot `dir`: `sub/b`") && !fault.message.contains(folder.path().to_str().unwrap()));
-    assert_eq!(host.write(dir(), "no/c".to_owned(), Vec::new()).await.unwrap_err().code, "files.not-found");
+    assert!(
+        fault.message.contains("slot `dir`: `sub/b`")
+            && !fault.message.contains(folder.path().to_str().unwrap())
+    );
+    assert_eq!(
+        host.write(dir(), "no/c".to_owned(), Vec::new()).await.unwrap_err().code,
+        "files.not-found"
+    );
     assert_eq!(host.remove(dir(), "sub".to_owned()).await.unwrap_err().code, "files.directory");
     host.remove(dir(), name()).await.unwrap();
     assert!(!folder.path().join("a.txt").exists());
-    assert_eq!(host.write(dir(), "../out".to_owned(), Vec::new()).await.unwrap_err().class, FaultClass::Denied);
+    assert_eq!(
+        host.write(dir(), "../out".to_owned(), Vec::new()).await.unwrap_err().class,
+        FaultClass::Denied
+    );
 }
 
 #[tokio::test]
@@ -199,17 +243,24 @@ async fn a_plugin_that_goes_on_writing_is_stopped_before_the_disk_is_full() {
     let mut host = host_within(granted, Mode::Effects, Duration::from_secs(20), limits);
     for _ in 0..10 {
         // The same name each time: it counts what was written, not what is left.
-        HostCall::new(&mut host).write("f".to_owned(), "x".to_owned(), vec![0; 1_000]).await.unwrap();
+        HostCall::new(&mut host)
+            .write("f".to_owned(), "x".to_owned(), vec![0; 1_000])
+            .await
+            .unwrap();
     }
-    let fault = HostCall::new(&mut host).write("f".to_owned(), "y".to_owned(), vec![0; 1]).await.unwrap_err();
+    let fault = HostCall::new(&mut host)
+        .write("f".to_owned(), "y".to_owned(), vec![0; 1])
+        .await
+        .unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Limit, "limit.files-written"));
     assert!(!folder.path().join("y").exists());
 }
 
 /// The content and the names of files: what shows a secret is not shown at all.
 pub(in crate::capabilities) fn channels() -> Vec<Channel> {
-    let content =
-        |scrubber: &Scrubber, text: &[u8]| super::secret::refuse(text, scrubber).map(|()| text.to_vec()).unwrap_or_default();
+    let content = |scrubber: &Scrubber, text: &[u8]| {
+        super::secret::refuse(text, scrubber).map(|()| text.to_vec()).unwrap_or_default()
+    };
     vec![
         Channel::bytes("content of a file", CAP, content),
         Channel::bytes("content of a compressed file", CAP, move |scrubber, text| {
@@ -223,11 +274,17 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
 async fn a_name_of_a_file_that_shows_a_secret_is_not_listed() {
     let folder = tempfile::tempdir().unwrap();
     let targets = "[targets.files]\nfiles = \".\"\n[targets.key]\nsecret = \"token\"\n";
-    let slots: &[Slot] = &[("files", &["files.read"], "files"), ("key", &["secrets.reveal"], "key")];
+    let slots: &[Slot] =
+        &[("files", &["files.read"], "files"), ("key", &["secrets.reveal"], "key")];
     std::fs::write(folder.path().join("s3cr3t-t0ken.txt"), "").unwrap();
     let mut host = host(slots, targets, folder.path());
     host.secret("token").await.unwrap();
     let fault = HostCall::new(&mut host).list("files".to_owned(), String::new()).await.unwrap_err();
-    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "files.secret"), "{}", fault.message);
+    assert_eq!(
+        (fault.class, fault.code.as_str()),
+        (FaultClass::Denied, "files.secret"),
+        "{}",
+        fault.message
+    );
     assert!(!fault.message.contains("s3"), "{}", fault.message);
 }

@@ -100,23 +100,46 @@ impl Failure {
     pub(super) fn into_fault(self, place: &str, effect: Effect) -> Fault {
         let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
         match self {
-            Self::Resolve(error) => new(FaultClass::Transient, "http.resolve", format!("its name cannot be resolved: {error}")),
-            Self::Connect(error) => new(FaultClass::Transient, "http.connect", format!("cannot be connected to: {error}")),
+            Self::Resolve(error) => new(
+                FaultClass::Transient,
+                "http.resolve",
+                format!("its name cannot be resolved: {error}"),
+            ),
+            Self::Connect(error) => new(
+                FaultClass::Transient,
+                "http.connect",
+                format!("cannot be connected to: {error}"),
+            ),
             // Nothing of the request was sent, so each of these is as harmless as no connection.
-            Self::Tls(TlsFailure::Cut(reason)) => new(FaultClass::Transient, "http.tls-broken", reason),
-            Self::Tls(TlsFailure::Certificate(reason)) => new(FaultClass::Assertion, "http.certificate", reason),
-            Self::Tls(TlsFailure::Protocol(reason)) => new(FaultClass::Assertion, "http.tls-protocol", reason),
+            Self::Tls(TlsFailure::Cut(reason)) => {
+                new(FaultClass::Transient, "http.tls-broken", reason)
+            }
+            Self::Tls(TlsFailure::Certificate(reason)) => {
+                new(FaultClass::Assertion, "http.certificate", reason)
+            }
+            Self::Tls(TlsFailure::Protocol(reason)) => {
+                new(FaultClass::Assertion, "http.tls-protocol", reason)
+            }
             Self::Tls(TlsFailure::Here(reason)) => new(FaultClass::Invalid, "http.tls", reason),
             Self::Unsent(error) => new(FaultClass::Transient, "http.connect", chain(&error)),
-            Self::Broken(error) if error.is_parse() => {
-                new(FaultClass::Invalid, "http.protocol", format!("the answer is not HTTP: {}", chain(&error)))
-            }
+            Self::Broken(error) if error.is_parse() => new(
+                FaultClass::Invalid,
+                "http.protocol",
+                format!("the answer is not HTTP: {}", chain(&error)),
+            ),
             Self::Broken(error) => {
                 let class = match effect {
                     Effect::Read => FaultClass::Transient,
                     Effect::Change => FaultClass::Unknown,
                 };
-                new(class, "http.broken", format!("the connection broke before the answer was complete: {}", chain(&error)))
+                new(
+                    class,
+                    "http.broken",
+                    format!(
+                        "the connection broke before the answer was complete: {}",
+                        chain(&error)
+                    ),
+                )
             }
         }
     }
@@ -134,19 +157,37 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl Connection {
-    /// Opens a connection to one of the judged addresses; the name in the certificate and in `Host` stays that of the URL.
-    pub(super) async fn open(url: &Url, addresses: &[SocketAddr], ca: Option<&CaFile>, dns: Duration) -> Result<Self, Failure> {
+    /// Opens a connection to one of the judged addresses; the name in the certificate and in `Host`
+    /// stays that of the URL.
+    pub(super) async fn open(
+        url: &Url,
+        addresses: &[SocketAddr],
+        ca: Option<&CaFile>,
+        dns: Duration,
+    ) -> Result<Self, Failure> {
         let started = Instant::now();
         let stream = connect(addresses).await.map_err(Failure::Connect)?;
         let connect = started.elapsed();
         let peer = stream.peer_addr().map_err(Failure::Connect)?;
         if url.scheme() != "https" {
-            return Ok(Self { stream: Stream::Plain(stream), peer, dns, connect, tls: Duration::ZERO });
+            return Ok(Self {
+                stream: Stream::Plain(stream),
+                peer,
+                dns,
+                connect,
+                tls: Duration::ZERO,
+            });
         }
         let started = Instant::now();
         let host = url.host_str().unwrap_or_default();
         let stream = encrypt(stream, host, ca).await.map_err(Failure::Tls)?;
-        Ok(Self { stream: Stream::Tls(Box::new(stream)), peer, dns, connect, tls: started.elapsed() })
+        Ok(Self {
+            stream: Stream::Tls(Box::new(stream)),
+            peer,
+            dns,
+            connect,
+            tls: started.elapsed(),
+        })
     }
 }
 
@@ -161,14 +202,24 @@ impl Drop for Driver {
 
 impl Exchange<'_> {
     /// `commit` is told before the first byte goes out: until then nobody can have acted on it.
-    pub(super) async fn run(self, connection: Connection, commit: &Commit) -> Result<Answered, Failure> {
+    pub(super) async fn run(
+        self,
+        connection: Connection,
+        commit: &Commit,
+    ) -> Result<Answered, Failure> {
         let Connection { stream, peer, dns, connect, tls } = connection;
         let marks = Marks::new();
         let (response, driver) = match stream {
-            Stream::Plain(inner) => self.send(Timed { inner, commit: commit.clone(), marks: Arc::clone(&marks) }).await,
-            Stream::Tls(inner) => self.send(Timed { inner, commit: commit.clone(), marks: Arc::clone(&marks) }).await,
+            Stream::Plain(inner) => {
+                self.send(Timed { inner, commit: commit.clone(), marks: Arc::clone(&marks) }).await
+            }
+            Stream::Tls(inner) => {
+                self.send(Timed { inner, commit: commit.clone(), marks: Arc::clone(&marks) }).await
+            }
         }
-        .map_err(|error| if marks.sent() { Failure::Broken(error) } else { Failure::Unsent(error) })?;
+        .map_err(|error| {
+            if marks.sent() { Failure::Broken(error) } else { Failure::Unsent(error) }
+        })?;
         let (head, body) = response.into_parts();
         let body = take(body, self.shown, self.behind).await.map_err(Failure::Broken)?;
         drop(driver);
@@ -205,7 +256,8 @@ impl Exchange<'_> {
         *request.uri_mut() = path.parse().expect("a URL's path and query are a request target");
         *request.headers_mut() = self.headers.clone();
         let authority = &self.url[Position::BeforeHost..Position::AfterPort];
-        let host = HeaderValue::from_str(authority).expect("a URL's host and port are visible ASCII");
+        let host =
+            HeaderValue::from_str(authority).expect("a URL's host and port are visible ASCII");
         request.headers_mut().insert(HOST, host);
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         if matches!(*self.method, Method::POST | Method::PUT | Method::PATCH) {
@@ -215,7 +267,8 @@ impl Exchange<'_> {
     }
 }
 
-/// The first `shown` bytes of a body and, if they come, `behind` more. What is wrong behind what is shown is no error.
+/// The first `shown` bytes of a body and, if they come, `behind` more. What is wrong behind what is
+/// shown is no error.
 async fn take(mut body: Incoming, shown: usize, behind: usize) -> Result<Body, hyper::Error> {
     let cap = shown.saturating_add(behind);
     let mut bytes = Vec::new();

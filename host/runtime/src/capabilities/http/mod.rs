@@ -1,4 +1,5 @@
-//! HTTP to the one base address that a slot is bound to. One connection a request, no proxy, no cookie, nothing kept.
+//! HTTP to the one base address that a slot is bound to. One connection a request, no proxy, no
+//! cookie, nothing kept.
 
 mod exchange;
 mod placed;
@@ -25,7 +26,12 @@ use url::Url;
 impl types::Host for HostCall<'_> {}
 
 impl reader::Host for HostCall<'_> {
-    async fn get(&mut self, slot: String, path: String, headers: Vec<Header>) -> Result<Response, Fault> {
+    async fn get(
+        &mut self,
+        slot: String,
+        path: String,
+        headers: Vec<Header>,
+    ) -> Result<Response, Fault> {
         self.http(Request {
             slot,
             verb: Verb::HttpGet,
@@ -38,7 +44,12 @@ impl reader::Host for HostCall<'_> {
         .await
     }
 
-    async fn head(&mut self, slot: String, path: String, headers: Vec<Header>) -> Result<Response, Fault> {
+    async fn head(
+        &mut self,
+        slot: String,
+        path: String,
+        headers: Vec<Header>,
+    ) -> Result<Response, Fault> {
         self.http(Request {
             slot,
             verb: Verb::HttpHead,
@@ -61,7 +72,16 @@ impl writer::Host for HostCall<'_> {
         body: Vec<u8>,
         secrets: Vec<BodySecret>,
     ) -> Result<Response, Fault> {
-        self.http(Request { slot, verb: Verb::HttpPost, method: Method::POST, path, headers, body, secrets }).await
+        self.http(Request {
+            slot,
+            verb: Verb::HttpPost,
+            method: Method::POST,
+            path,
+            headers,
+            body,
+            secrets,
+        })
+        .await
     }
 
     async fn put(
@@ -72,7 +92,16 @@ impl writer::Host for HostCall<'_> {
         body: Vec<u8>,
         secrets: Vec<BodySecret>,
     ) -> Result<Response, Fault> {
-        self.http(Request { slot, verb: Verb::HttpPut, method: Method::PUT, path, headers, body, secrets }).await
+        self.http(Request {
+            slot,
+            verb: Verb::HttpPut,
+            method: Method::PUT,
+            path,
+            headers,
+            body,
+            secrets,
+        })
+        .await
     }
 
     async fn patch(
@@ -83,10 +112,24 @@ impl writer::Host for HostCall<'_> {
         body: Vec<u8>,
         secrets: Vec<BodySecret>,
     ) -> Result<Response, Fault> {
-        self.http(Request { slot, verb: Verb::HttpPatch, method: Method::PATCH, path, headers, body, secrets }).await
+        self.http(Request {
+            slot,
+            verb: Verb::HttpPatch,
+            method: Method::PATCH,
+            path,
+            headers,
+            body,
+            secrets,
+        })
+        .await
     }
 
-    async fn delete(&mut self, slot: String, path: String, headers: Vec<Header>) -> Result<Response, Fault> {
+    async fn delete(
+        &mut self,
+        slot: String,
+        path: String,
+        headers: Vec<Header>,
+    ) -> Result<Response, Fault> {
         self.http(Request {
             slot,
             verb: Verb::HttpDelete,
@@ -113,10 +156,24 @@ struct Request {
 
 impl Host {
     async fn http(&mut self, mut request: Request) -> Result<Response, Fault> {
-        let judged: Vec<_> = request.headers.iter().map(|header| (header.name.as_str(), judged(&header.value))).collect();
-        let secrets: Vec<_> = request.secrets.iter().map(|secret| (place_of(&secret.place), secret.slot.as_str())).collect();
+        let judged: Vec<_> = request
+            .headers
+            .iter()
+            .map(|header| (header.name.as_str(), judged(&header.value)))
+            .collect();
+        let secrets: Vec<_> = request
+            .secrets
+            .iter()
+            .map(|secret| (place_of(&secret.place), secret.slot.as_str()))
+            .collect();
         let Request { slot, verb, path, .. } = &request;
-        self.enter(&Operation::Http { slot, verb: *verb, path, headers: &judged, secrets: &secrets })?;
+        self.enter(&Operation::Http {
+            slot,
+            verb: *verb,
+            path,
+            headers: &judged,
+            secrets: &secrets,
+        })?;
         let commit = self.provisional(slot, *verb, 1);
         let target = self.target(slot)?;
         let given = std::mem::take(&mut request.body);
@@ -146,17 +203,25 @@ impl Host {
         let started = Instant::now();
         let base = self.base(http).await?;
         let headers = self.headers(http, request).await?;
-        let invalid =
-            |error: runbook_authority::pattern::PathError| Fault::new(FaultClass::Invalid, "http.path", error.to_string());
+        let invalid = |error: runbook_authority::pattern::PathError| {
+            Fault::new(FaultClass::Invalid, "http.path", error.to_string())
+        };
         let mut url = http.url(&base, &request.path).map_err(invalid)?;
         let mut hop = 0;
         loop {
-            let answered = self.exchange(http, target, request, &base, (&url, &headers, body), commit).await?;
+            let answered =
+                self.exchange(http, target, request, &base, (&url, &headers, body), commit).await?;
             let Some(to) = next_hop(http, request.verb, &url, &answered) else {
                 return Ok(response(answered, http, &self.scrubber(), started.elapsed()));
             };
             hop += 1;
-            let redirect = Operation::Redirect { slot: &request.slot, verb: request.verb, base: &base, to: &to, hop };
+            let redirect = Operation::Redirect {
+                slot: &request.slot,
+                verb: request.verb,
+                base: &base,
+                to: &to,
+                hop,
+            };
             self.enter(&redirect)?;
             url = to;
         }
@@ -172,25 +237,38 @@ impl Host {
         (url, headers, body): (&Url, &HeaderMap, &Secret),
         commit: &Commit,
     ) -> Result<Answered, Fault> {
-        let failed = |failure: Failure| failure.into_fault(&target.describe(), request.verb.effect());
+        let failed =
+            |failure: Failure| failure.into_fault(&target.describe(), request.verb.effect());
         let started = Instant::now();
         let addresses = resolve(url).await.map_err(|error| failed(Failure::Resolve(error)))?;
         let dns = started.elapsed();
         let addresses = self.judge_addresses(request, base, addresses)?;
-        let connection = Connection::open(url, &addresses, http.ca.as_ref(), dns).await.map_err(failed)?;
+        let connection =
+            Connection::open(url, &addresses, http.ca.as_ref(), dns).await.map_err(failed)?;
         // One byte more tells that there is more.
         let behind = self.scrubber().lookahead() + 1;
         let shown = most_shown(http);
-        let exchange = Exchange { method: &request.method, url, headers, body: body.expose(), shown, behind };
+        let exchange =
+            Exchange { method: &request.method, url, headers, body: body.expose(), shown, behind };
         exchange.run(connection, commit).await.map_err(failed)
     }
 
-    /// The addresses that may be connected to. One that may is enough: a name with a public and a private address is reached at
-    /// the public one.
-    fn judge_addresses(&mut self, request: &Request, base: &Url, all: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Fault> {
+    /// The addresses that may be connected to. One that may is enough: a name with a public and a
+    /// private address is reached at the public one.
+    fn judge_addresses(
+        &mut self,
+        request: &Request,
+        base: &Url,
+        all: Vec<SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, Fault> {
         let mut allowed = Vec::new();
         for address in all {
-            let connect = Operation::Connect { slot: &request.slot, verb: request.verb, base, address: address.ip() };
+            let connect = Operation::Connect {
+                slot: &request.slot,
+                verb: request.verb,
+                base,
+                address: address.ip(),
+            };
             if self.enter(&connect).is_ok() {
                 allowed.push(address);
             }
@@ -203,12 +281,16 @@ impl Host {
             HttpBase::Url(url) => Ok(url.clone()),
             HttpBase::Secret(name) => {
                 let secret = self.secret(name).await?;
-                let parsed = secret.expose_text().ok_or("it is not text").and_then(|text| parse_base(text.trim()));
+                let parsed = secret
+                    .expose_text()
+                    .ok_or("it is not text")
+                    .and_then(|text| parse_base(text.trim()));
                 let url = parsed.map_err(|reason| {
                     let message = format!("secret `{name}` cannot be a base address: {reason}");
                     Fault::new(FaultClass::Invalid, "http.base", message)
                 })?;
-                // In the address of a webhook it is the path that is secret, and a server's answer may quote that alone.
+                // In the address of a webhook it is the path that is secret, and a server's answer
+                // may quote that alone.
                 if url.path().len() > 8 {
                     self.learn(name, url.path());
                 }
@@ -220,7 +302,10 @@ impl Host {
     /// The headers that the guest set, then those that the host sets.
     async fn headers(&self, http: &HttpTarget, request: &Request) -> Result<HeaderMap, Fault> {
         let mut headers = HeaderMap::new();
-        headers.insert(hyper::header::USER_AGENT, Value::from_static(concat!("runbook/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(
+            hyper::header::USER_AGENT,
+            Value::from_static(concat!("runbook/", env!("CARGO_PKG_VERSION"))),
+        );
         headers.insert(hyper::header::ACCEPT_ENCODING, Value::from_static("identity"));
         for Header { name, value } in &request.headers {
             let value = match value {
@@ -250,31 +335,42 @@ fn judged(value: &HeaderValue) -> GateValue<'_> {
 fn http_target(target: &Target) -> Result<&HttpTarget, Fault> {
     match &target.kind {
         TargetKind::Http(http) => Ok(http),
-        TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) | TargetKind::Secret(_) => {
-            Err(Fault::denied())
-        }
+        TargetKind::Sql(_)
+        | TargetKind::Docker(_)
+        | TargetKind::Files(_)
+        | TargetKind::Process(_)
+        | TargetKind::Secret(_) => Err(Fault::denied()),
     }
 }
 
 fn header_name(name: &str) -> Result<HeaderName, Fault> {
     HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-        Fault::new(FaultClass::Invalid, "http.header", format!("`{}` is not the name of a header", name.escape_debug()))
+        Fault::new(
+            FaultClass::Invalid,
+            "http.header",
+            format!("`{}` is not the name of a header", name.escape_debug()),
+        )
     })
 }
 
 fn header_value(name: &str, value: &[u8]) -> Result<Value, Fault> {
     let mut value = Value::from_bytes(value).map_err(|_| {
-        let message = format!("the value of header `{}` has a character that no header may have", name.escape_debug());
+        let message = format!(
+            "the value of header `{}` has a character that no header may have",
+            name.escape_debug()
+        );
         Fault::new(FaultClass::Invalid, "http.header", message)
     })?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// Where the answer points, if that is to be followed. Only a request without a body is sent again, and only if the target allows
-/// redirects at all; otherwise the answer itself goes to the guest.
+/// Where the answer points, if that is to be followed. Only a request without a body is sent again,
+/// and only if the target allows redirects at all; otherwise the answer itself goes to the guest.
 fn next_hop(http: &HttpTarget, verb: Verb, url: &Url, answered: &Answered) -> Option<Url> {
-    let follows = http.redirects > 0 && verb.effect() == Effect::Read && matches!(answered.status, 301 | 302 | 303 | 307 | 308);
+    let follows = http.redirects > 0
+        && verb.effect() == Effect::Read
+        && matches!(answered.status, 301 | 302 | 303 | 307 | 308);
     if !follows {
         return None;
     }
@@ -288,14 +384,23 @@ fn most_shown(http: &HttpTarget) -> usize {
 }
 
 /// What the guest sees of an answer: a server may send back what it was sent.
-fn response(answered: Answered, http: &HttpTarget, scrubber: &Scrubber, total: Duration) -> Response {
+fn response(
+    answered: Answered,
+    http: &HttpTarget,
+    scrubber: &Scrubber,
+    total: Duration,
+) -> Response {
     let text = |bytes: &[u8]| String::from_utf8_lossy(&scrubber.bytes(bytes)).into_owned();
     let most = most_shown(http);
     let Body { bytes: body, end } = answered.body;
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     Response {
         status: answered.status,
-        headers: answered.headers.iter().map(|(name, value)| (text(name.as_str().as_bytes()), text(value.as_bytes()))).collect(),
+        headers: answered
+            .headers
+            .iter()
+            .map(|(name, value)| (text(name.as_str().as_bytes()), text(value.as_bytes())))
+            .collect(),
         truncated: body.len() > most,
         body: match end {
             BodyEnd::Known => scrubber.first_bytes(&body, most),

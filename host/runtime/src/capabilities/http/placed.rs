@@ -1,4 +1,5 @@
-//! Secrets in requests: where the grant says, in the form that it says. The gate has let each through before.
+//! Secrets in requests: where the grant says, in the form that it says. The gate has let each
+//! through before.
 
 use crate::bindings::runbook::http::types::{BodyPlace, BodySecret};
 use crate::fault::{Fault, FaultClass};
@@ -12,11 +13,17 @@ use url::form_urlencoded;
 
 impl Host {
     /// A secret in the one form that the grant has for this place.
-    pub(super) async fn placed(&self, http_slot: &str, secret_slot: &str, place: &SecretPlace) -> Result<Secret, Fault> {
+    pub(super) async fn placed(
+        &self,
+        http_slot: &str,
+        secret_slot: &str,
+        place: &SecretPlace,
+    ) -> Result<Secret, Fault> {
         let target = self.target(secret_slot)?;
         let TargetKind::Secret(secret) = &target.kind else { return Err(Fault::denied()) };
-        let fits =
-            |position: &&runbook_authority::targets::SecretPosition| position.slot == http_slot && position.place == *place;
+        let fits = |position: &&runbook_authority::targets::SecretPosition| {
+            position.slot == http_slot && position.place == *place
+        };
         let position = secret.positions.iter().find(fits).ok_or_else(Fault::denied)?;
         let value = self.secret(&secret.secret).await?;
         Ok(match &position.format {
@@ -41,7 +48,12 @@ impl Host {
     }
 
     /// A body with its secrets in place.
-    pub(super) async fn body(&self, http_slot: &str, body: Vec<u8>, secrets: &[BodySecret]) -> Result<Secret, Fault> {
+    pub(super) async fn body(
+        &self,
+        http_slot: &str,
+        body: Vec<u8>,
+        secrets: &[BodySecret],
+    ) -> Result<Secret, Fault> {
         let mut body = Secret::new(body);
         for secret in secrets {
             let place = place_of(&secret.place);
@@ -51,7 +63,11 @@ impl Host {
                 BodyPlace::Form(name) => in_form(&body, name, &value),
             }
             .map_err(|reason| {
-                Fault::new(FaultClass::Invalid, "http.body-secret", format!("a secret cannot be put into the body: {reason}"))
+                Fault::new(
+                    FaultClass::Invalid,
+                    "http.body-secret",
+                    format!("a secret cannot be put into the body: {reason}"),
+                )
             })?;
         }
         Ok(body)
@@ -81,12 +97,18 @@ fn text_of(value: &Secret) -> Result<&str, String> {
 
 /// Sets one member of a JSON document.
 fn in_json(body: &Secret, pointer: &str, value: &Secret) -> Result<Secret, String> {
-    let mut document: serde_json::Value =
-        serde_json::from_slice(body.expose()).map_err(|error| format!("the body is not JSON: {error}"))?;
-    let (parent, member) = pointer.rsplit_once('/').ok_or_else(|| format!("`{}` is no JSON pointer", pointer.escape_debug()))?;
+    let mut document: serde_json::Value = serde_json::from_slice(body.expose())
+        .map_err(|error| format!("the body is not JSON: {error}"))?;
+    let (parent, member) = pointer
+        .rsplit_once('/')
+        .ok_or_else(|| format!("`{}` is no JSON pointer", pointer.escape_debug()))?;
     let object = document.pointer_mut(parent).and_then(serde_json::Value::as_object_mut);
-    let object = object.ok_or_else(|| format!("its JSON has no object at `{}`", parent.escape_debug()))?;
-    object.insert(member.replace("~1", "/").replace("~0", "~"), serde_json::Value::from(text_of(value)?));
+    let object =
+        object.ok_or_else(|| format!("its JSON has no object at `{}`", parent.escape_debug()))?;
+    object.insert(
+        member.replace("~1", "/").replace("~0", "~"),
+        serde_json::Value::from(text_of(value)?),
+    );
     serde_json::to_vec(&document).map(Secret::new).map_err(|error| error.to_string())
 }
 
@@ -95,11 +117,13 @@ fn in_form(body: &Secret, name: &str, value: &Secret) -> Result<Secret, String> 
     if form_urlencoded::parse(body.expose()).any(|(known, _)| known == name) {
         return Err(format!("its form has a field `{}` already", name.escape_debug()));
     }
-    let mut form = String::from_utf8(body.expose().to_vec()).map_err(|_| "the body is not a form".to_owned())?;
+    let mut form = String::from_utf8(body.expose().to_vec())
+        .map_err(|_| "the body is not a form".to_owned())?;
     if !form.is_empty() {
         form.push('&');
     }
-    let field = form_urlencoded::Serializer::new(String::new()).append_pair(name, text_of(value)?).finish();
+    let field =
+        form_urlencoded::Serializer::new(String::new()).append_pair(name, text_of(value)?).finish();
     form.push_str(&field);
     Ok(Secret::new(form.into_bytes()))
 }

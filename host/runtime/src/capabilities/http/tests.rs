@@ -48,14 +48,19 @@ fn target(address: SocketAddr, more: &str) -> String {
 }
 
 async fn get(targets: &str, path: &str) -> Result<Response, Fault> {
-    HostCall::new(&mut host(API, targets, Path::new("/"))).get("api".to_owned(), path.to_owned(), Vec::new()).await
+    HostCall::new(&mut host(API, targets, Path::new("/")))
+        .get("api".to_owned(), path.to_owned(), Vec::new())
+        .await
 }
 
 #[tokio::test]
 async fn an_answer_arrives_whole_with_its_timing() {
     let (address, requests) = server(ok("hello")).await;
     let response = get(&target(address, ""), "/orders?a=1").await.unwrap();
-    assert_eq!((response.status, response.body.as_slice(), response.truncated), (200, b"hello".as_slice(), false));
+    assert_eq!(
+        (response.status, response.body.as_slice(), response.truncated),
+        (200, b"hello".as_slice(), false)
+    );
     assert_eq!(response.peer, address.to_string());
     assert!(response.headers.contains(&("x-kind".to_owned(), "test".to_owned())));
     let timing = &response.timing;
@@ -70,12 +75,20 @@ async fn an_answer_arrives_whole_with_its_timing() {
 async fn a_body_is_sent_and_an_answer_is_cut_at_the_limit_of_the_target() {
     let (address, requests) = server(ok(&"x".repeat(5000))).await;
     let mut host = host(API, &target(address, "max_body = \"1KiB\""), Path::new("/"));
-    let headers = vec![Header { name: "Content-Type".to_owned(), value: HeaderValue::Plain("text/plain".to_owned()) }];
-    let response =
-        HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), headers, b"the body".to_vec(), Vec::new()).await.unwrap();
+    let headers = vec![Header {
+        name: "Content-Type".to_owned(),
+        value: HeaderValue::Plain("text/plain".to_owned()),
+    }];
+    let response = HostCall::new(&mut host)
+        .post("api".to_owned(), "/".to_owned(), headers, b"the body".to_vec(), Vec::new())
+        .await
+        .unwrap();
     assert_eq!((response.body.len(), response.truncated), (1024, true));
     let request = requests.lock().unwrap()[0].to_lowercase();
-    assert!(request.contains("content-length: 8\r\n") && request.ends_with("the body"), "{request}");
+    assert!(
+        request.contains("content-length: 8\r\n") && request.ends_with("the body"),
+        "{request}"
+    );
 }
 
 #[tokio::test]
@@ -85,18 +98,30 @@ async fn secrets_go_where_the_target_says_and_never_come_back() {
     let response = get(&targets, "/").await.unwrap();
     assert!(requests.lock().unwrap()[0].contains("Bearer s3cr3t-t0ken"));
     let body = String::from_utf8(response.body).unwrap();
-    assert!(!body.contains("s3cr3t") && !body.contains("czNjcjN0") && body.contains("[secret token]"), "{body}");
+    assert!(
+        !body.contains("s3cr3t") && !body.contains("czNjcjN0") && body.contains("[secret token]"),
+        "{body}"
+    );
 }
 
 #[tokio::test]
 async fn wherever_a_body_is_cut_nothing_of_a_secret_is_left() {
-    let echo = "x".repeat(1024 - 8) + "Bearer s3cr3t-t0ken, czNjcjN0LXQwa2Vu, s3cr3t%2Dt0ken and so on" + &"y".repeat(3000);
+    let echo = "x".repeat(1024 - 8)
+        + "Bearer s3cr3t-t0ken, czNjcjN0LXQwa2Vu, s3cr3t%2Dt0ken and so on"
+        + &"y".repeat(3000);
     for before in 0..70 {
         let (address, _) = server(ok(&echo[before..])).await;
-        let targets = target(address, "headers = { Authorization = \"Bearer secret:token\" }\nmax_body = \"1KiB\"");
+        let targets = target(
+            address,
+            "headers = { Authorization = \"Bearer secret:token\" }\nmax_body = \"1KiB\"",
+        );
         let response = get(&targets, "/").await.unwrap();
         let body = String::from_utf8(response.body).unwrap();
-        assert!(response.truncated && !body.contains("s3") && !body.contains("czN"), "{before}: {}", &body[900..]);
+        assert!(
+            response.truncated && !body.contains("s3") && !body.contains("czN"),
+            "{before}: {}",
+            &body[900..]
+        );
     }
 }
 
@@ -109,10 +134,15 @@ async fn a_body_that_stops_within_a_secret_ends_before_it() {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = stream.read(&mut [0; 1000]).await;
         let body = "x".repeat(1024 - 9) + "s3cr3t-t0";
-        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n{body}k").as_bytes()).await;
+        let _ = stream
+            .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n{body}k").as_bytes())
+            .await;
         std::future::pending::<()>().await;
     });
-    let targets = target(address, "headers = { Authorization = \"Bearer secret:token\" }\nmax_body = \"1KiB\"");
+    let targets = target(
+        address,
+        "headers = { Authorization = \"Bearer secret:token\" }\nmax_body = \"1KiB\"",
+    );
     let response = get(&targets, "/").await.unwrap();
     let body = String::from_utf8(response.body).unwrap();
     assert!(response.truncated && body.ends_with("x[secret token]"), "{}", &body[1000..]);
@@ -120,9 +150,17 @@ async fn a_body_that_stops_within_a_secret_ends_before_it() {
 
 #[tokio::test]
 async fn a_secret_in_the_name_of_a_header_does_not_come_back() {
-    let (address, _) = server("HTTP/1.1 200 OK\r\nX-S3cr3t-T0ken-X: 1\r\nContent-Length: 0\r\n\r\n").await;
-    let response = get(&target(address, "headers = { Authorization = \"Bearer secret:token\" }"), "/").await.unwrap();
-    assert!(response.headers.contains(&("x-[secret token]-x".to_owned(), "1".to_owned())), "{:?}", response.headers);
+    let (address, _) =
+        server("HTTP/1.1 200 OK\r\nX-S3cr3t-T0ken-X: 1\r\nContent-Length: 0\r\n\r\n").await;
+    let response =
+        get(&target(address, "headers = { Authorization = \"Bearer secret:token\" }"), "/")
+            .await
+            .unwrap();
+    assert!(
+        response.headers.contains(&("x-[secret token]-x".to_owned(), "1".to_owned())),
+        "{:?}",
+        response.headers
+    );
 }
 
 #[tokio::test]
@@ -133,11 +171,16 @@ async fn a_secret_slot_is_placed_only_where_its_target_allows() {
         target(address, "")
     );
     let slots: &[Slot] = &[("api", &["http.get"], "api"), ("key", &["secrets.use"], "key")];
-    let header = |name: &str| vec![Header { name: name.to_owned(), value: HeaderValue::Secret("key".to_owned()) }];
+    let header = |name: &str| {
+        vec![Header { name: name.to_owned(), value: HeaderValue::Secret("key".to_owned()) }]
+    };
     let mut host = host(slots, &targets, Path::new("/"));
     HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), header("X-Key")).await.unwrap();
     assert!(requests.lock().unwrap()[0].contains("k=s3cr3t-t0ken;"));
-    let fault = HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), header("X-Other")).await.unwrap_err();
+    let fault = HostCall::new(&mut host)
+        .get("api".to_owned(), "/".to_owned(), header("X-Other"))
+        .await
+        .unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     assert_eq!(requests.lock().unwrap().len(), 1);
 }
@@ -148,7 +191,10 @@ async fn a_user_and_a_password_become_a_basic_header_that_nobody_sees() {
     const BASIC: &str = "Basic c21va2U6aHVudGVyMi1odW50ZXIy";
     let (address, requests) = server(ok(&format!("you sent {BASIC}"))).await;
     // Set by the target.
-    let response = get(&target(address, "basic = { user = \"smoke\", password = \"secret:password\" }"), "/").await.unwrap();
+    let response =
+        get(&target(address, "basic = { user = \"smoke\", password = \"secret:password\" }"), "/")
+            .await
+            .unwrap();
     let body = String::from_utf8(response.body).unwrap();
     assert!(!body.contains("dW50ZXIy") && body.contains("[secret password"), "{body}");
     // Placed by the plugin.
@@ -157,24 +203,38 @@ async fn a_user_and_a_password_become_a_basic_header_that_nobody_sees() {
         target(address, "")
     );
     let slots: &[Slot] = &[("api", &["http.get"], "api"), ("key", &["secrets.use"], "key")];
-    let headers = vec![Header { name: "Authorization".to_owned(), value: HeaderValue::Secret("key".to_owned()) }];
+    let headers = vec![Header {
+        name: "Authorization".to_owned(),
+        value: HeaderValue::Secret("key".to_owned()),
+    }];
     let mut host = host(slots, &targets, Path::new("/"));
     HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), headers).await.unwrap();
     let requests = requests.lock().unwrap();
-    assert!(requests.len() == 2 && requests.iter().all(|request| request.contains(BASIC)), "{requests:?}");
+    assert!(
+        requests.len() == 2 && requests.iter().all(|request| request.contains(BASIC)),
+        "{requests:?}"
+    );
 }
 
 /// A log-in: where the password goes, and what of it comes back.
-async fn log_in(positions: &str, place: BodyPlace, body: &str) -> (Result<Response, Fault>, Vec<String>) {
+async fn log_in(
+    positions: &str,
+    place: BodyPlace,
+    body: &str,
+) -> (Result<Response, Fault>, Vec<String>) {
     let echo = "you sent hunter2-hunter2, {\"p\":\"hunter2-hunter2\"}";
     let (address, requests) = server(ok(echo)).await;
-    let targets =
-        format!("{}[targets.key]\nsecret = \"password\"\npositions = [{{ slot = \"api\", {positions} }}]\n", target(address, ""));
+    let targets = format!(
+        "{}[targets.key]\nsecret = \"password\"\npositions = [{{ slot = \"api\", {positions} }}]\n",
+        target(address, "")
+    );
     let slots: &[Slot] = &[("api", &["http.post"], "api"), ("key", &["secrets.use"], "key")];
     let mut host = host(slots, &targets, Path::new("/"));
     let secrets = vec![BodySecret { place, slot: "key".to_owned() }];
     let body = body.as_bytes().to_vec();
-    let answer = HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), body, secrets).await;
+    let answer = HostCall::new(&mut host)
+        .post("api".to_owned(), "/".to_owned(), Vec::new(), body, secrets)
+        .await;
     let requests = requests.lock().unwrap().clone();
     (answer, requests)
 }
@@ -190,15 +250,33 @@ async fn a_password_is_put_into_a_body_where_its_target_says_and_never_comes_bac
             "{\"user\":\"smoke\"}",
             "{\"user\":\"smoke\",\"password\":\"hunter2-hunter2\"}",
         ),
-        ("json = \"/a/0/p~1w\"", json("/a/0/p~1w"), "{\"a\":[{}]}", "{\"a\":[{\"p/w\":\"hunter2-hunter2\"}]}"),
-        ("json = \"/p\", format = \"Bearer {}\"", json("/p"), "{}", "{\"p\":\"Bearer hunter2-hunter2\"}"),
-        ("form = \"password\"", form("password"), "user=smoke", "user=smoke&password=hunter2-hunter2"),
+        (
+            "json = \"/a/0/p~1w\"",
+            json("/a/0/p~1w"),
+            "{\"a\":[{}]}",
+            "{\"a\":[{\"p/w\":\"hunter2-hunter2\"}]}",
+        ),
+        (
+            "json = \"/p\", format = \"Bearer {}\"",
+            json("/p"),
+            "{}",
+            "{\"p\":\"Bearer hunter2-hunter2\"}",
+        ),
+        (
+            "form = \"password\"",
+            form("password"),
+            "user=smoke",
+            "user=smoke&password=hunter2-hunter2",
+        ),
         ("form = \"p w\"", form("p w"), "", "p+w=hunter2-hunter2"),
     ] {
         let (answer, requests) = log_in(positions, place, body).await;
         let answer = String::from_utf8(answer.unwrap().body).unwrap();
         assert!(requests[0].ends_with(&format!("\r\n\r\n{sent}")), "{requests:?}");
-        assert!(requests[0].to_lowercase().contains(&format!("content-length: {}\r\n", sent.len())), "{requests:?}");
+        assert!(
+            requests[0].to_lowercase().contains(&format!("content-length: {}\r\n", sent.len())),
+            "{requests:?}"
+        );
         assert!(!answer.contains("hunter2"), "{answer}");
     }
     // Anywhere else it is denied, and nothing is sent.
@@ -211,7 +289,11 @@ async fn a_password_is_put_into_a_body_where_its_target_says_and_never_comes_bac
         ("header = \"password\"", form("password")),
     ] {
         let (answer, requests) = log_in(positions, place, "{}").await;
-        assert_eq!((answer.unwrap_err().class, requests.len()), (FaultClass::Denied, 0), "{positions}");
+        assert_eq!(
+            (answer.unwrap_err().class, requests.len()),
+            (FaultClass::Denied, 0),
+            "{positions}"
+        );
     }
     // A body that has no such place is said to be the matter, without the secret.
     for (positions, place, body) in [
@@ -222,7 +304,11 @@ async fn a_password_is_put_into_a_body_where_its_target_says_and_never_comes_bac
     ] {
         let (answer, requests) = log_in(positions, place, body).await;
         let fault = answer.unwrap_err();
-        assert_eq!((fault.class, fault.code.as_str(), requests.len()), (FaultClass::Invalid, "http.body-secret", 0), "{body}");
+        assert_eq!(
+            (fault.class, fault.code.as_str(), requests.len()),
+            (FaultClass::Invalid, "http.body-secret", 0),
+            "{body}"
+        );
         assert!(!fault.message.contains("hunter2"), "{}", fault.message);
     }
 }
@@ -230,7 +316,8 @@ async fn a_password_is_put_into_a_body_where_its_target_says_and_never_comes_bac
 #[tokio::test]
 async fn a_secret_that_would_break_the_request_is_refused_without_being_shown() {
     let (address, requests) = server(ok("")).await;
-    let fault = get(&target(address, "headers = { X-Key = \"secret:control\" }"), "/").await.unwrap_err();
+    let fault =
+        get(&target(address, "headers = { X-Key = \"secret:control\" }"), "/").await.unwrap_err();
     assert_eq!(fault.code, "http.header");
     assert!(!fault.message.contains("is-bad"), "{}", fault.message);
     assert!(requests.lock().unwrap().is_empty());
@@ -239,15 +326,44 @@ async fn a_secret_that_would_break_the_request_is_refused_without_being_shown() 
 #[tokio::test]
 async fn headers_that_frame_or_route_a_request_are_denied() {
     let (address, requests) = server(ok("")).await;
-    for name in ["Host", "Transfer-Encoding", "Content-Length", "Connection", "Authorization", "X-Forwarded-For", "a b", "a\r\nb"]
-    {
-        let headers = vec![Header { name: name.to_owned(), value: HeaderValue::Plain("x".to_owned()) }];
+    for name in [
+        "Host",
+        "Transfer-Encoding",
+        "Content-Length",
+        "Connection",
+        "Authorization",
+        "X-Forwarded-For",
+        "a b",
+        "a\r\nb",
+    ] {
+        let headers =
+            vec![Header { name: name.to_owned(), value: HeaderValue::Plain("x".to_owned()) }];
         let mut host = host(API, &target(address, ""), Path::new("/"));
-        let fault = HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), headers).await.unwrap_err();
-        assert_eq!((fault.class, fault.message.as_str()), (FaultClass::Denied, "not granted"), "{name}");
+        let fault = HostCall::new(&mut host)
+            .get("api".to_owned(), "/".to_owned(), headers)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (fault.class, fault.message.as_str()),
+            (FaultClass::Denied, "not granted"),
+            "{name}"
+        );
     }
-    for path in ["/../x", "/%2e%2e/x", "//evil.example/", "/a\r\nHost: x", "http://evil.example/", "/a%2Fb", "/\\x", ""] {
-        assert_eq!(get(&target(address, ""), path).await.unwrap_err().class, FaultClass::Denied, "{path}");
+    for path in [
+        "/../x",
+        "/%2e%2e/x",
+        "//evil.example/",
+        "/a\r\nHost: x",
+        "http://evil.example/",
+        "/a%2Fb",
+        "/\\x",
+        "",
+    ] {
+        assert_eq!(
+            get(&target(address, ""), path).await.unwrap_err().class,
+            FaultClass::Denied,
+            "{path}"
+        );
     }
     assert!(requests.lock().unwrap().is_empty());
 }
@@ -257,14 +373,26 @@ async fn a_name_that_leads_to_a_forbidden_address_is_denied() {
     // The name is not an address and not `localhost`, so loopback is not granted by naming it.
     let (address, requests) = server(ok("")).await;
     let name = std::fs::read_to_string("/etc/hostname").unwrap().trim().to_owned();
-    let resolved = tokio::net::lookup_host((name.as_str(), 1)).await.map(|mut found| found.next().map(|found| found.ip()));
-    let policy = |classes: &str| format!("[targets.api]\nhttp = \"http://{name}:{}/\"\naddresses = {classes}\n", address.port());
+    let resolved = tokio::net::lookup_host((name.as_str(), 1))
+        .await
+        .map(|mut found| found.next().map(|found| found.ip()));
+    let policy = |classes: &str| {
+        format!(
+            "[targets.api]\nhttp = \"http://{name}:{}/\"\naddresses = {classes}\n",
+            address.port()
+        )
+    };
     if resolved.is_ok() {
         // Whatever the machine's own address is, it is neither link-local nor metadata.
-        assert_eq!(get(&policy("[\"link-local\"]"), "/").await.unwrap_err().class, FaultClass::Denied);
+        assert_eq!(
+            get(&policy("[\"link-local\"]"), "/").await.unwrap_err().class,
+            FaultClass::Denied
+        );
     }
-    // An address in another spelling is parsed to the same address, and named outright by the target.
-    let hidden = format!("[targets.api]\nhttp = \"http://[::ffff:127.0.0.1]:{}/\"\n", address.port());
+    // An address in another spelling is parsed to the same address, and named outright by the
+    // target.
+    let hidden =
+        format!("[targets.api]\nhttp = \"http://[::ffff:127.0.0.1]:{}/\"\n", address.port());
     assert_eq!(get(&hidden, "/").await.unwrap().status, 200);
     assert_eq!(requests.lock().unwrap().len(), 1);
 }
@@ -272,7 +400,8 @@ async fn a_name_that_leads_to_a_forbidden_address_is_denied() {
 #[tokio::test]
 async fn redirects_are_not_followed_unless_the_target_says_so() {
     let (there, _) = server(ok("there")).await;
-    let redirect = |to: String| format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+    let redirect =
+        |to: String| format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
     let (address, _) = server(redirect(format!("http://{there}/v1/"))).await;
     assert_eq!(get(&target(address, ""), "/").await.unwrap().status, 302);
     // To another place than the target: denied.
@@ -280,7 +409,10 @@ async fn redirects_are_not_followed_unless_the_target_says_so() {
     assert_eq!(fault.class, FaultClass::Denied);
     // To itself, for ever: stopped at the count.
     let (cycle, requests) = server(redirect("/v1/again".to_owned())).await;
-    assert_eq!(get(&target(cycle, "redirects = 3"), "/").await.unwrap_err().class, FaultClass::Denied);
+    assert_eq!(
+        get(&target(cycle, "redirects = 3"), "/").await.unwrap_err().class,
+        FaultClass::Denied
+    );
     assert_eq!(requests.lock().unwrap().len(), 4);
     // Out of the base path: denied.
     let (up, _) = server(redirect("/admin".to_owned())).await;
@@ -301,13 +433,16 @@ async fn an_answer_that_is_never_complete_is_not_taken_for_one() {
     assert_eq!(get(&target(address, ""), "/").await.unwrap_err().code, "http.broken");
     let (address, _) = server("nonsense\r\n\r\n").await;
     assert_eq!(get(&target(address, ""), "/").await.unwrap_err().code, "http.protocol");
-    let (address, _) = server(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 20))).await;
+    let (address, _) =
+        server(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 20))).await;
     assert!(get(&target(address, ""), "/").await.is_err());
     // After a change was sent, nobody knows whether it happened.
     let (address, _) = server("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").await;
     let mut host = host(API, &target(address, ""), Path::new("/"));
-    let fault =
-        HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new(), Vec::new()).await.unwrap_err();
+    let fault = HostCall::new(&mut host)
+        .post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new(), Vec::new())
+        .await
+        .unwrap_err();
     assert_eq!(fault.class, FaultClass::Unknown);
 }
 
@@ -331,10 +466,20 @@ async fn a_base_address_can_be_a_secret_and_is_not_shown() {
 #[tokio::test]
 async fn the_path_of_a_secret_address_is_as_secret_as_the_address() {
     let mut host = host(API, "[targets.api]\nhttp = \"secret:hook\"\n", Path::new("/"));
-    let fault = HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), Vec::new()).await.unwrap_err();
+    let fault = HostCall::new(&mut host)
+        .get("api".to_owned(), "/".to_owned(), Vec::new())
+        .await
+        .unwrap_err();
     assert_eq!(fault.code, "http.connect");
-    assert!(!fault.message.contains("127.0.0.1") && fault.message.contains("secret `hook`"), "{}", fault.message);
-    assert_eq!(host.scrubber().text("POST /services/T0000/XyZzY HTTP/1.1"), "POST [secret hook, in part] HTTP/1.1");
+    assert!(
+        !fault.message.contains("127.0.0.1") && fault.message.contains("secret `hook`"),
+        "{}",
+        fault.message
+    );
+    assert_eq!(
+        host.scrubber().text("POST /services/T0000/XyZzY HTTP/1.1"),
+        "POST [secret hook, in part] HTTP/1.1"
+    );
 }
 
 #[tokio::test]
@@ -342,9 +487,13 @@ async fn a_dry_run_reads_and_does_not_write() {
     let (address, requests) = server(ok("")).await;
     let granted = effective(API, &target(address, ""), Path::new("/"));
     let mut host = host_with(granted, Mode::ReadOnly, Duration::from_secs(5));
-    assert!(HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), Vec::new()).await.is_ok());
-    let fault =
-        HostCall::new(&mut host).post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new(), Vec::new()).await.unwrap_err();
+    assert!(
+        HostCall::new(&mut host).get("api".to_owned(), "/".to_owned(), Vec::new()).await.is_ok()
+    );
+    let fault = HostCall::new(&mut host)
+        .post("api".to_owned(), "/".to_owned(), Vec::new(), Vec::new(), Vec::new())
+        .await
+        .unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     assert_eq!(requests.lock().unwrap().len(), 1);
     let remains = host.into_trace();
@@ -360,8 +509,11 @@ async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
     std::fs::write(&ca, made.cert.pem()).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let config =
+        config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -377,7 +529,8 @@ async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
             });
         }
     });
-    let with_ca = |host: &str| format!("[targets.api]\nhttp = \"https://{host}:{port}\"\nca = {ca:?}\n");
+    let with_ca =
+        |host: &str| format!("[targets.api]\nhttp = \"https://{host}:{port}\"\nca = {ca:?}\n");
     let response = get(&with_ca("localhost"), "/").await.unwrap();
     assert_eq!(response.body, b"encrypted");
     assert!(response.timing.tls_us > 0);
@@ -385,7 +538,11 @@ async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
     assert_eq!(get(&with_ca("127.0.0.1"), "/").await.unwrap_err().code, "http.certificate");
     // What was judged is what is believed, though another file there would be good as well.
     let good = std::fs::read_to_string(&ca).unwrap();
-    for (before, after) in [(Some(good.clone()), Some(format!("{good}\n"))), (None, Some(good.clone())), (Some(good), None)] {
+    for (before, after) in [
+        (Some(good.clone()), Some(format!("{good}\n"))),
+        (None, Some(good.clone())),
+        (Some(good), None),
+    ] {
         let put = |content: &Option<String>| match content {
             Some(text) => std::fs::write(&ca, text).unwrap(),
             None => std::fs::remove_file(&ca).unwrap(),
@@ -393,7 +550,10 @@ async fn a_certificate_is_trusted_by_the_authority_of_the_target_alone() {
         put(&before);
         let mut judged = host(API, &with_ca("localhost"), Path::new("/"));
         put(&after);
-        let fault = HostCall::new(&mut judged).get("api".to_owned(), "/".to_owned(), Vec::new()).await.unwrap_err();
+        let fault = HostCall::new(&mut judged)
+            .get("api".to_owned(), "/".to_owned(), Vec::new())
+            .await
+            .unwrap_err();
         assert!(fault.message.contains("cannot be used"), "{fault:?}");
     }
     let without = format!("[targets.api]\nhttp = \"https://localhost:{port}\"\n");
@@ -411,16 +571,28 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
         let none = Duration::ZERO;
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let body = Body { bytes: body.to_vec(), end };
-        Answered { status: 200, headers, body, peer, dns: none, connect: none, tls: none, first_byte: none }
+        Answered {
+            status: 200,
+            headers,
+            body,
+            peer,
+            dns: none,
+            connect: none,
+            tls: none,
+            first_byte: none,
+        }
     }
     fn seen(answered: Answered, scrubber: &Scrubber) -> Response {
         let more = format!("max_body = \"{CAP}B\"");
-        let granted = effective(API, &target(SocketAddr::from(([127, 0, 0, 1], 1)), &more), Path::new("/"));
+        let granted =
+            effective(API, &target(SocketAddr::from(([127, 0, 0, 1], 1)), &more), Path::new("/"));
         let target = granted.get("api").unwrap();
         response(answered, http_target(&target.target).unwrap(), scrubber, Duration::ZERO)
     }
     vec![
-        Channel::bytes("body", CAP, |scrubber, text| seen(answered(text, BodyEnd::Known, b""), scrubber).body),
+        Channel::bytes("body", CAP, |scrubber, text| {
+            seen(answered(text, BodyEnd::Known, b""), scrubber).body
+        }),
         Channel {
             left: Left::Beginning,
             ..Channel::bytes("body of a server that falls silent", CAP, |scrubber, text| {
@@ -430,7 +602,8 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
         Channel {
             takes: Takes::Visible,
             ..Channel::bytes("header", CAP, |scrubber, text| {
-                format!("{:?}", seen(answered(b"", BodyEnd::Known, text), scrubber).headers).into_bytes()
+                format!("{:?}", seen(answered(b"", BodyEnd::Known, text), scrubber).headers)
+                    .into_bytes()
             })
         },
         Channel {
@@ -438,7 +611,12 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
             ..Channel::bytes("name of a header", CAP, |scrubber, text| {
                 assert!(HeaderName::from_bytes(text).is_ok(), "{}", String::from_utf8_lossy(text));
                 let Response { headers, .. } = seen(answered(b"", BodyEnd::Known, text), scrubber);
-                headers.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join("\n").into_bytes()
+                headers
+                    .into_iter()
+                    .map(|(name, _)| name)
+                    .collect::<Vec<_>>()
+                    .join("\n")
+                    .into_bytes()
             })
         },
     ]

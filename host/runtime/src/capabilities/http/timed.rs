@@ -20,12 +20,17 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { start: Instant::now(), last_write: AtomicU64::new(0), first_read: AtomicU64::new(0) })
+        Arc::new(Self {
+            start: Instant::now(),
+            last_write: AtomicU64::new(0),
+            first_read: AtomicU64::new(0),
+        })
     }
 
     /// From the last byte of the request to the first byte of the answer.
     pub(super) fn first_byte(&self) -> Duration {
-        let (last_write, first_read) = (self.last_write.load(Ordering::Relaxed), self.first_read.load(Ordering::Relaxed));
+        let (last_write, first_read) =
+            (self.last_write.load(Ordering::Relaxed), self.first_read.load(Ordering::Relaxed));
         Duration::from_nanos(first_read.saturating_sub(last_write))
     }
 
@@ -60,7 +65,11 @@ pub(super) struct Timed<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -71,9 +80,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.commit.send().is_err() {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::Interrupted, "the call is over")));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::Interrupted,
+                "the call is over",
+            )));
         }
         let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
         if matches!(polled, Poll::Ready(Ok(written)) if written > 0) {

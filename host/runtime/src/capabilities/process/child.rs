@@ -1,5 +1,6 @@
-//! One run of a program, from its start until nothing is left of it. All of this blocks, on one thread: the program is told of
-//! the death of the thread that started it, so that thread must stay until the program has ended.
+//! One run of a program, from its start until nothing is left of it. All of this blocks, on one
+//! thread: the program is told of the death of the thread that started it, so that thread must stay
+//! until the program has ended.
 
 use super::failure::Failure;
 use super::group::Group;
@@ -25,10 +26,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether the call is over. The call itself kills the group at once; this is for what waits here.
+/// How often it is looked whether the call is over. The call itself kills the group at once; this
+/// is for what waits here.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// How long output may still come after the group is dead: only a program that left its group can hold the pipe open.
+/// How long output may still come after the group is dead: only a program that left its group can
+/// hold the pipe open.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// A pipe of this size lets a dump go on while a piece of it is compressed.
@@ -87,12 +90,14 @@ impl Child {
         let deadline = Instant::now() + self.timeout;
         // Open until the program is started, so that it begins in the directory that was judged.
         let directory =
-            crate::links::open_directory(self.directory.as_deref().unwrap_or("/".as_ref())).map_err(Failure::Start)?;
+            crate::links::open_directory(self.directory.as_deref().unwrap_or("/".as_ref()))
+                .map_err(Failure::Start)?;
         let working_directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let image = self.program.image()?;
         let status = Status::new().map_err(Failure::Start)?;
         let spec = Spec { read_only: self.read_only, ..image.spec(&status, self.arguments) };
-        let mut command = self.launcher.command(&spec, &self.environment).map_err(Failure::Start)?;
+        let mut command =
+            self.launcher.command(&spec, &self.environment).map_err(Failure::Start)?;
         command.current_dir(working_directory).process_group(0);
         let writer = match &self.sink {
             Target::Capture(_) => None,
@@ -124,8 +129,10 @@ impl Child {
         drop((image, directory));
         // Whatever happens below, nothing of the group is left behind.
         let _guard = group.guard();
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (stdout, stderr) = (stdout.expect("it was asked for"), stderr.expect("it was asked for"));
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) =
+            (stdout.expect("it was asked for"), stderr.expect("it was asked for"));
         let (abandoned, broken) = (AtomicBool::new(false), AtomicBool::new(false));
         let given_up = || abandoned.load(Ordering::Relaxed);
         std::thread::scope(|scope| {
@@ -143,7 +150,8 @@ impl Child {
                 broken_out.store(drained.is_err(), Ordering::Relaxed);
                 drained
             });
-            let err = scope.spawn(move || drain(OwnedFd::from(stderr), self.max_output, None, &given_up));
+            let err =
+                scope.spawn(move || drain(OwnedFd::from(stderr), self.max_output, None, &given_up));
             let waited = wait(&child, deadline, stop, &broken);
             group.end();
             let ended = child.wait().map_err(Failure::Io);
@@ -162,7 +170,8 @@ impl Child {
                 return Err(Failure::Refused(refusal));
             }
             // As a shell says it: 128 and the number of the signal.
-            let exit_code = ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+            let exit_code =
+                ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(-1);
             let file = match writer {
                 Some(writer) if exit_code == 0 => match &slot {
                     Some(slot) => Some(slot.complete(writer).map_err(Failure::Sink)?),
@@ -181,9 +190,16 @@ fn join(thread: ScopedJoinHandle<'_, Drained>) -> Drained {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Waits until the program ends, its time is up, nobody wants it any more, or its output cannot be written (`broken`).
-fn wait(child: &std::process::Child, deadline: Instant, stop: &Stop, broken: &AtomicBool) -> Result<(), Failure> {
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).map_err(|error| Failure::Io(error.into()))?;
+/// Waits until the program ends, its time is up, nobody wants it any more, or its output cannot be
+/// written (`broken`).
+fn wait(
+    child: &std::process::Child,
+    deadline: Instant,
+    stop: &Stop,
+    broken: &AtomicBool,
+) -> Result<(), Failure> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())
+        .map_err(|error| Failure::Io(error.into()))?;
     loop {
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
         match poll(&mut fds, Some(&LOOK)) {
@@ -225,7 +241,8 @@ fn feed(source: Source) -> Result<Feed, Failure> {
     }
 }
 
-/// Feeds a program. One that does not read to the end is no error: `head` does that. A source that breaks ends the input.
+/// Feeds a program. One that does not read to the end is no error: `head` does that. A source that
+/// breaks ends the input.
 fn copy_in(source: &mut (dyn Read + Send), stdin: OwnedFd, given_up: &dyn Fn() -> bool) {
     let mut chunk = vec![0; 256 << 10];
     // Never blocked by a pipe that nobody reads.
@@ -250,8 +267,14 @@ fn copy_in(source: &mut (dyn Read + Send), stdin: OwnedFd, given_up: &dyn Fn() -
     }
 }
 
-/// Reads a stream to its end. What is not kept is counted and dropped, so that the program never waits for a reader.
-fn drain(stream: OwnedFd, keep: u64, mut writer: Option<FileWriter>, given_up: &dyn Fn() -> bool) -> Drained {
+/// Reads a stream to its end. What is not kept is counted and dropped, so that the program never
+/// waits for a reader.
+fn drain(
+    stream: OwnedFd,
+    keep: u64,
+    mut writer: Option<FileWriter>,
+    given_up: &dyn Fn() -> bool,
+) -> Drained {
     // A smaller pipe works too.
     let _ = rustix::pipe::fcntl_setpipe_size(&stream, PIPE);
     let mut stream = File::from(stream);

@@ -3,7 +3,8 @@
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The group while its leader is not reaped. After that its number may be another's, so it is forgotten first.
+/// The group while its leader is not reaped. After that its number may be another's, so it is
+/// forgotten first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Group(Arc<Mutex<State>>);
 
@@ -29,8 +30,12 @@ impl Group {
         Guard(self.clone())
     }
 
-    /// Starts the leader, unless the call is over already. The lock is held meanwhile, so that the end cannot slip in between.
-    pub(super) fn start<T, E>(&self, spawn: impl FnOnce() -> Result<(T, Pid), E>) -> Option<Result<T, E>> {
+    /// Starts the leader, unless the call is over already. The lock is held meanwhile, so that the
+    /// end cannot slip in between.
+    pub(super) fn start<T, E>(
+        &self,
+        spawn: impl FnOnce() -> Result<(T, Pid), E>,
+    ) -> Option<Result<T, E>> {
         let mut state = self.lock();
         if matches!(*state, State::Over) {
             return None;

@@ -1,4 +1,5 @@
-//! The one program that a slot is bound to. No shell, an empty environment, and an end for the whole process group.
+//! The one program that a slot is bound to. No shell, an empty environment, and an end for the
+//! whole process group.
 
 mod child;
 mod failure;
@@ -32,13 +33,19 @@ impl inspector::Host for HostCall<'_> {
 }
 
 impl runner::Host for HostCall<'_> {
-    async fn run(&mut self, slot: String, arguments: Vec<String>, stdin: Input, stdout: Sink) -> Result<Output, Fault> {
+    async fn run(
+        &mut self,
+        slot: String,
+        arguments: Vec<String>,
+        stdin: Input,
+        stdout: Sink,
+    ) -> Result<Output, Fault> {
         self.program(Verb::ProcessRun, &slot, arguments, stdin, stdout).await
     }
 }
 
-/// Of each process of a program that may only read. Programs that reserve much address space, such as those in Java, need more than
-/// they use.
+/// Of each process of a program that may only read. Programs that reserve much address space, such
+/// as those in Java, need more than they use.
 const READ_ONLY_MEMORY: u64 = 8 << 30;
 
 /// For a program that may only read and whose target has no timeout: a look at something is short.
@@ -61,9 +68,11 @@ impl Host {
         let source = self.source(stdin)?;
         let environment = self.environment(process).await?;
         let (sink, file) = self.sink(stdout, process)?;
-        let unlimited = if verb == Verb::ProcessInspect { READ_ONLY_TIMEOUT } else { Duration::MAX };
+        let unlimited =
+            if verb == Verb::ProcessInspect { READ_ONLY_TIMEOUT } else { Duration::MAX };
         let timeout = self.remaining(process.timeout.unwrap_or(unlimited));
-        let allowance = Allowance { cpu_s: timeout.as_secs().saturating_add(1), memory: READ_ONLY_MEMORY };
+        let allowance =
+            Allowance { cpu_s: timeout.as_secs().saturating_add(1), memory: READ_ONLY_MEMORY };
         let child = Child {
             launcher,
             read_only: (verb == Verb::ProcessInspect).then_some(allowance),
@@ -84,8 +93,16 @@ impl Host {
         let scrubber = self.scrubber();
         match ended {
             Ok(ended) => {
-                let output = output(ended, usize::try_from(process.max_output.0).unwrap_or(usize::MAX), &scrubber);
-                self.moved(usize::try_from(output.produced_bytes).unwrap_or(usize::MAX).saturating_add(output.stderr.len()));
+                let output = output(
+                    ended,
+                    usize::try_from(process.max_output.0).unwrap_or(usize::MAX),
+                    &scrubber,
+                );
+                self.moved(
+                    usize::try_from(output.produced_bytes)
+                        .unwrap_or(usize::MAX)
+                        .saturating_add(output.stderr.len()),
+                );
                 Ok(output)
             }
             Err(failure) => Err(self.shown_fault(fault(&failure, &target, file.as_ref(), timeout))),
@@ -98,14 +115,25 @@ impl Host {
         Ok(match input {
             Input::Nothing => Source::Nothing,
             Input::Bytes(bytes) => Source::Bytes(bytes),
-            Input::File(file) => Source::File(self.files(&file.slot, Verb::FilesRead, &file.path)?, file.path),
+            Input::File(file) => {
+                Source::File(self.files(&file.slot, Verb::FilesRead, &file.path)?, file.path)
+            }
         })
     }
 
     /// Where the output goes, and the file again for messages.
-    fn sink(&mut self, sink: Sink, process: &ProcessTarget) -> Result<(Out, Option<(FilesSlot, String)>), Fault> {
+    fn sink(
+        &mut self,
+        sink: Sink,
+        process: &ProcessTarget,
+    ) -> Result<(Out, Option<(FilesSlot, String)>), Fault> {
         Ok(match sink {
-            Sink::Capture => (Out::Capture(process.max_output.0.saturating_add(self.scrubber().lookahead() as u64)), None),
+            Sink::Capture => (
+                Out::Capture(
+                    process.max_output.0.saturating_add(self.scrubber().lookahead() as u64),
+                ),
+                None,
+            ),
             Sink::File(file) => {
                 let slot = self.files(&file.slot, Verb::FilesWrite, &file.path)?;
                 (Out::File(slot.clone(), file.path.clone()), Some((slot, file.path)))
@@ -125,8 +153,9 @@ impl Host {
             };
             environment.push((name.clone(), value));
         }
-        let broken =
-            |(name, value): &&(String, Secret)| name.is_empty() || name.contains(['=', '\0']) || value.expose().contains(&0);
+        let broken = |(name, value): &&(String, Secret)| {
+            name.is_empty() || name.contains(['=', '\0']) || value.expose().contains(&0)
+        };
         if let Some((name, _)) = environment.iter().find(broken) {
             let message = format!(
                 "variable `{}` cannot be set: its name or value has a character that no variable may have",
@@ -141,12 +170,15 @@ impl Host {
     async fn connection_environment(&self, name: &str) -> Result<Vec<(String, Secret)>, Fault> {
         let target = self.connection(name)?;
         let unusable = || {
-            let message =
-                format!("the connection of target `{name}` is not one to PostgreSQL, the only one that programs are given");
+            let message = format!(
+                "the connection of target `{name}` is not one to PostgreSQL, the only one that programs are given"
+            );
             Fault::new(FaultClass::Invalid, "process.connection", message)
         };
         let TargetKind::Sql(sql) = &target.kind else { return Err(unusable()) };
-        let SqlAddress::Server { dialect: Dialect::Postgres, host, port, user, database, tls } = &sql.address else {
+        let SqlAddress::Server { dialect: Dialect::Postgres, host, port, user, database, tls } =
+            &sql.address
+        else {
             return Err(unusable());
         };
         let text = |name: &str, value: &str| (name.to_owned(), Secret::from(value));
@@ -177,18 +209,23 @@ fn ssl_mode(tls: runbook_authority::targets::TlsMode) -> &'static str {
 fn process_target(target: &Target) -> Result<&ProcessTarget, Fault> {
     match &target.kind {
         TargetKind::Process(process) => Ok(process),
-        TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => {
-            Err(Fault::denied())
-        }
+        TargetKind::Http(_)
+        | TargetKind::Sql(_)
+        | TargetKind::Docker(_)
+        | TargetKind::Files(_)
+        | TargetKind::Secret(_) => Err(Fault::denied()),
     }
 }
 
-/// What the guest sees of a program: `most` bytes of each stream, of which more was kept to see the secrets that lie across the cut.
+/// What the guest sees of a program: `most` bytes of each stream, of which more was kept to see the
+/// secrets that lie across the cut.
 fn output(ended: Ended, most: usize, scrubber: &runbook_secrets::Scrubber) -> Output {
     let Ended { exit_code, stdout, stderr, file } = ended;
     Output {
         exit_code,
-        truncated: [&stdout, &stderr].into_iter().any(|stream| stream.truncated || stream.kept.len() > most),
+        truncated: [&stdout, &stderr]
+            .into_iter()
+            .any(|stream| stream.truncated || stream.kept.len() > most),
         produced_bytes: stdout.produced,
         stdout: scrubber.first_bytes(&stdout.kept, most).into_owned(),
         stderr: scrubber.first_bytes(&stderr.kept, most).into_owned(),
@@ -197,31 +234,48 @@ fn output(ended: Ended, most: usize, scrubber: &runbook_secrets::Scrubber) -> Ou
     }
 }
 
-fn fault(failure: &Failure, target: &Target, file: Option<&(FilesSlot, String)>, timeout: Duration) -> Fault {
+fn fault(
+    failure: &Failure,
+    target: &Target,
+    file: Option<&(FilesSlot, String)>,
+    timeout: Duration,
+) -> Fault {
     let place = target.describe();
     let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
     match failure {
-        Failure::NotFound => new(FaultClass::NotFound, "process.not-found", "it is not there".to_owned()),
+        Failure::NotFound => {
+            new(FaultClass::NotFound, "process.not-found", "it is not there".to_owned())
+        }
         Failure::Digest { path, found } => new(
             FaultClass::Denied,
             "process.digest",
             format!("the content of {} is not what the target pins; it is {found}", path.display()),
         ),
-        Failure::Interpreter(reason) => {
-            new(FaultClass::Denied, "process.interpreter", format!("the target pins its interpreter, but {reason}"))
+        Failure::Interpreter(reason) => new(
+            FaultClass::Denied,
+            "process.interpreter",
+            format!("the target pins its interpreter, but {reason}"),
+        ),
+        Failure::Refused(refusal @ Refusal::Sandbox(_)) => {
+            new(FaultClass::Denied, "process.sandbox", refusal.to_string())
         }
-        Failure::Refused(refusal @ Refusal::Sandbox(_)) => new(FaultClass::Denied, "process.sandbox", refusal.to_string()),
-        Failure::Refused(refusal) => new(FaultClass::Conflict, "process.start", format!("it cannot be started: {refusal}")),
-        Failure::Start(error) => new(FaultClass::Conflict, "process.start", format!("it cannot be started: {error}")),
+        Failure::Refused(refusal) => {
+            new(FaultClass::Conflict, "process.start", format!("it cannot be started: {refusal}"))
+        }
+        Failure::Start(error) => {
+            new(FaultClass::Conflict, "process.start", format!("it cannot be started: {error}"))
+        }
         Failure::Input(slot, path, error) => slot.fault(path, error),
         Failure::Sink(error) => match file {
             Some((slot, path)) => slot.fault(path, error),
             None => new(FaultClass::Unknown, "process.io", error.to_string()),
         },
         Failure::Io(error) => new(FaultClass::Unknown, "process.io", error.to_string()),
-        Failure::Timeout => {
-            new(FaultClass::Timeout, "process.timeout", format!("it did not end within {timeout:?} and was killed"))
-        }
+        Failure::Timeout => new(
+            FaultClass::Timeout,
+            "process.timeout",
+            format!("it did not end within {timeout:?} and was killed"),
+        ),
         Failure::Stopped => new(FaultClass::Cancelled, "cancelled", "it was killed".to_owned()),
     }
 }

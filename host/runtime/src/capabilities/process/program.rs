@@ -22,8 +22,8 @@ pub(super) struct Program {
     interpreter_sha256: Option<Digest>,
 }
 
-/// What is executed. A pinned program is executed from a copy that was made while it was hashed and that nobody can change any
-/// more, so that what happens to its file meanwhile does not matter.
+/// What is executed. A pinned program is executed from a copy that was made while it was hashed and
+/// that nobody can change any more, so that what happens to its file meanwhile does not matter.
 pub(super) struct Image {
     path: PathBuf,
     content: Option<File>,
@@ -56,7 +56,9 @@ impl Program {
         }
         let path = self.path.clone();
         let file = open(&self.real)?;
-        let Some(wanted) = &self.sha256 else { return Ok(Image { path, content: None, interpreter: None }) };
+        let Some(wanted) = &self.sha256 else {
+            return Ok(Image { path, content: None, interpreter: None });
+        };
         let content = sealed_copy(file, wanted).map_err(|unusable| unusable.of(&path))?;
         let interpreter = match &self.interpreter_sha256 {
             Some(wanted) => Some(pinned_interpreter(&content, wanted)?),
@@ -92,10 +94,12 @@ impl Image {
 }
 
 fn open(path: &Path) -> Result<File, Failure> {
-    match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()) {
+    match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+    {
         Ok(file) => {
             let stat = rustix::fs::fstat(&file).map_err(|error| Failure::Start(error.into()))?;
-            let runs = crate::capabilities::files::directory::file_type(&stat) == rustix::fs::FileType::RegularFile
+            let runs = crate::capabilities::files::directory::file_type(&stat)
+                == rustix::fs::FileType::RegularFile
                 && stat.st_mode & 0o111 != 0;
             if runs { Ok(File::from(file)) } else { Err(Failure::Start(Errno::ACCESS.into())) }
         }
@@ -125,8 +129,8 @@ impl From<io::Error> for Unusable {
     }
 }
 
-/// A copy of a file in memory, if it has this digest: each byte is hashed on its way into the copy, and the copy is sealed before
-/// the digest is compared.
+/// A copy of a file in memory, if it has this digest: each byte is hashed on its way into the copy,
+/// and the copy is sealed before the digest is compared.
 fn sealed_copy(mut file: File, wanted: &Digest) -> Result<File, Unusable> {
     let mut copy = executable_memory()?;
     let (mut hash, mut chunk) = (Sha256::new(), vec![0; 256 << 10]);
@@ -169,10 +173,19 @@ fn pinned_interpreter(script: &File, wanted: &Digest) -> Result<PinnedInterprete
     let mut head = [0; SHEBANG];
     let length = script.read_at(&mut head, 0).map_err(Failure::Start)?;
     let unusable = |what: &str| Failure::Interpreter(what.to_owned());
-    let line = head[..length].strip_prefix(b"#!").ok_or_else(|| unusable("it is no script, so it has no interpreter"))?;
-    let end = line.iter().position(|byte| *byte == b'\n').ok_or_else(|| unusable("its first line is too long"))?;
-    let line = std::str::from_utf8(&line[..end]).map_err(|_| unusable("its first line is not text"))?.trim();
-    let (path, argument) = line.split_once([' ', '\t']).map_or((line, None), |(path, rest)| (path, Some(rest.trim().to_owned())));
+    let line = head[..length]
+        .strip_prefix(b"#!")
+        .ok_or_else(|| unusable("it is no script, so it has no interpreter"))?;
+    let end = line
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or_else(|| unusable("its first line is too long"))?;
+    let line = std::str::from_utf8(&line[..end])
+        .map_err(|_| unusable("its first line is not text"))?
+        .trim();
+    let (path, argument) = line
+        .split_once([' ', '\t'])
+        .map_or((line, None), |(path, rest)| (path, Some(rest.trim().to_owned())));
     let path = PathBuf::from(path);
     if !path.is_absolute() || path.file_name().is_some_and(|name| name == "env") {
         return Err(unusable("its first line does not name its interpreter by an absolute path"));

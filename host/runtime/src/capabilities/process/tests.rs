@@ -14,7 +14,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const SLOTS: &[Slot] = &[("program", &["process.run"], "program"), ("files", &["files.read", "files.write"], "files")];
+const SLOTS: &[Slot] =
+    &[("program", &["process.run"], "program"), ("files", &["files.read", "files.write"], "files")];
 
 /// A folder with a script and the targets to run it.
 struct Bench {
@@ -56,18 +57,27 @@ fn text(bytes: &[u8]) -> &str {
 
 #[tokio::test]
 async fn output_exit_code_and_errors_come_back() {
-    let bench = Bench::new("echo out \"$1\"; echo err >&2; exit 3", "arguments = [{ regex = \"[a-z]+\" }]");
+    let bench =
+        Bench::new("echo out \"$1\"; echo err >&2; exit 3", "arguments = [{ regex = \"[a-z]+\" }]");
     let output = bench.run(&["abc"], Input::Nothing, Sink::Capture).await.unwrap();
-    assert_eq!((output.exit_code, text(&output.stdout), text(&output.stderr)), (3, "out abc\n", "err\n"));
+    assert_eq!(
+        (output.exit_code, text(&output.stdout), text(&output.stderr)),
+        (3, "out abc\n", "err\n")
+    );
     assert_eq!((output.produced_bytes, output.truncated, output.digest.as_str()), (8, false, ""));
 }
 
 #[tokio::test]
 async fn arguments_outside_of_the_grant_are_denied_and_nothing_runs() {
-    let bench = Bench::new("touch out/ran", "arguments = [{ regex = \"[a-z]+\" }]\ndirectory = \".\"");
+    let bench =
+        Bench::new("touch out/ran", "arguments = [{ regex = \"[a-z]+\" }]\ndirectory = \".\"");
     for arguments in [&["A"] as &[&str], &[], &["a", "b"], &["a;touch x"], &["a\n"], &["--x"]] {
         let fault = bench.run(arguments, Input::Nothing, Sink::Capture).await.unwrap_err();
-        assert_eq!((fault.class, fault.message.as_str()), (FaultClass::Denied, "not granted"), "{arguments:?}");
+        assert_eq!(
+            (fault.class, fault.message.as_str()),
+            (FaultClass::Denied, "not granted"),
+            "{arguments:?}"
+        );
     }
     assert!(!bench.out("ran").exists());
     let output = bench.run(&["a"], Input::Nothing, Sink::Capture).await.unwrap();
@@ -82,8 +92,10 @@ async fn the_environment_is_what_the_target_says_and_nothing_else() {
         "environment = { MODE = \"test\", TOKEN = \"secret:token\" }\nconnection = \"db\"",
     );
     let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
-    let names: Vec<_> =
-        text(&output.stdout).lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("_=")).collect();
+    let names: Vec<_> = text(&output.stdout)
+        .lines()
+        .filter(|line| !line.starts_with("PWD=") && !line.starts_with("_="))
+        .collect();
     assert_eq!(
         names,
         [
@@ -103,35 +115,59 @@ async fn the_environment_is_what_the_target_says_and_nothing_else() {
 #[tokio::test]
 async fn wherever_output_is_cut_nothing_of_a_secret_is_left() {
     for before in (1024 - 20..1024).step_by(3) {
-        let script = format!("for n in 1 2; do head -c {before} /dev/zero | tr '\\0' x; echo \"$TOKEN\"; exec >&2; done");
+        let script = format!(
+            "for n in 1 2; do head -c {before} /dev/zero | tr '\\0' x; echo \"$TOKEN\"; exec >&2; done"
+        );
         let more = "environment = { TOKEN = \"secret:token\", PATH = \"/usr/bin:/bin\" }\nmax_output = \"1KiB\"";
-        let output = Bench::new(&script, more).run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+        let output =
+            Bench::new(&script, more).run(&[], Input::Nothing, Sink::Capture).await.unwrap();
         for stream in [&output.stdout, &output.stderr] {
-            assert!(text(stream).starts_with("xxx") && !text(stream).contains("s3"), "{before}: {}", text(stream));
+            assert!(
+                text(stream).starts_with("xxx") && !text(stream).contains("s3"),
+                "{before}: {}",
+                text(stream)
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn what_a_program_printed_into_a_file_is_not_read_back_with_a_secret_in_it() {
-    let bench = Bench::new("echo \"user=me token=$TOKEN\"", "environment = { TOKEN = \"secret:token\" }");
+    let bench =
+        Bench::new("echo \"user=me token=$TOKEN\"", "environment = { TOKEN = \"secret:token\" }");
     for name in ["plain.txt", "packed.zst"] {
         let mut host = host(SLOTS, &bench.targets, bench.folder.path());
-        let run = HostCall::new(&mut host).run("program".to_owned(), Vec::new(), Input::Nothing, Sink::File(file(name))).await;
+        let run = HostCall::new(&mut host)
+            .run("program".to_owned(), Vec::new(), Input::Nothing, Sink::File(file(name)))
+            .await;
         assert_eq!(run.unwrap().exit_code, 0);
-        let fault = HostCall::new(&mut host).read("files".to_owned(), name.to_owned()).await.unwrap_err();
-        assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "files.secret"), "{}", fault.message);
-        assert!(fault.message.contains("`token`") && !fault.message.contains("s3"), "{}", fault.message);
+        let fault =
+            HostCall::new(&mut host).read("files".to_owned(), name.to_owned()).await.unwrap_err();
+        assert_eq!(
+            (fault.class, fault.code.as_str()),
+            (FaultClass::Denied, "files.secret"),
+            "{}",
+            fault.message
+        );
+        assert!(
+            fault.message.contains("`token`") && !fault.message.contains("s3"),
+            "{}",
+            fault.message
+        );
         // The file itself is what the program printed.
         assert!(std::fs::metadata(bench.out(name)).unwrap().len() > 20);
         std::fs::write(bench.out(name), "nothing secret").unwrap();
-        assert_eq!(HostCall::new(&mut host).read("files".to_owned(), name.to_owned()).await.unwrap(), b"nothing secret");
+        assert_eq!(
+            HostCall::new(&mut host).read("files".to_owned(), name.to_owned()).await.unwrap(),
+            b"nothing secret"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_program_gets_the_secret_itself() {
-    let bench = Bench::new("test \"$TOKEN\" = s3cr3t-t0ken", "environment = { TOKEN = \"secret:token\" }");
+    let bench =
+        Bench::new("test \"$TOKEN\" = s3cr3t-t0ken", "environment = { TOKEN = \"secret:token\" }");
     assert_eq!(bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap().exit_code, 0);
 }
 
@@ -139,19 +175,25 @@ async fn the_program_gets_the_secret_itself() {
 async fn a_pinned_program_runs_only_as_it_was_pinned() {
     let bench = Bench::new("echo real", "");
     let content = std::fs::read(bench.folder.path().join("program.sh")).unwrap();
-    let pinned =
-        |digest: &Digest| bench.targets.replace("\n[targets.files]", &format!("\nsha256 = \"{digest}\"\n[targets.files]"));
-    let good = Bench { targets: pinned(&Digest::of(&content)), folder: tempfile::tempdir().unwrap() };
+    let pinned = |digest: &Digest| {
+        bench
+            .targets
+            .replace("\n[targets.files]", &format!("\nsha256 = \"{digest}\"\n[targets.files]"))
+    };
+    let good =
+        Bench { targets: pinned(&Digest::of(&content)), folder: tempfile::tempdir().unwrap() };
     std::fs::create_dir(good.out("")).unwrap();
     let output = good.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
     assert_eq!((output.exit_code, text(&output.stdout)), (0, "real\n"));
-    let bad = Bench { targets: pinned(&Digest::of(b"other")), folder: tempfile::tempdir().unwrap() };
+    let bad =
+        Bench { targets: pinned(&Digest::of(b"other")), folder: tempfile::tempdir().unwrap() };
     let fault = bad.run(&[], Input::Nothing, Sink::Capture).await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "process.digest"));
     assert!(fault.message.contains(Digest::of(&content).as_str()), "{}", fault.message);
 }
 
-/// Two programs of which only one is pinned take turns at one path, in every way in which a file can be replaced.
+/// Two programs of which only one is pinned take turns at one path, in every way in which a file
+/// can be replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_to_the_file_of_a_pinned_program_no_other_bytes_run() {
     use std::os::unix::fs::FileExt as _;
@@ -160,7 +202,10 @@ async fn whatever_happens_to_the_file_of_a_pinned_program_no_other_bytes_run() {
     let pinned = std::fs::read(&path).unwrap();
     // Of the same length, so that written in place the file is always one of the two, or a mixture.
     let other = String::from_utf8(pinned.clone()).unwrap().replace("pinned", "foreig").into_bytes();
-    let targets = bench.targets.replace("\n[targets.files]", &format!("\nsha256 = \"{}\"\n[targets.files]", Digest::of(&pinned)));
+    let targets = bench.targets.replace(
+        "\n[targets.files]",
+        &format!("\nsha256 = \"{}\"\n[targets.files]", Digest::of(&pinned)),
+    );
     let good = Bench { targets, folder: tempfile::tempdir().unwrap() };
     let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let replace = {
@@ -177,7 +222,9 @@ async fn whatever_happens_to_the_file_of_a_pinned_program_no_other_bytes_run() {
                     std::fs::copy(&path, &beside).unwrap();
                     std::fs::write(&beside, bytes).unwrap();
                     std::fs::rename(&beside, &path).unwrap();
-                    if let Ok(file) = std::fs::OpenOptions::new().write(true).truncate(true).open(&path) {
+                    if let Ok(file) =
+                        std::fs::OpenOptions::new().write(true).truncate(true).open(&path)
+                    {
                         let _ = file.write_all_at(bytes, 0);
                     }
                 }
@@ -193,7 +240,11 @@ async fn whatever_happens_to_the_file_of_a_pinned_program_no_other_bytes_run() {
                 ran += 1;
             }
             Err(fault) => {
-                assert!(matches!(fault.code.as_str(), "process.digest" | "process.start"), "{}", fault.code);
+                assert!(
+                    matches!(fault.code.as_str(), "process.digest" | "process.start"),
+                    "{}",
+                    fault.code
+                );
                 refused += 1;
             }
         }
@@ -202,19 +253,31 @@ async fn whatever_happens_to_the_file_of_a_pinned_program_no_other_bytes_run() {
     replacer.join().unwrap();
     assert_eq!(ran + refused, 200);
     // Now that nobody replaces it any more, it is the pinned one: the last that was written.
-    assert_eq!(text(&good.run(&[], Input::Nothing, Sink::Capture).await.unwrap().stdout), "pinned\n");
+    assert_eq!(
+        text(&good.run(&[], Input::Nothing, Sink::Capture).await.unwrap().stdout),
+        "pinned\n"
+    );
 }
 
 /// The script changes its own file and goes on: a shell reads as it runs.
 #[tokio::test]
 async fn a_pinned_script_that_is_rewritten_while_it_runs_goes_on_as_it_was() {
-    let bench = Bench::new("/bin/sleep 0; printf 'echo changed\\n' >> program.sh; echo done", "directory = \".\"");
+    let bench = Bench::new(
+        "/bin/sleep 0; printf 'echo changed\\n' >> program.sh; echo done",
+        "directory = \".\"",
+    );
     let content = std::fs::read(bench.folder.path().join("program.sh")).unwrap();
     let line = format!("\nsha256 = \"{}\"\n[targets.files]", Digest::of(&content));
-    let pinned = Bench { targets: bench.targets.replace("\n[targets.files]", &line), folder: bench.folder };
+    let pinned =
+        Bench { targets: bench.targets.replace("\n[targets.files]", &line), folder: bench.folder };
     let output = pinned.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
     assert_eq!(text(&output.stdout), "done\n", "{}", text(&output.stderr));
-    assert!(std::fs::read(pinned.folder.path().join("program.sh")).unwrap().ends_with(b"echo changed\n"), "the test can fail");
+    assert!(
+        std::fs::read(pinned.folder.path().join("program.sh"))
+            .unwrap()
+            .ends_with(b"echo changed\n"),
+        "the test can fail"
+    );
 }
 
 #[tokio::test]
@@ -223,21 +286,44 @@ async fn the_interpreter_of_a_pinned_script_is_pinned_too_if_the_target_says_so(
     let content = std::fs::read(bench.folder.path().join("program.sh")).unwrap();
     let shell = Digest::of(&std::fs::read("/bin/sh").unwrap());
     let with = |interpreter: &Digest| {
-        let lines = format!("\nsha256 = \"{}\"\ninterpreter_sha256 = \"{interpreter}\"\n[targets.files]", Digest::of(&content));
-        Bench { targets: bench.targets.replace("\n[targets.files]", &lines), folder: tempfile::tempdir().unwrap() }
+        let lines = format!(
+            "\nsha256 = \"{}\"\ninterpreter_sha256 = \"{interpreter}\"\n[targets.files]",
+            Digest::of(&content)
+        );
+        Bench {
+            targets: bench.targets.replace("\n[targets.files]", &lines),
+            folder: tempfile::tempdir().unwrap(),
+        }
     };
     let output = with(&shell).run(&["a"], Input::Nothing, Sink::Capture).await.unwrap();
     assert_eq!((output.exit_code, text(&output.stdout)), (0, "a\n"));
-    let fault = with(&Digest::of(b"another shell")).run(&["a"], Input::Nothing, Sink::Capture).await.unwrap_err();
+    let fault = with(&Digest::of(b"another shell"))
+        .run(&["a"], Input::Nothing, Sink::Capture)
+        .await
+        .unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "process.digest"));
-    assert!(fault.message.contains("/bin/sh") && fault.message.contains(shell.as_str()), "{}", fault.message);
+    assert!(
+        fault.message.contains("/bin/sh") && fault.message.contains(shell.as_str()),
+        "{}",
+        fault.message
+    );
     // What is no script, or finds its interpreter by the path, cannot be pinned so.
     for head in ["#!/usr/bin/env sh\necho a\n", "echo a\n", "#!sh\necho a\n", "#!/bin/sh"] {
         std::fs::write(bench.folder.path().join("program.sh"), head).unwrap();
-        let lines = format!("\nsha256 = \"{}\"\ninterpreter_sha256 = \"{shell}\"\n[targets.files]", Digest::of(head.as_bytes()));
-        let bench = Bench { targets: bench.targets.replace("\n[targets.files]", &lines), folder: tempfile::tempdir().unwrap() };
+        let lines = format!(
+            "\nsha256 = \"{}\"\ninterpreter_sha256 = \"{shell}\"\n[targets.files]",
+            Digest::of(head.as_bytes())
+        );
+        let bench = Bench {
+            targets: bench.targets.replace("\n[targets.files]", &lines),
+            folder: tempfile::tempdir().unwrap(),
+        };
         let fault = bench.run(&["a"], Input::Nothing, Sink::Capture).await.unwrap_err();
-        assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Denied, "process.interpreter"), "{head}");
+        assert_eq!(
+            (fault.class, fault.code.as_str()),
+            (FaultClass::Denied, "process.interpreter"),
+            "{head}"
+        );
     }
 }
 
@@ -246,7 +332,11 @@ const LOOKING: &[Slot] = &[("program", &["process.inspect"], "program")];
 /// Runs a program of a target that says that it only reads.
 async fn inspect(bench: &Bench, mode: Mode) -> Result<Output, Fault> {
     use crate::bindings::runbook::process::inspector;
-    let mut host = host_with(effective(LOOKING, &bench.targets, bench.folder.path()), mode, Duration::from_secs(20));
+    let mut host = host_with(
+        effective(LOOKING, &bench.targets, bench.folder.path()),
+        mode,
+        Duration::from_secs(20),
+    );
     inspector::Host::run(&mut HostCall::new(&mut host), "program".to_owned(), Vec::new()).await
 }
 
@@ -258,23 +348,39 @@ async fn a_program_that_only_reads_is_run_in_a_dry_run_too_and_can_change_nothin
     );
     for mode in [Mode::Effects, Mode::ReadOnly] {
         let output = inspect(&bench, mode).await.unwrap();
-        assert_eq!((output.exit_code, text(&output.stdout)), (0, "read\nnothing\n"), "{}", text(&output.stderr));
+        assert_eq!(
+            (output.exit_code, text(&output.stdout)),
+            (0, "read\nnothing\n"),
+            "{}",
+            text(&output.stderr)
+        );
         assert!(!bench.out("ran").exists());
     }
     // Pinned, too.
     let content = std::fs::read(bench.folder.path().join("program.sh")).unwrap();
     let line = format!("\nsha256 = \"{}\"\n[targets.files]", Digest::of(&content));
-    let pinned = Bench { targets: bench.targets.replace("\n[targets.files]", &line), folder: bench.folder };
+    let pinned =
+        Bench { targets: bench.targets.replace("\n[targets.files]", &line), folder: bench.folder };
     assert_eq!(text(&inspect(&pinned, Mode::ReadOnly).await.unwrap().stdout), "read\nnothing\n");
 }
 
 #[tokio::test]
 async fn a_program_that_is_not_there_or_cannot_run_is_said_so() {
     let bench = Bench::new("true", "");
-    std::fs::set_permissions(bench.folder.path().join("program.sh"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap_err().code, "process.start");
+    std::fs::set_permissions(
+        bench.folder.path().join("program.sh"),
+        std::fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    assert_eq!(
+        bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap_err().code,
+        "process.start"
+    );
     std::fs::remove_file(bench.folder.path().join("program.sh")).unwrap();
-    assert_eq!(bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap_err().code, "process.not-found");
+    assert_eq!(
+        bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap_err().code,
+        "process.not-found"
+    );
 }
 
 #[tokio::test]
@@ -289,7 +395,10 @@ async fn input_comes_from_bytes_or_from_a_file() {
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::NotFound, "files.not-found"));
     // A program that does not read is not waited for.
     let idle = Bench::new("exit 0", "");
-    assert_eq!(idle.run(&[], Input::Bytes(vec![0; 3_000_000]), Sink::Capture).await.unwrap().exit_code, 0);
+    assert_eq!(
+        idle.run(&[], Input::Bytes(vec![0; 3_000_000]), Sink::Capture).await.unwrap().exit_code,
+        0
+    );
 }
 
 #[tokio::test]
@@ -321,7 +430,8 @@ async fn a_file_is_kept_only_when_the_program_succeeds() {
 
 #[tokio::test]
 async fn captured_output_is_cut_at_the_limit_of_the_target() {
-    let bench = Bench::new("/usr/bin/seq 1 100000; /usr/bin/seq 1 100000 >&2", "max_output = \"1KiB\"");
+    let bench =
+        Bench::new("/usr/bin/seq 1 100000; /usr/bin/seq 1 100000 >&2", "max_output = \"1KiB\"");
     let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
     assert_eq!((output.stdout.len(), output.stderr.len(), output.truncated), (1024, 1024, true));
     assert_eq!((output.exit_code, output.produced_bytes), (0, 588_895));
@@ -379,20 +489,26 @@ const HOST_TO_KILL: &str = "RUNBOOK_TEST_HOST_TO_KILL";
 #[tokio::test]
 async fn a_program_dies_with_a_host_that_is_killed() {
     if let Some(targets) = std::env::var_os(HOST_TO_KILL) {
-        let bench = Bench { folder: tempfile::tempdir().unwrap(), targets: targets.into_string().unwrap() };
-        let ended = bench.run(&[], Input::Nothing, Sink::Capture).await.map(|output| output.exit_code);
+        let bench =
+            Bench { folder: tempfile::tempdir().unwrap(), targets: targets.into_string().unwrap() };
+        let ended =
+            bench.run(&[], Input::Nothing, Sink::Capture).await.map(|output| output.exit_code);
         panic!("the program runs until it is killed: {ended:?}");
     }
     let bench = Bench::new("echo $$ > out/self; exec /bin/sleep 600", "");
     let folder = format!("\ndirectory = {:?}\n[targets.files]", bench.folder.path());
     let mut host = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "capabilities::process::tests::a_program_dies_with_a_host_that_is_killed"])
+        .args([
+            "--exact",
+            "capabilities::process::tests::a_program_dies_with_a_host_that_is_killed",
+        ])
         .env(HOST_TO_KILL, bench.targets.replace("\n[targets.files]", &folder))
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     let pid = bench.out("self");
-    wait_until("it runs", || std::fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n'))).await;
+    wait_until("it runs", || std::fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n')))
+        .await;
     let pid = std::fs::read_to_string(&pid).unwrap();
     assert!(runs(&pid));
     host.kill().unwrap();
@@ -422,7 +538,8 @@ async fn a_program_that_leaves_its_group_with_the_pipe_is_not_waited_for() {
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_said_before_the_program_runs() {
     let bench = Bench::new("touch out/ran", "directory = \".\"");
-    let fault = bench.run(&[], Input::Nothing, Sink::File(file("no/such/folder"))).await.unwrap_err();
+    let fault =
+        bench.run(&[], Input::Nothing, Sink::File(file("no/such/folder"))).await.unwrap_err();
     assert_eq!(fault.code, "files.not-found");
     assert!(!bench.out("ran").exists());
 }
@@ -432,7 +549,10 @@ async fn nothing_runs_in_a_dry_run() {
     let bench = Bench::new("touch out/ran", "directory = \".\"");
     let granted = effective(SLOTS, &bench.targets, bench.folder.path());
     let mut host = host_with(granted, Mode::ReadOnly, Duration::from_secs(5));
-    let fault = HostCall::new(&mut host).run("program".to_owned(), Vec::new(), Input::Nothing, Sink::Capture).await.unwrap_err();
+    let fault = HostCall::new(&mut host)
+        .run("program".to_owned(), Vec::new(), Input::Nothing, Sink::Capture)
+        .await
+        .unwrap_err();
     assert_eq!(fault.class, FaultClass::Denied);
     assert!(!bench.out("ran").exists());
 }
@@ -442,7 +562,11 @@ async fn a_file_outside_of_the_slot_is_no_place_for_output() {
     let bench = Bench::new("echo x", "");
     for path in ["../x", "/tmp/x", ""] {
         let fault = bench.run(&[], Input::Nothing, Sink::File(file(path))).await.unwrap_err();
-        assert!(matches!(fault.class, FaultClass::Denied | FaultClass::Invalid), "{path}: {}", fault.code);
+        assert!(
+            matches!(fault.class, FaultClass::Denied | FaultClass::Invalid),
+            "{path}: {}",
+            fault.code
+        );
     }
     assert!(!bench.folder.path().join("x").exists() && Path::new("/etc").exists());
 }
@@ -456,10 +580,18 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
             produced: text.len() as u64,
             truncated: text.len() > keep,
         };
-        output(Ended { exit_code: 0, stdout: captured(), stderr: captured(), file: None }, CAP, scrubber)
+        output(
+            Ended { exit_code: 0, stdout: captured(), stderr: captured(), file: None },
+            CAP,
+            scrubber,
+        )
     };
     vec![
-        Channel::bytes("stdout of a program", CAP, move |scrubber, text| seen(scrubber, text).stdout),
-        Channel::bytes("stderr of a program", CAP, move |scrubber, text| seen(scrubber, text).stderr),
+        Channel::bytes("stdout of a program", CAP, move |scrubber, text| {
+            seen(scrubber, text).stdout
+        }),
+        Channel::bytes("stderr of a program", CAP, move |scrubber, text| {
+            seen(scrubber, text).stderr
+        }),
     ]
 }

@@ -1,7 +1,7 @@
 //! What an error of a database is: its class decides whether the same call may work in a moment.
 //!
-//! Messages are those of the server, with its line breaks: [`shown_fault`](crate::host::shown_fault) takes out secrets, then makes one
-//! line of them.
+//! Messages are those of the server, with its line breaks:
+//! [`shown_fault`](crate::host::shown_fault) takes out secrets, then makes one line of them.
 
 use super::Access;
 use crate::fault::{Fault, FaultClass};
@@ -9,7 +9,8 @@ use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
 use std::time::Duration;
 
-/// Errors of MySQL and MariaDB by number: `42000` alone is a typing error as well as a missing privilege.
+/// Errors of MySQL and MariaDB by number: `42000` alone is a typing error as well as a missing
+/// privilege.
 const MYSQL: &[(u16, FaultClass, &str)] = &[
     (1040, FaultClass::Transient, "sql.too-many-connections"),
     (1203, FaultClass::Transient, "sql.too-many-connections"),
@@ -44,7 +45,8 @@ const STATES: &[(&str, FaultClass, &str)] = &[
     ("42S02", FaultClass::NotFound, "sql.no-such-relation"),
     ("53300", FaultClass::Transient, "sql.too-many-connections"),
     ("53400", FaultClass::Transient, "sql.too-many-connections"),
-    // The server's word for a message that does not fit the statement: too few parameters, for instance.
+    // The server's word for a message that does not fit the statement: too few parameters, for
+    // instance.
     ("08P01", FaultClass::Invalid, "sql.parameter"),
     ("08", FaultClass::Transient, "sql.unavailable"),
     ("57", FaultClass::Transient, "sql.unavailable"),
@@ -58,12 +60,16 @@ const STATES: &[(&str, FaultClass, &str)] = &[
 pub(super) fn fault_of(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Database(database) => fault_of_server(&**database),
-        sqlx::Error::Io(_) => {
-            Fault::new(FaultClass::Transient, "sql.connect", format!("the database cannot be reached: {error}"))
-        }
+        sqlx::Error::Io(_) => Fault::new(
+            FaultClass::Transient,
+            "sql.connect",
+            format!("the database cannot be reached: {error}"),
+        ),
         // A certificate that is not good now will not be in a moment.
         sqlx::Error::Tls(_) => Fault::new(FaultClass::Invalid, "sql.tls", error.to_string()),
-        sqlx::Error::Protocol(_) => Fault::new(FaultClass::Transient, "sql.protocol", error.to_string()),
+        sqlx::Error::Protocol(_) => {
+            Fault::new(FaultClass::Transient, "sql.protocol", error.to_string())
+        }
         other => Fault::new(FaultClass::Invalid, "sql.driver", other.to_string()),
     }
 }
@@ -72,7 +78,9 @@ pub(super) fn fault_of(error: &sqlx::Error) -> Fault {
 pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => {
-            let message = format!("the connection was lost before the server answered, so the change may have happened: {error}");
+            let message = format!(
+                "the connection was lost before the server answered, so the change may have happened: {error}"
+            );
             Fault::new(FaultClass::Unknown, "sql.lost", message)
         }
         other => fault_of(other),
@@ -82,9 +90,11 @@ pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
 /// What an error of a write is that nothing was made final of.
 pub(super) fn fault_before_commit(error: &sqlx::Error) -> Fault {
     match error {
-        // The server was reached, so it is no matter of the network alone: somebody may have ended the session.
+        // The server was reached, so it is no matter of the network alone: somebody may have ended
+        // the session.
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
-            let message = format!("the connection was lost before COMMIT, so it did not happen: {error}");
+            let message =
+                format!("the connection was lost before COMMIT, so it did not happen: {error}");
             Fault::new(FaultClass::Transient, "sql.disconnected", message)
         }
         other => fault_of(other),
@@ -94,12 +104,15 @@ pub(super) fn fault_before_commit(error: &sqlx::Error) -> Fault {
 fn fault_of_server(database: &dyn DatabaseError) -> Fault {
     let state = database.code().unwrap_or_default();
     let number = database.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number);
-    let by_number = number.and_then(|number| MYSQL.iter().find(|row| row.0 == number)).map(|row| (row.1, row.2));
+    let by_number = number
+        .and_then(|number| MYSQL.iter().find(|row| row.0 == number))
+        .map(|row| (row.1, row.2));
     let by_state = || STATES.iter().find(|row| state.starts_with(row.0)).map(|row| (row.1, row.2));
     let (class, code) = by_number.or_else(by_state).unwrap_or((FaultClass::Invalid, "sql.error"));
     // In the server's language; where it is another one, the time that it took must do.
     let is_asked_for = state == "57014" && database.message().contains("user request");
-    let (class, code) = if is_asked_for { (FaultClass::Conflict, "sql.cancelled") } else { (class, code) };
+    let (class, code) =
+        if is_asked_for { (FaultClass::Conflict, "sql.cancelled") } else { (class, code) };
     Fault::new(class, code, format!("{} (SQLSTATE {state})", database.message()))
 }
 
@@ -114,7 +127,11 @@ pub(super) fn unsupported(position: usize, expected: &str) -> Fault {
 
 /// A parameter that does not fit the type that the database expects.
 pub(super) fn mismatch(position: usize, expected: &str) -> Fault {
-    Fault::new(FaultClass::Invalid, "sql.parameter", format!("parameter {position} must be a `{expected}`"))
+    Fault::new(
+        FaultClass::Invalid,
+        "sql.parameter",
+        format!("parameter {position} must be a `{expected}`"),
+    )
 }
 
 /// A user against whom nothing is read only.
@@ -132,18 +149,25 @@ pub(super) fn not_a_read(reason: &str) -> Fault {
 
 /// A statement of `transaction` that would end the transaction.
 pub(super) fn ends_transaction(word: &str) -> Fault {
-    let message = format!("`{word}` cannot be part of a transaction, which the host begins and ends; run it with `execute`");
+    let message = format!(
+        "`{word}` cannot be part of a transaction, which the host begins and ends; run it with `execute`"
+    );
     Fault::new(FaultClass::Invalid, "sql.transaction", message)
 }
 
-/// How much longer than the server's own limit the host waits. The server counts each statement from its beginning, the host from
-/// before it connected; and what the server says of the end is worth more than silence: its SQLSTATE, and that nothing happened.
+/// How much longer than the server's own limit the host waits. The server counts each statement
+/// from its beginning, the host from before it connected; and what the server says of the end is
+/// worth more than silence: its SQLSTATE, and that nothing happened.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs with the wall clock; the server has been told the same limit.
-pub(super) async fn within<T>(access: &Access, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+pub(super) async fn within<T>(
+    access: &Access,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
     tokio::time::timeout(access.timeout + GRACE, work).await.unwrap_or_else(|_| {
-        let message = format!("the database did not answer within {} ms", access.timeout.as_millis());
+        let message =
+            format!("the database did not answer within {} ms", access.timeout.as_millis());
         Err(Fault::new(FaultClass::Timeout, "sql.timeout", message))
     })
 }

@@ -1,11 +1,14 @@
-//! What can be said of a statement before any database is asked: that it never runs, whatever the database holds.
+//! What can be said of a statement before any database is asked: that it never runs, whatever the
+//! database holds.
 //!
-//! Invariant: nothing is decided here. What is refused here, the driver or the server refuses when its turn comes, and a test asks
-//! them. So this may be silent, and must not be wrong.
+//! Invariant: nothing is decided here. What is refused here, the driver or the server refuses when
+//! its turn comes, and a test asks them. So this may be silent, and must not be wrong.
 
 use super::{mysql, postgres, sqlite, words};
 use runbook_authority::Verb;
-use runbook_authority::pattern::{Dialect, Piece, StatementClass, classify, not_understood, statements_of};
+use runbook_authority::pattern::{
+    Dialect, Piece, StatementClass, classify, not_understood, statements_of,
+};
 use runbook_authority::targets::SqlTarget;
 
 /// What is known of a statement by its text alone.
@@ -17,14 +20,19 @@ pub enum Foreseen {
     Doubtful(String),
 }
 
-/// What becomes of a statement that a verb runs on a target; `None` if that depends on the database.
+/// What becomes of a statement that a verb runs on a target; `None` if that depends on the
+/// database.
 pub fn foresee(target: &SqlTarget, verb: Verb, statement: &str) -> Option<Foreseen> {
     let dialect = target.dialect();
     let statements = statements_of(dialect, statement);
     let by_shape = || statements.as_deref().and_then(|statements| of_shape(dialect, statements));
-    let by_verb = || statements.as_deref()?.first().and_then(|pieces| of_verb(dialect, verb, pieces, statement));
+    let by_verb = || {
+        statements.as_deref()?.first().and_then(|pieces| of_verb(dialect, verb, pieces, statement))
+    };
     let refused = by_shape().or_else(|| of_driver(target, verb, statement)).or_else(by_verb);
-    let doubt = || not_understood(dialect, statement).filter(|_| is_understood_as_a_rule(dialect, statement));
+    let doubt = || {
+        not_understood(dialect, statement).filter(|_| is_understood_as_a_rule(dialect, statement))
+    };
     refused.map(Foreseen::Refused).or_else(|| doubt().map(Foreseen::Doubtful))
 }
 
@@ -36,13 +44,16 @@ pub(super) fn is_empty(dialect: Dialect, text: &str) -> bool {
 /// Statements of which the parser knows nearly every form. SQLite's own parser was asked before.
 fn is_understood_as_a_rule(dialect: Dialect, statement: &str) -> bool {
     let first = words::first(dialect, statement);
-    dialect != Dialect::Sqlite && ["SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE"].contains(&first.as_str())
+    dialect != Dialect::Sqlite
+        && ["SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE"].contains(&first.as_str())
 }
 
 /// What a driver or the host says of the text before it asks anybody.
 fn of_driver(target: &SqlTarget, verb: Verb, statement: &str) -> Option<String> {
     let asked = match (target.dialect(), verb) {
-        (Dialect::Postgres, Verb::SqlQuery) if !is_cursor(statement) => return Some(ONLY_READS.to_owned()),
+        (Dialect::Postgres, Verb::SqlQuery) if !is_cursor(statement) => {
+            return Some(ONLY_READS.to_owned());
+        }
         (Dialect::Postgres, Verb::SqlQuery) => postgres::refuse_acting(statement),
         (Dialect::Postgres, Verb::SqlTransaction) => postgres::refuse_ends(statement),
         (Dialect::MySql, Verb::SqlQuery) => mysql::refuse_writes(statement),
@@ -53,8 +64,7 @@ fn of_driver(target: &SqlTarget, verb: Verb, statement: &str) -> Option<String> 
     asked.err().map(|fault| fault.message)
 }
 
-const ONLY_READS: &str =
-    "only a statement that returns rows and changes nothing can be queried; what changes something is for `execute`";
+const ONLY_READS: &str = "only a statement that returns rows and changes nothing can be queried; what changes something is for `execute`";
 
 /// Whether PostgreSQL may open a cursor over a statement, as far as its first word says.
 fn is_cursor(statement: &str) -> bool {
@@ -64,15 +74,19 @@ fn is_cursor(statement: &str) -> bool {
 
 /// Keywords with which a statement that has no body begins: a semicolon in it is its end.
 const WITHOUT_BODY: &[&str] = &[
-    "analyze", "delete", "drop", "explain", "grant", "insert", "merge", "pragma", "reindex", "replace", "revoke", "select",
-    "show", "table", "truncate", "update", "vacuum", "values", "with",
+    "analyze", "delete", "drop", "explain", "grant", "insert", "merge", "pragma", "reindex",
+    "replace", "revoke", "select", "show", "table", "truncate", "update", "vacuum", "values",
+    "with",
 ];
 
 /// Keywords of definitions that have bodies.
-const WITH_BODY: &[&str] = &["begin", "event", "function", "package", "procedure", "rule", "trigger"];
+const WITH_BODY: &[&str] =
+    &["begin", "event", "function", "package", "procedure", "rule", "trigger"];
 
 fn of_shape(dialect: Dialect, statements: &[Vec<Piece<'_>>]) -> Option<String> {
-    let Some(pieces) = statements.first() else { return Some("there is no statement in it".to_owned()) };
+    let Some(pieces) = statements.first() else {
+        return Some("there is no statement in it".to_owned());
+    };
     let has_no_body = is_any(pieces.first(), WITHOUT_BODY)
         || (is_any(pieces.first(), &["alter", "create"])
             && !statements.iter().flatten().any(|piece| is_any(Some(piece), WITH_BODY)));
@@ -91,10 +105,17 @@ fn of_shape(dialect: Dialect, statements: &[Vec<Piece<'_>>]) -> Option<String> {
     let commands = if dialect == Dialect::Postgres { POSTGRES } else { MYSQL };
     let is_label = pieces.get(1) == Some(&Piece::Sign(':'));
     match pieces[0] {
-        Piece::Word(word) if !is_label && !commands.split_whitespace().any(|command| command.eq_ignore_ascii_case(word)) => {
+        Piece::Word(word)
+            if !is_label
+                && !commands
+                    .split_whitespace()
+                    .any(|command| command.eq_ignore_ascii_case(word)) =>
+        {
             return Some(format!("no statement of {name} begins with `{word}`"));
         }
-        Piece::Quoted => return Some(format!("no statement of {name} begins with a text or a name in quotes")),
+        Piece::Quoted => {
+            return Some(format!("no statement of {name} begins with a text or a name in quotes"));
+        }
         Piece::Word(_) | Piece::Sign(_) => {}
     }
     let missing = lacking(dialect, pieces)?;
@@ -107,7 +128,11 @@ fn lacking(dialect: Dialect, pieces: &[Piece<'_>]) -> Option<&'static str> {
     let follows = |keyword: &str| pieces.get(1).is_some_and(|piece| piece.is(keyword));
     let is_postgres = dialect == Dialect::Postgres;
     match pieces.first() {
-        Some(first) if first.is("delete") && if is_postgres { !follows("from") } else { !has("from") } => Some("from"),
+        Some(first)
+            if first.is("delete") && if is_postgres { !follows("from") } else { !has("from") } =>
+        {
+            Some("from")
+        }
         Some(first) if first.is("insert") && is_postgres && !follows("into") => Some("into"),
         Some(first) if first.is("update") && !has("set") => Some("set"),
         _ => None,
@@ -129,7 +154,9 @@ fn of_verb(dialect: Dialect, verb: Verb, pieces: &[Piece<'_>], statement: &str) 
 /// Whether a query of the statement is refused by the way in which it would be run.
 fn changes(dialect: Dialect, pieces: &[Piece<'_>], statement: &str) -> bool {
     let first = pieces.first();
-    if verb_of_with(pieces).is_some_and(|verb| is_any(Some(&verb), &["delete", "insert", "merge", "replace", "update"])) {
+    if verb_of_with(pieces).is_some_and(|verb| {
+        is_any(Some(&verb), &["delete", "insert", "merge", "replace", "update"])
+    }) {
         return true;
     }
     match dialect {
@@ -149,7 +176,8 @@ fn changes(dialect: Dialect, pieces: &[Piece<'_>], statement: &str) -> bool {
 
 /// The keyword that says what a statement with common tables does.
 fn verb_of_with<'a>(pieces: &[Piece<'a>]) -> Option<Piece<'a>> {
-    const VERBS: &[&str] = &["delete", "insert", "merge", "replace", "select", "table", "update", "values"];
+    const VERBS: &[&str] =
+        &["delete", "insert", "merge", "replace", "select", "table", "update", "values"];
     if !is_any(pieces.first(), &["with"]) {
         return None;
     }
@@ -160,7 +188,9 @@ fn verb_of_with<'a>(pieces: &[Piece<'a>]) -> Option<Piece<'a>> {
             Piece::Sign(')') => depth = depth.saturating_sub(1),
             // A common table may bear such a name.
             Piece::Word(_) if depth == 0 && is_any(Some(piece), VERBS) => {
-                let is_name = pieces.get(at + 1).is_some_and(|next| next.is("as") || *next == Piece::Sign('('));
+                let is_name = pieces
+                    .get(at + 1)
+                    .is_some_and(|next| next.is("as") || *next == Piece::Sign('('));
                 if !is_name || piece.is("values") {
                     return Some(*piece);
                 }
@@ -176,15 +206,19 @@ fn makes_a_table(pieces: &[Piece<'_>]) -> bool {
     is_any(pieces.first(), &["select"]) && pieces.iter().any(|piece| piece.is("into"))
 }
 
-/// `SELECT … FROM t … FOR UPDATE`, where `t` is no function and no common table: those have no rows to lock.
+/// `SELECT … FROM t … FOR UPDATE`, where `t` is no function and no common table: those have no rows
+/// to lock.
 fn locks_rows(pieces: &[Piece<'_>]) -> bool {
-    let locks = pieces.windows(2).any(|pair| pair[0].is("for") && is_any(Some(&pair[1]), &["key", "no", "share", "update"]));
+    let locks = pieces
+        .windows(2)
+        .any(|pair| pair[0].is("for") && is_any(Some(&pair[1]), &["key", "no", "share", "update"]));
     let Some(from) = pieces.iter().position(|piece| piece.is("from")) else { return false };
     let mut rest = &pieces[from + 1..];
     while let [Piece::Word(_) | Piece::Quoted, Piece::Sign('.'), ..] = rest {
         rest = &rest[2..];
     }
-    let is_relation = matches!(rest.first(), Some(Piece::Word(_) | Piece::Quoted)) && rest.get(1) != Some(&Piece::Sign('('));
+    let is_relation = matches!(rest.first(), Some(Piece::Word(_) | Piece::Quoted))
+        && rest.get(1) != Some(&Piece::Sign('('));
     is_any(pieces.first(), &["select"]) && locks && is_relation
 }
 
@@ -195,7 +229,8 @@ fn ends_by_itself(dialect: Dialect, pieces: &[Piece<'_>]) -> bool {
         Dialect::Postgres => {
             let concurrently = pieces.iter().take(4).any(|piece| piece.is("concurrently"));
             is_any(first, &["vacuum"])
-                || (is_any(first, &["create", "drop"]) && is_any(second, &["database", "tablespace"]))
+                || (is_any(first, &["create", "drop"])
+                    && is_any(second, &["database", "tablespace"]))
                 || (is_any(first, &["alter"]) && is_any(second, &["system"]))
                 || (is_any(first, &["create", "drop", "reindex"]) && concurrently)
         }
@@ -203,7 +238,8 @@ fn ends_by_itself(dialect: Dialect, pieces: &[Piece<'_>]) -> bool {
         Dialect::MySql => false,
         Dialect::Sqlite => {
             let goes_back_to_a_savepoint = pieces.iter().any(|piece| piece.is("to"));
-            is_any(first, &["begin", "commit", "end", "vacuum"]) || (is_any(first, &["rollback"]) && !goes_back_to_a_savepoint)
+            is_any(first, &["begin", "commit", "end", "vacuum"])
+                || (is_any(first, &["rollback"]) && !goes_back_to_a_savepoint)
         }
     }
 }

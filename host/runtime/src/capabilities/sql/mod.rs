@@ -1,7 +1,8 @@
 //! One database: PostgreSQL, MySQL or MariaDB, or SQLite.
 //!
-//! Each host call has a connection of its own: nothing that one call did to its session reaches the next. What the parser thinks
-//! of a statement is never the wall: reads are read only by the way in which each driver runs them.
+//! Each host call has a connection of its own: nothing that one call did to its session reaches the
+//! next. What the parser thinks of a statement is never the wall: reads are read only by the way in
+//! which each driver runs them.
 
 mod failure;
 mod foreseen;
@@ -37,7 +38,12 @@ impl reader::Host for HostCall<'_> {
         })
     }
 
-    async fn query(&mut self, slot: String, statement: String, parameters: Vec<Value>) -> Result<Rows, Fault> {
+    async fn query(
+        &mut self,
+        slot: String,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Result<Rows, Fault> {
         let access = self.sql(&slot, Verb::SqlQuery, &[&statement]).await?;
         let limits = access.time_limits();
         let rows = match access.sql().dialect() {
@@ -52,7 +58,12 @@ impl reader::Host for HostCall<'_> {
 }
 
 impl writer::Host for HostCall<'_> {
-    async fn execute(&mut self, slot: String, statement: String, parameters: Vec<Value>) -> Result<u64, Fault> {
+    async fn execute(
+        &mut self,
+        slot: String,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Result<u64, Fault> {
         self.enter_sql(&slot, Verb::SqlExecute, &[&statement])?;
         let commit = self.provisional(&slot, Verb::SqlExecute, 1);
         let access = self.access(&slot).await?;
@@ -65,7 +76,11 @@ impl writer::Host for HostCall<'_> {
         done.map_err(|fault| self.shown_fault(limits.explain(fault)))
     }
 
-    async fn transaction(&mut self, slot: String, statements: Vec<Statement>) -> Result<Vec<u64>, Fault> {
+    async fn transaction(
+        &mut self,
+        slot: String,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<u64>, Fault> {
         let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
         self.enter_sql(&slot, Verb::SqlTransaction, &texts)?;
         let commit = self.provisional(&slot, Verb::SqlTransaction, statements.len().max(1));
@@ -81,16 +96,27 @@ impl writer::Host for HostCall<'_> {
 }
 
 impl snapshot::Host for HostCall<'_> {
-    async fn backup(&mut self, slot: String, directory: String, path: String) -> Result<Artifact, Fault> {
+    async fn backup(
+        &mut self,
+        slot: String,
+        directory: String,
+        path: String,
+    ) -> Result<Artifact, Fault> {
         let access = self.sql(&slot, Verb::SqlBackup, &[]).await?;
         let files = self.files(&directory, Verb::FilesWrite, &path)?;
         only_sqlite(access.sql())?;
-        let artifact = sqlite::backup(access, files, path).await.map_err(|fault| self.shown_fault(fault))?;
+        let artifact =
+            sqlite::backup(access, files, path).await.map_err(|fault| self.shown_fault(fault))?;
         self.moved(usize::try_from(artifact.size_bytes).unwrap_or(usize::MAX));
         Ok(artifact)
     }
 
-    async fn restore(&mut self, slot: String, directory: String, path: String) -> Result<(), Fault> {
+    async fn restore(
+        &mut self,
+        slot: String,
+        directory: String,
+        path: String,
+    ) -> Result<(), Fault> {
         let access = self.sql(&slot, Verb::SqlRestore, &[]).await?;
         let commit = self.provisional(&slot, Verb::SqlRestore, 1);
         let files = self.files(&directory, Verb::FilesRead, &path)?;
@@ -99,7 +125,8 @@ impl snapshot::Host for HostCall<'_> {
     }
 }
 
-/// Rows as a guest sees them: a database knows what its clients sent. A row is cut off whole, so no secret lies across a cut.
+/// Rows as a guest sees them: a database knows what its clients sent. A row is cut off whole, so no
+/// secret lies across a cut.
 fn shown(mut rows: Rows, scrubber: &Scrubber) -> Rows {
     if scrubber.is_empty() {
         return rows;
@@ -174,7 +201,8 @@ pub(super) struct Access {
     /// For connecting and running, enforced by the server too.
     timeout: Duration,
     began: Instant,
-    /// The name of a lock on the server that every session of the step holds which may change something, and of no other step.
+    /// The name of a lock on the server that every session of the step holds which may change
+    /// something, and of no other step.
     session_lock: String,
 }
 
@@ -189,12 +217,15 @@ struct TimeLimits {
 const SLACK: Duration = Duration::from_millis(20);
 
 impl TimeLimits {
-    /// Says beside a fault of time which limit it was, and of one that came before any limit that it was none.
+    /// Says beside a fault of time which limit it was, and of one that came before any limit that
+    /// it was none.
     fn explain(&self, mut fault: Fault) -> Fault {
         let elapsed = self.began.elapsed();
         let is_over = elapsed + SLACK >= self.limit;
         match (fault.code.as_str(), is_over) {
-            ("sql.timeout" | "sql.lock-timeout", true) => fault.message = format!("{}: {}", fault.message, self.words),
+            ("sql.timeout" | "sql.lock-timeout", true) => {
+                fault.message = format!("{}: {}", fault.message, self.words);
+            }
             ("sql.timeout" | "sql.cancelled", _) => {
                 let message = format!(
                     "somebody else stopped the statement on the server after {} ms, and no limit of this step did: {}",
@@ -204,7 +235,8 @@ impl TimeLimits {
                 fault = Fault::new(FaultClass::Conflict, "sql.cancelled", message);
             }
             ("sql.terminated", _) => {
-                let message = "somebody ended the session on the server, or the server is being stopped";
+                let message =
+                    "somebody ended the session on the server, or the server is being stopped";
                 fault.message = format!("{message}: {}", fault.message);
             }
             _ => {}
@@ -219,8 +251,11 @@ impl Access {
         let place = place.rsplit('/').next().unwrap_or(&place);
         let of_target = self.sql().timeout;
         let words = if self.timeout < self.sql().timeout {
-            let left = Duration::from_millis(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX));
-            format!("{left:?} were left of the step's own `timeout`, which ended it; the target's is {of_target:?} ({place})")
+            let left =
+                Duration::from_millis(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX));
+            format!(
+                "{left:?} were left of the step's own `timeout`, which ended it; the target's is {of_target:?} ({place})"
+            )
         } else {
             format!("the `timeout` of the target ended it, which is {of_target:?} ({place})")
         };
@@ -235,7 +270,11 @@ impl Access {
 fn sql_of(target: &Target) -> &SqlTarget {
     match &target.kind {
         TargetKind::Sql(sql) => sql,
-        TargetKind::Http(_) | TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Process(_) | TargetKind::Secret(_) => {
+        TargetKind::Http(_)
+        | TargetKind::Docker(_)
+        | TargetKind::Files(_)
+        | TargetKind::Process(_)
+        | TargetKind::Secret(_) => {
             unreachable!("the gate lets sql operations through on sql targets only")
         }
     }
@@ -274,14 +313,19 @@ impl Host {
         Ok(Access { target, password, timeout, began: Instant::now(), session_lock })
     }
 
-    /// Ends what earlier attempts of the step still do on the databases that it may change, and says what was ended.
+    /// Ends what earlier attempts of the step still do on the databases that it may change, and
+    /// says what was ended.
     ///
     /// # Errors
-    /// [`Unfinished::StillRuns`] if something goes on all the same, [`Unfinished::Unasked`] if that cannot be found out.
+    /// [`Unfinished::StillRuns`] if something goes on all the same, [`Unfinished::Unasked`] if that
+    /// cannot be found out.
     pub(crate) async fn end_earlier_sessions(&self) -> Result<Vec<String>, Unfinished> {
         let mut ended = Vec::new();
         for grant in self.grants() {
-            let changes = grant.verbs.iter().any(|verb| matches!(verb, Verb::SqlExecute | Verb::SqlTransaction));
+            let changes = grant
+                .verbs
+                .iter()
+                .any(|verb| matches!(verb, Verb::SqlExecute | Verb::SqlTransaction));
             let TargetKind::Sql(sql) = &grant.target.kind else { continue };
             let goes_on = match sql.dialect() {
                 Dialect::MySql => changes,
@@ -306,7 +350,8 @@ pub(crate) enum Unfinished {
     Unasked(Fault),
 }
 
-/// The name by which the sessions of one step of one run know each other; those of its undo as well. Servers limit it to 64 characters.
+/// The name by which the sessions of one step of one run know each other; those of its undo as
+/// well. Servers limit it to 64 characters.
 fn session_lock(run: &str, step: &str) -> String {
     use sha2::{Digest as _, Sha256};
     let step = step.strip_suffix("/undo").unwrap_or(step);
@@ -325,7 +370,8 @@ impl Budget {
         Self { rows: target.max_rows, bytes: target.max_bytes.0 }
     }
 
-    /// Whether a row with values of these sizes, as the server sent them, still fits. Asked before anything of it is copied.
+    /// Whether a row with values of these sizes, as the server sent them, still fits. Asked before
+    /// anything of it is copied.
     fn take(&mut self, sizes: impl Iterator<Item = usize>) -> bool {
         // An empty value is no free value.
         let size = sizes.fold(16_u64, |sum, size| sum.saturating_add(size as u64 + 8));
@@ -345,25 +391,45 @@ pub(super) fn channels() -> Vec<super::cuts::Channel> {
     use crate::bindings::runbook::sql::types::Column;
     let seen = |scrubber: &Scrubber, values: Vec<Value>| {
         let column = Column { name: "n".to_owned(), type_name: "t".to_owned() };
-        format!("{:?}", shown(Rows { columns: vec![column], rows: vec![values], truncated: true }, scrubber))
+        format!(
+            "{:?}",
+            shown(Rows { columns: vec![column], rows: vec![values], truncated: true }, scrubber)
+        )
     };
     vec![
         Channel::text("cells", CAP, move |scrubber, text| {
             let text = || text.to_owned();
             let sequence = Value::Sequence(vec![Element::Text(text())]);
-            let texts = [Value::Decimal, Value::Text, Value::Timestamp, Value::Date, Value::Time, Value::Uuid, Value::Json];
+            let texts = [
+                Value::Decimal,
+                Value::Text,
+                Value::Timestamp,
+                Value::Date,
+                Value::Time,
+                Value::Uuid,
+                Value::Json,
+            ];
             let mut values: Vec<_> = texts.into_iter().map(|value| value(text())).collect();
             values.extend([Value::Other((text(), text())), sequence]);
             seen(scrubber, values)
         }),
         Channel::bytes("bytes of a cell", CAP, |scrubber, text| {
-            let rows = Rows { columns: Vec::new(), rows: vec![vec![Value::Bytes(text.to_vec())]], truncated: false };
-            let Value::Bytes(bytes) = shown(rows, scrubber).rows.remove(0).remove(0) else { unreachable!("it is bytes") };
+            let rows = Rows {
+                columns: Vec::new(),
+                rows: vec![vec![Value::Bytes(text.to_vec())]],
+                truncated: false,
+            };
+            let Value::Bytes(bytes) = shown(rows, scrubber).rows.remove(0).remove(0) else {
+                unreachable!("it is bytes")
+            };
             bytes
         }),
         Channel::text("names of columns", CAP, |scrubber, text| {
             let column = Column { name: text.to_owned(), type_name: text.to_owned() };
-            format!("{:?}", shown(Rows { columns: vec![column], rows: Vec::new(), truncated: false }, scrubber))
+            format!(
+                "{:?}",
+                shown(Rows { columns: vec![column], rows: Vec::new(), truncated: false }, scrubber)
+            )
         }),
     ]
 }

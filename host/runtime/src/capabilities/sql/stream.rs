@@ -1,4 +1,5 @@
-//! The network under a driver of a database: our own, so that the driver sees neither the server nor the environment.
+//! The network under a driver of a database: our own, so that the driver sees neither the server
+//! nor the environment.
 
 use crate::fault::{Fault, FaultClass};
 use std::io;
@@ -36,7 +37,8 @@ impl Seen {
 
     /// The connection is ended from this side, for this reason.
     pub(super) fn refuse(&self, class: FaultClass, code: &str, message: String) -> io::Error {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Fault::new(class, code, message));
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Fault::new(class, code, message));
         io::ErrorKind::ConnectionAborted.into()
     }
 
@@ -48,7 +50,11 @@ impl Seen {
 
 /// Why a server was not reached.
 pub(super) fn away(error: io::Error) -> Fault {
-    Fault::new(FaultClass::Transient, "sql.connect", format!("the database cannot be reached: {error}"))
+    Fault::new(
+        FaultClass::Transient,
+        "sql.connect",
+        format!("the database cannot be reached: {error}"),
+    )
 }
 
 /// Why there is no socket of ours.

@@ -1,17 +1,23 @@
-//! The words of a statement. Never a wall against writing to tables: that is the server's. It holds off what no server holds off in
-//! a transaction that only reads.
+//! The words of a statement. Never a wall against writing to tables: that is the server's. It holds
+//! off what no server holds off in a transaction that only reads.
 
 use runbook_authority::pattern::{Dialect, acting_word, words};
 
-/// The first word, in capitals, after what may stand before it: space, semicolons, comments. Empty if there is none.
+/// The first word, in capitals, after what may stand before it: space, semicolons, comments. Empty
+/// if there is none.
 pub(super) fn first(dialect: Dialect, statement: &str) -> String {
     let mut text = statement;
     loop {
-        text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b' || c == ';');
+        text =
+            text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b' || c == ';');
         match after_comment(dialect, text) {
             Some(rest) => text = rest,
             None => {
-                return text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>().to_uppercase();
+                return text
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                    .collect::<String>()
+                    .to_uppercase();
             }
         }
     }
@@ -27,15 +33,23 @@ pub(super) enum Leaves {
 }
 
 /// First words of statements that look at rows or change them, which every transaction holds.
-const ROWS: &[&str] = &["INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "SELECT", "VALUES", "TABLE", "TRUNCATE", "WITH"];
+const ROWS: &[&str] = &[
+    "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "SELECT", "VALUES", "TABLE", "TRUNCATE",
+    "WITH",
+];
 
 /// First words of definitions that PostgreSQL does as a whole or not at all.
-const DEFINITIONS: &[&str] = &["CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "COMMENT", "LOCK", "REFRESH", "IMPORT", "SECURITY"];
+const DEFINITIONS: &[&str] = &[
+    "CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "COMMENT", "LOCK", "REFRESH", "IMPORT",
+    "SECURITY",
+];
 
 /// Words that make a definition one of several transactions, or of none.
-const PIECEMEAL: &[&str] = &["concurrently", "database", "program", "server", "subscription", "system", "tablespace"];
+const PIECEMEAL: &[&str] =
+    &["concurrently", "database", "program", "server", "subscription", "system", "tablespace"];
 
-/// Functions of PostgreSQL that act, and whose effect ends with their transaction or is none that anybody would put back.
+/// Functions of PostgreSQL that act, and whose effect ends with their transaction or is none that
+/// anybody would put back.
 const TAKEN_BACK: &[&str] = &[
     "lo_creat",
     "lo_create",
@@ -62,14 +76,18 @@ pub(super) fn is_about_rows(dialect: Dialect, statement: &str) -> bool {
         Dialect::Postgres => word != "REPLACE",
         // There it commits by itself.
         Dialect::MySql => !matches!(word.as_str(), "TRUNCATE" | "MERGE"),
-        Dialect::Sqlite => matches!(word.as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "WITH"),
+        Dialect::Sqlite => {
+            matches!(word.as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "WITH")
+        }
     };
     is_held && ROWS.contains(&word.as_str())
 }
 
-/// Whether a statement of PostgreSQL may do what no rollback takes back: by a function that acts elsewhere, or by a program.
+/// Whether a statement of PostgreSQL may do what no rollback takes back: by a function that acts
+/// elsewhere, or by a program.
 pub(super) fn reaches_out(statement: &str) -> bool {
-    let acts = |word: &str| acting_word(Dialect::Postgres, word).is_some() && !TAKEN_BACK.contains(&word);
+    let acts =
+        |word: &str| acting_word(Dialect::Postgres, word).is_some() && !TAKEN_BACK.contains(&word);
     words(statement).any(|word| word == "program" || acts(&word))
 }
 
@@ -79,11 +97,15 @@ pub(super) fn leaves(dialect: Dialect, statement: &str) -> Leaves {
     let is_whole = match dialect {
         Dialect::Postgres => {
             let is_one = ROWS.contains(&word.as_str()) || DEFINITIONS.contains(&word.as_str());
-            is_one && !reaches_out(statement) && !words(statement).any(|word| PIECEMEAL.contains(&word.as_str()))
+            is_one
+                && !reaches_out(statement)
+                && !words(statement).any(|word| PIECEMEAL.contains(&word.as_str()))
         }
-        // Asked of the server, which knows what its engines hold; what commits by itself is done table by table.
+        // Asked of the server, which knows what its engines hold; what commits by itself is done
+        // table by table.
         Dialect::MySql => is_about_rows(dialect, statement),
-        // Each is a transaction of its own. The one exception is `OR FAIL`, which the host holds in one.
+        // Each is a transaction of its own. The one exception is `OR FAIL`, which the host holds in
+        // one.
         Dialect::Sqlite => true,
     };
     if is_whole { Leaves::Nothing } else { Leaves::Perhaps }
@@ -95,15 +117,25 @@ fn after_comment(dialect: Dialect, text: &str) -> Option<&str> {
     match dialect {
         Dialect::MySql if text.starts_with('#') => Some(&text[line(text)..]),
         // `--` without space after it is an operator there.
-        Dialect::MySql if text.starts_with("--") && !text[2..].starts_with(|c: char| c.is_ascii_whitespace()) => None,
+        Dialect::MySql
+            if text.starts_with("--")
+                && !text[2..].starts_with(|c: char| c.is_ascii_whitespace()) =>
+        {
+            None
+        }
         // What the server runs is no comment.
         Dialect::MySql if text.starts_with("/*!") || text.starts_with("/*M!") => None,
-        Dialect::MySql | Dialect::Postgres | Dialect::Sqlite if text.starts_with("--") => Some(&text[line(text)..]),
-        Dialect::MySql | Dialect::Postgres | Dialect::Sqlite => Some(after_block(dialect, text.strip_prefix("/*")?)),
+        Dialect::MySql | Dialect::Postgres | Dialect::Sqlite if text.starts_with("--") => {
+            Some(&text[line(text)..])
+        }
+        Dialect::MySql | Dialect::Postgres | Dialect::Sqlite => {
+            Some(after_block(dialect, text.strip_prefix("/*")?))
+        }
     }
 }
 
-/// PostgreSQL's block comments nest, those of the others do not. One that is never closed hides the rest.
+/// PostgreSQL's block comments nest, those of the others do not. One that is never closed hides the
+/// rest.
 fn after_block(dialect: Dialect, mut text: &str) -> &str {
     let mut depth = 1;
     while depth > 0 {

@@ -2,7 +2,9 @@
 
 use super::{get, ok};
 use crate::fault::{Fault, FaultClass};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::PrivateKeyDer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,15 +42,21 @@ impl Authority {
     }
 
     async fn get(&self, port: u16) -> Result<u16, Fault> {
-        let targets = format!("[targets.api]\nhttp = \"https://localhost:{port}\"\nca = {:?}\n", self.file);
+        let targets =
+            format!("[targets.api]\nhttp = \"https://localhost:{port}\"\nca = {:?}\n", self.file);
         get(&targets, "/").await.map(|response| response.status)
     }
 }
 
-async fn serve(certificate: rustls::pki_types::CertificateDer<'static>, key: &KeyPair) -> SocketAddr {
+async fn serve(
+    certificate: rustls::pki_types::CertificateDer<'static>,
+    key: &KeyPair,
+) -> SocketAddr {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -75,7 +83,8 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
     assert_eq!(authority.get(good.port()).await.unwrap(), 200, "the test can fail");
     let strange = Authority::new("theirs");
     let key = KeyPair::generate().unwrap();
-    let self_signed = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let self_signed =
+        CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
     let of_authority = {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -87,8 +96,11 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, as_authority.pem()).unwrap();
-        let issuer =
-            CertifiedIssuer::self_signed(CertificateParams::new(Vec::new()).unwrap(), KeyPair::generate().unwrap()).unwrap();
+        let issuer = CertifiedIssuer::self_signed(
+            CertificateParams::new(Vec::new()).unwrap(),
+            KeyPair::generate().unwrap(),
+        )
+        .unwrap();
         Authority { issuer, file, _folder: folder }
     };
     for (who, address, reason) in [
@@ -104,7 +116,11 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
         ),
         (
             &authority,
-            authority.server(|params| *params = CertificateParams::new(vec!["other.example".to_owned()]).unwrap()).await,
+            authority
+                .server(|params| {
+                    *params = CertificateParams::new(vec!["other.example".to_owned()]).unwrap();
+                })
+                .await,
             "its certificate is for other.example, not for localhost",
         ),
         (
@@ -117,7 +133,11 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
             strange.server(|_| {}).await,
             "its certificate is self-signed, or issued by an authority that is not trusted here",
         ),
-        (&authority, serve(self_signed.der().clone(), &key).await, "its certificate is self-signed, or issued by"),
+        (
+            &authority,
+            serve(self_signed.der().clone(), &key).await,
+            "its certificate is self-signed, or issued by",
+        ),
         (
             &trusting_itself,
             serve(as_authority.der().clone(), &authority_key).await,
@@ -125,7 +145,12 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
         ),
     ] {
         let fault = who.get(address.port()).await.unwrap_err();
-        assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Assertion, "http.certificate"), "{}", fault.message);
+        assert_eq!(
+            (fault.class, fault.code.as_str()),
+            (FaultClass::Assertion, "http.certificate"),
+            "{}",
+            fault.message
+        );
         assert!(fault.message.contains(reason), "{}", fault.message);
     }
 }
@@ -139,7 +164,8 @@ async fn cut_after(server: SocketAddr, bytes: usize) -> SocketAddr {
         let server = TcpStream::connect(server).await.unwrap();
         let (mut from_client, mut to_client) = client.into_split();
         let (from_server, mut to_server) = server.into_split();
-        let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+        let up =
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
         let _ = tokio::io::copy(&mut from_server.take(bytes as u64), &mut to_client).await;
         up.abort();
     });
@@ -159,7 +185,13 @@ async fn a_handshake_that_is_cut_anywhere_is_worth_another_attempt() {
                 break;
             }
             Err(fault) => {
-                assert_eq!(fault.class, FaultClass::Transient, "after {bytes} bytes: {} {}", fault.code, fault.message);
+                assert_eq!(
+                    fault.class,
+                    FaultClass::Transient,
+                    "after {bytes} bytes: {} {}",
+                    fault.code,
+                    fault.message
+                );
                 cut += 1;
             }
         }
@@ -176,7 +208,8 @@ async fn raw(answer: &'static [u8]) -> SocketAddr {
         let _ = stream.read(&mut [0; 2000]).await;
         let _ = stream.write_all(answer).await;
         let _ = stream.shutdown().await;
-        // Until the client has read it and gone: closing with unread bytes would reset the connection.
+        // Until the client has read it and gone: closing with unread bytes would reset the
+        // connection.
         let _ = stream.read(&mut [0; 2000]).await;
     });
     address
@@ -186,13 +219,29 @@ async fn raw(answer: &'static [u8]) -> SocketAddr {
 async fn a_server_that_speaks_no_tls_or_an_old_one_is_wrong_and_not_away() {
     let authority = Authority::new("ours");
     for (answer, class, reason) in [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n" as &[u8], FaultClass::Assertion, "it does not speak TLS on this port"),
-        (b"220 mail.example ESMTP\r\n", FaultClass::Assertion, "it does not speak TLS on this port"),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n" as &[u8],
+            FaultClass::Assertion,
+            "it does not speak TLS on this port",
+        ),
+        (
+            b"220 mail.example ESMTP\r\n",
+            FaultClass::Assertion,
+            "it does not speak TLS on this port",
+        ),
         // Fatal alerts: protocol_version, handshake_failure, unrecognized_name, internal_error.
-        (b"\x15\x03\x01\x00\x02\x02\x46", FaultClass::Assertion, "it speaks no version of TLS from 1.2 on"),
+        (
+            b"\x15\x03\x01\x00\x02\x02\x46",
+            FaultClass::Assertion,
+            "it speaks no version of TLS from 1.2 on",
+        ),
         (b"\x15\x03\x03\x00\x02\x02\x28", FaultClass::Assertion, "it has no cipher in common"),
         (b"\x15\x03\x03\x00\x02\x02\x70", FaultClass::Assertion, "it does not know the name"),
-        (b"\x15\x03\x03\x00\x02\x02\x50", FaultClass::Transient, "it ended the handshake (internal error)"),
+        (
+            b"\x15\x03\x03\x00\x02\x02\x50",
+            FaultClass::Transient,
+            "it ended the handshake (internal error)",
+        ),
     ] {
         let fault = authority.get(raw(answer).await.port()).await.unwrap_err();
         assert_eq!(fault.class, class, "{}", fault.message);
@@ -201,7 +250,8 @@ async fn a_server_that_speaks_no_tls_or_an_old_one_is_wrong_and_not_away() {
     // What is wrong here is said of here.
     let targets = "[targets.api]\nhttp = \"https://localhost:1\"\nca = \"/nowhere/ca.pem\"\n";
     let server = authority.server(|_| {}).await;
-    let fault = get(&targets.replace(":1\"", &format!(":{}\"", server.port())), "/").await.unwrap_err();
+    let fault =
+        get(&targets.replace(":1\"", &format!(":{}\"", server.port())), "/").await.unwrap_err();
     assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Invalid, "http.tls"));
     assert!(fault.message.contains("/nowhere/ca.pem"), "{}", fault.message);
 }

@@ -1,9 +1,12 @@
-//! The session of an earlier attempt of a step, which goes on on the server after the process that made it has gone.
+//! The session of an earlier attempt of a step, which goes on on the server after the process that
+//! made it has gone.
 //!
-//! These servers do not notice that their client is gone before they write to it: a CALL or a definition runs to its end, and what it
-//! does comes after whoever looked has looked. So each session that may change something holds, as long as it lives, a lock of the
-//! server's that bears the name of its step. Whoever comes after it for that step, to make the next attempt, to look what came of it or
-//! to undo it, sees by the lock whether that session is there, ends it, and goes on when it is gone.
+//! These servers do not notice that their client is gone before they write to it: a CALL or a
+//! definition runs to its end, and what it does comes after whoever looked has looked. So each
+//! session that may change something holds, as long as it lives, a lock of the server's that bears
+//! the name of its step. Whoever comes after it for that step, to make the next attempt, to look
+//! what came of it or to undo it, sees by the lock whether that session is there, ends it, and goes
+//! on when it is gone.
 
 use super::super::failure::{fault_of, within};
 use super::super::{Access, Unfinished};
@@ -15,10 +18,12 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use std::time::{Duration, Instant};
 
-/// Ends what an earlier session of the step still does on the server, waits until it is gone, and says so.
+/// Ends what an earlier session of the step still does on the server, waits until it is gone, and
+/// says so.
 ///
 /// # Errors
-/// [`Unfinished::StillRuns`] if it does not end in time, [`Unfinished::Unasked`] if the server does not tell.
+/// [`Unfinished::StillRuns`] if it does not end in time, [`Unfinished::Unasked`] if the server does
+/// not tell.
 pub(in super::super) async fn end(access: &Access) -> Result<Option<String>, Unfinished> {
     let asked = within(access, async {
         let (mut connection, _wire) = connect(access, AfterCut::Ends).await?;
@@ -35,16 +40,16 @@ pub(in super::super) async fn end(access: &Access) -> Result<Option<String>, Unf
     };
     match asked.await.map_err(|fault| unasked(fault.message))? {
         Taken::Free => Ok(None),
-        Taken::After(session) => {
-            Ok(Some(format!("session {session} of an earlier attempt still ran on the database server, and was ended there")))
-        }
+        Taken::After(session) => Ok(Some(format!(
+            "session {session} of an earlier attempt still ran on the database server, and was ended there"
+        ))),
         Taken::Held(session) => Err(Unfinished::StillRuns(still_runs(session, access))),
         Taken::Without(reason) => Err(unasked(reason)),
     }
 }
 
-/// Takes the step's lock for as long as the session lives. A server that gives none is no reason not to go on: then the session's limit
-/// of time is what bounds it.
+/// Takes the step's lock for as long as the session lives. A server that gives none is no reason
+/// not to go on: then the session's limit of time is what bounds it.
 ///
 /// # Errors
 /// An earlier session of the step is still there and does not end.
@@ -80,10 +85,14 @@ async fn take(connection: &mut MySqlConnection, access: &Access) -> Taken {
     }
 }
 
-async fn try_to_take(connection: &mut MySqlConnection, access: &Access) -> Result<Taken, sqlx::Error> {
+async fn try_to_take(
+    connection: &mut MySqlConnection,
+    access: &Access,
+) -> Result<Taken, sqlx::Error> {
     let lock = &access.session_lock;
     let began = Instant::now();
-    // As long as the server was told that a session of this target may last; a moment is left to say what was found.
+    // As long as the server was told that a session of this target may last; a moment is left to
+    // say what was found.
     let until = began + access.timeout.saturating_sub(access.began.elapsed()).mul_f64(0.9);
     let mut ended = None;
     loop {
@@ -93,13 +102,17 @@ async fn try_to_take(connection: &mut MySqlConnection, access: &Access) -> Resul
             None => return Ok(Taken::Without("it gives no lock".to_owned())),
         }
         if began.elapsed() >= MOMENT
-            && let Some(session) = number(connection, format!("SELECT IS_USED_LOCK('{lock}')")).await?
+            && let Some(session) =
+                number(connection, format!("SELECT IS_USED_LOCK('{lock}')")).await?
         {
             if Instant::now() >= until {
                 return Ok(Taken::Held(session));
             }
-            // Refused for the session of another user, and for one that has just gone: then it is waited for.
-            let told = sqlx::raw_sql(AssertSqlSafe(format!("KILL {session}"))).execute(&mut *connection).await;
+            // Refused for the session of another user, and for one that has just gone: then it is
+            // waited for.
+            let told = sqlx::raw_sql(AssertSqlSafe(format!("KILL {session}")))
+                .execute(&mut *connection)
+                .await;
             match told {
                 Ok(_) | Err(sqlx::Error::Database(_)) => ended = Some(session),
                 Err(error) => return Err(error),
@@ -109,7 +122,10 @@ async fn try_to_take(connection: &mut MySqlConnection, access: &Access) -> Resul
     }
 }
 
-async fn number(connection: &mut MySqlConnection, question: String) -> Result<Option<i64>, sqlx::Error> {
+async fn number(
+    connection: &mut MySqlConnection,
+    question: String,
+) -> Result<Option<i64>, sqlx::Error> {
     let row = sqlx::raw_sql(AssertSqlSafe(question)).fetch_one(connection).await?;
     row.try_get_unchecked(0)
 }

@@ -1,7 +1,8 @@
 //! MySQL and MariaDB.
 //!
-//! A read: a statement that begins with a reading word and names no file, one at a time by the prepared protocol, in
-//! `START TRANSACTION READ ONLY`, which the server holds writes and definitions off with; then `ROLLBACK`.
+//! A read: a statement that begins with a reading word and names no file, one at a time by the
+//! prepared protocol, in `START TRANSACTION READ ONLY`, which the server holds writes and
+//! definitions off with; then `ROLLBACK`.
 
 mod connect;
 mod earlier;
@@ -9,7 +10,9 @@ mod refused;
 mod stored;
 mod wire;
 
-use super::failure::{ends_transaction, fault_before_commit, fault_of, fault_of_write, mismatch, not_a_read, within};
+use super::failure::{
+    ends_transaction, fault_before_commit, fault_of, fault_of_write, mismatch, not_a_read, within,
+};
 use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
 use crate::fault::{Fault, FaultClass};
@@ -17,28 +20,38 @@ use crate::host::Commit;
 use connect::connect;
 pub(super) use earlier::end as end_earlier;
 use futures_util::TryStreamExt as _;
-use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify, words as sql_words};
+use runbook_authority::pattern::{
+    Dialect, StatementClass, acting_word, classify, words as sql_words,
+};
 use runbook_authority::targets::SqlTarget;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
 use sqlx::types::{BigDecimal, chrono};
-use sqlx::{AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _, TypeInfo as _, ValueRef as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
+    TypeInfo as _, ValueRef as _,
+};
 use wire::{AfterCut, Wire};
 
 /// How the server reads a text that the gate has judged.
-const PLAIN_MODE: &str =
-    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT'";
+const PLAIN_MODE: &str = "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT'";
 
 /// Words that a reading statement begins with.
-const READING: &[&str] = &["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN"];
+const READING: &[&str] =
+    &["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN"];
 
-pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]) -> Result<Rows, Fault> {
+pub(super) async fn query(
+    access: &Access,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<Rows, Fault> {
     refuse_writes(statement)?;
     within(access, async {
         let (mut connection, wire) = connect(access, AfterCut::Ends).await?;
         stored::refuse(&mut connection, access.sql(), &[statement]).await?;
         run(&mut connection, "START TRANSACTION READ ONLY").await?;
         let rows = read(&mut connection, &wire, access, statement, parameters).await;
-        // After a cut result the rest is still on its way: dropping the connection ends it, reading on to its end would not.
+        // After a cut result the rest is still on its way: dropping the connection ends it, reading
+        // on to its end would not.
         if !rows.as_ref().is_ok_and(|rows| rows.truncated) {
             let _ = run(&mut connection, "ROLLBACK").await;
             let _ = connection.close().await;
@@ -54,11 +67,14 @@ const INTO: &[&str] = &["dumpfile", "into", "outfile"];
 pub(super) fn refuse_writes(statement: &str) -> Result<(), Fault> {
     let first = words::first(Dialect::MySql, statement);
     if !READING.contains(&first.as_str()) && !statement.trim_start().starts_with('(') {
-        return Err(not_a_read("only a statement that returns rows and changes nothing can be queried"));
+        return Err(not_a_read(
+            "only a statement that returns rows and changes nothing can be queried",
+        ));
     }
     let writes = || sql_words(statement).find(|word| INTO.contains(&word.as_str()));
     if let Some(word) = acting_word(Dialect::MySql, statement).or_else(writes) {
-        let reason = format!("`{word}` does more than read, so it is for `execute`, not for `query`");
+        let reason =
+            format!("`{word}` does more than read, so it is for `execute`, not for `query`");
         return Err(not_a_read(&reason));
     }
     // `/*! … */` is a comment that the server runs.
@@ -77,14 +93,18 @@ async fn read(
 ) -> Result<Rows, Fault> {
     let mut budget = Budget::new(access.sql());
     let mut rows = Rows { columns: Vec::new(), rows: Vec::new(), truncated: false };
-    let mut found =
-        sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments(parameters)?).persistent(false).fetch(connection);
+    let mut found = sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments(parameters)?)
+        .persistent(false)
+        .fetch(connection);
     while let Some(row) = found.try_next().await.map_err(|error| fault_of(&error))? {
         if rows.columns.is_empty() {
             rows.columns = row
                 .columns()
                 .iter()
-                .map(|column| Column { name: column.name().to_owned(), type_name: column.type_info().name().to_owned() })
+                .map(|column| Column {
+                    name: column.name().to_owned(),
+                    type_name: column.type_info().name().to_owned(),
+                })
                 .collect();
         }
         if !budget.take(sizes(&row)) {
@@ -108,14 +128,22 @@ fn only_reads(target: &SqlTarget, statement: &str) -> bool {
             .is_some_and(|facts| facts.classes.iter().all(|class| *class == StatementClass::Select))
 }
 
-pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value], commit: &Commit) -> Result<u64, Fault> {
+pub(super) async fn execute(
+    access: &Access,
+    statement: &str,
+    parameters: &[Value],
+    commit: &Commit,
+) -> Result<u64, Fault> {
     let only_reads = only_reads(access.sql(), statement);
     within(access, async {
         let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
         earlier::claim(&mut connection, access).await?;
         let count = if only_reads || words::is_about_rows(Dialect::MySql, statement) {
-            let statement = Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
-            let counts = in_transaction(&mut connection, access, std::slice::from_ref(&statement), commit).await;
+            let statement =
+                Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
+            let counts =
+                in_transaction(&mut connection, access, std::slice::from_ref(&statement), commit)
+                    .await;
             counts.map(|counts| counts.iter().sum())
         } else {
             match stored::refuse(&mut connection, access.sql(), &[statement]).await {
@@ -130,9 +158,17 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
 }
 
 /// One statement that commits by itself.
-async fn outside(connection: &mut MySqlConnection, statement: &str, parameters: &[Value], commit: &Commit) -> Result<u64, Fault> {
+async fn outside(
+    connection: &mut MySqlConnection,
+    statement: &str,
+    parameters: &[Value],
+    commit: &Commit,
+) -> Result<u64, Fault> {
     // What the server does not even understand, or whose tables are not there, has done nothing.
-    connection.prepare(AssertSqlSafe(statement.to_owned()).into_sql_str()).await.map_err(|error| fault_of(&error))?;
+    connection
+        .prepare(AssertSqlSafe(statement.to_owned()).into_sql_str())
+        .await
+        .map_err(|error| fault_of(&error))?;
     commit.send()?;
     change(connection, statement, parameters).await.map_err(|failed| {
         if failed.number().is_some_and(|number| refused::is_not_begun(statement, number)) {
@@ -151,7 +187,11 @@ pub(super) fn refuse_ends(statement: &str) -> Result<(), Fault> {
     if TRANSACTIONAL.contains(&first.as_str()) { Ok(()) } else { Err(ends_transaction(&first)) }
 }
 
-pub(super) async fn transaction(access: &Access, statements: &[Statement], commit: &Commit) -> Result<Vec<u64>, Fault> {
+pub(super) async fn transaction(
+    access: &Access,
+    statements: &[Statement],
+    commit: &Commit,
+) -> Result<Vec<u64>, Fault> {
     statements.iter().try_for_each(|statement| refuse_ends(&statement.text))?;
     within(access, async {
         let (mut connection, _wire) = connect(access, AfterCut::GoesOn).await?;
@@ -187,7 +227,8 @@ async fn in_transaction(
         // What a statement does to such a table stays at once, whatever becomes of the transaction.
         commit.send()?;
     }
-    run(connection, if only_reads { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" }).await?;
+    run(connection, if only_reads { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" })
+        .await?;
     let mut counts = Vec::new();
     for Statement { text, parameters } in statements {
         match change(connection, text, parameters).await {
@@ -231,13 +272,17 @@ async fn taken_back(connection: &mut MySqlConnection, failed: Failed, commit: &C
 
 /// Whether the last ROLLBACK has warned that something stays.
 async fn is_anything_left(connection: &mut MySqlConnection) -> Result<bool, Fault> {
-    let warnings = sqlx::raw_sql("SHOW WARNINGS").fetch_all(connection).await.map_err(|error| fault_of(&error))?;
+    let warnings = sqlx::raw_sql("SHOW WARNINGS")
+        .fetch_all(connection)
+        .await
+        .map_err(|error| fault_of(&error))?;
     let number = |row: &MySqlRow| row.try_get_unchecked::<u32, _>(1).ok();
     Ok(warnings.iter().any(|row| number(row) == Some(u32::from(NOT_ROLLED_BACK))))
 }
 
 async fn is_any_unheld(connection: &mut MySqlConnection) -> Result<bool, Fault> {
-    let row = sqlx::raw_sql(UNHELD).fetch_one(connection).await.map_err(|error| fault_of(&error))?;
+    let row =
+        sqlx::raw_sql(UNHELD).fetch_one(connection).await.map_err(|error| fault_of(&error))?;
     row.try_get_unchecked::<i64, _>(0).map(|found| found != 0).map_err(|error| fault_of(&error))
 }
 
@@ -260,9 +305,9 @@ impl Failed {
     /// The server's number of the error.
     fn number(&self) -> Option<u16> {
         match self {
-            Self::Sent(sqlx::Error::Database(error)) => {
-                error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(sqlx::mysql::MySqlDatabaseError::number)
-            }
+            Self::Sent(sqlx::Error::Database(error)) => error
+                .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+                .map(sqlx::mysql::MySqlDatabaseError::number),
             Self::Sent(_) | Self::Before(_) => None,
         }
     }
@@ -276,9 +321,16 @@ impl Failed {
     }
 }
 
-async fn change(connection: &mut MySqlConnection, statement: &str, parameters: &[Value]) -> Result<u64, Failed> {
+async fn change(
+    connection: &mut MySqlConnection,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<u64, Failed> {
     let arguments = arguments(parameters).map_err(Failed::Before)?;
-    let done = sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments).persistent(false).execute(connection).await;
+    let done = sqlx::query_with(AssertSqlSafe(statement.to_owned()), arguments)
+        .persistent(false)
+        .execute(connection)
+        .await;
     done.map(|done| done.rows_affected()).map_err(Failed::Sent)
 }
 
@@ -303,9 +355,12 @@ fn arguments(parameters: &[Value]) -> Result<MySqlArguments, Fault> {
             | Value::Time(text)
             | Value::Uuid(text)
             | Value::Json(text) => arguments.add(text.clone()),
-            Value::Sequence(_) | Value::Other(_) => return Err(mismatch(index + 1, "null, number, text or blob")),
+            Value::Sequence(_) | Value::Other(_) => {
+                return Err(mismatch(index + 1, "null, number, text or blob"));
+            }
         };
-        added.map_err(|error| Fault::new(FaultClass::Invalid, "sql.parameter", error.to_string()))?;
+        added
+            .map_err(|error| Fault::new(FaultClass::Invalid, "sql.parameter", error.to_string()))?;
     }
     Ok(arguments)
 }
@@ -319,15 +374,25 @@ fn value(row: &MySqlRow, index: usize) -> Value {
     let text = || row.try_get_unchecked::<String, _>(index);
     let decoded = match name.as_str() {
         "BOOLEAN" => row.try_get_unchecked::<bool, _>(index).map(Value::Boolean),
-        "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => row.try_get_unchecked::<i64, _>(index).map(Value::Integer),
-        "TINYINT UNSIGNED" | "SMALLINT UNSIGNED" | "MEDIUMINT UNSIGNED" | "INT UNSIGNED" | "BIGINT UNSIGNED" | "YEAR" => row
-            .try_get_unchecked::<u64, _>(index)
-            .map(|number| i64::try_from(number).map_or_else(|_| Value::Decimal(number.to_string()), Value::Integer)),
+        "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => {
+            row.try_get_unchecked::<i64, _>(index).map(Value::Integer)
+        }
+        "TINYINT UNSIGNED" | "SMALLINT UNSIGNED" | "MEDIUMINT UNSIGNED" | "INT UNSIGNED"
+        | "BIGINT UNSIGNED" | "YEAR" => row.try_get_unchecked::<u64, _>(index).map(|number| {
+            i64::try_from(number)
+                .map_or_else(|_| Value::Decimal(number.to_string()), Value::Integer)
+        }),
         "FLOAT" => row.try_get_unchecked::<f32, _>(index).map(|number| Value::Float(number.into())),
         "DOUBLE" => row.try_get_unchecked::<f64, _>(index).map(Value::Float),
-        "DECIMAL" => row.try_get_unchecked::<BigDecimal, _>(index).map(|number| Value::Decimal(number.to_plain_string())),
-        "DATE" => row.try_get_unchecked::<chrono::NaiveDate, _>(index).map(|date| Value::Date(date.to_string())),
-        "TIME" => row.try_get_unchecked::<chrono::NaiveTime, _>(index).map(|time| Value::Time(time.to_string())),
+        "DECIMAL" => row
+            .try_get_unchecked::<BigDecimal, _>(index)
+            .map(|number| Value::Decimal(number.to_plain_string())),
+        "DATE" => row
+            .try_get_unchecked::<chrono::NaiveDate, _>(index)
+            .map(|date| Value::Date(date.to_string())),
+        "TIME" => row
+            .try_get_unchecked::<chrono::NaiveTime, _>(index)
+            .map(|time| Value::Time(time.to_string())),
         "DATETIME" => row
             .try_get_unchecked::<chrono::NaiveDateTime, _>(index)
             .map(|at| Value::Timestamp(at.format("%Y-%m-%dT%H:%M:%S%.f").to_string())),
@@ -335,12 +400,12 @@ fn value(row: &MySqlRow, index: usize) -> Value {
             .try_get_unchecked::<chrono::NaiveDateTime, _>(index)
             .map(|at| Value::Timestamp(at.format("%Y-%m-%dT%H:%M:%S%.fZ").to_string())),
         "JSON" => text().map(Value::Json),
-        "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB" | "BINARY" | "VARBINARY" | "BIT" | "GEOMETRY" => {
-            row.try_get_unchecked::<Vec<u8>, _>(index).map(Value::Bytes)
-        }
+        "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB" | "BINARY" | "VARBINARY" | "BIT"
+        | "GEOMETRY" => row.try_get_unchecked::<Vec<u8>, _>(index).map(Value::Bytes),
         _ => text().map(Value::Text),
     };
-    // What the driver cannot decode (`0000-00-00`, a TIME of more than a day) still arrives, as the bytes that were sent.
+    // What the driver cannot decode (`0000-00-00`, a TIME of more than a day) still arrives, as the
+    // bytes that were sent.
     decoded
         .or_else(|_| row.try_get_unchecked::<Vec<u8>, _>(index).map(Value::Bytes))
         .unwrap_or_else(|error| Value::Other((name.to_lowercase(), error.to_string())))
@@ -352,7 +417,9 @@ mod tests {
 
     #[test]
     fn what_a_read_only_transaction_does_not_stop_is_refused_before() {
-        for statement in ["select 1", " WITH x AS (SELECT 1) SELECT * FROM x", "show processlist", "(select 1)"] {
+        for statement in
+            ["select 1", " WITH x AS (SELECT 1) SELECT * FROM x", "show processlist", "(select 1)"]
+        {
             assert!(refuse_writes(statement).is_ok(), "{statement}");
         }
         for statement in [

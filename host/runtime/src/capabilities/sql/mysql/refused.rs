@@ -1,8 +1,9 @@
 //! Errors of the server that say that a statement which commits by itself was not begun.
 //!
-//! A definition of one object looks at names and rights before it changes anything, also where the server takes it without an error when
-//! it is prepared. What is about several objects is done one by one, and what runs other statements (CALL, CREATE TABLE … SELECT) has
-//! perhaps done some of them before the error.
+//! A definition of one object looks at names and rights before it changes anything, also where the
+//! server takes it without an error when it is prepared. What is about several objects is done one
+//! by one, and what runs other statements (CALL, CREATE TABLE … SELECT) has perhaps done some of
+//! them before the error.
 
 use super::super::words;
 use runbook_authority::pattern::{Dialect, words as sql_words};
@@ -18,7 +19,8 @@ const NAMES_AND_RIGHTS: &[u16] = &[
     1049, // no such database
     1050, 1051, // there is such a table, no such table
     1054, // no such column
-    1060, 1061, 1068, 1072, // a column or a key is there twice, two primary keys, no such column of a key
+    1060, 1061, 1068,
+    1072, // a column or a key is there twice, two primary keys, no such column of a key
     1064, // syntax
     1091, // nothing to drop
     1142, 1143, // no privilege
@@ -57,16 +59,25 @@ enum Scope {
 const SEVERAL: &[&str] = &["role", "user"];
 
 fn scope(statement: &str) -> Scope {
-    let mut words_of = sql_words(statement).skip_while(|word| word.to_uppercase() != words::first(Dialect::MySql, statement));
+    let mut words_of = sql_words(statement)
+        .skip_while(|word| word.to_uppercase() != words::first(Dialect::MySql, statement));
     let (verb, rest): (_, Vec<String>) = (words_of.next().unwrap_or_default(), words_of.collect());
     let has = |word: &str| rest.iter().any(|other| other == word);
     let is_table = rest.iter().take(2).any(|word| word == "table");
-    let fills = is_table && (has("select") || has("values") || rest.iter().filter(|word| *word == "table").count() > 1);
-    let lists = statement.contains(',') || SEVERAL.iter().any(|kind| rest.first().is_some_and(|word| word == kind));
+    let fills = is_table
+        && (has("select")
+            || has("values")
+            || rest.iter().filter(|word| *word == "table").count() > 1);
+    let lists = statement.contains(',')
+        || SEVERAL.iter().any(|kind| rest.first().is_some_and(|word| word == kind));
     match verb.as_str() {
         // It drops what is there before it makes the new one.
         "create" if fills || rest.first().is_some_and(|word| word == "or") => Scope::Open,
-        "alter" | "create" if !SEVERAL.iter().any(|kind| rest.first().is_some_and(|word| word == kind)) => Scope::One,
+        "alter" | "create"
+            if !SEVERAL.iter().any(|kind| rest.first().is_some_and(|word| word == kind)) =>
+        {
+            Scope::One
+        }
         "drop" | "rename" | "truncate" if lists => Scope::Several,
         "drop" | "rename" | "truncate" => Scope::One,
         _ => Scope::Open,

@@ -1,7 +1,7 @@
 //! Whether a statement may call a stored function by the name of one that is built in.
 //!
-//! What is built in differs from server to server (`uuid_to_bin` is a free name on MariaDB), so the server is asked. It tells of the
-//! functions that the user may call, and no other matters.
+//! What is built in differs from server to server (`uuid_to_bin` is a free name on MariaDB), so the
+//! server is asked. It tells of the functions that the user may call, and no other matters.
 
 use super::super::failure::fault_of;
 use crate::fault::{Fault, FaultClass};
@@ -11,8 +11,13 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::{QueryBuilder, Row as _};
 use std::collections::BTreeSet;
 
-/// Refuses statements with a name that is a stored function's too, where the target names relations.
-pub(super) async fn refuse(connection: &mut MySqlConnection, target: &SqlTarget, statements: &[&str]) -> Result<(), Fault> {
+/// Refuses statements with a name that is a stored function's too, where the target names
+/// relations.
+pub(super) async fn refuse(
+    connection: &mut MySqlConnection,
+    target: &SqlTarget,
+    statements: &[&str],
+) -> Result<(), Fault> {
     if target.relations.is_none() {
         return Ok(());
     }
@@ -36,7 +41,12 @@ pub(super) async fn refuse(connection: &mut MySqlConnection, target: &SqlTarget,
         listed.push_bind(name.to_lowercase());
     }
     question.push(") LIMIT 1");
-    let found = question.build().persistent(false).fetch_optional(connection).await.map_err(|error| fault_of(&error))?;
+    let found = question
+        .build()
+        .persistent(false)
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| fault_of(&error))?;
     let Some(row) = found else { return Ok(()) };
     let name: String = row.try_get_unchecked(0).map_err(|error| fault_of(&error))?;
     let message = format!(

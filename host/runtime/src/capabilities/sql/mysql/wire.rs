@@ -1,11 +1,14 @@
 //! The connection to a MySQL or MariaDB server, between the driver and the network.
 //!
-//! The driver takes a row of any size into memory. So, as with PostgreSQL, it speaks to a socket of our own, in a directory that
-//! nobody else may enter. TLS is ours, which the driver does not know: what the two do differently while they log in is changed on
-//! the way. Rows that are larger than the target allows are dropped before anybody has them in memory.
+//! The driver takes a row of any size into memory. So, as with PostgreSQL, it speaks to a socket of
+//! our own, in a directory that nobody else may enter. TLS is ours, which the driver does not know:
+//! what the two do differently while they log in is changed on the way. Rows that are larger than
+//! the target allows are dropped before anybody has them in memory.
 
 use super::super::Access;
-use super::super::stream::{LEAST_ROW, Seen, Stream, no_socket, over_a_socket, over_tcp, skip, tls_fault};
+use super::super::stream::{
+    LEAST_ROW, Seen, Stream, no_socket, over_a_socket, over_tcp, skip, tls_fault,
+};
 use crate::fault::{Fault, FaultClass};
 use crate::net::tls;
 use runbook_authority::targets::{SqlAddress, TlsMode};
@@ -32,7 +35,8 @@ const MOST_OF_A_LOGIN: usize = 64 << 10;
 /// What becomes of a result in which a row was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterCut {
-    /// It ends there, as far as the driver knows: nobody waits until a server has sent what nobody reads.
+    /// It ends there, as far as the driver knows: nobody waits until a server has sent what nobody
+    /// reads.
     Ends,
     /// It ends when the server has ended it, because what else the statement does counts.
     GoesOn,
@@ -57,7 +61,8 @@ impl Wire {
         let SqlAddress::Server { host, port, tls, .. } = &access.sql().address else {
             unreachable!("only MySQL targets come here");
         };
-        let folder = tempfile::Builder::new().prefix("runbook-sql-").tempdir().map_err(no_socket)?;
+        let folder =
+            tempfile::Builder::new().prefix("runbook-sql-").tempdir().map_err(no_socket)?;
         let listener = UnixListener::bind(folder.path().join("sock")).map_err(no_socket)?;
         let server = if host.starts_with('/') {
             Server::Socket(over_a_socket(&Path::new(host).join("mysqld.sock")).await?)
@@ -168,7 +173,8 @@ impl Relay {
             }
         };
         let down = self.down(&mut from_server, &mut to_driver, flags);
-        // When either side is gone, so is the other: a server learns at once that nobody waits for it any more.
+        // When either side is gone, so is the other: a server learns at once that nobody waits for
+        // it any more.
         tokio::select! {
             done = up => done,
             done = down => done,
@@ -194,7 +200,9 @@ impl Relay {
                 } else if tls == TlsMode::Prefer {
                     plain = Box::new(stream);
                 } else {
-                    let message = "the server does not encrypt, and `sslmode` of the target demands it".to_owned();
+                    let message =
+                        "the server does not encrypt, and `sslmode` of the target demands it"
+                            .to_owned();
                     return Err(self.seen.refuse(FaultClass::Invalid, "sql.tls", message));
                 }
             }
@@ -202,7 +210,9 @@ impl Relay {
         cannot(&mut greeting.body, SSL | COMPRESS | LOCAL_FILES);
         greeting.write(driver).await?;
         let mut answer = Packet::read(driver).await?;
-        let Some(&[a, b, c, d]) = answer.body.first_chunk() else { return Err(io::ErrorKind::InvalidData.into()) };
+        let Some(&[a, b, c, d]) = answer.body.first_chunk() else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
         let flags = u32::from_le_bytes([a, b, c, d]);
         // Numbers of packets differ by one after what the driver does not know of was sent.
         let mut ahead = 0_u8;
@@ -215,7 +225,9 @@ impl Relay {
                 ahead = 1;
                 let encrypted = match mode {
                     TlsMode::VerifyFull => tls::encrypt_verified(stream, &host).await,
-                    TlsMode::Prefer | TlsMode::Require | TlsMode::Disable => tls::encrypt_unverified(stream, &host).await,
+                    TlsMode::Prefer | TlsMode::Require | TlsMode::Disable => {
+                        tls::encrypt_unverified(stream, &host).await
+                    }
                 };
                 Box::new(encrypted.map_err(|error| {
                     let Fault { class, code, message } = tls_fault(&error);
@@ -228,9 +240,14 @@ impl Relay {
             }
         };
         loop {
-            // A driver that sees no TLS asks for a key to encrypt the password with; over TLS a server takes the password itself.
+            // A driver that sees no TLS asks for a key to encrypt the password with; over TLS a
+            // server takes the password itself.
             if is_secret && matches!(answer.body.as_slice(), [1 | 2]) {
-                answer.body = self.password.as_ref().map(|password| password.expose().to_vec()).unwrap_or_default();
+                answer.body = self
+                    .password
+                    .as_ref()
+                    .map(|password| password.expose().to_vec())
+                    .unwrap_or_default();
                 answer.body.push(0);
             }
             answer.number = answer.number.wrapping_add(ahead);
@@ -250,7 +267,8 @@ impl Relay {
         }
     }
 
-    /// Carries what the server says, but for rows that are too large, and for what follows them in the same result.
+    /// Carries what the server says, but for rows that are too large, and for what follows them in
+    /// the same result.
     async fn down(
         &self,
         server: &mut (impl AsyncRead + Unpin),
@@ -297,8 +315,13 @@ impl Relay {
         }
     }
 
-    /// The rest of a packet that goes on in others, or is large by itself; nothing if it is larger than a row may be.
-    async fn large(&self, server: &mut (impl AsyncRead + Unpin), first: usize) -> io::Result<Option<Vec<u8>>> {
+    /// The rest of a packet that goes on in others, or is large by itself; nothing if it is larger
+    /// than a row may be.
+    async fn large(
+        &self,
+        server: &mut (impl AsyncRead + Unpin),
+        first: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
         let mut body = Some(Vec::new());
         let mut length = first;
         loop {
@@ -319,7 +342,8 @@ impl Relay {
     }
 }
 
-/// A body in as many packets as it takes: one that is full is followed by another, if only by an empty one.
+/// A body in as many packets as it takes: one that is full is followed by another, if only by an
+/// empty one.
 fn parts(body: &[u8]) -> impl Iterator<Item = &[u8]> {
     let full = body.len() / GOES_ON;
     (0..=full).map(move |part| &body[part * GOES_ON..body.len().min((part + 1) * GOES_ON)])
@@ -328,11 +352,13 @@ fn parts(body: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// What a server says after the last row.
 fn end_of_a_result(number: u8, flags: u32) -> Vec<u8> {
     // No warnings; the state is that nothing special is.
-    let body: &[u8] = if flags & DEPRECATE_EOF == 0 { &[0xfe, 0, 0, 2, 0] } else { &[0xfe, 0, 0, 2, 0, 0, 0] };
+    let body: &[u8] =
+        if flags & DEPRECATE_EOF == 0 { &[0xfe, 0, 0, 2, 0] } else { &[0xfe, 0, 0, 2, 0, 0, 0] };
     [&head(body.len(), number), body].concat()
 }
 
-/// Where the flags of a greeting are: two bytes after the first part of the nonce, and two more a little behind.
+/// Where the flags of a greeting are: two bytes after the first part of the nonce, and two more a
+/// little behind.
 fn places(greeting: &[u8]) -> Option<[usize; 4]> {
     let name = greeting.get(1..)?.iter().position(|byte| *byte == 0)?;
     let at = 1 + name + 1 + 4 + 8 + 1;
@@ -340,7 +366,8 @@ fn places(greeting: &[u8]) -> Option<[usize; 4]> {
 }
 
 fn can(greeting: &[u8], flag: u32) -> bool {
-    places(greeting).is_some_and(|places| u32::from_le_bytes(places.map(|place| greeting[place])) & flag != 0)
+    places(greeting)
+        .is_some_and(|places| u32::from_le_bytes(places.map(|place| greeting[place])) & flag != 0)
 }
 
 fn cannot(greeting: &mut [u8], flags: u32) {
@@ -398,10 +425,15 @@ mod tests {
 
     #[tokio::test]
     async fn rows_of_every_size_around_that_of_a_packet_arrive_whole() {
-        for length in [1, 2, GOES_ON - 1, GOES_ON, GOES_ON + 1, 2 * GOES_ON - 1, 2 * GOES_ON, 2 * GOES_ON + 1] {
+        for length in
+            [1, 2, GOES_ON - 1, GOES_ON, GOES_ON + 1, 2 * GOES_ON - 1, 2 * GOES_ON, 2 * GOES_ON + 1]
+        {
             let said = [row(8), row(length), row(9), END.to_vec()];
             for after_cut in [AfterCut::Ends, AfterCut::GoesOn] {
-                assert!(told(length.max(9), after_cut, &said).await == (said.to_vec(), false), "{length}");
+                assert!(
+                    told(length.max(9), after_cut, &said).await == (said.to_vec(), false),
+                    "{length}"
+                );
             }
         }
     }
@@ -411,10 +443,14 @@ mod tests {
         for length in [101, GOES_ON - 1, GOES_ON, GOES_ON + 1, 2 * GOES_ON] {
             let most = length - 1;
             let next = [vec![0, 7], row(9), END.to_vec()];
-            let said = [&[row(8), row(length), row(9), row(length), END.to_vec()][..], &next].concat();
+            let said =
+                [&[row(8), row(length), row(9), row(length), END.to_vec()][..], &next].concat();
             let expected = [&[row(8), END.to_vec()][..], &next].concat();
             for after_cut in [AfterCut::Ends, AfterCut::GoesOn] {
-                assert!(told(most, after_cut, &said).await == (expected.clone(), true), "{length}, {after_cut:?}");
+                assert!(
+                    told(most, after_cut, &said).await == (expected.clone(), true),
+                    "{length}, {after_cut:?}"
+                );
             }
         }
     }
@@ -429,16 +465,27 @@ mod tests {
 
     #[test]
     fn what_a_server_can_do_is_told_without_what_the_relay_does_for_it() {
-        let mut greeting =
-            [&[10][..], b"5.5.5-10.11\0", &[1, 0, 0, 0], b"12345678", &[0], &[0xff, 0xff, 45, 2, 0, 0xff, 0xff]].concat();
+        let mut greeting = [
+            &[10][..],
+            b"5.5.5-10.11\0",
+            &[1, 0, 0, 0],
+            b"12345678",
+            &[0],
+            &[0xff, 0xff, 45, 2, 0, 0xff, 0xff],
+        ]
+        .concat();
         greeting.extend_from_slice(&[21; 24]);
         assert!(can(&greeting, SSL) && can(&greeting, DEPRECATE_EOF));
         cannot(&mut greeting, SSL | COMPRESS | LOCAL_FILES);
         assert!(
-            !can(&greeting, SSL) && !can(&greeting, COMPRESS) && !can(&greeting, LOCAL_FILES) && can(&greeting, DEPRECATE_EOF)
+            !can(&greeting, SSL)
+                && !can(&greeting, COMPRESS)
+                && !can(&greeting, LOCAL_FILES)
+                && can(&greeting, DEPRECATE_EOF)
         );
         for cut in 0..greeting.len() {
-            // What is too short to have flags can do nothing, and nothing is changed beyond its end.
+            // What is too short to have flags can do nothing, and nothing is changed beyond its
+            // end.
             cannot(&mut greeting[..cut], SSL);
         }
     }

@@ -10,13 +10,20 @@ use sqlx::{Arguments as _, Either, Statement as _, TypeInfo as _};
 use std::str::FromStr;
 
 /// The parameters of a statement that the server has looked at.
-pub(super) fn arguments(prepared: &sqlx::postgres::PgStatement, parameters: &[Value]) -> Result<PgArguments, Fault> {
+pub(super) fn arguments(
+    prepared: &sqlx::postgres::PgStatement,
+    parameters: &[Value],
+) -> Result<PgArguments, Fault> {
     let types: Vec<String> = match prepared.parameters() {
         Some(Either::Left(types)) => types.iter().map(|ty| ty.name().to_owned()).collect(),
         Some(Either::Right(_)) | None => Vec::new(),
     };
     if types.len() != parameters.len() {
-        let message = format!("the statement has {} parameters, {} were given", types.len(), parameters.len());
+        let message = format!(
+            "the statement has {} parameters, {} were given",
+            types.len(),
+            parameters.len()
+        );
         return Err(Fault::new(FaultClass::Invalid, "sql.parameter", message));
     }
     let mut arguments = PgArguments::default();
@@ -26,7 +33,12 @@ pub(super) fn arguments(prepared: &sqlx::postgres::PgStatement, parameters: &[Va
     Ok(arguments)
 }
 
-fn bind(arguments: &mut PgArguments, position: usize, ty: &str, value: &Value) -> Result<(), Fault> {
+fn bind(
+    arguments: &mut PgArguments,
+    position: usize,
+    ty: &str,
+    value: &Value,
+) -> Result<(), Fault> {
     let wrong = || mismatch(position, ty);
     let text = text_of(value);
     let null = matches!(value, Value::Null);
@@ -48,11 +60,18 @@ fn bind(arguments: &mut PgArguments, position: usize, ty: &str, value: &Value) -
         "TEXT" | "VARCHAR" | "CHAR" | "BPCHAR" | "NAME" => add!(String, text),
         "UUID" => add!(Uuid, parsed(text.as_ref())),
         "JSON" | "JSONB" => {
-            add!(Json<serde_json::Value>, text.as_ref().and_then(|text| serde_json::from_str(text).ok()).map(Json))
+            add!(
+                Json<serde_json::Value>,
+                text.as_ref().and_then(|text| serde_json::from_str(text).ok()).map(Json)
+            )
         }
-        "BYTEA" => add!(Vec<u8>, if let Value::Bytes(bytes) = value { Some(bytes.clone()) } else { None }),
+        "BYTEA" => {
+            add!(Vec<u8>, if let Value::Bytes(bytes) = value { Some(bytes.clone()) } else { None })
+        }
         "TIMESTAMPTZ" => add!(DateTime<Utc>, text.as_ref().and_then(|text| zoned(text))),
-        "TIMESTAMP" => add!(NaiveDateTime, parsed(text.map(|text| text.replacen(' ', "T", 1)).as_ref())),
+        "TIMESTAMP" => {
+            add!(NaiveDateTime, parsed(text.map(|text| text.replacen(' ', "T", 1)).as_ref()))
+        }
         "DATE" => add!(NaiveDate, parsed(text.as_ref())),
         "TIME" => add!(NaiveTime, parsed(text.as_ref())),
         "BOOL[]" => add!(Vec<Option<bool>>, sequence(value, |text| text.parse().ok())),
@@ -61,7 +80,9 @@ fn bind(arguments: &mut PgArguments, position: usize, ty: &str, value: &Value) -
         "INT8[]" => add!(Vec<Option<i64>>, sequence(value, |text| text.parse().ok())),
         "FLOAT8[]" => add!(Vec<Option<f64>>, sequence(value, |text| text.parse().ok())),
         "NUMERIC[]" => add!(Vec<Option<BigDecimal>>, sequence(value, |text| text.parse().ok())),
-        "TEXT[]" | "VARCHAR[]" => add!(Vec<Option<String>>, sequence(value, |text| Some(text.to_owned()))),
+        "TEXT[]" | "VARCHAR[]" => {
+            add!(Vec<Option<String>>, sequence(value, |text| Some(text.to_owned())))
+        }
         "UUID[]" => add!(Vec<Option<Uuid>>, sequence(value, |text| text.parse().ok())),
         _ => return Err(unsupported(position, ty)),
     };

@@ -1,8 +1,9 @@
 //! PostgreSQL.
 //!
-//! A read: `BEGIN READ ONLY`; `SELECT 1`, after which the mode cannot be changed; a cursor declared over the guest's text by the
-//! extended protocol, which takes exactly one statement, and of a kind that a cursor can read; `FETCH` by the simple protocol, so
-//! that every type arrives as text with its name; `ROLLBACK`. Tried against the corpus in `tests/`.
+//! A read: `BEGIN READ ONLY`; `SELECT 1`, after which the mode cannot be changed; a cursor declared
+//! over the guest's text by the extended protocol, which takes exactly one statement, and of a kind
+//! that a cursor can read; `FETCH` by the simple protocol, so that every type arrives as text with
+//! its name; `ROLLBACK`. Tried against the corpus in `tests/`.
 
 mod bind;
 mod connect;
@@ -23,7 +24,8 @@ use runbook_authority::pattern::{Dialect, StatementClass, acting_word, classify}
 use runbook_authority::targets::SqlTarget;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{
-    AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _,
+    AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
+    Statement as _, TypeInfo as _,
 };
 use touched::Watch;
 use wire::Wire;
@@ -32,9 +34,14 @@ use wire::Wire;
 const BATCH: u32 = 500;
 
 /// Words with which a statement would begin or end a transaction.
-const TRANSACTION: &[&str] = &["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE", "SAVEPOINT", "RELEASE"];
+const TRANSACTION: &[&str] =
+    &["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE", "SAVEPOINT", "RELEASE"];
 
-pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]) -> Result<Rows, Fault> {
+pub(super) async fn query(
+    access: &Access,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<Rows, Fault> {
     refuse_acting(statement)?;
     within(access, async {
         let (mut connection, wire) = connect(access).await?;
@@ -46,7 +53,8 @@ pub(super) async fn query(access: &Access, statement: &str, parameters: &[Value]
             Err(fault) => Err(fault),
         };
         drop(watch);
-        // After a cut result the rest is still on its way: dropping the connection ends it, reading on to its end would not.
+        // After a cut result the rest is still on its way: dropping the connection ends it, reading
+        // on to its end would not.
         if !rows.as_ref().is_ok_and(|rows| rows.truncated) {
             let _ = run(&mut connection, "ROLLBACK").await;
             let _ = connection.close().await;
@@ -66,12 +74,16 @@ async fn judged(watch: Option<&mut Watch<'_>>, connection: &mut PgConnection) ->
 
 pub(super) fn refuse_acting(statement: &str) -> Result<(), Fault> {
     if let Some(word) = acting_word(Dialect::Postgres, statement) {
-        let reason = format!("`{word}` does more than read, or hides what it does, so it is for `execute`, not for `query`");
+        let reason = format!(
+            "`{word}` does more than read, or hides what it does, so it is for `execute`, not for `query`"
+        );
         return Err(not_a_read(&reason));
     }
     // Such a name is spelt with escapes, which would hide it.
     if statement.to_ascii_lowercase().contains("u&\"") {
-        return Err(not_a_read("a name with Unicode escapes (`U&\"…\"`) cannot be queried; write it plainly"));
+        return Err(not_a_read(
+            "a name with Unicode escapes (`U&\"…\"`) cannot be queried; write it plainly",
+        ));
     }
     Ok(())
 }
@@ -83,12 +95,17 @@ async fn read(
     statement: &str,
     parameters: &[Value],
 ) -> Result<Rows, Fault> {
-    let prepared =
-        connection.prepare(AssertSqlSafe(statement.to_owned()).into_sql_str()).await.map_err(|error| fault_of(&error))?;
+    let prepared = connection
+        .prepare(AssertSqlSafe(statement.to_owned()).into_sql_str())
+        .await
+        .map_err(|error| fault_of(&error))?;
     let columns = prepared
         .columns()
         .iter()
-        .map(|column| Column { name: column.name().to_owned(), type_name: column.type_info().name().to_owned() })
+        .map(|column| Column {
+            name: column.name().to_owned(),
+            type_name: column.type_info().name().to_owned(),
+        })
         .collect();
     let arguments = bind::arguments(&prepared, parameters)?;
     let declare = format!("DECLARE runbook_cursor NO SCROLL CURSOR FOR {statement}");
@@ -125,14 +142,20 @@ async fn read(
 }
 
 fn sizes(row: &PgRow) -> impl Iterator<Item = usize> + '_ {
-    (0..row.len()).map(|index| row.try_get_raw(index).ok().and_then(|raw| raw.as_bytes().ok()).map_or(0, <[u8]>::len))
+    (0..row.len()).map(|index| {
+        row.try_get_raw(index).ok().and_then(|raw| raw.as_bytes().ok()).map_or(0, <[u8]>::len)
+    })
 }
 
-/// A cursor takes SELECT, VALUES and TABLE only, so a statement that could be prepared and not declared is no read.
+/// A cursor takes SELECT, VALUES and TABLE only, so a statement that could be prepared and not
+/// declared is no read.
 fn not_readable(error: &sqlx::Error) -> Fault {
     let fault = fault_of(error);
     if fault.code == "sql.syntax" || fault.code == "sql.error" {
-        let reason = format!("only a statement that returns rows and changes nothing can be queried: {}", fault.message);
+        let reason = format!(
+            "only a statement that returns rows and changes nothing can be queried: {}",
+            fault.message
+        );
         return not_a_read(&reason);
     }
     fault
@@ -143,7 +166,8 @@ fn not_readable(error: &sqlx::Error) -> Fault {
 enum Alone {
     /// As a read does: the target's classes say that it is nothing more.
     ReadOnly,
-    /// In a transaction: what is stopped before its COMMIT did not happen, and the server can be asked what was touched.
+    /// In a transaction: what is stopped before its COMMIT did not happen, and the server can be
+    /// asked what was touched.
     InTransaction,
     /// Outside of any transaction: some statements (VACUUM) need that.
     Outside,
@@ -151,9 +175,14 @@ enum Alone {
 
 fn alone(target: &SqlTarget, statement: &str) -> Alone {
     if !target.is_narrowed() {
-        return if words::is_about_rows(Dialect::Postgres, statement) { Alone::InTransaction } else { Alone::Outside };
+        return if words::is_about_rows(Dialect::Postgres, statement) {
+            Alone::InTransaction
+        } else {
+            Alone::Outside
+        };
     }
-    let classes = classify(Dialect::Postgres, statement).map(|facts| facts.classes).unwrap_or_default();
+    let classes =
+        classify(Dialect::Postgres, statement).map(|facts| facts.classes).unwrap_or_default();
     let only = |class| classes.iter().all(|other| *other == class) && !classes.is_empty();
     if only(StatementClass::Select) {
         Alone::ReadOnly
@@ -164,7 +193,12 @@ fn alone(target: &SqlTarget, statement: &str) -> Alone {
     }
 }
 
-pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Value], commit: &Commit) -> Result<u64, Fault> {
+pub(super) async fn execute(
+    access: &Access,
+    statement: &str,
+    parameters: &[Value],
+    commit: &Commit,
+) -> Result<u64, Fault> {
     let how = alone(access.sql(), statement);
     within(access, async {
         let (mut connection, _wire) = connect(access).await?;
@@ -174,13 +208,15 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
                 run(&mut connection, "BEGIN READ ONLY").await?;
                 run(&mut connection, "SELECT 1").await?;
                 let mut watch = Watch::begin(&mut connection, access.sql(), &[statement]).await?;
-                let count = change(&mut connection, statement, parameters).await.map_err(Failed::undone)?;
+                let count =
+                    change(&mut connection, statement, parameters).await.map_err(Failed::undone)?;
                 judged(watch.as_mut(), &mut connection).await?;
                 run(&mut connection, "ROLLBACK").await?;
                 Ok(count)
             }
             Alone::InTransaction => {
-                let statement = Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
+                let statement =
+                    Statement { text: statement.to_owned(), parameters: parameters.to_vec() };
                 in_transaction(&mut connection, access, std::slice::from_ref(&statement), commit)
                     .await
                     .map(|counts| counts.iter().sum())
@@ -193,9 +229,17 @@ pub(super) async fn execute(access: &Access, statement: &str, parameters: &[Valu
 }
 
 /// One statement that is final as soon as the server has it.
-async fn outside(connection: &mut PgConnection, statement: &str, parameters: &[Value], commit: &Commit) -> Result<u64, Fault> {
+async fn outside(
+    connection: &mut PgConnection,
+    statement: &str,
+    parameters: &[Value],
+    commit: &Commit,
+) -> Result<u64, Fault> {
     // What the server does not even understand has done nothing.
-    connection.prepare(AssertSqlSafe(statement.to_owned()).into_sql_str()).await.map_err(|error| fault_of(&error))?;
+    connection
+        .prepare(AssertSqlSafe(statement.to_owned()).into_sql_str())
+        .await
+        .map_err(|error| fault_of(&error))?;
     commit.send()?;
     change(connection, statement, parameters).await.map_err(|failed| {
         if failed.is_answered() && words::leaves(Dialect::Postgres, statement) == Leaves::Nothing {
@@ -211,7 +255,11 @@ pub(super) fn refuse_ends(statement: &str) -> Result<(), Fault> {
     if TRANSACTION.contains(&word.as_str()) { Err(ends_transaction(&word)) } else { Ok(()) }
 }
 
-pub(super) async fn transaction(access: &Access, statements: &[Statement], commit: &Commit) -> Result<Vec<u64>, Fault> {
+pub(super) async fn transaction(
+    access: &Access,
+    statements: &[Statement],
+    commit: &Commit,
+) -> Result<Vec<u64>, Fault> {
     statements.iter().try_for_each(|statement| refuse_ends(&statement.text))?;
     within(access, async {
         let (mut connection, _wire) = connect(access).await?;
@@ -244,7 +292,8 @@ async fn in_transaction(
             let was_sent = commit.is_sent();
             commit.send()?;
             sqlx::raw_sql("COMMIT").execute(connection).await.map_err(|error| {
-                // An error at the end (a constraint, a serialization) is the server's word that it took all of it back.
+                // An error at the end (a constraint, a serialization) is the server's word that it
+                // took all of it back.
                 if matches!(error, sqlx::Error::Database(_)) && !was_sent {
                     commit.void();
                 }
@@ -259,11 +308,17 @@ async fn in_transaction(
     }
 }
 
-async fn all(connection: &mut PgConnection, statements: &[Statement], commit: &Commit) -> Result<Vec<u64>, Fault> {
+async fn all(
+    connection: &mut PgConnection,
+    statements: &[Statement],
+    commit: &Commit,
+) -> Result<Vec<u64>, Fault> {
     let mut counts = Vec::new();
     for Statement { text, parameters } in statements {
-        // Whatever happened to the connection: nothing was committed, unless a statement reaches out of its transaction.
-        let failed = |failed: Failed| if commit.is_sent() { failed.for_good() } else { failed.undone() };
+        // Whatever happened to the connection: nothing was committed, unless a statement reaches
+        // out of its transaction.
+        let failed =
+            |failed: Failed| if commit.is_sent() { failed.for_good() } else { failed.undone() };
         counts.push(change(connection, text, parameters).await.map_err(failed)?);
     }
     Ok(counts)
@@ -301,15 +356,23 @@ impl Failed {
 }
 
 /// One statement by the extended protocol, which takes no more than one.
-async fn change(connection: &mut PgConnection, statement: &str, parameters: &[Value]) -> Result<u64, Failed> {
+async fn change(
+    connection: &mut PgConnection,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<u64, Failed> {
     let text = || AssertSqlSafe(statement.to_owned());
     let arguments = if parameters.is_empty() {
         PgArguments::default()
     } else {
-        let prepared = connection.prepare(text().into_sql_str()).await.map_err(|error| Failed::Before(fault_of(&error)))?;
+        let prepared = connection
+            .prepare(text().into_sql_str())
+            .await
+            .map_err(|error| Failed::Before(fault_of(&error)))?;
         bind::arguments(&prepared, parameters).map_err(Failed::Before)?
     };
-    let done = sqlx::query_with(text(), arguments).persistent(false).execute(&mut *connection).await;
+    let done =
+        sqlx::query_with(text(), arguments).persistent(false).execute(&mut *connection).await;
     done.map(|done| done.rows_affected()).map_err(Failed::Sent)
 }
 

@@ -1,10 +1,13 @@
-//! What a statement would make the server run or show without naming a relation, asked of the catalog before it runs.
+//! What a statement would make the server run or show without naming a relation, asked of the
+//! catalog before it runs.
 //!
-//! A text does not say which functions it calls: `o.told` calls `told(o)`, `LIKE` is an operator that somebody may have made, a value of
-//! a domain is checked by any function, `10::int` may be somebody's cast. So no spelling is compared with a catalog where the server
-//! resolves something else: a database is refused in which an operator, a cast, a domain, a type or an operator class leads to a function
-//! of its own that the role may call. Names are compared for what a name alone leads to, as the server reads them: functions that are
-//! called or stand as an attribute, and row types. Text search, collations, conversions, table sampling and the procedures of an access
+//! A text does not say which functions it calls: `o.told` calls `told(o)`, `LIKE` is an operator
+//! that somebody may have made, a value of a domain is checked by any function, `10::int` may be
+//! somebody's cast. So no spelling is compared with a catalog where the server resolves something
+//! else: a database is refused in which an operator, a cast, a domain, a type or an operator class
+//! leads to a function of its own that the role may call. Names are compared for what a name alone
+//! leads to, as the server reads them: functions that are called or stand as an attribute, and row
+//! types. Text search, collations, conversions, table sampling and the procedures of an access
 //! method take functions of C only, which are a superuser's.
 
 use super::super::failure::fault_of;
@@ -18,8 +21,13 @@ const REACHABLE: &str = include_str!("reachable.sql");
 /// The kind that [`REACHABLE`] gives what may only show the columns of a relation.
 const ROW_TYPE: &str = "the row type";
 
-/// Refuses statements that may call a function of the database itself, or show what relations other than `allowed` are made of.
-pub(super) async fn refuse(connection: &mut PgConnection, statements: &[&str], allowed: &[i64]) -> Result<(), Fault> {
+/// Refuses statements that may call a function of the database itself, or show what relations other
+/// than `allowed` are made of.
+pub(super) async fn refuse(
+    connection: &mut PgConnection,
+    statements: &[&str],
+    allowed: &[i64],
+) -> Result<(), Fault> {
     let (mut all, mut called, mut types) = (Vec::new(), Vec::new(), Vec::new());
     for statement in statements {
         let Some(names) = names(Dialect::Postgres, statement) else {
@@ -37,7 +45,11 @@ pub(super) async fn refuse(connection: &mut PgConnection, statements: &[&str], a
         .bind(functions_of_arguments(Dialect::Postgres).collect::<Vec<_>>())
         .bind(types_of_catalog_names().collect::<Vec<_>>())
         .bind(allowed);
-    let found = asked.persistent(false).fetch_optional(connection).await.map_err(|error| fault_of(&error))?;
+    let found = asked
+        .persistent(false)
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| fault_of(&error))?;
     let Some(row) = found else { return Ok(()) };
     let (Ok(kind), Ok(name)) = (row.try_get::<String, _>(0), row.try_get::<String, _>(1)) else {
         let message = "the server does not say what the statement may call, which a target with `relations` needs";

@@ -1,16 +1,20 @@
 //! What a statement touched, asked of the server before anything of it is kept or handed on.
 //!
-//! Every relation that a statement names, or that a view, a function, a trigger or a rule reaches for it, is locked until its
-//! transaction ends, and `pg_locks` lists the locks of one's own session to every role. What is locked must be named by the target, or
-//! belong to what is: the parts of a named table, what a named view reads, and what a foreign key makes the server look up. So a
-//! statement that the parser took for another one is found out. `EXPLAIN` would not do: it shows what a plan scans, after views are
-//! expanded and what is never scanned is gone, and it knows nothing of functions. Rows that were changed are counted by the server
-//! as well, and compared with the classes that the target allows; so are the rows of the catalog, which a definition changes.
+//! Every relation that a statement names, or that a view, a function, a trigger or a rule reaches
+//! for it, is locked until its transaction ends, and `pg_locks` lists the locks of one's own
+//! session to every role. What is locked must be named by the target, or belong to what is: the
+//! parts of a named table, what a named view reads, and what a foreign key makes the server look
+//! up. So a statement that the parser took for another one is found out. `EXPLAIN` would not do: it
+//! shows what a plan scans, after views are expanded and what is never scanned is gone, and it
+//! knows nothing of functions. Rows that were changed are counted by the server as well, and
+//! compared with the classes that the target allows; so are the rows of the catalog, which a
+//! definition changes.
 //!
-//! The server forgets the locks of a block that is rolled back, as one with EXCEPTION is, and a function of the catalog may answer
-//! about a relation without a lock. So what a statement makes the server run is asked of the catalog before: see [`super::reachable`].
-//! What stays is what the owner of a named relation put into it: a view, a trigger, a default, a check, a policy or an index may call
-//! a function with a block of this kind, and what that block reads is not seen.
+//! The server forgets the locks of a block that is rolled back, as one with EXCEPTION is, and a
+//! function of the catalog may answer about a relation without a lock. So what a statement makes
+//! the server run is asked of the catalog before: see [`super::reachable`]. What stays is what the
+//! owner of a named relation put into it: a view, a trigger, a default, a check, a policy or an
+//! index may call a function with a block of this kind, and what that block reads is not seen.
 
 use super::super::failure::fault_of;
 use super::super::words;
@@ -22,7 +26,8 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The relations that the names stand for now, with all that belongs to them, and those to which foreign keys lead.
+/// The relations that the names stand for now, with all that belongs to them, and those to which
+/// foreign keys lead.
 const ALLOWED: &str = "
 WITH RECURSIVE reach(oid, keys) AS (
   SELECT pg_catalog.to_regclass(name)::pg_catalog.oid, false FROM pg_catalog.unnest($1::pg_catalog.text[]) AS n(name)
@@ -48,13 +53,14 @@ WITH RECURSIVE reach(oid, keys) AS (
 )
 SELECT oid::pg_catalog.int8, keys FROM reach";
 
-/// The locks of this session. Not on the system's own relations (those with lower ids): the server itself comes by them, and a
-/// statement that names one is refused by its text.
+/// The locks of this session. Not on the system's own relations (those with lower ids): the server
+/// itself comes by them, and a statement that names one is refused by its text.
 const LOCKS: &str = "
 SELECT relation::pg_catalog.int8, mode, relation::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_locks
 WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND relation >= 16384";
 
-/// Rows that this transaction has changed so far, by relation; and as relation 0 whether the server counts at all.
+/// Rows that this transaction has changed so far, by relation; and as relation 0 whether the server
+/// counts at all.
 const CHANGED: &str = "
 SELECT relid::pg_catalog.int8, relname::pg_catalog.text, n_tup_ins, n_tup_upd, n_tup_del FROM pg_catalog.pg_stat_xact_all_tables
 WHERE n_tup_ins + n_tup_upd + n_tup_del > 0
@@ -69,8 +75,8 @@ const REWRITTEN: &[&str] = &["pg_class", "pg_index"];
 /// Tables of the catalog that maintenance fills.
 const STATISTICS: &[&str] = &["pg_statistic", "pg_statistic_ext_data"];
 
-/// Tables of the catalog that hold large objects and whose they are, which statements of the class `other` may be about. A definition
-/// that changes an owner there changes another table too.
+/// Tables of the catalog that hold large objects and whose they are, which statements of the class
+/// `other` may be about. A definition that changes an owner there changes another table too.
 const LARGE_OBJECTS: &[&str] = &["pg_largeobject", "pg_largeobject_metadata", "pg_shdepend"];
 
 /// What the foreign keys of a table lock in another one, to look a row up.
@@ -97,7 +103,8 @@ struct Changes {
 }
 
 impl<'a> Watch<'a> {
-    /// Begins to watch, inside of the transaction, if the target allows less than everything. Refuses what the statements may call.
+    /// Begins to watch, inside of the transaction, if the target allows less than everything.
+    /// Refuses what the statements may call.
     pub(super) async fn begin(
         connection: &mut PgConnection,
         target: &'a SqlTarget,
@@ -107,7 +114,8 @@ impl<'a> Watch<'a> {
             return Ok(None);
         }
         let rewrites = statements.iter().any(|statement| rewrites(statement));
-        let (whole, keys, before, counted) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let (whole, keys, before, counted) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let mut watch = Self { target, whole, keys, before, counted, rewrites };
         watch.learn(connection).await?;
         if target.relations.is_some() {
@@ -116,11 +124,17 @@ impl<'a> Watch<'a> {
         }
         // A session that a pooler hands on may still have counts of an earlier transaction.
         watch.counted = changed(connection).await?;
-        watch.before = watch.locks(connection).await?.into_iter().map(|(relation, mode, _)| (relation, mode)).collect();
+        watch.before = watch
+            .locks(connection)
+            .await?
+            .into_iter()
+            .map(|(relation, mode, _)| (relation, mode))
+            .collect();
         Ok(Some(watch))
     }
 
-    /// Refuses what was touched and is not allowed. Ask this before the transaction ends, and before rows are handed on.
+    /// Refuses what was touched and is not allowed. Ask this before the transaction ends, and
+    /// before rows are handed on.
     pub(super) async fn judge(&mut self, connection: &mut PgConnection) -> Result<(), Fault> {
         self.judge_changes(connection).await?;
         if self.target.relations.is_none() {
@@ -151,7 +165,11 @@ impl<'a> Watch<'a> {
         for (relation, Changes { relation: name, rows }) in changed(connection).await? {
             let before = self.counted.get(&relation).map_or([0; 3], |changes| changes.rows);
             let rows = [rows[0] - before[0], rows[1] - before[1], rows[2] - before[2]];
-            let needed = if relation < FIRST_OWN { self.class_of_catalog(&name, rows) } else { class_of_rows(rows, allowed) };
+            let needed = if relation < FIRST_OWN {
+                self.class_of_catalog(&name, rows)
+            } else {
+                class_of_rows(rows, allowed)
+            };
             if let Some(class) = needed.filter(|class| !allowed.contains(class)) {
                 let message = format!(
                     "the statement changed `{name}` as `{}` does, by its own words or by a function or trigger, and `statements` of the target do not name that class",
@@ -179,9 +197,15 @@ impl<'a> Watch<'a> {
 
     async fn learn(&mut self, connection: &mut PgConnection) -> Result<(), Fault> {
         let names = self.target.relations.clone().unwrap_or_default();
-        let found = sqlx::query(ALLOWED).bind(names).persistent(false).fetch_all(connection).await.map_err(|e| fault_of(&e))?;
+        let found = sqlx::query(ALLOWED)
+            .bind(names)
+            .persistent(false)
+            .fetch_all(connection)
+            .await
+            .map_err(|e| fault_of(&e))?;
         for row in found {
-            let (Ok(relation), Ok(keys)) = (row.try_get::<i64, _>(0), row.try_get::<bool, _>(1)) else {
+            let (Ok(relation), Ok(keys)) = (row.try_get::<i64, _>(0), row.try_get::<bool, _>(1))
+            else {
                 return Err(unreadable());
             };
             if keys {
@@ -193,9 +217,18 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    async fn locks(&self, connection: &mut PgConnection) -> Result<Vec<(i64, String, String)>, Fault> {
-        let found = sqlx::query(LOCKS).persistent(false).fetch_all(connection).await.map_err(|error| fault_of(&error))?;
-        let read = |row: &PgRow| -> Result<_, sqlx::Error> { Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)) };
+    async fn locks(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<(i64, String, String)>, Fault> {
+        let found = sqlx::query(LOCKS)
+            .persistent(false)
+            .fetch_all(connection)
+            .await
+            .map_err(|error| fault_of(&error))?;
+        let read = |row: &PgRow| -> Result<_, sqlx::Error> {
+            Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+        };
         found.iter().map(|row| read(row).map_err(|_| unreadable())).collect()
     }
 }
@@ -203,20 +236,33 @@ impl<'a> Watch<'a> {
 /// The first class of what was done to rows of a table that is not allowed.
 fn class_of_rows(rows: [i64; 3], allowed: &[StatementClass]) -> Option<StatementClass> {
     let classes = [StatementClass::Insert, StatementClass::Update, StatementClass::Delete];
-    classes.into_iter().zip(rows).find(|(class, rows)| *rows > 0 && !allowed.contains(class)).map(|(class, _)| class)
+    classes
+        .into_iter()
+        .zip(rows)
+        .find(|(class, rows)| *rows > 0 && !allowed.contains(class))
+        .map(|(class, _)| class)
 }
 
 /// Whether a statement's own words give a relation new files or statistics.
 fn rewrites(statement: &str) -> bool {
-    let is_maintenance =
-        || classify(Dialect::Postgres, statement).is_some_and(|facts| facts.classes.contains(&StatementClass::Maintain));
+    let is_maintenance = || {
+        classify(Dialect::Postgres, statement)
+            .is_some_and(|facts| facts.classes.contains(&StatementClass::Maintain))
+    };
     words::first(Dialect::Postgres, statement) == "TRUNCATE" || is_maintenance()
 }
 
 async fn changed(connection: &mut PgConnection) -> Result<BTreeMap<i64, Changes>, Fault> {
-    let found = sqlx::query(CHANGED).persistent(false).fetch_all(connection).await.map_err(|error| fault_of(&error))?;
+    let found = sqlx::query(CHANGED)
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(|error| fault_of(&error))?;
     let read = |row: &PgRow| -> Result<_, sqlx::Error> {
-        let changes = Changes { relation: row.try_get(1)?, rows: [row.try_get(2)?, row.try_get(3)?, row.try_get(4)?] };
+        let changes = Changes {
+            relation: row.try_get(1)?,
+            rows: [row.try_get(2)?, row.try_get(3)?, row.try_get(4)?],
+        };
         Ok((row.try_get::<i64, _>(0)?, changes))
     };
     let mut changes: BTreeMap<i64, Changes> =

@@ -16,8 +16,13 @@ pub(super) fn values(row: &PgRow) -> Result<Vec<Value>, Fault> {
                 return Ok(Value::Null);
             }
             let name = raw.type_info().name().to_owned();
-            debug_assert!(matches!(raw.format(), PgValueFormat::Text), "the simple protocol sends text");
-            let text = raw.as_str().map_err(|error| Fault::new(FaultClass::Invalid, "sql.encoding", error.to_string()))?;
+            debug_assert!(
+                matches!(raw.format(), PgValueFormat::Text),
+                "the simple protocol sends text"
+            );
+            let text = raw.as_str().map_err(|error| {
+                Fault::new(FaultClass::Invalid, "sql.encoding", error.to_string())
+            })?;
             Ok(value(&name, text))
         })
         .collect()
@@ -33,7 +38,9 @@ fn value(name: &str, text: &str) -> Value {
         "INT2" | "INT4" | "INT8" | "OID" => text.parse().map_or_else(|_| other(), Value::Integer),
         "FLOAT4" | "FLOAT8" => text.parse().map_or_else(|_| other(), Value::Float),
         "NUMERIC" => Value::Decimal(text.to_owned()),
-        "TEXT" | "VARCHAR" | "CHAR" | "\"CHAR\"" | "BPCHAR" | "NAME" | "UNKNOWN" => Value::Text(text.to_owned()),
+        "TEXT" | "VARCHAR" | "CHAR" | "\"CHAR\"" | "BPCHAR" | "NAME" | "UNKNOWN" => {
+            Value::Text(text.to_owned())
+        }
         "BYTEA" => text.strip_prefix("\\x").and_then(unhex).map_or_else(other, Value::Bytes),
         "UUID" => Value::Uuid(text.to_owned()),
         "JSON" | "JSONB" => Value::Json(text.to_owned()),
@@ -57,12 +64,14 @@ fn utc(text: &str) -> String {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
     Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
-/// The elements of a one-dimensional array such as `{1,NULL,"a b"}`. Of an array of arrays each inner one is its text.
+/// The elements of a one-dimensional array such as `{1,NULL,"a b"}`. Of an array of arrays each
+/// inner one is its text.
 fn elements(ty: &str, text: &str) -> Option<Vec<Element>> {
     // The one type whose elements a semicolon parts.
     if ty == "BOX" {
@@ -124,7 +133,9 @@ fn element(ty: &str, part: &str) -> Element {
 }
 
 fn unquoted(part: &str) -> Cow<'_, str> {
-    let Some(inner) = part.strip_prefix('"').and_then(|part| part.strip_suffix('"')) else { return Cow::Borrowed(part) };
+    let Some(inner) = part.strip_prefix('"').and_then(|part| part.strip_suffix('"')) else {
+        return Cow::Borrowed(part);
+    };
     let mut text = String::with_capacity(inner.len());
     let mut characters = inner.chars();
     while let Some(c) = characters.next() {
@@ -160,17 +171,26 @@ mod tests {
             [some("a"), some("b, c"), None, some("NULL"), some("q\"q\\"), some("")]
         );
         assert_eq!(texts(r#"{{"a}","b,"},{c,d}}"#), [some(r#"{"a}","b,"}"#), some("{c,d}")]);
-        assert!(matches!(elements("INT8", "{1,2}").as_deref(), Some([Element::Integer(1), Element::Integer(2)])));
+        assert!(matches!(
+            elements("INT8", "{1,2}").as_deref(),
+            Some([Element::Integer(1), Element::Integer(2)])
+        ));
         assert_eq!(elements("INT8", "{}").map(|items| items.len()), Some(0));
-        assert!(elements("INT8", "[0:1]={1,2}").is_none() && elements("BOX", "{(1,1),(0,0)}").is_none());
+        assert!(
+            elements("INT8", "[0:1]={1,2}").is_none() && elements("BOX", "{(1,1),(0,0)}").is_none()
+        );
     }
 
     #[test]
     fn what_has_no_exact_form_arrives_as_the_servers_text() {
         assert!(matches!(value("BYTEA", "\\x00ff"), Value::Bytes(bytes) if bytes == [0, 255]));
         assert!(matches!(value("NUMERIC", "NaN"), Value::Decimal(text) if text == "NaN"));
-        assert!(matches!(value("INTERVAL", "P1D"), Value::Other((name, text)) if name == "interval" && text == "P1D"));
+        assert!(
+            matches!(value("INTERVAL", "P1D"), Value::Other((name, text)) if name == "interval" && text == "P1D")
+        );
         assert!(matches!(value("TIMESTAMPTZ", "0044-03-15 00:00:00+00 BC"), Value::Other(_)));
-        assert!(matches!(value("FLOAT8", "-Infinity"), Value::Float(number) if number == f64::NEG_INFINITY));
+        assert!(
+            matches!(value("FLOAT8", "-Infinity"), Value::Float(number) if number == f64::NEG_INFINITY)
+        );
     }
 }

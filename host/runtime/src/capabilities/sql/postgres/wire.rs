@@ -1,12 +1,15 @@
 //! The connection to a PostgreSQL server, between the driver and the network.
 //!
-//! The driver reads its options from the environment of the process (`PGOPTIONS`, `PGPASSWORD`, `PGSSLROOTCERT`) and takes a message
-//! of any size into memory. So it is not let near the server: it speaks to a socket of our own, in a directory that nobody else may
-//! enter, and what it would say first is replaced by what the target says. TLS is ours, too. Rows that are larger than the target
-//! allows are dropped on their way, before anybody has them in memory.
+//! The driver reads its options from the environment of the process (`PGOPTIONS`, `PGPASSWORD`,
+//! `PGSSLROOTCERT`) and takes a message of any size into memory. So it is not let near the server:
+//! it speaks to a socket of our own, in a directory that nobody else may enter, and what it would
+//! say first is replaced by what the target says. TLS is ours, too. Rows that are larger than the
+//! target allows are dropped on their way, before anybody has them in memory.
 
 use super::super::Access;
-use super::super::stream::{LEAST_ROW, Seen, Stream, away, no_socket, over_a_socket, over_tcp, skip, tls_fault};
+use super::super::stream::{
+    LEAST_ROW, Seen, Stream, away, no_socket, over_a_socket, over_tcp, skip, tls_fault,
+};
 use crate::fault::{Fault, FaultClass};
 use crate::net::tls;
 use runbook_authority::targets::{SqlAddress, TlsMode};
@@ -42,14 +45,19 @@ impl Drop for Wire {
 impl Wire {
     /// Connects to the server of a target, and waits for the driver at [`folder`](Self::folder).
     pub(super) async fn open(access: &Access, settings: &[(&str, &str)]) -> Result<Self, Fault> {
-        let SqlAddress::Server { host, port, user, database, tls, .. } = &access.sql().address else {
+        let SqlAddress::Server { host, port, user, database, tls, .. } = &access.sql().address
+        else {
             unreachable!("only PostgreSQL targets come here");
         };
-        let folder = tempfile::Builder::new().prefix("runbook-sql-").tempdir().map_err(no_socket)?;
-        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).map_err(no_socket)?;
+        let folder =
+            tempfile::Builder::new().prefix("runbook-sql-").tempdir().map_err(no_socket)?;
+        let listener =
+            UnixListener::bind(folder.path().join(".s.PGSQL.5432")).map_err(no_socket)?;
         let server = reach(host, *port, *tls).await?;
         let seen = Arc::new(Seen::default());
-        let startup = startup(&[&[("user", user.as_str()), ("database", database.as_str())], settings].concat());
+        let startup = startup(
+            &[&[("user", user.as_str()), ("database", database.as_str())], settings].concat(),
+        );
         let relay = Relay {
             seen: Arc::clone(&seen),
             most: usize::try_from(access.sql().max_bytes.0).unwrap_or(usize::MAX).max(LEAST_ROW),
@@ -93,7 +101,9 @@ fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
 
 async fn reach(host: &str, port: u16, mode: TlsMode) -> Result<Box<dyn Stream>, Fault> {
     if host.starts_with('/') {
-        return Ok(Box::new(over_a_socket(&Path::new(host).join(format!(".s.PGSQL.{port}"))).await?));
+        return Ok(Box::new(
+            over_a_socket(&Path::new(host).join(format!(".s.PGSQL.{port}"))).await?,
+        ));
     }
     let mut stream = over_tcp(host, port).await?;
     if mode == TlsMode::Disable {
@@ -102,15 +112,21 @@ async fn reach(host: &str, port: u16, mode: TlsMode) -> Result<Box<dyn Stream>, 
     stream.write_all(&TLS_REQUEST).await.map_err(away)?;
     let answer = stream.read_u8().await.map_err(away)?;
     match (answer, mode) {
-        (b'S', TlsMode::VerifyFull) => {
-            Ok(Box::new(tls::encrypt_verified(stream, host).await.map_err(|error| tls_fault(&error))?))
-        }
-        (b'S', TlsMode::Prefer | TlsMode::Require) => {
-            Ok(Box::new(tls::encrypt_unverified(stream, host).await.map_err(|error| tls_fault(&error))?))
-        }
+        (b'S', TlsMode::VerifyFull) => Ok(Box::new(
+            tls::encrypt_verified(stream, host).await.map_err(|error| tls_fault(&error))?,
+        )),
+        (b'S', TlsMode::Prefer | TlsMode::Require) => Ok(Box::new(
+            tls::encrypt_unverified(stream, host).await.map_err(|error| tls_fault(&error))?,
+        )),
         (b'N', TlsMode::Prefer) => Ok(Box::new(stream)),
-        (b'N', _) => Err(tls_fault(&"the server does not encrypt, and `sslmode` of the target demands it")),
-        (_, _) => Err(Fault::new(FaultClass::Transient, "sql.protocol", "what answers there is no PostgreSQL server")),
+        (b'N', _) => {
+            Err(tls_fault(&"the server does not encrypt, and `sslmode` of the target demands it"))
+        }
+        (_, _) => Err(Fault::new(
+            FaultClass::Transient,
+            "sql.protocol",
+            "what answers there is no PostgreSQL server",
+        )),
     }
 }
 
@@ -123,9 +139,15 @@ struct Relay {
 }
 
 impl Relay {
-    async fn run(&self, mut driver: UnixStream, mut server: Box<dyn Stream>, startup: Vec<u8>) -> io::Result<()> {
+    async fn run(
+        &self,
+        mut driver: UnixStream,
+        mut server: Box<dyn Stream>,
+        startup: Vec<u8>,
+    ) -> io::Result<()> {
         let length = driver.read_u32().await?;
-        let mut said = vec![0; usize::try_from(length).unwrap_or(0).saturating_sub(4).min(MOST_BESIDE_ROWS)];
+        let mut said =
+            vec![0; usize::try_from(length).unwrap_or(0).saturating_sub(4).min(MOST_BESIDE_ROWS)];
         driver.read_exact(&mut said).await?;
         server.write_all(&startup).await?;
         server.flush().await?;
@@ -143,20 +165,28 @@ impl Relay {
             }
         };
         let down = self.down(&mut from_server, &mut to_driver);
-        // When either side is gone, so is the other: a server learns at once that nobody waits for it any more.
+        // When either side is gone, so is the other: a server learns at once that nobody waits for
+        // it any more.
         tokio::select! {
             done = up => done,
             done = down => done,
         }
     }
 
-    async fn down(&self, server: &mut (impl AsyncRead + Unpin), driver: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    async fn down(
+        &self,
+        server: &mut (impl AsyncRead + Unpin),
+        driver: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
         let mut server = tokio::io::BufReader::with_capacity(64 << 10, server);
         let mut drops = false;
         loop {
             let kind = server.read_u8().await?;
             let length = server.read_u32().await?;
-            let body = usize::try_from(length).unwrap_or(usize::MAX).checked_sub(4).ok_or(io::ErrorKind::InvalidData)?;
+            let body = usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .checked_sub(4)
+                .ok_or(io::ErrorKind::InvalidData)?;
             match kind {
                 // After one that was dropped the rest of this result would have a hole before it.
                 b'D' if drops || body > self.most => {
@@ -172,7 +202,9 @@ impl Relay {
                     continue;
                 }
                 _ if body > MOST_BESIDE_ROWS => {
-                    let message = format!("the server sent a message of {body} bytes that is no row, which is too much");
+                    let message = format!(
+                        "the server sent a message of {body} bytes that is no row, which is too much"
+                    );
                     return Err(self.seen.refuse(FaultClass::Limit, "sql.too-big", message));
                 }
                 b'C' | b's' | b'E' | b'Z' => drops = false,
@@ -184,7 +216,11 @@ impl Relay {
                 let method = server.read_u32().await?;
                 if matches!(method, 3 | 5 | 10) && !self.has_password {
                     let message = "the server asks for a password, and the target names none; write `password = \"secret:NAME\"`";
-                    return Err(self.seen.refuse(FaultClass::Denied, "sql.login", message.to_owned()));
+                    return Err(self.seen.refuse(
+                        FaultClass::Denied,
+                        "sql.login",
+                        message.to_owned(),
+                    ));
                 }
                 driver.write_all(&method.to_be_bytes()).await?;
                 rest -= 4;

@@ -1,13 +1,14 @@
 //! What SQLite asks before it compiles a statement, and what it is answered.
 //!
-//! Both lists name what is allowed. What SQLite does not name (an `ATTACH` whose file is an expression comes without one) and what a
-//! later SQLite may bring is denied.
+//! Both lists name what is allowed. What SQLite does not name (an `ATTACH` whose file is an
+//! expression comes without one) and what a later SQLite may bring is denied.
 
 use runbook_authority::pattern::StatementClass;
 use runbook_authority::targets::SqlTarget;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-/// Pragmas that only look, whatever their argument. `database_list` is none of them: it tells the host's path.
+/// Pragmas that only look, whatever their argument. `database_list` is none of them: it tells the
+/// host's path.
 const LOOKING: &[&str] = &[
     "integrity_check",
     "quick_check",
@@ -42,8 +43,9 @@ const LOOKING_WITHOUT_VALUE: &[&str] = &[
     "data_version",
 ];
 
-/// Pragmas that change this database, or this connection to it, and nothing else. Not among them: what chooses directories, what
-/// holds for the whole process (`hard_heap_limit`), what maps files into its memory, what lets a schema be written as text.
+/// Pragmas that change this database, or this connection to it, and nothing else. Not among them:
+/// what chooses directories, what holds for the whole process (`hard_heap_limit`), what maps files
+/// into its memory, what lets a schema be written as text.
 const CHANGING: &[&str] = &[
     "analysis_limit",
     "application_id",
@@ -75,10 +77,19 @@ const CHANGING: &[&str] = &[
 const MODULES: &[&str] = &["fts3", "fts4", "fts5", "fts5vocab", "fts4aux", "rtree", "rtree_i32"];
 
 /// Functions that load code, or write or open a file.
-const ACTING: &[&str] = &["load_extension", "fts3_tokenizer", "writefile", "readfile", "edit", "fsdir", "lsmode", "zipfile"];
+const ACTING: &[&str] = &[
+    "load_extension",
+    "fts3_tokenizer",
+    "writefile",
+    "readfile",
+    "edit",
+    "fsdir",
+    "lsmode",
+    "zipfile",
+];
 
-/// What the target's `relations` and `statements` leave of a database. SQLite names each table that a statement comes to, also by a
-/// view or a trigger, so that it is the one who decides.
+/// What the target's `relations` and `statements` leave of a database. SQLite names each table that
+/// a statement comes to, also by a view or a trigger, so that it is the one who decides.
 pub(super) struct Scope {
     relations: Option<Vec<String>>,
     classes: Option<Vec<StatementClass>>,
@@ -87,8 +98,11 @@ pub(super) struct Scope {
 impl Scope {
     pub(super) fn of(target: &SqlTarget) -> Self {
         // An attached database there is none, so the last part is the name.
-        let name = |relation: &String| relation.rsplit('.').next().unwrap_or(relation).trim_matches('"').to_owned();
-        let relations = target.relations.as_ref().map(|relations| relations.iter().map(name).collect());
+        let name = |relation: &String| {
+            relation.rsplit('.').next().unwrap_or(relation).trim_matches('"').to_owned()
+        };
+        let relations =
+            target.relations.as_ref().map(|relations| relations.iter().map(name).collect());
         Self { relations, classes: target.statements.clone() }
     }
 
@@ -106,27 +120,43 @@ impl Scope {
             return true;
         }
         let by_class = match (&self.classes, class) {
-            (Some(classes), Some(class)) => classes.contains(&class) || classes.contains(&StatementClass::Define),
+            (Some(classes), Some(class)) => {
+                classes.contains(&class) || classes.contains(&StatementClass::Define)
+            }
             (Some(_), None) | (None, _) => true,
         };
         by_class && self.names(table, context.accessor)
     }
 
-    /// A view that is named reads for those who read it; a module of a named table keeps its words in tables beside it.
+    /// A view that is named reads for those who read it; a module of a named table keeps its words
+    /// in tables beside it.
     fn names(&self, table: &str, view: Option<&str>) -> bool {
         let Some(relations) = &self.relations else { return true };
         let (table, view) = (table.to_lowercase(), view.map(str::to_lowercase));
         relations.iter().any(|name| {
             *name == table
                 || view.as_ref() == Some(name)
-                || table.strip_prefix(name.as_str()).is_some_and(|part| MODULE_TABLES.contains(&part))
+                || table
+                    .strip_prefix(name.as_str())
+                    .is_some_and(|part| MODULE_TABLES.contains(&part))
         })
     }
 }
 
 /// Ends of the names of the tables in which FTS and R*Tree keep what belongs to one of theirs.
-const MODULE_TABLES: &[&str] =
-    &["_content", "_data", "_idx", "_docsize", "_config", "_segments", "_segdir", "_stat", "_node", "_parent", "_rowid"];
+const MODULE_TABLES: &[&str] = &[
+    "_content",
+    "_data",
+    "_idx",
+    "_docsize",
+    "_config",
+    "_segments",
+    "_segdir",
+    "_stat",
+    "_node",
+    "_parent",
+    "_rowid",
+];
 
 fn verdict(allowed: bool) -> Authorization {
     if allowed { Authorization::Allow } else { Authorization::Deny }
@@ -143,7 +173,9 @@ pub(super) fn may_read(scope: &Scope, context: &AuthContext<'_>) -> Authorizatio
             && match context.action {
                 AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => true,
                 AuthAction::Function { function_name } => is_harmless_function(function_name),
-                AuthAction::Pragma { pragma_name, pragma_value } => only_looks(&pragma_name.to_lowercase(), pragma_value),
+                AuthAction::Pragma { pragma_name, pragma_value } => {
+                    only_looks(&pragma_name.to_lowercase(), pragma_value)
+                }
                 _ => false,
             },
     )
@@ -186,13 +218,16 @@ pub(super) fn may_write(scope: &Scope, context: &AuthContext<'_>) -> Authorizati
                 | AuthAction::Analyze { .. }
                 | AuthAction::Transaction { .. }
                 | AuthAction::Savepoint { .. } => true,
-                AuthAction::CreateVtable { module_name, .. } => MODULES.contains(&module_name.to_lowercase().as_str()),
+                AuthAction::CreateVtable { module_name, .. } => {
+                    MODULES.contains(&module_name.to_lowercase().as_str())
+                }
                 AuthAction::Function { function_name } => is_harmless_function(function_name),
                 AuthAction::Pragma { pragma_name, pragma_value } => {
                     let name = pragma_name.to_lowercase();
                     only_looks(&name, pragma_value) || CHANGING.contains(&name.as_str())
                 }
-                // VACUUM attaches a file of its own, which has no name. Anybody else's is held off by the limit of attached databases.
+                // VACUUM attaches a file of its own, which has no name. Anybody else's is held off
+                // by the limit of attached databases.
                 AuthAction::Attach { filename } => filename.is_empty(),
                 _ => false,
             },

@@ -14,40 +14,76 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-pub(in super::super) async fn backup(access: Access, files: FilesSlot, path: String) -> Result<Artifact, Fault> {
+pub(in super::super) async fn backup(
+    access: Access,
+    files: FilesSlot,
+    path: String,
+) -> Result<Artifact, Fault> {
     blocking::run(move |stop| {
         let source = open(&access, Handle::CopyFrom, stop)?;
         let failed = |error: &io::Error| files.fault(&path, error);
-        let copy = tempfile::Builder::new().prefix(".runbook-").tempfile_in(files.root()).map_err(|error| failed(&error))?;
+        let copy = tempfile::Builder::new()
+            .prefix(".runbook-")
+            .tempfile_in(files.root())
+            .map_err(|error| failed(&error))?;
         let mut target = Connection::open(copy.path()).map_err(|error| fault(&error))?;
         pages(&source, &mut target, stop)?;
         drop(target);
-        let mut writer =
-            files.open().and_then(|directory| directory.create(&path, Existing::Refuse)).map_err(|error| failed(&error))?;
-        pour(&mut copy.reopen().map_err(|error| failed(&error))?, &mut writer, stop).map_err(|error| failed(&error))?;
+        let mut writer = files
+            .open()
+            .and_then(|directory| directory.create(&path, Existing::Refuse))
+            .map_err(|error| failed(&error))?;
+        pour(&mut copy.reopen().map_err(|error| failed(&error))?, &mut writer, stop)
+            .map_err(|error| failed(&error))?;
         let written = files.complete(writer).map_err(|error| failed(&error))?;
-        Ok(Artifact { path: path.clone(), size_bytes: written.size, digest: written.digest.to_string() })
+        Ok(Artifact {
+            path: path.clone(),
+            size_bytes: written.size,
+            digest: written.digest.to_string(),
+        })
     })
     .await
 }
 
-pub(in super::super) async fn restore(access: Access, files: FilesSlot, path: String, commit: Commit) -> Result<(), Fault> {
+pub(in super::super) async fn restore(
+    access: Access,
+    files: FilesSlot,
+    path: String,
+    commit: Commit,
+) -> Result<(), Fault> {
     blocking::run(move |stop| {
         let failed = |error: &io::Error| files.fault(&path, error);
         let database = file_of(access.sql());
         // Beside the database, where its journal must be writable too.
-        let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        let mut copy = tempfile::Builder::new().prefix(".runbook-").tempfile_in(folder).map_err(|error| failed(&error))?;
-        let mut reader = files.open().and_then(|directory| directory.reader(&path)).map_err(|error| failed(&error))?;
+        let folder = database
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or_else(|| Path::new("."));
+        let mut copy = tempfile::Builder::new()
+            .prefix(".runbook-")
+            .tempfile_in(folder)
+            .map_err(|error| failed(&error))?;
+        let mut reader = files
+            .open()
+            .and_then(|directory| directory.reader(&path))
+            .map_err(|error| failed(&error))?;
         let most = access.sql().max_copy.0;
-        // One byte more than may be, to see whether there are more: what a small file becomes is not known before.
-        let written = pour(&mut io::Read::take(&mut reader, most.saturating_add(1)), copy.as_file_mut(), stop);
+        // One byte more than may be, to see whether there are more: what a small file becomes is
+        // not known before.
+        let written = pour(
+            &mut io::Read::take(&mut reader, most.saturating_add(1)),
+            copy.as_file_mut(),
+            stop,
+        );
         if written.map_err(|error| failed(&error))? > most {
             return Err(too_large(most));
         }
         copy.as_file().sync_all().map_err(|error| failed(&error))?;
-        let source = Connection::open_with_flags(copy.path(), OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| fault(&error))?;
-        let sound: String = source.query_row("pragma integrity_check(1)", [], |row| row.get(0)).map_err(|error| fault(&error))?;
+        let source = Connection::open_with_flags(copy.path(), OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(|error| fault(&error))?;
+        let sound: String = source
+            .query_row("pragma integrity_check(1)", [], |row| row.get(0))
+            .map_err(|error| fault(&error))?;
         if sound != "ok" {
             return Err(Fault::new(
                 FaultClass::Conflict,
@@ -57,7 +93,8 @@ pub(in super::super) async fn restore(access: Access, files: FilesSlot, path: St
         }
         let mut target = open(&access, Handle::CopyInto, stop)?;
         commit.send()?;
-        // Until its last page the copy is a transaction of the database, which is rolled back if it does not come to its end.
+        // Until its last page the copy is a transaction of the database, which is rolled back if it
+        // does not come to its end.
         pages(&source, &mut target, stop).inspect_err(|_| commit.void())
     })
     .await

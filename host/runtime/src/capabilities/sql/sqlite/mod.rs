@@ -1,8 +1,9 @@
 //! SQLite, by rusqlite on a blocking thread.
 //!
-//! A read has a read-only handle whose authorizer lets nothing through but SELECT, reading, functions and pragmas that only look
-//! (`read_only(true)` and `query_only` are not enough: `VACUUM INTO` writes a file and `ATTACH` opens one). A change has an
-//! authorizer, too, and no handle of a guest can attach a second database.
+//! A read has a read-only handle whose authorizer lets nothing through but SELECT, reading,
+//! functions and pragmas that only look (`read_only(true)` and `query_only` are not enough:
+//! `VACUUM INTO` writes a file and `ATTACH` opens one). A change has an authorizer, too, and no
+//! handle of a guest can attach a second database.
 
 mod authorizer;
 mod copy;
@@ -31,7 +32,11 @@ use std::time::{Duration, Instant};
 /// How long a statement waits for another writer.
 const BUSY: Duration = Duration::from_secs(5);
 
-pub(super) async fn query(access: Access, statement: String, parameters: Vec<Value>) -> Result<Rows, Fault> {
+pub(super) async fn query(
+    access: Access,
+    statement: String,
+    parameters: Vec<Value>,
+) -> Result<Rows, Fault> {
     blocking::run(move |stop| {
         let connection = open(&access, Handle::Read, stop)?;
         let mut prepared = single(&connection, &statement)?;
@@ -41,18 +46,23 @@ pub(super) async fn query(access: Access, statement: String, parameters: Vec<Val
         let columns: Vec<Column> = prepared
             .columns()
             .iter()
-            .map(|column| Column { name: column.name().to_owned(), type_name: column.decl_type().unwrap_or_default().to_owned() })
+            .map(|column| Column {
+                name: column.name().to_owned(),
+                type_name: column.decl_type().unwrap_or_default().to_owned(),
+            })
             .collect();
         let mut budget = Budget::new(access.sql());
         let mut rows = Rows { columns, rows: Vec::new(), truncated: false };
-        let mut found = prepared.query(params_from_iter(bound(&parameters)?)).map_err(|error| fault(&error))?;
+        let mut found =
+            prepared.query(params_from_iter(bound(&parameters)?)).map_err(|error| fault(&error))?;
         while let Some(row) = found.next().map_err(|error| fault(&error))? {
             let width = rows.columns.len();
             if !budget.take((0..width).map(|index| row.get_ref(index).map_or(0, size))) {
                 rows.truncated = true;
                 break;
             }
-            let values = (0..width).map(|index| row.get_ref(index).map(value)).collect::<Result<_, _>>();
+            let values =
+                (0..width).map(|index| row.get_ref(index).map(value)).collect::<Result<_, _>>();
             rows.rows.push(values.map_err(|error| fault(&error))?);
         }
         Ok(rows)
@@ -60,9 +70,15 @@ pub(super) async fn query(access: Access, statement: String, parameters: Vec<Val
     .await
 }
 
-pub(super) async fn execute(access: Access, statement: String, parameters: Vec<Value>, commit: Commit) -> Result<u64, Fault> {
+pub(super) async fn execute(
+    access: Access,
+    statement: String,
+    parameters: Vec<Value>,
+    commit: Commit,
+) -> Result<u64, Fault> {
     if words::is_about_rows(Dialect::Sqlite, &statement) {
-        let counts = transaction(access, vec![Statement { text: statement, parameters }], commit).await?;
+        let counts =
+            transaction(access, vec![Statement { text: statement, parameters }], commit).await?;
         return Ok(counts.iter().sum());
     }
     blocking::run(move |stop| {
@@ -73,11 +89,17 @@ pub(super) async fn execute(access: Access, statement: String, parameters: Vec<V
     .await
 }
 
-pub(super) async fn transaction(access: Access, statements: Vec<Statement>, commit: Commit) -> Result<Vec<u64>, Fault> {
+pub(super) async fn transaction(
+    access: Access,
+    statements: Vec<Statement>,
+    commit: Commit,
+) -> Result<Vec<u64>, Fault> {
     blocking::run(move |stop| {
         let mut connection = open(&access, Handle::Write, stop)?;
         // Dropped without a commit, it rolls back.
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| fault(&error))?;
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| fault(&error))?;
         let mut counts = Vec::new();
         for Statement { text, parameters } in &statements {
             if transaction.is_autocommit() {
@@ -118,14 +140,19 @@ impl Failed {
         }
     }
 
-    /// SQLite takes back what ends with an error; only one of the disk leaves open on which side of it.
+    /// SQLite takes back what ends with an error; only one of the disk leaves open on which side of
+    /// it.
     fn told(self, commit: &Commit) -> Fault {
         match self {
             Self::Sent(error)
-                if matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)) =>
+                if matches!(
+                    error.sqlite_error_code(),
+                    Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
+                ) =>
             {
-                let message =
-                    format!("the disk failed before the change was known to be final, so it may have happened: {error}");
+                let message = format!(
+                    "the disk failed before the change was known to be final, so it may have happened: {error}"
+                );
                 Fault::new(FaultClass::Unknown, "sql.lost", message)
             }
             failed => {
@@ -185,14 +212,17 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
     };
     let only_reads = matches!(handle, Handle::Read | Handle::CopyFrom);
     if !path.exists() && (only_reads || !access.sql().create) {
-        let message =
-            "the database file is not there; it is made by a change, where its target says `create = true`, and never by a read";
+        let message = "the database file is not there; it is made by a change, where its target says `create = true`, and never by a read";
         return Err(Fault::new(FaultClass::NotFound, "sql.no-such-database", message));
     }
     if path.exists() {
         // SQLite would wait for a pipe for ever.
         let no_file = |error: std::io::Error| {
-            Fault::new(FaultClass::Invalid, "sql.no-database", format!("the database cannot be opened: {error}"))
+            Fault::new(
+                FaultClass::Invalid,
+                "sql.no-database",
+                format!("the database cannot be opened: {error}"),
+            )
         };
         runbook_regular_file::check(path).map_err(no_file)?;
     }
@@ -214,14 +244,22 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
             limit(&connection, Limit::SQLITE_LIMIT_LENGTH, largest_value(access.sql()))?;
             limit(&connection, Limit::SQLITE_LIMIT_ATTACHED, 0)?;
             connection
-                .authorizer(Some(move |context: AuthContext<'_>| authorizer::may_read(&scope, &context)))
+                .authorizer(Some(move |context: AuthContext<'_>| {
+                    authorizer::may_read(&scope, &context)
+                }))
                 .map_err(|error| fault(&error))?;
         }
         Handle::Write => {
-            limit(&connection, Limit::SQLITE_LIMIT_LENGTH, largest_value(access.sql()).max(64 << 20))?;
+            limit(
+                &connection,
+                Limit::SQLITE_LIMIT_LENGTH,
+                largest_value(access.sql()).max(64 << 20),
+            )?;
             limit(&connection, Limit::SQLITE_LIMIT_ATTACHED, 0)?;
             connection
-                .authorizer(Some(move |context: AuthContext<'_>| authorizer::may_write(&scope, &context)))
+                .authorizer(Some(move |context: AuthContext<'_>| {
+                    authorizer::may_write(&scope, &context)
+                }))
                 .map_err(|error| fault(&error))?;
         }
         Handle::CopyFrom | Handle::CopyInto => {}
@@ -229,12 +267,15 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
     Ok(connection)
 }
 
-/// Refuses a rollback journal that names a super-journal. SQLite would read, and then delete, whatever file is named there, before any
-/// authorizer is asked. The record stands at the end of the journal: name, length, checksum, and these eight bytes
-/// (<https://www.sqlite.org/fileformat2.html>, "The Super-Journal"). A journal of one database alone has none.
+/// Refuses a rollback journal that names a super-journal. SQLite would read, and then delete,
+/// whatever file is named there, before any authorizer is asked. The record stands at the end of
+/// the journal: name, length, checksum, and these eight bytes
+/// (<https://www.sqlite.org/fileformat2.html>, "The Super-Journal"). A journal of one database
+/// alone has none.
 fn refuse_foreign_journal(database: &Path) -> Result<(), Fault> {
     const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-    /// Length, checksum and magic of the record; SQLite looks for it in files of at least this size.
+    /// Length, checksum and magic of the record; SQLite looks for it in files of at least this
+    /// size.
     const RECORD: u64 = 16;
     let mut name = database.as_os_str().to_owned();
     name.push("-journal");
@@ -253,10 +294,13 @@ fn refuse_foreign_journal(database: &Path) -> Result<(), Fault> {
         journal.read_exact(&mut end)?;
         Ok(end == MAGIC)
     };
-    let refused = |message: &str| Err(Fault::new(FaultClass::Denied, "sql.foreign-journal", message));
+    let refused =
+        |message: &str| Err(Fault::new(FaultClass::Denied, "sql.foreign-journal", message));
     match names_another() {
         Ok(false) => Ok(()),
-        Ok(true) => refused("the rollback journal beside the database names another file, which SQLite would delete; look at it"),
+        Ok(true) => refused(
+            "the rollback journal beside the database names another file, which SQLite would delete; look at it",
+        ),
         Err(_) => refused("the rollback journal beside the database cannot be read; look at it"),
     }
 }
@@ -265,8 +309,8 @@ fn limit(connection: &Connection, limit: Limit, most: i32) -> Result<(), Fault> 
     connection.set_limit(limit, most).map(|_| ()).map_err(|error| fault(&error))
 }
 
-/// No value, and no row of a table, becomes larger than this in the host's memory. What the target lets through fits; a little more
-/// is left for what a statement makes of it on the way.
+/// No value, and no row of a table, becomes larger than this in the host's memory. What the target
+/// lets through fits; a little more is left for what a statement makes of it on the way.
 fn largest_value(target: &SqlTarget) -> i32 {
     i32::try_from(target.max_bytes.0.max(1 << 20)).unwrap_or(i32::MAX)
 }
@@ -275,16 +319,21 @@ fn largest_value(target: &SqlTarget) -> i32 {
 fn single<'c>(connection: &'c Connection, text: &str) -> Result<rusqlite::Statement<'c>, Fault> {
     let mut batch = Batch::new(connection, text);
     let statement = batch.next().map_err(|error| fault(&error))?;
-    let Some(statement) = statement else { return Err(Fault::new(FaultClass::Invalid, "sql.empty", "there is no statement")) };
+    let Some(statement) = statement else {
+        return Err(Fault::new(FaultClass::Invalid, "sql.empty", "there is no statement"));
+    };
     match batch.next() {
         Ok(None) => Ok(statement),
-        Ok(Some(_)) | Err(_) => {
-            Err(Fault::new(FaultClass::Invalid, "sql.several-statements", "there is more than one statement"))
-        }
+        Ok(Some(_)) | Err(_) => Err(Fault::new(
+            FaultClass::Invalid,
+            "sql.several-statements",
+            "there is more than one statement",
+        )),
     }
 }
 
-/// Why SQLite itself never compiles a statement for a verb, whatever is in the database: an empty one in memory is asked.
+/// Why SQLite itself never compiles a statement for a verb, whatever is in the database: an empty
+/// one in memory is asked.
 pub(super) fn refused(target: &SqlTarget, verb: Verb, statement: &str) -> Option<String> {
     let connection = Connection::open_in_memory().ok()?;
     let scope = Scope::of(target);
@@ -305,15 +354,21 @@ pub(super) fn refused(target: &SqlTarget, verb: Verb, statement: &str) -> Option
     (verb == Verb::SqlQuery && !first.readonly()).then(|| "the statement would write".to_owned())
 }
 
-/// The message of an error that every database would give: a table that is not there may be there elsewhere.
+/// The message of an error that every database would give: a table that is not there may be there
+/// elsewhere.
 fn of_the_text(error: &rusqlite::Error) -> Option<String> {
     if error.sqlite_error_code() == Some(ErrorCode::AuthorizationForStatementDenied) {
         return Some(fault(error).message);
     }
-    let (rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg))) = error else { return None };
+    let (rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg))) =
+        error
+    else {
+        return None;
+    };
     let is_syntax = msg.starts_with("near ") && msg.ends_with("syntax error");
     let begins = ["unrecognized token", "no such function", "not authorized to use function"];
-    let is_of_the_text = is_syntax || msg == "incomplete input" || begins.iter().any(|words| msg.starts_with(words));
+    let is_of_the_text =
+        is_syntax || msg == "incomplete input" || begins.iter().any(|words| msg.starts_with(words));
     is_of_the_text.then(|| msg.clone())
 }
 
@@ -335,7 +390,9 @@ fn bound(parameters: &[Value]) -> Result<Vec<ToSqlOutput<'static>>, Fault> {
                 | Value::Time(text)
                 | Value::Uuid(text)
                 | Value::Json(text) => Bound::Text(text.clone()),
-                Value::Sequence(_) | Value::Other(_) => return Err(mismatch(index + 1, "null, number, text or blob")),
+                Value::Sequence(_) | Value::Other(_) => {
+                    return Err(mismatch(index + 1, "null, number, text or blob"));
+                }
             };
             Ok(ToSqlOutput::Owned(bound))
         })
@@ -354,9 +411,8 @@ fn value(value: ValueRef<'_>) -> Value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => Value::Integer(number),
         ValueRef::Real(number) => Value::Float(number),
-        ValueRef::Text(text) => {
-            std::str::from_utf8(text).map_or_else(|_| Value::Bytes(text.to_vec()), |text| Value::Text(text.to_owned()))
-        }
+        ValueRef::Text(text) => std::str::from_utf8(text)
+            .map_or_else(|_| Value::Bytes(text.to_vec()), |text| Value::Text(text.to_owned())),
         ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
     }
 }
@@ -372,22 +428,33 @@ fn fault_stopped() -> Fault {
 fn fault(error: &rusqlite::Error) -> Fault {
     let code = error.sqlite_error_code();
     let (class, name) = match code {
-        Some(ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly) => (FaultClass::Denied, "sql.read-only"),
+        Some(ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly) => {
+            (FaultClass::Denied, "sql.read-only")
+        }
         Some(ErrorCode::OperationInterrupted) => (FaultClass::Timeout, "sql.timeout"),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (FaultClass::Transient, "sql.locked"),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (FaultClass::Transient, "sql.locked")
+        }
         Some(ErrorCode::ConstraintViolation) => (FaultClass::Conflict, "sql.constraint"),
         // SQLite's own message tells the path, which is not the guest's business.
         Some(ErrorCode::CannotOpen) => {
-            return Fault::new(FaultClass::NotFound, "sql.no-such-database", "the database file cannot be opened");
+            return Fault::new(
+                FaultClass::NotFound,
+                "sql.no-such-database",
+                "the database file cannot be opened",
+            );
         }
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => (FaultClass::Conflict, "sql.damaged"),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            (FaultClass::Conflict, "sql.damaged")
+        }
         Some(ErrorCode::DiskFull) => (FaultClass::Conflict, "sql.disk-full"),
         Some(ErrorCode::TooBig) => (FaultClass::Limit, "sql.too-big"),
         Some(_) | None => (FaultClass::Invalid, "sql.error"),
     };
     let message = match error {
         _ if code == Some(ErrorCode::AuthorizationForStatementDenied) => {
-            "a query only looks, a change stays in this database, and the statement would do more".to_owned()
+            "a query only looks, a change stays in this database, and the statement would do more"
+                .to_owned()
         }
         rusqlite::Error::InvalidPath(_) => "the path of the database is not text".to_owned(),
         other => other.to_string(),
