@@ -243,7 +243,7 @@ fn a_cancel_that_is_stopped_in_its_undo_is_no_success_and_says_what_is_open() {
     let paused = env.run(&["show", &run]).status(0);
     paused
         .out("its undo was cut off, and whether it happened is not known")
-        .out("the run ended before it")
+        .out("the run ended before it began")
         .without("pending");
     // Whoever looks for what waits finds it, and sees that it will not go on.
     for arguments in

@@ -92,5 +92,5 @@ fn no_output_of_any_command_takes_the_place_of_what_the_program_reads() {
         env.run_in("work", &["plan", "r.toml", "--out", "plan.json"]).status(0).err("written");
         assert!(env.read("work/report.json").contains("\"r\""), "{again}");
     }
-    env.run_in("work", &["plan", "r.toml", "--out", "report.json"]).status(2).err("is no plan");
+    env.run_in("work", &["plan", "r.toml", "--out", "report.json"]).status(2).err("is not a plan");
 }

@@ -90,7 +90,7 @@ fn a_file_that_is_no_plan_is_refused_and_a_plan_takes_no_other_runbook_parameter
     env.run(&["exec", "--plan", "p.json"]).status(2).err("the plan `p.json` cannot be read");
     for wrong in ["", "{}", "[]", "{\"format\": 1}"] {
         env.file("p.json", wrong);
-        env.run(&["exec", "--plan", "p.json"]).status(2).err("is no plan of this version");
+        env.run(&["exec", "--plan", "p.json"]).status(2).err("is not a plan of this version");
     }
     std::fs::remove_file(env.path().join("p.json")).expect("it is there");
     env.run(&["plan", "r.toml", "--out", "p.json"]).status(0);

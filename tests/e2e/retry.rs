@@ -127,7 +127,7 @@ fn items_that_were_done_are_not_done_again_and_an_item_is_a_place_to_begin() {
         .err("refund");
     env.run(&["retry", &failed, "--from", "refund[3]", "--decide", "refund[1]=done"])
         .status(2)
-        .err("nothing is to be decided");
+        .err("no decision about");
     env.run(&["retry", &failed, "--from", "refund[3]", "--yes"]).status(0).out("4 of 4 items done");
     assert_eq!(effects(&env), ["1", "2", "3", "4"]);
 }
@@ -362,7 +362,7 @@ fn a_run_is_not_undone_under_a_later_one_that_stands_on_it() {
     assert_eq!(effects(&env), ["first", "second"]);
     env.run(&["undo", &first, "--yes"])
         .status(2)
-        .err("stands on what that one did")
+        .err("relies on what that one did")
         .err(&format!("runbook undo {second}"));
     assert_eq!(effects(&env), ["first", "second"], "nothing was done");
     // As it says: last done, first undone.

@@ -80,7 +80,7 @@ fn one_id_is_never_taken_for_another_run() {
     env.run(&exec(&[])).status(2).err("of `counts`, not of `other`");
     env.run(&["exec", "n.toml", "-y", "--run-id", "deploy-7"])
         .status(2)
-        .err("`deploy-7` is no UUID");
+        .err("`deploy-7` is not a UUID");
     for nobodys in ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"]
     {
         env.run(&["exec", "n.toml", "-y", "--run-id", nobodys])

@@ -68,7 +68,8 @@ pub fn check(
 pub fn witness(exceeded: &Exceeded) -> String {
     match &exceeded.witness {
         Some(call) => format!("it would allow: {}", call.sentence()),
-        None => "its patterns are too complex to be compared, which counts as beyond".to_owned(),
+        None => "its patterns are too complex to compare, so it counts as beyond the boundary"
+            .to_owned(),
     }
 }
 
@@ -76,7 +77,7 @@ pub fn witness(exceeded: &Exceeded) -> String {
 fn help(boundary: &Boundary, exceeded: &Exceeded) -> String {
     let Some(nearest) = &exceeded.nearest else {
         return format!(
-            "no rule of {} is about this; narrow the target, or ask who owns the boundary",
+            "no rule of {} covers this; narrow the target, or ask who owns the boundary",
             boundary.source.name()
         );
     };

@@ -30,7 +30,7 @@ impl Surface for Sink {
             && !std::mem::replace(&mut self.failed, true)
         {
             ui::warning(&format!(
-                "events could not be written to {}: {error}; no more are",
+                "events could not be written to {}: {error}; no further events are written",
                 self.name
             ));
         }

@@ -41,7 +41,7 @@ pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
 fn tell_away(journal: &Location, away: Away) {
     match away {
         Away::Gone { since, patience } => ui::warning(&format!(
-            "the journal {journal} does not answer since {}; it is waited for, {} at most, and nothing begins meanwhile",
+            "the journal {journal} does not answer since {}; the run waits for it, {} at most, and begins nothing meanwhile",
             (jiff::Timestamp::now() - since).strftime("%H:%M:%S UTC"),
             runbook_document::format_duration(patience)
         )),
@@ -159,13 +159,10 @@ impl Onward {
                 let copy = copy.display().to_string();
                 let copy = runbook_text::argument(&copy);
                 format!(
-                    "its locks are free where the file was: see with `runbook runs` that nobody has begun the same; \
-                     then `runbook resume {run} --journal {copy}{decided}`"
+                    "its locks are free in the place of the lost file: check with `runbook runs` that nobody has begun the same; then `runbook resume {run} --journal {copy}{decided}`"
                 )
             }
-            Self::Lost => {
-                "it cannot be resumed: put back by hand what is to be put back".to_owned()
-            }
+            Self::Lost => "it cannot be resumed: put back by hand what it changed".to_owned(),
             Self::There => {
                 format!("when the journal can be written again: `runbook resume {run}{decided}`")
             }
@@ -197,7 +194,7 @@ fn after_the_journal(
             }
             Unwritten::Unclear => "was stopped, and whether it happened is unknown",
         };
-        hints.push(format!("`{step}` {told}; the journal does not know it"));
+        hints.push(format!("`{step}` {told}; the journal does not have this"));
     }
     let is_known = |step: &&StepId| known.iter().any(|(known, _)| known == *step);
     let changed: Vec<String> = account
@@ -271,8 +268,9 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
             let hint = format!("leave out `--decide {step}=…`");
             Failure::usage(error).hint(hint)
         }
-        RunError::Changed { .. } if summary.end.is_some() => Failure::usage(error)
-            .hint("give a copy of the runbook in which nothing but an `undo` differs"),
+        RunError::Changed { .. } if summary.end.is_some() => {
+            Failure::usage(error).hint("give a copy of the runbook that differs only in an `undo`")
+        }
         RunError::Changed { .. } => Failure::refused(error)
             .hint("look at the difference, then continue with `--accept-changes`"),
         RunError::Journal { unwritten, source } => {

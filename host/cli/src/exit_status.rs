@@ -47,7 +47,7 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     (
         ExitStatus::Failed,
         1,
-        "failed, or ended by `runbook cancel`; all that can be undone is undone and verified, or nothing had been done",
+        "failed, or ended by `runbook cancel`; all that can be undone is undone and verified, or nothing was changed",
     ),
     (ExitStatus::Usage, 2, "the command line, a runbook or a file is wrong; nothing was executed"),
     (ExitStatus::Engine, 3, "an error of the engine or a plugin before any effect"),
@@ -89,7 +89,7 @@ pub const CHECK_STATUSES: &[(Health, u8, &str)] = &[
     (
         Health::Unknown,
         3,
-        "it could not be told: a check got no answer (nobody listens, the name is not found, a time limit is over), could not look or saw no data, none was made, or a file or the command line is wrong",
+        "unknown: a check got no answer (nobody listens, the name is not found, a time limit is over), could not look or saw no data, none was made, or a file or the command line is wrong",
     ),
 ];
 

@@ -14,7 +14,7 @@ const OF_THE_ENGINE: &[(&str, &str)] = &[
     ),
     (
         "expect",
-        "What the step answered is not what `expect` of the runbook, or the operation itself, asks for. The message says what was seen.",
+        "The step did not give what `expect` in the runbook, or the operation itself, asks for. The message says what was seen.",
     ),
     (
         "items",
@@ -22,7 +22,7 @@ const OF_THE_ENGINE: &[(&str, &str)] = &[
     ),
     (
         "items-cut",
-        "The list of `for_each` is only a part of what there is. Raise `max_rows` or `max_bytes` of the target that it was read from.",
+        "The list of `for_each` is cut off: there are more items. Raise `max_rows` or `max_bytes` of the target that it was read from.",
     ),
     (
         "lease-lost",
@@ -35,14 +35,14 @@ const OF_THE_ENGINE: &[(&str, &str)] = &[
     ),
     ("operator", "An operator recorded what became of this step."),
     ("params", "The parameters of a nested runbook or suite do not fit what it declares."),
-    ("rejected", "Who was asked to approve this step rejected it."),
+    ("rejected", "An approver rejected this step."),
     (
         "still-needed",
-        "What this step made is kept, because a later step that stands on it could not be put back. Repair that one, then `runbook undo RUN`.",
+        "What this step made is kept, because a later step that depends on it could not be put back. Repair that one, then `runbook undo RUN`.",
     ),
     (
         "still-runs",
-        "What an earlier attempt began still goes on outside. Wait until it has ended, then `runbook resume RUN`.",
+        "What an earlier attempt began is still running outside. Wait until it has ended, then `runbook resume RUN`.",
     ),
     ("template", "A template or expression has no value. The message names what is missing."),
     (
@@ -59,7 +59,7 @@ const OF_THE_ENGINE: &[(&str, &str)] = &[
     ),
     (
         "unobservable",
-        "The step cannot say what is there, so whether its undo took effect cannot be seen. A person must look.",
+        "The step cannot observe its target, so whether its undo took effect is unknown. A person must look.",
     ),
     (
         "until",

@@ -117,13 +117,13 @@ pub fn check(
     for (grant, reached) in places.reached(effective) {
         let target = &grant.target;
         let message = format!(
-            "slot `{}` of step `{}` reaches what this host believes: {} {}",
+            "slot `{}` of step `{}` reaches what this host relies on: {} {}",
             grant.slot, site.step, reached.by, reached.how
         );
         let diagnostic = Diagnostic::error("E0118", &target.source, target.span.clone(), message)
             .label("reaches a place of the host");
         diagnostics.push(diagnostic.help(
-            "grant another folder, such as one below that of the runbook that holds nothing of the host; where the host keeps its own is said by `runbook doctor`",
+            "grant another folder, such as one below that of the runbook that holds nothing of the host; `runbook doctor` shows where the host keeps its own files",
         ));
     }
 }

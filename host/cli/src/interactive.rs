@@ -354,7 +354,7 @@ fn can_be_said(state: &RunState, decision: Decision) -> bool {
 
 /// What is known of a step whose outcome is not.
 fn unknown(state: &RunState, step: &StepId) -> String {
-    let mut text = format!("It cannot be told whether `{step}` took effect.");
+    let mut text = format!("It is unknown whether `{step}` took effect.");
     if let Some(Recovery::AskOperator { known, before, now }) = &state.step(step).question {
         let _ =
             write!(text, "\n  known   {}\n  before  {}", runbook_text::line(known), whole(before));

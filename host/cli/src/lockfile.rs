@@ -227,7 +227,7 @@ pub fn check_reach(
         render(&wider)
     );
     Err(Failure::refused(message)
-        .hint("put back what was moved since the run was begun, or review it and lock it again"))
+        .hint("put back what was moved since the run began, or review it and lock it again"))
 }
 
 /// How a runbook departs from its entry.

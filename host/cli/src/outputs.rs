@@ -56,7 +56,7 @@ impl Declared {
             maker: format!("{}:{}", site.plugin.manifest().name, site.operation),
             authority: "as its plugin declares it",
             measurements: Measurements::Possible,
-            without_fields: "it is a plain value there",
+            without_fields: "it is a plain value",
         })
     }
 
@@ -121,7 +121,7 @@ fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
             let is_top = at == 0;
             let help = match known.as_slice() {
                 [] if is_top => (*without_fields).to_owned(),
-                [] => "it is a plain value there".to_owned(),
+                [] => "it is a plain value".to_owned(),
                 known => suggestion(key, known),
             };
             Some(diagnostic.label("never there").help(help))

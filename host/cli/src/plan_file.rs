@@ -131,7 +131,7 @@ impl PlanFile {
             return Ok(());
         }
         let message =
-            format!("`{}` is there and is no plan, so it is not replaced", path.display());
+            format!("`{}` exists and is not a plan, so it is not replaced", path.display());
         Err(Failure::usage(message).hint("name another file"))
     }
 
@@ -155,7 +155,7 @@ impl PlanFile {
             Failure::usage(format!("the plan `{shown}` cannot be read: {error}"))
         })?;
         let read: Self = serde_json::from_str(&text).map_err(|error| {
-            Failure::usage(format!("`{shown}` is no plan of this version: {error}"))
+            Failure::usage(format!("`{shown}` is not a plan of this version: {error}"))
                 .hint("make one with `runbook plan FILE --out PLAN`")
         })?;
         match read.format {
@@ -235,7 +235,10 @@ impl PlanFile {
         for gone in
             self.steps.iter().filter(|planned| steps.iter().all(|step| step.id != planned.id))
         {
-            push_line(&mut differences, format_args!("  {}: in the plan, and no more", gone.id));
+            push_line(
+                &mut differences,
+                format_args!("  {}: in the plan, and no longer in the runbook", gone.id),
+            );
         }
         if differences.is_empty() {
             return Ok(());

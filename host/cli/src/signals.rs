@@ -162,7 +162,7 @@ impl CancelSignals {
         if !self.over.load(Ordering::SeqCst) {
             let run = self.named();
             ui::note(&format!(
-                "the terminal hung up; the run goes on without it: `runbook show {run} --follow` tells how, `runbook cancel {run}` ends it"
+                "the terminal hung up; the run goes on without it: `runbook show {run} --follow` shows how, `runbook cancel {run}` ends it"
             ));
         }
     }

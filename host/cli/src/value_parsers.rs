@@ -20,7 +20,7 @@ pub fn decision(text: &str) -> Result<(String, String), String> {
 /// A UUID.
 pub fn run_id(text: &str) -> Result<RunId, String> {
     let run =
-        RunId::parse(text).ok_or_else(|| format!("`{text}` is no UUID; `uuidgen` makes one"))?;
+        RunId::parse(text).ok_or_else(|| format!("`{text}` is not a UUID; `uuidgen` makes one"))?;
     // What a generator that failed gives is the id of everybody whose generator failed.
     let digits: Vec<char> = run.to_string().chars().filter(|digit| *digit != '-').collect();
     if digits.iter().all(|digit| *digit == '0') || digits.iter().all(|digit| *digit == 'f') {

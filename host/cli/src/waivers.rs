@@ -128,7 +128,7 @@ fn read_one(reader: &mut Reader<'_>) -> Option<Entry> {
     let expires = read_date(reader);
     let (of, check, reason, expires) = (of?, check?, reason?, expires?);
     if reason.value.trim().is_empty() {
-        reader.error("E0236", reason.span, "a waiver without a reason is none", "say why");
+        reader.error("E0236", reason.span, "a waiver needs a reason", "say why");
         return None;
     }
     Some(Entry { suite: of.value, check, waiver: Waiver { reason: reason.value, expires } })

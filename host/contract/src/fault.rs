@@ -30,7 +30,7 @@ pub enum ErrorClass {
     Trap,
     /// The operator stopped the run.
     Cancelled,
-    /// It cannot be told whether the effect happened.
+    /// It is unknown whether the effect happened.
     Unknown,
 }
 

@@ -348,7 +348,7 @@ fn judge(answer: Response) -> DryAnswer {
         }
         Response::Proposal(proposal) => (DryFinding::Would(proposal), StepView::AtRunTime),
         Response::Cases(_) | Response::Observation(_) | Response::Completion(_) => {
-            at_run_time("it answered another question".to_owned())
+            at_run_time("its response belongs to another call".to_owned())
         }
     }
 }

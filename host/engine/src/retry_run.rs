@@ -43,14 +43,14 @@ pub enum RetryError {
         phase: &'static str,
     },
     /// Nobody can tell whether it has taken effect, and it must not take effect twice.
-    #[error("it cannot be told whether {} took effect in that run", quoted(steps))]
+    #[error("it is unknown whether {} took effect in that run", quoted(steps))]
     Doubtful {
         /// The steps.
         steps: Vec<StepId>,
     },
     /// They are done, and nobody can tell whether they are undone.
     #[error(
-        "{} {} done in that run, and it cannot be told whether {} undone",
+        "{} {} done in that run, and it is unknown whether {} undone",
         quoted(steps),
         is_or_are(steps),
         is_or_are(steps)
@@ -60,14 +60,14 @@ pub enum RetryError {
         steps: Vec<StepId>,
     },
     /// Something was decided about a step of which it is known what it did.
-    #[error("nothing is to be decided about `{step}`: it is known what it did")]
+    #[error("no decision about `{step}` is needed: its outcome is known")]
     NotAsked {
         /// The step.
         step: StepId,
     },
     /// A run that is tried again does a step or does not.
     #[error(
-        "`{step}=fail` decides nothing here: say `{step}=done` (it happened) or `{step}=retry` (it did not)"
+        "`{step}=fail` is not possible here: say `{step}=done` (it happened) or `{step}=retry` (it did not)"
     )]
     NoWay {
         /// The step.

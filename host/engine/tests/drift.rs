@@ -27,7 +27,7 @@ fn a_step_that_does_more_than_it_said_succeeds_with_a_warning_that_names_it() {
     let step = state.step(&"a".into());
     assert_eq!(step.outcome, Some(Outcome::Warn));
     assert!(
-        step.summary.contains("departed from its plan, which did not say `files.remove`"),
+        step.summary.contains("departed from its plan, which did not announce `files.remove`"),
         "{}",
         step.summary
     );

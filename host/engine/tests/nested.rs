@@ -405,7 +405,7 @@ fn a_suite_only_looks() {
     let acts = SUITE.replacen("test:look", "test:do", 1);
     let refused =
         refused_with("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"", &[("suite.toml", &acts)]);
-    assert!(refused.contains("check `api` uses an operation that acts"), "{refused}");
+    assert!(refused.contains("check `api` uses an operation that changes things"), "{refused}");
     let mixed = format!("{SUITE}\n[[step]]\nid = \"x\"\nuses = \"test:look\"");
     assert!(
         refused_with("[[step]]\nid = \"all\"\nsuite = \"suite.toml\"", &[("suite.toml", &mixed)])

@@ -41,7 +41,7 @@ fn what_is_needed_to_put_back_a_later_step_is_kept_when_that_one_cannot_be_put_b
             assert_eq!(undone, !is_kept, "{bind} {read} {class:?}");
             if is_kept {
                 let fault = backup.undo_fault.unwrap();
-                assert!(fault.message.contains("`raise`, which stands on it"), "{fault:?}");
+                assert!(fault.message.contains("`raise`, which depends on it"), "{fault:?}");
                 assert_eq!(backup.change.left(), Left::Surely);
             }
             // Once the later one can be put back, all is.

@@ -230,7 +230,7 @@ fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> 
 /// What was found when it was observed again.
 fn undo_checked(step: &StepId, finding: &UndoFinding) -> Line {
     match finding {
-        UndoFinding::Restored => line(Tone::Good, format!("  ✓ {step}: observed again, as before")),
+        UndoFinding::Restored => line(Tone::Good, format!("  ✓ {step}: observed again: as before")),
         UndoFinding::TookEffect { .. } => line(
             Tone::Plain,
             format!(
@@ -241,10 +241,9 @@ fn undo_checked(step: &StepId, finding: &UndoFinding) -> Line {
             Tone::Bad,
             format!("  ✗ {step}: not as before: {}", crate::difference::text(before, now)),
         ),
-        UndoFinding::Unknown { fault } => line(
-            Tone::Bad,
-            format!("  ✗ {step}: it cannot be told what it left: {}", fault.message),
-        ),
+        UndoFinding::Unknown { fault } => {
+            line(Tone::Bad, format!("  ✗ {step}: it is unknown what it left: {}", fault.message))
+        }
     }
 }
 
@@ -552,18 +551,19 @@ fn undo_line(step: &StepId, result: &UndoResult, then: AfterAttempt, duration_ms
 fn recovered(summary: &Summary, step: &StepId, attempt: u32, decision: &Recovery) -> Line {
     let always_runs = summary.step(step).is_some_and(|step| step.section == Section::Finally);
     let text = match decision {
-        Recovery::Repeat if always_runs => "is done again, as all that always runs".to_owned(),
-        Recovery::Repeat => "may be repeated without harm, and is".to_owned(),
-        Recovery::DidNotHappen => "had no effect, as was observed".to_owned(),
+        Recovery::Repeat if always_runs => "runs again, because it is in `finally`".to_owned(),
+        Recovery::Repeat => "may be repeated without harm, so it runs again".to_owned(),
+        Recovery::DidNotHappen => "was observed to have had no effect".to_owned(),
         Recovery::OperatorRetry => {
-            "did not happen, says the operator, and is to be done again".to_owned()
+            "did not happen, as the operator decided, and runs again".to_owned()
         }
-        Recovery::OperatorDone => "happened, says the operator".to_owned(),
+        Recovery::OperatorDone => "happened, as the operator decided".to_owned(),
         Recovery::OperatorNotDone => {
-            "did not happen, says the operator, and counts as failed".to_owned()
+            "did not happen, as the operator decided, and counts as failed".to_owned()
         }
         Recovery::OperatorFail => {
-            "counts as failed, says the operator, and is undone as if it had happened".to_owned()
+            "counts as failed, as the operator decided, and is undone as if it had happened"
+                .to_owned()
         }
         Recovery::AskOperator { known, .. } => format!("has an unknown outcome: {known}"),
     };
@@ -578,14 +578,14 @@ fn held_between(runs: &[RunId], times: u64) -> String {
     if runs.is_empty() {
         let times = counted(usize::try_from(times).unwrap_or(usize::MAX), "time");
         return format!(
-            "; it was taken {times} since this run gave it back: `runbook runs` lists who was at work"
+            "; it was taken {times} since this run released it: `runbook runs` lists who held it"
         );
     }
     let shown: Vec<String> =
         runs.iter().map(|run| format!("`runbook show {}`", run.short())).collect();
     let (who, have) = if runs.len() == 1 { ("a run", "has") } else { ("runs", "have") };
     format!(
-        "; {who} held it since this run gave it back, and {have} done something meanwhile: {}",
+        "; {who} held it since this run released it, and {have} changed something meanwhile: {}",
         shown.join(", ")
     )
 }

@@ -16,7 +16,7 @@ pub(crate) enum Ended {
     Skipped(String),
     /// It looked, and it is not as it should be; or what was to be done failed.
     Failed(String),
-    /// It could not be told.
+    /// Unknown: no answer or no data.
     Unknown(String),
 }
 

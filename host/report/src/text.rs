@@ -180,7 +180,7 @@ fn unfinished(summary: &Summary) -> String {
             "Not ended: {state}, executed by {who}. `runbook show {run} --follow` shows how it goes."
         )),
         Execution::StandsStill { pid, host } => one_line(&format!(
-            "Not ended: {state}. Process {pid} on {host} lives and stands still: it was stopped, or its machine slept, for longer than \
+            "Not ended: {state}. Process {pid} on {host} is alive but stands still: it was stopped, or its machine slept, for longer than \
              its lease.\nNext: let it go on (`kill -CONT {pid}` there), or take the run over with `runbook resume {run}`: the process \
              then begins nothing more. `runbook cancel {run}` ends the run from here."
         )),

@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_command_is_never_broken() {
         let wrapped = wrap_to_width(
-            "next: look whether it did, then say so: `runbook resume 01a1 --decide s01=done` (it did)",
+            "next: find out whether it did, then say so: `runbook resume 01a1 --decide s01=done` (it did)",
             60,
         );
         assert!(wrapped.contains("`runbook resume 01a1 --decide s01=done`"), "{wrapped}");

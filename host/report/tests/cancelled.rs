@@ -146,7 +146,7 @@ fn what_always_runs_is_no_part_of_the_account_and_every_end_names_it_and_who_was
                 continue;
             }
             assert!(
-                text.contains("What always runs was done, and stays: `tell`"),
+                text.contains("`finally` changed something, which stays: `tell`"),
                 "{end} {format}: {text}"
             );
             assert!(

@@ -337,13 +337,15 @@ fn a_run_that_ends_undone_names_what_has_no_undo() {
             assert_eq!(text.contains("What can be undone is undone"), is_undone, "{class}: {text}");
             let changed = match (is_undone, sure) {
                 (true, false) => "",
-                (true, true) => "What `b` changed has no undo",
-                (false, true) => "What `a`, `b` changed has no undo",
-                (false, false) => "What `a` changed has no undo",
+                (true, true) => "What `b` changed stays: the runbook says that it has no undo",
+                (false, true) => {
+                    "What `a`, `b` changed stays: the runbook says that it has no undo"
+                }
+                (false, false) => "What `a` changed stays: the runbook says that it has no undo",
             };
             assert!(text.contains(changed), "{class} {first}: {text}");
             assert_eq!(
-                text.contains("What `b` did, if it did anything, has no undo and stays."),
+                text.contains("What `b` may have changed stays: it has no undo."),
                 !sure,
                 "{class} {first}: {text}"
             );

@@ -97,7 +97,7 @@ pub enum InspectError {
     )]
     NoManifest,
     /// Two manifests.
-    #[error("it has more than one manifest; which one a reviewer saw cannot be told")]
+    #[error("it has more than one manifest; it is unknown which one a reviewer saw")]
     TwoManifests,
     /// A manifest that cannot be used.
     #[error(transparent)]

@@ -662,7 +662,7 @@ mod tests {
                     let of_any = approved(&[effect(&verb, named)], &["s", "other"]);
                     assert!(
                         !allows(&of_any, operation),
-                        "{verb}: which slot was approved cannot be told"
+                        "{verb}: it is unknown which slot was approved"
                     );
                 }
             }

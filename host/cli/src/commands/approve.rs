@@ -65,7 +65,7 @@ pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Fail
         ui::note(&interactive::shown(&question.step, question.run, &question.asked));
         let asked = format!("Approve this for step `{}`?", question.step);
         if !question::confirm(context, &asked, question::Agreed::by_flag(args.yes))? {
-            return Err(Failure::usage("nothing was said, as you answered"));
+            return Err(Failure::usage("nothing was recorded, as you answered"));
         }
         question.answer(context, &journal, ApprovalVerdict::Approved).await
     })

@@ -72,11 +72,11 @@ pub struct CheckArgs {
 pub enum FailOn {
     /// A warning
     Warning,
-    /// A critical check that failed; what could not be told counts, too
+    /// A critical check that failed; an unknown outcome counts too
     Critical,
 }
 
-/// Makes the checks. Whatever goes wrong, the answer is that it could not be told.
+/// Runs the checks. Every error gives the exit code of an unknown outcome.
 pub fn run(context: &Context, args: &CheckArgs) -> ExitStatus {
     match watch(context, args) {
         Ok(found) => ExitStatus::Checked(judged(found, args.fail_on)),

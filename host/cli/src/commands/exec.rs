@@ -280,9 +280,9 @@ pub fn confirm(context: &Context, runbook: &Runbook, yes: bool) -> Result<(), Fa
         .filter(|step| matches!(step.undo, Some(UndoDeclaration::Irreversible { .. })));
     let stays: Vec<_> = stays.map(|step| format!("`{}`", step.id.value)).collect();
     let why = if stays.is_empty() {
-        "calls itself destructive; each step of it has an undo".to_owned()
+        "is declared destructive; each of its steps has an undo".to_owned()
     } else {
-        format!("does what cannot be undone ({})", stays.join(", "))
+        format!("has steps that cannot be undone ({})", stays.join(", "))
     };
     let question = format!("`{}` {why}. Run it?", runbook.title);
     if question::confirm(context, &question, Agreed::by_flag(yes))? {

@@ -101,7 +101,7 @@ struct OfflineOperate;
 
 impl Operate for OfflineOperate {
     async fn call(&self, _call: Call, _leases: LeaseWatch) -> Result<CallReturn, Fault> {
-        Err(Fault::new(ErrorClass::Denied, "plan.offline", "nobody is asked"))
+        Err(Fault::new(ErrorClass::Denied, "plan.offline", "nobody will be asked"))
     }
 }
 

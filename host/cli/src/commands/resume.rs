@@ -251,7 +251,7 @@ pub fn rebuild(
         };
         if plan.sources.len() != sources.len() || !plan.sources.iter().all(is_same) {
             return Err(Failure::engine(
-                "the texts of the run in the journal are not those that its runbook names",
+                "the journal holds other files for the run than its runbook names",
             ));
         }
         plan.digest.clone_from(&header.digest);

@@ -133,12 +133,12 @@ fn retry(
             RetryError::Doubtful { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
                 let (done, retry) = (decided(step, "done"), decided(step, "retry"));
-                format!("look whether it did, then say so: `{done}` (it happened) or `{retry}` (it did not; do it again)")
+                format!("find out whether it did, then say so: `{done}` (it happened) or `{retry}` (it did not; do it again)")
             }
             RetryError::PerhapsUndone { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
                 let (done, retry) = (decided(step, "done"), decided(step, "retry"));
-                format!("look how it is, then say so: `{done}` (it is still done) or `{retry}` (it is undone; do it again)")
+                format!("find out how it is now, then say so: `{done}` (it is still done) or `{retry}` (it is undone; do it again)")
             }
             RetryError::NotAsked { step } => format!("leave out `{}`", decided(step.as_str(), "…")),
             RetryError::NoWay { step } => {

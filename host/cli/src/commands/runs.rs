@@ -142,7 +142,7 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
     for (run, _) in runs.iter().filter(|(_, liveness)| *liveness == Liveness::StandsStill) {
         let id = run.run.short();
         ui::note(&format!(
-            "the process of run {id} lives and stands still: `runbook show {id}` says which, and what to do"
+            "the process of run {id} is alive but stands still: `runbook show {id}` says which process, and what to do"
         ));
     }
     Ok(ExitStatus::Success)

@@ -109,7 +109,7 @@ async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failu
         let (run, later) = (run.short(), later.short());
         if summary.end.is_none() {
             let message = format!(
-                "run {later}, which tries run {run} again, has not ended, and takes what that one did as done"
+                "run {later}, which tries run {run} again, has not ended, and relies on what that one did"
             );
             return Err(
                 Failure::usage(message).hint(format!("end it first: `runbook cancel {later}`"))
@@ -119,7 +119,7 @@ async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failu
         if !undoable.is_empty() {
             let names: Vec<String> = undoable.iter().map(|step| format!("`{step}`")).collect();
             let message = format!(
-                "run {later} tried run {run} again and stands on what that one did: {} of it stays done",
+                "run {later} tried run {run} again and relies on what that one did: {} of it stays done",
                 names.join(", ")
             );
             return Err(Failure::usage(message).hint(format!(
@@ -149,7 +149,7 @@ fn mended(context: &Context, stored: &StoredRun, file: &Path) -> Result<(Prepare
             stored.header.name
         );
         return Err(
-            Failure::usage(message).hint("give a copy of that runbook in which the undo is mended")
+            Failure::usage(message).hint("give a copy of that runbook with a corrected undo")
         );
     }
     Ok((prepared, plan))

@@ -68,7 +68,7 @@ pub enum LookVerdict {
     Holds,
     /// Not as it should be.
     Breached,
-    /// It could not be told: no answer, no data. Never a reason to undo, and never as it should be.
+    /// The state is unknown: no answer or no data. Never a reason to undo, and never healthy.
     Blind,
 }
 

@@ -134,7 +134,7 @@ pub struct TakenBy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum PauseReason {
-    /// It cannot be told whether these attempts took effect; the operator decides.
+    /// It is unknown whether these attempts took effect; the operator decides.
     UnknownOutcome {
         /// The steps.
         steps: Vec<StepId>,

@@ -387,7 +387,7 @@ fn has_written(step: &PlannedStep, answer: &Result<CallReturn, Fault>) -> bool {
 }
 
 /// What is known of an operation that nothing can be seen of.
-const NOTHING_TO_SEE: &str = "the operation leaves nothing that its plugin could observe";
+const NOTHING_TO_SEE: &str = "its plugin cannot observe what the operation leaves";
 
 /// Whether a plugin says by `before` that it sees nothing of what the operation changes. That
 /// nothing is seen again afterwards is no sign that nothing happened.
@@ -416,7 +416,7 @@ fn departure(proposal: Option<&Proposal>, answered: &CallReturn) -> Option<Strin
         .collect();
     let is_step = proposal.is_some();
     (is_step && !more.is_empty())
-        .then(|| format!("it departed from its plan, which did not say {}", more.join(", ")))
+        .then(|| format!("it departed from its plan, which did not announce {}", more.join(", ")))
 }
 
 fn summary(answer: Response) -> String {

@@ -21,7 +21,7 @@ pub enum RunError {
         unwritten: Vec<(StepId, Unwritten)>,
     },
     /// The records make no sense.
-    #[error("the journal of the run makes no sense")]
+    #[error("the journal of the run contradicts itself")]
     Illegal {
         /// Which record.
         #[from]
@@ -91,7 +91,7 @@ pub enum RunError {
     },
     /// An undo may have happened, and must not happen twice.
     #[error(
-        "it cannot be told whether {} undone already, and an undo must not happen twice",
+        "it is unknown whether {} undone already, and an undo must not happen twice",
         are_undone(steps)
     )]
     UndoUnclear {
@@ -99,7 +99,7 @@ pub enum RunError {
         steps: Vec<StepId>,
     },
     /// Something was decided about a step that nothing is asked about.
-    #[error("nothing is asked about `{step}`{}", asked_instead(asked))]
+    #[error("no decision about `{step}` is open{}", asked_instead(asked))]
     NothingAsked {
         /// The step.
         step: StepId,
@@ -121,7 +121,7 @@ pub enum RunError {
         step: StepId,
     },
     /// Something was decided about the undo of a step of which it is known what came of it.
-    #[error("nothing is to be decided about the undo of `{step}`: it is known what came of it")]
+    #[error("no decision about the undo of `{step}` is needed: its outcome is known")]
     NotAsked {
         /// The step.
         step: StepId,
@@ -137,9 +137,9 @@ pub enum RunError {
 fn asked_instead(asked: &[StepId]) -> String {
     let names: Vec<_> = asked.iter().map(|step| format!("`{step}`")).collect();
     if names.is_empty() {
-        "; nothing is asked about any step".to_owned()
+        "; no decision about any step is open".to_owned()
     } else {
-        format!("; what is asked about: {}", names.join(", "))
+        format!("; decisions are open about: {}", names.join(", "))
     }
 }
 

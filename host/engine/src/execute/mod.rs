@@ -215,7 +215,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         };
         debug_assert!(
             self.plan.steps.len() > 64 || self.frontier == Frontier::new(&self.plan, state),
-            "what can go on is what plan and state say"
+            "plan and state agree on what can continue"
         );
         advance(&self.plan, state, &self.frontier, &observed)
     }

@@ -421,7 +421,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         if let Some(later) = undo::kept_by(&self.plan, self.state(), step) {
             let message =
-                format!("it is kept, because `{later}`, which stands on it, could not be undone");
+                format!("it is kept, because `{later}`, which depends on it, could not be undone");
             let fault = Fault::new(ErrorClass::Conflict, "engine.still-needed", message);
             return self.fail_undo(id, attempt, not_begun(fault)).await;
         }

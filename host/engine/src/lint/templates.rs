@@ -493,8 +493,7 @@ fn judge_step(
     };
     let id = catalog.ids[*place];
     (!names.sees(*place)).then(|| {
-        error(format!("`{id}` has not surely run before this"))
-            .help(names.earlier.replace("ID", id))
+        error(format!("`{id}` may not have run before this")).help(names.earlier.replace("ID", id))
     })
 }
 

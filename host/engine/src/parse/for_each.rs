@@ -31,7 +31,7 @@ pub(super) fn read_for_each(section: Section, reader: &mut Reader<'_>) -> Option
         names::check_identifier(reader, &name.value, &name.span, "the name of an item");
         if TAKEN.contains(&name.value.as_str()) {
             let message = format!(
-                "an item cannot be called `{}`: that is something else in templates",
+                "an item cannot be called `{}`: templates use this name for something else",
                 name.value
             );
             reader.error("E0206", name.span.clone(), message, "taken");

@@ -7,7 +7,7 @@ pub(super) fn check_kebab(reader: &mut Reader<'_>, name: &str, span: &Span, what
     if is_kebab(name) {
         return;
     }
-    let message = format!("{what} must be lower-case words joined by `-`, not `{name}`");
+    let message = format!("{what} must be lowercase words joined by `-`, not `{name}`");
     let help = format!("write `{}`", suggest_kebab(name));
     reader.error_with_help("E0206", span.clone(), message, "not kebab-case", help);
 }
@@ -37,7 +37,7 @@ pub(super) fn check_identifier(reader: &mut Reader<'_>, name: &str, span: &Span,
     let valid = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !valid {
-        let message = format!("{what} must be lower-case letters, digits and `_`, not `{name}`");
+        let message = format!("{what} must be lowercase letters, digits and `_`, not `{name}`");
         reader.error("E0206", span.clone(), message, "cannot stand in a template");
     }
 }

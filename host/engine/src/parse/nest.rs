@@ -244,7 +244,7 @@ fn is_same_secret(a: &SecretEntry, b: &SecretEntry) -> bool {
 fn two_meanings(step: &Step, what: &str, first: &str, second: &str) -> Diagnostic {
     let message = format!("{what} is one thing at {first} and another at {second}");
     let diagnostic = Diagnostic::error("E0231", &step.source, step.id.span.clone(), message)
-        .label("one run, two meanings");
+        .label("two definitions in one run");
     diagnostic.help("rename one, or let both files include the same one")
 }
 

@@ -217,7 +217,7 @@ pub(crate) fn parse_texts(param: &Param, texts: &[&str]) -> Result<Json, (String
 fn items(text: &str) -> Result<Vec<Json>, String> {
     if text.trim_start().starts_with('[') {
         let list = serde_json::from_str::<Vec<String>>(text).map_err(|_| {
-            "it begins as a JSON list and is none of texts; write `[\"a\",\"b\"]`, or `a,b` if no item begins with `[`".to_owned()
+            "it begins like a JSON list but is not a list of texts; write `[\"a\",\"b\"]`, or `a,b` if no item begins with `[`".to_owned()
         })?;
         return Ok(list.into_iter().map(Json::from).collect());
     }

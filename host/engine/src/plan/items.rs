@@ -122,7 +122,7 @@ impl PlannedForEach {
         let key = key.ok_or_else(|| {
             let help = format!("give `key`, as in `key = \"{{{{ {}.name }}}}\"`", self.name);
             ListError::Invalid(format!(
-                "item {at} is no text or number, so it is no key by itself; {help}"
+                "item {at} is neither text nor a number, so it cannot be a key; {help}"
             ))
         })?;
         if key.trim().is_empty() {

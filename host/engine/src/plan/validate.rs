@@ -85,7 +85,7 @@ fn check_step(
     );
     if looks_only && own.kind == Kind::Step {
         let message = format!(
-            "{} uses an operation that acts, and a {} does not",
+            "{} uses an operation that changes things, and a {} may not",
             step.subject(),
             section_noun(step.section)
         );
@@ -97,8 +97,10 @@ fn check_step(
     }
     let tries = own.kind == Kind::SmokeTest || (own.kind == Kind::Probe && own.writes);
     if step.section == Section::Guard && tries {
-        let message =
-            format!("{} tries things out, and a guard only looks, again and again", step.subject());
+        let message = format!(
+            "{} is a smoke test, and a guard may only read, because it repeats",
+            step.subject()
+        );
         diagnostics.push(
             error("E0228", &step.id.span, message).label("changes something").help("use a probe"),
         );
@@ -125,7 +127,7 @@ fn check_step(
     }
     if step.poll.is_some() && own.kind == Kind::Step {
         let message = format!(
-            "{} would act again and again: `until` polls probes and smoke tests only",
+            "{} would repeat a change: `until` polls probes and smoke tests only",
             step.subject()
         );
         diagnostics.push(
@@ -169,7 +171,8 @@ fn check_step(
         Some(UndoDeclaration::Explicit { span, .. })
             if facts.get(&step.id.value.undo()).is_some_and(|undo| undo.kind != Kind::Step) =>
         {
-            let message = format!("the undo of {} only looks: it must be a step", step.subject());
+            let message =
+                format!("the undo of {} only reads: it must be a step operation", step.subject());
             diagnostics.push(error("E0222", span, message).label("changes nothing"));
         }
         None

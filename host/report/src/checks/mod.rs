@@ -32,7 +32,7 @@ pub enum Health {
     /// A threshold was passed, or it is not as it should be and the suite says that this is not
     /// critical.
     Warning,
-    /// It could not be told. No data is never healthy.
+    /// Unknown: no answer or no data. No data is never healthy.
     Unknown,
     /// Not as it should be.
     Critical,

@@ -16,7 +16,7 @@ pub(super) fn render(checks: &Checks) -> String {
     begin(
         &mut text,
         "runbook_check_healthy",
-        "1 if the check is healthy, 0 if it is not; absent if it could not be told.",
+        "1 if the check is healthy, 0 if it is not; absent if it is unknown.",
     );
     for result in &checks.results {
         let value = match result.health {
@@ -27,7 +27,11 @@ pub(super) fn render(checks: &Checks) -> String {
         };
         let _ = writeln!(text, "runbook_check_healthy{{{}}} {value}", labels(result));
     }
-    begin(&mut text, "runbook_check_state", "Which state the check is in.");
+    begin(
+        &mut text,
+        "runbook_check_state",
+        "The state of the check: 1 for the state that it is in, 0 for the others.",
+    );
     for result in &checks.results {
         for (health, word, ..) in HEALTHS {
             let is = u8::from(*health == result.health);
@@ -43,7 +47,7 @@ pub(super) fn render(checks: &Checks) -> String {
     push_measurements(&mut text, checks, labels);
     let at =
         Duration::from_millis(u64::try_from(checks.at.as_millisecond()).unwrap_or(0)).as_secs_f64();
-    begin(&mut text, "runbook_check_last_run_timestamp_seconds", "When the checks were made.");
+    begin(&mut text, "runbook_check_last_run_timestamp_seconds", "When the checks ran.");
     let _ = writeln!(text, "runbook_check_last_run_timestamp_seconds {at:.3}");
     text
 }
@@ -54,7 +58,7 @@ fn push_measurements(text: &mut String, checks: &Checks, labels: impl Fn(&CheckR
     begin(
         text,
         "runbook_check_measurement",
-        "What the check measured, in the unit that stands beside it.",
+        "What the check measured, in the unit given by the label `unit`.",
     );
     let mut seen = BTreeSet::new();
     for result in &checks.results {

@@ -31,10 +31,10 @@ impl Summary {
         let (done, perhaps) = (of(Left::Surely), of(Left::Perhaps));
         let mut text = String::new();
         if !done.is_empty() {
-            text += &format!(" What always runs was done, and stays: {}.", quoted(&done));
+            text += &format!(" `finally` changed something, which stays: {}.", quoted(&done));
         }
         if !perhaps.is_empty() {
-            text += &format!(" What always runs may have been done: {}.", quoted(&perhaps));
+            text += &format!(" `finally` may have changed something: {}.", quoted(&perhaps));
         }
         for NotSent { notify, on, why } in &self.not_sent {
             text += &format!(" `{notify}` ({}) was not sent: {why}.", word(*on));

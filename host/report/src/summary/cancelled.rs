@@ -31,7 +31,7 @@ pub struct Cancelled {
 }
 
 /// What an orderly end is.
-const ORDERLY: &str = "what runs is stopped, unless its `on_cancel` is \"finish\"; then what was done is undone as the runbook says";
+const ORDERLY: &str = "running steps are stopped, unless their `on_cancel` is \"finish\"; then what was done is undone as the runbook says";
 
 impl Cancelled {
     /// What is told when it is asked for.
@@ -43,7 +43,7 @@ impl Cancelled {
                 "{by} cancels the run, which is being undone already: the undo goes on to its end"
             ),
             Reached::Finally => format!(
-                "{by} cancels the run, and it is too late: its steps are over, and only what always runs goes on. When it has ended, \
+                "{by} cancels the run, and it is too late: its steps are over, and only `finally` still runs. When it has ended, \
                  `runbook show {run}` says what stays and what undoes it"
             ),
         }

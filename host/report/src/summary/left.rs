@@ -28,15 +28,12 @@ impl Summary {
         }
         if !changed.is_empty() {
             said.push(format!(
-                "What {} changed has no undo, as the runbook says, and stays.",
+                "What {} changed stays: the runbook says that it has no undo.",
                 quoted(&changed)
             ));
         }
         if !perhaps.is_empty() {
-            said.push(format!(
-                "What {} did, if it did anything, has no undo and stays.",
-                quoted(&perhaps)
-            ));
+            said.push(format!("What {} may have changed stays: it has no undo.", quoted(&perhaps)));
         }
         said.join(" ")
     }
@@ -56,7 +53,7 @@ pub(super) fn to_decide(perhaps: &[StepId]) -> String {
     };
     let is_one = perhaps.len() == 1;
     let (it, each) =
-        if is_one { ("it happened", "") } else { ("all happened", "; or each as it is") };
+        if is_one { ("it happened", "") } else { ("all happened", "; or decide for each") };
     let not = if is_one { "it did not" } else { "none did" };
     let (done, retry) = (decide("done"), decide("retry"));
     format!("{done}` ({it}) or `{}` ({not}; do it again){each}", retry.trim_start())

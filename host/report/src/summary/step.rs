@@ -115,7 +115,7 @@ pub enum StepState {
     Warned,
     /// It failed.
     Failed,
-    /// It cannot be told whether it took effect.
+    /// It is unknown whether it took effect.
     UnknownOutcome,
     /// It is being undone.
     Undoing,

@@ -162,7 +162,7 @@ impl StepSummary {
                 UndoFinding::Unknown { fault } if self.state != StepState::Undone => {
                     self.state = StepState::UnknownOutcome;
                     self.summary =
-                        format!("it cannot be told whether it took effect: {}", fault.message);
+                        format!("it is unknown whether it took effect: {}", fault.message);
                 }
                 UndoFinding::Unknown { fault } => {
                     self.state = StepState::UndoFailed;
@@ -234,7 +234,7 @@ impl StepSummary {
         if self.approved_by.is_empty() {
             return;
         }
-        let why = if was_same { "is too old" } else { "was of another plan than there is now" };
+        let why = if was_same { "is too old" } else { "was for an earlier plan of this step" };
         self.approval_void = Some(format!(
             "the approval by {} {why}, so it is asked for again",
             self.approved_by.join(", ")
@@ -316,9 +316,9 @@ impl StepSummary {
             // Only whether it is undone depends on it: what came of it stays as it was told.
             self.doubt = match decision {
                 Recovery::AskOperator { .. } => {
-                    Some("it cannot be told whether it happened".to_owned())
+                    Some("it is unknown whether it happened".to_owned())
                 }
-                Recovery::DidNotHappen => Some("it did not happen, as was observed".to_owned()),
+                Recovery::DidNotHappen => Some("it was observed that it did not happen".to_owned()),
                 Recovery::OperatorRetry | Recovery::OperatorNotDone => {
                     Some("the operator says that it did not happen".to_owned())
                 }
@@ -361,9 +361,9 @@ impl StepSummary {
         {
             self.state = StepState::UnknownOutcome;
             let text = if self.section == Section::Finally {
-                "it was cut off; `resume` does it again, as all that always runs"
+                "it was cut off; `resume` runs it again, because it is in `finally`"
             } else {
-                "it was cut off; `resume` looks what came of it, and asks if that cannot be seen"
+                "it was cut off; `resume` observes whether it happened, and asks you if that cannot be seen"
             };
             text.clone_into(&mut self.summary);
         } else if self.state == StepState::Undoing {
@@ -379,7 +379,7 @@ impl StepSummary {
             matches!(self.section, Section::Preflight | Section::Step | Section::Verify);
         if is_of_the_way && self.state == StepState::Pending {
             self.state = StepState::Skipped;
-            "the run ended before it".clone_into(&mut self.summary);
+            "the run ended before it began".clone_into(&mut self.summary);
         }
     }
 
@@ -413,8 +413,7 @@ impl StepSummary {
             }
             StepState::WaitingForPerson => {
                 self.state = StepState::Skipped;
-                "nobody said that it may be done, or did it, before the run ended"
-                    .clone_into(&mut self.summary);
+                "nobody approved it or did it before the run ended".clone_into(&mut self.summary);
             }
             StepState::Undoing => {
                 self.state = StepState::UndoFailed;

@@ -45,7 +45,7 @@ impl Summary {
             (true, true) if self.steps.iter().any(|step| step.may_have_left) => {
                 "No step left a change, but a smoke test wrote and did not show that it removed what it made".to_owned()
             }
-            (true, true) => "It cannot be told whether everything is as it was".to_owned(),
+            (true, true) => "It is unknown whether everything is as before".to_owned(),
             (false, true) => format!("Something was changed and not put back ({})", listed(&changed)),
             (true, false) => format!("Something may have been changed, and was not put back ({})", listed(&perhaps)),
             (false, false) => format!(
@@ -92,11 +92,11 @@ impl Summary {
                         (last.clone(), first.join(", "))
                     });
                 let rest = if self.is_undoing {
-                    "; what else was done is undone whatever you say"
+                    "; the other steps are undone in either case"
                 } else {
                     ""
                 };
-                format!("look whether it happened, then say so: {first} or {last}{each}{rest}")
+                format!("find out whether it happened, then say so: {first} or {last}{each}{rest}")
             }
             PauseReason::Approval { steps } => {
                 let step = first_of(steps);
@@ -146,7 +146,7 @@ impl Summary {
             };
             let each = if account.unclear.len() > 1 { "; the others likewise" } else { "" };
             return format!(
-                "look whether {} undone, then say so: `runbook undo {run} {}` (it is), `{}` (it is not; undo it) or `{}` (it is not; \
+                "find out whether {} undone, then say so: `runbook undo {run} {}` (it is), `{}` (it is not; undo it) or `{}` (it is not; \
                  leave it){each}",
                 are(&account.unclear),
                 decided("done"),
@@ -163,7 +163,7 @@ impl Summary {
         if !again.is_empty() {
             return format!(
                 "repair what keeps {} from being undone, then `runbook undo {run}` tries it again; if the runbook's own \
-                 `undo` is wrong, mend a copy: `runbook undo {run} --with FILE`; or put it back by hand",
+                 `undo` is wrong, correct a copy: `runbook undo {run} --with FILE`; or put it back by hand",
                 quoted(&again)
             );
         }
@@ -177,7 +177,7 @@ impl Summary {
             .cloned()
             .collect();
         if !unknown.is_empty() && account.undoable.is_empty() {
-            return format!("look what {} left, and put it back by hand", quoted(&unknown));
+            return format!("look at what {} left, and put it back by hand", quoted(&unknown));
         }
         let left: Vec<_> = self
             .steps
@@ -187,12 +187,12 @@ impl Summary {
             .collect();
         if !left.is_empty() {
             return format!(
-                "look what smoke test {} made and did not remove, and remove it by hand",
+                "find what smoke test {} made and did not remove, and remove it by hand",
                 left.join(", ")
             );
         }
         let undo = if account.undoable.is_empty() {
-            "; nothing of it can be undone by a command".to_owned()
+            "; no command can undo it".to_owned()
         } else {
             format!("; or `runbook undo {run}` puts back {}", quoted(&account.undoable))
         };
@@ -204,7 +204,7 @@ impl Summary {
                 let from = runbook_text::argument(&step.id);
                 let said = left::to_decide(&account.perhaps);
                 format!(
-                    "what was done stays: repair what was in the way, then `runbook retry {run} --from {from}{said} does the rest{undo}"
+                    "what was done stays: fix the cause of the failure, then `runbook retry {run} --from {from}{said} does the rest{undo}"
                 )
             }
             None => format!("look at `runbook show {run}`{undo}"),
@@ -231,10 +231,10 @@ pub(super) fn verdict_text(cause: &Cause) -> &'static str {
 pub(super) fn skip_text(reason: SkipReason) -> &'static str {
     match reason {
         SkipReason::Condition => "its `when` is false",
-        SkipReason::Dependency => "what it needs did not succeed",
+        SkipReason::Dependency => "a step that it needs did not succeed",
         SkipReason::Operator => "the operator says that it is done",
         SkipReason::Assumed => "done in the run that this one tries again",
-        SkipReason::TimeIsUp => "its time was up before it could begin",
+        SkipReason::TimeIsUp => "its time was over before it could begin",
     }
 }
 
@@ -287,7 +287,7 @@ pub(crate) fn waiting_text(
 pub(super) fn pause_text(reason: &PauseReason) -> String {
     match reason {
         PauseReason::UnknownOutcome { steps } => {
-            format!("it cannot be told whether {} took effect", quoted(steps))
+            format!("it is unknown whether {} took effect", quoted(steps))
         }
         PauseReason::Approval { steps } => format!("it waits for approval of {}", quoted(steps)),
         PauseReason::Manual { steps } => format!("it waits for a person to do {}", quoted(steps)),
