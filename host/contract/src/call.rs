@@ -7,17 +7,18 @@ use std::time::Duration;
 /// One call of one operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
-    /// The run.
+    /// The run that this call belongs to.
     pub run: RunId,
     /// The call site, which stands for plugin, operation and bindings.
     pub site: StepId,
-    /// Who calls: the site, or an item of it (`STEP[KEY]`, `STEP[KEY]/undo`).
+    /// The step that calls: the site itself, an item of it (`STEP[KEY]`), or an item's undo
+    /// (`STEP[KEY]/undo`).
     pub step: StepId,
     /// What the call is for.
     pub phase: Phase,
-    /// Counted from 1.
+    /// The number of the attempt, counted from 1.
     pub attempt: u32,
-    /// The rendered input.
+    /// The input of the operation, with all templates filled in.
     pub input: Json,
     /// Whether effects may happen. `check` of a probe, `plan` and `observe` are read-only whatever
     /// stands here.

@@ -56,7 +56,7 @@ impl fmt::Display for RunId {
 pub struct StepId(String);
 
 impl StepId {
-    /// The id with this text.
+    /// The id with this text, which is not checked.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -101,7 +101,7 @@ impl StepId {
         Self(format!("notify/{number}"))
     }
 
-    /// The text.
+    /// The id as text, such as `backup`, `backup/undo` or `copy[eu-1]`.
     pub fn as_str(&self) -> &str {
         &self.0
     }

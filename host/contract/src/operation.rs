@@ -15,10 +15,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds.
+    /// All kinds, each once.
     pub const ALL: &[Self] = &[Self::Probe, Self::SmokeTest, Self::Step];
 
-    /// The name in manifests and reports.
+    /// The name in manifests and reports, in kebab case.
     pub fn name(self) -> &'static str {
         match self {
             Self::Probe => "probe",

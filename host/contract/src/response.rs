@@ -23,11 +23,11 @@ pub enum Response {
 /// A response with what the host saw of its call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallReturn {
-    /// The response.
+    /// What the operation answered.
     pub response: Response,
-    /// The log of the call.
+    /// The lines that the plugin logged during the call, in order.
     pub logs: Vec<LogLine>,
-    /// What the host let it change, as capability and verb (`docker.stop`), each once.
+    /// What the host let the call change, as capability and verb (`docker.stop`), each once.
     pub acted: Vec<String>,
 }
 
@@ -65,26 +65,26 @@ impl Outcome {
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// What was found.
+    /// How what was found compares with what should be.
     pub outcome: Outcome,
-    /// One line.
+    /// One line that tells the operator what was found.
     pub summary: String,
     /// JSON that fits the operation's output schema.
     pub output: Json,
-    /// Numbers.
+    /// Numbers that the probe measured, such as a latency; may be empty.
     pub measurements: Vec<Measurement>,
 }
 
 /// What a step did, or undid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
-    /// One line.
+    /// One line that tells the operator what was done.
     pub summary: String,
     /// JSON that fits the operation's output schema.
     pub output: Json,
-    /// Whether anything was changed.
+    /// Whether the call changed anything.
     pub changed: bool,
-    /// Numbers.
+    /// Numbers that the step measured; may be empty.
     pub measurements: Vec<Measurement>,
 }
 
@@ -130,7 +130,7 @@ pub struct Measurement {
 /// One case of a smoke test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Case {
-    /// The case.
+    /// The name of the case, as the plugin gives it.
     pub name: String,
     /// What was found.
     pub outcome: Outcome,
@@ -145,7 +145,7 @@ pub struct Case {
 pub struct LogLine {
     /// How important it is.
     pub level: LogLevel,
-    /// The line.
+    /// The text of the line.
     pub message: String,
 }
 

@@ -22,9 +22,9 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// What is wrong: lowercase, no final period.
     pub message: String,
-    /// The file.
+    /// The file that the finding is about.
     pub source: Arc<Source>,
-    /// The place in it.
+    /// The bytes of `source` that the finding is about.
     pub span: Span,
     /// A few words shown at the place.
     pub label: String,

@@ -6,28 +6,28 @@ use toml::de::{DeTable, DeValue};
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// The bytes of the value.
+    /// The bytes of the value in its file.
     pub span: Span,
-    /// The value.
+    /// The value that stands there.
     pub value: Value,
 }
 
 /// A TOML value. Dates keep their text: who needs one parses it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Text.
+    /// A string, with its escapes resolved.
     String(String),
-    /// A whole number.
+    /// A whole number that fits into 64 bits; a bigger one is read as a float.
     Integer(i64),
-    /// A number with a fraction.
+    /// A number with a fraction or an exponent.
     Float(f64),
-    /// true or false.
+    /// One of the words `true` and `false`.
     Boolean(bool),
     /// A date, a time or both, as written.
     Datetime(String),
-    /// A list.
+    /// An array, its items in file order.
     Array(Vec<Node>),
-    /// A table.
+    /// A table, inline or under a header.
     Table(Table),
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located<T> {
-    /// The value.
+    /// The value that was read.
     pub value: T,
     /// The bytes of the value in its file.
     pub span: Span,

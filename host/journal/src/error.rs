@@ -15,7 +15,7 @@ pub enum JournalError {
         "the disk of the journal `{place}` is full; free some space, then run `runbook resume`"
     )]
     Full {
-        /// The journal.
+        /// The journal whose disk is full.
         place: Location,
         /// What the database says.
         #[source]
@@ -26,7 +26,7 @@ pub enum JournalError {
         "the disk of the journal `{place}` does not work; look at the kernel's log, move the journal to another disk"
     )]
     Disk {
-        /// The journal.
+        /// The journal whose device does not work.
         place: Location,
         /// What the database says.
         #[source]
@@ -36,7 +36,7 @@ pub enum JournalError {
     /// by nobody.
     #[error("the file `{}` of the journal {change} while it was in use; {}", file.display(), kept(rescued.as_deref()))]
     Gone {
-        /// The file.
+        /// The file that was moved, removed or replaced.
         file: PathBuf,
         /// What happened to it.
         change: FileChange,
@@ -46,7 +46,7 @@ pub enum JournalError {
     /// Another process held the journal for longer than the wait (10 s).
     #[error("the journal `{place}` is locked by another process; see what it does, then try again")]
     Locked {
-        /// The journal.
+        /// The journal that is locked.
         place: Location,
         /// What the database says.
         #[source]
@@ -57,7 +57,7 @@ pub enum JournalError {
         "the journal `{place}` is damaged or is no journal; keep a copy of it, then restore a backup or move it away to begin anew"
     )]
     Damaged {
-        /// The journal.
+        /// The journal that is damaged.
         place: Location,
         /// What the database says.
         #[source]
@@ -68,7 +68,7 @@ pub enum JournalError {
         "the journal `{place}` cannot be opened for writing; it and its folder must belong to you and be writable"
     )]
     Denied {
-        /// The journal.
+        /// The journal that cannot be opened for writing.
         place: Location,
         /// What the database says.
         #[source]
@@ -86,9 +86,9 @@ pub enum JournalError {
     /// A run is tried again by one other run only.
     #[error("run {} was tried again by run {}, which knows what both have done", run.short(), by.short())]
     TriedAgain {
-        /// The run.
+        /// The run that was tried again already.
         run: RunId,
-        /// Who tries it again.
+        /// The run that tries it again.
         by: RunId,
     },
     /// A newer program has changed the tables.
@@ -96,7 +96,7 @@ pub enum JournalError {
         "the journal `{place}` was written by a newer runbook (schema {found}); upgrade this one, or use another journal"
     )]
     Newer {
-        /// The journal.
+        /// The journal that is newer than this program.
         place: Location,
         /// The version of its tables.
         found: i64,
@@ -104,16 +104,16 @@ pub enum JournalError {
     /// The tables cannot be made or brought up to date.
     #[error("the tables of the journal `{place}` cannot be brought up to date")]
     Schema {
-        /// The journal.
+        /// The journal whose tables could not be changed.
         place: Location,
-        /// Why.
+        /// The error of the migration.
         #[source]
         source: sqlx::migrate::MigrateError,
     },
     /// Anything else that the database says.
     #[error("the journal `{place}` cannot be used")]
     Database {
-        /// The journal.
+        /// The journal that gave the error.
         place: Location,
         /// What the database says.
         #[source]
@@ -124,9 +124,9 @@ pub enum JournalError {
         "the server of the journal `{place}` cannot be reached; see that it runs and that this machine reaches it"
     )]
     Unreachable {
-        /// The journal.
+        /// The journal whose server does not answer.
         place: Location,
-        /// What was said last.
+        /// The error of the last attempt to connect.
         #[source]
         source: sqlx::Error,
     },
@@ -135,7 +135,7 @@ pub enum JournalError {
         "the server of the journal `{place}` refuses; look at user, password (`PGPASSWORD` or `~/.pgpass`), database and rights"
     )]
     Refused {
-        /// The journal.
+        /// The journal whose server refuses.
         place: Location,
         /// What the server says.
         #[source]
@@ -144,7 +144,7 @@ pub enum JournalError {
     /// There is such a run already.
     #[error("run {run} is in the journal already; a run is created once")]
     RunExists {
-        /// The run.
+        /// The id of the run that exists.
         run: RunId,
     },
     /// There is such a record already: somebody else executes the same run.
@@ -152,9 +152,9 @@ pub enum JournalError {
         "record {seq} of run {run} is in the journal already: another process executes this run; leave it to that one"
     )]
     RecordExists {
-        /// The run.
+        /// The run that the record belongs to.
         run: RunId,
-        /// The number of the record.
+        /// The number of the record in its run.
         seq: u64,
     },
     /// There is no such run.
@@ -166,7 +166,7 @@ pub enum JournalError {
     /// The beginning of an id fits several runs.
     #[error("`{prefix}` is the beginning of {n} runs; write more of the id:{list}", n = candidates.len(), list = list(candidates))]
     Ambiguous {
-        /// As given.
+        /// The beginning of a run's id, as the user gave it.
         prefix: String,
         /// The runs that fit, newest first, at most 20.
         candidates: Vec<RunSummary>,

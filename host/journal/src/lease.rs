@@ -59,15 +59,16 @@ impl TakeoverReason {
 /// One lease that was taken from a holder that had not released it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Takeover {
-    /// The lease.
+    /// The name of the lease, such as `lock:NAME` for a lock or `run:ID` for the right to execute a
+    /// run.
     pub name: String,
-    /// The token of the one who took it.
+    /// The fencing token that the new holder got.
     pub token: u64,
-    /// When.
+    /// When it was taken, by the clock of the journal.
     pub at: Timestamp,
-    /// Why.
+    /// Why it could be taken although it was not released.
     pub reason: TakeoverReason,
-    /// From whom.
+    /// The holder that it was taken from.
     pub from: Holder,
 }
 

@@ -27,7 +27,7 @@ pub enum LocationError {
         "this is no URL of a PostgreSQL database: {reason}; write it as in `postgres://runbook@db.internal/runbook`"
     )]
     Url {
-        /// Why.
+        /// What is wrong with the URL, as a clause for the message.
         reason: String,
     },
     /// It has a password in it.
@@ -39,9 +39,9 @@ pub enum LocationError {
     /// reads the URL sees it.
     #[error("`{variable}` is set, and the journal's connection would follow it unseen; {help}")]
     Environment {
-        /// The variable.
+        /// The name of the environment variable, such as `PGHOST`.
         variable: &'static str,
-        /// What to do.
+        /// What to do about it, as an imperative.
         help: &'static str,
     },
 }
@@ -101,6 +101,10 @@ impl Location {
     ///
     /// A server that is neither on this machine nor asked for with another `sslmode` must prove by
     /// its certificate who it is.
+    ///
+    /// # Errors
+    /// [`LocationError::Url`] if the text begins like a URL of PostgreSQL and is none, or names no
+    /// database; [`LocationError::Password`] if it holds a password.
     pub fn parse(text: &str) -> Result<Self, LocationError> {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Ok(Self::File(PathBuf::from(text)));
@@ -122,6 +126,10 @@ impl Location {
 
     /// Whether the URL alone says where the journal is and how it is reached, given which variables
     /// are set.
+    ///
+    /// # Errors
+    /// [`LocationError::Environment`] names the first variable that is set and would change the
+    /// connection without the URL saying so.
     pub fn check_environment(&self, is_set: impl Fn(&str) -> bool) -> Result<(), LocationError> {
         let Self::Server(url) = self else { return Ok(()) };
         let heard =

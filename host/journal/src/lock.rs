@@ -34,9 +34,9 @@ pub struct LockOfRun {
 pub struct BrokenLock {
     /// As `[locks]` names it.
     pub name: String,
-    /// When.
+    /// When the lock was taken, by the clock of the journal.
     pub at: Timestamp,
-    /// Who took it.
+    /// The name of the person who took it.
     pub operator: String,
     /// Why, in their words.
     pub reason: String,

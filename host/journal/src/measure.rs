@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 /// the settings of a journal.
 ///
 /// For benchmarks: it does nothing else, so that it is the floor for `n` calls of `append`.
+///
+/// # Errors
+/// [`JournalError`] if the database cannot be made or written, or `path` holds such a table
+/// already.
 pub async fn bare_commits(
     path: &Path,
     n: u32,

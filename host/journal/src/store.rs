@@ -82,11 +82,18 @@ struct AwayFlag {
 impl SqlJournal {
     /// Opens the journal, and makes it if there is none: a file of mode 0600 with its missing
     /// folders (0700), or the tables in the first schema of the database's search path.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the file or server cannot be reached, opened for writing or locked, is
+    /// no journal, has no space left, or was written by a newer program.
     pub async fn open(location: &Location) -> Result<Self, JournalError> {
         Self::open_waiting(location, BUSY_TIMEOUT).await
     }
 
     /// The same, with another time than 10 s that each operation waits for other processes.
+    ///
+    /// # Errors
+    /// The errors of [`open`](Self::open).
     pub async fn open_waiting(location: &Location, wait: Duration) -> Result<Self, JournalError> {
         if let Location::File(path) = location {
             let owned = path.clone();
@@ -150,6 +157,10 @@ impl SqlJournal {
     }
 
     /// The one run whose id begins with `prefix`, with or without hyphens, in either case.
+    ///
+    /// # Errors
+    /// [`JournalError::NoRun`] if no run fits, [`JournalError::Ambiguous`] if several do; others if
+    /// the journal cannot be read.
     pub async fn find(&self, prefix: &str) -> Result<RunId, JournalError> {
         let none = || JournalError::NoRun { run: prefix.to_owned() };
         let (from, to) = bounds(prefix).ok_or_else(none)?;
@@ -169,6 +180,10 @@ impl SqlJournal {
     }
 
     /// The records from number `seq` on: what is new for one who follows a run.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read, or holds a record that this program does not
+    /// understand. An unknown run is no error: it has no records.
     pub async fn records_from(&self, run: RunId, seq: u64) -> Result<Vec<Record>, JournalError> {
         let rows = sqlx::query(sql::SELECT_EVENTS)
             .bind(run.to_string())
@@ -182,6 +197,9 @@ impl SqlJournal {
     }
 
     /// Who holds a lease and how long it lives at `now` without a renewal, if anybody does.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
     pub async fn holder(
         &self,
         name: &str,
@@ -201,6 +219,9 @@ impl SqlJournal {
     }
 
     /// Every time that this lease was taken from a holder that had not released it.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or a stored takeover is not understood.
     pub async fn takeovers(&self, name: &str) -> Result<Vec<Takeover>, JournalError> {
         let rows =
             sqlx::query(sql::SELECT_TAKEOVERS).bind(name).fetch_all(&self.pools.readers).await;
@@ -208,6 +229,10 @@ impl SqlJournal {
     }
 
     /// Asks whoever executes a run, as `executor`, to end it in order. Once is enough.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be written, or its server stays away for longer than
+    /// it is waited for.
     pub async fn request_cancel(
         &self,
         run: RunId,
@@ -228,6 +253,9 @@ impl SqlJournal {
 
     /// Who holds a lease although its time is over: it was not given back, and nobody has taken it
     /// yet.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
     pub async fn late_holder(
         &self,
         name: &str,
@@ -247,6 +275,9 @@ impl SqlJournal {
 
     /// When the process that executes a run, or died while it did, renewed its lease last, which it
     /// takes for `ttl`. `None` if it was given back.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
     pub async fn last_seen(
         &self,
         run: RunId,
@@ -262,6 +293,9 @@ impl SqlJournal {
     }
 
     /// Who asked last that any execution of a run end it, and when.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read.
     pub async fn last_cancel_request(
         &self,
         run: RunId,
@@ -275,6 +309,9 @@ impl SqlJournal {
     }
 
     /// Who asked this execution of a run to end it, if anybody did.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read.
     pub async fn cancel_request(
         &self,
         run: RunId,
@@ -290,6 +327,9 @@ impl SqlJournal {
     }
 
     /// The run that tries `run` again, if there is one.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read.
     pub async fn tried_again_by(&self, run: RunId) -> Result<Option<RunId>, JournalError> {
         let row = sqlx::query(sql::SELECT_RETRY)
             .bind(run.to_string())
@@ -581,6 +621,9 @@ impl SqlJournal {
 
     /// How long the last runs of a runbook took that succeeded, at most `limit` of them, newest
     /// first.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read.
     pub async fn durations(&self, name: &str, limit: usize) -> Result<Vec<Duration>, JournalError> {
         let good = [RunEnd::Succeeded, RunEnd::SucceededWithWarnings]
             .map(|end| json(&RunPhase::Ended(end)));
@@ -595,6 +638,9 @@ impl SqlJournal {
     }
 
     /// How many runs there are.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read.
     pub async fn count(&self) -> Result<u64, JournalError> {
         let row = sqlx::query(sql::COUNT_RUNS)
             .fetch_one(&self.pools.readers)
@@ -604,6 +650,9 @@ impl SqlJournal {
     }
 
     /// How many runs [`prune`](Self::prune) would remove.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read.
     pub async fn prunable(&self, pruning: &Pruning) -> Result<u64, JournalError> {
         let row =
             pruning.bind(sqlx::query(sql::COUNT_PRUNABLE)).fetch_one(&self.pools.readers).await;
@@ -612,6 +661,10 @@ impl SqlJournal {
 
     /// Removes runs that have ended, with their records, oldest first, a hundred at once; how many.
     /// A run that goes on, waits or is being undone is never removed.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or written. The hundreds that were removed
+    /// before stay removed.
     pub async fn prune(&self, pruning: &Pruning) -> Result<u64, JournalError> {
         let mut removed = 0;
         loop {
@@ -782,9 +835,9 @@ pub struct Pruning {
 /// What happens to runs that left something changed for a person to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DirtyRuns {
-    /// They stay.
+    /// Dirty runs stay in the journal.
     Keep,
-    /// They are removed like others.
+    /// Dirty runs are removed like others.
     Remove,
 }
 

@@ -12,6 +12,10 @@ use zeroize::Zeroizing;
 const MAX_FILE: u64 = 24 << 20;
 
 /// Reads a store or a list of recipients; `None` if there is no such file.
+///
+/// # Errors
+/// [`FileError::TooBig`] if the file has more than 24 MiB, [`FileError::Read`] if the system does
+/// not let it be read or it is no regular file.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match runbook_regular_file::read(path, MAX_FILE) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -24,6 +28,10 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 }
 
 /// Reads a private key, and refuses one that the group or others may read or write.
+///
+/// # Errors
+/// [`FileError::Open`] if the group or others may read or write the file, [`FileError::NotAFile`]
+/// if it is none, [`FileError::TooBig`] above 24 MiB, otherwise [`FileError::Read`].
 pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let failed = |source| FileError::Read { path: path.into(), source };
     // The mode is asked of the open file, so that it cannot be exchanged between the two.
@@ -48,6 +56,9 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
 
 /// Writes a store or a list of recipients, whole or not at all; a file that was there keeps its
 /// mode, a new one gets 0644.
+///
+/// # Errors
+/// [`FileError::Write`] if the folder cannot be written, or the disk is full.
 pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mode = std::fs::metadata(path).map_or(0o644, |metadata| metadata.mode() & 0o777);
     let temporary = prepare(path, bytes, mode)?;
@@ -61,6 +72,10 @@ pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 
 /// Writes a new private key with mode 0600. A file that is there is never written over: it may be
 /// the only key to a store.
+///
+/// # Errors
+/// [`FileError::Exists`] if there is a file at `path`, [`FileError::Write`] if the folder cannot be
+/// written or the disk is full.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let temporary = prepare(path, bytes, 0o600)?;
     temporary.persist_noclobber(path).map_err(|error| match error.error.kind() {
@@ -75,6 +90,9 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// lost.
 ///
 /// It is an advisory lock on the folder, so that it leaves no file behind.
+///
+/// # Errors
+/// [`FileError::Read`] if the folder of the store cannot be opened or locked.
 pub fn hold(path: &Path) -> Result<Hold, FileError> {
     let failed = |source: io::Error| FileError::Read { path: path.into(), source };
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
@@ -89,7 +107,7 @@ pub fn hold(path: &Path) -> Result<Hold, FileError> {
     Ok(Hold { _folder: folder })
 }
 
-/// See [`hold`].
+/// The exclusive right to change a store, which [`hold`] gives. Dropping it gives the right back.
 pub struct Hold {
     _folder: File,
 }
@@ -135,25 +153,25 @@ pub enum FileError {
     /// The system says no.
     #[error("`{path}` cannot be read", path = path.display())]
     Read {
-        /// The file.
+        /// The file that could not be read.
         path: PathBuf,
-        /// What the system says.
+        /// The error that the system gave.
         #[source]
         source: io::Error,
     },
     /// The system says no; what was there before is unchanged.
     #[error("`{path}` cannot be written; what was there is unchanged", path = path.display())]
     Write {
-        /// The file.
+        /// The file that could not be written.
         path: PathBuf,
-        /// What the system says.
+        /// The error that the system gave.
         #[source]
         source: io::Error,
     },
     /// A folder, a device or a pipe in the place of a private key.
     #[error("`{path}` is not a file; give the file with the private key", path = path.display())]
     NotAFile {
-        /// The path.
+        /// The path where a file was expected.
         path: PathBuf,
     },
     /// Others may read or write a private key.
@@ -161,19 +179,19 @@ pub enum FileError {
     Open {
         /// The key's file.
         path: PathBuf,
-        /// Its mode.
+        /// The permission bits of the file, such as `0o644`.
         mode: u32,
     },
     /// More than 24 MiB.
     #[error("`{path}` is bigger than 24 MiB; this is no secret store and no key", path = path.display())]
     TooBig {
-        /// The file.
+        /// The file that is too big.
         path: PathBuf,
     },
     /// A private key is never written over.
     #[error("`{path}` exists, and a private key is never written over; choose another name or move it away", path = path.display())]
     Exists {
-        /// The file.
+        /// The file that exists already.
         path: PathBuf,
     },
 }

@@ -40,6 +40,10 @@ impl Identities {
     /// Adds the keys of one file: `AGE-SECRET-KEY-1…` lines, an SSH private key, or an age file
     /// with a passphrase that holds the former. `origin` is the file's name, for messages and
     /// questions.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if the text is no identity file, holds no key, or holds a line or an SSH
+    /// key that age cannot use. Keys of the lines before a bad line stay added.
     pub fn add(&mut self, text: &[u8], origin: &str) -> Result<(), IdentityError> {
         let at = || origin.to_owned();
         if is_age_file(text) {
@@ -221,21 +225,21 @@ pub enum IdentityError {
         "`{origin}` is not an identity file; give one that `runbook secret keygen`, `age-keygen` or `ssh-keygen` made"
     )]
     NotText {
-        /// The file.
+        /// The name of the file, as it was given.
         origin: String,
     },
     /// One line is not a private key of age.
     #[error("`{origin}`, line {line}: this is not a whole `AGE-SECRET-KEY-1…` key; copy it again")]
     Line {
-        /// The file.
+        /// The name of the file, as it was given.
         origin: String,
         /// The line, from 1.
         line: usize,
     },
-    /// Comments only.
+    /// The file holds comments and empty lines only.
     #[error("`{origin}` holds no private key; make one with `runbook secret keygen`")]
     None {
-        /// The file.
+        /// The name of the file, as it was given.
         origin: String,
     },
     /// It begins like an SSH private key, and is none.
@@ -243,7 +247,7 @@ pub enum IdentityError {
         "`{origin}` is not a whole SSH private key; check that all lines from BEGIN to END are there"
     )]
     Ssh {
-        /// The file.
+        /// The name of the file, as it was given.
         origin: String,
     },
     /// An SSH key that age has no use for.
@@ -251,7 +255,7 @@ pub enum IdentityError {
         "`{origin}` is an SSH key of a kind that age cannot use; use an `ssh-ed25519` or `ssh-rsa` key"
     )]
     SshKind {
-        /// The file.
+        /// The name of the file, as it was given.
         origin: String,
     },
 }

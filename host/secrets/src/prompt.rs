@@ -46,7 +46,7 @@ impl Prompt {
         Self::new(|_| None)
     }
 
-    /// Asks.
+    /// Asks for the passphrase; `None` if nobody could be asked or the person gave up.
     pub(crate) fn ask(&self, question: &Question) -> Option<SecretString> {
         (self.0)(question)
     }

@@ -25,6 +25,11 @@ impl Recipients {
     ///
     /// `origin` is the file's name, for messages. At least one key is required: a store that nobody
     /// can open is a mistake.
+    ///
+    /// # Errors
+    /// [`RecipientError::Line`] for the first line that is no public key that age can encrypt to,
+    /// [`RecipientError::None`] if there is no key, [`RecipientError::TooMany`] if there are too
+    /// many.
     pub fn parse(text: &str, origin: &str) -> Result<Self, RecipientError> {
         let mut keys: Vec<Key> = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -141,7 +146,7 @@ pub enum RecipientError {
     /// be a private key.
     #[error("{origin}, line {line}: this {reason}")]
     Line {
-        /// The file.
+        /// The name of the list, as it was given.
         origin: String,
         /// The line, from 1.
         line: usize,
@@ -153,13 +158,13 @@ pub enum RecipientError {
         "{origin} lists nobody to encrypt to; add a line with a public key (`runbook secret keygen` makes a pair)"
     )]
     None {
-        /// The file.
+        /// The name of the list, as it was given.
         origin: String,
     },
     /// More keys than are sensible.
     #[error("{origin} lists {n} keys; at most {MAX_KEYS} are allowed")]
     TooMany {
-        /// The file.
+        /// The name of the list, as it was given.
         origin: String,
         /// How many there are.
         n: usize,

@@ -31,6 +31,11 @@ impl Store {
     /// `origin` is the file's name, for messages and questions. A passphrase is asked for only if
     /// the file has one, or if an encrypted key of `identities` fits the file and no plain one
     /// does.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file is no age file or damaged, no key or passphrase opens it, its
+    /// passphrase asks for too much work, it holds more than 16 MiB, or its content is not
+    /// understood.
     pub fn open(
         file: &[u8],
         origin: &str,
@@ -62,6 +67,9 @@ impl Store {
     }
 
     /// Encrypts the store, armored, to exactly `recipients`.
+    ///
+    /// # Errors
+    /// [`StoreError::Encrypt`] if age fails.
     pub fn encrypt(&self, recipients: &Recipients) -> Result<Vec<u8>, StoreError> {
         let text = content::render(&self.entries);
         let io = |source| StoreError::Encrypt { source: age::EncryptError::Io(source) };
@@ -78,13 +86,17 @@ impl Store {
         self.passphrase.clone().map(|passphrase| Recipients::passphrase(passphrase, work_factor))
     }
 
-    /// One secret.
+    /// The secret with this name, or `None` if the store has none.
     pub fn get(&self, name: &str) -> Option<Secret> {
         self.entries.get(name).map(|entry| entry.secret.clone())
     }
 
     /// Sets a secret, new or known; `note` replaces the note if there is one. `now` becomes its
     /// time of change.
+    ///
+    /// # Errors
+    /// [`SourceError::Name`] if `name` is not 1 to 128 letters, digits, `-`, `_` or `.`, beginning
+    /// with a letter or digit.
     pub fn set(
         &mut self,
         name: &str,
@@ -217,13 +229,13 @@ pub enum StoreError {
     /// The file is something else.
     #[error("`{origin}` is not an age file; make a store with `runbook secret set`")]
     NotAge {
-        /// The file.
+        /// The name of the store's file, as it was given.
         origin: String,
     },
     /// The file was cut off or changed.
     #[error("`{origin}` is damaged: it was cut off or changed; take it from version control again")]
     Damaged {
-        /// The file.
+        /// The name of the store's file, as it was given.
         origin: String,
     },
     /// A key is needed, and there is none at all.
@@ -231,7 +243,7 @@ pub enum StoreError {
         "`{origin}` is opened with a private key, and none is at hand; give one, or make one with `runbook secret keygen`"
     )]
     NoKeyAtHand {
-        /// The file.
+        /// The name of the store's file, as it was given.
         origin: String,
     },
     /// None of the keys fits.
@@ -239,9 +251,9 @@ pub enum StoreError {
         "`{origin}` is not encrypted to a key at hand ({n} tried); give another key, or ask somebody who can open it to add yours to `{origin}.recipients`"
     )]
     NoKey {
-        /// The file.
+        /// The name of the store's file, as it was given.
         origin: String,
-        /// How many keys there were.
+        /// How many keys were tried.
         n: usize,
     },
     /// A passphrase was needed and not given.
@@ -261,21 +273,21 @@ pub enum StoreError {
     /// The file asks for more work than is sensible.
     #[error("`{origin}` asks for a scrypt work factor of {required}, more than {max} is refused; encrypt it again with less", max = WorkFactor::MAX.log_n())]
     TooMuchWork {
-        /// The file.
+        /// The name of the store's file, as it was given.
         origin: String,
-        /// The factor in the file.
+        /// The work factor that the file asks for: scrypt with N = 2^factor.
         required: u8,
     },
     /// More than 16 MiB of secrets.
     #[error("`{origin}` holds more than 16 MiB; keep big files elsewhere and their keys here")]
     TooBig {
-        /// The file.
+        /// The name of the store's file, as it was given.
         origin: String,
     },
     /// Written by a newer program.
     #[error("`{origin}` has format {found}, this program reads format {FORMAT}; upgrade runbook")]
     Newer {
-        /// The file.
+        /// The name of the store's file, as it was given.
         origin: String,
         /// The format of the file.
         found: u32,
@@ -285,7 +297,7 @@ pub enum StoreError {
         "the decrypted content of `{origin}` is not understood at line {line}; look at it with `age -d` and put it right"
     )]
     Content {
-        /// The file.
+        /// The name of the store's file, as it was given.
         origin: String,
         /// The line of the decrypted text, from 1.
         line: usize,
@@ -293,9 +305,9 @@ pub enum StoreError {
     /// One secret in the decrypted text is wrong.
     #[error("secret `{name}` in `{origin}` {reason}")]
     Entry {
-        /// The file.
+        /// The name of the store's file, as it was given.
         origin: String,
-        /// The secret.
+        /// The name of the secret that is wrong.
         name: String,
         /// What is wrong with it.
         reason: &'static str,
@@ -303,7 +315,7 @@ pub enum StoreError {
     /// Age could not encrypt.
     #[error("the store cannot be encrypted")]
     Encrypt {
-        /// Why.
+        /// The error that age gave.
         #[source]
         source: age::EncryptError,
     },

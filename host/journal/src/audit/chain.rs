@@ -53,6 +53,10 @@ pub struct Chain {
 impl Chain {
     /// Opens a chain to add to it. A new one begins with `start`, the hash that its first record
     /// names.
+    ///
+    /// # Errors
+    /// [`AuditError::Io`] if the file cannot be opened, read or cut; [`AuditError::Damaged`] if its
+    /// last whole line is no record or its hash does not fit.
     pub fn open(path: &Path, start: Option<&str>, rotation: Rotation) -> Result<Self, AuditError> {
         let failed = |source| AuditError::Io { path: path.display().to_string(), source };
         let mut file = OpenOptions::new()
@@ -96,6 +100,9 @@ impl Chain {
     }
 
     /// Adds a record. `members` are the members of a JSON object, without its braces.
+    ///
+    /// # Errors
+    /// [`AuditError::Io`] if the record cannot be written, or the full file cannot be put aside.
     pub fn append(&mut self, members: std::fmt::Arguments<'_>) -> Result<(), AuditError> {
         if self.size >= self.rotation.max_bytes {
             self.rotate()?;
@@ -114,6 +121,9 @@ impl Chain {
     }
 
     /// Hands what is buffered to the system: from then on it survives the end of this program.
+    ///
+    /// # Errors
+    /// [`AuditError::Io`] if the file cannot be written.
     pub fn flush(&mut self) -> Result<(), AuditError> {
         self.file
             .flush()
@@ -121,6 +131,9 @@ impl Chain {
     }
 
     /// Makes what was written survive a power cut too.
+    ///
+    /// # Errors
+    /// [`AuditError::Io`] if the file cannot be written or synced.
     pub fn sync(&mut self) -> Result<(), AuditError> {
         self.flush()?;
         self.file.get_ref().sync_data().map_err(|source| self.failed(source))

@@ -35,6 +35,10 @@ impl AuditLog {
 
     /// Opens the chain of a run, with what is known of it: members of a JSON object, without its
     /// braces. What processes that were killed have left open is sealed first.
+    ///
+    /// # Errors
+    /// [`AuditError::Io`] if a folder or file cannot be made, locked, read or written;
+    /// [`AuditError::Damaged`] if the host's chain ends with something that is no record.
     pub fn open_run(
         &self,
         run: &str,
@@ -134,6 +138,9 @@ pub enum Urgency {
 
 impl RunAudit {
     /// Adds a record.
+    ///
+    /// # Errors
+    /// [`AuditError::Io`] if the record cannot be written, or the full file cannot be put aside.
     pub fn append(
         &self,
         urgency: Urgency,

@@ -35,16 +35,16 @@ pub enum AuditError {
     /// A file cannot be read or written.
     #[error("the audit log `{path}` cannot be used: {source}")]
     Io {
-        /// The file.
+        /// The file or folder that was read or written.
         path: String,
-        /// Why.
+        /// The error that the system gave.
         #[source]
         source: std::io::Error,
     },
     /// The last record of a chain is not one, so nothing can be added to it.
     #[error("the audit log `{path}` is damaged at its end: {reason}")]
     Damaged {
-        /// The file.
+        /// The file of the damaged chain.
         path: String,
         /// What is wrong.
         reason: String,

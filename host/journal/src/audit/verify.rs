@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-/// What was found.
+/// What [`verify`] found in the audit log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
     /// Records that were read, of all chains.
@@ -25,10 +25,10 @@ pub struct Verified {
     pub problems: Vec<Problem>,
 }
 
-/// One thing that is wrong.
+/// One thing that is wrong with the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file.
+    /// The file that the problem is in.
     pub file: String,
     /// The line, from 1; 0 is the file as a whole.
     pub line: u64,
@@ -37,6 +37,10 @@ pub struct Problem {
 }
 
 /// Verifies all chains of an audit log.
+///
+/// # Errors
+/// [`AuditError::Io`] if a file or folder that exists cannot be read. Damage is no error: it is
+/// among the problems of [`Verified`].
 pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
     let mut verified = Verified { head: GENESIS.to_owned(), ..Verified::default() };
     let main = folder.join(CHAIN);
@@ -216,6 +220,9 @@ fn problem(file: &Path, line: u64, what: &str) -> Problem {
 
 /// The records of every run in an audit log, as they are; those that cannot be read are left out.
 /// Chains of one run are in order.
+///
+/// # Errors
+/// [`AuditError::Io`] if a file or the folder exists and cannot be read.
 pub fn records_of(folder: &Path) -> Result<Vec<(String, Vec<Record>)>, AuditError> {
     let runs = folder.join(RUNS);
     let failed = |source| AuditError::Io { path: runs.display().to_string(), source };
@@ -247,6 +254,9 @@ pub fn records_of(folder: &Path) -> Result<Vec<(String, Vec<Record>)>, AuditErro
 }
 
 /// The records of the host's own chain: which runs were opened and closed.
+///
+/// # Errors
+/// [`AuditError::Io`] if a file of the chain cannot be read.
 pub fn host_records(folder: &Path) -> Result<Vec<Record>, AuditError> {
     Ok(walk(&folder.join(CHAIN), GENESIS, &mut Verified::default())?.records)
 }

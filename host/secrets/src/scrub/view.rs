@@ -11,7 +11,7 @@ use std::ops::Range;
 /// How many layers are taken off: JSON within a form within JSON is three.
 const MAX_LAYERS: usize = 3;
 
-/// Decoded text.
+/// Text with one or more layers of encoding taken off.
 pub(super) struct View {
     pub(super) bytes: Vec<u8>,
     /// For each byte, which part of the original it stands for.
