@@ -337,11 +337,11 @@ fn what_help_says_of_a_command_is_what_it_does() {
     let env = home();
     env.run(&["check", "--help"])
         .status(0)
-        .out("Smoke tests try things out, which may write")
+        .out("Smoke tests may write, and remove what they wrote")
         .without("changes nothing");
     env.run(&["lock", "--help"])
         .status(0)
-        .out("The text of each runbook and of every file that it is made of");
+        .out("the text of each runbook and of every file that it consists of");
     env.run(&["help", "options"])
         .status(0)
         .out("Refuse a runbook without an entry in the `runbook.lock` beside it");

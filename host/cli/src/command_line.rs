@@ -27,10 +27,9 @@ pub enum Command {
     /// Run a runbook
     #[command(visible_alias = "run")]
     Exec(commands::exec::ExecArgs),
-    /// Make the checks of suites, and say what they found
+    /// Run check suites, and report what they found
     ///
-    /// Probes only look. Smoke tests try things out, which may write, and remove what they made. No
-    /// journal is kept.
+    /// Probes only read. Smoke tests may write, and remove what they wrote. No journal is kept.
     Check(commands::check::CheckArgs),
     /// Show what a runbook would do, and ask its steps
     ///
@@ -43,26 +42,26 @@ pub enum Command {
     Resume(commands::resume::ResumeArgs),
     /// Begin a new run at a step of a finished one
     ///
-    /// What that one has done and not undone is not done again. The runbook is as it is now, the
-    /// parameters as they were.
+    /// Steps that the finished run has done and not undone are not done again. The runbook is taken
+    /// as it is now, the parameters as they were.
     Retry(commands::retry::RetryArgs),
     /// Undo a finished run, last step first
     ///
-    /// What could not be undone before is tried again. With `--with FILE` the undo is that of a
-    /// mended runbook.
+    /// Steps whose undo failed before are tried again. `--with FILE` takes the undo from a
+    /// corrected runbook.
     Undo(commands::undo::UndoArgs),
     /// End a run in order, from another terminal
     ///
-    /// One that nobody executes any more is ended from here. What it did is undone as its runbook
-    /// says.
+    /// A run that no process executes any more is ended by this command. What it did is undone as
+    /// its runbook says.
     Cancel(commands::cancel::CancelArgs),
-    /// Say that a step may do what it says it would
+    /// Approve a waiting step
     Approve(commands::approve::ApproveArgs),
-    /// Say that it must not
+    /// Reject a waiting step
     ///
     /// The run then fails, and is undone as its runbook says.
     Reject(commands::approve::RejectArgs),
-    /// Say that a person's step is done, and what was found
+    /// Answer a manual step: it is done, and this was found
     Answer(commands::answer::AnswerArgs),
     /// List the runbooks of this project
     ///
@@ -79,15 +78,14 @@ pub enum Command {
     Report(commands::report::ReportArgs),
     /// Remove runs that ended long ago from the journal
     Prune(commands::prune::PruneArgs),
-    /// Write down what was reviewed
+    /// Record what was reviewed in the lockfile
     ///
-    /// The text of each runbook and of every file that it is made of, its plugins, and what it
-    /// grants to them. A run that differs in any of these is refused. A file that `validate`
-    /// refuses is not locked.
+    /// The lockfile holds the text of each runbook and of every file that it consists of, its
+    /// plugins, and what it grants to them. A run that differs in any of these is refused. A file
+    /// that `validate` refuses is not locked.
     Lock(commands::lock::LockArgs),
     /// Show what plugins and runbooks may do
-    ///
-    /// And what somebody should look at.
+    /// With findings: what a reviewer should look at.
     Review(commands::review::ReviewArgs),
     /// Show or verify the audit log: what runs did, host call by host call
     Audit {
@@ -107,31 +105,31 @@ pub enum Command {
         #[command(subcommand)]
         command: commands::plugin::PluginCommand,
     },
-    /// Format runbooks and suites; what they say stays the same
+    /// Format runbooks and suites; their meaning stays the same
     Fmt(commands::fmt::FmtArgs),
     /// Explain a code, such as E0231, or a key of a file, such as step.retry
     Explain(commands::explain::ExplainArgs),
     /// Print the JSON Schema of a kind of file, for editors
     Schema {
-        /// Which kind
+        /// The kind of file
         #[arg(value_enum)]
         file: FileKind,
     },
     /// Print a completion script for a shell
     ///
-    /// It completes runs, steps, parameters and plugins, too.
+    /// It also completes runs, steps, parameters and plugins.
     Completions {
         /// The shell
         shell: commands::completions::CompletionShell,
     },
     /// Print the manual page, or write all of them
     Man {
-        /// A folder for one page a command; it is made if it is not there [default: one page to
-        /// stdout]
+        /// A folder for one page for each command; it is made if it does not exist [default: one
+        /// page to stdout]
         #[arg(long, short, value_name = "DIR")]
         output: Option<PathBuf>,
     },
-    /// Check what is needed, and show every setting
+    /// Check what this host needs, and show every setting
     Doctor(commands::doctor::DoctorArgs),
     /// List the locks of runs that are held, or break one
     Locks(commands::locks::LocksArgs),

@@ -51,33 +51,33 @@ pub struct GlobalArgs {
     /// A file with the passphrase of a store or a private key, where nobody can be asked
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_PASSPHRASE_FILE")]
     pub passphrase_file: Option<PathBuf>,
-    /// A limit of what any runbook may be granted, besides /etc/runbook/boundary.toml, which always
-    /// holds
+    /// A boundary file: the most that any runbook may be granted. /etc/runbook/boundary.toml always
+    /// holds as well
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_BOUNDARY")]
     pub boundary: Option<PathBuf>,
     /// The folder of the audit log [default: the one that /etc/runbook/settings.toml names, else
     /// runbook/audit in the state directory]
     #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_AUDIT_LOG")]
     pub audit_log: Option<PathBuf>,
-    /// Whose signatures are required for which plugins, besides those of /etc/runbook/trust.toml,
-    /// which always holds
+    /// A trust file: whose signatures are required for which plugins. /etc/runbook/trust.toml
+    /// always holds as well
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_TRUST")]
     pub trust: Option<PathBuf>,
     /// Refuse a runbook without an entry in the `runbook.lock` beside it, or with one that keeps no
-    /// text: for CI. One that differs from its entry is refused with and without this
+    /// text: for CI. A runbook that differs from its entry is always refused
     #[arg(long, global = true, env = "RUNBOOK_LOCKED", value_parser = BoolishValueParser::new())]
     pub locked: bool,
     /// Where compiled plugins are kept [default: runbook in the cache directory]
     #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_CACHE")]
     pub cache: Option<PathBuf>,
-    /// Say on stderr what the program does; `-vv` says more, `-vvv` everything
+    /// Log on stderr what the program does; `-vv` logs more, `-vvv` everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Which parts of the program say what they do, such as `debug` or
-    /// `runbook_runtime=debug,info`; stronger than `-v`
+    /// Which parts of the program log, and how much, such as `debug` or
+    /// `runbook_runtime=debug,info`; overrides `-v`
     #[arg(long, global = true, value_name = "FILTER", env = "RUNBOOK_LOG")]
     pub log: Option<String>,
-    /// How what the program does is written on stderr; implies `-v`
+    /// The form of the log on stderr; implies `-v`
     #[arg(long, global = true, value_enum, env = "RUNBOOK_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
 }

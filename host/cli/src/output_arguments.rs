@@ -16,7 +16,7 @@ pub struct OutputArgs {
     /// several times; `-` is stdout
     #[arg(long, value_name = "FORMAT=PATH", value_parser = report)]
     pub report: Vec<(runbook_report::Format, PathBuf)>,
-    /// Write what happens while it happens, one line of JSON an event (`runbook schema events`);
+    /// Write each event when it happens, as one line of JSON (`runbook schema events`);
     /// `-` is stdout, which then has nothing else
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,

@@ -23,7 +23,7 @@ pub enum FileKind {
     Settings,
     /// config.toml: what one person sets for every command
     Configuration,
-    /// .runbook.toml: where the runbooks of a project lie, and what holds for them
+    /// .runbook.toml: where the runbooks of a project are, and what holds for them
     Project,
     /// One line of what `runbook validate --format json` prints
     Validation,

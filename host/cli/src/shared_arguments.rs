@@ -22,8 +22,8 @@ pub struct RunbookArgs {
 /// The parameters of a runbook or suite.
 #[derive(Debug, ClapArgs)]
 pub struct ParamArgs {
-    /// Set a parameter; may be given several times. Stronger than `RUNBOOK_PARAM_NAME`, which is
-    /// stronger than `--params-file`
+    /// Set a parameter; may be given several times. It overrides `RUNBOOK_PARAM_NAME`, which
+    /// overrides `--params-file`
     #[arg(long, value_name = "NAME=VALUE", value_parser = parameter, add = ArgValueCompleter::new(completion::parameters))]
     pub set: Vec<(String, String)>,
     /// Take parameters from a file of `name = value` in TOML; `-` is stdin

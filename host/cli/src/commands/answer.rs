@@ -30,7 +30,7 @@ pub struct AnswerArgs {
     /// One of its choices
     #[arg(long)]
     pub choice: Option<String>,
-    /// What it asks to be typed, letter by letter
+    /// The text that the step asks you to type, exactly
     #[arg(long)]
     pub confirm: Option<String>,
 }

@@ -30,7 +30,7 @@ pub struct ApproveArgs {
     /// The step
     #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
     pub step: String,
-    /// Do not ask; what is approved is shown all the same
+    /// Do not ask; what is approved is still shown
     #[arg(long, short = 'y')]
     pub yes: bool,
 }

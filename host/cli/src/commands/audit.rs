@@ -26,11 +26,11 @@ pub enum AuditCommand {
     },
     /// Check that no record was changed, removed or moved
     Verify {
-        /// The head that an earlier `verify` printed: what came before it must still be there
+        /// The head that an earlier `verify` printed: every record up to it must still be there
         #[arg(long, value_name = "HASH")]
         head: Option<String>,
-        /// Fail as well if a run was killed and nobody has sealed its records yet: the next run on
-        /// this host does
+        /// Also fail if a run was killed and its records are not sealed yet; the next run on this
+        /// host seals them
         #[arg(long)]
         strict: bool,
     },

@@ -33,8 +33,8 @@ use std::time::{Duration, Instant};
 /// `runbook check`
 #[derive(Debug, ClapArgs)]
 pub struct CheckArgs {
-    /// The suites; files that are neither suites nor runbooks, such as `waivers.toml`, are told and
-    /// skipped
+    /// The suites; files that are neither suites nor runbooks, such as `waivers.toml`, are named
+    /// and skipped
     #[arg(required = true, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub files: Vec<PathBuf>,
     /// Its parameters.
@@ -49,20 +49,21 @@ pub struct CheckArgs {
     /// table, json, jsonl, junit, tap, prometheus, nagios, markdown or github
     #[arg(long, default_value = "table", value_parser = check_format)]
     pub format: CheckFormat,
-    /// Where to; replaced as a whole, for a textfile collector [default: stdout]
+    /// The file to write; it is replaced in one step, as a textfile collector needs [default:
+    /// stdout]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write what happens while it happens, one line of JSON an event; `-` is stdout, which then
+    /// Write each event when it happens, as one line of JSON; `-` is stdout, which then
     /// has nothing else
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
-    /// From which state on the exit code is not 0: warning or critical
+    /// The mildest state for which the exit code is not 0: warning or critical
     #[arg(long, value_enum, default_value = "warning")]
     pub fail_on: FailOn,
-    /// How long all checks of a suite may take; what is not done then is unknown
+    /// How long all checks of a suite may take; a check that is not done by then is unknown
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1m")]
     pub timeout: Duration,
-    /// Make them again and again, this long after the last time, until Ctrl-C
+    /// Repeat the checks until Ctrl-C, this long after each round
     #[arg(long, value_name = "TIME", value_parser = duration, num_args = 0..=1, default_missing_value = "30s")]
     pub watch: Option<Duration>,
 }

@@ -46,8 +46,8 @@ pub struct ExecArgs {
     /// Run what `runbook plan --out` has written: once, and only if nothing differs from it
     #[arg(long, value_name = "PLAN", conflicts_with_all = ["file", "set", "params_file", "dry_run", "run_id"], value_hint = clap::ValueHint::FilePath)]
     pub plan: Option<PathBuf>,
-    /// Show what would happen: probes look, steps say what they would do, and every effect is
-    /// refused
+    /// Show what would happen: probes read, steps say what they would do, and every effect is
+    /// denied
     #[arg(long)]
     pub dry_run: bool,
     /// Do not ask before starting what cannot be undone; without a terminal such a runbook needs it
@@ -56,8 +56,8 @@ pub struct ExecArgs {
     /// Run although the maintenance window is closed; the journal says who did
     #[arg(long)]
     pub outside_window: bool,
-    /// Begin the run under this id, a UUID as `uuidgen` makes it, unless there is one: then say how
-    /// that one stands, and begin nothing. For a caller that tries again
+    /// Begin the run under this id, a UUID as `uuidgen` makes it. If a run has this id already,
+    /// report its state and begin nothing: for a caller that tries again
     #[arg(long, value_name = "UUID", value_parser = run_id, conflicts_with = "dry_run")]
     pub run_id: Option<RunId>,
     /// What is told.

@@ -19,8 +19,8 @@ pub struct ExplainArgs {
     /// key, such as `step.retry.on` or `boundary.allow.files`; without one, all keys at the top
     #[arg(add = ArgValueCompleter::new(completion::keys))]
     pub key: Option<String>,
-    /// Of which kind of file; without it, of a runbook, or else of the first kind that has such a
-    /// key
+    /// The kind of file that has the key [default: a runbook, else the first kind that has such a
+    /// key]
     #[arg(long, value_enum)]
     pub file: Option<FileKind>,
 }

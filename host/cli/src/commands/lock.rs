@@ -18,14 +18,14 @@ use std::path::PathBuf;
 /// `runbook lock`
 #[derive(Debug, ClapArgs)]
 pub struct LockArgs {
-    /// The runbooks and suites; files of other kinds, such as `targets.NAME.toml`, are told and
+    /// The runbooks and suites; files of other kinds, such as `targets.NAME.toml`, are named and
     /// skipped
     #[arg(required = true, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub files: Vec<PathBuf>,
     /// Take targets from `targets.NAME.toml` beside each runbook
     #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
     pub env: Option<String>,
-    /// Accept another text, what is wider than before, or other code; the difference is shown
+    /// Accept a changed text, a wider grant or changed code; the difference is shown
     #[arg(long)]
     pub accept: bool,
 }

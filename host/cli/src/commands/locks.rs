@@ -30,7 +30,7 @@ pub struct LocksArgs {
 pub enum LocksCommand {
     /// Take a lock from the run that holds it
     ///
-    /// The run begins no effect any more, and pauses. What it has begun goes on to its end.
+    /// The run begins no further effect, and pauses. What it has begun runs to its end.
     Break {
         /// The lock, as `[locks]` names it
         #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]

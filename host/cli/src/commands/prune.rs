@@ -21,7 +21,7 @@ pub struct PruneArgs {
     /// Remove dirty runs too: those that left something changed for a person to look at
     #[arg(long)]
     pub dirty: bool,
-    /// Only say how many there are
+    /// Only print how many runs would be removed
     #[arg(long)]
     pub dry_run: bool,
     /// Do not ask

@@ -25,7 +25,7 @@ pub struct ReportArgs {
     /// text, json, junit, markdown or html [default: by the ending of `--output`, else text]
     #[arg(long, value_parser = format)]
     pub format: Option<runbook_report::Format>,
-    /// Where to [default: stdout]
+    /// The file to write [default: stdout]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

@@ -17,17 +17,17 @@ use std::time::Duration;
 /// `runbook runs`
 #[derive(Debug, ClapArgs)]
 pub struct RunsArgs {
-    /// How many at most
+    /// Show at most this many runs
     #[arg(long, default_value_t = 20)]
     pub limit: usize,
-    /// Only those that stand so, such as `paused`, `dirty` or `interrupted`; may be given several
+    /// Only runs in this state, such as `paused`, `dirty` or `interrupted`; may be given several
     /// times
     #[arg(long, value_name = "STATE", value_parser = state)]
     pub state: Vec<&'static str>,
-    /// Only those of the runbook with this `name`
+    /// Only runs of the runbook with this `name`
     #[arg(long, value_name = "NAME")]
     pub runbook: Option<String>,
-    /// Only those that were started in the last so long, such as `24h`
+    /// Only runs that were started within this time, such as `24h`
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub since: Option<Duration>,
     /// text, or json: each run as a line

@@ -33,12 +33,12 @@ pub enum SecretCommand {
         #[arg(long)]
         passphrase: bool,
     },
-    /// Give a secret that is there a new value, read from stdin or asked for
+    /// Give an existing secret a new value, read from stdin or asked for
     Rotate {
         /// The store and the secret: `secrets/prod.age#orders-db`
         secret: String,
     },
-    /// Encrypt a store again, for the recipients that stand beside it now
+    /// Encrypt a store again, for the recipients that are listed beside it now
     Rekey {
         /// The store: `secrets/prod.age`
         store: PathBuf,
@@ -51,7 +51,8 @@ pub enum SecretCommand {
         /// given several times
         #[arg(long, value_name = "KEY")]
         add: Vec<String>,
-        /// One that may not; it still opens every older copy, so rotate the secrets too
+        /// A public key that may not open it any more; it still opens every older copy, so rotate
+        /// the secrets too
         #[arg(long, value_name = "KEY")]
         remove: Vec<String>,
     },
@@ -64,7 +65,7 @@ pub enum SecretCommand {
     List {
         /// The store: `secrets/prod.age`
         store: PathBuf,
-        /// End with status 1 if a secret was not changed for so long: `90d`
+        /// End with exit code 1 if a secret was not changed for this long, such as `90d`
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         max_age: Option<std::time::Duration>,
         /// text, or json: each secret as a line

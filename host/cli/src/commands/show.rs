@@ -28,7 +28,7 @@ pub struct ShowArgs {
     /// (`runbook schema events`)
     #[arg(long, default_value = "text", value_parser = shown)]
     pub format: Shown,
-    /// Tell what happens as it happens, from the start, until the run ends or waits for somebody
+    /// Follow the run: print what happens, from the start, until it ends or waits for somebody
     #[arg(long)]
     pub follow: bool,
 }

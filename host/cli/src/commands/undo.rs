@@ -41,8 +41,8 @@ pub struct UndoArgs {
     /// Do not ask before undoing
     #[arg(long, short = 'y')]
     pub yes: bool,
-    /// Undo by the `undo` of this runbook, whose steps are those of the run; the journal keeps its
-    /// text and its digest
+    /// Take each `undo` from this runbook, which must have the steps of the run; the journal keeps
+    /// its text and its digest
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub with: Option<PathBuf>,
 }

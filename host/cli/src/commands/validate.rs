@@ -24,13 +24,13 @@ use std::path::PathBuf;
 #[derive(Debug, ClapArgs)]
 pub struct ValidateArgs {
     /// The runbooks and suites; targets, waivers, boundaries, trust files, settings and manifests
-    /// are checked as what they are
+    /// are checked too
     #[arg(required = true, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub files: Vec<PathBuf>,
     /// Take targets from `targets.NAME.toml` beside each runbook
     #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV", add = ArgValueCompleter::new(completion::environments))]
     pub env: Option<String>,
-    /// How it is told
+    /// The form of the output
     #[arg(long, value_enum, default_value = "text")]
     pub format: ListFormat,
 }

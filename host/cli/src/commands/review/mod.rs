@@ -48,15 +48,15 @@ pub struct ReviewArgs {
     /// Write to a file instead of stdout
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// End with status 1 if there is a finding of this risk or a higher one: info, low, medium,
+    /// End with exit code 1 if there is a finding of this risk or a higher one: info, low, medium,
     /// high, critical
     #[arg(long, value_name = "RISK", value_parser = risk)]
     pub fail_on: Option<Risk>,
     /// Count how often each capability was used, by the audit log of this host
     #[arg(long)]
     pub used: bool,
-    /// Compare two: files, folders, lockfiles, or `REVISION:PATH` of git; status 1 if anything is
-    /// wider
+    /// Compare two: files, folders, lockfiles, or `REVISION:PATH` of git; exit code 1 if anything
+    /// is wider
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["paths", "fail_on"])]
     pub diff: Option<Vec<String>>,
 }
