@@ -52,7 +52,7 @@ pub struct Spec {
     pub content: Option<Inherited>,
     /// What reads the program, if that is a script whose interpreter is pinned too.
     pub interpreter: Option<Interpreter>,
-    /// Its arguments.
+    /// The arguments of the program, without its own name.
     pub arguments: Vec<String>,
     /// What the program may do, if it may change nothing.
     pub read_only: Option<Allowance>,

@@ -26,10 +26,11 @@ pub enum BuildError {
     /// cargo could not be started.
     #[error("`cargo` cannot be started")]
     NoCargo(#[source] std::io::Error),
-    /// cargo said no; it has printed why.
+    /// cargo failed and has printed why.
     #[error("cargo could not build `{}`", folder.display())]
     Cargo {
-        /// The folder.
+        /// The folder of the plugin that cargo could not build; the first, if cargo was given
+        /// several.
         folder: PathBuf,
         /// What cargo printed.
         output: String,
@@ -37,29 +38,29 @@ pub enum BuildError {
     /// A file is missing or cannot be read.
     #[error("`{}` cannot be read", path.display())]
     Read {
-        /// The file.
+        /// The file that cannot be read.
         path: PathBuf,
-        /// Why.
+        /// The error that the system gave.
         source: std::io::Error,
     },
     /// `Cargo.toml` is there, and cargo does not know what is in it.
     #[error("`{}` is no package that cargo knows", path.display())]
     NoPackage {
-        /// The file.
+        /// The `Cargo.toml` that cargo does not understand.
         path: PathBuf,
     },
     /// The package makes no wasm module.
     #[error("`{}` makes no `cdylib`, which is what becomes a plugin; add `[lib]` with `crate-type = [\"cdylib\", \"rlib\"]`", path.display())]
     NoCdylib {
-        /// Its `Cargo.toml`.
+        /// The `Cargo.toml` of the package.
         path: PathBuf,
     },
     /// It was built and cannot be packed.
     #[error("plugin `{}` cannot be packed", folder.display())]
     Pack {
-        /// The folder.
+        /// The folder of the plugin.
         folder: PathBuf,
-        /// Why.
+        /// What is wrong with its manifest or its module.
         #[source]
         source: PackError,
     },
@@ -86,7 +87,7 @@ impl Profile {
 /// Where cargo puts what it makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetDir {
-    /// This folder.
+    /// The folder that the caller gives.
     Given(PathBuf),
     /// The one of the plugin's workspace, as cargo knows it: what plugins have in common is
     /// compiled once.
@@ -107,7 +108,7 @@ impl TargetDir {
 
 /// A plugin as cargo knows it.
 struct Package {
-    /// For `--package`.
+    /// The name of the package, as `cargo build --package` takes it.
     name: String,
     /// The file that cargo makes of it.
     module: PathBuf,

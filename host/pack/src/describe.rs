@@ -22,7 +22,7 @@ pub(crate) struct Description {
     pub(crate) operations: Vec<Described>,
 }
 
-/// One operation.
+/// One operation, as `describe` answers it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Described {
@@ -53,7 +53,7 @@ fn trapped(error: impl std::fmt::Display) -> DescribeError {
     DescribeError::Trapped(error.to_string())
 }
 
-/// Runs `describe`.
+/// Runs `describe` of a core module and parses its answer.
 pub(crate) fn describe(module: &[u8]) -> Result<Description, DescribeError> {
     let mut config = Config::default();
     config.consume_fuel(true);

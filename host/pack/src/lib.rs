@@ -43,7 +43,7 @@ pub enum PackError {
         "operation `{operation}` is in `plugin.toml` but not in the code; register it with `runbook_sdk::plugin!` or remove it"
     )]
     NotInCode {
-        /// The operation.
+        /// The name of the operation in `plugin.toml`.
         operation: String,
     },
     /// The code has an operation that the manifest does not name.
@@ -52,7 +52,7 @@ pub enum PackError {
         not_in_manifest(operation, without_code)
     )]
     NotInManifest {
-        /// The operation.
+        /// The name of the operation in the code.
         operation: String,
         /// The operations of the manifest that the code does not have: perhaps one was renamed.
         without_code: Vec<String>,
@@ -75,7 +75,7 @@ pub enum PackError {
     /// Manifest and code disagree about what an operation is.
     #[error("operation `{operation}` is a {} in `plugin.toml` and a {} in the code", manifest.name(), code.name())]
     KindDiffers {
-        /// The operation.
+        /// The name of the operation, the same in both.
         operation: String,
         /// Its kind in the manifest.
         manifest: Kind,

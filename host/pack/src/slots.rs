@@ -13,7 +13,7 @@ const SECTION: &str = "runbook:slots";
 /// A slot that the code names and the manifest does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownSlot {
-    /// Its name.
+    /// The name of the slot, as the code writes it.
     pub name: String,
     /// Where it is written: `src/lib.rs:14`.
     pub place: String,

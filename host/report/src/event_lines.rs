@@ -15,11 +15,11 @@ use std::time::Duration;
 /// How a line is coloured, where colour is used. The words alone say all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// Nothing special.
+    /// A line like any other, without colour.
     Plain,
-    /// Less important.
+    /// A detail that is less important than other lines.
     Dim,
-    /// It worked.
+    /// Something worked.
     Good,
     /// Somebody should look.
     Warning,
@@ -32,7 +32,7 @@ pub enum Tone {
 pub struct Line {
     /// How it is coloured.
     pub tone: Tone,
-    /// The text.
+    /// The words of the line, without colour and without a line break.
     pub text: String,
 }
 

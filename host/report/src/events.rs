@@ -9,13 +9,13 @@ use std::time::Duration;
 /// The version of a line.
 const FORMAT: u8 = 1;
 
-/// One line.
+/// One line of `--events`: a record of the journal with its run and its time.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 struct EventLine<'a> {
     /// The version of this form. A field or a kind of event may be added to it; none is taken away
     /// or changed.
     format: u8,
-    /// The run.
+    /// The run that the event belongs to.
     run: RunId,
     /// Counted from 0 in each run, without gaps.
     seq: u64,
@@ -24,7 +24,7 @@ struct EventLine<'a> {
     /// Milliseconds since the program that executes the run began to, by a clock that nobody can
     /// set. `null` if another program tells.
     monotonic_ms: Option<u64>,
-    /// What happened.
+    /// The event itself.
     event: &'a RunEvent,
 }
 

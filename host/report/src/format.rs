@@ -3,14 +3,14 @@
 use crate::summary::Summary;
 use std::path::Path;
 
-/// A format.
+/// A format in which a run can be reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// For a person's terminal.
     Text,
-    /// For programs.
+    /// One JSON object, for programs.
     Json,
-    /// For CI.
+    /// JUnit XML, which CI servers read.
     Junit,
     /// To paste into an incident.
     Markdown,

@@ -15,17 +15,17 @@ pub struct Span {
     pub step: Option<String>,
     /// What went on.
     pub activity: Activity,
-    /// Since when.
+    /// When it began.
     pub from: Timestamp,
     /// Until when; `None` while it goes on, or if nobody knows.
     pub to: Option<Timestamp>,
-    /// How it ended.
+    /// How the activity ended.
     pub end: SpanEnd,
     /// One line: what came of it.
     pub summary: String,
 }
 
-/// What went on.
+/// What went on during a [`Span`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type", content = "number")]
 pub enum Activity {
@@ -39,7 +39,7 @@ pub enum Activity {
     Person,
     /// An undo, counted from 1.
     Undo(u32),
-    /// A notification.
+    /// A notification was sent.
     Notification,
     /// The run was paused.
     Pause,
@@ -47,17 +47,17 @@ pub enum Activity {
     Dead,
 }
 
-/// How it ended.
+/// How the activity of a [`Span`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpanEnd {
     /// It has not ended.
     Open,
-    /// Well.
+    /// It ended well.
     Good,
     /// With a warning, or not yet as it should be.
     Warned,
-    /// It failed.
+    /// It ended with a failure.
     Failed,
     /// Nobody heard how.
     CutOff,

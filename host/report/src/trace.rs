@@ -19,9 +19,9 @@ pub struct TraceSpan {
     pub parent: Option<u64>,
     /// What it is called.
     pub name: String,
-    /// Since when.
+    /// When it began.
     pub from: Timestamp,
-    /// Until when.
+    /// When it ended; the same as `from` if nobody knows.
     pub to: Timestamp,
     /// What is known of it, by the names of `OpenTelemetry`'s conventions where there are any.
     pub attributes: Vec<(&'static str, String)>,

@@ -24,7 +24,7 @@ pub enum CacheProblem {
     /// The folder is not only ours.
     #[error("the cache folder `{}` {reason}; it must be a folder of yours with mode 0700", folder.display())]
     Folder {
-        /// The folder.
+        /// The folder of the cache.
         folder: PathBuf,
         /// What is wrong with it.
         reason: &'static str,
@@ -32,17 +32,17 @@ pub enum CacheProblem {
     /// A file is not only ours, or is damaged.
     #[error("the cached file `{}` {reason}; it is compiled again", file.display())]
     File {
-        /// The file.
+        /// The file with the compiled code.
         file: PathBuf,
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The disk.
+    /// The system does not let the cache be read or written.
     #[error("the cache at `{}` cannot be used", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The error that the system gave.
         #[source]
         source: io::Error,
     },

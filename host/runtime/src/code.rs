@@ -32,7 +32,7 @@ pub enum TooMuchCode {
     /// Of the whole component.
     #[error("it has {found} {what}; at most {limit} are compiled")]
     Component {
-        /// Of what.
+        /// The kind of thing of which there is too much, in the plural.
         what: &'static str,
         /// How much of it there is.
         found: u64,
@@ -44,7 +44,7 @@ pub enum TooMuchCode {
     Function {
         /// Counted from 0, in the order of the bodies.
         function: u64,
-        /// Of what.
+        /// The kind of thing of which there is too much, in the plural.
         what: &'static str,
         /// How much of it there is.
         found: u64,

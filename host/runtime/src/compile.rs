@@ -49,7 +49,8 @@ pub struct OnCompile(Arc<Told>);
 type Told = dyn Fn(&str, usize) + Send + Sync;
 
 impl OnCompile {
-    /// Tells `listener`.
+    /// Calls `listener` before a component is compiled, with the plugin's name and the size of the
+    /// component in bytes.
     pub fn tell(listener: impl Fn(&str, usize) + Send + Sync + 'static) -> Self {
         Self(Arc::new(listener))
     }
@@ -105,7 +106,7 @@ pub enum RuntimeError {
     /// No thread for the clock.
     #[error("the clock of the WebAssembly engine cannot start")]
     Clock {
-        /// Why.
+        /// The error that the system gave when the thread was started.
         #[source]
         source: std::io::Error,
     },
@@ -148,7 +149,7 @@ pub enum PrepareError {
     UnknownOperation {
         /// The plugin's name.
         plugin: String,
-        /// The operation.
+        /// The name that was asked for.
         operation: String,
     },
 }

@@ -24,9 +24,9 @@ use tokio::time::Instant;
 /// How often one verb was used on one slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostCalls {
-    /// The slot.
+    /// The slot that the calls were made on.
     pub slot: String,
-    /// The verb.
+    /// The verb that the calls used.
     pub verb: Verb,
     /// Calls that were let through.
     pub allowed: u32,
@@ -275,7 +275,7 @@ impl Host {
         self.effective.iter()
     }
 
-    /// The run.
+    /// The id of the run that the call belongs to.
     pub(crate) fn run(&self) -> &str {
         &self.id.run
     }

@@ -32,9 +32,9 @@ pub struct Import {
 /// A component whose bytes were read and found in order. It was neither compiled nor run.
 #[derive(Debug, Clone)]
 pub struct Inspected {
-    /// Its bytes.
+    /// The bytes of the component, as they were given.
     pub(crate) bytes: Arc<[u8]>,
-    /// Their digest.
+    /// The SHA-256 digest of the bytes.
     pub digest: Digest,
     /// What it says of itself.
     pub manifest: Manifest,
@@ -52,7 +52,7 @@ pub enum InspectError {
     /// Too big to be read.
     #[error("it has {size} bytes; at most {MAX_SIZE} are read")]
     TooLarge {
-        /// Its size.
+        /// The size of the component, in bytes.
         size: usize,
     },
     /// Not WebAssembly at all.
@@ -71,7 +71,7 @@ pub enum InspectError {
     /// Code that the compiler would not be done with.
     #[error("{source}")]
     TooMuchCode {
-        /// Which limit.
+        /// The limit that the code exceeds, and by how much.
         #[from]
         source: TooMuchCode,
     },
@@ -91,12 +91,12 @@ pub enum InspectError {
     /// needs it.
     #[error("it passes strings as UTF-16; only UTF-8 is accepted")]
     StringEncoding,
-    /// No manifest.
+    /// There is no custom section with a manifest.
     #[error(
         "it has no manifest: the custom section `{SECTION}` is missing; make the plugin with `runbook plugin build`"
     )]
     NoManifest,
-    /// Two manifests.
+    /// There are two or more custom sections with a manifest.
     #[error("it has more than one manifest; it is unknown which one a reviewer saw")]
     TwoManifests,
     /// A manifest that cannot be used.

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 /// these arguments and a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launcher {
-    /// The executable.
+    /// The path of the executable.
     pub program: PathBuf,
     /// What stands before the spec.
     pub arguments: Vec<OsString>,

@@ -137,9 +137,9 @@ pub struct AuditCall<'a> {
 pub enum AuditEvent<'a> {
     /// The gate has judged; if it allows, the effect comes next.
     Judged {
-        /// The slot.
+        /// The slot that the host function is called on.
         slot: &'a str,
-        /// The verb.
+        /// The verb that the call uses.
         verb: Verb,
         /// The call in one line, with every known secret removed.
         operation: &'a str,
@@ -153,9 +153,9 @@ pub enum AuditEvent<'a> {
     },
     /// A host function has come back.
     Returned {
-        /// The slot.
+        /// The slot that the host function was called on.
         slot: &'a str,
-        /// The verb.
+        /// The verb that the call used.
         verb: Verb,
         /// Bytes of data that went out to, or came in from, the world.
         bytes: u64,
@@ -169,7 +169,7 @@ pub enum AuditEvent<'a> {
 pub struct AuditRecord<'a> {
     /// In which call.
     pub call: AuditCall<'a>,
-    /// What.
+    /// What happened in that call.
     pub event: AuditEvent<'a>,
 }
 
@@ -177,7 +177,7 @@ pub struct AuditRecord<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the audit log cannot be written: {reason}")]
 pub struct AuditUnavailable {
-    /// Why.
+    /// What is wrong, for people.
     pub reason: String,
 }
 

@@ -100,14 +100,14 @@ impl Inspected {
 pub enum Finding {
     /// A function is imported whose verb no slot declares.
     Undeclared {
-        /// The function.
+        /// The function that is imported.
         import: Import,
         /// The verb that allows it.
         verb: Verb,
     },
     /// The function is in the contract, but this host does not link it yet.
     Planned {
-        /// The function.
+        /// The function that is imported.
         import: Import,
     },
     /// The interface is known in another version.
@@ -134,7 +134,7 @@ pub enum Finding {
     },
     /// The manifest has operations of a kind that the component does not export.
     NotExported {
-        /// The kind.
+        /// The kind of these operations.
         kind: Kind,
         /// The interface that is missing.
         interface: &'static str,

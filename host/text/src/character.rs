@@ -7,9 +7,10 @@ use unicode_width::UnicodeWidthChar as _;
 pub(crate) enum Kind {
     /// It is shown, and does nothing else.
     Plain,
-    /// `\n`.
+    /// The line feed, `
+    /// `.
     Break,
-    /// `\t`.
+    /// The tab, `\t`.
     Tab,
     /// A line ends here for some readers.
     OddBreak,

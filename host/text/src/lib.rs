@@ -30,7 +30,7 @@ enum Verdict {
     Shown,
     /// It begins a line: `\n`, or `\r\n` (which is one).
     Break,
-    /// A tab.
+    /// It is a tab.
     Tab,
     /// It ends a line for some readers and not for others.
     OddBreak,

@@ -16,7 +16,7 @@ struct Document<'a> {
     checks: &'a [CheckResult],
 }
 
-/// The object.
+/// The whole document, indented.
 pub(super) fn render(checks: &Checks) -> String {
     let count =
         |wanted: Health| checks.results.iter().filter(|result| result.health == wanted).count();

@@ -2,7 +2,7 @@
 
 use super::{CheckResult, Checks};
 
-/// The lines.
+/// One line of JSON for each check, in order.
 pub(super) fn render(checks: &Checks) -> String {
     let line = |result: &CheckResult| {
         serde_json::to_string(result).expect("a result has string keys only")

@@ -61,7 +61,7 @@ impl Health {
     }
 }
 
-/// One check.
+/// One check of a suite with what it found.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckResult {
     /// The suite's name.
@@ -74,7 +74,7 @@ pub struct CheckResult {
     pub summary: String,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
-    /// Numbers.
+    /// Numbers that it measured; may be empty.
     pub measurements: Vec<Measurement>,
     /// The cases of a smoke test.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -160,7 +160,7 @@ pub enum CheckFormat {
     Json,
     /// One JSON object on each line.
     JsonLines,
-    /// For CI.
+    /// JUnit XML, which CI servers read.
     Junit,
     /// The Test Anything Protocol, version 13.
     Tap,

@@ -3,7 +3,7 @@
 use super::{CheckResult, Checks, counts, took};
 use crate::table::table;
 
-/// The table.
+/// The table with its heading, and the counts under it.
 pub(super) fn render(checks: &Checks) -> String {
     let row = |result: &CheckResult| {
         let (_, word, sign, _) = result.health.row();

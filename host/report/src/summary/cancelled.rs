@@ -22,9 +22,9 @@ pub enum Reached {
 /// That somebody asked for its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Cancelled {
-    /// Who.
+    /// The name of the person who asked for it.
     pub by: String,
-    /// When.
+    /// When it was asked for.
     pub at: Timestamp,
     /// How far the run was.
     pub while_it: Reached,

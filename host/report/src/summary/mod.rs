@@ -38,9 +38,9 @@ pub struct Summary {
     pub title: String,
     /// Who started it.
     pub operator: String,
-    /// Parameters.
+    /// The values of its parameters, by name.
     pub params: serde_json::Map<String, serde_json::Value>,
-    /// `--env`.
+    /// The environment that `--env` chose; `null` without one.
     pub environment: Option<String>,
     /// When it started.
     pub started: Timestamp,
@@ -61,7 +61,7 @@ pub struct Summary {
     /// The step whose failure ended it.
     #[serde(skip)]
     stopped_by: Option<StepId>,
-    /// What it says of how it ended begins with this.
+    /// The first sentence about how the run ended.
     #[serde(skip)]
     verdict: &'static str,
     /// Why it stopped without an end.
@@ -132,7 +132,7 @@ pub enum Execution {
     StandsStill {
         /// As it calls itself.
         pid: u32,
-        /// Its machine.
+        /// The name of the machine on which the process lives.
         host: String,
     },
     /// Its process died.
@@ -142,9 +142,9 @@ pub enum Execution {
 /// Whether anything is left of what the runs did that tried one again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaterRun {
-    /// They go on, or something of them stays.
+    /// They go on, or something that they did is still there.
     Stands,
-    /// Nothing.
+    /// They have ended, and nothing that they did is left.
     IsUndone,
 }
 

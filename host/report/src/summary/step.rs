@@ -11,13 +11,13 @@ use std::time::Duration;
     reason = "independent facts of a report for programs, each with a name of its own"
 )]
 pub struct StepSummary {
-    /// Its id.
+    /// The id of the step, such as `backup` or `copy[eu-1]`.
     pub id: String,
     /// What to call it.
     pub title: String,
     /// The part of the file.
     pub section: Section,
-    /// `plugin:operation`.
+    /// The operation that it runs, as `plugin:operation`.
     pub uses: String,
     /// The component's digest.
     pub digest: String,
@@ -109,11 +109,11 @@ pub enum StepState {
     WaitingForPerson,
     /// An attempt is under way, or the next one is awaited.
     Running,
-    /// It worked.
+    /// It did what it should.
     Succeeded,
     /// It worked, and a threshold was passed.
     Warned,
-    /// It failed.
+    /// It did not do what it should, and is not tried again.
     Failed,
     /// It is unknown whether it took effect.
     UnknownOutcome,

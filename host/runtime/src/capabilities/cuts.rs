@@ -37,7 +37,7 @@ pub(super) enum Left {
 /// What a channel takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
-    /// Any bytes.
+    /// The channel takes any bytes, UTF-8 or not.
     Bytes,
     /// Text of several lines.
     Text,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) enum Existing {
     /// It is replaced, and keeps its permissions.
     Replace,
-    /// `AlreadyExists`.
+    /// It stays as it is, and opening fails with `AlreadyExists`.
     Refuse,
 }
 
@@ -26,7 +26,7 @@ const LEVEL: i32 = 3;
 pub(crate) enum Compression {
     /// As they are.
     None,
-    /// By zstd.
+    /// They are compressed with zstd.
     Zstd,
 }
 
