@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 pub enum Capability {
     /// One base address over HTTP.
     Http,
-    /// One database.
+    /// One database, on a server or in a SQLite file.
     Sql,
     /// The containers that a filter lets through.
     Docker,
-    /// One secret.
+    /// One secret of a store.
     Secrets,
     /// One host and port, or one DNS name.
     Net,
-    /// One directory.
+    /// One directory with all that is below it.
     Files,
-    /// One program.
+    /// One program on this host.
     Process,
-    /// This host.
+    /// The condition of this host, such as its memory, disks and services.
     System,
     /// A namespace of the plugin's own.
     State,
@@ -78,9 +78,9 @@ impl Risk {
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct VerbRow {
-    /// The verb.
+    /// The verb that this row describes.
     pub verb: Verb,
-    /// Its family.
+    /// The capability that the verb belongs to.
     pub capability: Capability,
     /// Its name in manifests, grants and reports.
     pub name: &'static str,

@@ -38,10 +38,10 @@ impl Direction {
     }
 }
 
-/// One difference.
+/// One difference between two moments.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Change {
-    /// In which direction.
+    /// Whether more became possible, or less.
     pub direction: Direction,
     /// How much harm it can do.
     pub risk: Risk,

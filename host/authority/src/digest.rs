@@ -33,7 +33,7 @@ impl Digest {
         (hex.len() == 64 && hex.chars().all(lower_hex)).then(|| Self(text.to_owned()))
     }
 
-    /// `sha256:<hex>`.
+    /// The digest as text: `sha256:` and 64 hex digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }

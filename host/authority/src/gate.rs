@@ -26,7 +26,7 @@ use url::Url;
 /// The value of a request header, as a plugin gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderValue<'a> {
-    /// Text.
+    /// A text that is sent as it is.
     Plain(&'a str),
     /// The name of a secrets slot.
     Secret(&'a str),
@@ -37,7 +37,7 @@ pub enum HeaderValue<'a> {
 pub struct Creation<'a> {
     /// Its name and labels.
     pub container: ContainerFacts<'a>,
-    /// Its image.
+    /// The reference of the image that it is made of.
     pub image: &'a str,
     /// What runs in it; empty is what the image says.
     pub command: &'a [String],
@@ -50,9 +50,9 @@ pub struct Creation<'a> {
 pub enum Operation<'a> {
     /// A request, before anything is resolved.
     Http {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
-        /// Verb.
+        /// The verb that the call uses.
         verb: Verb,
         /// Path and query.
         path: &'a str,
@@ -63,7 +63,7 @@ pub enum Operation<'a> {
     },
     /// A connection for a request, when its address is known.
     Connect {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
         /// Verb of the request.
         verb: Verb,
@@ -74,7 +74,7 @@ pub enum Operation<'a> {
     },
     /// The next hop of a redirect.
     Redirect {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
         /// Verb of the request.
         verb: Verb,
@@ -85,87 +85,87 @@ pub enum Operation<'a> {
         /// How many hops were followed, this one included.
         hop: u32,
     },
-    /// A statement.
+    /// A statement on a database, or a verb that runs none.
     Sql {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
-        /// Verb.
+        /// The verb that the call uses.
         verb: Verb,
         /// The statement; `None` for what runs none (`kind`, `backup`, `restore`).
         statement: Option<&'a str>,
     },
     /// A Docker verb, before a container is looked up.
     Docker {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
-        /// Verb.
+        /// The verb that the call uses.
         verb: Verb,
     },
     /// A Docker verb on an inspected container.
     Container {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
-        /// Verb.
+        /// The verb that the call uses.
         verb: Verb,
         /// The container, as inspected.
         container: ContainerFacts<'a>,
     },
     /// A container that is made, in all that a plugin says of it.
     Create {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
-        /// Verb.
+        /// The verb that the call uses.
         verb: Verb,
         /// What is made.
         creation: Creation<'a>,
     },
     /// A Docker verb on an image.
     Image {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
-        /// Verb.
+        /// The verb that the call uses.
         verb: Verb,
         /// The image's reference.
         image: &'a str,
     },
     /// A program inside a container.
     Exec {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
-        /// Verb.
+        /// The verb that the call uses.
         verb: Verb,
         /// Program and arguments.
         command: &'a [String],
     },
     /// A secret itself.
     Secret {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
-        /// Verb.
+        /// The verb that the call uses.
         verb: Verb,
     },
-    /// A file.
+    /// A file or folder below the directory of a slot.
     Files {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
-        /// Verb.
+        /// The verb that the call uses.
         verb: Verb,
         /// Path below the slot's directory.
         path: &'a str,
     },
-    /// A program.
+    /// A program that is started on this host.
     Process {
-        /// Slot.
+        /// The slot that the call names.
         slot: &'a str,
-        /// Verb.
+        /// The verb that the call uses.
         verb: Verb,
-        /// Its arguments.
+        /// The arguments of the program, without its own name.
         arguments: &'a [String],
     },
 }
 
 impl<'a> Operation<'a> {
-    /// The slot.
+    /// The name of the slot that the call is made on.
     pub fn slot(&self) -> &'a str {
         match self {
             Self::Http { slot, .. }
@@ -183,7 +183,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The verb.
+    /// The verb that the call needs.
     pub fn verb(&self) -> Verb {
         match self {
             Self::Http { verb, .. }
@@ -250,33 +250,33 @@ pub enum Rule {
     Verb,
     /// Effects are off: plan, observe or dry run.
     EffectsOff,
-    /// The path of a request.
+    /// The path or query of a request is not allowed.
     Path,
-    /// A request header.
+    /// A request header is not allowed, or its value is not.
     Header,
-    /// The address of a connection.
+    /// The address of a connection is of a class that is not allowed.
     Address,
-    /// A redirect.
+    /// The server redirects more often than the target allows, or to another place.
     Redirect,
-    /// The class of a statement.
+    /// The class of a statement is not allowed, or cannot be told.
     Statement,
-    /// A relation of a statement.
+    /// A relation that a statement names is not allowed.
     Relation,
-    /// A container.
+    /// The filter of the target does not let the container through.
     Container,
-    /// An image.
+    /// The target does not list the image.
     Image,
-    /// An argument of a program.
+    /// An argument of a program fits no pattern of the target.
     Argument,
-    /// A variable of a container.
+    /// The target does not list a variable of a container that is made.
     Environment,
-    /// A path below a directory.
+    /// The path below a directory is not allowed.
     File,
-    /// Where a secret would go.
+    /// The target does not let a secret go where the call would put it.
     Position,
-    /// What was approved.
+    /// The call is not among the effects that were approved.
     Approval,
-    /// The locks of the run.
+    /// A lock of the run is not held any more.
     Lease,
 }
 
@@ -331,11 +331,11 @@ impl Rule {
 /// Why a call is denied. For the operator; the plugin learns only that it was denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// The rule.
+    /// The rule that denies the call.
     pub rule: Rule,
-    /// The slot.
+    /// The slot that the call named.
     pub slot: String,
-    /// The verb.
+    /// The verb that the call used.
     pub verb: Verb,
     /// What was asked and what is allowed.
     pub reason: String,

@@ -21,11 +21,11 @@ pub struct Binding {
 pub struct UseSite<'a> {
     /// The step's id.
     pub step: &'a str,
-    /// `plugin:operation`.
+    /// The operation that is used, as `plugin:operation`.
     pub uses: &'a str,
     /// The operation's name.
     pub operation: &'a str,
-    /// The file.
+    /// The file that the use is written in.
     pub source: &'a Arc<Source>,
     /// The place of `uses`.
     pub span: &'a Span,
@@ -34,13 +34,13 @@ pub struct UseSite<'a> {
 /// What one slot of one step is granted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grant {
-    /// The slot.
+    /// The name of the slot.
     pub slot: String,
-    /// Its capability.
+    /// The capability that the slot declares.
     pub capability: Capability,
-    /// What may be done.
+    /// The verbs that may be used, each once.
     pub verbs: Vec<Verb>,
-    /// With what.
+    /// The target that the slot is bound to.
     pub target: Arc<Target>,
 }
 
@@ -152,7 +152,7 @@ impl RefusalRule {
 /// A binding that is refused before anything runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Which rule.
+    /// The rule that refuses the binding.
     pub rule: RefusalRule,
     /// Plugin, slot and fact.
     pub message: String,
@@ -173,6 +173,11 @@ impl From<Refusal> for runbook_document::Diagnostic {
 }
 
 /// Judges the bindings of one step. All refusals are returned at once.
+///
+/// # Errors
+/// Every [`Refusal`]: an operation, slot or target that does not exist, a slot that is needed and
+/// not bound, a target of another kind, or one that grants more than is declared or less than is
+/// needed.
 pub fn grant(
     site: &UseSite<'_>,
     manifest: &Manifest,

@@ -30,7 +30,7 @@ pub struct HostPlace {
 /// The places of one host.
 #[derive(Clone, Copy)]
 pub struct HostPlaces<'a> {
-    /// The places.
+    /// The places that no grant may reach.
     pub places: &'a [HostPlace],
     /// Whether two paths are one file or folder, by whatever name (a bind mount is another name).
     pub is_same: &'a dyn Fn(&Path, &Path) -> bool,

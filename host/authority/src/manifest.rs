@@ -21,13 +21,13 @@ pub const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Always [`FORMAT`].
+    /// The version of the manifest's format, always [`FORMAT`].
     pub format: u32,
     /// Kebab case; the part before the colon in `uses`.
     pub name: String,
-    /// Semantic version.
+    /// The version of the plugin, as semver.org defines it.
     pub version: String,
-    /// One line.
+    /// One line: what the plugin is for.
     pub description: String,
     /// The named holes that a runbook binds.
     pub slots: BTreeMap<String, Slot>,
@@ -51,7 +51,7 @@ pub struct Slot {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operation {
-    /// Its kind.
+    /// Whether it is a probe, a smoke test or a step.
     pub kind: Kind,
     /// One line: what it does, in the third person.
     pub summary: String,
@@ -153,6 +153,10 @@ impl Manifest {
     }
 
     /// Reads the JSON of a component's [`SECTION`].
+    ///
+    /// # Errors
+    /// [`ManifestError`] if the section is not the JSON of a manifest, has another format, holds a
+    /// text that cannot be shown as it is, or contradicts itself.
     pub fn from_section(json: &[u8]) -> Result<Self, ManifestError> {
         let value: serde_json::Value = serde_json::from_slice(json).map_err(ManifestError::Json)?;
         check_texts(&value, &mut Vec::new())?;
@@ -263,7 +267,7 @@ pub enum ManifestError {
     Text {
         /// Where, as a path of keys.
         place: String,
-        /// The character.
+        /// The first character that is not shown.
         character: char,
     },
     /// A name that is none.
@@ -271,21 +275,21 @@ pub enum ManifestError {
     Name {
         /// What bears it.
         what: &'static str,
-        /// The name.
+        /// The name as it is written.
         name: String,
     },
     /// A slot lists a verb of another capability.
     #[error("slot `{slot}` declares `{}`, which is not a verb of its capability", verb.full_name())]
     ForeignVerb {
-        /// The slot.
+        /// The name of the slot.
         slot: String,
-        /// The verb.
+        /// The verb that belongs to another capability.
         verb: Verb,
     },
     /// An operation that no manifest of ours would have.
     #[error("operation `{operation}` of the manifest {problem}")]
     Operation {
-        /// The operation.
+        /// The name of the operation.
         operation: String,
         /// What is wrong with it.
         problem: &'static str,
@@ -293,9 +297,9 @@ pub enum ManifestError {
     /// An operation uses more than its plugin declares.
     #[error("operation `{operation}` uses more of slot `{slot}` than the manifest declares")]
     UndeclaredUse {
-        /// The operation.
+        /// The name of the operation.
         operation: String,
-        /// The slot.
+        /// The name of the slot.
         slot: String,
     },
 }

@@ -11,7 +11,7 @@ const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
 const KEBAB_CASE: &str = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$";
 
-/// Of `plugin.toml`.
+/// The JSON Schema of `plugin.toml`.
 pub fn plugin() -> Json {
     let slots: Vec<Json> = Capability::all().map(slot).collect();
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
@@ -82,7 +82,7 @@ fn slot(capability: Capability) -> Json {
     })
 }
 
-/// Of `boundary.toml`.
+/// The JSON Schema of `boundary.toml`.
 pub fn boundary() -> Json {
     let rules: Vec<Json> = Capability::all().map(rule).collect();
     json!({

@@ -39,33 +39,33 @@ impl Snapshot {
     }
 }
 
-/// One plugin.
+/// One plugin of a snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PluginFacts {
     /// What it calls itself.
     pub name: String,
-    /// Its version.
+    /// The version of the plugin, as its manifest says.
     pub version: String,
-    /// Of its bytes.
+    /// The digest of the component's bytes.
     pub digest: Digest,
-    /// Of what it imports, exports and offers.
+    /// The digest of what it imports, exports and offers.
     pub interface: Digest,
     /// The host functions that it imports, as `interface#function`, sorted.
     pub imports: BTreeSet<String>,
-    /// Its slots.
+    /// Its slots, by name.
     pub slots: BTreeMap<String, SlotFacts>,
 }
 
 /// One slot of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotFacts {
-    /// The capability.
+    /// The capability that the slot declares.
     pub capability: Capability,
     /// The verbs that it declares.
     pub verbs: BTreeSet<Verb>,
 }
 
-/// One runbook.
+/// One runbook of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunbookFacts {
     /// The plugins that its steps use, by what `uses` calls them.
@@ -80,7 +80,7 @@ pub struct RunbookFacts {
 /// What one slot of one step is granted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GrantFacts {
-    /// `plugin:operation`.
+    /// The operation that the step calls, as `plugin:operation`.
     pub uses: String,
     /// The target's name.
     pub target: String,

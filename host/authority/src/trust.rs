@@ -38,7 +38,7 @@ pub struct Signature {
 pub struct TrustedKey {
     /// Whose it is.
     pub name: String,
-    /// The key.
+    /// The public half of the key.
     pub public: PublicKey,
     /// The plugins that it may sign, `*` being any run of characters.
     pub plugins: Vec<String>,
@@ -76,13 +76,13 @@ pub enum Untrusted {
     /// Nobody has accepted the key.
     #[error("its signature is good, but key {key} is not in the trust file")]
     UnknownKey {
-        /// The key.
+        /// The public key that the signature names.
         key: String,
     },
     /// The key is accepted for other plugins.
     #[error("key `{name}` is accepted for {accepted}, not for plugin `{plugin}`")]
     OtherPlugins {
-        /// Whose key.
+        /// The name of the key in the trust file.
         name: String,
         /// For which plugins.
         accepted: String,
@@ -92,9 +92,9 @@ pub enum Untrusted {
     /// The key is accepted no more.
     #[error("key `{name}` was accepted until {expires}")]
     Expired {
-        /// Whose key.
+        /// The name of the key in the trust file.
         name: String,
-        /// Until when.
+        /// The last day on which it was accepted, as `2027-01-31`.
         expires: String,
     },
 }
@@ -181,6 +181,10 @@ impl Signature {
     }
 
     /// Whether it is over this digest and of the key that it names.
+    ///
+    /// # Errors
+    /// [`Untrusted::OtherDigest`] if another digest was signed, [`Untrusted::Forged`] if the
+    /// signature does not fit its key.
     pub fn check(&self, digest: &Digest) -> Result<(), Untrusted> {
         if self.digest != *digest {
             return Err(Untrusted::OtherDigest {
@@ -220,6 +224,10 @@ impl Trust {
     }
 
     /// The key by which a plugin is trusted on a day (`2026-11-21`).
+    ///
+    /// # Errors
+    /// [`Untrusted`] if there is no signature, it is not of this digest or of its key, or its key
+    /// is unknown, accepted for other plugins, or expired.
     pub fn judge(
         &self,
         plugin: &str,

@@ -69,7 +69,7 @@ fn id_of(item: &Node) -> Option<&str> {
 pub struct Rewritten {
     /// The file, by its path below the folder of the runbook.
     pub file: String,
-    /// The key.
+    /// The path of the key through the file, such as `step.restart.retry.attempts`.
     pub key: String,
     /// What it was; `None` if it is new.
     pub old: Option<String>,

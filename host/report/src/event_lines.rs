@@ -19,7 +19,7 @@ pub enum Tone {
     Plain,
     /// A detail that is less important than other lines.
     Dim,
-    /// Something worked.
+    /// Something did what it should.
     Good,
     /// Somebody should look.
     Warning,

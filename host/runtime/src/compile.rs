@@ -138,9 +138,9 @@ pub enum PrepareError {
     Schema {
         /// The plugin's name.
         plugin: String,
-        /// The operation.
+        /// The operation whose schema it is.
         operation: String,
-        /// Why.
+        /// What is wrong with the schema.
         #[source]
         source: SchemaError,
     },

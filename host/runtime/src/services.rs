@@ -17,9 +17,16 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// before.
 pub trait SecretSource: Send + Sync {
     /// The secret that the runbook's `[secrets]` calls `name`.
+    ///
+    /// # Errors
+    /// [`SecretUnavailable`] if the runbook has no such secret, or its store cannot be opened or
+    /// does not hold it.
     fn fetch<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Secret, SecretUnavailable>>;
 
     /// What can be known of it without its value.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
     fn describe<'a>(
         &'a self,
         name: &'a str,

@@ -67,15 +67,15 @@ pub enum FindingRule {
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct FindingRow {
-    /// The rule.
+    /// The rule that this row describes.
     pub rule: FindingRule,
     /// Its stable id.
     pub id: &'static str,
-    /// Its name.
+    /// The name of the rule, in kebab case.
     pub name: &'static str,
     /// How much harm it can do.
     pub risk: Risk,
-    /// What it is about, in one sentence.
+    /// What the rule looks for, in one sentence.
     pub about: &'static str,
     /// What to do.
     pub help: &'static str,
@@ -117,7 +117,7 @@ rules! {
 }
 
 impl FindingRule {
-    /// Its row.
+    /// The row of this rule in `FINDING_RULES`.
     pub fn row(self) -> &'static FindingRow {
         FINDING_RULES
             .iter()
@@ -135,7 +135,7 @@ impl Serialize for FindingRule {
 /// One thing that somebody should look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Which rule.
+    /// The rule that found it.
     pub rule: FindingRule,
     /// How much harm it can do.
     pub risk: Risk,
@@ -143,7 +143,7 @@ pub struct Finding {
     pub subject: String,
     /// What was found, in one line.
     pub message: String,
-    /// Where.
+    /// The line or file to look at.
     pub location: Location,
 }
 

@@ -34,7 +34,7 @@ pub enum SourceKind {
     Responses,
 }
 
-/// Where it flows to.
+/// What a [`Flow`] ends in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SinkKind {
@@ -42,9 +42,9 @@ pub enum SinkKind {
     Network,
     /// A program on this host, or in a container.
     Program,
-    /// A database.
+    /// A database that a step may write to.
     Database,
-    /// Files.
+    /// Files that a step may write.
     Files,
     /// Log, journal and reports of the run.
     Log,
@@ -53,7 +53,7 @@ pub enum SinkKind {
 /// One end of a flow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct End<K> {
-    /// Its kind.
+    /// What kind of source or sink it is.
     pub kind: K,
     /// What it is, in a few words.
     pub what: String,
@@ -66,18 +66,18 @@ pub struct End<K> {
 pub struct Flow {
     /// How much harm it can do.
     pub risk: Risk,
-    /// What.
+    /// The data that can flow.
     pub source: End<SourceKind>,
-    /// Where to.
+    /// Where the data can go.
     pub sink: End<SinkKind>,
-    /// By which calls: the one that reads first, the one that writes last.
+    /// The calls that it takes: the one that reads first, the one that writes last.
     pub steps: Vec<String>,
 }
 
 /// What the flow of one call depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct FlowStep<'a> {
-    /// Its id.
+    /// The id of the step.
     pub step: &'a str,
     /// What it may do.
     pub effective: &'a Effective,

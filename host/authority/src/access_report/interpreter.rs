@@ -66,7 +66,7 @@ pub(super) enum OptionSyntax {
     Getopt,
     /// As shells do: `-ab VALUE`, where each letter stands for itself.
     Letters,
-    /// `-word VALUE`.
+    /// As Java and `sqlite3` read them: one dash and a whole word, `-word VALUE`.
     Words,
 }
 

@@ -37,7 +37,7 @@ pub const FORMAT: u32 = 1;
 /// What plugins and runbooks may do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct AccessReport {
-    /// Always [`FORMAT`].
+    /// The version of this form, always [`FORMAT`].
     pub format: u32,
     /// Plugins, by reference.
     pub plugins: Vec<PluginEntry>,
@@ -47,20 +47,20 @@ pub struct AccessReport {
     pub findings: Vec<Finding>,
 }
 
-/// One plugin.
+/// One plugin of an [`AccessReport`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PluginEntry {
     /// What `uses` calls it: a bundled name or a path.
     pub reference: String,
     /// What it calls itself.
     pub name: String,
-    /// Its version.
+    /// The version of the plugin, as its manifest says.
     pub version: String,
-    /// One line.
+    /// One line: what the plugin does, as its manifest says.
     pub description: String,
-    /// Of its bytes.
+    /// The digest of the component's bytes, `sha256:…`.
     pub digest: String,
-    /// Of its bytes.
+    /// The size of the component, in bytes.
     pub size_bytes: u64,
     /// Whether it is given a WASI with nothing in it.
     pub needs_inert_wasi: bool,
@@ -100,12 +100,12 @@ pub struct Detail {
     pub text: String,
 }
 
-/// One runbook.
+/// One runbook of an [`AccessReport`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunbookEntry {
     /// Its path, as it was given.
     pub file: String,
-    /// Its name.
+    /// The `name` that the runbook has in its file.
     pub name: String,
     /// The environment whose targets were taken.
     pub environment: Option<String>,
@@ -128,7 +128,7 @@ pub struct RunbookEntry {
 pub struct StepEntry {
     /// The step's id.
     pub step: String,
-    /// `plugin:operation`.
+    /// The operation that it calls, as `plugin:operation`.
     pub uses: String,
     /// Inputs, condition, approval, undo and time limits, as the runbook writes them.
     pub details: Vec<Detail>,
@@ -139,9 +139,9 @@ pub struct StepEntry {
 /// One verb of one slot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
-    /// The slot.
+    /// The name of the slot.
     pub slot: String,
-    /// `http.get`.
+    /// The verb with its capability, such as `http.get`.
     pub verb: String,
     /// How much harm it can do.
     pub risk: Risk,
@@ -251,7 +251,7 @@ pub struct Component<'a> {
 pub struct CallSite<'a> {
     /// The step's id.
     pub step: &'a str,
-    /// `plugin:operation`.
+    /// The operation that it calls, as `plugin:operation`.
     pub uses: &'a str,
     /// What the runbook's text says about the call.
     pub details: Vec<Detail>,

@@ -14,19 +14,19 @@ use std::path::Path;
 pub(super) enum OpenGrant {
     /// The program runs whatever its arguments say, and an argument is open.
     Interpreter {
-        /// The program.
+        /// The path of the program.
         program: String,
         /// The pattern of the argument.
         argument: String,
     },
     /// The program runs what it reads on standard input, and that is the plugin's.
     ReadsInput {
-        /// The program.
+        /// The path of the program.
         program: String,
     },
     /// The directory holds the system, everybody's files, or keys.
     SystemDirectory {
-        /// The directory.
+        /// The path of the directory.
         directory: String,
     },
     /// The filter lets every container through.

@@ -17,12 +17,12 @@ pub(super) enum ProgramText {
     File {
         /// What the file is, for people.
         what: String,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
     /// In a file whose name matches this pattern, from the working directory.
     AnyFile {
-        /// The pattern.
+        /// The pattern that the file's name matches.
         pattern: ArgumentPattern,
         /// The working directory.
         folder: PathBuf,

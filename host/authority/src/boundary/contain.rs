@@ -49,6 +49,10 @@ pub(crate) fn uncovered(extent: &AccessScope, rules: &[&Rule]) -> Result<Option<
 
 impl Boundary {
     /// Judges one grant.
+    ///
+    /// # Errors
+    /// [`Exceeded`] if some call that the grant allows is covered by no rule, or if the comparison
+    /// is too complex.
     pub fn check(&self, extent: &AccessScope) -> Result<(), Exceeded> {
         match uncovered(extent, &self.rules.iter().collect::<Vec<_>>()) {
             Ok(None) => Ok(()),
@@ -60,6 +64,10 @@ impl Boundary {
     /// Judges what one slot is granted, and what a program can do by the connection that it is
     /// given: any statement, as the user of that target. Either a rule for the program names the
     /// connection, or the rules for databases cover all of that.
+    ///
+    /// # Errors
+    /// [`Exceeded`] if some call that the grant allows, or that the connection makes possible, is
+    /// covered by no rule, or if the comparison is too complex.
     pub fn check_grant(
         &self,
         plugin: &str,

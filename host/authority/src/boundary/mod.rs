@@ -25,19 +25,19 @@ use std::sync::Arc;
 /// The version of the format that this host reads.
 pub const FORMAT: u32 = 1;
 
-/// A boundary.
+/// A boundary as its file says it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Boundary {
-    /// Its file.
+    /// The file that it was read from.
     pub source: Arc<Source>,
     /// Its rules, in file order.
     pub rules: Vec<Rule>,
 }
 
-/// One `[[allow]]`.
+/// One `[[allow]]` rule of a boundary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// What it is about.
+    /// The capability whose grants it covers.
     pub capability: Capability,
     /// Why, in security's words.
     pub reason: Option<String>,

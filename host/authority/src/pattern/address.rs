@@ -9,7 +9,7 @@ pub enum AddressClass {
     Public,
     /// RFC 1918, unique local (RFC 4193), shared space of carriers (RFC 6598).
     Private,
-    /// This host.
+    /// This host: `127.0.0.0/8` and `::1`.
     Loopback,
     /// RFC 3927 and `fe80::/10`, without the metadata addresses.
     LinkLocal,
@@ -98,7 +98,7 @@ impl AddressClass {
         IpAddr::from(octets)
     }
 
-    /// Every class.
+    /// Every class, each once.
     pub fn all() -> impl Iterator<Item = Self> {
         CLASSES.iter().map(|(class, _)| *class)
     }

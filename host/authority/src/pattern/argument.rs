@@ -5,7 +5,7 @@ use regex::Regex;
 /// What one argument may be.
 #[derive(Debug, Clone)]
 pub enum ArgumentPattern {
-    /// Exactly this.
+    /// The argument is exactly this text.
     Literal(String),
     /// One of these.
     OneOf(Vec<String>),
@@ -23,6 +23,9 @@ impl PartialEq for ArgumentPattern {
 
 impl ArgumentPattern {
     /// A pattern from a regular expression, which must match the whole argument.
+    ///
+    /// # Errors
+    /// [`regex::Error`] if the text is no regular expression by itself.
     pub fn regex(text: &str) -> Result<Self, regex::Error> {
         // Alone first: a text that closes a group which it did not open would mean something else
         // once it stands in one.

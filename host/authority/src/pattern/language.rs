@@ -41,11 +41,17 @@ type AutomatonState = Option<(usize, StateID)>;
 
 impl Language {
     /// The texts that a regular expression matches from start to end.
+    ///
+    /// # Errors
+    /// [`TooComplex`] if the text is no regular expression, or its automaton would be too big.
     pub fn regex(expression: &str) -> Result<Self, TooComplex> {
         Ok(Self { parts: vec![automaton(expression)?], repeat: None })
     }
 
     /// The lists of arguments that a list of patterns lets through.
+    ///
+    /// # Errors
+    /// [`TooComplex`] if the automaton of one of the patterns would be too big.
     pub fn arguments(patterns: &[ArgumentPattern]) -> Result<Self, TooComplex> {
         let (fixed, repeat) = match patterns.split_last() {
             Some((ArgumentPattern::Repeat(repeated), fixed)) => {
@@ -150,6 +156,9 @@ fn build(expression: &str) -> Result<Dfa, TooComplex> {
 
 /// The shortest text that `base` and all of `also` let through, and none of `minus`. `None` if
 /// there is none.
+///
+/// # Errors
+/// [`TooComplex`] if more states than `MAX_STATES` would have to be looked at.
 pub fn difference(
     base: &Language,
     also: &[&Language],
@@ -168,6 +177,9 @@ pub fn difference(
 }
 
 /// The shortest list of arguments that `base` lets through and none of `minus`.
+///
+/// # Errors
+/// [`TooComplex`] if more states than `MAX_STATES` would have to be looked at.
 pub fn argument_difference(
     base: &Language,
     minus: &[&Language],

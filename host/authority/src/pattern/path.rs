@@ -21,13 +21,17 @@ pub enum PathError {
     /// A character that has no place in a path.
     #[error("the path has a character that is not allowed there")]
     BadCharacter,
-    /// Nothing.
+    /// A file path has an empty segment, as in `a//b`.
     #[error("the path is empty")]
     Empty,
 }
 
 /// Checks the path of a request and splits it from its query. The path is taken as it is or not at
 /// all: nothing is normalised, so that what was judged is what is sent.
+///
+/// # Errors
+/// [`PathError`] if the path does not start with `/`, or has dot segments, encoded separators,
+/// escapes that are not UTF-8, or characters that have no place in a URL.
 pub fn canonical_request_path(path: &str) -> Result<(&str, Option<&str>), PathError> {
     let (path, query) =
         path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
@@ -95,6 +99,9 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
 
 /// Checks a path below a slot's directory and returns its segments joined by `/`. `""` is the
 /// directory itself.
+///
+/// # Errors
+/// [`PathError`] if the path is absolute, has dot segments, or characters that are not allowed.
 pub fn relative_file_path(path: &str) -> Result<&str, PathError> {
     if path.is_empty() {
         return Ok(path);

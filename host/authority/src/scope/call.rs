@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// One concrete call: a value in each dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The capability.
+    /// The capability that the call uses.
     pub capability: Capability,
     /// Its value in each dimension.
     pub values: BTreeMap<Dimension, CallValue>,

@@ -30,9 +30,9 @@ pub enum Shape {
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct DimensionRow {
-    /// The dimension.
+    /// The dimension that this row describes.
     pub dimension: Dimension,
-    /// Its key.
+    /// Its key in boundaries, lockfiles and reports.
     pub key: &'static str,
     /// How its values are written.
     pub shape: Shape,
@@ -110,7 +110,7 @@ dimensions! {
 }
 
 impl Dimension {
-    /// Its row.
+    /// The row of this dimension in `DIMENSIONS`.
     pub fn row(self) -> &'static DimensionRow {
         DIMENSIONS
             .iter()

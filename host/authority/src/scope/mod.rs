@@ -28,7 +28,7 @@ use std::time::Duration;
 /// How far a grant reaches, in each dimension of its capability.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccessScope {
-    /// The capability.
+    /// The capability of the grant.
     pub capability: Capability,
     /// What is let through in each dimension.
     pub values: BTreeMap<Dimension, Values>,

@@ -51,9 +51,9 @@ pub enum Values {
     Texts(BTreeSet<Text>),
     /// Connections to addresses of these classes, and to these.
     Addresses {
-        /// Classes.
+        /// The classes to which connections may go.
         classes: BTreeSet<AddressClass>,
-        /// Single addresses.
+        /// Single addresses to which connections may go, of whatever class.
         named: BTreeSet<IpAddr>,
     },
     /// Any of these lists of arguments.
@@ -200,9 +200,9 @@ impl Values {
 /// A flag of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flag {
-    /// true
+    /// The flag is `true`.
     Set,
-    /// false
+    /// The flag is `false`.
     Unset,
 }
 

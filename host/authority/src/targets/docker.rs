@@ -4,7 +4,7 @@ use super::variable::is_name;
 use crate::pattern::ArgumentPattern;
 use runbook_document::{ByteSize, Located, Reader};
 
-/// Which containers.
+/// Which containers of the engine a target lets through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerFilter {
     /// The one of this name.
@@ -13,9 +13,9 @@ pub enum ContainerFilter {
     Pattern(String),
     /// Those with this label.
     Label {
-        /// Key.
+        /// The key of the label.
         key: String,
-        /// Value.
+        /// The value that the label must have.
         value: String,
     },
     /// Those of this Compose project.
@@ -27,7 +27,7 @@ pub enum ContainerFilter {
 pub struct ContainerFacts<'a> {
     /// Name without the leading slash.
     pub name: &'a str,
-    /// Labels.
+    /// Its labels, as key and value.
     pub labels: &'a [(String, String)],
 }
 
@@ -59,7 +59,7 @@ impl ContainerFilter {
 pub struct DockerTarget {
     /// Path of the engine's Unix socket.
     pub socket: String,
-    /// Which containers.
+    /// Which containers the target lets through.
     pub filter: ContainerFilter,
     /// Images that may be pulled, tagged or run, `*` being any run of characters; empty is none.
     pub images: Vec<String>,

@@ -26,7 +26,7 @@ impl FileAccess {
 /// A `files` target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesTarget {
-    /// The directory.
+    /// The directory below which all paths lie.
     pub root: HostPath,
     /// What may be done.
     pub access: FileAccess,

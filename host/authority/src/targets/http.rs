@@ -78,6 +78,9 @@ impl HttpTarget {
 
     /// The URL of a request path, when the base is known. The path `/` is the base address itself,
     /// as written: many webhooks answer only there.
+    ///
+    /// # Errors
+    /// [`PathError`] if the path is not one that [`canonical_request_path`] accepts.
     pub fn url(&self, base: &Url, path: &str) -> Result<Url, PathError> {
         let (path, query) = canonical_request_path(path)?;
         let mut url = base.clone();
@@ -120,6 +123,10 @@ impl HttpTarget {
 }
 
 /// Reads a base URL: http or https, a host, no user, no query.
+///
+/// # Errors
+/// The reason, as a clause for a message: it is no URL, has another scheme, a user, a query or no
+/// host, or its path is not canonical.
 pub fn parse_base(text: &str) -> Result<Url, &'static str> {
     let url =
         Url::parse(text).map_err(|_| "it is not a URL such as `https://api.internal:8443/v1`")?;

@@ -43,10 +43,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One `[targets.NAME]`.
+/// One target, as `[targets.NAME]` describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
-    /// Its name.
+    /// The `NAME` of `[targets.NAME]`.
     pub name: String,
     /// The file it stands in.
     pub source: Arc<Source>,
@@ -65,15 +65,15 @@ pub struct Target {
 pub enum TargetKind {
     /// A base address.
     Http(HttpTarget),
-    /// A database.
+    /// A database, on a server or in a SQLite file.
     Sql(SqlTarget),
-    /// Containers.
+    /// The containers of one Docker engine that a filter lets through.
     Docker(DockerTarget),
-    /// A directory.
+    /// A directory with all that is below it.
     Files(FilesTarget),
-    /// A program.
+    /// A program on this host.
     Process(ProcessTarget),
-    /// A secret.
+    /// A secret that a plugin may place, or see.
     Secret(SecretTarget),
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// The value of an environment variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvironmentValue {
-    /// Text.
+    /// A text that is given as it is.
     Plain(String),
     /// The secret of this name.
     Secret(String),
@@ -45,7 +45,7 @@ const CONNECTION_VARIABLES: &[&str] = &[
 /// A `process` target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProcessTarget {
-    /// Absolute path.
+    /// The absolute path of the program's file.
     pub program: HostPath,
     /// The digest that the file must have.
     pub sha256: Option<Digest>,

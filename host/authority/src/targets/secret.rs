@@ -30,7 +30,7 @@ pub enum SecretFormat {
     Text(String),
     /// `Basic` and the Base64 of this user, a colon and the secret.
     Basic {
-        /// The user.
+        /// The name of the user, in plain text.
         user: String,
     },
 }
@@ -52,7 +52,7 @@ pub struct SecretPosition {
     pub slot: String,
     /// Where in its requests.
     pub place: SecretPlace,
-    /// As what.
+    /// How the value is written there.
     pub format: SecretFormat,
 }
 

@@ -9,7 +9,7 @@ use url::Url;
 /// Where a database is. The password is never part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SqlAddress {
-    /// A server.
+    /// A server of PostgreSQL, MySQL or MariaDB.
     Server {
         /// `PostgreSQL` or `MySQL`.
         dialect: Dialect,
@@ -17,9 +17,9 @@ pub enum SqlAddress {
         host: String,
         /// TCP port, or the port in the socket's name.
         port: u16,
-        /// User name.
+        /// The user that the connection logs in as.
         user: String,
-        /// Database name.
+        /// The name of the database on the server.
         database: String,
         /// Whether the connection is encrypted.
         tls: TlsMode,
@@ -33,7 +33,7 @@ pub enum SqlAddress {
 pub enum TlsMode {
     /// Encrypted if the server can; the default, as with `psql`.
     Prefer,
-    /// Never.
+    /// Never encrypted, whatever the server can.
     Disable,
     /// Always, without checking the certificate.
     Require,

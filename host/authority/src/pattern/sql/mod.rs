@@ -25,11 +25,11 @@ use walk::Walk;
 /// Which database's SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// `PostgreSQL`.
+    /// The dialect of `PostgreSQL`.
     Postgres,
-    /// `MySQL` and `MariaDB`.
+    /// The dialect of `MySQL` and `MariaDB`.
     MySql,
-    /// `SQLite`.
+    /// The dialect of `SQLite`.
     Sqlite,
 }
 
@@ -48,7 +48,7 @@ pub enum StatementClass {
     Define,
     /// VACUUM, ANALYZE, REINDEX, OPTIMIZE.
     Maintain,
-    /// Everything else.
+    /// Every other statement.
     Other,
 }
 
