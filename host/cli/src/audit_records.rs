@@ -12,7 +12,7 @@ pub struct RunOpened<'a> {
     pub runbook: &'a str,
     /// The file by which a review counts: absolute, with links resolved.
     pub path: &'a str,
-    /// `--env`.
+    /// The environment that `--env` chose, if any.
     pub environment: Option<&'a str>,
     /// What stands before each step's id in the run and not in the file.
     pub prefix: &'a str,
@@ -42,7 +42,7 @@ pub struct LogOpened<'a> {
 pub enum Record<'a> {
     /// A plugin is called.
     Called {
-        /// The step.
+        /// The id of the step that calls.
         step: &'a str,
         /// Counted from 1.
         attempt: u32,
@@ -55,18 +55,18 @@ pub enum Record<'a> {
     },
     /// The call has ended.
     Ended {
-        /// The step.
+        /// The id of the step that called.
         step: &'a str,
         /// Counted from 1.
         attempt: u32,
         /// `ok`, or the code of the fault.
         ended: &'a str,
-        /// In microseconds.
+        /// How long the call took, in microseconds.
         duration_us: u128,
     },
     /// The gate has judged a host call.
     Judged {
-        /// The step.
+        /// The id of the step that calls.
         step: &'a str,
         /// Counted from 1.
         attempt: u32,
@@ -74,9 +74,9 @@ pub enum Record<'a> {
         plugin: &'a str,
         /// The component's digest.
         digest: &'a str,
-        /// The slot.
+        /// The slot that the plugin named.
         slot: &'a str,
-        /// `capability.verb`.
+        /// The verb with its capability, such as `http.get`.
         function: String,
         /// The call in one line, with every known secret removed.
         operation: &'a str,
@@ -92,7 +92,7 @@ pub enum Record<'a> {
     },
     /// A person takes a lock from a run.
     LockTaken {
-        /// The lock.
+        /// The name of the lock, as `[locks]` has it.
         lock: &'a str,
         /// The fencing token of the run that holds it.
         token: u64,
@@ -103,17 +103,17 @@ pub enum Record<'a> {
     },
     /// A host function has come back.
     Returned {
-        /// The step.
+        /// The id of the step that called.
         step: &'a str,
         /// Counted from 1.
         attempt: u32,
-        /// The slot.
+        /// The slot that the plugin named.
         slot: &'a str,
-        /// `capability.verb`.
+        /// The verb with its capability, such as `http.get`.
         function: String,
         /// Bytes of data that went out or came in.
         bytes: u64,
-        /// In microseconds.
+        /// How long the host function took, in microseconds.
         duration_us: u128,
     },
 }
@@ -130,7 +130,7 @@ pub enum Judgement<'a> {
         rule: &'static str,
         /// The key of the target that the rule reads; empty if none.
         key: &'static str,
-        /// The target.
+        /// The name of the target; empty if the slot is bound to none.
         target: &'a str,
         /// Where the target stands, as `file:line`.
         place: &'a str,

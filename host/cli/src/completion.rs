@@ -101,7 +101,7 @@ pub fn environments(current: &OsStr) -> Vec<Candidate> {
     )
 }
 
-/// Bundled plugins.
+/// The bundled plugins and component files that fit what was typed.
 pub fn plugins(current: &OsStr) -> Vec<Candidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
     let mut offered = begin_with(

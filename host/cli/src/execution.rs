@@ -66,7 +66,7 @@ pub fn is_dead(context: &Context, holder: &Holder) -> bool {
 pub enum Executor {
     /// A process that lives, as far as can be known.
     Somebody {
-        /// Who.
+        /// The holder of the run's lease.
         holder: Box<Holder>,
         /// How long its lease lives, unless it is renewed.
         left: Duration,
@@ -143,7 +143,7 @@ enum Onward {
     There,
     /// In a copy of it.
     Copy(PathBuf),
-    /// Nowhere.
+    /// Nowhere: nothing of the journal could be copied.
     Lost,
 }
 

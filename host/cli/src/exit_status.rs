@@ -6,7 +6,7 @@ use runbook_report::checks::Health;
 /// is a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// It worked.
+    /// The command did what it should.
     Success,
     /// A run failed, and nothing of it is left: everything undone and verified, or nothing done.
     Failed,
@@ -22,11 +22,11 @@ pub enum ExitStatus {
     Refused,
     /// Something was changed and could not be put back; a person must look.
     Dirty,
-    /// The run's time limit.
+    /// The run reached its time limit.
     Deadline,
-    /// Ctrl-C, after orderly cleanup.
+    /// Ctrl-C ended the run, after orderly cleanup.
     Interrupted,
-    /// SIGTERM, after orderly cleanup.
+    /// SIGTERM ended the run, after orderly cleanup.
     Terminated,
     /// What `runbook check` found; a family of its own, as monitoring knows it.
     Checked(Health),
@@ -94,7 +94,7 @@ pub const CHECK_STATUSES: &[(Health, u8, &str)] = &[
 ];
 
 impl ExitStatus {
-    /// The number.
+    /// The number that the program exits with.
     pub fn code(self) -> u8 {
         if let Self::Checked(found) = self {
             return CHECK_STATUSES

@@ -13,14 +13,14 @@ pub enum Failure {
     Findings {
         /// How the program ends.
         status: ExitStatus,
-        /// The findings.
+        /// What was found, in the order in which it is shown.
         diagnostics: Diagnostics,
     },
     /// An error, its causes, and hints.
     Error {
         /// How the program ends.
         status: ExitStatus,
-        /// The error.
+        /// The error with its causes.
         error: Box<dyn Error + Send + Sync>,
         /// What to do, each an imperative.
         hints: Vec<String>,
@@ -40,7 +40,7 @@ impl Failure {
         Self::Error { status: ExitStatus::Engine, error: error.into(), hints: Vec::new() }
     }
 
-    /// A refusal.
+    /// Something that is refused before anything has run.
     pub fn refused(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Error { status: ExitStatus::Refused, error: error.into(), hints: Vec::new() }
     }

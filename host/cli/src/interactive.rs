@@ -33,15 +33,15 @@ pub enum Next {
 
 /// Who is asked, about which run.
 pub struct OperatorPrompt<'a> {
-    /// The terminal.
+    /// The surroundings of the program: its terminal and its operator.
     pub context: &'a Context,
     /// Where what they say is written down.
     pub journal: &'a SqlJournal,
-    /// The run.
+    /// The run that waits.
     pub run: RunId,
     /// What it does.
     pub plan: &'a Plan,
-    /// Ctrl-C.
+    /// The signals that interrupt a question, such as Ctrl-C.
     pub signals: &'a CancelSignals,
 }
 

@@ -21,7 +21,7 @@ pub enum KindOfFile {
     Targets,
     /// `waivers.toml`, beside suites.
     Waivers,
-    /// A boundary.
+    /// `boundary.toml`, the outer limit of every grant.
     Boundary,
     /// A trust file.
     Trust,

@@ -39,7 +39,7 @@ enum Told {
     Elsewhere,
 }
 
-/// What moves.
+/// The lines at the bottom of a terminal that change while a run goes on.
 struct View {
     /// In the order in which they began.
     under_way: Vec<(StepId, MovingLine)>,

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 /// The lockfile for a runbook, and the runbook's name in it.
 pub struct LockfileEntry {
-    /// The lockfile.
+    /// The path of the lockfile, which need not exist.
     pub file: PathBuf,
     /// Its folder, absolute and without links.
     pub folder: PathBuf,

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 /// One mount: a folder of a file system, and the name that it has here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mount {
-    /// `major:minor`.
+    /// The device number of the file system, as `major:minor`.
     device: String,
     /// Which folder of the file system it shows.
     root: PathBuf,
-    /// Where.
+    /// The path at which it is mounted.
     point: PathBuf,
 }
 

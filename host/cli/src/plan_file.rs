@@ -24,7 +24,7 @@ const ENTRY: &str = "plan";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanFile {
-    /// 1.
+    /// The version of the format, which is 1.
     format: u32,
     /// The run that it becomes: a plan is executed once.
     pub run: RunId,
@@ -87,7 +87,7 @@ pub struct Planned<'a> {
     pub file: &'a Path,
     /// The runbook, verified and granted.
     pub prepared: &'a Prepared,
-    /// Its plan.
+    /// The plan of the run: its steps in order.
     pub plan: &'a Plan,
     /// What its steps say.
     pub found: &'a [DryStep],

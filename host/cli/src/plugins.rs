@@ -12,9 +12,9 @@ use std::sync::Arc;
 /// A plugin inside the program.
 #[derive(Debug)]
 pub struct Bundled {
-    /// Its name.
+    /// The name by which `uses` calls it.
     pub name: &'static str,
-    /// Its component.
+    /// The bytes of its component.
     pub component: &'static [u8],
 }
 

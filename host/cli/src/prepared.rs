@@ -15,7 +15,7 @@ pub struct Site {
     pub reference: String,
     /// The operation's name.
     pub operation: String,
-    /// The plugin.
+    /// The plugin, whose imports are verified.
     pub plugin: Arc<Verified>,
     /// What it may do here.
     pub effective: Effective,
@@ -24,7 +24,7 @@ pub struct Site {
 /// A runbook whose every step is verified and granted.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The runbook.
+    /// The runbook, as it was parsed.
     pub runbook: Runbook,
     /// Its folder, absolute and without links: relative paths are below it.
     pub folder: PathBuf,

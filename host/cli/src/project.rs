@@ -22,7 +22,7 @@ const FOLDERS: [&str; 2] = [".", "runbooks"];
 /// What a project may set as an operator may: limits, which hold besides theirs.
 const LIMITS: [&str; 3] = ["boundary", "trust", "locked"];
 
-/// A project.
+/// A project, as its `.runbook.toml` describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Project {
     /// Its file, if there is one; without one the working directory is a project that says nothing.
@@ -213,7 +213,7 @@ pub struct Listed {
 /// A parameter of a runbook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedParameter {
-    /// Its name.
+    /// The name of the parameter.
     pub name: String,
     /// Whether it has to be given.
     pub is_required: bool,
@@ -224,7 +224,7 @@ pub struct ListedParameter {
 /// A file that seems to be a runbook and cannot be read as TOML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The file.
+    /// The path of the file.
     pub file: PathBuf,
     /// What is wrong first.
     pub reason: String,

@@ -15,7 +15,7 @@ pub const DEEPEST: usize = 3;
 /// One field of an input or an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// `cases[].expect.status`.
+    /// The path of the field, such as `cases[].expect.status`.
     pub name: String,
     /// `text`, `duration`, `list of whole number`.
     pub kind: String,

@@ -25,7 +25,7 @@ const COLUMNS: usize = 80;
 pub struct MovingLine {
     /// What it does.
     pub text: String,
-    /// Since when.
+    /// When the step began.
     pub since: Instant,
 }
 
@@ -34,7 +34,7 @@ pub struct MovingLine {
 pub struct Progress {
     /// Steps that are over.
     pub over: usize,
-    /// All steps.
+    /// How many steps the run has.
     pub all: usize,
     /// Steps under way for which there is no line.
     pub more: usize,
@@ -47,7 +47,7 @@ pub struct Progress {
 pub struct Moving {
     /// One a step.
     pub lines: Vec<MovingLine>,
-    /// Below them.
+    /// The line below them that says how much of the run is over.
     pub progress: Option<Progress>,
 }
 
@@ -278,7 +278,7 @@ pub fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
 
-/// Stderr.
+/// The stream stderr of this process.
 pub struct Stderr;
 
 impl Surface for Stderr {

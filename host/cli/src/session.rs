@@ -34,7 +34,7 @@ const LOOKED_AT: usize = 21;
 
 /// Which run is executed, and with what.
 pub struct Opening<'a, J> {
-    /// The run.
+    /// The id of the run.
     pub run: RunId,
     /// What it does.
     pub plan: &'a Plan,
@@ -42,7 +42,7 @@ pub struct Opening<'a, J> {
     pub caller: PluginCaller,
     /// Where it is written down.
     pub journal: J,
-    /// `--env`
+    /// The environment that `--env` chose, if any.
     pub environment: Option<&'a str>,
     /// Whether it may run outside its window.
     pub outside: OutsideWindow,

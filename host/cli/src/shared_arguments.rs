@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// How a runbook is filled in.
 #[derive(Debug, ClapArgs)]
 pub struct RunbookArgs {
-    /// Its parameters.
+    /// The parameters of the runbook.
     #[command(flatten)]
     pub params: ParamArgs,
     /// Take targets from `targets.NAME.toml` beside the runbook

@@ -190,7 +190,7 @@ pub struct Painted(String);
 /// Whether colours are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Color {
-    /// They are.
+    /// Texts are coloured by escape sequences.
     On,
     /// There are none.
     Off,

@@ -5,7 +5,7 @@ use runbook_report::checks::CheckFormat;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// `NAME=VALUE`.
+/// Reads `NAME=VALUE`; a value may hold further equals signs.
 pub fn parameter(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -17,7 +17,7 @@ pub fn decision(text: &str) -> Result<(String, String), String> {
     Ok((step.to_owned(), decision.to_owned()))
 }
 
-/// A UUID.
+/// Reads a UUID, and refuses one whose digits are all 0 or all f.
 pub fn run_id(text: &str) -> Result<RunId, String> {
     let run =
         RunId::parse(text).ok_or_else(|| format!("`{text}` is not a UUID; `uuidgen` makes one"))?;
@@ -54,7 +54,7 @@ pub fn one_of<T>(found: Option<T>, text: &str, known: &[&str]) -> Result<T, Stri
     found.ok_or_else(|| format!("`{text}` is not a format; known: {}", known.join(", ")))
 }
 
-/// `FORMAT=PATH`.
+/// Reads `FORMAT=PATH`, such as `junit=report.xml`.
 pub fn report(text: &str) -> Result<(runbook_report::Format, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or("write FORMAT=PATH, such as junit=report.xml")?;
     Ok((format(name)?, PathBuf::from(path)))

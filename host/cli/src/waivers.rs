@@ -19,7 +19,7 @@ pub struct Waivers(BTreeMap<String, Waiver>);
 /// One check that is waived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiver {
-    /// Why.
+    /// Why the check is not made, as the file says.
     pub reason: String,
     /// The last day, as `2027-01-31`, in UTC.
     pub expires: String,

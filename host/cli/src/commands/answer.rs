@@ -15,7 +15,7 @@ use clap_complete::ArgValueCompleter;
 use runbook_engine::model::Typed;
 use runbook_engine::{Changes, PauseReason, StepEvent, StepId, fold};
 
-/// `runbook answer`
+/// The arguments of `runbook answer`.
 #[derive(Debug, ClapArgs)]
 pub struct AnswerArgs {
     /// The run's id, or as much of it as is unambiguous

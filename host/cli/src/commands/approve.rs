@@ -21,7 +21,7 @@ use runbook_engine::{
 use runbook_journal::SqlJournal;
 use std::time::Duration;
 
-/// `runbook approve`
+/// The arguments of `runbook approve`.
 #[derive(Debug, ClapArgs)]
 pub struct ApproveArgs {
     /// The run's id, or as much of it as is unambiguous
@@ -35,7 +35,7 @@ pub struct ApproveArgs {
     pub yes: bool,
 }
 
-/// `runbook reject`
+/// The arguments of `runbook reject`.
 #[derive(Debug, ClapArgs)]
 pub struct RejectArgs {
     /// The run's id, or as much of it as is unambiguous
@@ -71,7 +71,7 @@ pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Fail
     })
 }
 
-/// Rejects it.
+/// Records that the operator rejects what a step says it would do.
 pub fn reject(context: &Context, args: &RejectArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 /// How many runs are named where an id means several.
 const SHOWN_IDS: usize = 5;
 
-/// `runbook audit`
+/// The commands under `runbook audit`.
 #[derive(Debug, clap::Subcommand)]
 pub enum AuditCommand {
     /// Show what a run did, host call by host call

@@ -15,10 +15,10 @@ use clap_complete::ArgValueCompleter;
 use runbook_engine::{Changes, RunEnd};
 use runbook_report::{Reached, Summary};
 
-/// `runbook cancel`
+/// The arguments of `runbook cancel`.
 #[derive(Debug, ClapArgs)]
 pub struct CancelArgs {
-    /// Which run.
+    /// Which run is cancelled.
     #[command(flatten)]
     pub run: RunArgs,
     /// Decide about a step whose outcome is unknown: `STEP=done` (it happened; its undo runs),

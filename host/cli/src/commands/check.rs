@@ -30,14 +30,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// `runbook check`
+/// The arguments of `runbook check`.
 #[derive(Debug, ClapArgs)]
 pub struct CheckArgs {
     /// The suites; files that are neither suites nor runbooks, such as `waivers.toml`, are named
     /// and skipped
     #[arg(required = true, value_name = "FILE|NAME", add = ArgValueCompleter::new(completion::runbooks))]
     pub files: Vec<PathBuf>,
-    /// Its parameters.
+    /// The parameters of the suites.
     #[command(flatten)]
     pub params: ParamArgs,
     /// Take targets from `targets.NAME.toml` beside each suite

@@ -26,7 +26,7 @@ const DOCKER: &str = "/var/run/docker.sock";
 /// this program set.
 const OPEN_FAMILIES: &[&str] = &["RUNBOOK_PARAM_", "RUNBOOK_TEST_"];
 
-/// `runbook doctor`
+/// The arguments of `runbook doctor`.
 #[derive(Debug, ClapArgs)]
 pub struct DoctorArgs {
     /// text, or json: each setting and each check as a line

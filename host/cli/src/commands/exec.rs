@@ -34,7 +34,7 @@ use runbook_journal::JournalError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// `runbook exec`
+/// The arguments of `runbook exec`.
 #[derive(Debug, ClapArgs)]
 pub struct ExecArgs {
     /// The runbook: its file, or its name in this project (`runbook list`)
@@ -60,7 +60,7 @@ pub struct ExecArgs {
     /// report its state and begin nothing: for a caller that tries again
     #[arg(long, value_name = "UUID", value_parser = run_id, conflicts_with = "dry_run")]
     pub run_id: Option<RunId>,
-    /// What is told.
+    /// Which events and reports are written, and where.
     #[command(flatten)]
     pub told: OutputArgs,
 }
@@ -204,7 +204,7 @@ pub fn keep_names(plan: &mut Plan, file: &Path) -> Result<(), Failure> {
 pub struct Start<'a> {
     /// The run that its caller or its plan names.
     pub run: Option<RunId>,
-    /// `--env`
+    /// The environment that `--env` chose, if any.
     pub environment: Option<&'a str>,
     /// Whether it may run outside its window.
     pub outside: OutsideWindow,

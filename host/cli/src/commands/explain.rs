@@ -12,7 +12,7 @@ use clap_complete::ArgValueCompleter;
 use runbook_document::nearest;
 use std::fmt::Write as _;
 
-/// `runbook explain`
+/// The arguments of `runbook explain`.
 #[derive(Debug, ClapArgs)]
 pub struct ExplainArgs {
     /// The code of an error, finding or fault, such as `E0231`, `RB004` or `engine.expect`, or the

@@ -10,7 +10,7 @@ use runbook_document::Diagnostics;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// `runbook fmt`
+/// The arguments of `runbook fmt`.
 #[derive(Debug, ClapArgs)]
 pub struct FmtArgs {
     /// The files

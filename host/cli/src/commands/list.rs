@@ -10,7 +10,7 @@ use crate::ui;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-/// `runbook list`
+/// The arguments of `runbook list`.
 #[derive(Debug, ClapArgs)]
 pub struct ListArgs {
     /// text, or json: each runbook as a line

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// `runbook lock`
+/// The arguments of `runbook lock`.
 #[derive(Debug, ClapArgs)]
 pub struct LockArgs {
     /// The runbooks and suites; files of other kinds, such as `targets.NAME.toml`, are named and

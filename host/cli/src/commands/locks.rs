@@ -14,7 +14,7 @@ use runbook_document::format_duration;
 use runbook_journal::{LockOfRun, SqlJournal};
 use serde_json::json;
 
-/// `runbook locks`
+/// The arguments of `runbook locks`.
 #[derive(Debug, ClapArgs)]
 pub struct LocksArgs {
     /// What to do with them [default: list them]

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// `runbook plan`
+/// The arguments of `runbook plan`.
 #[derive(Debug, ClapArgs)]
 pub struct PlanArgs {
     /// The runbook: its file, or its name in this project (`runbook list`)

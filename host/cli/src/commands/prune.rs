@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use runbook_journal::{DirtyRuns, Pruning, SqlJournal};
 use std::time::Duration;
 
-/// `runbook prune`
+/// The arguments of `runbook prune`.
 #[derive(Debug, ClapArgs)]
 pub struct PruneArgs {
     /// Remove runs that ended longer ago than this, such as `90d`

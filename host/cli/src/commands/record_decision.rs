@@ -166,7 +166,7 @@ fn open_question(plan: &Plan, run: &str, state: &RunState, step: &StepId) -> Opt
 
 /// The word itself, and what is said to have happened once it is written.
 pub struct WrittenDecision {
-    /// `approved`, `answered`.
+    /// What the person did, as a participle: `approved`, `rejected` or `answered`.
     pub verb: &'static str,
     /// The record's event.
     pub event: RunEvent,

@@ -16,7 +16,7 @@ use runbook_report::{Format, Summary};
 use std::path::Path;
 use std::path::PathBuf;
 
-/// `runbook report`
+/// The arguments of `runbook report`.
 #[derive(Debug, ClapArgs)]
 pub struct ReportArgs {
     /// The run's id, or as much of it as is unambiguous

@@ -28,10 +28,10 @@ use runbook_report::Summary;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-/// `runbook resume`
+/// The arguments of `runbook resume`.
 #[derive(Debug, ClapArgs)]
 pub struct ResumeArgs {
-    /// Which run.
+    /// Which run is continued.
     #[command(flatten)]
     pub run: RunArgs,
     /// Decide about a step whose outcome is unknown: `STEP=done` (it happened), `STEP=retry` (it

@@ -20,10 +20,10 @@ use runbook_engine::{
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// `runbook retry`
+/// The arguments of `runbook retry`.
 #[derive(Debug, ClapArgs)]
 pub struct RetryArgs {
-    /// Which run.
+    /// Which run is tried again.
     #[command(flatten)]
     pub run: RunArgs,
     /// Do not ask before starting

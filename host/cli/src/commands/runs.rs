@@ -14,7 +14,7 @@ use runbook_engine::{Journal as _, RunPhase, RunSummary};
 use runbook_journal::SqlJournal;
 use std::time::Duration;
 
-/// `runbook runs`
+/// The arguments of `runbook runs`.
 #[derive(Debug, ClapArgs)]
 pub struct RunsArgs {
     /// Show at most this many runs

@@ -18,7 +18,7 @@ use runbook_journal::SqlJournal;
 use runbook_report::{Execution, Summary};
 use std::time::Duration;
 
-/// `runbook show`
+/// The arguments of `runbook show`.
 #[derive(Debug, ClapArgs)]
 pub struct ShowArgs {
     /// The run's id, or as much of it as is unambiguous
@@ -138,7 +138,7 @@ enum Teller {
     Live(Box<Live>),
     /// Nobody, until the report.
     Silent(Box<Summary>),
-    /// A program.
+    /// A program, which is written each event as a line of JSON.
     Events(RunId),
 }
 

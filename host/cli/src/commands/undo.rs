@@ -28,10 +28,10 @@ use runbook_report::Summary;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// `runbook undo`
+/// The arguments of `runbook undo`.
 #[derive(Debug, ClapArgs)]
 pub struct UndoArgs {
-    /// Which run.
+    /// Which run is undone.
     #[command(flatten)]
     pub run: RunArgs,
     /// Decide about a step whose undo may have happened: `STEP=done` (it is undone), `STEP=retry`

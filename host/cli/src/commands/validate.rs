@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// `runbook validate`
+/// The arguments of `runbook validate`.
 #[derive(Debug, ClapArgs)]
 pub struct ValidateArgs {
     /// The runbooks and suites; targets, waivers, boundaries, trust files, settings and manifests

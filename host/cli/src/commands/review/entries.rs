@@ -144,7 +144,7 @@ fn status(ledger: &AccessReport, args: &ReviewArgs) -> ExitStatus {
 pub(super) enum Subject {
     /// A bundled plugin's name or a component file.
     Plugin(String),
-    /// A runbook.
+    /// The file of a runbook or suite.
     Runbook(PathBuf),
     /// A link to a folder, which is not followed: what is in it may be reviewed elsewhere, or lead
     /// round in a circle.

@@ -30,7 +30,7 @@ pub enum ReviewCommand {
     },
 }
 
-/// `runbook review`
+/// The arguments of `runbook review`.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ReviewArgs {

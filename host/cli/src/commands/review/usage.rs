@@ -18,9 +18,9 @@ pub(super) struct UsedCall {
     pub step: String,
     /// The digest of the plugin.
     pub digest: String,
-    /// The slot.
+    /// The slot that the plugin named.
     pub slot: String,
-    /// The verb.
+    /// The verb that the call used.
     pub verb: Verb,
     /// The call in one line.
     pub operation: String,
