@@ -49,7 +49,7 @@ pub struct RunSummary {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// How long it was executed until it was last paused or ended, in milliseconds: pauses are no
+    /// How long it was executed until it was last paused or ended, in milliseconds: pauses are not
     /// part of it.
     pub took_ms: u64,
     /// The run that tries it again.

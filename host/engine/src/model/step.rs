@@ -225,7 +225,7 @@ pub enum UndoDeclaration {
         with: Option<Table>,
         /// Slot and target.
         bind: Vec<Bind>,
-        /// Whether it may run again when nobody knows whether it happened.
+        /// Whether it may run again when it is unknown whether it happened.
         idempotent: Option<bool>,
         /// Where it stands.
         span: Span,

@@ -34,7 +34,7 @@ impl Outside {
 
 /// One entry of `allow`.
 ///
-/// A moment is inside if a clock on a wall in `zone` shows at least `from` and less than `to` on
+/// A time is inside the window if the local time in `zone` is at least `from` and less than `to` on
 /// one of `days`. So an hour that daylight saving repeats is inside both times, and one that it
 /// leaves out is never there.
 #[derive(Debug, Clone, PartialEq)]

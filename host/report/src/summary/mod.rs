@@ -47,7 +47,7 @@ pub struct Summary {
     /// When it ended.
     pub ended: Option<Timestamp>,
     /// How long it was executed, by the monotonic clock, in milliseconds: pauses and the time after
-    /// a crash are no part of it.
+    /// a crash are not part of it.
     pub duration_ms: u64,
     #[serde(skip)]
     executed: Executed,
