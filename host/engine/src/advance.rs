@@ -20,12 +20,12 @@ use std::collections::BTreeSet;
 pub enum Action {
     /// Make the next attempt of a step (or skip it, if its `when` is false).
     Attempt {
-        /// The step.
+        /// The step that is attempted.
         step: StepId,
     },
     /// Decide about an attempt that has started and whose result is not known.
     Recover {
-        /// The step.
+        /// The step whose attempt has no result.
         step: StepId,
     },
     /// No more items of a step will be done: write down what came of all of them.
@@ -35,14 +35,14 @@ pub enum Action {
     },
     /// A step will not run.
     Skip {
-        /// The step.
+        /// The step that is skipped.
         step: StepId,
-        /// Why.
+        /// Why it will not run.
         reason: SkipReason,
     },
     /// Look at what a guard watches.
     Look {
-        /// The guard.
+        /// The id of the guard.
         guard: StepId,
     },
     /// Compare the clock with the window.
@@ -53,19 +53,19 @@ pub enum Action {
     BeginVerify,
     /// Undo what was done.
     BeginUndo {
-        /// Why.
+        /// Why what was done is undone.
         cause: Cause,
         /// First to be undone first.
         order: Vec<StepId>,
     },
     /// Try to undo a step.
     Undo {
-        /// The step.
+        /// The step that is undone.
         step: StepId,
     },
     /// Observe again what an undone step, or one with an unknown outcome, has left.
     CheckUndo {
-        /// The step.
+        /// The step that is observed.
         step: StepId,
     },
     /// Begin what always runs.
@@ -77,19 +77,19 @@ pub enum Action {
     },
     /// Send a notification.
     Notify {
-        /// Which.
+        /// The id of the notification, `notify/N`.
         notify: StepId,
-        /// For what.
+        /// The event of the run that it tells of.
         on: Trigger,
     },
     /// The run stops without an end.
     Pause {
-        /// Why.
+        /// Why the run stops.
         reason: PauseReason,
     },
     /// The run has ended.
     End {
-        /// How.
+        /// How the run ended.
         end: RunEnd,
         /// Why, if it is not success.
         cause: Option<Cause>,

@@ -8,7 +8,7 @@ use std::task::Poll;
 /// What the operator has asked for. The order is from nothing to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CancelLevel {
-    /// Nothing.
+    /// Nothing was asked for; the run goes on.
     None,
     /// End in order: finish or stop the current step, undo as told.
     Orderly,
@@ -16,7 +16,8 @@ pub enum CancelLevel {
     Now,
 }
 
-/// A hand on the brake, shared with whoever reads signals. One run waits on it.
+/// Carries the operator's wish to cancel from whoever reads signals to the run. Clones share one
+/// level; one run waits on it.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<Shared>);
 

@@ -11,6 +11,6 @@ pub trait Clock: Sync {
     /// Time since an arbitrary start, for deadlines and delays. It never goes back.
     fn monotonic(&self) -> Duration;
 
-    /// Waits.
+    /// Waits for at least this long by the monotonic clock.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// What a dry run found out about one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DryStep {
-    /// The step.
+    /// The id of the step.
     pub id: StepId,
     /// What was found out.
     pub finding: DryFinding,
@@ -48,14 +48,14 @@ pub enum DryFinding {
     Found {
         /// What it found.
         outcome: Outcome,
-        /// One line.
+        /// One line that tells what the probe found.
         summary: String,
     },
     /// A step would do this.
     Would(Proposal),
     /// It stands for the steps of a nested file, which follow.
     Opens {
-        /// How many.
+        /// How many steps the file has.
         steps: usize,
     },
     /// Its `when` is false.
@@ -63,7 +63,7 @@ pub enum DryFinding {
     /// It depends on what an earlier step will answer, or tries things out; it is known only at run
     /// time.
     AtRunTime {
-        /// Why.
+        /// What it depends on, for people.
         reason: String,
     },
     /// It was not asked.

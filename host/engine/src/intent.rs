@@ -26,7 +26,7 @@ pub(crate) enum Intent<'a> {
     },
     /// Its operation is called.
     Call {
-        /// With this.
+        /// The input that the operation is given, with all templates filled in.
         input: Json,
     },
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// What is kept about a run besides its records: enough to build its plan again after a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunHeader {
-    /// The run.
+    /// The id of the run.
     pub run: RunId,
     /// `name` of the runbook.
     pub name: String,
@@ -28,14 +28,14 @@ pub struct RunHeader {
     pub environment: Option<String>,
     /// Who started it, for people.
     pub operator: String,
-    /// When.
+    /// When the run started, by the wall clock.
     pub started: Timestamp,
 }
 
 /// A run as listed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
-    /// The run.
+    /// The id of the run.
     pub run: RunId,
     /// `name` of the runbook.
     pub name: String,
@@ -142,12 +142,12 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// A wish to hold a lease.
+/// A request for a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseRequest {
     /// The name: `lock:db:orders`, or `run:…` for the right to execute a run.
     pub name: String,
-    /// Who.
+    /// Who wants to hold it.
     pub holder: Holder,
     /// The caller's clock.
     pub now: Timestamp,
@@ -160,7 +160,7 @@ pub struct LeaseRequest {
 /// A lease that is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// The name.
+    /// The name of the lease.
     pub name: String,
     /// The fencing token: strictly greater than every earlier token of this name.
     pub token: u64,
@@ -177,7 +177,7 @@ pub enum Acquired {
     Held(Lease),
     /// Somebody else holds it.
     Busy {
-        /// Who.
+        /// Who holds it now.
         holder: Holder,
         /// Its token, for [`LeaseRequest::steal`].
         token: u64,
@@ -204,7 +204,7 @@ pub enum Appended {
     Kept,
     /// A lease is somebody else's, or was given back; nothing was written.
     Lost {
-        /// Which.
+        /// The name of the lease that is lost.
         lease: String,
     },
 }
@@ -224,10 +224,16 @@ pub trait Journal: Sync {
     type Error: Error + Send + Sync + 'static;
 
     /// Keeps a new run. Durable when it returns.
+    ///
+    /// # Errors
+    /// The storage cannot be written, or holds a run with this id already.
     fn create(&self, header: &RunHeader) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Keeps one record. Durable when it returns. A `seq` that is there already is an error, never
     /// overwritten.
+    ///
+    /// # Errors
+    /// The storage cannot be written, or holds a record with this number already.
     fn append(
         &self,
         run: RunId,
@@ -237,6 +243,10 @@ pub trait Journal: Sync {
     /// Keeps one record as [`append`](Self::append) does, if every lease of the fence is still
     /// held, and renews them: all in one transaction, so that nobody can take a lease between the
     /// look and the record.
+    ///
+    /// # Errors
+    /// The errors of [`append`](Self::append). A lease that is lost is no error but
+    /// [`Appended::Lost`].
     fn append_fenced(
         &self,
         run: RunId,
@@ -245,9 +255,16 @@ pub trait Journal: Sync {
     ) -> impl Future<Output = Result<Appended, Self::Error>> + Send;
 
     /// A run with all its records.
+    ///
+    /// # Errors
+    /// The storage cannot be read, holds no such run, or holds one that this program does not
+    /// understand.
     fn load(&self, run: RunId) -> impl Future<Output = Result<StoredRun, Self::Error>> + Send;
 
     /// The newest runs, newest first.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
     fn list(
         &self,
         limit: usize,
@@ -255,12 +272,19 @@ pub trait Journal: Sync {
 
     /// Takes a lease that is free, expired, held by the same `executor`, or (for names other than
     /// `run:…`) held for the same run, or whose token is `steal`. Atomic.
+    ///
+    /// # Errors
+    /// The storage cannot be written. A lease that somebody else holds is no error but
+    /// [`Acquired::Busy`].
     fn acquire(
         &self,
         request: &LeaseRequest,
     ) -> impl Future<Output = Result<Acquired, Self::Error>> + Send;
 
     /// Who took a lock from a run by hand last, if anybody did.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
     fn taken_by(
         &self,
         _run: RunId,
@@ -271,6 +295,9 @@ pub trait Journal: Sync {
 
     /// The runs that held a lock by a token greater than the first and less than the second of
     /// `between`, as far as they are known.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
     fn held_between(
         &self,
         _lock: &str,
@@ -280,6 +307,10 @@ pub trait Journal: Sync {
     }
 
     /// Extends a lease to `now + ttl` if its token is still current.
+    ///
+    /// # Errors
+    /// The storage cannot be written. A lease that somebody else took is no error but
+    /// [`Renewed::Lost`].
     fn renew(
         &self,
         lease: &Lease,
@@ -288,5 +319,8 @@ pub trait Journal: Sync {
     ) -> impl Future<Output = Result<Renewed, Self::Error>> + Send;
 
     /// Frees a lease if its token is still current; otherwise does nothing.
+    ///
+    /// # Errors
+    /// The storage cannot be written.
     fn release(&self, lease: &Lease) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }

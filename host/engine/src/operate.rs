@@ -25,6 +25,10 @@ pub trait Operate: Sync {
 
     /// Calls it. Dropping the future must stop the call. `leases` says until when it may begin to
     /// change something: after that its run holds its locks no longer.
+    ///
+    /// # Errors
+    /// [`Fault`] if the operation failed, was denied, ran out of time, was stopped, or answered
+    /// something that does not fit its schema.
     fn call(
         &self,
         call: Call,

@@ -28,9 +28,9 @@ impl Params {
 /// A value that somebody gives for a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GivenParam {
-    /// The parameter.
+    /// The name of the parameter.
     pub name: String,
-    /// The value.
+    /// The value that is given.
     pub value: GivenValue,
     /// How a person finds it again, such as `--set rows=5`.
     pub place: String,
@@ -188,7 +188,7 @@ pub(crate) enum Templates {
 
 /// What is wrong with one parameter of a nested file.
 pub(crate) struct Problem {
-    /// The parameter.
+    /// The name of the parameter.
     pub name: String,
     /// What is wrong with it.
     pub message: String,

@@ -45,7 +45,7 @@ pub enum RetryError {
     /// Nobody can tell whether it has taken effect, and it must not take effect twice.
     #[error("it is unknown whether {} took effect in that run", quoted(steps))]
     Doubtful {
-        /// The steps.
+        /// The steps that may have taken effect.
         steps: Vec<StepId>,
     },
     /// They are done, and nobody can tell whether they are undone.
@@ -56,27 +56,28 @@ pub enum RetryError {
         is_or_are(steps)
     )]
     PerhapsUndone {
-        /// The steps.
+        /// The steps that may be undone.
         steps: Vec<StepId>,
     },
     /// Something was decided about a step of which it is known what it did.
     #[error("no decision about `{step}` is needed: its outcome is known")]
     NotAsked {
-        /// The step.
+        /// The step that was decided about.
         step: StepId,
     },
-    /// A run that is tried again does a step or does not.
+    /// A run that tries another one again either does a step or takes it as done, so `fail` is no
+    /// decision.
     #[error(
         "`{step}=fail` is not possible here: say `{step}=done` (it happened) or `{step}=retry` (it did not)"
     )]
     NoWay {
-        /// The step.
+        /// The step that was decided about.
         step: StepId,
     },
     /// What is done is not what the plan would do.
     #[error("step `{step}` was `{was}` in that run and is `{is}` now")]
     Other {
-        /// The step.
+        /// The id of the step.
         step: StepId,
         /// What it used.
         was: String,
@@ -489,7 +490,7 @@ impl<'a> Retry<'a> {
 enum Doubt {
     /// It is known, or does no harm when it happens twice.
     None,
-    /// It may.
+    /// The effect may have happened, and must not happen twice.
     Some,
 }
 

@@ -20,7 +20,7 @@ pub struct Record {
     pub seq: u64,
     /// When, by the wall clock.
     pub at: Timestamp,
-    /// What.
+    /// The event itself.
     pub event: RunEvent,
 }
 
@@ -35,25 +35,25 @@ pub enum RunEvent {
     Run(LifecycleEvent),
     /// One step, an item of one, or a step of a nested file.
     Step {
-        /// The step.
+        /// The step that it happened to.
         step: StepId,
         /// What happened to it.
         #[serde(flatten)]
         event: StepEvent,
     },
-    /// One guard.
+    /// One guard, which watches while the run changes things.
     Guard {
-        /// The guard.
+        /// The guard that it happened to.
         guard: StepId,
         /// What happened to it.
         #[serde(flatten)]
         event: GuardEvent,
     },
-    /// One notification.
+    /// One notification, which tells others of the run.
     Notify {
         /// The notification, `notify/N`.
         notify: StepId,
-        /// For what.
+        /// The event of the run that it tells of.
         on: Trigger,
         /// What happened to it.
         #[serde(flatten)]
@@ -83,7 +83,7 @@ pub enum LifecycleEvent {
     },
     /// A lock is held by somebody else; the run waits for it.
     LockWaiting {
-        /// The lock.
+        /// The name of the lock.
         name: String,
         /// Who holds it, for people.
         holder: String,
@@ -91,7 +91,7 @@ pub enum LifecycleEvent {
     /// The clock was compared with the window of the runbook: before the first preflight, when the
     /// locks are held, and when a run is resumed that may still have an effect.
     WindowChecked {
-        /// What follows.
+        /// What follows for the run.
         verdict: WindowVerdict,
     },
     /// Preflights have passed and locks are held: the first effect may happen.
@@ -113,7 +113,7 @@ pub enum LifecycleEvent {
     },
     /// What runs is stopped now, and the run will end: its time is over, or a guard was breached.
     Stopping {
-        /// Why.
+        /// Why the run stops.
         cause: Cause,
     },
     /// All steps are done; post-conditions are checked now.
@@ -121,21 +121,21 @@ pub enum LifecycleEvent {
     /// Something went wrong, or the operator asked for it: what was done is undone now, in this
     /// order.
     UndoBegan {
-        /// Why.
+        /// Why what was done is undone.
         cause: Cause,
         /// The steps to undo, first to be undone first.
         order: Vec<StepId>,
     },
     /// What always runs begins; the result of the run is known but for warnings.
     FinallyBegan {
-        /// The result.
+        /// The result that the run will have.
         end: RunEnd,
         /// Why, if it is not success.
         cause: Option<Cause>,
     },
     /// The run stopped without an end; `resume` continues it.
     Paused {
-        /// Why.
+        /// Why the run stopped.
         reason: PauseReason,
         /// How long the run was executed in all until now, without its pauses, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,7 +165,7 @@ pub enum LifecycleEvent {
     },
     /// The run has ended.
     RunEnded {
-        /// How.
+        /// How the run ended.
         end: RunEnd,
         /// Why, if it is not success.
         cause: Option<Cause>,
@@ -181,7 +181,7 @@ pub enum LifecycleEvent {
 pub enum StepEvent {
     /// A step will not run.
     StepSkipped {
-        /// Why.
+        /// Why it will not run.
         reason: SkipReason,
     },
     /// The items of a step with `for_each` are known; each is done and journaled as a step
@@ -203,7 +203,7 @@ pub enum StepEvent {
     ItemsEnded {
         /// What came of all of them; the output is a map of the items' outputs by key.
         result: AttemptResult,
-        /// What follows.
+        /// What the run does next with the step.
         then: AfterAttempt,
     },
     /// A step has said what it would do, and waits until somebody else says that it may.
@@ -226,7 +226,7 @@ pub enum StepEvent {
     ApprovalGiven {
         /// What was looked at.
         digest: String,
-        /// Who.
+        /// The name of the person.
         by: String,
         /// What was said.
         verdict: ApprovalVerdict,
@@ -240,7 +240,7 @@ pub enum StepEvent {
     },
     /// Somebody has said that it is done, and what they found.
     ManualAnswered {
-        /// Who.
+        /// The name of the person.
         by: String,
         /// What was given: fields of the form, and `choice`.
         values: Json,
@@ -263,9 +263,9 @@ pub enum StepEvent {
     AttemptRefused {
         /// Counted from 1.
         attempt: u32,
-        /// Why.
+        /// Why the attempt failed.
         fault: Fault,
-        /// What follows.
+        /// What the run does next with the step.
         then: AfterAttempt,
     },
     /// A call that is not in the journal by itself takes long, or the run would pause and waits for
@@ -286,7 +286,7 @@ pub enum StepEvent {
         attempt: u32,
         /// What came of it.
         result: AttemptResult,
-        /// What follows.
+        /// What the run does next with the step.
         then: AfterAttempt,
         /// Time from intent to result by the monotonic clock, in milliseconds.
         duration_ms: u64,
@@ -297,9 +297,9 @@ pub enum StepEvent {
     /// What was decided about an attempt that had started and had no result when the run was
     /// resumed.
     Recovered {
-        /// The attempt.
+        /// The attempt that had no result.
         attempt: u32,
-        /// The decision.
+        /// What was decided about it.
         decision: Recovery,
     },
     /// Intent: an undo is about to be tried.
@@ -309,11 +309,11 @@ pub enum StepEvent {
     },
     /// The result of an undo.
     UndoEnded {
-        /// The attempt.
+        /// The number of the undo, counted from 1.
         attempt: u32,
         /// What came of it.
         result: UndoResult,
-        /// What follows.
+        /// What the run does next with the step.
         then: AfterAttempt,
         /// Time from intent to result, in milliseconds.
         duration_ms: u64,

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 /// A call site as it is listed when the run starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StepListing {
-    /// Its id.
+    /// The id of the call site.
     pub id: StepId,
     /// What to call it: the `title`, or the id.
     pub title: String,
     /// In which part of the file it stands.
     pub section: Section,
-    /// `plugin:operation`.
+    /// The operation that it calls, as `plugin:operation`.
     pub uses: String,
-    /// The component's digest.
+    /// The digest of the plugin's component, `sha256:…`.
     pub digest: String,
 }
 
@@ -33,21 +33,21 @@ pub struct Item {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Section {
-    /// `[[preflight]]`
+    /// A `[[preflight]]`, which must pass before the first effect.
     Preflight,
-    /// `[[step]]`
+    /// A `[[step]]`, which may change something.
     Step,
-    /// `[[verify]]`
+    /// A `[[verify]]`, which must pass after all steps.
     Verify,
-    /// `[[finally]]`
+    /// A `[[finally]]`, which runs whatever happened before.
     Finally,
-    /// `[[guard]]`
+    /// A `[[guard]]`, which watches while the run changes things.
     Guard,
-    /// `[[check]]` of a suite
+    /// A `[[check]]` of a suite.
     Check,
     /// The explicit undo of a step.
     Undo,
-    /// `[[notify]]`
+    /// A `[[notify]]`, which tells others of the run.
     Notify,
 }
 
@@ -118,26 +118,26 @@ impl UndoPlan {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum AttemptResult {
-    /// It worked.
+    /// The attempt did what it should.
     Succeeded {
         /// `Warn` if a threshold was passed.
         outcome: Outcome,
-        /// One line.
+        /// One line that tells what was done or found.
         summary: String,
         /// What later steps can refer to.
         output: Json,
         /// Whether anything was changed.
         changed: bool,
-        /// Numbers.
+        /// Numbers that it measured.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         measurements: Vec<Measurement>,
         /// Cases of a smoke test.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         cases: Vec<Case>,
     },
-    /// It did not.
+    /// The attempt did not do what it should.
     Failed {
-        /// Why.
+        /// Why the attempt failed.
         fault: Fault,
         /// What a check found, if it could look.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +145,7 @@ pub enum AttemptResult {
         /// What a check saw, if it could look.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Json>,
-        /// Numbers.
+        /// Numbers that it measured.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         measurements: Vec<Measurement>,
         /// Cases of a smoke test.
@@ -175,9 +175,9 @@ pub enum CallPurpose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AfterWait {
-    /// It goes on.
+    /// It goes on with what follows.
     GoesOn,
-    /// It pauses.
+    /// It pauses, and can be resumed.
     Pauses,
 }
 
@@ -247,12 +247,12 @@ pub enum ApprovalVerdict {
 pub enum UndoResult {
     /// The plugin says that it is undone.
     Done {
-        /// One line.
+        /// One line that tells what was undone.
         summary: String,
     },
     /// It is not.
     Failed {
-        /// Why.
+        /// Why the undo failed.
         fault: Fault,
     },
 }
@@ -280,7 +280,7 @@ pub enum UndoFinding {
     },
     /// It could not be observed.
     Unknown {
-        /// Why.
+        /// Why it could not be observed.
         fault: Fault,
     },
 }

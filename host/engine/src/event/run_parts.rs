@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 /// A lock that a run holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct HeldLock {
-    /// Its name.
+    /// The name of the lock, as `[locks]` has it.
     pub name: String,
-    /// Grows with every acquisition of this name.
+    /// The fencing token, which grows with every acquisition of this name.
     pub token: u64,
     /// Whose lease it was, if it was taken over from a holder that is dead or silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ pub struct RetryOf {
 /// A step that is taken as done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Assumed {
-    /// The step.
+    /// The step that is not done again.
     pub step: StepId,
     /// What it produced then.
     pub output: Json,
@@ -81,7 +81,7 @@ pub struct Mended {
 pub enum Cause {
     /// A preflight failed.
     Preflight {
-        /// Which.
+        /// The preflight that failed.
         step: StepId,
     },
     /// The window was closed before the first effect.
@@ -91,24 +91,24 @@ pub enum Cause {
     },
     /// A lock was busy.
     LockBusy {
-        /// Which.
+        /// The name of the lock.
         name: String,
         /// Who holds it, for people.
         holder: String,
     },
     /// A step failed.
     Step {
-        /// Which.
+        /// The step that failed.
         step: StepId,
     },
     /// A post-condition does not hold.
     Verify {
-        /// Which.
+        /// The post-condition that does not hold.
         step: StepId,
     },
     /// A guard was breached.
     Guard {
-        /// Which.
+        /// The guard that was breached.
         guard: StepId,
     },
     /// The operator cancelled the run.
@@ -124,7 +124,7 @@ pub enum Cause {
 pub struct TakenBy {
     /// Who, for people.
     pub by: String,
-    /// When.
+    /// When the lock was taken.
     pub at: Timestamp,
     /// Why, in their words.
     pub reason: String,
@@ -136,29 +136,29 @@ pub struct TakenBy {
 pub enum PauseReason {
     /// It is unknown whether these attempts took effect; the operator decides.
     UnknownOutcome {
-        /// The steps.
+        /// The steps with such an attempt.
         steps: Vec<StepId>,
     },
     /// These steps have said what they would do, and wait for approval.
     Approval {
-        /// The steps.
+        /// The steps that wait for approval.
         steps: Vec<StepId>,
     },
     /// These steps are a person's to do.
     Manual {
-        /// The steps.
+        /// The steps that wait for a person.
         steps: Vec<StepId>,
     },
     /// A guard was breached, or sees nothing; nothing was undone.
     Guard {
-        /// Which.
+        /// The guard that was breached or sees nothing.
         guard: StepId,
         /// What it saw last, for people.
         why: String,
     },
     /// The lease on this lock was lost.
     LeaseLost {
-        /// The lock.
+        /// The name of the lock.
         name: String,
         /// Who took it, if it was taken by hand.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -270,7 +270,7 @@ pub enum RunPhase {
 }
 
 impl RunPhase {
-    /// Every phase.
+    /// Every phase, each once, from waiting to ended.
     pub const ALL: &[Self] = &[
         Self::Waiting,
         Self::Running,
@@ -306,14 +306,14 @@ impl RunPhase {
 pub enum Stage {
     /// Preflights, then locks.
     Preflight,
-    /// Steps.
+    /// The steps that act.
     Steps,
-    /// Post-conditions.
+    /// The post-conditions are checked.
     Verify,
     /// Undo, then looking whether it worked.
     Undo,
     /// What always runs, then notifications.
     Finally,
-    /// Over.
+    /// The run has ended.
     Ended,
 }

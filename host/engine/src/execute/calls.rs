@@ -36,13 +36,13 @@ pub(super) enum Purpose {
     Attempt,
     /// `observe`, to learn whether an attempt without result took effect.
     Recover,
-    /// An undo.
+    /// An attempt to undo a step.
     Undo,
     /// `observe` after an undo.
     ObserveAfterUndo,
     /// A look of a guard.
     Look,
-    /// A notification.
+    /// A notification that is sent.
     Notify { on: Trigger },
 }
 
@@ -196,7 +196,7 @@ pub(super) struct Launch {
 
 /// What is called.
 pub(super) enum LaunchPhase {
-    /// One call.
+    /// One call of this phase.
     One(Phase),
     /// `plan`, then `apply` with its proposal: for undos and notifications, whose intent is in the
     /// journal already.
@@ -232,7 +232,7 @@ pub(super) struct Calls<'a, O, C> {
 }
 
 impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
-    /// None yet.
+    /// The calls of a run that has made none yet.
     pub(super) fn new(run: RunId, operate: &'a O, clock: &'a C) -> Self {
         Self { operate, clock, run, futures: FuturesUnordered::new(), pending: BTreeMap::new() }
     }

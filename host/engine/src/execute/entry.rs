@@ -28,14 +28,14 @@ use tracing::Instrument as _;
 pub enum Stopped {
     /// The run has ended.
     Ended {
-        /// How.
+        /// How the run ended.
         end: RunEnd,
         /// Why, if it is not success.
         cause: Option<Cause>,
     },
     /// It waits; `resume` continues it.
     Paused {
-        /// Why.
+        /// Why the run waits.
         reason: PauseReason,
     },
 }

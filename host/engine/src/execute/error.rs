@@ -23,7 +23,7 @@ pub enum RunError {
     /// The records make no sense.
     #[error("the journal of the run contradicts itself")]
     Illegal {
-        /// Which record.
+        /// The record that cannot follow the state before it.
         #[from]
         source: IllegalEvent,
     },
@@ -31,9 +31,9 @@ pub enum RunError {
     /// be dead.
     #[error("run {} is executed by process {} on {}, as far as the journal knows", run.short(), holder.pid, holder.host)]
     Busy {
-        /// The run.
+        /// The run that was to be executed.
         run: RunId,
-        /// Who.
+        /// The process that executes it.
         holder: Box<Holder>,
         /// When nobody executes it any more, unless they renew their lease before.
         left: Duration,
@@ -41,9 +41,9 @@ pub enum RunError {
     /// A lock is needed to go on with the run, and somebody else holds it.
     #[error("lock `{name}` is held by {holder}")]
     LockBusy {
-        /// The lock.
+        /// The name of the lock.
         name: String,
-        /// Who.
+        /// The process that holds the lock.
         holder: Box<Holder>,
         /// When it is free, unless they renew their lease before.
         left: Duration,
@@ -51,40 +51,40 @@ pub enum RunError {
     /// A lock is somebody else's by now; no effect was begun. Inside the loop only: the run pauses.
     #[error("the lease on lock `{name}` was lost")]
     LockLost {
-        /// The lock.
+        /// The name of the lock.
         name: String,
     },
     /// Somebody else executes the run by now: this process was stopped for longer than its lease
     /// lived.
     #[error("run {} is not executed here any more: its lease ended while this process stood still, and somebody else took it", run.short())]
     TakenOver {
-        /// The run.
+        /// The run that somebody else took.
         run: RunId,
     },
     /// The definition or a plugin is not what the run started with.
     #[error("the run cannot go on with changed parts: {}", what.join(", "))]
     Changed {
-        /// Each difference.
+        /// Each difference, as a clause for the message.
         what: Vec<String>,
     },
     /// The run has ended; there is nothing to resume.
     #[error("run {run} has ended: {}", end.name())]
     AlreadyEnded {
-        /// The run.
+        /// The run that has ended.
         run: RunId,
-        /// How.
+        /// How it ended.
         end: RunEnd,
     },
     /// A run that has not ended cannot be undone; it can be resumed and cancelled.
     #[error("run {} has not ended", run.short())]
     NotEnded {
-        /// The run.
+        /// The run that has not ended.
         run: RunId,
     },
     /// An undo would do nothing.
     #[error("nothing of run {} can be undone: {why}", run.short())]
     NothingToUndo {
-        /// The run.
+        /// The run that was to be undone.
         run: RunId,
         /// What is left of it.
         why: String,
@@ -95,13 +95,13 @@ pub enum RunError {
         are_undone(steps)
     )]
     UndoUnclear {
-        /// The steps.
+        /// The steps whose undo may have happened.
         steps: Vec<StepId>,
     },
     /// Something was decided about a step that nothing is asked about.
     #[error("no decision about `{step}` is open{}", asked_instead(asked))]
     NothingAsked {
-        /// The step.
+        /// The step that was decided about.
         step: StepId,
         /// The steps that something is asked about.
         asked: Vec<StepId>,
@@ -117,19 +117,19 @@ pub enum RunError {
     /// A step was to be done again by a run that only undoes.
     #[error("`{step}=retry` cannot be done: the run is being undone, and does nothing again")]
     NotAgain {
-        /// The step.
+        /// The step that was to be done again.
         step: StepId,
     },
     /// Something was decided about the undo of a step of which it is known what came of it.
     #[error("no decision about the undo of `{step}` is needed: its outcome is known")]
     NotAsked {
-        /// The step.
+        /// The step that was decided about.
         step: StepId,
     },
     /// The run has no record at all.
     #[error("run {run} has no record; it never started")]
     Empty {
-        /// The run.
+        /// The run without records.
         run: RunId,
     },
 }

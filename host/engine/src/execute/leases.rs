@@ -49,7 +49,7 @@ pub(super) enum Taken {
 }
 
 impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
-    /// None yet.
+    /// The leases of a run that holds none yet.
     pub(super) fn new(journal: &'a J, clock: &'a C, options: &'a Options) -> Self {
         let watch = LeaseWatch::unlimited();
         Self {

@@ -75,13 +75,13 @@ pub struct Options {
     pub executor: Uuid,
     /// This machine, for whoever waits for a lock.
     pub host: String,
-    /// This process.
+    /// The id of this process, as it sees it itself.
     pub pid: u32,
     /// What tells this process from every other one, if the system says.
     pub process: Option<ProcessIdentity>,
     /// How long a lease lives without a renewal: [`LEASE_TTL`], but for tests.
     pub lease_ttl: Duration,
-    /// The brake.
+    /// By which the operator cancels the run.
     pub cancel: CancelToken,
     /// How long runs of this runbook take as a rule, if that is known: twice that is slow.
     pub usual: Option<Duration>,

@@ -19,7 +19,7 @@ pub(crate) struct StepScope<'a> {
     pub params: serde_json::Map<String, Json>,
     /// Those of them that come from an output which is cut.
     pub cut: BTreeMap<String, String>,
-    /// `run.…`
+    /// What templates see as `run`.
     pub run: serde_json::Map<String, Json>,
 }
 

@@ -44,7 +44,7 @@ struct Catalog<'a> {
 pub struct OutputRead {
     /// The file in which the template stands.
     pub source: Arc<Source>,
-    /// Where.
+    /// Where the template stands in that file.
     pub span: Span,
     /// The step whose output it is.
     pub step: StepId,

@@ -22,7 +22,7 @@ pub struct Approval {
 /// Whether the one who started the run counts as an approver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SelfApproval {
-    /// They do.
+    /// They may approve their own run.
     Counts,
     /// Somebody else must look.
     DoesNotCount,

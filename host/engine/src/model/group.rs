@@ -46,7 +46,7 @@ pub struct Group {
     pub id: StepId,
     /// What the file is.
     pub kind: NestedKind,
-    /// Its name.
+    /// The path of the nested file, as it is written.
     pub file: String,
     /// What its steps see as `params`.
     pub params: Vec<Param>,

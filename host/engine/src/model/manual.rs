@@ -26,9 +26,9 @@ pub enum FieldType {
     Bool,
     /// A whole number.
     Int,
-    /// A number.
+    /// A number, with or without a fraction.
     Float,
-    /// Text.
+    /// Any text, as it was typed.
     String,
 }
 
@@ -77,9 +77,9 @@ impl FieldType {
 pub struct Typed<'a> {
     /// Fields of the form.
     pub values: &'a [(String, String)],
-    /// The choice.
+    /// The choice, if one was made.
     pub choice: Option<&'a str>,
-    /// The confirmation.
+    /// The text that the step asks to be typed, if one was typed.
     pub confirm: Option<&'a str>,
 }
 
@@ -144,6 +144,10 @@ impl Manual {
     }
 
     /// The answer as the output of the step, or everything that is wrong with it.
+    ///
+    /// # Errors
+    /// One sentence for each thing that is wrong: a field that is missing, unknown, given twice or
+    /// of another type, a choice that is none, or a text that was to be typed and was not.
     pub fn read(&self, typed: &Typed<'_>) -> Result<Json, Vec<String>> {
         let mut output = serde_json::Map::new();
         let mut wrong = Vec::new();

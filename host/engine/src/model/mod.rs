@@ -35,7 +35,7 @@ use std::time::Duration;
 pub struct Runbook {
     /// The runbook first, then what it includes, then the targets of the environment.
     pub sources: Vec<Arc<Source>>,
-    /// Kebab-case name.
+    /// The `name` of the file, in kebab case.
     pub name: Located<String>,
     /// What people call it; the name if it has no title.
     pub title: String,
@@ -74,7 +74,7 @@ pub struct Runbook {
     pub warnings: Diagnostics,
 }
 
-/// `[secrets.NAME]`
+/// One secret, as `[secrets.NAME]` describes it.
 #[derive(Debug, Clone)]
 pub struct SecretEntry {
     /// The name by which targets refer to it.
@@ -90,7 +90,7 @@ pub struct SecretEntry {
     pub source: Arc<Source>,
 }
 
-/// `[targets.NAME]`
+/// One target, as `[targets.NAME]` describes it.
 #[derive(Debug, Clone)]
 pub struct TargetEntry {
     /// The name by which slots are bound to it.
@@ -123,7 +123,7 @@ pub struct UseSite<'a> {
     pub of: Option<&'a Step>,
     /// The part of the file.
     pub section: Section,
-    /// `plugin:operation`.
+    /// The operation that it calls, as `plugin:operation`.
     pub uses: &'a Located<String>,
     /// Slot and target.
     pub bind: &'a [Bind],

@@ -3,12 +3,12 @@
 use runbook_contract::Json;
 use runbook_document::{Key, Located};
 
-/// `[params.NAME]`
+/// One parameter, as `[params.NAME]` declares it.
 #[derive(Debug, Clone)]
 pub struct Param {
-    /// Its name.
+    /// The `NAME` of `[params.NAME]`.
     pub name: Key,
-    /// Its type.
+    /// The type of its value.
     pub kind: ParamType,
     /// Whether `--set` must give it.
     pub required: bool,
@@ -29,11 +29,11 @@ pub struct Param {
 /// The type of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamType {
-    /// Text.
+    /// Any text that matches `pattern`, if there is one.
     String,
     /// A whole number.
     Int,
-    /// A number.
+    /// A number, with or without a fraction.
     Float,
     /// `true` or `false`.
     Bool,

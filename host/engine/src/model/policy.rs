@@ -23,7 +23,7 @@ impl Risk {
     ];
 }
 
-/// `[locks]`
+/// The locks of a run, as `[locks]` says.
 #[derive(Debug, Clone, Default)]
 pub struct Locks {
     /// Names that no other run may hold, sorted, so that two runs never wait for each other.
@@ -52,7 +52,7 @@ impl OnBusy {
         &[(Self::Fail, "fail"), (Self::Queue, "queue"), (Self::Skip, "skip")];
 }
 
-/// `[limits]`
+/// The limits of a run, as `[limits]` says.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// At most so many effects of a capability in a run, by what `plan` proposes.
@@ -80,7 +80,7 @@ impl Default for Limits {
     }
 }
 
-/// `[undo]`
+/// When completed steps are undone, as `[undo]` says.
 #[derive(Debug, Clone, Default)]
 pub struct UndoPolicy {
     /// After what completed steps are undone.

@@ -19,7 +19,8 @@ pub struct Step {
     pub id: Located<StepId>,
     /// What people call it.
     pub title: Option<String>,
-    /// `plugin:operation`. `None` only for forms that this version does not execute.
+    /// The operation, as `plugin:operation`; `None` for a manual step and for one that stands for a
+    /// nested file.
     pub uses: Option<Located<String>>,
     /// Slot and target.
     pub bind: Vec<Bind>,
@@ -52,7 +53,7 @@ pub struct Step {
     pub on_cancel: OnCancel,
     /// `manual`: what a person does instead of a plugin.
     pub manual: Option<Manual>,
-    /// `approval`
+    /// Who must approve what it would do; `None` if nobody must.
     pub approval: Option<Located<Approval>>,
     /// Runs once for each item.
     pub for_each: Option<ForEach>,
@@ -219,7 +220,7 @@ pub enum UndoDeclaration {
     },
     /// `undo = { uses = …, with = …, bind = … }`
     Explicit {
-        /// `plugin:operation`.
+        /// The operation that undoes it, as `plugin:operation`.
         uses: Located<String>,
         /// The input before templates are rendered.
         with: Option<Table>,
@@ -237,7 +238,7 @@ pub enum UndoDeclaration {
     },
 }
 
-/// `on_failure`
+/// What happens when a step has failed for good: its `on_failure`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// What was done is undone.
@@ -272,7 +273,7 @@ impl IfNeedsFailed {
     pub const ALL: &[(Self, &str)] = &[(Self::Skip, "skip"), (Self::Run, "run")];
 }
 
-/// `on_cancel`
+/// What happens to a running attempt when the run is cancelled: its `on_cancel`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnCancel {
     /// The call is stopped.
@@ -309,14 +310,14 @@ pub enum Items {
     Literal(Located<Node>),
 }
 
-/// `[[notify]]`
+/// One notification, as `[[notify]]` describes it.
 #[derive(Debug, Clone)]
 pub struct Notify {
-    /// `notify/N`
+    /// The id of the notification, `notify/N`, counted from 1 in file order.
     pub id: StepId,
     /// For what it is sent.
     pub on: Vec<Trigger>,
-    /// `plugin:operation`.
+    /// The operation that sends it, as `plugin:operation`.
     pub uses: Located<String>,
     /// Slot and target.
     pub bind: Vec<Bind>,

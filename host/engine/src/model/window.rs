@@ -8,7 +8,7 @@ use std::fmt;
 /// The end of a day, in seconds since its beginning by a clock on the wall.
 pub(crate) const DAY: u32 = 24 * 60 * 60;
 
-/// `[window]`
+/// When a runbook may run, as `[window]` says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     /// At least one; the window is open while any of them is.
@@ -56,9 +56,9 @@ pub struct Allowed {
 pub struct Days(u8);
 
 impl Days {
-    /// Every day.
+    /// All seven days of the week.
     pub const ALL: Self = Self(0b111_1111);
-    /// No day.
+    /// No day at all.
     pub const NONE: Self = Self(0);
     /// Their names, Monday first.
     pub const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];

@@ -5,7 +5,7 @@ use crate::model::{OnFailure, Retry, Step};
 use runbook_document::{Located, Reader};
 use std::time::Duration;
 
-/// `[defaults]`
+/// The defaults of a file, as `[defaults]` says; `None` where it does not.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Defaults {
     timeout: Option<Duration>,

@@ -24,7 +24,7 @@ pub struct PlannedGuard {
 }
 
 impl PlannedGuard {
-    /// Its id.
+    /// The id of the guard.
     pub fn id(&self) -> &StepId {
         &self.look.id
     }

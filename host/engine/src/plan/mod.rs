@@ -90,7 +90,7 @@ pub struct PlannedStep {
     pub section: Section,
     /// The part of the file in which it is written.
     pub written_in: Section,
-    /// `plugin:operation`.
+    /// The operation that it calls, as `plugin:operation`.
     pub uses: String,
     /// What is known of the operation.
     pub facts: OperationFacts,
@@ -144,7 +144,7 @@ pub struct PlannedStep {
 pub enum RetrySafety {
     /// It does no harm.
     Yes,
-    /// Nobody knows.
+    /// It may do harm, or nobody knows.
     No,
 }
 
@@ -166,7 +166,7 @@ pub enum PlannedExpectation {
     Equals {
         /// Keys from the output's root.
         path: Vec<String>,
-        /// The value.
+        /// The value that the field must have.
         value: Json,
     },
     /// A number is inside its ranges.
@@ -187,9 +187,9 @@ pub enum PlannedUndo {
     NotNeeded,
     /// The plugin's own undo.
     Auto,
-    /// Another operation.
+    /// Another operation, which the runbook names.
     Explicit {
-        /// `STEP/undo`.
+        /// The id of the undo, `STEP/undo`.
         id: StepId,
         /// What is known of the operation.
         facts: OperationFacts,
@@ -198,7 +198,7 @@ pub enum PlannedUndo {
         /// Whether it may be tried again when nobody knows whether it happened.
         idempotent: RetrySafety,
     },
-    /// Nothing can.
+    /// Nothing can undo it.
     Irreversible {
         /// Why that is acceptable.
         reason: String,
@@ -216,14 +216,14 @@ impl PlannedUndo {
     }
 }
 
-/// One notification.
+/// One notification, ready to be sent.
 #[derive(Debug, Clone)]
 pub struct PlannedNotify {
-    /// `notify/N`.
+    /// The id of the notification, `notify/N`.
     pub id: StepId,
     /// For what it is sent.
     pub on: Vec<Trigger>,
-    /// `plugin:operation`.
+    /// The operation that sends it, as `plugin:operation`.
     pub uses: String,
     /// What is known of the operation.
     pub facts: OperationFacts,

@@ -25,7 +25,7 @@ pub struct Change {
 /// Whether a person said what to do about an effect that may not have happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 enum Told {
-    /// Nobody did.
+    /// Nobody said anything about it.
     Nothing,
     /// It is to be undone as if it had happened.
     Undo,
@@ -50,7 +50,7 @@ enum Undone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Left {
-    /// Nothing.
+    /// Nothing of it is left.
     Nothing,
     /// Nobody can tell, or it is done in part.
     Perhaps,

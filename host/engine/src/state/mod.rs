@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("record {seq} cannot follow: {event} while {state}")]
 pub struct IllegalEvent {
-    /// The record.
+    /// The number of the record.
     pub seq: u64,
     /// What it says.
     pub event: String,
@@ -102,7 +102,7 @@ pub struct RunState {
 /// An undo of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UndoRun {
-    /// Why.
+    /// Why the run is undone.
     pub cause: Cause,
     /// First to be undone first.
     pub order: Vec<StepId>,

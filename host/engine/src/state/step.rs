@@ -15,7 +15,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepPhase {
-    /// Not begun.
+    /// No attempt has begun.
     Pending,
     /// It will not run.
     Skipped(SkipReason),
@@ -27,9 +27,9 @@ pub enum StepPhase {
     Asking,
     /// Another attempt will be made.
     Waiting,
-    /// It worked.
+    /// It did what it should.
     Succeeded,
-    /// It did not.
+    /// It did not do what it should; the class of its fault says why.
     Failed(ErrorClass),
     /// An attempt started, and nobody can tell what came of it.
     Unknown,
@@ -82,13 +82,13 @@ impl StepPhase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EffectState {
-    /// Surely not.
+    /// It has surely changed nothing.
     None,
     /// An attempt failed with a clear answer; part of its work may be done.
     Partial,
     /// Nobody can tell: an attempt got no answer.
     Ambiguous,
-    /// Yes.
+    /// It has changed something, as it should.
     Done,
 }
 
@@ -117,13 +117,13 @@ pub struct StepState {
     pub change: Change,
     /// What a check found.
     pub outcome: Option<Outcome>,
-    /// One line.
+    /// One line that tells what came of the last attempt.
     pub summary: String,
     /// What later steps can refer to.
     pub output: Option<Json>,
     /// The run that had its effect, if this one takes it as done.
     pub done_in: Option<RunId>,
-    /// Numbers.
+    /// Numbers that it measured.
     pub measurements: Vec<Measurement>,
     /// Cases of a smoke test.
     pub cases: Vec<Case>,
@@ -183,9 +183,9 @@ pub struct ApprovalRequest {
 pub struct ApprovalRecord {
     /// What was looked at.
     pub digest: String,
-    /// Who.
+    /// The name of the person.
     pub by: String,
-    /// When.
+    /// When they said it.
     pub at: Timestamp,
     /// What was said.
     pub verdict: ApprovalVerdict,

@@ -51,7 +51,7 @@ pub enum TemplateError {
     /// It cannot be computed.
     #[error("{message}")]
     Compute {
-        /// Why.
+        /// What went wrong, for people.
         message: String,
     },
 }
@@ -79,11 +79,11 @@ pub type StepLookup<'a> = &'a dyn Fn(&str) -> Option<(StepId, StepView)>;
 /// The names that a template can use.
 #[derive(Clone)]
 pub struct Scope<'a> {
-    /// `params`
+    /// What templates see as `params`.
     pub params: serde_json::Map<String, Json>,
-    /// `steps`
+    /// What templates see as `steps`.
     pub steps: StepLookup<'a>,
-    /// `run`
+    /// What templates see as `run`.
     pub run: serde_json::Map<String, Json>,
     /// Others, such as the item of `for_each`, `outcome`, `output`.
     pub locals: serde_json::Map<String, Json>,
@@ -116,6 +116,9 @@ pub fn inner_key(group: &StepId, key: &str) -> String {
 }
 
 /// What `{{ … }}` or an expression refers to.
+///
+/// # Errors
+/// [`TemplateError::Syntax`] if the text is no template or no expression.
 pub fn references(text: &str, form: Form) -> Result<References, TemplateError> {
     Ok(reading_of(text, form)?
         .references

@@ -39,7 +39,7 @@ pub(crate) enum Missing {
 pub(crate) struct Comparison {
     /// The name, with the keys behind it.
     pub path: Vec<String>,
-    /// The value.
+    /// The value that it is compared with.
     pub value: Json,
 }
 
