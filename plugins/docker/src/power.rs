@@ -35,7 +35,7 @@ impl Input {
 /// What it does now.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// Its name.
+    /// The name of the container.
     name: String,
     /// Whether it runs.
     running: bool,

@@ -20,7 +20,7 @@ pub(crate) struct Input {
 /// What it does now.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// Its name.
+    /// The name of the container.
     name: String,
     /// When it was started, as Docker writes it.
     started_at: String,

@@ -27,7 +27,7 @@ pub(crate) enum Expected {
     /// Run, and be healthy if it has a health check.
     #[default]
     Running,
-    /// Not run.
+    /// Be there, and not run.
     Stopped,
     /// Only be there.
     Any,
@@ -36,9 +36,9 @@ pub(crate) enum Expected {
 /// What was found.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// Its name.
+    /// The name of the container.
     name: String,
-    /// Docker's word.
+    /// The state as Docker calls it, such as `running` or `exited`.
     state: String,
     /// Whether it runs.
     running: bool,
@@ -116,7 +116,7 @@ fn describe(container: &Container) -> String {
     format!("{} is {}{health}{restarts}", container.name, state_word(container.state))
 }
 
-/// Which container.
+/// Which container is waited for.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WaitInput {

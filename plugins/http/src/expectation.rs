@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Status {
-    /// This one.
+    /// Exactly this status.
     One(u16),
     /// Any of these.
     Any(Vec<u16>),

@@ -37,7 +37,7 @@ fn root() -> String {
 /// What was answered.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// Status code.
+    /// The status code of the answer, such as 200.
     status: u16,
     /// Who answered, as `ip:port`.
     peer: String,
@@ -81,7 +81,7 @@ pub(crate) struct HeadInput {
 /// What was answered, without a body.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct HeadOutput {
-    /// Status code.
+    /// The status code of the answer, such as 200.
     status: u16,
     /// Who answered, as `ip:port`.
     peer: String,

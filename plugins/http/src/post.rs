@@ -34,7 +34,7 @@ fn root() -> String {
 /// What was answered.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// Status code.
+    /// The status code of the answer, such as 200.
     status: u16,
     /// The answer, if it is JSON.
     body: Option<Json>,

@@ -7,7 +7,7 @@ use runbook_sdk::assertion::{counted, start_of};
 use runbook_sdk::prelude::*;
 use runbook_sdk::sql::Row;
 
-/// Which blockers.
+/// Which blocking sessions are terminated.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {

@@ -3,7 +3,7 @@
 use crate::{database, directory, last_line, program};
 use runbook_sdk::prelude::*;
 
-/// Where to.
+/// Where the dump is written, and by which arguments.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
@@ -19,7 +19,7 @@ fn plain() -> Vec<String> {
     vec!["--format=plain".to_owned(), "--no-password".to_owned()]
 }
 
-/// The dump.
+/// The file that was written.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// Path below the directory.

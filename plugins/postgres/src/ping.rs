@@ -20,9 +20,9 @@ pub(crate) struct Output {
     version: String,
     /// Whether it is a standby.
     standby: bool,
-    /// Connections now.
+    /// How many connections the server has now.
     connections: i64,
-    /// Connections at most.
+    /// How many connections the server allows at most.
     max_connections: i64,
     /// Milliseconds for connecting and one query.
     round_trip_ms: f64,

@@ -5,7 +5,7 @@ use crate::terminate::{end, named};
 use runbook_sdk::assertion::start_of;
 use runbook_sdk::prelude::*;
 
-/// Which queries.
+/// Which queries are counted, and how many may be there.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LongRunningInput {
@@ -71,7 +71,7 @@ fn describe(by: By, oldest: &Session, listed: &Kept<Session>) -> String {
     format!("{} {noun}, the oldest for {} s by {}{cut}", listed.total, oldest.age_s, oldest.user)
 }
 
-/// Which queries.
+/// Which queries are terminated.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TerminateInput {
@@ -85,7 +85,7 @@ pub(crate) struct TerminateInput {
 /// What was terminated.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Terminated {
-    /// How many.
+    /// How many were terminated.
     count: u64,
     /// The server's processes, all of them.
     pids: Vec<i64>,

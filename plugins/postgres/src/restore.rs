@@ -3,7 +3,7 @@
 use crate::{directory, last_line, program};
 use runbook_sdk::prelude::*;
 
-/// From where.
+/// Where the dump lies, and by which arguments it is restored.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {

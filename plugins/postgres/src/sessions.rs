@@ -52,7 +52,7 @@ impl By {
     }
 }
 
-/// One session.
+/// One session of a client of the database.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Session {
     /// The server's process.

@@ -23,7 +23,7 @@ fn yes() -> bool {
 pub(crate) struct Output {
     /// The statement that ran.
     statement: String,
-    /// Milliseconds.
+    /// How long the statement took, in milliseconds.
     duration_ms: u64,
 }
 

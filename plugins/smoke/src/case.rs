@@ -19,7 +19,7 @@ pub(crate) enum Method {
     Delete,
 }
 
-/// One case.
+/// One case of the scenario.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {

@@ -7,7 +7,7 @@ use case::Case;
 use runbook_sdk::prelude::*;
 use values::Values;
 
-/// The scenario.
+/// The scenario that is tried.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Input {

@@ -5,7 +5,7 @@ use runbook_sdk::assertion::counted;
 use runbook_sdk::prelude::*;
 use runbook_sdk::sql::{Database, Value};
 
-/// One statement.
+/// One statement with its parameters.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExecuteInput {
@@ -44,7 +44,7 @@ impl Step for Execute {
     }
 }
 
-/// Some statements.
+/// Statements that run in one transaction.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TransactionInput {

@@ -3,7 +3,7 @@
 use crate::{database, directory};
 use runbook_sdk::prelude::*;
 
-/// Where to.
+/// Where the copy is written.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
@@ -11,7 +11,7 @@ pub(crate) struct Input {
     file: String,
 }
 
-/// The copy.
+/// The copy that was written.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// Path below the directory.

@@ -3,7 +3,7 @@
 use crate::{database, directory};
 use runbook_sdk::prelude::*;
 
-/// From where.
+/// Where the copy lies.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {

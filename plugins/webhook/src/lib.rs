@@ -21,7 +21,7 @@ struct Input {
 /// What was answered.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Output {
-    /// Status code.
+    /// The status code of the answer, such as 200.
     status: u16,
 }
 

@@ -23,84 +23,135 @@ impl Containers {
     }
 
     /// All that the slot's filter lets through.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `list`, `transient` if the Docker engine cannot be
+    /// reached.
     #[track_caller]
     pub fn list(&self) -> Result<Vec<Container>> {
         host!("docker/reader.list", reader::list(self.slot.name()))
     }
 
     /// One of them.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `inspect` or its filter does not let the container
+    /// through, `not-found` if there is none of this name, `invalid` if `name` is `""` and the slot
+    /// has several, `transient` if the Docker engine cannot be reached.
     #[track_caller]
     pub fn inspect(&self, name: &str) -> Result<Container> {
         host!("docker/reader.inspect", reader::inspect(self.slot.name(), name))
     }
 
     /// The last lines of its log, and whether the host left some out.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect), with the verb `logs`.
     #[track_caller]
     pub fn logs(&self, name: &str, tail: u32) -> Result<LogTail> {
         host!("docker/reader.logs", reader::logs(self.slot.name(), name, tail))
     }
 
     /// What it uses now.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect), with the verb `stats`; `conflict` if the container does not
+    /// run.
     #[track_caller]
     pub fn stats(&self, name: &str) -> Result<Usage> {
         host!("docker/reader.stats", reader::stats(self.slot.name(), name))
     }
 
     /// Starts it, if it does not run.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect), with the verb `start`.
     #[track_caller]
     pub fn start(&self, name: &str) -> Result<()> {
         host!("docker/control.start", control::start(self.slot.name(), name))
     }
 
     /// Stops it, if it runs; kills it after `grace`.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect), with the verb `stop`.
     #[track_caller]
     pub fn stop(&self, name: &str, grace: Duration) -> Result<()> {
         host!("docker/control.stop", control::stop(self.slot.name(), name, seconds(grace)))
     }
 
     /// Stops and starts it.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect), with the verb `restart`.
     #[track_caller]
     pub fn restart(&self, name: &str, grace: Duration) -> Result<()> {
         host!("docker/control.restart", control::restart(self.slot.name(), name, seconds(grace)))
     }
 
     /// Fetches an image and returns its id.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `pull` or the target does not list the image, `invalid`
+    /// if the reference is none, `not-found` if no registry has it, `transient` if the Docker
+    /// engine cannot be reached.
     #[track_caller]
     pub fn pull(&self, image: &str) -> Result<String> {
         host!("docker/lifecycle.pull", lifecycle::pull(self.slot.name(), image))
     }
 
     /// Gives an image another name.
+    ///
+    /// # Errors
+    /// As [`pull`](Self::pull), with the verb `tag`; the target must list both names.
     #[track_caller]
     pub fn tag(&self, image: &str, target: &str) -> Result<()> {
         host!("docker/lifecycle.tag", lifecycle::tag(self.slot.name(), image, target))
     }
 
     /// Makes a container without starting it and returns its id.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `create`, or if the target lets the name, the image, a
+    /// word of the command or a variable not through; `conflict` if the name is taken.
     #[track_caller]
     pub fn create(&self, spec: &ContainerSpec) -> Result<String> {
         host!("docker/lifecycle.create", lifecycle::create(self.slot.name(), spec))
     }
 
     /// Removes a stopped container.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect), with the verb `remove`; `conflict` if the container runs.
     #[track_caller]
     pub fn remove(&self, name: &str) -> Result<()> {
         host!("docker/lifecycle.remove", lifecycle::remove(self.slot.name(), name, false))
     }
 
     /// Removes a container, running or not.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect), with the verb `remove`.
     #[track_caller]
     pub fn remove_by_force(&self, name: &str) -> Result<()> {
         host!("docker/lifecycle.remove", lifecycle::remove(self.slot.name(), name, true))
     }
 
     /// Removes all stopped ones and returns their names.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `prune`, `transient` if the Docker engine cannot be
+    /// reached.
     #[track_caller]
     pub fn prune(&self) -> Result<Vec<String>> {
         host!("docker/lifecycle.prune", lifecycle::prune(self.slot.name()))
     }
 
     /// Runs a program inside one.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect), with the verb `exec`; `denied` too if the target's `command`
+    /// does not match. A program that ends with another exit code than 0 is no error.
     #[track_caller]
     pub fn exec(&self, name: &str, command: &[String]) -> Result<ExecOutput> {
         host!("docker/exec.run", exec::run(self.slot.name(), name, command))

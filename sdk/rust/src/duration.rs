@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Span(pub Duration);
 
 impl Span {
-    /// Whole seconds.
+    /// The duration in whole seconds, rounded down.
     pub fn as_secs(self) -> u64 {
         self.0.as_secs()
     }

@@ -52,6 +52,9 @@ fn schema<T: JsonSchema>() -> Json {
 }
 
 /// Calls a probe.
+///
+/// # Errors
+/// `invalid` if the input or the output does not fit its type, otherwise the fault of the probe.
 pub fn check<I: DeserializeOwned, O: Serialize>(
     check: fn(&Job, I) -> Result<Report<O>>,
     job: RawJob,
@@ -67,6 +70,9 @@ pub fn check<I: DeserializeOwned, O: Serialize>(
 }
 
 /// Calls a smoke test.
+///
+/// # Errors
+/// `invalid` if the input does not fit its type, otherwise the fault of the smoke test.
 pub fn run<I: DeserializeOwned>(
     run: fn(&Job, I) -> Result<Vec<Verdict>>,
     job: RawJob,
@@ -76,6 +82,9 @@ pub fn run<I: DeserializeOwned>(
 }
 
 /// Calls `plan` of a step.
+///
+/// # Errors
+/// `invalid` if the input does not fit its type, otherwise the fault of the step.
 pub fn plan<S: Step>(job: RawJob) -> Result<RawProposal> {
     let (job, input) = accept(job)?;
     let proposal = S::plan(&job, &input)?;
@@ -87,6 +96,10 @@ pub fn plan<S: Step>(job: RawJob) -> Result<RawProposal> {
 }
 
 /// Calls `apply` of a step.
+///
+/// # Errors
+/// `invalid` if the input, the proposal or the output does not fit its type, otherwise the fault of
+/// the step.
 pub fn apply<S: Step>(job: RawJob, proposal: RawProposal) -> Result<RawCompletion> {
     let (job, input) = accept(job)?;
     let proposal = Proposal {
@@ -98,12 +111,19 @@ pub fn apply<S: Step>(job: RawJob, proposal: RawProposal) -> Result<RawCompletio
 }
 
 /// Calls `observe` of a step.
+///
+/// # Errors
+/// `invalid` if the input does not fit its type, otherwise the fault of the step.
 pub fn observe<S: Step>(job: RawJob) -> Result<String> {
     let (job, input) = accept(job)?;
     text(&S::observe(&job, &input)?)
 }
 
 /// Calls `undo` of a step.
+///
+/// # Errors
+/// `invalid` if the input, `before` or the output does not fit its type, otherwise the fault of the
+/// step.
 pub fn undo<S: Step>(job: RawJob, before: &str) -> Result<RawCompletion> {
     let (job, input) = accept(job)?;
     complete(S::undo(&job, &input, &json_of(before)?)?)

@@ -63,6 +63,12 @@ impl Endpoint {
     }
 
     /// Reads a path, which starts with `/` and is appended to the base address.
+    ///
+    /// # Errors
+    /// `denied` if the grant does not allow the verb, the path, a header or the address; `invalid`
+    /// if the path or a header is malformed; `transient` if nothing answers; `timeout` if the
+    /// answer takes too long; `assertion` if the server's certificate is not good. A status of 400
+    /// or more is no error.
     #[track_caller]
     pub fn get(&self, path: &str) -> Result<Response> {
         host!("http/reader.get", reader::get(self.slot.name(), path, &self.headers))
@@ -70,6 +76,9 @@ impl Endpoint {
     }
 
     /// Reads the headers of a path.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
     #[track_caller]
     pub fn head(&self, path: &str) -> Result<Response> {
         host!("http/reader.head", reader::head(self.slot.name(), path, &self.headers))
@@ -77,6 +86,10 @@ impl Endpoint {
     }
 
     /// Sends a body with POST.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and `denied` if a secret may not go where the body has it. `unknown`
+    /// if the connection broke after the request was sent.
     #[track_caller]
     pub fn post(&self, path: &str, body: &[u8]) -> Result<Response> {
         host!(
@@ -87,6 +100,9 @@ impl Endpoint {
     }
 
     /// Sends a body with PUT.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
     #[track_caller]
     pub fn put(&self, path: &str, body: &[u8]) -> Result<Response> {
         host!(
@@ -97,6 +113,9 @@ impl Endpoint {
     }
 
     /// Sends a body with PATCH.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
     #[track_caller]
     pub fn patch(&self, path: &str, body: &[u8]) -> Result<Response> {
         host!(
@@ -107,6 +126,9 @@ impl Endpoint {
     }
 
     /// Deletes what is at a path.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
     #[track_caller]
     pub fn delete(&self, path: &str) -> Result<Response> {
         host!("http/writer.delete", writer::delete(self.slot.name(), path, &self.headers))
@@ -114,12 +136,12 @@ impl Endpoint {
     }
 }
 
-/// An answer.
+/// What a server answered to a request.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The path that was asked for, as the plugin gave it.
     pub path: String,
-    /// Status code.
+    /// The status code, such as 200.
     pub status: u16,
     /// Names in lower case, in the order of arrival.
     pub headers: Vec<(String, String)>,
@@ -153,6 +175,9 @@ impl Response {
     }
 
     /// The body, if all of it is here; a fault that says so if the target's `max_body` cut it.
+    ///
+    /// # Errors
+    /// `limit` if the body was longer than the target's `max_body`.
     pub fn whole(&self) -> Result<&[u8]> {
         if self.truncated {
             let kept = self.body.len();
@@ -172,6 +197,10 @@ impl Response {
 
     /// The body of a success as JSON: a status outside 200 to 299 is a fault, whatever the body. A
     /// body that was cut is not taken for one that is broken: see [`whole`](Self::whole).
+    ///
+    /// # Errors
+    /// `assertion` if the status is not 200 to 299 or the body is not the JSON of a `T`, `limit` if
+    /// the body was cut.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         if !self.is_success() {
             return Err(Fault::assertion(
@@ -186,6 +215,9 @@ impl Response {
     }
 
     /// The body as JSON, of an error page too.
+    ///
+    /// # Errors
+    /// `assertion` if the body is not the JSON of a `T`, `limit` if it was cut.
     pub fn json_of_any_status<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(self.whole()?).map_err(|error| {
             Fault::assertion("http.not-json", format!("the body is not the expected JSON: {error}"))

@@ -32,9 +32,9 @@ pub struct Job {
 /// What a probe found.
 #[derive(Debug, Clone)]
 pub struct Report<O> {
-    /// The verdict.
+    /// How what was found compares with what should be.
     pub outcome: Outcome,
-    /// One line.
+    /// One line that tells the operator what was found.
     pub summary: String,
     /// What later steps can refer to.
     pub output: O,
@@ -154,7 +154,7 @@ pub fn arguments_effect(
 pub struct Proposal {
     /// Empty: nothing would change.
     pub effects: Vec<Effect>,
-    /// One line.
+    /// One line that tells the operator what would be done.
     pub summary: String,
     /// What is there before; `undo` is given it, and it is compared with what is observed after a
     /// crash or an undo. It must be something that changes when `apply` takes effect;
@@ -177,13 +177,13 @@ impl Proposal {
 /// What a step did.
 #[derive(Debug, Clone)]
 pub struct Completion<O> {
-    /// One line.
+    /// One line that tells the operator what was done.
     pub summary: String,
     /// What later steps can refer to.
     pub output: O,
     /// Whether anything was changed.
     pub changed: bool,
-    /// Numbers.
+    /// Numbers that the step measured; may be empty.
     pub measurements: Vec<Measurement>,
 }
 
@@ -211,9 +211,17 @@ pub trait Step {
     type Output: Serialize + JsonSchema;
 
     /// What `apply` would do now.
+    ///
+    /// # Errors
+    /// A [`Fault`] if it cannot be told what `apply` would do, such as `not-found` for a thing that
+    /// is not there. `apply` is not called then.
     fn plan(job: &Job, input: &Self::Input) -> Result<Proposal>;
 
     /// Does it. `proposal` is what `plan` said just before.
+    ///
+    /// # Errors
+    /// A [`Fault`] if it was not done. Its class decides whether the host tries again; use
+    /// `unknown` if it cannot be told whether it was done.
     fn apply(
         job: &Job,
         input: &Self::Input,
@@ -221,12 +229,18 @@ pub trait Step {
     ) -> Result<Completion<Self::Output>>;
 
     /// What is there now, of the same shape as [`Proposal::before`].
+    ///
+    /// # Errors
+    /// A [`Fault`] if what is there cannot be seen.
     fn observe(job: &Job, input: &Self::Input) -> Result<Json> {
         Self::plan(job, input).map(|proposal| proposal.before)
     }
 
     /// Puts back what `before` says, from any state in between, and again after itself. Returns one
     /// line, and whether anything had to be changed.
+    ///
+    /// # Errors
+    /// A [`Fault`] if it was not put back; by default `invalid`, because the operation has no undo.
     fn undo(_job: &Job, _input: &Self::Input, _before: &Json) -> Result<Completion<Json>> {
         Err(Fault::invalid("plugin.no-undo", "this operation has no undo"))
     }

@@ -47,12 +47,22 @@ impl Program {
     /// Runs it where it can read and change nothing, and keeps what it writes to stdout. For
     /// probes; the slot declares `inspect` and the target says `read_only = true`. It gets no
     /// input.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `inspect`, an argument does not match, or the program is
+    /// not the one of its digest; `not-found` if there is no such program; `timeout` if it does not
+    /// end in time. Another exit code than 0 is no error.
     #[track_caller]
     pub fn inspect(&self) -> Result<Output> {
         host!("process/inspector.run", inspector::run(self.slot.name(), &self.arguments))
     }
 
     /// Runs it and keeps what it writes to stdout.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `run`, an argument does not match, or the program is not
+    /// the one of its digest; `not-found` if there is no such program; `timeout` if it does not end
+    /// in time. Another exit code than 0 is no error.
     #[track_caller]
     pub fn run(&self) -> Result<Output> {
         host!(
@@ -63,6 +73,10 @@ impl Program {
 
     /// Runs it and streams its stdout to a new file of a files slot, compressed if its name ends in
     /// `.zst`. The file is there only if the program ends with 0.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); `denied` too if `slot` is not granted `write`, `conflict` if the file
+    /// is there already.
     #[track_caller]
     pub fn run_to_file(&self, slot: Slot, path: &str) -> Result<Output> {
         let file = types::File { slot: slot.name().to_owned(), path: path.to_owned() };

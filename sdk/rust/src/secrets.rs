@@ -21,12 +21,20 @@ impl SecretSlot {
     }
 
     /// What can be known without seeing it.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `describe`, `not-found` if its store cannot be opened or
+    /// does not hold it.
     #[track_caller]
     pub fn describe(&self) -> Result<SecretInfo> {
         host!("secrets/metadata.describe", metadata::describe(self.slot.name()))
     }
 
     /// The plain text: a red line in every review.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `reveal`, `not-found` if its store cannot be opened or
+    /// does not hold it.
     #[track_caller]
     pub fn reveal(&self) -> Result<Vec<u8>> {
         host!("secrets/reveal.reveal", reveal::reveal(self.slot.name()))

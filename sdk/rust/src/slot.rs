@@ -16,7 +16,7 @@ impl Slot {
         Self(name)
     }
 
-    /// Its name.
+    /// The name of the slot in `plugin.toml`.
     pub fn name(self) -> &'static str {
         self.0
     }

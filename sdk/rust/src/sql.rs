@@ -26,12 +26,20 @@ impl Database {
     }
 
     /// Which kind of database it is.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `query`.
     #[track_caller]
     pub fn kind(&self) -> Result<Driver> {
         host!("sql/reader.kind", reader::kind(self.slot.name()))
     }
 
     /// Runs one statement that returns rows, in a transaction that cannot write.
+    ///
+    /// # Errors
+    /// `denied` if the grant does not allow the statement, or the database does not allow it to
+    /// this user; `invalid` if the statement or a parameter is wrong; `not-found` if a relation
+    /// does not exist; `transient` if the server cannot be reached; `timeout` if it takes too long.
     #[track_caller]
     pub fn query(&self, statement: &str, parameters: &[Value]) -> Result<Rows> {
         host!("sql/reader.query", reader::query(self.slot.name(), statement, parameters))
@@ -39,12 +47,19 @@ impl Database {
     }
 
     /// Runs one statement and returns how many rows it touched or returned.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query); `conflict` if a constraint or a lock forbids it, `unknown` if the
+    /// connection broke before the answer.
     #[track_caller]
     pub fn execute(&self, statement: &str, parameters: &[Value]) -> Result<u64> {
         host!("sql/writer.execute", writer::execute(self.slot.name(), statement, parameters))
     }
 
     /// Runs statements, all or none.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
     #[track_caller]
     pub fn transaction(&self, statements: &[(&str, &[Value])]) -> Result<Vec<u64>> {
         let statements: Vec<_> = statements
@@ -58,12 +73,21 @@ impl Database {
     }
 
     /// Copies a SQLite database into a file of a files slot.
+    ///
+    /// # Errors
+    /// `denied` if one of the slots is not granted it, `conflict` if the file is there already,
+    /// `invalid` if the database is not SQLite.
     #[track_caller]
     pub fn backup(&self, directory: Slot, path: &str) -> Result<Artifact> {
         host!("sql/snapshot.backup", snapshot::backup(self.slot.name(), directory.name(), path))
     }
 
     /// Replaces a SQLite database by a copy.
+    ///
+    /// # Errors
+    /// `denied` if one of the slots is not granted it, `not-found` if there is no such file,
+    /// `invalid` if the database is not SQLite, `conflict` if the copy is damaged; nothing is
+    /// restored then.
     #[track_caller]
     pub fn restore(&self, directory: Slot, path: &str) -> Result<()> {
         host!("sql/snapshot.restore", snapshot::restore(self.slot.name(), directory.name(), path))
@@ -98,6 +122,9 @@ impl Rows {
     }
 
     /// The first row; `not-found` if there is none.
+    ///
+    /// # Errors
+    /// `not-found` if there is no row.
     pub fn first(&self) -> Result<Row<'_>> {
         self.iter()
             .next()
@@ -105,7 +132,7 @@ impl Rows {
     }
 }
 
-/// One row.
+/// One row of a result, readable by column name.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     columns: &'a [Column],
@@ -114,6 +141,9 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// The value of a column.
+    ///
+    /// # Errors
+    /// `invalid` if the result has no such column.
     pub fn value(&self, column: &str) -> Result<&'a Value> {
         let index = self.columns.iter().position(|known| known.name == column);
         index.and_then(|index| self.values.get(index)).ok_or_else(|| {
@@ -122,6 +152,9 @@ impl<'a> Row<'a> {
     }
 
     /// The value of a column as a Rust type. Use `Option` for a column that can be NULL.
+    ///
+    /// # Errors
+    /// `invalid` if the result has no such column, or its value is of another type or NULL.
     pub fn get<T: FromValue>(&self, column: &str) -> Result<T> {
         let value = self.value(column)?;
         T::from_value(value).ok_or_else(|| {
