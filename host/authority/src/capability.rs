@@ -154,7 +154,7 @@ verbs! {
 }
 
 impl Verb {
-    /// The verb's row.
+    /// The row of this verb in `VERBS`.
     pub fn row(self) -> &'static VerbRow {
         VERBS.iter().find(|row| row.verb == self).expect("the macro makes one row for each verb")
     }
@@ -246,7 +246,7 @@ impl std::fmt::Display for Capability {
 /// Whether this host links a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
-    /// It is there.
+    /// This host has the function and links it.
     Linked,
     /// It is declared in WIT for plugin authors to plan with; a plugin that imports it is refused.
     Planned,

@@ -54,7 +54,7 @@ pub enum Operation<'a> {
         slot: &'a str,
         /// The verb that the call uses.
         verb: Verb,
-        /// Path and query.
+        /// The path of the request, with its query.
         path: &'a str,
         /// Headers: name and value.
         headers: &'a [(&'a str, HeaderValue<'a>)],
@@ -67,7 +67,7 @@ pub enum Operation<'a> {
         slot: &'a str,
         /// Verb of the request.
         verb: Verb,
-        /// The base address.
+        /// The base address of the slot's target.
         base: &'a Url,
         /// Where the connection would go.
         address: IpAddr,
@@ -78,7 +78,7 @@ pub enum Operation<'a> {
         slot: &'a str,
         /// Verb of the request.
         verb: Verb,
-        /// The base address.
+        /// The base address of the slot's target.
         base: &'a Url,
         /// Where the server points.
         to: &'a Url,
@@ -116,7 +116,7 @@ pub enum Operation<'a> {
         slot: &'a str,
         /// The verb that the call uses.
         verb: Verb,
-        /// What is made.
+        /// The container that is made, as the plugin asks for it.
         creation: Creation<'a>,
     },
     /// A Docker verb on an image.
@@ -125,7 +125,7 @@ pub enum Operation<'a> {
         slot: &'a str,
         /// The verb that the call uses.
         verb: Verb,
-        /// The image's reference.
+        /// The reference of the image, such as `postgres:17`.
         image: &'a str,
     },
     /// A program inside a container.
@@ -134,10 +134,10 @@ pub enum Operation<'a> {
         slot: &'a str,
         /// The verb that the call uses.
         verb: Verb,
-        /// Program and arguments.
+        /// The program and its arguments.
         command: &'a [String],
     },
-    /// A secret itself.
+    /// A secret that the plugin asks about, or asks to see.
     Secret {
         /// The slot that the call names.
         slot: &'a str,
@@ -232,12 +232,12 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// The gate's answer.
+/// What the gate answers to one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// The call may happen.
     Allow,
-    /// It may not.
+    /// The call is denied, for the reason in [`Denial`].
     Deny(Denial),
 }
 
@@ -376,7 +376,7 @@ impl std::fmt::Display for Denial {
     }
 }
 
-/// Judges one call.
+/// Decides one call of a host function by what the step is granted.
 pub fn decide(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Decision {
     match judge(effective, mode, operation) {
         Ok(()) => Decision::Allow,

@@ -19,11 +19,11 @@ pub struct Binding {
 /// Where a plugin is used: for messages.
 #[derive(Debug, Clone)]
 pub struct UseSite<'a> {
-    /// The step's id.
+    /// The id of the step.
     pub step: &'a str,
     /// The operation that is used, as `plugin:operation`.
     pub uses: &'a str,
-    /// The operation's name.
+    /// The name of the operation, without its plugin.
     pub operation: &'a str,
     /// The file that the use is written in.
     pub source: &'a Arc<Source>,
@@ -138,12 +138,12 @@ impl RefusalRule {
         }
     }
 
-    /// The error code.
+    /// The stable code of the error, such as `E0112`.
     pub fn code(self) -> &'static str {
         RULES.iter().find(|(rule, ..)| *rule == self).map_or("", |(_, code, _)| *code)
     }
 
-    /// The rule's name.
+    /// The name of the rule, such as `unbound-slot`.
     pub fn name(self) -> &'static str {
         RULES.iter().find(|(rule, ..)| *rule == self).map_or("", |(.., name)| *name)
     }

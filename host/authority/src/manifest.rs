@@ -17,7 +17,7 @@ pub const SECTION: &str = "runbook:manifest";
 /// The version of the manifest format that this host reads.
 pub const FORMAT: u32 = 1;
 
-/// A plugin's manifest.
+/// What a plugin is, what it offers, and what it may ask for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -259,7 +259,7 @@ pub enum ManifestError {
     /// It was made for another host.
     #[error("manifest format {found} is not known; this host reads format {FORMAT}")]
     Format {
-        /// The format found.
+        /// The format that the manifest names.
         found: u32,
     },
     /// A text that could not be shown as it is.
@@ -273,7 +273,7 @@ pub enum ManifestError {
     /// A name that is none.
     #[error("{what} `{name}` of the manifest is not kebab case: letters, digits and single dashes")]
     Name {
-        /// What bears it.
+        /// The kind of thing that has the name: `plugin`, `slot` or `operation`.
         what: &'static str,
         /// The name as it is written.
         name: String,

@@ -82,7 +82,7 @@ pub struct RunbookFacts {
 pub struct GrantFacts {
     /// The operation that the step calls, as `plugin:operation`.
     pub uses: String,
-    /// The target's name.
+    /// The name of the target.
     pub target: String,
     /// How far it reaches.
     pub extent: AccessScope,

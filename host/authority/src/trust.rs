@@ -33,10 +33,10 @@ pub struct Signature {
     bytes: [u8; 64],
 }
 
-/// One accepted key.
+/// One key that a trust file accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedKey {
-    /// Whose it is.
+    /// The name of the key's owner, which messages show.
     pub name: String,
     /// The public half of the key.
     pub public: PublicKey,
@@ -46,7 +46,7 @@ pub struct TrustedKey {
     pub expires: Option<String>,
 }
 
-/// A trust file.
+/// The keys that a trust file accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trust {
     /// The keys, in file order.
@@ -62,9 +62,9 @@ pub enum Untrusted {
     /// The signature is over other bytes.
     #[error("it was changed after it was signed: from {signed} to {found}")]
     OtherDigest {
-        /// What was signed.
+        /// The first 12 hex digits of the digest that was signed.
         signed: String,
-        /// What is there.
+        /// The first 12 hex digits of the digest that the component has.
         found: String,
     },
     /// The signature does not fit its key.
@@ -84,9 +84,9 @@ pub enum Untrusted {
     OtherPlugins {
         /// The name of the key in the trust file.
         name: String,
-        /// For which plugins.
+        /// The names of plugins that the key may sign, for people.
         accepted: String,
-        /// Which this is.
+        /// The name of this plugin.
         plugin: String,
     },
     /// The key is accepted no more.
@@ -127,7 +127,7 @@ impl SigningKey {
         Ed25519KeyPair::from_pkcs8(&bytes?).ok().map(Self)
     }
 
-    /// Its public half.
+    /// The public half of the key.
     pub fn public(&self) -> PublicKey {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.0.public_key().as_ref());

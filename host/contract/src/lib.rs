@@ -22,5 +22,5 @@ pub use response::{
     Report, Response,
 };
 
-/// A JSON value.
+/// Any JSON value: an input, an output or a part of one.
 pub type Json = serde_json::Value;

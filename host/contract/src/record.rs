@@ -13,9 +13,9 @@ pub const FORMAT: u32 = 1;
 /// confidential as the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallRecord {
-    /// What was asked.
+    /// The call that was made.
     pub call: Call,
-    /// What came of it.
+    /// The return of the call, or the fault with which it ended.
     pub result: Result<CallReturn, Fault>,
 }
 

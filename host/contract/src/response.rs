@@ -113,7 +113,7 @@ pub struct Proposal {
 /// A number with its unit and thresholds, as monitoring plugins write it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Measurement {
-    /// What is measured.
+    /// The name of what is measured, such as `latency`.
     pub label: String,
     /// The number, in `unit`.
     pub value: f64,
@@ -132,7 +132,7 @@ pub struct Measurement {
 pub struct Case {
     /// The name of the case, as the plugin gives it.
     pub name: String,
-    /// What was found.
+    /// How what was found compares with what should be.
     pub outcome: Outcome,
     /// Why, or what was seen.
     pub detail: String,

@@ -81,7 +81,7 @@ impl Node {
 pub struct Key {
     /// The bytes of the key.
     pub span: Span,
-    /// The key, unquoted.
+    /// The text of the key, without quotes.
     pub name: String,
 }
 

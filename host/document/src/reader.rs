@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
         self.table
     }
 
-    /// Where findings go.
+    /// The collection to which findings are added.
     pub fn diagnostics(&mut self) -> &mut Diagnostics {
         self.diagnostics
     }

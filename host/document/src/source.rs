@@ -10,7 +10,7 @@ pub type Span = Range<usize>;
 /// A place for people: line and column, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Position {
-    /// Line, from 1.
+    /// The line, counted from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
@@ -21,7 +21,7 @@ pub struct Position {
 pub struct Source {
     name: String,
     text: String,
-    /// Where lines begin.
+    /// The offset of the first byte of each line.
     lines: Vec<usize>,
     quotes: Quotes,
 }
@@ -70,7 +70,7 @@ impl Source {
         &self.name
     }
 
-    /// The whole text.
+    /// The whole text of the file.
     pub fn text(&self) -> &str {
         &self.text
     }

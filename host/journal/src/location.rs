@@ -8,7 +8,7 @@ use url::{Host, Url};
 /// Where a journal is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// One SQLite file.
+    /// The path of one SQLite file.
     File(PathBuf),
     /// A PostgreSQL database. Boxed, because nearly every journal is a file.
     Server(Box<ServerUrl>),

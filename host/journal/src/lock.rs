@@ -23,7 +23,7 @@ pub struct LockOfRun {
     pub name: String,
     /// The fencing token of its holder.
     pub token: u64,
-    /// Who holds it.
+    /// The run and process that hold it.
     pub holder: Holder,
     /// How long it lives without a renewal; zero if its time is over and nobody has taken it.
     pub left: Duration,

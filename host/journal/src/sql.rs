@@ -47,7 +47,7 @@ pub(crate) const DELETE_LEASE: &str = "DELETE FROM leases WHERE name = $1";
 pub(crate) const DELETE_TAKEOVERS: &str = "DELETE FROM takeovers WHERE name = $1";
 pub(crate) const COUNT_RUNS: &str = "SELECT count(*) AS n FROM runs";
 
-/// The server's clock.
+/// Asks for the clock of the server.
 pub(crate) const SELECT_CLOCK: &str =
     "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000 AS now_ns";
 

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Who waits longer than this is told what for.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
-/// Between two tries.
+/// How long is waited before an operation is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 /// How many runs are removed in one transaction: others wait for it.
@@ -65,7 +65,7 @@ pub enum Away {
         /// How long it is waited for at most.
         patience: Duration,
     },
-    /// It answers again.
+    /// The server answers again.
     Back {
         /// How long it was away.
         after: Duration,
@@ -145,7 +145,7 @@ impl SqlJournal {
         }
     }
 
-    /// Where it is.
+    /// Where the journal is.
     pub fn location(&self) -> &Location {
         &self.location
     }

@@ -82,7 +82,7 @@ pub enum Refusal {
     /// A step of the launcher itself.
     #[error("{what}: {}", io::Error::from_raw_os_error(*errno))]
     System {
-        /// What was tried.
+        /// What the launcher tried to do.
         what: String,
         /// The number of the error.
         errno: i32,

@@ -32,7 +32,7 @@ pub enum BuildError {
         /// The folder of the plugin that cargo could not build; the first, if cargo was given
         /// several.
         folder: PathBuf,
-        /// What cargo printed.
+        /// What cargo printed, errors included.
         output: String,
     },
     /// A file is missing or cannot be read.

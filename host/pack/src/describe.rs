@@ -12,7 +12,7 @@ const EXPORT: &str = "runbook:plugin/info@1.0.0#describe";
 /// takes seconds for all of them.
 const FUEL: u64 = 50_000_000;
 
-/// Bytes of memory.
+/// How many bytes of memory `describe` may use.
 const MEMORY: usize = 64 << 20;
 
 /// What a plugin says about itself.

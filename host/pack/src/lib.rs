@@ -63,13 +63,13 @@ pub enum PackError {
         quoted(slots)
     )]
     SlotsOfNoOperation {
-        /// Each of them.
+        /// The name of each such slot.
         slots: Vec<String>,
     },
     /// The code names slots that the manifest does not have.
     #[error("{}", .slots.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     UnknownSlots {
-        /// Each of them.
+        /// Each such slot with the place where the code names it.
         slots: Vec<UnknownSlot>,
     },
     /// Manifest and code disagree about what an operation is.

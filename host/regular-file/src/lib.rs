@@ -12,7 +12,7 @@ use std::path::Path;
 /// Whether the last part of a path may be a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// It is followed.
+    /// The link is followed.
     Follow,
     /// It is refused: where the path leads was judged before.
     Refuse,

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How a test case ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// As it should.
+    /// It ended as it should.
     Good,
     /// It was not made, or waits for somebody.
     Skipped(String),
@@ -56,7 +56,7 @@ pub enum Warnings {
     Fail,
 }
 
-/// One test case.
+/// One test case of a JUnit file.
 pub(crate) struct Case {
     pub(crate) class: String,
     pub(crate) name: String,

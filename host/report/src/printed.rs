@@ -24,7 +24,7 @@ pub fn value_text(value: &serde_json::Value) -> String {
     }
 }
 
-/// JSON for programs.
+/// A value as indented JSON in which no character can steer a terminal.
 pub(crate) fn json(value: &impl serde::Serialize) -> String {
     let text = serde_json::to_string_pretty(value).expect("what is reported has string keys only");
     runbook_text::json(&text).into_owned()

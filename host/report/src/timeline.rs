@@ -13,7 +13,7 @@ use serde::Serialize;
 pub struct Span {
     /// The step; `None` for the run itself.
     pub step: Option<String>,
-    /// What went on.
+    /// What went on in this time.
     pub activity: Activity,
     /// When it began.
     pub from: Timestamp,
@@ -25,7 +25,7 @@ pub struct Span {
     pub summary: String,
 }
 
-/// What went on during a [`Span`].
+/// What went on during a `Span`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type", content = "number")]
 pub enum Activity {
@@ -47,7 +47,7 @@ pub enum Activity {
     Dead,
 }
 
-/// How the activity of a [`Span`] ended.
+/// How the activity of a `Span` ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpanEnd {
@@ -59,7 +59,7 @@ pub enum SpanEnd {
     Warned,
     /// It ended with a failure.
     Failed,
-    /// Nobody heard how.
+    /// Nobody knows how it ended, because its process died.
     CutOff,
 }
 

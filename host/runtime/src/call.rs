@@ -91,7 +91,7 @@ impl Linked {
         })))
     }
 
-    /// The plugin's name.
+    /// The name of the plugin, as its manifest says.
     pub fn plugin(&self) -> &str {
         &self.0.plugin
     }

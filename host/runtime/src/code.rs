@@ -39,7 +39,7 @@ pub enum TooMuchCode {
         /// How much there may be.
         limit: u64,
     },
-    /// Of one function.
+    /// One function of the component exceeds a limit.
     #[error("its function {function} has {found} {what}; at most {limit} are compiled")]
     Function {
         /// Counted from 0, in the order of the bodies.

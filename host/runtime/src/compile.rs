@@ -100,7 +100,7 @@ pub enum RuntimeError {
     /// The engine refuses its configuration on this machine.
     #[error("the WebAssembly engine cannot start on this machine: {reason}")]
     Engine {
-        /// What it says.
+        /// What the engine says about it.
         reason: String,
     },
     /// No thread for the clock.
@@ -118,7 +118,7 @@ pub enum PrepareError {
     /// The compiler refuses it.
     #[error("plugin `{plugin}` cannot be compiled: {reason}")]
     Compile {
-        /// The plugin's name.
+        /// The name of the plugin.
         plugin: String,
         /// What the compiler says.
         reason: String,
@@ -128,7 +128,7 @@ pub enum PrepareError {
         "plugin `{plugin}` does not fit the plugin contract: {reason}; build it against the contract of this host"
     )]
     Contract {
-        /// The plugin's name.
+        /// The name of the plugin.
         plugin: String,
         /// What does not fit.
         reason: String,
@@ -136,7 +136,7 @@ pub enum PrepareError {
     /// A schema in the manifest.
     #[error("the schema of operation `{operation}` of plugin `{plugin}` cannot be used")]
     Schema {
-        /// The plugin's name.
+        /// The name of the plugin.
         plugin: String,
         /// The operation whose schema it is.
         operation: String,
@@ -147,7 +147,7 @@ pub enum PrepareError {
     /// The manifest has no such operation.
     #[error("plugin `{plugin}` has no operation `{operation}`")]
     UnknownOperation {
-        /// The plugin's name.
+        /// The name of the plugin.
         plugin: String,
         /// The name that was asked for.
         operation: String,
@@ -157,7 +157,7 @@ pub enum PrepareError {
 /// Where the code of a prepared component came from.
 #[derive(Debug)]
 pub enum CodeOrigin {
-    /// From the cache.
+    /// The code was loaded from the cache.
     Cached,
     /// Compiled now. If the cache could not be used, why: worth a warning, nothing more.
     Compiled {

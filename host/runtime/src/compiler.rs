@@ -62,7 +62,7 @@ pub struct CompileLimits {
     pub cpu_s: u64,
     /// How long it may take.
     pub deadline_ms: u64,
-    /// Bytes of memory.
+    /// How many bytes of memory it may use.
     pub memory: u64,
     /// Bytes of native code.
     pub code: u64,

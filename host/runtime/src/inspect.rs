@@ -58,7 +58,7 @@ pub enum InspectError {
     /// Not WebAssembly at all.
     #[error("it is not WebAssembly: it does not begin with `\\0asm`")]
     NotWasm,
-    /// A core module.
+    /// It is a core module, which is not a component yet.
     #[error("it is a core module, not a component; make one with `runbook plugin build`")]
     CoreModule,
     /// Broken, or it uses a feature that is off.
@@ -75,7 +75,7 @@ pub enum InspectError {
         #[from]
         source: TooMuchCode,
     },
-    /// Modules within modules.
+    /// It has more modules and components inside than are read.
     #[error("it has more than {MAX_PARTS} modules and components inside")]
     TooManyParts,
     /// Code inside a component inside this one: a composition, whose parts nobody reviewed by

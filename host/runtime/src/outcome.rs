@@ -17,7 +17,7 @@ pub struct CallOutcome {
     pub logs: Vec<LogLine>,
     /// What was denied, and by which rule. For the operator, never for the plugin.
     pub denials: Vec<Denial>,
-    /// What it used.
+    /// The host calls that it made, counted by slot and verb.
     pub host_calls: Vec<HostCalls>,
 }
 

@@ -15,9 +15,9 @@ use runbook_text::{line, shortened};
 /// How much of a text was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// All of it.
+    /// The whole text was kept.
     Whole,
-    /// There was more.
+    /// Only the beginning was kept; there was more.
     Beginning,
 }
 

@@ -127,15 +127,15 @@ impl fmt::Debug for SharedScrubber {
 /// Which call a host function was called in.
 #[derive(Debug, Clone, Copy)]
 pub struct AuditCall<'a> {
-    /// The run's id.
+    /// The id of the run.
     pub run: &'a str,
-    /// The step's id.
+    /// The id of the step, as it calls.
     pub step: &'a str,
-    /// Counted from 1.
+    /// The number of the attempt, counted from 1.
     pub attempt: u32,
-    /// The plugin's name.
+    /// The name of the plugin.
     pub plugin: &'a str,
-    /// Of the component.
+    /// The digest of the component.
     pub digest: &'a str,
 }
 
@@ -155,7 +155,7 @@ pub enum AuditEvent<'a> {
         /// The secrets that the target itself, or the database that it connects to, puts in. Told
         /// of the first look at a call only.
         target_secrets: &'a [&'a str],
-        /// The gate's answer.
+        /// What the gate answered.
         decision: &'a Decision,
     },
     /// A host function has come back.
@@ -174,7 +174,7 @@ pub enum AuditEvent<'a> {
 /// One thing that happened, as the audit sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct AuditRecord<'a> {
-    /// In which call.
+    /// The call in which it happened.
     pub call: AuditCall<'a>,
     /// What happened in that call.
     pub event: AuditEvent<'a>,

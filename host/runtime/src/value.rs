@@ -95,7 +95,7 @@ impl Schema {
         Ok(Self(Some(validator)))
     }
 
-    /// Checks one value.
+    /// Checks one value against the schema.
     pub(crate) fn check(&self, value: &Value) -> Result<(), Mismatch> {
         let Some(validator) = &self.0 else { return Ok(()) };
         validator.validate(value).map_err(|error| Mismatch::of(&error))

@@ -112,24 +112,24 @@ pub enum Finding {
     },
     /// The interface is known in another version.
     OtherVersion {
-        /// What is imported.
+        /// The function that is imported.
         import: Import,
         /// What this host has.
         known: &'static str,
     },
     /// The interface is known, the function is not.
     UnknownFunction {
-        /// What is imported.
+        /// The function that is imported.
         import: Import,
     },
     /// A part of WASI that this host does not have, not even inert.
     Wasi {
-        /// What is imported.
+        /// The function that is imported.
         import: Import,
     },
     /// Nothing of the contract.
     Unknown {
-        /// What is imported.
+        /// The function that is imported.
         import: Import,
     },
     /// The manifest has operations of a kind that the component does not export.
@@ -205,7 +205,7 @@ const SHOWN: usize = 5;
 /// A component that is refused, with every reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyError {
-    /// The plugin's name.
+    /// The name of the plugin.
     pub plugin: String,
     /// Each reason; never empty.
     pub findings: Vec<Finding>,

@@ -177,7 +177,7 @@ pub enum FileError {
     /// Others may read or write a private key.
     #[error("the private key `{path}` is open to others (mode {mode:04o}); run `chmod 600 {path}`", path = path.display())]
     Open {
-        /// The key's file.
+        /// The file with the private key.
         path: PathBuf,
         /// The permission bits of the file, such as `0o644`.
         mode: u32,

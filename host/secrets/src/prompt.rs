@@ -9,12 +9,12 @@ use std::sync::{Arc, OnceLock};
 pub enum Question {
     /// To open a store that is encrypted with a passphrase.
     Store {
-        /// The store's file.
+        /// The name of the store's file.
         store: String,
     },
     /// To use a private key that is itself encrypted.
     Key {
-        /// The key's file.
+        /// The name of the key's file.
         key: String,
     },
 }
@@ -36,7 +36,7 @@ type Answer = dyn Fn(&Question) -> Option<SecretString> + Send + Sync;
 pub struct Prompt(Arc<Answer>);
 
 impl Prompt {
-    /// Asks through `answer`.
+    /// Asks through `answer`, which returns `None` if nobody can be asked.
     pub fn new(answer: impl Fn(&Question) -> Option<SecretString> + Send + Sync + 'static) -> Self {
         Self(Arc::new(answer))
     }

@@ -53,19 +53,19 @@ pub enum SourceError {
     /// The text does not begin with `age:`.
     #[error("`{text}` is not a source of a secret; write it like `age:secrets/prod.age#orders-db`")]
     Scheme {
-        /// What was written.
+        /// The text as it was written.
         text: String,
     },
     /// No file before the `#`.
     #[error("`{text}` names no store; write it like `age:secrets/prod.age#orders-db`")]
     NoPath {
-        /// What was written.
+        /// The text as it was written.
         text: String,
     },
     /// No `#` and name at the end.
     #[error("`{text}` names no secret in the store; add its name, as in `{text}#orders-db`")]
     NoName {
-        /// What was written.
+        /// The text as it was written.
         text: String,
     },
     /// The name holds something else than the letters that a name may have.
@@ -73,7 +73,7 @@ pub enum SourceError {
         "`{name}` is not a name of a secret; use 1 to 128 letters, digits, `-`, `_` or `.`, beginning with a letter or digit"
     )]
     Name {
-        /// What was written.
+        /// The name as it was written.
         name: String,
     },
 }

@@ -51,7 +51,7 @@ const HIDDEN: &[(u32, u32, &str)] = &[
     (0xE0000, 0xE0FFF, "tag or invisible selector"),
 ];
 
-/// What `c` does.
+/// What the character `c` does to the text around it.
 pub(crate) fn kind(c: char) -> Kind {
     match c {
         ' '..='~' => Kind::Plain,

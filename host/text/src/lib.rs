@@ -195,7 +195,7 @@ pub fn snippet(text: &str) -> Cow<'_, str> {
 /// A character that is not to be shown, and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// Bytes before it.
+    /// How many bytes stand before it.
     pub offset: usize,
     /// The character; [`describe`] names it.
     pub character: char,

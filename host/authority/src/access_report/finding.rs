@@ -69,7 +69,7 @@ pub enum FindingRule {
 pub struct FindingRow {
     /// The rule that this row describes.
     pub rule: FindingRule,
-    /// Its stable id.
+    /// The stable id of the rule, such as `RB004`.
     pub id: &'static str,
     /// The name of the rule, in kebab case.
     pub name: &'static str,
@@ -77,7 +77,7 @@ pub struct FindingRow {
     pub risk: Risk,
     /// What the rule looks for, in one sentence.
     pub about: &'static str,
-    /// What to do.
+    /// What to do about a finding of this rule, as an imperative.
     pub help: &'static str,
 }
 

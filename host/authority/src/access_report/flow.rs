@@ -24,7 +24,7 @@ pub enum SourceKind {
     Placed,
     /// Rows of a database.
     Rows,
-    /// Content of files.
+    /// The content of files that a step may read.
     Files,
     /// Logs, output and descriptions of containers.
     Containers,
@@ -38,7 +38,7 @@ pub enum SourceKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SinkKind {
-    /// An HTTP service.
+    /// An HTTP service that a step may send to.
     Network,
     /// A program on this host, or in a container.
     Program,

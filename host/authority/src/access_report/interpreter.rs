@@ -16,7 +16,7 @@ pub(super) enum Otherwise {
     /// It starts the program that its last of this many operands names. With fewer, it starts a
     /// shell.
     Command(usize),
-    /// On standard input.
+    /// It is read from standard input.
     Input,
     /// Nowhere else: it has no other text than its arguments.
     Arguments,

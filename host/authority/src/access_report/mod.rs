@@ -39,9 +39,9 @@ pub const FORMAT: u32 = 1;
 pub struct AccessReport {
     /// The version of this form, always [`FORMAT`].
     pub format: u32,
-    /// Plugins, by reference.
+    /// The plugins, sorted by their reference.
     pub plugins: Vec<PluginEntry>,
-    /// Runbooks, by path.
+    /// The runbooks, sorted by their path.
     pub runbooks: Vec<RunbookEntry>,
     /// What somebody should look at, the riskiest first.
     pub findings: Vec<Finding>,
@@ -76,7 +76,7 @@ pub struct PluginEntry {
 pub enum Origin {
     /// A part of this program.
     Bundled,
-    /// A component file.
+    /// A component file, whose bytes may be signed.
     File {
         /// The file, as a person would name it from the current folder.
         path: String,
@@ -126,7 +126,7 @@ pub struct RunbookEntry {
 /// One call of a runbook.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepEntry {
-    /// The step's id.
+    /// The id of the step.
     pub step: String,
     /// The operation that it calls, as `plugin:operation`.
     pub uses: String,
@@ -176,7 +176,7 @@ pub struct Row {
 /// What a verb is granted on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Granted {
-    /// The target's name.
+    /// The name of the target.
     pub target: String,
     /// What it is, in a few words.
     pub what: String,
@@ -191,9 +191,9 @@ pub struct Granted {
 pub struct SourceLocation {
     /// The file, as it was given.
     pub file: String,
-    /// Counted from 1.
+    /// The line of the place, counted from 1.
     pub line: usize,
-    /// Counted from 1.
+    /// The column of the place, counted from 1.
     pub column: usize,
 }
 
@@ -234,9 +234,9 @@ pub struct Component<'a> {
     pub reference: &'a str,
     /// What it says of itself.
     pub manifest: &'a Manifest,
-    /// Of its bytes.
+    /// The digest of the component's bytes.
     pub digest: &'a crate::Digest,
-    /// Of its bytes.
+    /// The size of the component, in bytes.
     pub size_bytes: u64,
     /// What it imports, as `interface#function`.
     pub imports: &'a BTreeSet<String>,
@@ -249,7 +249,7 @@ pub struct Component<'a> {
 /// One call of a runbook, as the access report names it.
 #[derive(Debug, Clone)]
 pub struct CallSite<'a> {
-    /// The step's id.
+    /// The id of the step.
     pub step: &'a str,
     /// The operation that it calls, as `plugin:operation`.
     pub uses: &'a str,

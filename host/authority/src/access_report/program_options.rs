@@ -42,7 +42,7 @@ pub(super) enum Meaning<'a> {
     More(Argument<'a>),
     /// Anything that does not begin with `-`, or stands behind `--`.
     Operand(Argument<'a>),
-    /// Any other option.
+    /// An option that has none of these meanings.
     Option(&'a str),
     /// By this it reads standard input, or may.
     Input,

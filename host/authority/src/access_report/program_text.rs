@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 /// Somewhere the text of a program may stand, beside its arguments.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ProgramText {
-    /// On standard input.
+    /// It is read from standard input.
     Input,
-    /// In this file.
+    /// It stands in the file at this path.
     File {
         /// What the file is, for people.
         what: String,
@@ -24,7 +24,7 @@ pub(super) enum ProgramText {
     AnyFile {
         /// The pattern that the file's name matches.
         pattern: ArgumentPattern,
-        /// The working directory.
+        /// The working directory, from which the name is relative.
         folder: PathBuf,
     },
     /// In files of this folder, the working directory.

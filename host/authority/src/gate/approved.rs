@@ -57,7 +57,7 @@ enum Times {
 /// two effects could be crossed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// All of it.
+    /// The question is about the whole call.
     Whole,
     /// The first of several.
     First,

@@ -10,7 +10,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// How hard it is compressed: the file is small, and it is written once and read in every review.
 const LEVEL: i32 = 19;
 
-/// The text, compressed.
+/// The text as the lockfile keeps it, compressed.
 pub(super) fn pack(text: &str) -> String {
     let packed =
         zstd::bulk::compress(text.as_bytes(), LEVEL).expect("memory can be compressed to memory");

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// What kind of network an address belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AddressClass {
-    /// Reachable from anywhere.
+    /// An address that can be reached from anywhere.
     Public,
     /// RFC 1918, unique local (RFC 4193), shared space of carriers (RFC 6598).
     Private,

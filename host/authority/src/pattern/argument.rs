@@ -7,7 +7,7 @@ use regex::Regex;
 pub enum ArgumentPattern {
     /// The argument is exactly this text.
     Literal(String),
-    /// One of these.
+    /// The argument is one of these texts.
     OneOf(Vec<String>),
     /// Whatever the regular expression matches from start to end.
     Regex(Regex),

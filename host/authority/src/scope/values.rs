@@ -40,7 +40,7 @@ pub enum Text {
     /// `NAME=value` of a variable that is known to steer no program (`is_harmless` of
     /// `targets::variable`).
     PlainVariable,
-    /// Anything at all.
+    /// Every text, whatever it is.
     Any,
 }
 
@@ -71,12 +71,12 @@ pub(crate) struct Rest<'a> {
 }
 
 impl Values {
-    /// Some exact texts.
+    /// The values that are exactly these texts.
     pub fn exact<S: Into<String>>(texts: impl IntoIterator<Item = S>) -> Self {
         Self::Texts(texts.into_iter().map(|text| Text::Exact(text.into())).collect())
     }
 
-    /// Whatever there is.
+    /// The values that let every text through.
     pub fn any() -> Self {
         Self::Texts(BTreeSet::from([Text::Any]))
     }

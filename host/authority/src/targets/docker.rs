@@ -54,7 +54,7 @@ impl ContainerFilter {
     }
 }
 
-/// A `docker` target.
+/// The containers of one Docker engine, as a `docker` target describes them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DockerTarget {
     /// Path of the engine's Unix socket.

@@ -23,7 +23,7 @@ impl FileAccess {
     }
 }
 
-/// A `files` target.
+/// One directory, as a `files` target describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesTarget {
     /// The directory below which all paths lie.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use url::{Host, Url};
 
-/// Where requests go.
+/// Where the requests of an `http` target go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HttpBase {
     /// Scheme, host, port and path prefix.
@@ -21,7 +21,7 @@ pub enum HttpBase {
 pub struct Injected {
     /// What stands before the secret, or all of the value.
     pub before: String,
-    /// The secret's name.
+    /// The name of the secret in the value, if it has one.
     pub secret: Option<String>,
     /// How both become the value.
     pub encoding: HeaderEncoding,
@@ -36,10 +36,10 @@ pub enum HeaderEncoding {
     Basic,
 }
 
-/// An `http` target.
+/// One base address, as an `http` target describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpTarget {
-    /// The base address.
+    /// The base address, or the secret that holds it.
     pub base: HttpBase,
     /// Paths (below the base) that may be requested; empty is every path.
     pub paths: Vec<PathPattern>,

@@ -54,7 +54,7 @@ pub struct Target {
     pub span: Span,
     /// The verbs that it lists, if it lists any: the most that it grants.
     pub verbs: Option<Located<Vec<Verb>>>,
-    /// What it is.
+    /// The thing that the target stands for.
     pub kind: TargetKind,
     /// What the names of secrets stand for in its runbook.
     pub stored: Arc<BTreeMap<String, StoredSecret>>,
@@ -63,7 +63,7 @@ pub struct Target {
 /// What a target is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TargetKind {
-    /// A base address.
+    /// One base address over HTTP.
     Http(HttpTarget),
     /// A database, on a server or in a SQLite file.
     Sql(SqlTarget),
@@ -187,7 +187,8 @@ impl Targets {
         }
     }
 
-    /// Reads one `[targets.NAME]`.
+    /// Reads one `[targets.NAME]` table and keeps the target, unless it has mistakes, which are
+    /// reported.
     pub fn add(
         &mut self,
         key: &Key,
@@ -217,7 +218,7 @@ impl Targets {
         self.0.get(name)
     }
 
-    /// The names, sorted.
+    /// The names of all targets, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }

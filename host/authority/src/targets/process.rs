@@ -42,7 +42,7 @@ const CONNECTION_VARIABLES: &[&str] = &[
     "PGSSLMODE",
 ];
 
-/// A `process` target.
+/// One program, as a `process` target describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProcessTarget {
     /// The absolute path of the program's file.

@@ -56,7 +56,7 @@ pub struct SecretPosition {
     pub format: SecretFormat,
 }
 
-/// A `secret` target.
+/// One secret, as a `secret` target describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretTarget {
     /// The name in `[secrets]`.

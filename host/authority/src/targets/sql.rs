@@ -11,7 +11,7 @@ use url::Url;
 pub enum SqlAddress {
     /// A server of PostgreSQL, MySQL or MariaDB.
     Server {
-        /// `PostgreSQL` or `MySQL`.
+        /// The kind of server: PostgreSQL, or MySQL and MariaDB.
         dialect: Dialect,
         /// Host name or address, or the directory of a Unix socket (it starts with `/`).
         host: String,
@@ -24,7 +24,7 @@ pub enum SqlAddress {
         /// Whether the connection is encrypted.
         tls: TlsMode,
     },
-    /// A `SQLite` file.
+    /// The path of a SQLite file.
     File(HostPath),
 }
 
@@ -59,10 +59,10 @@ impl TlsMode {
     }
 }
 
-/// A `sql` target.
+/// One database, as a `sql` target describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqlTarget {
-    /// Where it is.
+    /// Where the database is.
     pub address: SqlAddress,
     /// The name of the secret with the password.
     pub password: Option<String>,

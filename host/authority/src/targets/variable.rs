@@ -12,7 +12,7 @@ pub enum Steers {
     Code,
     /// Other files are read: settings, keys, authorities of certificates, modules.
     Files,
-    /// Connections go elsewhere.
+    /// The variable makes connections of the program go elsewhere.
     Network,
 }
 

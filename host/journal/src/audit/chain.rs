@@ -28,13 +28,13 @@ impl Default for Rotation {
 /// One record: its place in the chain, and what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Counted from 1.
+    /// The number of the record in its chain, counted from 1.
     pub sequence: u64,
-    /// The hash of the record before.
+    /// The hash of the record before this one.
     pub previous: String,
-    /// Of this record.
+    /// The SHA-256 hash of this record, as 64 hex digits.
     pub hash: String,
-    /// What it says: a JSON object.
+    /// What the record says: a JSON object.
     pub body: serde_json::Map<String, serde_json::Value>,
 }
 

@@ -46,7 +46,7 @@ pub enum AuditError {
     Damaged {
         /// The file of the damaged chain.
         path: String,
-        /// What is wrong.
+        /// What is wrong with its last record, as a clause for the message.
         reason: String,
     },
 }

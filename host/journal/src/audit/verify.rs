@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub struct Verified {
     /// Records that were read, of all chains.
     pub records: u64,
-    /// Chains of runs.
+    /// How many chains of runs were read.
     pub runs: u64,
     /// Chains whose process lives.
     pub going_on: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Problem {
     pub file: String,
     /// The line, from 1; 0 is the file as a whole.
     pub line: u64,
-    /// What is wrong.
+    /// What is wrong, as a sentence without its period.
     pub what: String,
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 /// What only this page looks like.
 const STYLE: &str = include_str!("../../templates/access_report.css");
 
-/// The whole page.
+/// The access report as one HTML page.
 pub(super) fn render(report: &AccessReport) -> String {
     let body = context! {
         runbook_count => counted(report.runbooks.len(), "runbook"),

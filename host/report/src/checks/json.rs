@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What programs read.
+/// The JSON object that programs read.
 #[derive(Serialize)]
 struct Document<'a> {
     format: u32,

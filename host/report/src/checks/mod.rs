@@ -64,11 +64,11 @@ impl Health {
 /// One check of a suite with what it found.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckResult {
-    /// The suite's name.
+    /// The name of the suite.
     pub suite: String,
-    /// The check's id.
+    /// The id of the check.
     pub check: String,
-    /// What it found.
+    /// The health that the check found.
     pub health: Health,
     /// One line: what was seen.
     pub summary: String,
@@ -133,7 +133,7 @@ impl CheckResult {
 pub struct Checks {
     /// When they were made.
     pub at: Timestamp,
-    /// In file order.
+    /// What each check found, in file order.
     pub results: Vec<CheckResult>,
     /// What a warning is where only passed and failed are known.
     pub warnings: Warnings,

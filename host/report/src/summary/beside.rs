@@ -9,7 +9,7 @@ use serde::Serialize;
 /// A notification that could not be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct NotSent {
-    /// The notification, `notify/N`.
+    /// The id of the notification, `notify/N`.
     pub notify: String,
     /// For what it was to be sent.
     pub on: Trigger,

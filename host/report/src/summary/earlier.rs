@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A run that did something which a later one takes as done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct EarlierRun {
-    /// Its id, whole.
+    /// The id of the run, in full.
     pub run: String,
     /// What of that stays, in the order of the file.
     pub stays: Vec<StepId>,

@@ -30,13 +30,13 @@ pub(crate) use wording::{on_targets, waiting_text};
 pub struct Summary {
     /// The version of this form.
     pub format: u8,
-    /// Its id, whole.
+    /// The id of the run, in full.
     pub run: String,
     /// `name` of the runbook.
     pub name: String,
     /// `title` of the runbook.
     pub title: String,
-    /// Who started it.
+    /// The name of the person who started it.
     pub operator: String,
     /// The values of its parameters, by name.
     pub params: serde_json::Map<String, serde_json::Value>,
@@ -135,7 +135,7 @@ pub enum Execution {
         /// The name of the machine on which the process lives.
         host: String,
     },
-    /// Its process died.
+    /// Its process has died, so nobody executes it.
     Nobody,
 }
 

@@ -19,7 +19,7 @@ pub struct StepSummary {
     pub section: Section,
     /// The operation that it runs, as `plugin:operation`.
     pub uses: String,
-    /// The component's digest.
+    /// The digest of the plugin's component, `sha256:…`.
     pub digest: String,
     /// Where it stands.
     pub state: StepState,
@@ -43,7 +43,7 @@ pub struct StepSummary {
     /// Whether it counts as begun only because it was asked what it would do.
     #[serde(skip)]
     pub(super) asked: bool,
-    /// What it produced.
+    /// The output that later steps can refer to.
     pub output: serde_json::Value,
     /// What a check found, if it could look.
     pub outcome: Option<Outcome>,
@@ -119,7 +119,7 @@ pub enum StepState {
     UnknownOutcome,
     /// It is being undone.
     Undoing,
-    /// It was undone.
+    /// What it did was undone.
     Undone,
     /// Its undo failed, or something else was found after it.
     UndoFailed,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// plugin's business.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Milliseconds since 1970.
+/// Milliseconds since 1970-01-01T00:00:00Z, by the clock of the host.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -447,7 +447,7 @@ impl Engine {
         self.fault(error)
     }
 
-    /// Every container, inspected.
+    /// Every container of the engine, running or not, inspected.
     async fn all(&self) -> Result<Vec<ContainerInspectResponse>, Fault> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let listed =

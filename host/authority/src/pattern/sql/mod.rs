@@ -22,7 +22,7 @@ use sqlparser::parser::{Parser, ParserError};
 use std::collections::BTreeSet;
 use walk::Walk;
 
-/// Which database's SQL.
+/// The database whose SQL a statement is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// The dialect of `PostgreSQL`.
@@ -40,15 +40,15 @@ pub enum StatementClass {
     Select,
     /// INSERT, and what else adds rows.
     Insert,
-    /// UPDATE and MERGE.
+    /// UPDATE and MERGE, which change rows.
     Update,
-    /// DELETE and TRUNCATE.
+    /// DELETE and TRUNCATE, which remove rows.
     Delete,
     /// CREATE, ALTER, DROP, GRANT.
     Define,
     /// VACUUM, ANALYZE, REINDEX, OPTIMIZE.
     Maintain,
-    /// Every other statement.
+    /// Every statement of none of the other classes.
     Other,
 }
 

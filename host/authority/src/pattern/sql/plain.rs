@@ -19,7 +19,7 @@ pub enum Piece<'a> {
     Word(&'a str),
     /// A string, a name in quotes or a placeholder.
     Quoted,
-    /// Any other character.
+    /// One character of any other kind.
     Sign(char),
 }
 

@@ -24,7 +24,7 @@ const LEVEL: i32 = 3;
 /// How the bytes of a file are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
-    /// As they are.
+    /// They are kept as they are.
     None,
     /// They are compressed with zstd.
     Zstd,
@@ -43,7 +43,7 @@ impl Compression {
 pub(crate) struct Written {
     /// Bytes of the file.
     pub(crate) size: u64,
-    /// Bytes before compression.
+    /// How many bytes were given to it, before compression.
     pub(crate) produced: u64,
     /// Of the bytes of the file.
     pub(crate) digest: Digest,

@@ -61,7 +61,7 @@ pub(super) struct Connection {
     tls: Duration,
 }
 
-/// What is sent.
+/// One request, ready to be sent.
 pub(super) struct Exchange<'a> {
     pub(super) method: &'a Method,
     pub(super) url: &'a Url,
@@ -73,7 +73,7 @@ pub(super) struct Exchange<'a> {
     pub(super) behind: usize,
 }
 
-/// What came back.
+/// The answer of a server to one request.
 pub(super) struct Answered {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,

@@ -344,7 +344,7 @@ impl Host {
 /// Why it cannot be said that nothing of an earlier attempt goes on.
 #[derive(Debug)]
 pub(crate) enum Unfinished {
-    /// It goes on.
+    /// The earlier attempt still runs in the database.
     StillRuns(Fault),
     /// Nobody could be asked.
     Unasked(Fault),

@@ -62,7 +62,7 @@ pub(super) async fn claim(connection: &mut MySqlConnection, access: &Access) -> 
 
 /// What came of taking the lock of a step.
 enum Taken {
-    /// Nobody had it.
+    /// Nobody else had the lock, so it is taken.
     Free,
     /// The session with this number had it, was told to end, and is gone.
     After(i64),

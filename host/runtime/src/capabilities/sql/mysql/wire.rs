@@ -144,7 +144,7 @@ fn head(length: usize, number: u8) -> [u8; 4] {
 /// Carries packets to and fro.
 struct Relay {
     seen: Arc<Seen>,
-    /// The largest row.
+    /// The largest row that is let through, in bytes.
     most: usize,
     password: Option<Secret>,
     after_cut: AfterCut,

@@ -133,7 +133,7 @@ async fn reach(host: &str, port: u16, mode: TlsMode) -> Result<Box<dyn Stream>, 
 /// Carries messages to and fro.
 struct Relay {
     seen: Arc<Seen>,
-    /// The largest row.
+    /// The largest row that is let through, in bytes.
     most: usize,
     has_password: bool,
 }

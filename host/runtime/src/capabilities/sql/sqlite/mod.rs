@@ -186,7 +186,7 @@ fn run(connection: &Connection, statement: &str, parameters: &[Value]) -> Result
 enum Handle {
     /// Statements that only look.
     Read,
-    /// Statements that change.
+    /// It runs statements that change the database.
     Write,
     /// The host's own copying out of it, which changes nothing; no statement of a guest runs.
     CopyFrom,
@@ -315,7 +315,7 @@ fn largest_value(target: &SqlTarget) -> i32 {
     i32::try_from(target.max_bytes.0.max(1 << 20)).unwrap_or(i32::MAX)
 }
 
-/// Exactly one statement.
+/// Prepares a text that is exactly one statement.
 fn single<'c>(connection: &'c Connection, text: &str) -> Result<rusqlite::Statement<'c>, Fault> {
     let mut batch = Batch::new(connection, text);
     let statement = batch.next().map_err(|error| fault(&error))?;
