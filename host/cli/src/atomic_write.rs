@@ -10,7 +10,7 @@ use std::path::Path;
 /// Who may read the file afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileMode {
-    /// Who may now.
+    /// Whoever may read the file now; it must exist.
     AsBefore,
     /// Only who writes it.
     Owner,

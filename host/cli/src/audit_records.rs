@@ -18,7 +18,7 @@ pub struct RunOpened<'a> {
     pub prefix: &'a str,
     /// `name` of the runbook.
     pub name: &'a str,
-    /// Who started it.
+    /// The name of the person who started it.
     pub operator: &'a str,
     /// The version of this program.
     pub version: &'static str,
@@ -30,7 +30,7 @@ pub struct RunOpened<'a> {
 pub struct LogOpened<'a> {
     /// Why it is opened.
     pub purpose: &'static str,
-    /// Who does it.
+    /// The name of the person who does it.
     pub operator: &'a str,
     /// The version of this program.
     pub version: &'static str,
@@ -44,20 +44,20 @@ pub enum Record<'a> {
     Called {
         /// The id of the step that calls.
         step: &'a str,
-        /// Counted from 1.
+        /// The number of the attempt, counted from 1.
         attempt: u32,
         /// What the plugin is asked.
         phase: &'static str,
-        /// The plugin's name.
+        /// The name of the plugin.
         plugin: &'a str,
-        /// The component's digest.
+        /// The digest of the plugin's component, `sha256:…`.
         digest: &'a str,
     },
     /// The call has ended.
     Ended {
         /// The id of the step that called.
         step: &'a str,
-        /// Counted from 1.
+        /// The number of the attempt, counted from 1.
         attempt: u32,
         /// `ok`, or the code of the fault.
         ended: &'a str,
@@ -68,11 +68,11 @@ pub enum Record<'a> {
     Judged {
         /// The id of the step that calls.
         step: &'a str,
-        /// Counted from 1.
+        /// The number of the attempt, counted from 1.
         attempt: u32,
-        /// The plugin's name.
+        /// The name of the plugin.
         plugin: &'a str,
-        /// The component's digest.
+        /// The digest of the plugin's component, `sha256:…`.
         digest: &'a str,
         /// The slot that the plugin named.
         slot: &'a str,
@@ -96,16 +96,16 @@ pub enum Record<'a> {
         lock: &'a str,
         /// The fencing token of the run that holds it.
         token: u64,
-        /// Who takes it.
+        /// The name of the person who takes it.
         by: &'a str,
-        /// Why, in their words.
+        /// Why they take it, in their words.
         reason: &'a str,
     },
     /// A host function has come back.
     Returned {
         /// The id of the step that called.
         step: &'a str,
-        /// Counted from 1.
+        /// The number of the attempt, counted from 1.
         attempt: u32,
         /// The slot that the plugin named.
         slot: &'a str,
@@ -122,9 +122,9 @@ pub enum Record<'a> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 pub enum Judgement<'a> {
-    /// It may happen.
+    /// The host call is let through.
     Allow,
-    /// It must not.
+    /// The host call is denied.
     Deny {
         /// The name of the rule.
         rule: &'static str,

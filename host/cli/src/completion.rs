@@ -115,7 +115,7 @@ pub fn plugins(current: &OsStr) -> Vec<Candidate> {
     offered
 }
 
-/// Keys of runbooks.
+/// The keys of files that begin with what was typed.
 pub fn keys(current: &OsStr) -> Vec<Candidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
     // Keys are written in small letters, codes are not.

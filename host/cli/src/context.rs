@@ -87,7 +87,7 @@ pub struct Context {
     pub cache: PathBuf,
     /// Who runs the program, as the operating system knows them: `user@host`.
     pub operator: String,
-    /// This machine's name.
+    /// The name of this machine.
     pub host: String,
     /// What tells this process from every other one, if the system says.
     pub process: Option<ProcessIdentity>,

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 
-/// Runs a subcommand.
+/// Runs the command that was typed.
 pub fn run(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
     match command {
         Command::Exec(args) => exec::run(context, &args),

@@ -2,7 +2,7 @@
 
 /// One page of `docs/errors`.
 pub struct Page {
-    /// `E0231` or `RB004`.
+    /// The code that the page explains, such as `E0231` or `RB004`.
     pub code: &'static str,
     /// The page, in Markdown.
     pub text: &'static str,

@@ -65,7 +65,7 @@ impl Events {
         Ok(Self { out: Screen::new(Sink { out, name, failed: false }), start: Instant::now() })
     }
 
-    /// Writes one event.
+    /// Writes one event as a line of JSON.
     pub fn write(&self, run: RunId, record: &Record) {
         self.out.print(&runbook_report::event_line(run, record, Some(self.start.elapsed())));
     }

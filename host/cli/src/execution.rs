@@ -29,7 +29,7 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
     result
 }
 
-/// Opens the journal.
+/// Opens the journal that the settings name.
 pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
     SqlJournal::open(&context.journal)
         .await

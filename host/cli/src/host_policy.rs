@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// of its limits.
 pub const FOLDER: &str = "/etc/runbook";
 
-/// The administrator's files.
+/// The files of the administrator of this host, as far as there are any.
 #[derive(Debug, Clone, Default)]
 pub struct HostPolicy {
     /// `boundary.toml`, if it is there.

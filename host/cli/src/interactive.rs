@@ -39,7 +39,7 @@ pub struct OperatorPrompt<'a> {
     pub journal: &'a SqlJournal,
     /// The run that waits.
     pub run: RunId,
-    /// What it does.
+    /// The plan of the run.
     pub plan: &'a Plan,
     /// The signals that interrupt a question, such as Ctrl-C.
     pub signals: &'a CancelSignals,

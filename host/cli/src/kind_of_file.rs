@@ -19,11 +19,11 @@ pub enum KindOfFile {
     Untold,
     /// Targets and secrets, which runbooks include or take by `--env`.
     Targets,
-    /// `waivers.toml`, beside suites.
+    /// `waivers.toml`, which lies beside suites.
     Waivers,
     /// `boundary.toml`, the outer limit of every grant.
     Boundary,
-    /// A trust file.
+    /// A trust file, which says whose signatures are accepted.
     Trust,
     /// The settings of a host.
     Settings,

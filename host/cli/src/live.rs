@@ -15,7 +15,7 @@ use runbook_report::{Format, StepSummary, Summary, Tone, lines};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Tells the operator.
+/// Tells the operator what happens in a run, while it goes on.
 pub struct Live {
     summary: Summary,
     color: ui::Color,

@@ -32,7 +32,7 @@ pub fn wrong_reads(
 /// What is known of the output of a step before it has one.
 struct Declared {
     schema: Value,
-    /// What makes it.
+    /// What gives the output, for people: an operation or a form.
     maker: String,
     /// Who says that it is so.
     authority: &'static str,

@@ -69,7 +69,7 @@ fn warn_of_unknown_variables(runbook: &Runbook) {
     }
 }
 
-/// `RUNBOOK_PARAM_INCIDENT` gives `incident`.
+/// The parameters that the environment gives: `RUNBOOK_PARAM_INCIDENT` gives `incident`.
 fn from_environment(runbook: &Runbook) -> Result<Vec<GivenParam>, Failure> {
     let variable = |param: &Param| {
         let name = format!("{VARIABLE}{}", param.name.name.to_ascii_uppercase());

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// The name of the entry of the reviewed part; a plan has one.
 const ENTRY: &str = "plan";
 
-/// What was planned.
+/// The content of a plan file: what was planned, and from which texts and plugins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanFile {
@@ -83,7 +83,7 @@ pub struct Planned<'a> {
     pub operator: &'a str,
     /// The journal of its run.
     pub journal: &'a Location,
-    /// The runbook's file.
+    /// The path of the runbook.
     pub file: &'a Path,
     /// The runbook, verified and granted.
     pub prepared: &'a Prepared,

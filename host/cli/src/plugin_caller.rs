@@ -42,7 +42,7 @@ pub struct PluginCaller {
 /// A secret that a call site needs and that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unavailable {
-    /// The call site.
+    /// The call site that needs the secret.
     pub site: StepId,
     /// The secret, and why.
     pub why: SecretUnavailable,

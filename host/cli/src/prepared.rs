@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct Site {
     /// What `uses` calls the plugin: a bundled name or a path.
     pub reference: String,
-    /// The operation's name.
+    /// The name of the operation, without its plugin.
     pub operation: String,
     /// The plugin, whose imports are verified.
     pub plugin: Arc<Verified>,
@@ -33,7 +33,7 @@ pub struct Prepared {
     /// The waivers beside it, if it is a suite and there are any. Read once: what is compared with
     /// the lockfile is what holds.
     pub waivers: Option<Arc<Source>>,
-    /// Its call sites.
+    /// The call sites of the runbook, each granted.
     pub sites: BTreeMap<StepId, Site>,
     /// What the engine needs to know of each.
     pub facts: BTreeMap<StepId, OperationFacts>,

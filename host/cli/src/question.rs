@@ -11,12 +11,12 @@ use runbook_secrets::SecretString;
 pub enum Agreed {
     /// They have: nobody is asked.
     Yes,
-    /// They are asked.
+    /// They have not, and are asked.
     NotYet,
 }
 
 impl Agreed {
-    /// What `--yes` means.
+    /// Whether `--yes` was given.
     pub fn by_flag(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::NotYet }
     }

@@ -143,7 +143,7 @@ pub fn kind(schema: &Json, root: &Json, depth: usize) -> String {
     }
 }
 
-/// The SDK's `Span`.
+/// Whether a schema is that of a duration, the SDK's `Span`.
 fn is_duration(schema: &Json) -> bool {
     schema["type"] == "string"
         && schema["pattern"].as_str().is_some_and(|pattern| pattern.contains("(ms|s|m|h|d|w)"))

@@ -77,7 +77,7 @@ fn targets() -> Json {
 /// What a schema says of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
-    /// What it means.
+    /// What the key means, as the schema describes it.
     pub meaning: String,
     /// What it may be.
     pub kind: String,

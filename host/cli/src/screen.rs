@@ -23,7 +23,7 @@ const COLUMNS: usize = 80;
 /// A step under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MovingLine {
-    /// What it does.
+    /// What the step does, in a few words.
     pub text: String,
     /// When the step began.
     pub since: Instant,
@@ -45,7 +45,7 @@ pub struct Progress {
 /// Lines at the bottom of the terminal, drawn again and again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moving {
-    /// One a step.
+    /// One line for each step that is shown.
     pub lines: Vec<MovingLine>,
     /// The line below them that says how much of the run is over.
     pub progress: Option<Progress>,
@@ -80,7 +80,7 @@ impl Moving {
     }
 }
 
-/// `7s`, `3m`, `2h`.
+/// How long ago something was, such as `7s`, `3m` or `2h`.
 fn elapsed(since: Instant) -> String {
     let seconds = since.elapsed().as_secs();
     match seconds {
@@ -120,7 +120,7 @@ struct State {
 }
 
 impl Screen {
-    /// Starts the thread.
+    /// Starts the thread that writes to the surface.
     pub fn new(surface: impl Surface + 'static) -> Self {
         let screen = Self(Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() }));
         let shared = Arc::clone(&screen.0);

@@ -36,7 +36,7 @@ const LOOKED_AT: usize = 21;
 pub struct Opening<'a, J> {
     /// The id of the run.
     pub run: RunId,
-    /// What it does.
+    /// The plan of the run.
     pub plan: &'a Plan,
     /// What calls its plugins.
     pub caller: PluginCaller,

@@ -37,7 +37,7 @@ pub struct RunArgs {
     /// The run's id, or as much of it as is unambiguous
     #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
-    /// What is told.
+    /// Which events and reports are written, and where.
     #[command(flatten)]
     pub told: OutputArgs,
 }

@@ -185,7 +185,7 @@ pub fn state(
     })
 }
 
-/// `runbook plugin keygen`
+/// Makes a new signing key: `runbook plugin keygen`.
 pub fn keygen(output: &Path) -> Result<ExitStatus, Failure> {
     let text =
         SigningKey::generate().ok_or_else(|| Failure::engine("the system gives no randomness"))?;
@@ -200,7 +200,7 @@ pub fn keygen(output: &Path) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-/// `runbook plugin sign`
+/// Signs a component: `runbook plugin sign`.
 pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
     let text = files::read_private(key).map_err(Failure::usage)?;
     let key = std::str::from_utf8(&text).ok().and_then(SigningKey::parse).ok_or_else(|| {
@@ -220,7 +220,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-/// `runbook plugin verify`
+/// Checks the signature of a component: `runbook plugin verify`.
 pub fn verify(context: &Context, file: &Path) -> Result<ExitStatus, Failure> {
     let inspected = component_file::read_and_inspect(file)?;
     let trust = TrustFiles::load(context)?;

@@ -192,7 +192,7 @@ pub struct Painted(String);
 pub enum Color {
     /// Texts are coloured by escape sequences.
     On,
-    /// There are none.
+    /// Texts are written without colours.
     Off,
 }
 
@@ -279,7 +279,7 @@ pub fn has_reader() -> bool {
     poll(&mut asked, Some(&now)).is_err() || !asked[0].revents().contains(PollFlags::ERR)
 }
 
-/// Shows a failure.
+/// Shows why a command failed, with its causes and hints.
 pub fn failure(color: Color, failure: &Failure) {
     match failure {
         Failure::BrokenPipe => {}

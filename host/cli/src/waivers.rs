@@ -9,7 +9,7 @@ use runbook_engine::{Runbook, Section};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The file's name.
+/// The name that the file has, beside its suites.
 pub const FILE_NAME: &str = "waivers.toml";
 
 /// What is waived of one suite.
@@ -28,7 +28,7 @@ pub struct Waiver {
 /// Whether a check is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaiverStatus<'a> {
-    /// Nobody waived it.
+    /// Nobody waived the check, so it is made.
     Made,
     /// It is not made.
     Waived(&'a Waiver),

@@ -49,7 +49,7 @@ pub enum Action {
     CheckWindow,
     /// Take the locks; when they are held, the steps begin.
     TakeLocks,
-    /// Check the post-conditions.
+    /// Begin to check the post-conditions.
     BeginVerify,
     /// Undo what was done.
     BeginUndo {
@@ -75,7 +75,7 @@ pub enum Action {
         /// Why, if it is not success.
         cause: Option<Cause>,
     },
-    /// Send a notification.
+    /// Send a notification of an event of the run.
     Notify {
         /// The id of the notification, `notify/N`.
         notify: StepId,

@@ -30,7 +30,7 @@ pub struct DryStep {
     pub undo: Option<Result<Json, String>>,
 }
 
-/// Who is asked.
+/// Which plugins a dry run asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// Probes, and steps for what they would do.
@@ -44,9 +44,9 @@ pub enum Audience {
 /// What a dry run found out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DryFinding {
-    /// A probe looked.
+    /// A probe looked, and found this.
     Found {
-        /// What it found.
+        /// How what was found compares with what should be.
         outcome: Outcome,
         /// One line that tells what the probe found.
         summary: String,
@@ -84,7 +84,7 @@ pub struct DryRun<'a, O> {
     pub operator: &'a str,
     /// `--env`, if one was given: `run.environment` in templates.
     pub environment: Option<&'a str>,
-    /// Who is asked.
+    /// Which plugins are asked.
     pub audience: Audience,
 }
 

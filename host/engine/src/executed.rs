@@ -14,7 +14,7 @@ pub struct Executed {
     before_ms: u64,
     /// When the one that is under way, or was cut off, began.
     since: Option<Timestamp>,
-    /// The last record.
+    /// When the last record was written.
     last: Timestamp,
 }
 

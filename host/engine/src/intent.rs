@@ -42,7 +42,7 @@ pub(crate) enum NoIntent {
     Params(ParamsError),
     /// Its `with` has no value.
     Input(TemplateError),
-    /// It was refused.
+    /// What it would be called with was refused.
     Refused(Fault),
 }
 

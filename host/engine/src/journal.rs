@@ -20,7 +20,7 @@ pub struct RunHeader {
     /// The runbook and every file that it includes: the name as given, and the text. The runbook is
     /// first.
     pub sources: Vec<(String, String)>,
-    /// `sha256:…` over `sources`.
+    /// The digest of `sources`, `sha256:…`.
     pub digest: String,
     /// Parameters as typed JSON. No secret is ever a parameter.
     pub params: serde_json::Map<String, Json>,
@@ -41,13 +41,13 @@ pub struct RunSummary {
     pub name: String,
     /// `title` of the runbook.
     pub title: String,
-    /// Who started it.
+    /// The name of the person who started it.
     pub operator: String,
     /// Where it stands: the last [`crate::event::RunEvent::phase`].
     pub phase: RunPhase,
-    /// When it started.
+    /// When the run started, by the wall clock.
     pub started: Timestamp,
-    /// When it ended.
+    /// When the run ended; `None` if it has not.
     pub ended: Option<Timestamp>,
     /// How long it was executed until it was last paused or ended, in milliseconds: pauses are not
     /// part of it.
@@ -59,7 +59,7 @@ pub struct RunSummary {
 /// A run as loaded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredRun {
-    /// What it is.
+    /// What is kept about the run besides its records.
     pub header: RunHeader,
     /// What happened, by `seq`, without gaps.
     pub records: Vec<Record>,
@@ -68,7 +68,7 @@ pub struct StoredRun {
 /// Who holds a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// For which run.
+    /// The run that the lease is held for.
     pub run: RunId,
     /// One execution of the program: a resumed run has another.
     pub executor: Uuid,
@@ -149,9 +149,9 @@ pub struct LeaseRequest {
     pub name: String,
     /// Who wants to hold it.
     pub holder: Holder,
-    /// The caller's clock.
+    /// The time by the caller's clock.
     pub now: Timestamp,
-    /// How long without a renewal.
+    /// How long the lease lives without a renewal.
     pub ttl: Duration,
     /// Take it even from a live lease with this token: its holder is proven dead.
     pub steal: Option<u64>,
@@ -191,7 +191,7 @@ pub enum Acquired {
 pub struct Fence<'a> {
     /// All of them; none may have been taken by somebody else.
     pub leases: &'a [&'a Lease],
-    /// The caller's clock.
+    /// The time by the caller's clock.
     pub now: Timestamp,
     /// How long they live from then on.
     pub ttl: Duration,

@@ -42,7 +42,7 @@ impl LeaseWatch {
         self.until.store(nanoseconds(until), Ordering::SeqCst);
     }
 
-    /// One is lost.
+    /// Says that a lease is lost, so that nothing more may be changed.
     pub(crate) fn end(&self) {
         self.until.store(0, Ordering::SeqCst);
     }

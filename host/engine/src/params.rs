@@ -182,7 +182,7 @@ fn example(param: &Param) -> String {
 pub(crate) enum Templates {
     /// It is not known yet, and judged when it is rendered.
     Later,
-    /// It was rendered.
+    /// The value was rendered, and is judged as it is.
     Rendered,
 }
 

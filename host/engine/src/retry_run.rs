@@ -19,13 +19,13 @@ pub enum RetryError {
     NoStep {
         /// What was asked for.
         step: StepId,
-        /// What there is.
+        /// The steps that there are.
         known: Vec<String>,
     },
     /// It is done, and would be done twice.
     #[error("step `{step}` is done in run {} and not undone, so it is not done again", done_in.short())]
     Done {
-        /// Where to begin.
+        /// The step at which the run was to begin.
         step: StepId,
         /// The run that did it, and alone undoes it.
         done_in: RunId,
@@ -35,11 +35,11 @@ pub enum RetryError {
     /// What the step needs is not done.
     #[error("step `{needed}`, which `{step}` needs, is not done: it is {phase}")]
     NotDone {
-        /// Where to begin.
+        /// The step at which the run was to begin.
         step: StepId,
-        /// What it needs.
+        /// A step that it needs.
         needed: StepId,
-        /// Where that stands.
+        /// The phase of the needed step, by its name.
         phase: &'static str,
     },
     /// Nobody can tell whether it has taken effect, and it must not take effect twice.
@@ -79,9 +79,9 @@ pub enum RetryError {
     Other {
         /// The id of the step.
         step: StepId,
-        /// What it used.
+        /// The operation that it used.
         was: String,
-        /// What it uses.
+        /// The operation that it uses now.
         is: String,
     },
 }
@@ -161,7 +161,7 @@ enum Reuse {
     Skipped,
     /// It is not, and may be done.
     Open(&'static str),
-    /// It may be.
+    /// It may be done, and nobody can tell.
     Doubtful,
 }
 

@@ -59,7 +59,7 @@ pub enum SpanEnd {
     Warned,
     /// It ended with a failure.
     Failed,
-    /// Nobody knows how it ended, because its process died.
+    /// It was cut off: its process died, or what it was about has changed.
     CutOff,
 }
 

@@ -2,7 +2,7 @@
 
 use runbook_sdk::prelude::*;
 
-/// One file system.
+/// One file system, as `df` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct FileSystem {
     /// Where it is mounted.

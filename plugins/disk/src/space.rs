@@ -26,7 +26,7 @@ fn default_crit() -> u64 {
     90
 }
 
-/// What was seen.
+/// The space that was seen.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// Each file system, once.

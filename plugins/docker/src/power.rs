@@ -37,7 +37,7 @@ impl Input {
 pub(crate) struct Output {
     /// The name of the container.
     name: String,
-    /// Whether it runs.
+    /// Whether the container runs now.
     running: bool,
 }
 

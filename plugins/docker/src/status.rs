@@ -29,22 +29,22 @@ pub(crate) enum Expected {
     Running,
     /// Be there, and not run.
     Stopped,
-    /// Only be there.
+    /// Be there, running or not.
     Any,
 }
 
-/// What was found.
+/// What the container is like now.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// The name of the container.
     name: String,
     /// The state as Docker calls it, such as `running` or `exited`.
     state: String,
-    /// Whether it runs.
+    /// Whether the container runs.
     running: bool,
     /// `none`, `starting`, `healthy` or `unhealthy`.
     health: String,
-    /// The image's name.
+    /// The name of the image.
     image: String,
     /// `sha256:<hex>` of the image.
     image_id: String,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub(crate) enum Status {
     /// Exactly this status.
     One(u16),
-    /// Any of these.
+    /// Any of these statuses.
     Any(Vec<u16>),
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Header {
     Contains(String),
     /// It is exactly this text.
     Exactly {
-        /// The whole value.
+        /// The whole value of the header.
         equals: String,
     },
 }

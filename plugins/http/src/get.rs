@@ -34,14 +34,14 @@ fn root() -> String {
     "/".to_owned()
 }
 
-/// What was answered.
+/// What the server answered.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// The status code of the answer, such as 200.
     status: u16,
     /// Who answered, as `ip:port`.
     peer: String,
-    /// Milliseconds in all.
+    /// Milliseconds from the look-up of the name to the end of the answer.
     total_ms: f64,
     /// The body, if it is JSON.
     body: Option<Json>,
@@ -78,14 +78,14 @@ pub(crate) struct HeadInput {
     crit: Option<Span>,
 }
 
-/// What was answered, without a body.
+/// What the server answered, without a body.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct HeadOutput {
     /// The status code of the answer, such as 200.
     status: u16,
     /// Who answered, as `ip:port`.
     peer: String,
-    /// Milliseconds in all.
+    /// Milliseconds from the look-up of the name to the end of the answer.
     total_ms: f64,
 }
 

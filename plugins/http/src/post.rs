@@ -13,7 +13,7 @@ pub(crate) struct Input {
     /// Path below the target's address; its own if absent.
     #[serde(default = "root")]
     path: String,
-    /// Sent as JSON.
+    /// The body, which is sent as JSON.
     body: Json,
     /// The status, or a list; any from 200 to 299 if absent.
     status: Option<Status>,
@@ -31,7 +31,7 @@ fn root() -> String {
     "/".to_owned()
 }
 
-/// What was answered.
+/// What the server answered.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// The status code of the answer, such as 200.

@@ -18,9 +18,9 @@ pub(crate) struct Input {
 /// A session that was ended.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Ended {
-    /// The server's process.
+    /// The number of the server's process.
     pid: i64,
-    /// Who it was.
+    /// The user of the session.
     user: String,
     /// What it called itself.
     application: String,
@@ -35,7 +35,7 @@ pub(crate) struct Ended {
 pub(crate) struct Output {
     /// How many were ended.
     count: u64,
-    /// Each of them.
+    /// The sessions that were ended.
     ended: Vec<Ended>,
     /// Sessions that wait for a lock still, most for those that have just got theirs.
     still_waiting: u64,

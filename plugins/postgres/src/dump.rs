@@ -26,7 +26,7 @@ pub(crate) struct Output {
     file: String,
     /// Bytes of the file.
     size_bytes: u64,
-    /// Bytes before compression.
+    /// How many bytes the program wrote, before compression.
     dump_bytes: u64,
     /// `sha256:<hex>` of the file.
     digest: String,

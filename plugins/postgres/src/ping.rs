@@ -13,7 +13,7 @@ pub(crate) struct Input {
     crit: Option<Span>,
 }
 
-/// What was found.
+/// What the server says of itself.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// The server's version, such as `15.18`.

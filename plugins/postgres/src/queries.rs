@@ -24,7 +24,7 @@ pub(crate) struct LongRunningInput {
 pub(crate) struct LongRunning {
     /// How many there are.
     count: u64,
-    /// The oldest first.
+    /// The queries, the oldest first.
     queries: Vec<Session>,
     /// Whether `queries` leaves some out: the target's `max_rows` or `max_bytes`, or the size of a
     /// result.
@@ -82,7 +82,7 @@ pub(crate) struct TerminateInput {
     by: By,
 }
 
-/// What was terminated.
+/// The queries that were terminated.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Terminated {
     /// How many were terminated.

@@ -23,7 +23,7 @@ fn all_or_nothing() -> Vec<String> {
         .to_vec()
 }
 
-/// What was restored.
+/// The file that was restored.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// Path below the directory.

@@ -26,7 +26,7 @@ impl By {
         }
     }
 
-    /// What is counted.
+    /// What is counted, in the singular.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::Query => "query",
@@ -34,7 +34,7 @@ impl By {
         }
     }
 
-    /// Several of them.
+    /// What is counted, in the plural.
     pub(crate) fn nouns(self) -> &'static str {
         match self {
             Self::Query => "queries",
@@ -55,9 +55,9 @@ impl By {
 /// One session of a client of the database.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Session {
-    /// The server's process.
+    /// The number of the server's process.
     pub(crate) pid: i64,
-    /// Who it is.
+    /// The user of the session.
     pub(crate) user: String,
     /// What it calls itself.
     pub(crate) application: String,

@@ -3,7 +3,7 @@
 use crate::database;
 use runbook_sdk::prelude::*;
 
-/// What to vacuum.
+/// Which tables are vacuumed, and how.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {

@@ -3,7 +3,7 @@
 use runbook_sdk::assertion::start_of;
 use runbook_sdk::prelude::*;
 
-/// What to say.
+/// The message that is posted.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Input {
@@ -11,7 +11,7 @@ struct Input {
     text: String,
 }
 
-/// What was answered.
+/// What the server answered.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Output {
     /// The status code of the answer, such as 200.

@@ -23,14 +23,14 @@ pub(crate) enum Method {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
-    /// What it proves.
+    /// What the case proves, as its name in reports.
     name: String,
-    /// GET if absent.
+    /// The method of the request; GET if absent.
     #[serde(default)]
     method: Method,
     /// Path below the target's address. `${name}` is a captured value.
     path: String,
-    /// Sent as JSON.
+    /// The body, which is sent as JSON.
     body: Option<Json>,
     /// Sent as a form, in place of `body`.
     form: Option<BTreeMap<String, String>>,
@@ -65,7 +65,7 @@ struct Expect {
 }
 
 impl Case {
-    /// What it proves.
+    /// What the case proves, as its name in reports.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Values(BTreeMap<String, String>);
 
 impl Values {
-    /// Keeps a value.
+    /// Keeps a captured value under a name.
     pub(crate) fn set(&mut self, name: &str, value: &Json) {
         self.0.insert(
             name.to_owned(),

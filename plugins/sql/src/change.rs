@@ -16,7 +16,7 @@ pub(crate) struct ExecuteInput {
     parameters: Vec<Json>,
 }
 
-/// What it touched.
+/// How many rows the statement touched.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct ExecuteOutput {
     /// Rows touched, or returned.
@@ -52,7 +52,7 @@ pub(crate) struct TransactionInput {
     statements: Vec<String>,
 }
 
-/// What each touched.
+/// How many rows each statement touched.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct TransactionOutput {
     /// Rows touched by each statement.

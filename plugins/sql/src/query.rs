@@ -30,7 +30,7 @@ pub(crate) struct Input {
     every_row: BTreeMap<String, Json>,
 }
 
-/// What was read.
+/// The rows that were read.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// How many rows there are; at most as many as the target allows.

@@ -4,12 +4,12 @@ use crate::constraints::checks;
 use crate::database;
 use runbook_sdk::prelude::*;
 
-/// Nothing to say.
+/// The check takes no input.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {}
 
-/// What SQLite says.
+/// What SQLite says of the database.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// Each problem, as SQLite words it.

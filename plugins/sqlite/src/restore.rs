@@ -11,7 +11,7 @@ pub(crate) struct Input {
     file: String,
 }
 
-/// What was restored.
+/// The copy that was restored.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// Path below the directory.

@@ -3,12 +3,12 @@
 use crate::database;
 use runbook_sdk::prelude::*;
 
-/// Nothing to say.
+/// The operation takes no input.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {}
 
-/// What it brought.
+/// How much smaller the database has become.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// Bytes of the file before.

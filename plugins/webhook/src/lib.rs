@@ -3,22 +3,22 @@
 use runbook_sdk::assertion::start_of;
 use runbook_sdk::prelude::*;
 
-/// What to send.
+/// The message that is sent, as JSON or as text.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Input {
     /// Path below the target's address; its own if absent.
     #[serde(default)]
     path: String,
-    /// Sent as JSON.
+    /// A body that is sent as JSON.
     json: Option<Json>,
-    /// Sent as text.
+    /// A body that is sent as text.
     text: Option<String>,
     /// The status that means success; any from 200 to 299 if absent.
     expect_status: Option<u16>,
 }
 
-/// What was answered.
+/// What the server answered.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Output {
     /// The status code of the answer, such as 200.

@@ -11,7 +11,7 @@ pub struct Assertions {
 }
 
 impl Assertions {
-    /// None made yet.
+    /// A list of assertions of which none is made yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -61,7 +61,7 @@ impl Assertions {
         &self.failures
     }
 
-    /// Whether all hold.
+    /// Whether all assertions hold; true if none was made.
     pub fn all_hold(&self) -> bool {
         self.failures.is_empty()
     }

@@ -8,7 +8,7 @@ use crate::bindings::runbook::base::clock as host;
 #[cfg(not(target_family = "wasm"))]
 use machine as host;
 
-/// Milliseconds since 1970-01-01T00:00:00Z.
+/// Milliseconds since 1970-01-01T00:00:00Z, by the host's clock.
 pub fn now_ms() -> u64 {
     host::now_ms()
 }

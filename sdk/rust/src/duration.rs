@@ -15,7 +15,7 @@ impl Span {
         self.0.as_secs()
     }
 
-    /// As fractional milliseconds.
+    /// The duration in milliseconds, with its fraction.
     pub fn as_millis_f64(self) -> f64 {
         self.0.as_secs_f64() * 1_000.0
     }

@@ -2,7 +2,7 @@
 
 pub use crate::bindings::runbook::base::types::{Fault, FaultClass};
 
-/// What operations return.
+/// What operations and host functions return: a value or a [`Fault`].
 pub type Result<T, E = Fault> = std::result::Result<T, E>;
 
 macro_rules! constructors {

@@ -22,7 +22,7 @@ pub fn describe(operations: Vec<Json>) -> String {
     json!({ "operations": operations }).to_string()
 }
 
-/// A probe's entry.
+/// The entry of a probe in what `describe` answers.
 pub fn describe_probe<I: JsonSchema, O: JsonSchema>(
     name: &str,
     _check: fn(&Job, I) -> Result<Report<O>>,
@@ -38,7 +38,7 @@ pub fn describe_smoke_test<I: JsonSchema>(
     entry(name, "smoke-test", schema::<I>(), json!(true))
 }
 
-/// A step's entry.
+/// The entry of a step in what `describe` answers.
 pub fn describe_step<S: Step>(name: &str) -> Json {
     entry(name, "step", schema::<S::Input>(), schema::<S::Output>())
 }

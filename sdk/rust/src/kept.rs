@@ -10,7 +10,7 @@ pub const LIST_BYTES: usize = 768 << 10;
 /// As much of a list as an output can hold, and how much there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept<T> {
-    /// The first ones.
+    /// The first items of the list, as many as were kept.
     pub items: Vec<T>,
     /// How many there are, those that were left out included.
     pub total: usize,

@@ -36,11 +36,11 @@ pub(crate) fn catch_panics() {}
 #[macro_export]
 macro_rules! debug { ($($part:tt)*) => { $crate::log::write($crate::log::Level::Debug, &format!($($part)*)) }; }
 
-/// For the operator.
+/// Logs a line for the operator.
 #[macro_export]
 macro_rules! info { ($($part:tt)*) => { $crate::log::write($crate::log::Level::Info, &format!($($part)*)) }; }
 
-/// Somebody should look.
+/// Logs a line about something that somebody should look at.
 #[macro_export]
 macro_rules! warn { ($($part:tt)*) => { $crate::log::write($crate::log::Level::Warn, &format!($($part)*)) }; }
 

@@ -14,9 +14,9 @@ pub use crate::bindings::runbook::plugin::types::{Effect, Measurement, Outcome, 
 pub struct Job {
     /// The run's id; the same in all its calls.
     pub run_id: String,
-    /// The step's id.
+    /// The id of the step.
     pub step: String,
-    /// Counted from 1.
+    /// The number of the attempt, counted from 1.
     pub attempt: u32,
     /// When the host will stop the call, in milliseconds since 1970.
     pub deadline_ms: u64,
@@ -48,7 +48,7 @@ impl<O> Report<O> {
         Self::new(Outcome::Pass, summary, output)
     }
 
-    /// Somebody should look.
+    /// A report with the outcome `warn`: somebody should look.
     pub fn warn(summary: impl Into<String>, output: O) -> Self {
         Self::new(Outcome::Warn, summary, output)
     }
@@ -68,7 +68,7 @@ impl<O> Report<O> {
         Self::new(if holds { Outcome::Pass } else { Outcome::Fail }, summary, output)
     }
 
-    /// With this outcome.
+    /// A report with this outcome.
     pub fn new(outcome: Outcome, summary: impl Into<String>, output: O) -> Self {
         Self { outcome, summary: summary.into(), output, measurements: Vec::new() }
     }
@@ -79,7 +79,7 @@ impl<O> Report<O> {
         Report { outcome, summary, output: other(output), measurements }
     }
 
-    /// Adds a number.
+    /// Adds a number that was measured.
     #[must_use]
     pub fn measure(mut self, measurement: Measurement) -> Self {
         self.measurements.push(measurement);
@@ -188,7 +188,7 @@ pub struct Completion<O> {
 }
 
 impl<O> Completion<O> {
-    /// Something was changed.
+    /// A completion that says that something was changed.
     pub fn changed(summary: impl Into<String>, output: O) -> Self {
         Self { summary: summary.into(), output, changed: true, measurements: Vec::new() }
     }

@@ -36,7 +36,7 @@ pub enum AuditCommand {
     },
 }
 
-/// Runs `runbook audit`.
+/// Runs `runbook audit show` or `runbook audit verify`.
 pub fn run(context: &Context, command: &AuditCommand) -> Result<ExitStatus, Failure> {
     match command {
         AuditCommand::Show { run, json } => show(context, run.as_deref(), (*json).into()),
@@ -64,7 +64,7 @@ impl From<bool> for Form {
 /// What a chain means whose process was killed, and that nobody has sealed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unsealed {
-    /// It is told.
+    /// It is told, and is no damage.
     Told,
     /// The log is not whole.
     Fail,

@@ -65,7 +65,7 @@ pub struct ExecArgs {
     pub told: OutputArgs,
 }
 
-/// Runs a runbook.
+/// Runs a runbook, or a plan that `runbook plan --out` has written.
 pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
     let planned = args
         .plan

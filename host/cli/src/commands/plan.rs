@@ -47,7 +47,7 @@ pub struct PlanArgs {
     pub out: Option<PathBuf>,
 }
 
-/// Shows the plan.
+/// Shows what a runbook would do, and writes the plan into a file if `--out` names one.
 pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     args.out.iter().try_for_each(|path| {
         PlanFile::refuse_another(path).and_then(|()| output_file::refuse_loss(context, path))

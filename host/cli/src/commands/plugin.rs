@@ -76,7 +76,7 @@ pub enum PluginCommand {
     },
 }
 
-/// Runs `runbook plugin`.
+/// Runs one of the commands under `runbook plugin`.
 pub fn run(context: &Context, command: PluginCommand) -> Result<ExitStatus, Failure> {
     match command {
         PluginCommand::List { format } => list(format),

@@ -168,6 +168,6 @@ fn open_question(plan: &Plan, run: &str, state: &RunState, step: &StepId) -> Opt
 pub struct WrittenDecision {
     /// What the person did, as a participle: `approved`, `rejected` or `answered`.
     pub verb: &'static str,
-    /// The record's event.
+    /// The event that the record holds.
     pub event: RunEvent,
 }

@@ -72,7 +72,7 @@ impl ResumeOptions {
     }
 }
 
-/// Continues a run.
+/// Continues a run that crashed, was interrupted or waits.
 pub fn run(context: &Context, args: &ResumeArgs) -> Result<ExitStatus, Failure> {
     let changes = if args.accept_changes { Changes::Accept } else { Changes::Refuse };
     let (decisions, outside) =
@@ -284,7 +284,7 @@ fn kept(sources: &[(String, String)], wanted: &str) -> std::io::Result<std::sync
         .ok_or_else(|| std::io::ErrorKind::NotFound.into())
 }
 
-/// What `--decide` says.
+/// The decisions that `--decide STEP=DECISION` gives, by step.
 pub fn decisions(typed: &[(String, String)]) -> Result<BTreeMap<StepId, Decision>, Failure> {
     typed
         .iter()

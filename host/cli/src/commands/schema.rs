@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::schemas::{FileKind, schema};
 use crate::ui;
 
-/// Prints a schema.
+/// Prints the JSON Schema of a kind of file.
 pub fn run(file: FileKind) -> Result<ExitStatus, Failure> {
     ui::data(&serde_json::to_string_pretty(&schema(file)).expect("a schema has string keys only"))?;
     Ok(ExitStatus::Success)

@@ -79,7 +79,7 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a duration such as `90d`"))
 }
 
-/// Runs `runbook secret`.
+/// Runs one of the commands under `runbook secret`.
 pub fn run(context: &Context, command: SecretCommand) -> Result<ExitStatus, Failure> {
     match command {
         SecretCommand::Keygen { output } => generate(context, output),

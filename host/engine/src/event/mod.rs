@@ -51,7 +51,7 @@ pub enum RunEvent {
     },
     /// One notification, which tells others of the run.
     Notify {
-        /// The notification, `notify/N`.
+        /// The id of the notification, `notify/N`.
         notify: StepId,
         /// The event of the run that it tells of.
         on: Trigger,
@@ -108,7 +108,7 @@ pub enum LifecycleEvent {
     /// was done is undone as the runbook says, is being undone already, or stays, because all steps
     /// are over.
     CancelRequested {
-        /// Who, for people.
+        /// The name of the person, for people.
         by: String,
     },
     /// What runs is stopped now, and the run will end: its time is over, or a guard was breached.
@@ -210,7 +210,7 @@ pub enum StepEvent {
     ApprovalAsked {
         /// `sha256:…` of what would be done: what is approved is this and nothing else.
         digest: String,
-        /// The rendered input.
+        /// The input of the step, with all templates filled in.
         input: Json,
         /// What the plugin says it will do and what is there before.
         proposal: Proposal,
@@ -228,12 +228,12 @@ pub enum StepEvent {
         digest: String,
         /// The name of the person.
         by: String,
-        /// What was said.
+        /// Whether they approved or rejected it.
         verdict: ApprovalVerdict,
     },
     /// A step is a person's to do, and waits until somebody says that it is done.
     ManualAsked {
-        /// What to do.
+        /// What the person is asked to do.
         instructions: String,
         /// The options that `runbook answer` needs, such as `--set rows=INT` and `--choice yes|no`.
         options: Vec<String>,
@@ -247,9 +247,9 @@ pub enum StepEvent {
     },
     /// Intent: an attempt is about to be made.
     AttemptStarted {
-        /// Counted from 1.
+        /// The number of the attempt, counted from 1.
         attempt: u32,
-        /// The rendered input.
+        /// The input of the attempt, with all templates filled in.
         input: Json,
         /// `sha256:…` of the input's JSON.
         input_digest: String,
@@ -261,7 +261,7 @@ pub enum StepEvent {
     /// An attempt failed before it could have any effect: its input could not be rendered, or
     /// `plan` failed.
     AttemptRefused {
-        /// Counted from 1.
+        /// The number of the attempt, counted from 1.
         attempt: u32,
         /// Why the attempt failed.
         fault: Fault,
@@ -271,7 +271,7 @@ pub enum StepEvent {
     /// A call that is not in the journal by itself takes long, or the run would pause and waits for
     /// a call.
     StillWaiting {
-        /// What was asked.
+        /// What the call was made for.
         call: CallPurpose,
         /// How long ago, by the monotonic clock, in milliseconds.
         waited_ms: u64,
@@ -304,7 +304,7 @@ pub enum StepEvent {
     },
     /// Intent: an undo is about to be tried.
     UndoStarted {
-        /// Counted from 1.
+        /// The number of the undo, counted from 1.
         attempt: u32,
     },
     /// The result of an undo.
@@ -320,7 +320,7 @@ pub enum StepEvent {
     },
     /// After an undo it was observed again.
     UndoChecked {
-        /// What was found.
+        /// How what was found compares with what was there before.
         finding: UndoFinding,
     },
 }
@@ -331,7 +331,7 @@ pub enum StepEvent {
 pub enum GuardEvent {
     /// It was looked at: the first time, whenever it is not as it should be, and when it is again.
     GuardLooked {
-        /// What was seen.
+        /// What the guard saw.
         look: Look,
     },
 }

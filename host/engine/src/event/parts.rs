@@ -76,13 +76,13 @@ pub enum LookVerdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SkipReason {
-    /// `when` is false.
+    /// The `when` of the step is false.
     Condition,
     /// A step that it needs did not run or failed.
     Dependency,
     /// The operator decided so on resume.
     Operator,
-    /// `cleanup_timeout` is over.
+    /// The time of `cleanup_timeout` is over.
     TimeIsUp,
     /// The run that this one tries again has done it.
     Assumed,
@@ -167,7 +167,7 @@ pub enum CallPurpose {
     Attempt,
     /// What is there now.
     Observe,
-    /// To undo it.
+    /// The call is to undo a step.
     Undo,
 }
 
@@ -234,9 +234,9 @@ pub enum Recovery {
 pub enum ApprovalVerdict {
     /// It may happen as planned.
     Approved,
-    /// It must not.
+    /// They rejected what the step would do.
     Rejected {
-        /// Why, for people.
+        /// Why they rejected it, in their words.
         reason: String,
     },
 }
@@ -250,7 +250,7 @@ pub enum UndoResult {
         /// One line that tells what was undone.
         summary: String,
     },
-    /// It is not.
+    /// The step is not undone.
     Failed {
         /// Why the undo failed.
         fault: Fault,
@@ -271,7 +271,7 @@ pub enum UndoFinding {
         /// What is there now.
         now: Json,
     },
-    /// Different from before.
+    /// It is not as it was before the step.
     Drifted {
         /// What was there before.
         before: Json,

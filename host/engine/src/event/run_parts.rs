@@ -24,23 +24,23 @@ pub struct HeldLock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum WindowVerdict {
-    /// It is open.
+    /// The window is open.
     Open,
-    /// It is closed; the runbook only warns.
+    /// The window is closed; the runbook only warns.
     Warned {
-        /// When it opens.
+        /// When it opens next; `None` if that is not soon.
         opens: Option<Timestamp>,
     },
-    /// It is closed, and the operator runs it nevertheless.
+    /// The window is closed, and the operator runs the runbook nevertheless.
     Overridden {
-        /// Who, for people.
+        /// The name of the person, for people.
         by: String,
-        /// When it opens.
+        /// When it opens next; `None` if that is not soon.
         opens: Option<Timestamp>,
     },
-    /// It is closed: no effect may begin.
+    /// The window is closed: no effect may begin.
     Refused {
-        /// When it opens.
+        /// When it opens next; `None` if that is not soon.
         opens: Option<Timestamp>,
     },
 }
@@ -71,7 +71,7 @@ pub struct Assumed {
 pub struct Mended {
     /// Name and text of the runbook and every file that it includes. The runbook is first.
     pub sources: Vec<(String, String)>,
-    /// `sha256:…` over `sources`.
+    /// The digest of `sources`, `sha256:…`.
     pub digest: String,
 }
 
@@ -79,14 +79,14 @@ pub struct Mended {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum Cause {
-    /// A preflight failed.
+    /// A preflight failed before the first effect.
     Preflight {
         /// The preflight that failed.
         step: StepId,
     },
     /// The window was closed before the first effect.
     OutsideWindow {
-        /// When it opens.
+        /// When the window opens next; `None` if that is not soon.
         opens: Option<Timestamp>,
     },
     /// A lock was busy.
@@ -96,7 +96,7 @@ pub enum Cause {
         /// Who holds it, for people.
         holder: String,
     },
-    /// A step failed.
+    /// A step failed, and its `on_failure` ends the run.
     Step {
         /// The step that failed.
         step: StepId,
@@ -122,11 +122,11 @@ pub enum Cause {
 /// Who took a lock from a run that held it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TakenBy {
-    /// Who, for people.
+    /// The name of the person, for people.
     pub by: String,
     /// When the lock was taken.
     pub at: Timestamp,
-    /// Why, in their words.
+    /// Why they took it, in their words.
     pub reason: String,
 }
 
@@ -166,7 +166,7 @@ pub enum PauseReason {
     },
     /// The window closed while the run was stopped, and steps are left to do.
     OutsideWindow {
-        /// When it opens.
+        /// When the window opens next; `None` if that is not soon.
         opens: Option<Timestamp>,
     },
     /// The operator cancelled twice.
@@ -265,7 +265,7 @@ pub enum RunPhase {
     Paused,
     /// The same, while what was done is being undone: whatever is decided, it ends.
     PausedUndoing,
-    /// It has ended.
+    /// The run has ended, in this way.
     Ended(RunEnd),
 }
 
@@ -304,7 +304,7 @@ impl RunPhase {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// Preflights, then locks.
+    /// The preflights are checked, then the locks are taken.
     Preflight,
     /// The steps that act.
     Steps,

@@ -194,7 +194,7 @@ pub(super) struct Launch {
     pub(super) unanswered: Option<Duration>,
 }
 
-/// What is called.
+/// Which calls of a plugin are made, one after the other.
 pub(super) enum LaunchPhase {
     /// One call of this phase.
     One(Phase),

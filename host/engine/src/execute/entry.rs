@@ -43,7 +43,7 @@ pub enum Stopped {
 /// What came of an execution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOutcome {
-    /// How it stopped.
+    /// How the execution of the run stopped.
     pub stopped: Stopped,
     /// The state of the run.
     pub state: RunState,
@@ -52,7 +52,7 @@ pub struct RunOutcome {
 /// Whether a run may go on although its definition or a plugin has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changes {
-    /// It may not.
+    /// It may not, and is refused.
     Refuse,
     /// The operator has seen the difference. The steps must still have the same ids.
     Accept,
@@ -70,7 +70,7 @@ pub enum UndoText {
 
 /// A run, and what it needs from outside.
 pub struct Run<'a, O, J, C> {
-    /// What is done.
+    /// The plan that the run carries out.
     pub plan: &'a Plan,
     /// What calls the operations of plugins.
     pub operate: &'a O,

@@ -109,7 +109,7 @@ pub enum RunError {
     /// Something was decided about a step that there is not.
     #[error("the run has no step `{step}`{}", asked_instead(asked))]
     NoStep {
-        /// What was typed.
+        /// The step that was named, as it was typed.
         step: StepId,
         /// The steps that something is asked about.
         asked: Vec<StepId>,

@@ -53,7 +53,7 @@ use uuid::Uuid;
 
 /// Is told every record after it is durable.
 pub trait Reporter: Send {
-    /// One more record.
+    /// Is told one more record.
     fn report(&mut self, record: &Record);
 }
 

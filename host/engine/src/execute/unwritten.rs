@@ -12,11 +12,11 @@ use runbook_contract::{Fault, FaultEffect, StepId};
 /// What is known of an attempt whose end the journal does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unwritten {
-    /// It took effect.
+    /// The attempt took effect.
     Done,
-    /// It did not.
+    /// The attempt did not take effect.
     DidNotHappen,
-    /// Nobody can tell.
+    /// It is unknown whether the attempt took effect.
     Unclear,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Who must say that a step may do what it says it would.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {
-    /// How many people.
+    /// How many people must approve.
     pub quorum: u32,
     /// Whether the one who started the run counts.
     pub oneself: SelfApproval,

@@ -72,8 +72,8 @@ pub struct Check {
 /// What a check that fails means for its suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Criticality {
-    /// The suite fails.
+    /// The suite fails if the check does.
     Critical,
-    /// The suite warns.
+    /// The suite warns if the check fails.
     Minor,
 }

@@ -9,7 +9,7 @@ pub struct Guard {
     /// What is asked: id, `uses`, `bind`, `with`, `expect`, `timeout`. Its other fields are as of a
     /// step that says nothing.
     pub look: Step,
-    /// Between two looks.
+    /// How long is waited between two looks.
     pub every: Duration,
     /// How many looks in a row must be bad before it responds, at least 1.
     pub in_a_row: u32,

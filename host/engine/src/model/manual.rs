@@ -24,7 +24,7 @@ pub struct Manual {
 pub enum FieldType {
     /// true or false, yes or no.
     Bool,
-    /// A whole number.
+    /// A whole number, in decimal digits.
     Int,
     /// A number, with or without a fraction.
     Float,
@@ -72,7 +72,7 @@ impl FieldType {
     }
 }
 
-/// What somebody typed.
+/// What somebody typed to answer a manual step.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Typed<'a> {
     /// Fields of the form.

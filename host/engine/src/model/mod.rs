@@ -39,7 +39,7 @@ pub struct Runbook {
     pub name: Located<String>,
     /// What people call it; the name if it has no title.
     pub title: String,
-    /// Who owns it.
+    /// The person or team that owns the runbook.
     pub owner: Option<String>,
     /// What it is for, in Markdown.
     pub description: Option<String>,
@@ -125,7 +125,7 @@ pub struct UseSite<'a> {
     pub section: Section,
     /// The operation that it calls, as `plugin:operation`.
     pub uses: &'a Located<String>,
-    /// Slot and target.
+    /// The slots that are bound, each to a target.
     pub bind: &'a [Bind],
     /// The input before templates are rendered.
     pub with: Option<&'a Table>,
@@ -136,7 +136,7 @@ pub struct UseSite<'a> {
 }
 
 impl Runbook {
-    /// The file itself.
+    /// The file of the runbook itself, without what it includes.
     pub fn source(&self) -> &Arc<Source> {
         self.sources.first().expect("`parse` puts the runbook first")
     }

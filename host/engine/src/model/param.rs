@@ -18,7 +18,7 @@ pub struct Param {
     pub pattern: Option<Located<String>>,
     /// The least value, for numbers, durations, sizes; the least length for lists.
     pub min: Option<Json>,
-    /// The greatest value.
+    /// The greatest value, or the greatest length of a list.
     pub max: Option<Json>,
     /// The only values of an enum.
     pub choices: Vec<String>,
@@ -31,11 +31,11 @@ pub struct Param {
 pub enum ParamType {
     /// Any text that matches `pattern`, if there is one.
     String,
-    /// A whole number.
+    /// A whole number that fits into 64 bits.
     Int,
     /// A number, with or without a fraction.
     Float,
-    /// `true` or `false`.
+    /// One of the words `true` and `false`.
     Bool,
     /// `5m`; text in templates, a number by the filter `seconds`.
     Duration,
@@ -43,7 +43,7 @@ pub enum ParamType {
     Size,
     /// RFC 3339 with a zone.
     Timestamp,
-    /// One of `choices`.
+    /// One of the texts in `choices`.
     Enum,
     /// Texts; `--set` gives them with commas between them, one by one, or as a JSON list.
     List,

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// What the author says about the danger of a runbook; compared with the effects, not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Risk {
-    /// It changes nothing.
+    /// The runbook changes nothing.
     ReadOnly,
     /// Everything that it does can be undone.
     Reversible,
@@ -95,7 +95,7 @@ pub enum VerifyUndo {
     /// Observe and compare: the default.
     #[default]
     Observe,
-    /// Believe the plugin.
+    /// The plugin is believed, and nothing is observed again.
     Trust,
 }
 
@@ -106,9 +106,9 @@ pub struct UndoCauses(pub Vec<UndoCause>);
 /// One thing after which completed steps are undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UndoCause {
-    /// A step failed.
+    /// A step failed for good.
     Failure,
-    /// The operator cancelled.
+    /// The operator cancelled the run.
     Cancel,
     /// The run took too long.
     Timeout,

@@ -22,7 +22,7 @@ pub struct Step {
     /// The operation, as `plugin:operation`; `None` for a manual step and for one that stands for a
     /// nested file.
     pub uses: Option<Located<String>>,
-    /// Slot and target.
+    /// The slots that are bound, each to a target.
     pub bind: Vec<Bind>,
     /// The input before templates are rendered.
     pub with: Option<Table>,
@@ -33,9 +33,9 @@ pub struct Step {
     pub if_needs_failed: IfNeedsFailed,
     /// An expression; false skips the step.
     pub when: Option<Located<String>>,
-    /// Of one attempt.
+    /// How long one attempt may take; `None` takes the default.
     pub timeout: Option<Duration>,
-    /// Of all attempts.
+    /// How long all attempts may take together.
     pub total_timeout: Option<Duration>,
     /// What happens when an attempt fails.
     pub retry: Option<Retry>,
@@ -45,7 +45,7 @@ pub struct Step {
     pub poll: Option<Poll>,
     /// What must hold of the output.
     pub expect: Vec<Expectation>,
-    /// What undoes it.
+    /// What undoes the step, or why nothing does.
     pub undo: Option<UndoDeclaration>,
     /// What happens when it has failed for good.
     pub on_failure: OnFailure,
@@ -65,7 +65,7 @@ pub struct Step {
     pub check: Option<Check>,
     /// The file in which it stands.
     pub source: Arc<Source>,
-    /// Its whole table.
+    /// The place of its whole table.
     pub span: Span,
 }
 
@@ -133,10 +133,10 @@ pub fn section_noun(section: Section) -> &'static str {
     }
 }
 
-/// `bind.SLOT = "TARGET"`
+/// One slot bound to one target: `bind.SLOT = "TARGET"`.
 #[derive(Debug, Clone)]
 pub struct Bind {
-    /// The plugin's slot.
+    /// The slot of the plugin.
     pub slot: Located<String>,
     /// The name of a target.
     pub target: Located<String>,
@@ -155,7 +155,7 @@ pub struct Retry {
     pub max_delay: Duration,
     /// Each delay differs by up to this part of it, 0 to 1.
     pub jitter: f64,
-    /// Only after these.
+    /// The classes of faults after which it is tried again.
     pub on: Vec<ErrorClass>,
 }
 
@@ -173,12 +173,12 @@ impl Default for Retry {
     }
 }
 
-/// `until`, `every`, `within`
+/// How a probe is repeated: `until`, `every`, `within`.
 #[derive(Debug, Clone)]
 pub struct Poll {
     /// An expression over `outcome` and `output`.
     pub until: Located<String>,
-    /// Between two looks.
+    /// How long is waited between two looks.
     pub every: Duration,
     /// How long it may take until `until` holds.
     pub within: Duration,
@@ -210,12 +210,12 @@ pub enum Expectation {
     },
 }
 
-/// `undo` or `irreversible`
+/// What undoes a step: its `undo` or `irreversible`.
 #[derive(Debug, Clone)]
 pub enum UndoDeclaration {
     /// `undo = "auto"`: the plugin's own undo.
     Auto {
-        /// Where it stands.
+        /// The place of the declaration.
         span: Span,
     },
     /// `undo = { uses = …, with = …, bind = … }`
@@ -224,14 +224,14 @@ pub enum UndoDeclaration {
         uses: Located<String>,
         /// The input before templates are rendered.
         with: Option<Table>,
-        /// Slot and target.
+        /// The slots that are bound, each to a target.
         bind: Vec<Bind>,
         /// Whether it may run again when it is unknown whether it happened.
         idempotent: Option<bool>,
-        /// Where it stands.
+        /// The place of the declaration.
         span: Span,
     },
-    /// `irreversible = "reason"`
+    /// Nothing can undo it, and this is why that is acceptable: `irreversible = "reason"`.
     Irreversible {
         /// Why that is acceptable.
         reason: Located<String>,
@@ -319,11 +319,11 @@ pub struct Notify {
     pub on: Vec<Trigger>,
     /// The operation that sends it, as `plugin:operation`.
     pub uses: Located<String>,
-    /// Slot and target.
+    /// The slots that are bound, each to a target.
     pub bind: Vec<Bind>,
     /// The input before templates are rendered.
     pub with: Option<Table>,
-    /// Of the call.
+    /// How long the call may take; `None` takes the default.
     pub timeout: Option<Duration>,
     /// The file in which it stands.
     pub source: Arc<Source>,

@@ -13,7 +13,7 @@ pub(crate) const DAY: u32 = 24 * 60 * 60;
 pub struct Window {
     /// At least one; the window is open while any of them is.
     pub allow: Vec<Allowed>,
-    /// What happens outside.
+    /// What happens to a run outside the window.
     pub outside: Outside,
 }
 
@@ -41,7 +41,7 @@ impl Outside {
 pub struct Allowed {
     /// The days on which it opens.
     pub days: Days,
-    /// Seconds since midnight.
+    /// When it opens, in seconds since midnight.
     pub from: u32,
     /// Seconds since midnight, up to 86,400; not greater than `from` means the next day.
     pub to: u32,

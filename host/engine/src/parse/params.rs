@@ -5,7 +5,7 @@ use crate::model::{Param, ParamType};
 use runbook_contract::Json;
 use runbook_document::{Key, Located, Node, Reader, parse_byte_size, parse_duration};
 
-/// Reads all parameters.
+/// Reads all `[params.NAME]` tables; what is wrong is reported.
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<Param> {
     reader.named("params", "parameter", read_one)
 }

@@ -45,7 +45,7 @@ fn read_allowed(reader: &mut Reader<'_>) -> Option<Allowed> {
     Some(Allowed { days, from: from.value, to: to.value, zone, zone_name })
 }
 
-/// `sun`, `mon-fri`, `sat,sun`.
+/// Reads days such as `sun`, `mon-fri` or `sat,sun`.
 fn read_days(reader: &mut Reader<'_>, text: &Located<String>) -> Option<Days> {
     let mut days = Days::NONE;
     for part in text.value.split(',').map(str::trim) {

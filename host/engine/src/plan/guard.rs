@@ -13,9 +13,9 @@ pub const DEFAULT_LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is watched while a run changes things.
 #[derive(Debug, Clone)]
 pub struct PlannedGuard {
-    /// What is asked.
+    /// The probe that is asked, as a step.
     pub look: Arc<PlannedStep>,
-    /// Between two looks.
+    /// How long is waited between two looks.
     pub every: Duration,
     /// How many looks in a row must be bad before it responds, at least 1.
     pub in_a_row: u32,

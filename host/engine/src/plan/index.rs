@@ -6,7 +6,7 @@ use runbook_contract::StepId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Positions in [`super::Plan::steps`].
+/// Where steps stand in [`super::Plan::steps`], so that none has to be searched.
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
     by_id: BTreeMap<StepId, usize>,

@@ -48,7 +48,7 @@ pub struct Plan {
     pub title: String,
     /// Name and text of the runbook and every file that it includes.
     pub sources: Vec<(String, String)>,
-    /// `sha256:…` over `sources`.
+    /// The digest of `sources`, `sha256:…`.
     pub digest: String,
     /// Parameters as typed JSON.
     pub params: serde_json::Map<String, Json>,
@@ -103,19 +103,19 @@ pub struct PlannedStep {
     pub if_needs_failed: IfNeedsFailed,
     /// An expression; false skips the step.
     pub when: Option<String>,
-    /// Of one attempt.
+    /// How long one attempt may take.
     pub timeout: Duration,
-    /// Of all attempts.
+    /// How long all attempts may take together.
     pub total_timeout: Option<Duration>,
     /// What happens when an attempt fails.
     pub retry: Retry,
     /// Whether it may run again after an unknown outcome.
     pub idempotent: RetrySafety,
-    /// `until`, `every`, `within`.
+    /// How it is repeated until a condition holds; `None` if it is not.
     pub poll: Option<PlannedPoll>,
     /// What must hold of the output.
     pub expect: Vec<PlannedExpectation>,
-    /// What undoes it.
+    /// What undoes the step, if anything does.
     pub undo: PlannedUndo,
     /// The targets that it and its undo are given.
     pub targets: BTreeSet<String>,
@@ -148,12 +148,12 @@ pub enum RetrySafety {
     No,
 }
 
-/// `until`, `every`, `within`
+/// How a probe is repeated: `until`, `every`, `within`.
 #[derive(Debug, Clone)]
 pub struct PlannedPoll {
     /// An expression over `outcome` and `output`.
     pub until: String,
-    /// Between two looks.
+    /// How long is waited between two looks.
     pub every: Duration,
     /// How long it may take.
     pub within: Duration,
@@ -173,9 +173,9 @@ pub enum PlannedExpectation {
     Within {
         /// Keys from the output's root; empty is `value`, or else the first measurement.
         path: Vec<String>,
-        /// Outside, it warns.
+        /// The range outside which it warns.
         warn: Option<Range>,
-        /// Outside, it fails.
+        /// The range outside which it fails.
         crit: Option<Range>,
     },
 }
@@ -229,7 +229,7 @@ pub struct PlannedNotify {
     pub facts: OperationFacts,
     /// The input before templates are rendered.
     pub with: Json,
-    /// Of the call.
+    /// How long the call may take.
     pub timeout: Duration,
 }
 

@@ -54,7 +54,7 @@ pub enum Left {
     Nothing,
     /// Nobody can tell, or it is done in part.
     Perhaps,
-    /// It is done.
+    /// It is done, and all of it is left.
     Surely,
 }
 

@@ -15,7 +15,7 @@ pub(super) enum After {
 /// What is known of a guard.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GuardState {
-    /// What it is.
+    /// The guard as the run listed it when it started.
     pub listing: StepListing,
     /// The last look that was written down; `None` before the first, and again when the run is
     /// resumed.

@@ -30,9 +30,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct IllegalEvent {
     /// The number of the record.
     pub seq: u64,
-    /// What it says.
+    /// The kind of the event, in words.
     pub event: String,
-    /// What the state was.
+    /// The state before the event, in words.
     pub state: String,
 }
 
@@ -45,9 +45,9 @@ pub struct RunState {
     pub title: String,
     /// Parameters as typed JSON.
     pub params: serde_json::Map<String, Json>,
-    /// When it started.
+    /// When the run started, by the wall clock.
     pub started: Timestamp,
-    /// When it ended.
+    /// When the run ended; `None` if it has not.
     pub ended: Option<Timestamp>,
     /// How long it was executed.
     pub executed: Executed,
@@ -106,7 +106,7 @@ pub struct UndoRun {
     pub cause: Cause,
     /// First to be undone first.
     pub order: Vec<StepId>,
-    /// When it began.
+    /// When the undo began, by the wall clock.
     pub began: Timestamp,
 }
 

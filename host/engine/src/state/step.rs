@@ -35,7 +35,7 @@ pub enum StepPhase {
     Unknown,
     /// An undo has started.
     Undoing,
-    /// It is undone.
+    /// What the step did is undone.
     Undone,
     /// The undo did not work.
     UndoFailed,
@@ -109,7 +109,7 @@ pub struct StepState {
     pub before: Option<Json>,
     /// What the last attempt said that it would do.
     pub proposal: Option<Proposal>,
-    /// What undoes it.
+    /// Which undo there is for it.
     pub undo: UndoPlan,
     /// Whether it has changed something.
     pub effect: EffectState,
@@ -170,7 +170,7 @@ pub struct StepState {
 pub struct ApprovalRequest {
     /// Of what would be done.
     pub digest: String,
-    /// The rendered input.
+    /// The input of the step, with all templates filled in.
     pub input: Json,
     /// What would be done, and what is there before.
     pub proposal: Proposal,
@@ -187,7 +187,7 @@ pub struct ApprovalRecord {
     pub by: String,
     /// When they said it.
     pub at: Timestamp,
-    /// What was said.
+    /// Whether they approved or rejected it.
     pub verdict: ApprovalVerdict,
 }
 

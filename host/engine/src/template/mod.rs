@@ -31,7 +31,7 @@ pub enum TemplateError {
     /// The text is not a template.
     #[error("{message}")]
     Syntax {
-        /// What is wrong.
+        /// What is wrong with the text, for people.
         message: String,
     },
     /// A name has no value.
@@ -59,7 +59,7 @@ pub enum TemplateError {
 /// What is known of another step when a template is rendered.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepView {
-    /// It has run.
+    /// The step has run, and has a result.
     Done {
         /// `pass`, `warn`, `fail`, `unknown`.
         outcome: &'static str,

@@ -52,7 +52,7 @@ pub(crate) struct Reading {
     pub tests: BTreeSet<String>,
 }
 
-/// Reads a text.
+/// Reads the syntax tree of a text, and collects its references.
 pub(crate) fn read(text: &str, form: Form) -> Result<Reading, Error> {
     let mut reader = Reader::default();
     match form {

@@ -22,7 +22,7 @@ use std::process::Command;
 
 /// Where files are looked for, and what they are called.
 enum Tree {
-    /// As they are.
+    /// The files as they are on disk now.
     Here,
     /// In the working tree whose top this is, compared with a revision.
     Working(PathBuf),

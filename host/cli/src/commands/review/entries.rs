@@ -140,7 +140,7 @@ fn status(ledger: &AccessReport, args: &ReviewArgs) -> ExitStatus {
     if too_risky { ExitStatus::Failed } else { ExitStatus::Success }
 }
 
-/// Something to review.
+/// One thing that is to be reviewed.
 pub(super) enum Subject {
     /// A bundled plugin's name or a component file.
     Plugin(String),

@@ -61,7 +61,7 @@ pub struct ReviewArgs {
     pub diff: Option<Vec<String>>,
 }
 
-/// Runs `runbook review`.
+/// Runs `runbook review` or one of the commands under it.
 pub fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Failure> {
     if let Some(ReviewCommand::Suggest { file, env }) = &args.command {
         return suggest::run(context, file, env.as_deref());

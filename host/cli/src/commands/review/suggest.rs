@@ -24,7 +24,7 @@ struct UseOfTarget {
     was_used: bool,
 }
 
-/// Proposes narrower targets.
+/// Proposes narrower targets that still cover what the runs of a runbook used.
 pub(super) fn run(
     context: &Context,
     file: &Path,

@@ -36,7 +36,7 @@ pub(super) struct UsedCall {
 /// Which question to the gate a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// The call itself.
+    /// The record is about the call itself.
     First,
     /// An address, a redirect, a container or an image that the call led to.
     Later,
