@@ -24,7 +24,7 @@ pub(crate) struct LongRunningInput {
 pub(crate) struct LongRunning {
     /// How many there are.
     count: u64,
-    /// The queries, the oldest first.
+    /// The queries that are that old. The oldest first.
     queries: Vec<Session>,
     /// Whether `queries` leaves some out: the target's `max_rows` or `max_bytes`, or the size of a
     /// result.
