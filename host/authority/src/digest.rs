@@ -15,7 +15,7 @@ impl Digest {
         Self::from_sha256(Sha256::digest(bytes).into())
     }
 
-    /// From a finished SHA-256.
+    /// The digest from the bytes of a finished SHA-256.
     pub fn from_sha256(hash: [u8; 32]) -> Self {
         use std::fmt::Write as _;
         let mut text = String::with_capacity(71);

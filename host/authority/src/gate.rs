@@ -56,7 +56,7 @@ pub enum Operation<'a> {
         verb: Verb,
         /// The path of the request, with its query.
         path: &'a str,
-        /// Headers: name and value.
+        /// The headers, as name and value.
         headers: &'a [(&'a str, HeaderValue<'a>)],
         /// Secrets in the body: place and secrets slot.
         secrets: &'a [(SecretPlace, &'a str)],
@@ -65,7 +65,7 @@ pub enum Operation<'a> {
     Connect {
         /// The slot that the call names.
         slot: &'a str,
-        /// Verb of the request.
+        /// The verb of the request.
         verb: Verb,
         /// The base address of the slot's target.
         base: &'a Url,
@@ -76,11 +76,11 @@ pub enum Operation<'a> {
     Redirect {
         /// The slot that the call names.
         slot: &'a str,
-        /// Verb of the request.
+        /// The verb of the request.
         verb: Verb,
         /// The base address of the slot's target.
         base: &'a Url,
-        /// Where the server points.
+        /// The address that the server points to.
         to: &'a Url,
         /// How many hops were followed, this one included.
         hop: u32,

@@ -27,7 +27,7 @@ pub struct UseSite<'a> {
     pub operation: &'a str,
     /// The file that the use is written in.
     pub source: &'a Arc<Source>,
-    /// The place of `uses`.
+    /// The place of `uses` in that file.
     pub span: &'a Span,
 }
 
@@ -154,13 +154,13 @@ impl RefusalRule {
 pub struct Refusal {
     /// The rule that refuses the binding.
     pub rule: RefusalRule,
-    /// Plugin, slot and fact.
+    /// What is wrong, with plugin and slot, for people.
     pub message: String,
     /// The file with the line to change.
     pub source: Arc<Source>,
-    /// The place in it.
+    /// The place in that file.
     pub span: Span,
-    /// What to write there.
+    /// What to write there, as an imperative.
     pub help: String,
 }
 

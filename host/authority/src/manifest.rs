@@ -39,7 +39,7 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slot {
-    /// Which kind of thing.
+    /// The kind of thing that can be bound to it.
     pub capability: Capability,
     /// The most that any operation of the plugin does with it.
     pub verbs: Vec<Verb>,

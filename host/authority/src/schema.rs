@@ -147,7 +147,7 @@ fn values(capability: Capability, row: &DimensionRow) -> Json {
     }
 }
 
-/// Of a trust file.
+/// The JSON Schema of a trust file.
 pub fn trust() -> Json {
     let key = json!({
         "type": "object",

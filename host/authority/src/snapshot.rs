@@ -42,7 +42,7 @@ impl Snapshot {
 /// One plugin of a snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PluginFacts {
-    /// What it calls itself.
+    /// The name that its manifest gives it.
     pub name: String,
     /// The version of the plugin, as its manifest says.
     pub version: String,

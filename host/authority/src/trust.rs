@@ -73,7 +73,7 @@ pub enum Untrusted {
         /// The key that it names.
         key: String,
     },
-    /// Nobody has accepted the key.
+    /// The trust file has no such key.
     #[error("its signature is good, but key {key} is not in the trust file")]
     UnknownKey {
         /// The public key that the signature names.

@@ -10,7 +10,7 @@ pub struct Written {
     /// The way to the key: `step.restart.retry.attempts`. What stands in a list is named by its
     /// `id`, or by its place, counted from 1.
     pub key: String,
-    /// Its value, as JSON.
+    /// The value of the key, as JSON.
     pub value: String,
 }
 

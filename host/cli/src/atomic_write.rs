@@ -12,7 +12,7 @@ use std::path::Path;
 pub enum FileMode {
     /// Whoever may read the file now; it must exist.
     AsBefore,
-    /// Only who writes it.
+    /// Only the owner of the file.
     Owner,
     /// Everybody: it is committed, or collected by a service.
     Everybody,

@@ -23,9 +23,9 @@ const INTERVENTION: &str = "intervention";
 /// Why plugins are called. Only what a run did counts as used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To do what the runbook says, or to undo it.
+    /// Plugins are called to do what the runbook says, or to undo it.
     Run,
-    /// To say what a run would do: a plan or a dry run.
+    /// Plugins are called to say what a run would do: a plan or a dry run.
     Preview,
 }
 

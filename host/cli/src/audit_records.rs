@@ -16,7 +16,7 @@ pub struct RunOpened<'a> {
     pub environment: Option<&'a str>,
     /// What stands before each step's id in the run and not in the file.
     pub prefix: &'a str,
-    /// `name` of the runbook.
+    /// The `name` of the runbook.
     pub name: &'a str,
     /// The name of the person who started it.
     pub operator: &'a str,
@@ -28,7 +28,7 @@ pub struct RunOpened<'a> {
 /// log is opened.
 #[derive(Debug, Serialize)]
 pub struct LogOpened<'a> {
-    /// Why it is opened.
+    /// The name of the purpose for which it is opened.
     pub purpose: &'static str,
     /// The name of the person who does it.
     pub operator: &'a str,

@@ -73,7 +73,7 @@ pub fn witness(exceeded: &Exceeded) -> String {
     }
 }
 
-/// Which rule comes nearest, and where the call leaves it.
+/// What to do: which rule comes nearest, and where the call leaves it.
 fn help(boundary: &Boundary, exceeded: &Exceeded) -> String {
     let Some(nearest) = &exceeded.nearest else {
         return format!(

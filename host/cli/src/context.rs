@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody gave it; what it names need not be there.
+    /// It is the default; a file that it names need not exist.
     Default,
     /// The operator, by flag or environment.
     Given,

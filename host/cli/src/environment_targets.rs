@@ -16,7 +16,8 @@ use std::path::Path;
 pub enum Neighbors<'a> {
     /// The other runbooks beside this one are read if there is a reason to.
     Beside(&'a RunbookFile),
-    /// Nobody looks: the run began with this text, and what lies beside it now has no say.
+    /// They are not looked at: the run began with this text, and files that lie beside it now have
+    /// no say.
     Unasked,
 }
 

@@ -179,7 +179,7 @@ impl OperatorPrompt<'_> {
         self.wait_for_others(state, steps).await
     }
 
-    /// Who is asked here started the run.
+    /// Whether the person at this terminal, who started the run, may approve a step of it.
     fn may_approve(&self, approval: &Approval) -> bool {
         approval.oneself == SelfApproval::Counts && approval.may_answer(&self.context.operator)
     }

@@ -274,7 +274,8 @@ impl Live {
         ui::show(Moving { lines, progress: Some(Progress { over, all, more, since: view.since }) });
     }
 
-    /// Between two attempts: what was wrong with the last one, and the last thing that it logged.
+    /// Shows between two attempts what was wrong with the last one, and the last line that it
+    /// logged.
     fn wait(&mut self, step: &StepId, result: &AttemptResult, logs: &[LogLine]) {
         let why = match result {
             AttemptResult::Succeeded { summary, .. } => summary,

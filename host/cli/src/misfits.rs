@@ -90,7 +90,7 @@ const MISSING: &str = "it needs ";
 
 /// A key that nobody reads.
 struct UnknownKey {
-    /// Of the table in which it stands.
+    /// The JSON pointer of the table in which it stands.
     pointer: String,
     key: String,
     help: String,

@@ -32,9 +32,9 @@ pub fn wrong_reads(
 /// What is known of the output of a step before it has one.
 struct Declared {
     schema: Value,
-    /// What gives the output, for people: an operation or a form.
+    /// What gives the output: `plugin:operation`, or `manual`.
     maker: String,
-    /// Who says that it is so.
+    /// Who declares that the output is so, as a clause for the message.
     authority: &'static str,
     measurements: Measurements,
     /// What is said of an output that has no field at all.

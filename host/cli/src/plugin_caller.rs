@@ -312,7 +312,7 @@ fn warn_about_cache(origin: &CodeOrigin) {
     }
 }
 
-/// From this size on a plugin takes so long to compile that somebody who waits should know why.
+/// A component of this size or more takes so long to compile that the operator is told, in bytes.
 const LONG_TO_COMPILE: usize = 1 << 20;
 
 fn announce_compilation(plugin: &str, bytes: usize) {

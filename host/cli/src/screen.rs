@@ -115,7 +115,7 @@ struct State {
     writing: bool,
     /// The moving lines have changed since they were drawn.
     stale: bool,
-    /// Nobody reads any more: the terminal was closed, or whoever read the pipe has ended.
+    /// Whether nobody reads any more: the terminal was closed, or the reader of the pipe has ended.
     gone: bool,
 }
 

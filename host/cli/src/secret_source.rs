@@ -31,7 +31,7 @@ struct Entry {
 }
 
 impl AgeSecretSource {
-    /// Of the secrets that a runbook names; no store is opened yet.
+    /// The source of the secrets that a runbook names. No store is opened yet.
     pub fn new(context: &Context, prepared: &Prepared) -> Result<Self, Failure> {
         let entries = entries(&prepared.runbook, &prepared.folder)?;
         Ok(Self {

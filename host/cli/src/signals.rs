@@ -21,7 +21,7 @@ pub enum Demand {
     Terminate,
     /// A stop at once, which can be resumed. Ctrl-\.
     StopNow,
-    /// To go on without a terminal.
+    /// The run goes on without a terminal.
     Detach,
     /// Nothing that a run has an answer to; by default it would kill the program.
     Nothing,

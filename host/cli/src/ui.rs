@@ -26,7 +26,7 @@ static NAMES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 /// The journal that every command which is printed names, if it is not where one is looked for.
 static JOURNAL: OnceLock<String> = OnceLock::new();
 
-/// From now on every command that is printed names this journal.
+/// Makes every command that is printed from now on name this journal.
 pub fn name_journal(journal: String) {
     // A program has one.
     let _ = JOURNAL.set(journal);
@@ -56,7 +56,7 @@ pub fn render_report(format: Format, summary: &Summary) -> String {
     }
 }
 
-/// From now on `path` is `name` wherever it would be written.
+/// Makes `path` appear as `name` wherever it would be written from now on.
 pub fn call(path: &str, name: &str) {
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     names.push((path.to_owned(), name.to_owned()));
@@ -237,7 +237,7 @@ pub fn warning(text: &str) {
     note(&format!("warning: {}", runbook_text::line(text)));
 }
 
-/// Like [`note`], with colours.
+/// Prints a note as [`note`] does, with colours.
 pub fn note_painted(text: &Painted) {
     SCREEN.print(&by_name(&text.0));
 }
@@ -309,8 +309,8 @@ pub fn failure(color: Color, failure: &Failure) {
 /// How wide findings are where there is no terminal, and at most.
 const WIDE: usize = 100;
 
-/// From top to bottom of each file, as a person mends it; files in the order in which they were
-/// read. Stages find them in another order.
+/// The diagnostics in the order in which a person mends them: from top to bottom of each file,
+/// files in the order in which they were read. Stages find them in another order.
 pub fn in_file_order(diagnostics: &Diagnostics) -> Vec<&Diagnostic> {
     let mut files: Vec<&str> = Vec::new();
     for diagnostic in diagnostics.iter() {

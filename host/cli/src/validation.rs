@@ -80,7 +80,7 @@ fn findings(diagnostics: &Diagnostics) -> Vec<Finding> {
 }
 
 impl Validation {
-    /// Of a file that can be used.
+    /// The validation of a file that can be used.
     pub fn passed(
         file: String,
         holds: String,
@@ -91,7 +91,7 @@ impl Validation {
         Self { format: FORMAT, file, ok: true, holds: Some(holds), findings, error: None, missing }
     }
 
-    /// Of a file that cannot be used.
+    /// The validation of a file that cannot be used.
     pub fn failed(file: String, failure: &Failure) -> Self {
         let (findings, error) = match failure {
             Failure::Findings { diagnostics, .. } => (findings(diagnostics), None),

@@ -26,9 +26,9 @@ pub struct Call {
     /// How long the call may take, the wait for its turn included. Written in whole milliseconds.
     #[serde(rename = "timeout_ms", with = "milliseconds")]
     pub timeout: Duration,
-    /// Of `observe` and `undo`: how long ago the last attempt of the step began, if it got no
-    /// answer, so that what it asked for may still go on outside. Of `plan`: the same of the step
-    /// that is being undone, or of any step of the plugin. Written in whole milliseconds.
+    /// For `observe` and `undo`: how long ago the last attempt of the step began, if it got no
+    /// answer and may still go on outside. For `plan`: the same for the step that is being undone,
+    /// or for any step of the plugin. Written in whole milliseconds.
     #[serde(
         rename = "unanswered_ms",
         with = "maybe_milliseconds",

@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Response {
-    /// Of a probe's `check`.
+    /// The answer to a probe's `check`.
     Report(Report),
-    /// Of a smoke test's `run`.
+    /// The answer to a smoke test's `run`.
     Cases(Vec<Case>),
-    /// Of a step's `plan`.
+    /// The answer to a step's `plan`.
     Proposal(Proposal),
-    /// Of a step's `observe`, in the shape of [`Proposal::before`].
+    /// The answer to a step's `observe`, in the shape of [`Proposal::before`].
     Observation(Json),
-    /// Of a step's `apply` and `undo`.
+    /// The answer to a step's `apply` or `undo`.
     Completion(Completion),
 }
 

@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
         value.map(|value| Located { value, span: node.span.clone() })
     }
 
-    /// Like [`Reader::optional`], and a missing key is reported.
+    /// Reads a value as [`Reader::optional`] does, and reports a missing key.
     pub fn required<T: FromNode>(&mut self, key: &'static str) -> Option<Located<T>> {
         if self.table.get(key).is_none() {
             self.known.push(key);
@@ -207,7 +207,8 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
-    /// Each entry of a table of tables such as `[params.NAME]`: its key and a reader of its value.
+    /// Reads each entry of a table of tables such as `[params.NAME]`, by its key and a reader of
+    /// its value.
     pub fn named<T>(
         &mut self,
         key: &'static str,
@@ -237,7 +238,7 @@ impl<'a> Reader<'a> {
         values
     }
 
-    /// Each table of an array of tables such as `[[step]]`.
+    /// Reads each table of an array of tables such as `[[step]]`.
     pub fn each<T>(
         &mut self,
         key: &'static str,

@@ -48,7 +48,7 @@ impl CancelToken {
         self.cancel();
     }
 
-    /// Who asked, if it is not who executes the run.
+    /// The person who asked; `None` if they are the one who executes the run.
     pub fn by(&self) -> Option<&str> {
         self.0.by.get().map(String::as_str)
     }

@@ -37,7 +37,7 @@ pub enum Audience {
     Everybody,
     /// Steps only, for what they would do.
     Steps,
-    /// Nobody: what the file itself says.
+    /// No plugin: only what the file itself says.
     Nobody,
 }
 
@@ -279,7 +279,8 @@ impl<O: Operate> Dry<'_, O> {
 }
 
 impl Opened {
-    /// Of a file that is not opened, by what was found out instead.
+    /// What becomes of a nested file that is not opened, by the finding about the step that names
+    /// it.
     fn unless_opened(finding: &DryFinding) -> Self {
         match finding {
             DryFinding::Skipped => Self::Skipped,
@@ -318,8 +319,8 @@ fn not_asked() -> DryAnswer {
     (DryFinding::NotAsked, StepView::AtRunTime)
 }
 
-/// Of a step that cannot be begun as far as is known: what depends on an earlier step is known when
-/// that one has answered.
+/// The answer for a step that cannot be begun as far as is known. What depends on an earlier step
+/// is known once that one has answered.
 fn no_intent(error: NoIntent) -> DryAnswer {
     if let Some(unknown @ TemplateError::AtRunTime { .. }) = error.template() {
         return at_run_time(unknown.to_string());

@@ -22,7 +22,7 @@ pub(crate) struct Finding {
     pub may_have_left: bool,
 }
 
-/// Before the name of a case of a smoke test that removes what other cases made.
+/// How the name of a case begins that removes what other cases made.
 const CLEANUP: &str = "cleanup: ";
 
 /// Whether the cases of a smoke test show that nothing is left of what it made: all of them pass,

@@ -10,7 +10,7 @@ use serde::Serialize;
 /// the wall must do, from its begin to when its process was seen last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Executed {
-    /// By the executions that are over, in milliseconds.
+    /// How long the executions took that are over, in milliseconds.
     before_ms: u64,
     /// When the one that is under way, or was cut off, began.
     since: Option<Timestamp>,
@@ -19,7 +19,7 @@ pub struct Executed {
 }
 
 impl Executed {
-    /// Of a run that begins.
+    /// The time of a run that begins at `at`.
     pub fn since(at: Timestamp) -> Self {
         Self { before_ms: 0, since: Some(at), last: at }
     }
@@ -50,7 +50,7 @@ impl Executed {
         self.since = Some(at);
     }
 
-    /// By the executions before the one that is under way, in milliseconds.
+    /// How long the executions before the one that is under way took, in milliseconds.
     pub fn before_ms(&self) -> u64 {
         self.before_ms
     }

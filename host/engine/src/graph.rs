@@ -32,7 +32,7 @@ impl Graph {
         &self.needs[step]
     }
 
-    /// Who must be done before whom, for all steps.
+    /// For every step, the steps that must be done before it.
     pub fn ancestry(&self) -> Ancestry {
         let n = self.needs.len();
         let words = n.div_ceil(64);
@@ -110,7 +110,8 @@ impl Graph {
     }
 }
 
-/// Who must be done before whom: a bit for each pair, so 12 MiB for ten thousand steps.
+/// For every step, the steps that must be done before it: a bit for each pair, so 12 MiB for ten
+/// thousand steps.
 #[derive(Debug, Clone)]
 pub struct Ancestry {
     words: usize,

@@ -164,7 +164,7 @@ pub struct Lease {
     pub name: String,
     /// The fencing token: strictly greater than every earlier token of this name.
     pub token: u64,
-    /// Who held it before, if it was taken from an expired or dead holder.
+    /// The holder before, if the lease was taken from one that is expired or dead.
     pub taken_from: Option<Holder>,
     /// When that holder renewed it last.
     pub last_seen: Option<Timestamp>,

@@ -17,7 +17,7 @@ pub struct LeaseWatch {
 }
 
 impl LeaseWatch {
-    /// Of what needs no lease: a check, a dry run.
+    /// A watch for calls that need no lease: a check, a dry run.
     pub fn unlimited() -> Self {
         Self { until: Arc::new(AtomicU64::new(u64::MAX)), stop: CallStop::default() }
     }

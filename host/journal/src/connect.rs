@@ -18,7 +18,7 @@ static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 /// How long a connection to a server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between two tries to open a file that others open at the same moment.
+/// The pause between two tries to open a file that others open at the same moment.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a connection to a server is kept that nobody uses, and at most.
@@ -34,7 +34,7 @@ pub(crate) struct Pools {
     /// timeout does not grant.
     pub(crate) writer: AnyPool,
     pub(crate) readers: AnyPool,
-    /// Only of a file.
+    /// The files that are open; `None` for a server.
     pub(crate) files: Option<Arc<OpenedFiles>>,
 }
 
@@ -43,8 +43,8 @@ pub(crate) struct Pools {
 pub(crate) enum Sharing {
     /// They may, by memory that SQLite keeps in a file beside it (`-shm`).
     Shared,
-    /// Nobody may, which needs no such file: on a full disk it cannot be made. One connection does
-    /// everything.
+    /// Nobody may, so no shared-memory file is needed, which cannot be made on a full disk. One
+    /// connection does everything.
     Alone,
 }
 

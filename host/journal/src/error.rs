@@ -174,7 +174,7 @@ pub enum JournalError {
     /// Something in the journal is not what this program writes.
     #[error("{what} in the journal is not understood; was it written by a newer runbook?")]
     NotUnderstood {
-        /// Which part of which run.
+        /// The part of the run that is not understood, for people.
         what: String,
         /// Why, if there is more to say.
         #[source]
@@ -226,7 +226,7 @@ impl JournalError {
         }
     }
 
-    /// By SQLite's result code (sqlite.org/rescode.html).
+    /// Sorts an error of SQLite by its result code (sqlite.org/rescode.html).
     fn of_file(place: Location, source: sqlx::Error) -> Self {
         match primary_code(&source) {
             Some(13) => Self::Full { place, source },
@@ -241,7 +241,7 @@ impl JournalError {
         }
     }
 
-    /// By PostgreSQL's error code (Appendix A of its manual).
+    /// Sorts an error of PostgreSQL by its error code (Appendix A of its manual).
     fn of_server(place: Location, source: sqlx::Error) -> Self {
         let is_away = matches!(
             source,

@@ -96,7 +96,7 @@ impl SqlJournal {
         Ok(true)
     }
 
-    /// Which lease is not held any more.
+    /// Finds the lease of the fence that is not held any more.
     async fn lost(&self, fence: &Fence<'_>) -> Result<Appended, JournalError> {
         for lease in fence.leases {
             let row = sqlx::query(sql::SELECT_LEASE)

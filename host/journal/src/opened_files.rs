@@ -23,7 +23,7 @@ pub enum FileChange {
     Replaced,
 }
 
-/// Which file it is, whatever its name.
+/// What tells a file from others, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,

@@ -26,8 +26,8 @@ pub(crate) const SELECT_EVENTS: &str =
     "SELECT seq, at_ns, event FROM events WHERE run = $1 AND seq >= $2 ORDER BY seq";
 pub(crate) const LIST_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by \
     FROM runs ORDER BY started_ns DESC, run DESC LIMIT $1";
-/// From `$1` to `$2`, both whole ids: whatever the collation of a server thinks of hyphens, they
-/// compare as their digits do.
+/// Finds the runs from `$1` to `$2`, both whole ids. They compare as their digits do, whatever the
+/// collation of the server does with hyphens.
 pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by \
     FROM runs WHERE run >= $1 AND run <= $2 ORDER BY started_ns DESC, run DESC LIMIT $3";
 

@@ -33,7 +33,7 @@ const MAX_CANDIDATES: i64 = 20;
 /// sees that something waits.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Who waits longer than this is told what for.
+/// A caller that waits for the server longer than this is told why.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
 /// How long is waited before an operation is tried again.
@@ -48,7 +48,7 @@ const PRUNED_AT_ONCE: i64 = 100;
 pub struct SqlJournal {
     location: Location,
     pools: Arc<Pools>,
-    /// Only of a file: whoever runs a server watches its disk.
+    /// Space kept free on the disk of a file; `None` for a server, whose disk others watch.
     reserve: Option<Arc<Reserve>>,
     away: Arc<AwayFlag>,
     /// The copy that was made when its file had lost its name, if one could be.
@@ -72,7 +72,7 @@ pub enum Away {
     },
 }
 
-/// Who is told, and whether they were.
+/// Who is told that the server is away, and whether they were told.
 #[derive(Default)]
 struct AwayFlag {
     is_gone: AtomicBool,
@@ -129,8 +129,8 @@ impl SqlJournal {
         })
     }
 
-    /// Who is told, once each time, that its server is away and that it is back. The first who asks
-    /// is.
+    /// Sets who is told, once each time, that the server is away and that it is back. The first
+    /// call decides.
     #[must_use]
     pub fn telling(self, tell: fn(&Location, Away)) -> Self {
         let _ = self.away.tell.set(tell);

@@ -279,7 +279,7 @@ fn rules() -> Result<BTreeMap<Number, Vec<SeccompRule>>, Error> {
     Ok(rules)
 }
 
-/// From here on everything else is refused.
+/// Refuses every other system call from here on.
 pub(crate) fn restrict() -> Result<(), Error> {
     // The second one first: when both are there, nothing can be added any more.
     let [everything, clone3] = program()?;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// At most so many differences are named.
+/// How many differences are named at most.
 const MOST: usize = 3;
 
 /// What is now other than before: `exists was false and is true`.

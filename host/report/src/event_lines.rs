@@ -382,7 +382,7 @@ fn ended(
     }
 }
 
-/// Each item was told of already, so one line is enough.
+/// The line for the end of all items. Each item was told of already, so one line is enough.
 fn items_ended(summary: &Summary, step: &StepId, result: &AttemptResult) -> Vec<Line> {
     match result {
         AttemptResult::Succeeded { outcome: Outcome::Pass, .. } => {
@@ -397,8 +397,8 @@ fn items_ended(summary: &Summary, step: &StepId, result: &AttemptResult) -> Vec<
     }
 }
 
-/// Of what is so for the same reason as before only every so many looks are told: a wait of an hour
-/// must not bury the rest.
+/// A poll that keeps failing for the same reason is told only once in so many looks: a wait of an
+/// hour must not bury the rest.
 const TOLD_AGAIN: u32 = 20;
 
 fn not_yet(summary: &Summary, step: &StepId, why: &str, delay_ms: u64) -> Vec<Line> {
@@ -573,7 +573,7 @@ fn recovered(summary: &Summary, step: &StepId, attempt: u32, decision: &Recovery
     )
 }
 
-/// Who was at work since a run gave a lock back, by name where the journal knows them.
+/// The runs that held a lock since a run gave it back, by name where the journal knows them.
 fn held_between(runs: &[RunId], times: u64) -> String {
     if runs.is_empty() {
         let times = counted(usize::try_from(times).unwrap_or(usize::MAX), "time");

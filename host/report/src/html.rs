@@ -54,7 +54,7 @@ struct Row<'a> {
     what: &'a str,
 }
 
-/// From where, and how wide: percents of the width of the timeline.
+/// Where a bar begins and how wide it is, in percent of the width of the timeline.
 #[derive(Serialize)]
 struct Extent {
     left: String,

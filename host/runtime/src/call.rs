@@ -28,7 +28,7 @@ use wasmtime::{Store, Trap};
 pub enum Unfinished {
     /// Something goes on, and cannot be ended.
     StillRuns(Fault),
-    /// Nobody could be asked.
+    /// It could not be asked whether an earlier attempt goes on.
     Unasked(Fault),
 }
 

@@ -9,9 +9,9 @@ use wasmparser::{BlockType, FunctionBody, Operator};
 
 /// Functions with a body, in all modules.
 const MAX_FUNCTIONS: u64 = 100_000;
-/// Bytes of all bodies.
+/// How many bytes all function bodies may have together.
 const MAX_CODE: u64 = 48 << 20;
-/// Bytes of one body.
+/// How many bytes one function body may have.
 const MAX_BODY: u64 = 1 << 20;
 /// Variables of one function, its parameters not counted.
 const MAX_LOCALS: u64 = 10_000;
@@ -29,7 +29,7 @@ pub(crate) const MAX_ARITY: usize = 256;
 /// A limit that some code is beyond.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TooMuchCode {
-    /// Of the whole component.
+    /// The component as a whole exceeds a limit.
     #[error("it has {found} {what}; at most {limit} are compiled")]
     Component {
         /// The kind of thing of which there is too much, in the plural.
@@ -56,7 +56,7 @@ pub enum TooMuchCode {
         "one of its functions or blocks has {found} parameters or results; at most {MAX_ARITY} are compiled"
     )]
     Arity {
-        /// How many there are.
+        /// How many parameters or results it has.
         found: usize,
     },
 }
@@ -70,7 +70,7 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// Counts one more body.
+    /// Counts one more function body.
     pub(crate) fn add(
         &mut self,
         body: &FunctionBody<'_>,

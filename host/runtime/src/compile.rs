@@ -115,7 +115,7 @@ pub enum RuntimeError {
 /// Why a verified component cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// The compiler refuses it.
+    /// The compiler refuses the code.
     #[error("plugin `{plugin}` cannot be compiled: {reason}")]
     Compile {
         /// The name of the plugin.
@@ -130,7 +130,7 @@ pub enum PrepareError {
     Contract {
         /// The name of the plugin.
         plugin: String,
-        /// What does not fit.
+        /// What does not fit the contract.
         reason: String,
     },
     /// A schema in the manifest.

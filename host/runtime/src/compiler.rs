@@ -64,7 +64,7 @@ pub struct CompileLimits {
     pub deadline_ms: u64,
     /// How many bytes of memory it may use.
     pub memory: u64,
-    /// Bytes of native code.
+    /// How many bytes of native code it may make.
     pub code: u64,
 }
 

@@ -10,12 +10,12 @@ use wasmtime::{
 /// How memory for instances is had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allocation {
-    /// From the operating system for each call: nothing to set up, right for one run.
+    /// The operating system gives it for each call: nothing to set up, right for one run.
     OnDemand,
-    /// From a pool that is reserved at the start: a call costs less, the start about a millisecond
-    /// more. Right for a program that makes thousands of calls.
+    /// It comes from a pool that is reserved at the start: a call costs less, the start about a
+    /// millisecond more. Right for a program that makes thousands of calls.
     Pooling {
-        /// Calls at one time.
+        /// How many calls can be made at one time.
         instances: NonZeroU32,
     },
 }

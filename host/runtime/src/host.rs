@@ -30,14 +30,14 @@ pub struct HostCalls {
     pub verb: Verb,
     /// Calls that were let through.
     pub allowed: u32,
-    /// Calls that were not.
+    /// Calls that were denied.
     pub denied: u32,
-    /// Of those that were let through, how many certainly changed nothing, because what they began
-    /// was never made final.
+    /// How many of the calls that were let through certainly changed nothing, because what they
+    /// began was never made final.
     pub without_effect: u32,
 }
 
-/// Which call this is.
+/// Which call a host function belongs to.
 #[derive(Debug, Clone)]
 pub(crate) struct CallId {
     pub(crate) run: String,
@@ -132,7 +132,7 @@ struct Open {
     slot: String,
     verb: Verb,
     since: std::time::Instant,
-    /// Of the program's log.
+    /// The span of the call in the program's log.
     span: tracing::Span,
 }
 
@@ -264,8 +264,8 @@ impl Host {
         Ok(secret)
     }
 
-    /// From here on `part`, a part of secret `name` that gives it away, is removed from everything
-    /// that leaves.
+    /// Removes `part`, a part of secret `name` that gives it away, from everything that leaves from
+    /// here on.
     pub(crate) fn learn(&self, name: &str, part: &str) {
         self.services.scrubber.learn(&format!("{name}, in part"), &Secret::from(part));
     }

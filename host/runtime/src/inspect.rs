@@ -42,7 +42,7 @@ pub struct Inspected {
     pub imports: Vec<Import>,
     /// The interfaces that it exports, sorted.
     pub exports: Vec<String>,
-    /// Its size in bytes.
+    /// The size of the component, in bytes.
     pub size: usize,
 }
 
@@ -55,7 +55,7 @@ pub enum InspectError {
         /// The size of the component, in bytes.
         size: usize,
     },
-    /// Not WebAssembly at all.
+    /// It is not WebAssembly at all.
     #[error("it is not WebAssembly: it does not begin with `\\0asm`")]
     NotWasm,
     /// It is a core module, which is not a component yet.

@@ -9,7 +9,7 @@ pub struct Limits {
     /// Bytes of linear memory, of all memories together. 64 MiB: a plugin holds answers, never
     /// dumps.
     pub memory: usize,
-    /// Elements of one table.
+    /// How many elements one table may have.
     pub table: usize,
     /// Bytes that one host call may carry from the guest to the host. 8 MiB: the largest file or
     /// body that a grant lets through by default.
@@ -59,7 +59,7 @@ pub(crate) enum LimitReached {
 }
 
 impl LimitReached {
-    /// Its code in faults.
+    /// The code of the fault of a call that reaches it.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Memory { .. } => "limit.memory",

@@ -48,7 +48,7 @@ pub struct SecretFacts {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("secret `{name}` cannot be had: {reason}")]
 pub struct SecretUnavailable {
-    /// Its name in `[secrets]`.
+    /// The name that `[secrets]` gives it.
     pub name: String,
     /// Why, in the words of the store.
     pub reason: String,
@@ -89,7 +89,7 @@ struct Known {
 }
 
 impl SharedScrubber {
-    /// From now on `secret` is removed from everything.
+    /// Removes `secret` from everything that leaves from now on.
     pub fn learn(&self, name: &str, secret: &Secret) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if known.secrets.get(name).is_some_and(|old| old.expose() == secret.expose()) {
@@ -166,7 +166,7 @@ pub enum AuditEvent<'a> {
         verb: Verb,
         /// Bytes of data that went out to, or came in from, the world.
         bytes: u64,
-        /// From the first decision to the end.
+        /// The time from the first decision to the end.
         duration: Duration,
     },
 }
@@ -195,7 +195,7 @@ pub type AuditSink = Arc<dyn Fn(&AuditRecord<'_>) -> Result<(), AuditUnavailable
 /// What a call needs from its surroundings.
 #[derive(Clone)]
 pub struct Services {
-    /// Where secrets come from.
+    /// The source of the secrets that a call needs.
     pub secrets: Arc<dyn SecretSource>,
     /// Knows every secret that was used.
     pub scrubber: SharedScrubber,

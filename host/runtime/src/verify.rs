@@ -36,7 +36,7 @@ impl Verified {
         &self.inspected.exports
     }
 
-    /// Its size in bytes.
+    /// The size of the component, in bytes.
     pub fn size(&self) -> usize {
         self.inspected.size
     }
@@ -114,7 +114,7 @@ pub enum Finding {
     OtherVersion {
         /// The function that is imported.
         import: Import,
-        /// What this host has.
+        /// The version that this host has.
         known: &'static str,
     },
     /// The interface is known, the function is not.
@@ -127,7 +127,7 @@ pub enum Finding {
         /// The function that is imported.
         import: Import,
     },
-    /// Nothing of the contract.
+    /// It is nothing of the contract.
     Unknown {
         /// The function that is imported.
         import: Import,
@@ -207,7 +207,7 @@ const SHOWN: usize = 5;
 pub struct VerifyError {
     /// The name of the plugin.
     pub plugin: String,
-    /// Each reason; never empty.
+    /// Every reason; never empty.
     pub findings: Vec<Finding>,
 }
 

@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Plain {
     }
 }
 
-/// Reads the decrypted content.
+/// Parses the decrypted content of a store.
 pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Entry>, Unreadable> {
     let place = |error: &toml::de::Error| {
         let start = error.span().map_or(0, |span| text.floor_char_boundary(span.start));

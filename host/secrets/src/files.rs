@@ -150,7 +150,7 @@ fn sync_folder(path: &Path) -> Result<(), FileError> {
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system says no.
+    /// The system does not let the file be read.
     #[error("`{path}` cannot be read", path = path.display())]
     Read {
         /// The file that could not be read.
@@ -182,7 +182,7 @@ pub enum FileError {
         /// The permission bits of the file, such as `0o644`.
         mode: u32,
     },
-    /// More than 24 MiB.
+    /// The file has more than 24 MiB.
     #[error("`{path}` is bigger than 24 MiB; this is no secret store and no key", path = path.display())]
     TooBig {
         /// The file that is too big.

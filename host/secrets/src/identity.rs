@@ -182,7 +182,7 @@ fn ssh_tag(public: &str) -> String {
     STANDARD_NO_PAD.encode(&Sha256::digest(blob)[..4])
 }
 
-/// A new key pair.
+/// A key pair that was just made.
 pub struct NewIdentity {
     text: Zeroizing<String>,
     recipient: String,
@@ -233,7 +233,7 @@ pub enum IdentityError {
     Line {
         /// The name of the file, as it was given.
         origin: String,
-        /// The line, from 1.
+        /// The number of the line, counted from 1.
         line: usize,
     },
     /// The file holds comments and empty lines only.

@@ -7,12 +7,12 @@ use std::sync::{Arc, OnceLock};
 /// What a passphrase is needed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    /// To open a store that is encrypted with a passphrase.
+    /// The passphrase opens a store that is encrypted with it.
     Store {
         /// The name of the store's file.
         store: String,
     },
-    /// To use a private key that is itself encrypted.
+    /// The passphrase opens a private key that is itself encrypted.
     Key {
         /// The name of the key's file.
         key: String,

@@ -148,7 +148,7 @@ pub enum RecipientError {
     Line {
         /// The name of the list, as it was given.
         origin: String,
-        /// The line, from 1.
+        /// The number of the line, counted from 1.
         line: usize,
         /// What is wrong with it, and what to write.
         reason: &'static str,
@@ -161,12 +161,12 @@ pub enum RecipientError {
         /// The name of the list, as it was given.
         origin: String,
     },
-    /// More keys than are sensible.
+    /// The list has more keys than are allowed.
     #[error("{origin} lists {n} keys; at most {MAX_KEYS} are allowed")]
     TooMany {
         /// The name of the list, as it was given.
         origin: String,
-        /// How many there are.
+        /// How many keys it has.
         n: usize,
     },
 }

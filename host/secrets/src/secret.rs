@@ -23,7 +23,7 @@ impl Secret {
         std::str::from_utf8(&self.0).ok()
     }
 
-    /// The number of bytes.
+    /// How many bytes the secret has.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -261,13 +261,13 @@ pub enum StoreError {
         "the {question} was not given; run this on a terminal, or use a key without a passphrase"
     )]
     Unanswered {
-        /// What it was for.
+        /// What the passphrase was needed for.
         question: Question,
     },
     /// The passphrase is another one.
     #[error("the {question} is wrong; try again")]
     WrongPassphrase {
-        /// What it was for.
+        /// What the passphrase was needed for.
         question: Question,
     },
     /// The file asks for more work than is sensible.
@@ -278,7 +278,7 @@ pub enum StoreError {
         /// The work factor that the file asks for: scrypt with N = 2^factor.
         required: u8,
     },
-    /// More than 16 MiB of secrets.
+    /// The store holds more than 16 MiB of secrets.
     #[error("`{origin}` holds more than 16 MiB; keep big files elsewhere and their keys here")]
     TooBig {
         /// The name of the store's file, as it was given.
@@ -312,7 +312,7 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// Age could not encrypt.
+    /// The library `age` could not encrypt the store.
     #[error("the store cannot be encrypted")]
     Encrypt {
         /// The error that age gave.

@@ -38,7 +38,7 @@ enum Verdict {
     Hidden,
 }
 
-/// Each character with its place and what is done with it.
+/// Each character of a text with its place, and what is done with it.
 fn judged(text: &str) -> impl Iterator<Item = (usize, char, Verdict)> + '_ {
     let mut before = Before::Nothing;
     let mut marks = 0;
@@ -268,7 +268,7 @@ pub fn file(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// At most `cap` bytes of a text, with `…` where it was cut.
+/// A text cut to at most `cap` bytes, with `…` where it was cut.
 pub fn shortened(text: &str, cap: usize) -> Cow<'_, str> {
     if text.len() <= cap {
         return Cow::Borrowed(text);

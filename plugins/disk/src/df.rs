@@ -5,9 +5,9 @@ use runbook_sdk::prelude::*;
 /// One file system, as `df` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct FileSystem {
-    /// Where it is mounted.
+    /// The path at which it is mounted.
     pub(crate) mount: String,
-    /// How large it is.
+    /// The size of the file system, in bytes.
     pub(crate) size_bytes: u64,
     /// How much of it can be used without rights of the system's own.
     pub(crate) free_bytes: u64,

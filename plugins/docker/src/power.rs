@@ -8,9 +8,9 @@ use std::time::Duration;
 /// How long the engine may take, when the grace is over, to kill what did not end by itself and to
 /// say so.
 const TO_KILL: Duration = Duration::from_secs(5);
-/// Between two looks at a container that may be on its way down.
+/// The pause between two looks at a container that may be stopping.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Before the end of a call, so that it can still say why it did not wait any longer.
+/// The time kept at the end of a call, so that it can still say why it did not wait any longer.
 const TO_ANSWER: Duration = Duration::from_secs(1);
 
 /// Which container, and how patiently.
@@ -32,7 +32,7 @@ impl Input {
     }
 }
 
-/// What it does now.
+/// What the container does now.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// The name of the container.

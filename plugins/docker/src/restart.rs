@@ -17,7 +17,7 @@ pub(crate) struct Input {
     grace: Option<Span>,
 }
 
-/// What it does now.
+/// What the container does now.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
     /// The name of the container.

@@ -41,7 +41,8 @@ impl Body {
     }
 }
 
-/// By its type or its first character: the rest of a body that was cut tells nothing.
+/// Whether a body is JSON, by its type or its first character: the rest of a body that was cut
+/// tells nothing.
 fn looks_like_json(response: &Response) -> bool {
     let named = response.header("content-type").is_some_and(|kind| kind.contains("json"));
     named

@@ -22,7 +22,7 @@ pub(crate) struct Ended {
     pid: i64,
     /// The user of the session.
     user: String,
-    /// What it called itself.
+    /// The name that the client gave itself.
     application: String,
     /// How long its transaction was open, in seconds.
     age_s: i64,
@@ -33,7 +33,7 @@ pub(crate) struct Ended {
 /// What was ended, and what waits now.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// How many were ended.
+    /// How many sessions were ended.
     count: u64,
     /// The sessions that were ended.
     ended: Vec<Ended>,

@@ -95,7 +95,7 @@ pub(crate) struct Terminated {
 
 pub(crate) struct Terminate;
 
-/// After so many rounds there are new ones as fast as they are ended.
+/// How many rounds are made: after so many, new sessions come as fast as old ones are ended.
 const ROUNDS: usize = 20;
 
 impl Step for Terminate {

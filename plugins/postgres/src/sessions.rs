@@ -59,11 +59,11 @@ pub(crate) struct Session {
     pub(crate) pid: i64,
     /// The user of the session.
     pub(crate) user: String,
-    /// What it calls itself.
+    /// The name that the client gave itself.
     pub(crate) application: String,
     /// `active`, `idle in transaction` and so on.
     pub(crate) state: String,
-    /// How long, in seconds.
+    /// How long its query or transaction has run, in seconds.
     pub(crate) age_s: i64,
     /// Its last statement, on one line, as the server keeps it (`track_activity_query_size`).
     pub(crate) query: String,
@@ -73,7 +73,7 @@ pub(crate) struct Session {
 pub(crate) struct Look {
     /// The oldest first, as many as the target's limits let through.
     pub(crate) sessions: Vec<Session>,
-    /// How many there are.
+    /// How many sessions there are.
     pub(crate) total: usize,
     /// Sessions of other roles, of which this role is told nothing.
     pub(crate) unseen: u64,

@@ -13,7 +13,7 @@ const LOOKS: usize = 200;
 /// What became of some sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
-    /// Those that are gone.
+    /// The sessions that are gone.
     pub(crate) gone: Vec<i64>,
     /// Those that are there still, and why.
     pub(crate) left: Vec<(i64, String)>,

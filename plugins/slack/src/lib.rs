@@ -45,7 +45,7 @@ fn body(text: &str) -> Vec<u8> {
     json!({ "text": text }).to_string().into_bytes()
 }
 
-/// What the answer means.
+/// Decides by status and body whether Slack took the message.
 fn judge(status: u16, answer: &str) -> Result<Completion<Output>> {
     if (200..300).contains(&status) {
         return Ok(Completion::changed("posted to slack", Output { status }));

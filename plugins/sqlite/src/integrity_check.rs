@@ -77,9 +77,9 @@ fn counted(count: usize, noun: &str) -> String {
 /// What the rows say to the CHECK constraints of their tables.
 #[derive(Default)]
 struct Constraints {
-    /// Each that does not hold.
+    /// Each constraint that does not hold.
     broken: Vec<String>,
-    /// Each that could not be compared.
+    /// Each constraint that could not be compared.
     not_compared: Vec<String>,
     /// Whether there are tables beyond what the target lets through.
     truncated: bool,

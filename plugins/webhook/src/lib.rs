@@ -67,7 +67,7 @@ impl Step for Post {
     }
 }
 
-/// What the answer means.
+/// Decides by the status whether the webhook took the message.
 fn judge(input: &Input, status: u16, body: &str) -> Result<Completion<Output>> {
     if input.expect_status.map_or((200..300).contains(&status), |expected| status == expected) {
         return Ok(Completion::changed(format!("sent, answered {status}"), Output { status }));

@@ -51,7 +51,7 @@ impl Assertions {
         }
     }
 
-    /// How many were made.
+    /// How many assertions were made.
     pub fn made(&self) -> usize {
         self.made
     }

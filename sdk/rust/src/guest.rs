@@ -30,7 +30,7 @@ pub fn describe_probe<I: JsonSchema, O: JsonSchema>(
     entry(name, "probe", schema::<I>(), schema::<O>())
 }
 
-/// A smoke test's entry.
+/// The entry of a smoke test in what `describe` answers.
 pub fn describe_smoke_test<I: JsonSchema>(
     name: &str,
     _run: fn(&Job, I) -> Result<Vec<Verdict>>,

@@ -145,11 +145,11 @@ pub struct Response {
     pub status: u16,
     /// Names in lower case, in the order of arrival.
     pub headers: Vec<(String, String)>,
-    /// At most as much as the grant allows.
+    /// The body, at most as many bytes of it as the grant allows.
     pub body: Vec<u8>,
     /// Whether the body was longer.
     pub truncated: bool,
-    /// Who answered, as `ip:port`.
+    /// The address of the server that answered, as `ip:port`.
     pub peer: String,
     /// How long each part took.
     pub timing: Timing,

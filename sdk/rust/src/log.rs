@@ -44,6 +44,6 @@ macro_rules! info { ($($part:tt)*) => { $crate::log::write($crate::log::Level::I
 #[macro_export]
 macro_rules! warn { ($($part:tt)*) => { $crate::log::write($crate::log::Level::Warn, &format!($($part)*)) }; }
 
-/// Something did not work.
+/// Logs a line about something that did not work.
 #[macro_export]
 macro_rules! error { ($($part:tt)*) => { $crate::log::write($crate::log::Level::Error, &format!($($part)*)) }; }

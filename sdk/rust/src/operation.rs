@@ -43,7 +43,7 @@ pub struct Report<O> {
 }
 
 impl<O> Report<O> {
-    /// As it should be.
+    /// A report with the outcome `pass`: it is as it should be.
     pub fn pass(summary: impl Into<String>, output: O) -> Self {
         Self::new(Outcome::Pass, summary, output)
     }
@@ -181,7 +181,7 @@ pub struct Completion<O> {
     pub summary: String,
     /// What later steps can refer to.
     pub output: O,
-    /// Whether anything was changed.
+    /// Whether the step changed anything.
     pub changed: bool,
     /// Numbers that the step measured; may be empty.
     pub measurements: Vec<Measurement>,
@@ -193,7 +193,7 @@ impl<O> Completion<O> {
         Self { summary: summary.into(), output, changed: true, measurements: Vec::new() }
     }
 
-    /// It was so already.
+    /// A completion that says that nothing had to be changed.
     pub fn unchanged(summary: impl Into<String>, output: O) -> Self {
         Self { changed: false, ..Self::changed(summary, output) }
     }

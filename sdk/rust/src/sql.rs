@@ -25,10 +25,7 @@ impl Database {
         Self { slot }
     }
 
-    /// Which kind of database it is.
-    ///
-    /// # Errors
-    /// `denied` if the slot is not granted `query`.
+    /// The kind of database that the slot is bound to.
     #[track_caller]
     pub fn kind(&self) -> Result<Driver> {
         host!("sql/reader.kind", reader::kind(self.slot.name()))
@@ -99,7 +96,7 @@ impl Database {
 pub struct Rows {
     /// Name and type of each column.
     pub columns: Vec<Column>,
-    /// Values, row by row.
+    /// The values, row by row.
     pub rows: Vec<Vec<Value>>,
     /// Whether the grant's limit cut the result.
     pub truncated: bool,

@@ -79,7 +79,7 @@ pub struct Flow {
 pub struct FlowStep<'a> {
     /// The id of the step.
     pub step: &'a str,
-    /// What it may do.
+    /// What the step is granted.
     pub effective: &'a Effective,
     /// The steps whose output its input refers to.
     pub inputs_from: &'a BTreeSet<String>,
@@ -146,8 +146,8 @@ fn in_order<'s, 'a>(steps: &'s [FlowStep<'a>]) -> Vec<&'s FlowStep<'a>> {
     order
 }
 
-/// By which steps a source came; a step that hands it on adds one to the way of the step before it,
-/// and copies nothing.
+/// The steps through which data came. A step that hands data on adds itself to the trail of the
+/// step before it, without a copy.
 #[derive(Debug)]
 struct StepTrail<'a> {
     step: &'a str,

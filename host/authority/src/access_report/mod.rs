@@ -52,7 +52,7 @@ pub struct AccessReport {
 pub struct PluginEntry {
     /// What `uses` calls it: a bundled name or a path.
     pub reference: String,
-    /// What it calls itself.
+    /// The name that its manifest gives it.
     pub name: String,
     /// The version of the plugin, as its manifest says.
     pub version: String,
@@ -113,7 +113,7 @@ pub struct RunbookEntry {
     pub details: Vec<Detail>,
     /// Its calls, in file order.
     pub steps: Vec<StepEntry>,
-    /// What can reach what.
+    /// Which data can reach which destination.
     pub flows: Vec<Flow>,
     /// Every key of its files, under its way through the file: `step.restart.retry.attempts`.
     pub written: Vec<Detail>,
@@ -390,7 +390,7 @@ fn boundary_status(
 /// Something that was to be reviewed and is not in the review.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// Which rule says so.
+    /// The rule by which it is a finding.
     pub rule: FindingRule,
     /// The file or folder, as it was named or found.
     pub file: String,

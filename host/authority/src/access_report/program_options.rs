@@ -44,7 +44,7 @@ pub(super) enum Meaning<'a> {
     Operand(Argument<'a>),
     /// An option that has none of these meanings.
     Option(&'a str),
-    /// By this it reads standard input, or may.
+    /// With this argument the program reads standard input, or may read it.
     Input,
 }
 

@@ -175,7 +175,7 @@ fn of_list(family: &Family, list: &[Argument<'_>], folder: &Path, found: &mut Ve
     }
 }
 
-/// Of a program by itself, without what it starts: what any reading of its arguments comes to.
+/// Finds the texts of a program itself, without what it starts, over all readings of its arguments.
 fn of_program(family: &Family, list: &[Argument<'_>], folder: &Path, found: &mut Vec<ProgramText>) {
     let Some(readings) = readings(family, list) else {
         found.push(ProgramText::Input);
@@ -237,8 +237,8 @@ fn of_reading(
     }
 }
 
-/// Of the programs that arguments name. Which of them is started is not known: each counts, with
-/// the arguments behind it.
+/// Finds the texts of programs that arguments may start. It is not known which of them is started,
+/// so each counts, with the arguments behind it.
 fn of_started(list: &[Argument<'_>], folder: &Path, found: &mut Vec<ProgramText>) {
     // An argument may be a command line itself (`env -S`, `flock -c`), or hold a name behind `=`.
     let mut words: Vec<Argument<'_>> = Vec::new();

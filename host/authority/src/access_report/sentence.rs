@@ -29,7 +29,7 @@ pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, extent: &Acce
         + &further
 }
 
-/// Which secrets stand behind the names.
+/// The secrets that the names in a grant stand for.
 fn of_secrets(grant: &Grant, effective: &Effective) -> Vec<String> {
     let lent = effective.lent(grant).into_iter();
     let of = |target: &std::sync::Arc<Target>| -> Vec<(String, String)> {

@@ -39,7 +39,7 @@ pub struct Boundary {
 pub struct Rule {
     /// The capability whose grants it covers.
     pub capability: Capability,
-    /// Why, in security's words.
+    /// Why it is allowed, in the words of the security team.
     pub reason: Option<String>,
     /// What it covers in each dimension that it mentions, and in those of [`DEFAULTS`].
     pub values: BTreeMap<Dimension, Values>,

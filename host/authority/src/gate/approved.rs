@@ -24,9 +24,9 @@ pub struct ApprovedEffect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approved {
     effects: Vec<ApprovedEffect>,
-    /// Each verb with each slot that grants it.
+    /// Every verb, with every slot that grants it.
     slots: BTreeSet<(String, String)>,
-    /// Which effects are done, of those that are done once.
+    /// For each effect, whether it is done, if it may be done only once.
     done: Vec<bool>,
     /// The effects that the host call under way may still be, where the gate is asked about it part
     /// by part.
@@ -52,9 +52,9 @@ enum Times {
     Any,
 }
 
-/// Which part of a host call a question is about. What is run in a container is asked in parts,
-/// because the container is known only after it was looked at; one effect must cover all parts, or
-/// two effects could be crossed.
+/// Which part of a host call a question is about. A program in a container is judged in parts,
+/// because the container is known only after it was looked at. One effect must cover all parts:
+/// else two effects could be mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     /// The question is about the whole call.

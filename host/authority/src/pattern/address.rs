@@ -113,8 +113,8 @@ impl AddressClass {
         CLASSES.iter().map(|(_, name)| *name).collect()
     }
 
-    /// By the IANA registry of special-purpose IPv4 addresses (RFC 6890 and its updates). What that
-    /// calls globally reachable is public.
+    /// The class of an IPv4 address, by the IANA registry of special-purpose addresses (RFC 6890
+    /// and its updates). What the registry calls globally reachable is public.
     fn of_v4(address: Ipv4Addr) -> Self {
         let [a, b, c, _] = address.octets();
         if METADATA_V4.contains(&address) {

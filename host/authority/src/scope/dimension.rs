@@ -19,11 +19,11 @@ pub enum Shape {
     Arguments,
     /// `true` lets through both, `false` only what is false.
     Flag,
-    /// At most so many.
+    /// A number: at most so many.
     Count,
-    /// At most so many bytes.
+    /// A number of bytes: at most so many.
     Size,
-    /// At most so long.
+    /// A time: at most so long.
     Duration,
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub enum CallValue {
     /// A text or an address; empty is nothing of its kind.
     Text(String),
-    /// Arguments of a program.
+    /// The arguments of a program, without its name.
     Arguments(Vec<String>),
     /// A count, bytes or milliseconds.
     Number(u64),
@@ -24,7 +24,7 @@ pub enum CallValue {
 /// One text, or a pattern of texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Text {
-    /// This and nothing else.
+    /// Exactly this text.
     Exact(String),
     /// `*` is any run of characters.
     Glob(String),
@@ -47,7 +47,7 @@ pub enum Text {
 /// What is let through in one dimension.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
-    /// Any of these texts.
+    /// Every text that is one of these or matches one.
     Texts(BTreeSet<Text>),
     /// Connections to addresses of these classes, and to these.
     Addresses {

@@ -15,7 +15,7 @@ pub struct CaFile {
 /// What was in the file when the target was read. Nothing else is believed later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CaContent {
-    /// Nobody looked: the target is read as a text alone.
+    /// The file was not looked at, because the target is read as text alone.
     Unknown,
     /// There was no file that could be read.
     Absent,

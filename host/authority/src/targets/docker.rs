@@ -11,7 +11,7 @@ pub enum ContainerFilter {
     Name(String),
     /// Those whose name matches, `*` being any run of characters.
     Pattern(String),
-    /// Those with this label.
+    /// The containers that have this label.
     Label {
         /// The key of the label.
         key: String,
@@ -70,7 +70,7 @@ pub struct DockerTarget {
     pub environment: Vec<String>,
     /// The network of containers that are created; `none` has no way out.
     pub network: String,
-    /// The memory of one.
+    /// How much memory one created container gets.
     pub memory: ByteSize,
     /// How many processes and threads it may have.
     pub pids: u32,

@@ -7,9 +7,9 @@ use runbook_document::{ByteSize, Reader};
 /// What may be done with the files of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileAccess {
-    /// Only looked at; the default.
+    /// Files may only be read; the default.
     Read,
-    /// Written and removed too.
+    /// Files may be read, written and removed.
     Write,
 }
 
@@ -28,7 +28,7 @@ impl FileAccess {
 pub struct FilesTarget {
     /// The directory below which all paths lie.
     pub root: HostPath,
-    /// What may be done.
+    /// What may be done with the files.
     pub access: FileAccess,
     /// The largest file that is read into a plugin. Streams (dumps, digests) are not limited by it.
     pub max_bytes: ByteSize,

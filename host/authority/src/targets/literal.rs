@@ -55,9 +55,9 @@ pub fn diagnostic(subject: &str, template: &str, source: &Arc<Source>, span: Spa
 /// Whose language a text is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Texts {
-    /// Of targets: nothing in it has braces.
+    /// The text is a target's, in which braces have no meaning.
     OfTarget,
-    /// Of a program, which may have templates of its own.
+    /// The text is a program's, which may have templates of its own.
     OfProgram,
 }
 

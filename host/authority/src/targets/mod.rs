@@ -130,14 +130,14 @@ impl Target {
         }
     }
 
-    /// Which secrets those are: the source of each name. A name that stands for nothing that is
-    /// known is itself.
+    /// The sources of the secrets that the target names. A name that stands for nothing known is
+    /// its own source.
     pub fn secret_sources(&self, view: PathView) -> Vec<String> {
         let source = |name: &str| self.source_of(name, view).unwrap_or_else(|| name.to_owned());
         self.secrets().into_iter().map(source).collect()
     }
 
-    /// Which secret one name of its runbook stands for:
+    /// The source that one name of a secret stands for:
     /// `age:/srv/checks/secrets/prod.age#orders-db`.
     pub fn source_of(&self, name: &str, view: PathView) -> Option<String> {
         self.stored.get(name).map(|stored| stored.shown(view))

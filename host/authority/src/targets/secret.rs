@@ -48,9 +48,9 @@ impl std::fmt::Display for SecretFormat {
 /// One place where a plugin may put the secret, unseen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretPosition {
-    /// The plugin's http slot.
+    /// The http slot of the plugin.
     pub slot: String,
-    /// Where in its requests.
+    /// The place in the requests of that slot.
     pub place: SecretPlace,
     /// How the value is written there.
     pub format: SecretFormat,

@@ -76,9 +76,9 @@ pub struct SqlTarget {
     /// Whether a SQLite file that is not there is made. Off by default: an empty database in the
     /// place of a lost one would pass every check.
     pub create: bool,
-    /// Rows of one result.
+    /// How many rows one result may have.
     pub max_rows: u32,
-    /// Bytes of one result.
+    /// How many bytes one result may have.
     pub max_bytes: ByteSize,
     /// The largest copy that a SQLite database is restored from, decompressed.
     pub max_copy: ByteSize,
@@ -96,7 +96,7 @@ impl SqlAddress {
         }
     }
 
-    /// Which SQL is spoken there.
+    /// The SQL dialect of the database.
     pub fn dialect(&self) -> Dialect {
         match self {
             Self::Server { dialect, .. } => *dialect,
@@ -106,7 +106,7 @@ impl SqlAddress {
 }
 
 impl SqlTarget {
-    /// Which SQL it speaks.
+    /// The SQL dialect of the database.
     pub fn dialect(&self) -> Dialect {
         self.address.dialect()
     }

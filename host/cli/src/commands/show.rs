@@ -56,7 +56,8 @@ fn shown(text: &str) -> Result<Shown, String> {
 /// How often the journal is looked at while a run is followed.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// After so many looks without news it is asked whether anybody executes the run at all.
+/// After so many looks at the journal without news, `show --follow` asks whether anybody executes
+/// the run.
 const QUIET_LOOKS: u32 = 5;
 
 /// Shows a run from its journal.
@@ -136,7 +137,7 @@ pub async fn stand_with(
 enum Teller {
     /// A person, line by line.
     Live(Box<Live>),
-    /// Nobody, until the report.
+    /// Nobody is told before the report at the end.
     Silent(Box<Summary>),
     /// A program, which is written each event as a line of JSON.
     Events(RunId),

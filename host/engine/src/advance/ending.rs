@@ -53,8 +53,8 @@ pub(super) fn undo_stage(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action
     vec![Action::BeginFinally { end: undo::end(state, &run.cause), cause: Some(run.cause.clone()) }]
 }
 
-/// Of steps whose undo would be a guess it is looked whether they happened; of what that leaves
-/// open a person is asked, all at once.
+/// Asks about steps whose undo would be a guess: first it is observed whether they happened; what
+/// that leaves open is asked of a person, all at once.
 fn ask_before_undo(view: &View<'_>, unclear: Vec<StepId>) -> Vec<Action> {
     let is_asked = |step: &&StepId| view.state.step(step).question.is_some();
     let unseen: Vec<Action> = unclear

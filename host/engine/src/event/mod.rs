@@ -85,7 +85,7 @@ pub enum LifecycleEvent {
     LockWaiting {
         /// The name of the lock.
         name: String,
-        /// Who holds it, for people.
+        /// The run that holds it, for people.
         holder: String,
     },
     /// The clock was compared with the window of the runbook: before the first preflight, when the
@@ -146,7 +146,7 @@ pub enum LifecycleEvent {
     },
     /// The run goes on.
     Resumed {
-        /// Who, where, for people.
+        /// The person and machine that resumed it, for people.
         by: String,
         /// Where it goes on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -157,7 +157,7 @@ pub enum LifecycleEvent {
     },
     /// The operator asks that a finished run be undone.
     UndoRequested {
-        /// Who, where, for people.
+        /// The person and machine that asked for it, for people.
         by: String,
         /// The text by which it is undone, if it is not that of the run.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -163,7 +163,7 @@ pub enum AttemptResult {
 pub enum CallPurpose {
     /// What a step would do.
     Plan,
-    /// To do it, or to look.
+    /// The call is an attempt: to do it, or to look.
     Attempt,
     /// What is there now.
     Observe,

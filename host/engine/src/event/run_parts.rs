@@ -93,7 +93,7 @@ pub enum Cause {
     LockBusy {
         /// The name of the lock.
         name: String,
-        /// Who holds it, for people.
+        /// The run that holds it, for people.
         holder: String,
     },
     /// A step failed, and its `on_failure` ends the run.
@@ -160,7 +160,7 @@ pub enum PauseReason {
     LeaseLost {
         /// The name of the lock.
         name: String,
-        /// Who took it, if it was taken by hand.
+        /// The person who took it, if it was taken by hand.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         taken_by: Option<TakenBy>,
     },

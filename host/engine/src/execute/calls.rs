@@ -65,7 +65,7 @@ impl Purpose {
 pub(super) struct PendingCall {
     stop: CallStop,
     purpose: Purpose,
-    /// By the monotonic clock.
+    /// When the call began, by the monotonic clock.
     began: Duration,
     /// How long it may take.
     timeout: Duration,
@@ -179,11 +179,11 @@ pub(super) struct CallCompleted {
 /// One call to make: an operation that acts is asked for its plan first, unless it was asked
 /// already.
 pub(super) struct Launch {
-    /// Whose call it is.
+    /// The step that the call is made for.
     pub(super) step: StepId,
     /// The call site that is called: the step as written, `STEP/undo`, `notify/N`.
     pub(super) site: StepId,
-    /// Who calls, as the plugin is told: the site, and which item.
+    /// The caller, as the plugin is told: the site, and which item.
     pub(super) caller: StepId,
     pub(super) purpose: Purpose,
     pub(super) phase: LaunchPhase,

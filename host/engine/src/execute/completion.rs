@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// An undo is tried so often, when what stops it may pass.
 const UNDO_ATTEMPTS: u32 = 3;
-/// Before the second try of an undo; twice that before the third.
+/// The delay before the second try of an undo, in milliseconds. It doubles before the third.
 const UNDO_DELAY_MS: u64 = 1_000;
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {

@@ -75,7 +75,7 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         self.lost.as_deref()
     }
 
-    /// Who took a lock by hand. That it is lost is known without this.
+    /// The person who took a lock by hand. That the lock is lost is known without this.
     pub(super) async fn taken_by(&self, lock: &str) -> Option<TakenBy> {
         self.journal.taken_by(self.options.run, lock).await.ok().flatten()
     }

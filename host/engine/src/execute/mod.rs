@@ -81,7 +81,7 @@ pub struct Options {
     pub process: Option<ProcessIdentity>,
     /// How long a lease lives without a renewal: [`LEASE_TTL`], but for tests.
     pub lease_ttl: Duration,
-    /// By which the operator cancels the run.
+    /// The token by which the operator cancels the run.
     pub cancel: CancelToken,
     /// How long runs of this runbook take as a rule, if that is known: twice that is slow.
     pub usual: Option<Duration>,
@@ -101,7 +101,7 @@ struct Runner<'a, O, J, C> {
     operate: &'a O,
     clock: &'a C,
     options: &'a Options,
-    /// Who started the run: the operator, unless it is resumed.
+    /// The name of the person who started the run: the operator, unless it is resumed.
     starter: String,
     recorder: Recorder<'a, J, C>,
     leases: Leases<'a, J, C>,

@@ -71,7 +71,7 @@ pub(crate) fn view_of(state: &RunState, id: &StepId) -> StepView {
     }
 }
 
-/// Who runs, for `run.…`.
+/// The facts of a run that templates see as `run`.
 pub(crate) struct RunFacts<'a> {
     pub id: String,
     pub operator: &'a str,

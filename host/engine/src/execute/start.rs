@@ -588,7 +588,7 @@ fn rejection(step: &StepState) -> Option<Fault> {
     })
 }
 
-/// Of what was not begun, because somebody else may hold the lock by now.
+/// The fault of a call that was not begun, because somebody else may hold the lock by now.
 fn lease_fault() -> Fault {
     Fault::new(
         ErrorClass::Cancelled,
@@ -597,7 +597,7 @@ fn lease_fault() -> Fault {
     )
 }
 
-/// Of what was never asked for.
+/// The same fault, marked as that of a call that was never made.
 pub(super) fn not_begun(fault: Fault) -> Fault {
     Fault { effect: FaultEffect::None, ..fault }
 }

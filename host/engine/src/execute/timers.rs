@@ -36,8 +36,8 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Of a run that begins now. `usual` is how long runs of its runbook take as a rule: twice that
-    /// is slow.
+    /// The timers of a run that begins now. `usual` is how long runs of its runbook take as a rule;
+    /// a run that takes twice that is slow.
     pub(super) fn new(plan: &Plan, usual: Option<Duration>, now: Duration) -> Self {
         Self {
             began: now,

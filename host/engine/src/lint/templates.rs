@@ -109,7 +109,7 @@ impl<'a> Catalog<'a> {
     }
 }
 
-/// Who reads a text.
+/// The reader of a text, which decides what the text can see.
 #[derive(Clone, Copy)]
 enum Reads {
     /// The step at this place.

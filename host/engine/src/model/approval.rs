@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Who must say that a step may do what it says it would.
+/// Who must approve what a step says that it would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {
     /// How many people must approve.
@@ -24,7 +24,7 @@ pub struct Approval {
 pub enum SelfApproval {
     /// They may approve their own run.
     Counts,
-    /// Somebody else must look.
+    /// They may not; somebody else must approve.
     DoesNotCount,
 }
 

@@ -63,7 +63,7 @@ pub struct Group {
 pub struct Check {
     /// Whether the suite fails when it does.
     pub weight: Criticality,
-    /// By what it can be selected.
+    /// The tags by which it can be selected.
     pub tags: Vec<String>,
     /// How often who watches the suite makes it, if not as often as the others.
     pub every: Option<Duration>,

@@ -55,7 +55,7 @@ impl OnBusy {
 /// The limits of a run, as `[limits]` says.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// At most so many effects of a capability in a run, by what `plan` proposes.
+    /// How many effects of each capability a run may have at most, by what `plan` proposes.
     pub max_effects: BTreeMap<String, u32>,
     /// How long undo and finally may take together.
     pub cleanup_timeout: Duration,
@@ -63,9 +63,9 @@ pub struct Limits {
     pub max_parallel: usize,
 }
 
-/// Of a run that says nothing. A call has its own sandbox of some MiB and often a connection, of
-/// which servers have about a hundred for everybody; more at once would wait for each other, and
-/// measure that.
+/// The limit of a run that sets none. A call has its own sandbox of some MiB and often a
+/// connection, of which servers have about a hundred for everybody. More calls at once would wait
+/// for each other.
 pub const DEFAULT_MAX_PARALLEL: usize = 64;
 
 impl Default for Limits {
@@ -83,7 +83,7 @@ impl Default for Limits {
 /// When completed steps are undone, as `[undo]` says.
 #[derive(Debug, Clone, Default)]
 pub struct UndoPolicy {
-    /// After what completed steps are undone.
+    /// The causes after which completed steps are undone.
     pub on: UndoCauses,
     /// Whether it is looked at once more after an undo.
     pub verify: VerifyUndo,
@@ -99,7 +99,7 @@ pub enum VerifyUndo {
     Trust,
 }
 
-/// After what completed steps are undone. The default is all four.
+/// The causes after which completed steps are undone. The default is all four.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UndoCauses(pub Vec<UndoCause>);
 

@@ -147,13 +147,13 @@ pub struct Bind {
 pub struct Retry {
     /// How many attempts in all; the first one counts.
     pub attempts: u32,
-    /// Before the second attempt.
+    /// The delay before the second attempt.
     pub delay: Duration,
-    /// Each delay is the one before times this.
+    /// The factor by which each delay is longer than the one before.
     pub backoff: f64,
-    /// No delay is longer.
+    /// The longest delay between two attempts.
     pub max_delay: Duration,
-    /// Each delay differs by up to this part of it, 0 to 1.
+    /// The part by which each delay may differ at random, 0 to 1.
     pub jitter: f64,
     /// The classes of faults after which it is tried again.
     pub on: Vec<ErrorClass>,

@@ -8,7 +8,7 @@ use crate::model::{Guard, OnBreach, Step};
 use runbook_document::Reader;
 use std::time::Duration;
 
-/// Between two looks, when the runbook says nothing.
+/// How often a guard looks, if the runbook does not say.
 const EVERY: Duration = Duration::from_secs(10);
 /// No guard looks more often: it would be a load of its own.
 const LEAST_EVERY: Duration = Duration::from_millis(100);

@@ -38,7 +38,8 @@ pub(super) fn expand(
     }
 }
 
-/// From here on the order in the file says nothing: steps are put in between.
+/// Writes out what each step needs, because steps are put in between and the order in the file says
+/// nothing any more.
 fn spell_out_needs(runbook: &mut Runbook) {
     let graph = lint::step_graph(runbook);
     let ids: Vec<StepId> =

@@ -17,7 +17,7 @@ pub struct PlannedGroup {
     pub params: Vec<Param>,
     /// What the step gives for them, before templates are rendered.
     pub with: Json,
-    /// At most so many effects of a capability in its steps together.
+    /// How many effects of each capability its steps may have together at most.
     pub max_effects: BTreeMap<String, u32>,
     /// How long its steps may take together.
     pub timeout: Option<Duration>,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Of one look, when the runbook says nothing. A look that hangs is a look that saw nothing.
+/// How long one look may take, if the runbook does not say. A look that hangs has seen nothing.
 pub const DEFAULT_LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is watched while a run changes things.

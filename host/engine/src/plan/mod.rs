@@ -31,12 +31,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Of one attempt, when the runbook says nothing: long enough for a restart, short enough that a
-/// hung step is seen.
+/// How long one attempt may take, if the runbook does not say: long enough for a restart, short
+/// enough that a hung step is seen.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Of one notification, when the runbook says nothing: nobody wants an outage to wait for a chat
-/// service.
+/// How long one notification may take, if the runbook does not say: an outage must not wait for a
+/// chat service.
 pub const DEFAULT_NOTIFY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A runbook that can be run.
@@ -127,7 +127,7 @@ pub struct PlannedStep {
     pub on_cancel: OnCancel,
     /// What a person does instead of a plugin.
     pub manual: Option<Manual>,
-    /// Who must say that it may happen.
+    /// Who must approve what it would do; `None` if nobody must.
     pub approval: Option<Approval>,
     /// The step that stands for the file in which it is written, if that is a nested one.
     pub group: Option<StepId>,
@@ -296,7 +296,7 @@ impl Plan {
         self.index.position(id).map(|position| &*self.steps[position])
     }
 
-    /// Whose approval a step waits for. An item of a step asks for what its step asks for.
+    /// Who must approve what a step would do. An item of a step asks for what its step asks for.
     pub fn approval(&self, id: &StepId) -> Option<&Approval> {
         let as_written =
             || self.step(&StepId::new(id.as_str().split('[').next().unwrap_or_default()));

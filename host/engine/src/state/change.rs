@@ -248,12 +248,12 @@ pub struct Account {
     pub perhaps: Vec<StepId>,
     /// What of both can be undone.
     pub undoable: Vec<StepId>,
-    /// Of these, whose undo may have happened, so that a person has to say.
+    /// The steps among these whose undo may have happened, so that a person has to decide.
     pub unclear: Vec<StepId>,
 }
 
 impl Account {
-    /// Of the steps of a run.
+    /// The account of the steps of a run.
     pub fn of<'a>(steps: impl Iterator<Item = (&'a StepId, &'a Change)>) -> Self {
         let mut account = Self::default();
         for (id, change) in steps {

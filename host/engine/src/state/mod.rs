@@ -335,7 +335,7 @@ impl RunState {
         Some(())
     }
 
-    /// Each item is a step of its own from now on.
+    /// Makes each item a step of its own.
     fn list_items(&mut self, of: &StepId, items: &[Item]) -> Option<()> {
         for item in items {
             // A key that is there twice would be one step done twice.

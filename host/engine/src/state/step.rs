@@ -161,14 +161,14 @@ pub struct StepState {
     pub unanswered: Option<Timestamp>,
     /// When a person was asked to do it.
     pub manual_asked: Option<Timestamp>,
-    /// Who did it, and what they found.
+    /// The person who did it, and what they found.
     pub manual_answer: Option<(String, Json)>,
 }
 
 /// What approval is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ApprovalRequest {
-    /// Of what would be done.
+    /// The digest of what would be done, `sha256:…`.
     pub digest: String,
     /// The input of the step, with all templates filled in.
     pub input: Json,

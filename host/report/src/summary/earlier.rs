@@ -79,7 +79,7 @@ impl Summary {
         }
     }
 
-    /// Who cancelled it too late wanted it undone.
+    /// How to put back what stayed, after a cancellation that came too late.
     fn undo_after_all(&self) -> Option<String> {
         let undoable = self.account().undoable;
         let run = crate::phrases::short(&self.run);

@@ -46,7 +46,8 @@ impl Summary {
         }
     }
 
-    /// Each time that a lock is taken it has the next token: those between are of others.
+    /// Notes the locks that the run holds, with their tokens. A token that was skipped was another
+    /// run's.
     fn hold(&mut self, locks: &[HeldLock]) {
         self.held_between.clear();
         for HeldLock { name, token, .. } in locks {
@@ -143,7 +144,7 @@ impl Summary {
         }
     }
 
-    /// Somebody has answered while the run waits: whoever looks next must not answer again.
+    /// Notes that somebody has answered while the run waits, so that nobody answers again.
     fn tell_answered(&mut self) {
         let Some(reason) = self.pause.clone() else { return };
         let open = self.still_asked(&reason);
@@ -199,7 +200,7 @@ impl Summary {
         self.note_earlier();
     }
 
-    /// Each item has a line of its own, after the step that it is an item of.
+    /// Gives each item a line of its own, after the step that it is an item of.
     fn list_items(&mut self, of: &StepId, items: &[Item]) {
         let Some(position) = self.place(of) else { return };
         let parent = &mut self.steps[position];

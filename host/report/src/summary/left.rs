@@ -5,9 +5,9 @@ use crate::phrases::quoted;
 use runbook_engine::{Account, RunEnd, StepId};
 
 impl Summary {
-    /// Of a run that ended without success and is not dirty: what is undone, and what of it stays
-    /// because nothing undoes it. Observed is said only of what was, and changed only of what
-    /// certainly is.
+    /// For a run that ended without success and is not dirty: what is undone, and what stays
+    /// because nothing undoes it. It says "observed" only of what was observed, and "changed" only
+    /// of what certainly was.
     pub(super) fn undone_text(&self, end: RunEnd) -> String {
         let Account { changed, perhaps, .. } = self.account();
         let undone: Vec<_> =

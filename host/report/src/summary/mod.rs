@@ -98,7 +98,7 @@ pub struct Summary {
     /// All that other runs have done and this one takes as done.
     #[serde(skip)]
     assumed: Vec<Assumed>,
-    /// Of the runs before it the steps of which something is left, each with whether an undo of it
+    /// For each run before it, the steps of which something is left, and whether an undo of each
     /// can be tried.
     #[serde(skip)]
     earlier_states: BTreeMap<RunId, BTreeMap<StepId, bool>>,
@@ -126,7 +126,7 @@ pub enum Execution {
     /// It was not asked.
     #[default]
     Unknown,
-    /// Somebody does, told for people.
+    /// Somebody executes it; the text says who, for people.
     By(String),
     /// A process that lives and stood still for longer than its lease.
     StandsStill {

@@ -63,7 +63,7 @@ pub struct StepSummary {
     pub(super) change: Change,
     /// Whether it was observed after its undo, and was as before.
     pub restored: bool,
-    /// Who said that it may.
+    /// The people who approved it.
     pub approved_by: Vec<String>,
     /// Why what was said before counts no more: it was of another plan, or is too old.
     pub approval_void: Option<String>,
@@ -72,7 +72,7 @@ pub struct StepSummary {
     pub(super) asked_digest: Option<String>,
     /// What a person answered: fields of the form, and `choice`.
     pub answers: Option<serde_json::Value>,
-    /// Of whom approval is asked, and what was said.
+    /// Who is asked for approval, and what was said.
     #[serde(skip)]
     pub(super) asked_of: Option<AskedOf>,
     /// What was seen or said later of whether it happened, if its result left that open.
@@ -82,7 +82,7 @@ pub struct StepSummary {
     pub(crate) repeated: u32,
 }
 
-/// Of whom approval is asked, and what came of it.
+/// Who is asked for approval, and what came of it.
 #[derive(Debug, Clone)]
 pub(super) struct AskedOf {
     pub(super) quorum: u32,

@@ -191,7 +191,8 @@ impl StepSummary {
         }
     }
 
-    /// Somebody has said whether it may: how many have by now, and until when that is good.
+    /// Notes what somebody has said about an approval: how many have approved by now, and until
+    /// when that is good.
     fn answer(&mut self, by: &str, verdict: &ApprovalVerdict, at: Timestamp) {
         let n_people =
             self.approved_by.iter().map(|by| person_of(by)).collect::<BTreeSet<_>>().len();

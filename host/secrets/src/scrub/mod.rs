@@ -127,7 +127,7 @@ impl Scrubber {
         machine.replaced_text(text, hits)
     }
 
-    /// Like [`cut_text`](Self::cut_text), for bytes.
+    /// Cuts bytes as [`cut_text`](Self::cut_text) cuts text.
     pub fn cut_bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
         match self.hits_of_cut(bytes) {
             Some((machine, hits)) => Cow::Owned(machine.replace(bytes, hits)),

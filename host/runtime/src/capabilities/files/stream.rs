@@ -41,11 +41,11 @@ impl Compression {
 /// A file that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Written {
-    /// Bytes of the file.
+    /// How many bytes the file has.
     pub(crate) size: u64,
     /// How many bytes were given to it, before compression.
     pub(crate) produced: u64,
-    /// Of the bytes of the file.
+    /// The digest of the bytes of the file.
     pub(crate) digest: Digest,
 }
 

@@ -90,9 +90,9 @@ pub(super) enum Failure {
     Resolve(io::Error),
     Connect(io::Error),
     Tls(TlsFailure),
-    /// Before any byte of the request went out.
+    /// It failed before any byte of the request went out.
     Unsent(hyper::Error),
-    /// After that: the other side may have acted.
+    /// It failed after that: the other side may have acted.
     Broken(hyper::Error),
 }
 

@@ -27,7 +27,7 @@ impl Marks {
         })
     }
 
-    /// From the last byte of the request to the first byte of the answer.
+    /// The time from the last byte of the request to the first byte of the answer.
     pub(super) fn first_byte(&self) -> Duration {
         let (last_write, first_read) =
             (self.last_write.load(Ordering::Relaxed), self.first_read.load(Ordering::Relaxed));
@@ -59,7 +59,7 @@ impl Marks {
 /// The stream of one exchange.
 pub(super) struct Timed<S> {
     pub(super) inner: S,
-    /// Told before the first byte of the request goes out.
+    /// It is told before the first byte of the request goes out.
     pub(super) commit: Commit,
     pub(super) marks: Arc<Marks>,
 }

@@ -37,18 +37,18 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// A pipe of this size lets a dump go on while a piece of it is compressed.
 const PIPE: usize = 1 << 20;
 
-/// What a program reads.
+/// What a program reads from standard input.
 pub(super) enum Source {
     Nothing,
     Bytes(Vec<u8>),
     File(FilesSlot, String),
 }
 
-/// Where its output goes.
+/// Where the output of a program goes.
 pub(super) enum Target {
     /// Kept, at most so many bytes.
     Capture(u64),
-    /// To a new file.
+    /// It goes to a new file.
     File(FilesSlot, String),
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Child {
     pub(super) read_only: Option<Allowance>,
     pub(super) max_output: u64,
     pub(super) timeout: Duration,
-    /// Told before it is started.
+    /// It is told before the program is started.
     pub(super) commit: Commit,
 }
 

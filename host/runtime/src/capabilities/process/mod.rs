@@ -44,8 +44,8 @@ impl runner::Host for HostCall<'_> {
     }
 }
 
-/// Of each process of a program that may only read. Programs that reserve much address space, such
-/// as those in Java, need more than they use.
+/// The address space of each process of a program that may only read, in bytes. Programs that
+/// reserve much, such as those in Java, need more than they use.
 const READ_ONLY_MEMORY: u64 = 8 << 30;
 
 /// For a program that may only read and whose target has no timeout: a look at something is short.

@@ -32,7 +32,8 @@ const MYSQL: &[(u16, FaultClass, &str)] = &[
     (1295, FaultClass::Invalid, "sql.unprepared"),
 ];
 
-/// By SQLSTATE: the whole, or its first two characters, which are its class.
+/// The class and code of a fault by SQLSTATE: the whole state, or its first two characters, which
+/// are its class.
 const STATES: &[(&str, FaultClass, &str)] = &[
     ("25006", FaultClass::Denied, "sql.read-only"),
     // Of a limit of time and of `pg_cancel_backend` alike; the time that it took tells them apart.

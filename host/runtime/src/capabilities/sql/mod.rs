@@ -206,7 +206,7 @@ pub(super) struct Access {
     session_lock: String,
 }
 
-/// Which limits of time held for a call, in words for whoever has to raise one.
+/// The limits of time that held for a call, in words for whoever has to raise one.
 struct TimeLimits {
     began: Instant,
     limit: Duration,
@@ -346,7 +346,7 @@ impl Host {
 pub(crate) enum Unfinished {
     /// The earlier attempt still runs in the database.
     StillRuns(Fault),
-    /// Nobody could be asked.
+    /// It could not be asked whether it goes on.
     Unasked(Fault),
 }
 
