@@ -26,6 +26,9 @@ impl Database {
     }
 
     /// The kind of database that the slot is bound to.
+    ///
+    /// # Errors
+    /// `denied` if the slot is not granted `query`.
     #[track_caller]
     pub fn kind(&self) -> Result<Driver> {
         host!("sql/reader.kind", reader::kind(self.slot.name()))
