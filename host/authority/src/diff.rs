@@ -70,8 +70,8 @@ pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     changes
 }
 
-/// Every key of the runbooks' files that has another value: what decides what a run does and is no
-/// authority. Of a runbook whose texts nobody kept, nothing is told.
+/// Every key of the runbooks' files that has another value: it changes what a run does, and is no
+/// authority. A runbook whose texts were not kept gives no such change.
 pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     let change = |subject: String, what: String| Change {
         direction: Direction::Changed,

@@ -734,8 +734,8 @@ fn judge_variable(target: &DockerTarget, name: &str, value: &str) -> Judged {
     ))
 }
 
-/// A program that may only read is run by one verb, any other by the other one, whatever a target
-/// lists.
+/// Judges that a program that may only read is run by the verb `inspect`, and any other by `run`,
+/// whatever verbs the target lists.
 fn judge_program(target: &ProcessTarget, verb: Verb, arguments: &[String]) -> Judged {
     match (target.read_only, verb) {
         (true, Verb::ProcessInspect) | (false, Verb::ProcessRun) => {

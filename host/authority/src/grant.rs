@@ -58,8 +58,8 @@ impl Effective {
         Self::default()
     }
 
-    /// The same with every verb on every slot, which no plugin can declare: for tests of what holds
-    /// whatever is granted.
+    /// The same with every verb on every slot, which no plugin can declare: for tests of rules that
+    /// hold for every grant.
     #[cfg(test)]
     pub(crate) fn with_every_verb(mut self) -> Self {
         for grant in self.grants.values_mut() {

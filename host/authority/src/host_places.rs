@@ -7,7 +7,7 @@ use crate::grant::{Effective, Grant};
 use crate::targets::{SqlAddress, TargetKind};
 use std::path::{Component, Path, PathBuf};
 
-/// Whether a place is safe in the hands of somebody who can only look at it.
+/// Whether reading a place does harm too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privacy {
     /// It holds keys, or what others did: to look at it is enough.
@@ -32,9 +32,9 @@ pub struct HostPlace {
 pub struct HostPlaces<'a> {
     /// The places that no grant may reach.
     pub places: &'a [HostPlace],
-    /// Whether two paths are one file or folder, by whatever name (a bind mount is another name).
+    /// Tells whether two paths are one file or folder; a bind mount is another name of a folder.
     pub is_same: &'a dyn Fn(&Path, &Path) -> bool,
-    /// The other names of a path, and those of what is mounted below it.
+    /// Gives the other names of a path, and those of mounts below it.
     pub other_names: &'a dyn Fn(&Path) -> Vec<PathBuf>,
 }
 

@@ -70,8 +70,8 @@ pub struct SlotFacts {
 pub struct RunbookFacts {
     /// The plugins that its steps use, by what `uses` calls them.
     pub plugins: BTreeSet<String>,
-    /// The text of each file that it is made of, by path below its folder. Empty if nobody kept it:
-    /// a lockfile of format 1.
+    /// The text of each file that it is made of, by path below its folder. Empty for a lockfile of
+    /// format 1, which does not keep them.
     pub texts: BTreeMap<String, String>,
     /// What each slot of each step is granted, by step and slot.
     pub grants: BTreeMap<(String, String), GrantFacts>,

@@ -199,7 +199,8 @@ impl Signature {
 }
 
 impl Trust {
-    /// Reads a trust file. `None` after reporting whatever is wrong: half a trust file is none.
+    /// Reads a trust file. Returns `None` after it has reported every mistake: half a trust file
+    /// counts as none.
     pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Self> {
         let table = runbook_document::parse(source, diagnostics)?;
         let mut found = Diagnostics::default();

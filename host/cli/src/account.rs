@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-/// The user id of nobody: a process that no login started.
+/// The user id that the kernel gives to a process that no login started.
 const NO_LOGIN: u32 = u32::MAX;
 
 /// `user@host`. Root is who became it, as `sudo` or the login says: `ada@bastion (as root)`. What

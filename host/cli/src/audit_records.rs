@@ -46,7 +46,7 @@ pub enum Record<'a> {
         step: &'a str,
         /// The number of the attempt, counted from 1.
         attempt: u32,
-        /// What the plugin is asked.
+        /// The phase of the call, such as `plan` or `apply`.
         phase: &'static str,
         /// The name of the plugin.
         plugin: &'a str,

@@ -14,8 +14,8 @@ use runbook_runtime::follow_links;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The boundaries in force, each of which must contain every grant. One that cannot be read whole
-/// stops everything.
+/// Loads the boundaries in force, each of which must contain every grant. If one cannot be read in
+/// full, the command stops.
 pub fn load(context: &Context) -> Result<Vec<Boundary>, Failure> {
     context.boundaries.iter().map(|path| read(path)).collect()
 }

@@ -31,7 +31,7 @@ pub fn read_and_inspect(path: &Path) -> Result<Inspected, Failure> {
     inspect(read(path)?).map_err(|error| unusable(&path.display().to_string(), &error))
 }
 
-/// The refusal of what is no plugin, with its name.
+/// The refusal of a file that is no plugin, with its name.
 pub fn unusable(reference: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     let said = std::iter::once(error.to_string())
         .chain(Failure::causes(error))

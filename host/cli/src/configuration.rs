@@ -58,8 +58,8 @@ impl Configuration {
     /// Reads the file of this account, if there is one.
     ///
     /// # Errors
-    /// It cannot be read, or something in it is wrong: nothing is done with a part of what somebody
-    /// set.
+    /// It cannot be read, or something in it is wrong: a part of a person's settings would be no
+    /// good.
     pub fn load() -> Result<Self, Failure> {
         // Who has no home has no configuration; a command that needs a directory of it says so.
         let Ok(folder) = config_directory() else { return Ok(Self::default()) };
@@ -95,7 +95,8 @@ impl Configuration {
         self.trust.as_deref()
     }
 
-    /// What the command line says, and of what neither it nor a variable says, this.
+    /// The arguments as typed, completed by this configuration where neither they nor a variable
+    /// say anything.
     pub fn complete(&self, typed: GlobalArgs, matches: &ArgMatches) -> GlobalArgs {
         let matches = deepest(matches);
         let is_open = |option: &str| {

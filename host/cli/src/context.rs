@@ -37,7 +37,7 @@ pub enum LockPolicy {
 }
 
 impl LockPolicy {
-    /// The policy where somebody requires a lock, or nobody does.
+    /// The policy that requires a lock if anybody requires one.
     pub fn required_if(is_required: bool) -> Self {
         if is_required { Self::Required } else { Self::WherePresent }
     }
@@ -56,8 +56,8 @@ pub struct Context {
     pub color_stdout: bool,
     /// Whether progress may be drawn on stderr.
     pub live: bool,
-    /// Whether stdout and stderr are one terminal: what is said on one need not be said on the
-    /// other.
+    /// Whether stdout and stderr are one terminal: what is written to one need not be written to
+    /// the other.
     pub one_terminal: bool,
     /// Whether a question can be asked.
     pub interactive: bool,
@@ -91,15 +91,15 @@ pub struct Context {
     pub host: String,
     /// What tells this process from every other one, if the system says.
     pub process: Option<ProcessIdentity>,
-    /// Which parts of the program say what they do, if somebody asked for parts.
+    /// The parts of the program that log, and how much, if any were chosen.
     pub log: Option<String>,
-    /// How they say it, if somebody asked for a form.
+    /// The format of the log, if one was chosen.
     pub log_format: Option<LogFormat>,
     /// Where each option of every command comes from, for people.
     pub origins: BTreeMap<String, String>,
     /// The project of the working directory, which says where runbooks are.
     pub project: Project,
-    /// That and those around it, whose limits hold, too; none if nobody says anything.
+    /// This project and those around it, whose limits hold too; empty if there is none.
     pub projects: Vec<Project>,
 }
 
@@ -205,7 +205,7 @@ impl Context {
     }
 }
 
-/// Every limit that somebody set: each holds.
+/// Every limit that is set by anybody; each of them holds.
 fn limits(
     of: [Option<PathBuf>; 3],
     of_projects: impl Iterator<Item = Option<PathBuf>>,
@@ -275,7 +275,8 @@ fn is_one_device() -> bool {
     }
 }
 
-/// Not read by clap, which shows what it refuses: somebody may have put a password into the URL.
+/// Reads the location of the journal. Clap does not read it, because it shows what it refuses, and
+/// somebody may have put a password into the URL.
 fn journal(given: Option<&str>) -> Result<Location, Failure> {
     match given {
         Some(text) => {

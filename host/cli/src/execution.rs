@@ -37,7 +37,7 @@ pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
         .map_err(Failure::engine)
 }
 
-/// Whoever waits is told what for, and since when.
+/// Tells those who wait that the server of the journal is away, and since when.
 fn tell_away(journal: &Location, away: Away) {
     match away {
         Away::Gone { since, patience } => ui::warning(&format!(

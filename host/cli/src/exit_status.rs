@@ -105,7 +105,8 @@ impl ExitStatus {
         EXIT_STATUSES.iter().find(|(status, ..)| *status == self).map_or(3, |(_, code, _)| *code)
     }
 
-    /// The number in a family: whatever stops `runbook check`, nothing was found out.
+    /// The number within a family of commands: if `runbook check` was stopped, nothing was found
+    /// out.
     pub fn code_in(self, family: Family) -> u8 {
         match family {
             Family::Check if !matches!(self, Self::Checked(_)) => {

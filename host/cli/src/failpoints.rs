@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Set by the crash tests to `MOMENT:N`: the N-th such moment of the process (a record of the
 /// journal: the N-th of its run), from 1.
 const KILL: &str = "RUNBOOK_TEST_KILL";
-/// The same: the program stands still there until somebody sends SIGCONT.
+/// The same, but the program stops there until it is sent SIGCONT.
 const STOP: &str = "RUNBOOK_TEST_STOP";
 /// How long leases live, in milliseconds: a test that waits for the end of one need not wait for
 /// long.
@@ -21,7 +21,7 @@ enum Moment {
     Record,
     /// A host call was let in, and has done nothing yet.
     Entered,
-    /// A host call has done what it does, and nobody was told yet.
+    /// A host call has done its work, and its caller was not told yet.
     Returned,
 }
 

@@ -7,8 +7,8 @@ use runbook_document::{Diagnostics, Reader, Source};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The administrator's folder. There is no way to name another one: whoever could would be outside
-/// of its limits.
+/// The folder of the administrator. It cannot be set to another one: a user who could set it would
+/// escape its limits.
 pub const FOLDER: &str = "/etc/runbook";
 
 /// The files of the administrator of this host, as far as there are any.
@@ -33,8 +33,8 @@ impl HostPolicy {
     }
 }
 
-/// The file, unless it is certain that there is none. One that cannot be looked at counts as there,
-/// so that reading it fails.
+/// The file, unless it is certain that there is none. A file that cannot be looked at counts as
+/// there, so that reading it fails.
 fn present(name: &str) -> Option<PathBuf> {
     let path = Path::new(FOLDER).join(name);
     match path.symlink_metadata() {

@@ -61,7 +61,7 @@ static READER: LazyLock<Reader> = LazyLock::new(|| {
     Reader { ask, lines: Mutex::new(lines), asked: AtomicBool::new(false) }
 });
 
-/// One line. If the future is dropped before somebody typed one, the next call gets it.
+/// Reads one line. If the future is dropped before a line was typed, the next call gets it.
 pub async fn next_line() -> Typed {
     let mut lines = READER.lines.lock().await;
     if !READER.asked.swap(true, Ordering::SeqCst) && READER.ask.send(()).is_err() {

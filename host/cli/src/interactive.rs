@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// How often the journal is looked at for what somebody else says.
+/// How often the journal is read to see what other people have decided.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What follows from what was said.
@@ -284,8 +284,8 @@ impl OperatorPrompt<'_> {
         Ok(state)
     }
 
-    /// One line, without the space around it; `None` if nobody will answer: the terminal is gone,
-    /// or Ctrl-C was pressed.
+    /// Reads one line, without the space around it; `None` if no answer will come: the terminal is
+    /// gone, or Ctrl-C was pressed.
     async fn line(&self, question: &str) -> Option<String> {
         loop {
             ui::prompt(question);

@@ -14,8 +14,8 @@ pub const PROJECT_FILE: &str = ".runbook.toml";
 pub enum KindOfFile {
     /// A runbook or a suite of checks.
     Runbook,
-    /// Nothing tells what it is. Where somebody named it, it is read as a runbook, so that its
-    /// mistakes are said.
+    /// Nothing tells its kind. If a person named it, it is read as a runbook, so that its mistakes
+    /// are reported.
     Untold,
     /// Targets and secrets, which runbooks include or take by `--env`.
     Targets,
@@ -35,7 +35,7 @@ pub enum KindOfFile {
     Manifest,
 }
 
-/// How a kind is told.
+/// How a kind of file is recognised.
 struct Row {
     kind: KindOfFile,
     /// What people call it.

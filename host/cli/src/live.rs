@@ -49,8 +49,8 @@ struct View {
     at: Option<Instant>,
 }
 
-/// How many steps under way have a line of their own: more than that nobody reads, and a terminal
-/// has 24.
+/// How many steps under way have a line of their own. A terminal has 24 lines, and nobody reads
+/// more than that.
 const LINES: usize = 8;
 
 /// How often it is counted at most: a run may have ten thousand steps.
@@ -132,7 +132,7 @@ impl Live {
         &self.summary
     }
 
-    /// The same, when nothing more is told.
+    /// The summary, once nothing more is told.
     pub fn into_summary(self) -> Summary {
         self.summary
     }
@@ -165,7 +165,7 @@ impl Live {
         self.when_resumed = warning;
     }
 
-    /// Says that a person is asked from here on.
+    /// Notes that a person is asked from here on.
     pub fn ask(&mut self) {
         self.asked = true;
     }

@@ -57,8 +57,7 @@ pub fn snapshot(prepared: &Prepared, runbook: &Path, entry: &str) -> Result<Snap
 }
 
 /// The texts that a runbook is made of, each under its own name in the folder. The runbook itself
-/// is the first of them, whatever it was called on the command line: an include that bears the name
-/// of a link to it is another file.
+/// is the first, under its real name, even if a link to it was given on the command line.
 fn texts(prepared: &Prepared, file: &RunbookFile) -> Result<BTreeMap<String, String>, Failure> {
     let mut texts = BTreeMap::new();
     if let Some(waivers) = &prepared.waivers {
@@ -197,9 +196,9 @@ pub fn check(
     }
 }
 
-/// Compares what a run that goes on may reach with its lock entry, if it has one. Its texts are
-/// those of the journal, which may be older than the entry; but where its paths lead is looked at
-/// anew, and nothing may be within reach that was not reviewed.
+/// Compares what a resumed run may reach with its lock entry, if it has one. Its texts are those of
+/// the journal, which may be older than the entry. Its paths are followed anew, and nothing may be
+/// in reach that was not reviewed.
 ///
 /// # Errors
 /// The run could reach what the lockfile does not hold.

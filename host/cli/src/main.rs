@@ -131,8 +131,7 @@ fn run() -> u8 {
     }
 }
 
-/// Reads the configuration and the environment, and begins to say what the program does, if
-/// somebody asked for it.
+/// Reads the configuration and the environment, and begins the log, if one is asked for.
 fn surroundings(
     typed: global_arguments::GlobalArgs,
     matches: &clap::ArgMatches,

@@ -7,7 +7,7 @@ use runbook_authority::gate::Denial;
 use runbook_authority::grant::Effective;
 use runbook_contract::{ErrorClass, Fault, Response};
 
-/// What a guest is told of everything that is denied.
+/// What a plugin is told about everything that is denied.
 const NOT_GRANTED: &str = "not granted";
 
 /// The fault of a call, with what the host knows of it.

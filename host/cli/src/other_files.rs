@@ -10,8 +10,8 @@ use runbook_document::{Diagnostics, Source};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The kind of a file. Of one that cannot be read nothing is told; whoever reads it as a runbook
-/// says why.
+/// The kind of a file. A file that cannot be read is `Untold`; reading it as a runbook then says
+/// why.
 pub fn kind(file: &Path) -> KindOfFile {
     source(file).map_or(KindOfFile::Untold, |source| KindOfFile::of(&source))
 }
@@ -20,7 +20,7 @@ fn source(file: &Path) -> std::io::Result<Arc<Source>> {
     text_file::source(file)
 }
 
-/// The runbooks and suites of several files; each other one is told.
+/// The runbooks and suites among several files; the others are named in a note.
 ///
 /// # Errors
 /// There is none.

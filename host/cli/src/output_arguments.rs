@@ -9,7 +9,7 @@ use crate::value_parsers::report;
 use clap::Args as ClapArgs;
 use std::path::{Path, PathBuf};
 
-/// What is told of a run beside what is shown.
+/// What is written about a run, beside what is shown.
 #[derive(Debug, ClapArgs)]
 pub struct OutputArgs {
     /// Write a report of the run when it ends or waits, such as `junit=report.xml`; may be given

@@ -10,7 +10,8 @@ use runbook_runtime::follow_links;
 use std::io::Read as _;
 use std::path::Path;
 
-/// Endings of what this program reads, and what that is. Reports and events have other ones.
+/// Endings of files that this program reads, and what those files are. Reports and events have
+/// other endings.
 const ENDINGS: &[(&str, &str)] = &[
     ("toml", "a text that runbooks are made of"),
     ("wasm", "a plugin"),
@@ -19,7 +20,7 @@ const ENDINGS: &[(&str, &str)] = &[
     ("recipients", "a list of recipients"),
 ];
 
-/// What a file begins with, whatever its name, and what it is.
+/// How files begin that this program reads, by whatever name, and what those files are.
 const BEGINNINGS: &[(&[u8], &str)] = &[
     (b"SQLite format 3\0", "a database"),
     (b"\0asm", "a plugin"),

@@ -151,8 +151,8 @@ enum Reached<'s> {
     Nowhere { at: usize, known: Vec<String> },
 }
 
-/// How many parts of a schema are looked at, each within the other at worst: one whose parts refer
-/// to each other would not end.
+/// How many parts of a schema are followed at most, because parts that refer to each other would
+/// not end.
 const MOST_LOOKS: u32 = 256;
 
 /// A schema, followed until it has been looked at often enough. What is then not known may be

@@ -20,8 +20,8 @@ const LIMIT: u64 = 1 << 20;
 /// How often a person may mistype one value.
 const TRIES: u32 = 3;
 
-/// The parameters of a run. What is required and given nowhere is asked for where somebody can be
-/// asked.
+/// The parameters of a run. A required one that is given nowhere is asked for, if there is a
+/// terminal.
 ///
 /// # Errors
 /// Every unknown, missing and wrong parameter; a file that cannot be read.
@@ -48,8 +48,8 @@ pub fn resolve(context: &Context, runbook: &Runbook, args: &ParamArgs) -> Result
     resolve_params(runbook, &given).map_err(Failure::findings)
 }
 
-/// A variable that gives no parameter of this runbook may be meant for another one, so it is no
-/// error; mistyped it is one that nobody would be told of.
+/// Warns of variables that give no parameter of this runbook. They may be meant for another one, so
+/// they are no error; a mistyped one would otherwise go unnoticed.
 fn warn_of_unknown_variables(runbook: &Runbook) {
     let known: Vec<String> =
         runbook.params.iter().map(|param| param.name.name.to_ascii_uppercase()).collect();
@@ -126,8 +126,8 @@ fn from_file(path: &Path) -> Result<Vec<GivenParam>, Failure> {
     values.collect()
 }
 
-/// Asks for one value until it fits. `None` if nobody answers: then it is missing, which is told
-/// with the others.
+/// Asks for one value until it fits. Returns `None` if there is no answer; the parameter is then
+/// missing, and reported with the others.
 fn ask(param: &Param) -> Option<GivenParam> {
     let name = &param.name.name;
     let about = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();

@@ -32,7 +32,7 @@ pub struct PlanFile {
     made: Timestamp,
     /// Who made it, for people.
     operator: String,
-    /// The journal of its run: in another one nobody would know that it ran.
+    /// The journal of its run. Another journal would not know that it ran.
     journal: String,
     /// The runbook, an absolute path without links.
     pub runbook: PathBuf,
@@ -115,7 +115,7 @@ impl PlanFile {
         })
     }
 
-    /// Refuses to write over a file that is no plan: whoever mistypes a name loses nothing by it.
+    /// Refuses to write over a file that is no plan, so that a mistyped name loses nothing.
     ///
     /// # Errors
     /// There is such a file.

@@ -102,9 +102,9 @@ impl PluginCaller {
         Ok(Self { linked, operations, effective, purpose, audit, secrets, stores })
     }
 
-    /// The secrets that these call sites may need and that cannot be had: there is no store, nobody
-    /// can open it, or it has no such entry. Opens each store, and warns of a secret that is too
-    /// old or expires. No value is kept.
+    /// The secrets that these call sites may need and that cannot be had: there is no store, no key
+    /// opens it, or it has no such entry. It opens each store, warns of secrets that are too old or
+    /// expire, and keeps no value.
     pub fn unavailable_secrets(&self, is_needed: impl Fn(&StepId) -> bool) -> Vec<Unavailable> {
         let mut looked = BTreeSet::new();
         let mut found = Vec::new();
@@ -256,7 +256,7 @@ fn may_follow_an_attempt(call: &Call) -> bool {
     }
 }
 
-/// A task that ends when nobody waits for it any more.
+/// A task that is aborted when its handle is dropped.
 struct AbortOnDrop(tokio::task::JoinHandle<CallOutcome>);
 
 impl Drop for AbortOnDrop {

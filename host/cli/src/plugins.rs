@@ -29,7 +29,7 @@ pub struct Plugins {
 }
 
 impl Plugins {
-    /// Plugins of which those that are files must be signed, if a trust file is in force.
+    /// Plugins that must be signed if they are files and a trust file is in force.
     pub fn trusted(trust: TrustFiles) -> Self {
         Self { verified: BTreeMap::new(), trust }
     }

@@ -147,7 +147,7 @@ pub struct Finding {
     pub location: Location,
 }
 
-/// Where a finding is to be looked at.
+/// The place of a finding.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Location {

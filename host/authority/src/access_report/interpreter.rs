@@ -8,8 +8,8 @@ use std::path::Path;
 pub(super) enum Otherwise {
     /// In the file that its first operand names; without one, on standard input.
     FirstOperand,
-    /// In its operands, of which it needs this many (a database and a statement); with fewer, on
-    /// standard input.
+    /// It stands in the operands, if there are this many (a database and a statement); with fewer
+    /// it is read from standard input.
     Operands(usize),
     /// In a file that an operand behind its subcommand names; without one, on standard input.
     Subcommand,
@@ -22,8 +22,8 @@ pub(super) enum Otherwise {
     Arguments,
 }
 
-/// Programs that are told their text in the same way. Letters are those of options: `c` is `-c`. A
-/// letter or a word that stands in no field counts as one with a value, and as one without.
+/// Programs that take their text in the same way. Letters are those of options: `c` is `-c`. A
+/// letter or word that is in no field counts both as one with a value and as one without.
 #[derive(Debug)]
 pub(super) struct Family {
     /// Names; a version, an architecture or a kind of build behind one (`python3.11`,
@@ -49,13 +49,13 @@ pub(super) struct Family {
     pub(super) plain: &'static str,
     /// Words of options that have no value.
     pub(super) flags: &'static [&'static str],
-    /// Letters with which it reads standard input, whatever else it is told.
+    /// Letters with which it reads standard input, whatever its other arguments are.
     pub(super) input: &'static str,
     /// How its options are written.
     pub(super) syntax: OptionSyntax,
     /// Whether it starts a program that one of its arguments names, which inherits standard input.
     pub(super) starts: bool,
-    /// Whether it runs, or is told what to run by, files of its working directory.
+    /// Whether files of its working directory are run, or decide what is run.
     pub(super) reads_folder: bool,
 }
 
@@ -476,7 +476,7 @@ const SUFFIXES: &[&str] = &[
     "v",
 ];
 
-/// How a program is told its text; `None` if it runs none.
+/// How a program takes the text that it runs; `None` if it runs none.
 pub(super) fn family_of(program: &str) -> Option<&'static Family> {
     let name = file_name(program);
     FAMILIES.iter().find(|family| family.names.iter().any(|known| is_build_of(known, &name)))

@@ -83,10 +83,10 @@ pub enum Origin {
         /// What is known of the signature beside it, in one line: `none`, or by which key and
         /// whether that key is trusted.
         signature: String,
-        /// Whether the trust file in force accepts the signature. True where none is in force: then
-        /// nothing is asked for.
+        /// Whether the trust file in force accepts the signature. Always true where no trust file
+        /// is in force.
         is_trusted: bool,
-        /// Whether there is a signature that is none of these bytes, whatever is trusted.
+        /// Whether there is a signature and it is not of these bytes, trusted or not.
         is_wrongly_signed: bool,
     },
 }
@@ -165,7 +165,7 @@ pub struct Row {
     /// What is too open about the grant.
     #[serde(skip)]
     open: Vec<open_grant::OpenGrant>,
-    /// The target itself, for what only shows when the rows of a runbook are looked at together.
+    /// The target itself, for findings about several rows of a runbook together.
     #[serde(skip)]
     target: Option<Arc<Target>>,
     /// The database whose connection the program is given.

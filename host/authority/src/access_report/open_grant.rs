@@ -77,7 +77,7 @@ const NAME_AND_NO_OPTION: &str = r"(?:[A-Za-z0-9_.:=/@%+,][A-Za-z0-9_.:=/@%+,-]*
 /// Programs whose first operand is no command, though what stands behind it is.
 const FILE_BEFORE_COMMAND: &[&str] = &["flock", "script", "taskset", "chrt"];
 
-/// Options of any program whose value is a command, of which a name is enough.
+/// Options, of any program, whose value is a command.
 const COMMAND_OPTIONS: &[&str] = &[
     "split-string",
     "command",

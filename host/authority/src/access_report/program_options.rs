@@ -48,7 +48,7 @@ pub(super) enum Meaning<'a> {
     Input,
 }
 
-/// Readings that are looked at for one list.
+/// How many readings of one list are tried at most.
 const MAX_READINGS: usize = 512;
 
 /// A reading that has come as far as the argument `at`.

@@ -63,8 +63,8 @@ fn may_name_a_file_in(pattern: &ArgumentPattern, directory: &Path) -> bool {
     may_match(pattern, &inside)
 }
 
-/// Argument lists that are looked at for one target. A list with more alternatives counts as
-/// reading standard input.
+/// How many argument lists of one target are tried at most. A target with more alternatives counts
+/// as reading standard input.
 const MAX_LISTS: usize = 256;
 
 /// Every place, but its arguments, where the text of this program may stand.
@@ -312,8 +312,8 @@ fn is_input_option(text: &str, folder: &Path) -> bool {
         || attached.filter(|_| !text.starts_with("--")).is_some_and(is_named)
 }
 
-/// Whether a file is standard input, or may be: `-`, and whatever lies below `/dev` or `/proc`, by
-/// whatever links.
+/// Whether a file is standard input, or may be: `-`, and every path that leads below `/dev` or
+/// `/proc`, through links too.
 fn is_input(name: &str, folder: &Path) -> bool {
     name == "-"
         || trail(&folder.join(name.trim_start_matches('@'))).iter().any(|path| is_device(path))

@@ -13,8 +13,8 @@ use crate::scope::{AccessScope, Call, CallValue, Dimension, Rest, Values};
 use crate::targets::PathView;
 use std::collections::BTreeMap;
 
-/// Boxes that are looked at for one grant. Twenty rules that each cover a part of a grant need a
-/// few hundred.
+/// How many boxes are searched for one grant at most. Twenty rules that each cover a part of a
+/// grant need a few hundred.
 const MAX_BOXES: usize = 20_000;
 
 /// A grant that reaches beyond the boundary.

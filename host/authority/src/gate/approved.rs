@@ -28,8 +28,8 @@ pub struct Approved {
     slots: BTreeSet<(String, String)>,
     /// For each effect, whether it is done, if it may be done only once.
     done: Vec<bool>,
-    /// The effects that the host call under way may still be, where the gate is asked about it part
-    /// by part.
+    /// The effects that the host call under way can be, while the gate is asked about it part by
+    /// part.
     candidates: Vec<usize>,
 }
 

@@ -11,8 +11,8 @@ use runbook_document::{Diagnostics, Located, Reader, Source};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Reads a lockfile. `folder` is the absolute path of its folder. `None` after reporting whatever
-/// is wrong with it: a lockfile that cannot be read whole locks nothing.
+/// Reads a lockfile. `folder` is the absolute path of its folder. Returns `None` after it has
+/// reported every mistake: half a lockfile would lock nothing.
 pub fn parse(
     source: &Arc<Source>,
     folder: &str,

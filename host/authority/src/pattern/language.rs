@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 /// The largest automaton of one pattern, in bytes. `\w{30}` with all of Unicode is larger, and
 /// nobody reviews that.
 const MAX_AUTOMATON: usize = 4 << 20;
-/// States of a product that are looked at. The largest of the shipped runbooks needs 60.
+/// How many states of a product are searched at most. The largest of the shipped runbooks needs 60.
 const MAX_STATES: usize = 50_000;
 
 /// A pattern that cannot be compared.

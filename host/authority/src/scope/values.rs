@@ -331,8 +331,9 @@ fn language(texts: &BTreeSet<Text>) -> Result<Language, TooComplex> {
 
 /// Paths of requests, as a person writes them. Looked through first.
 const PLAIN_PATHS: &str = "(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+";
-/// Every path of a request that the gate takes, whatever is granted (and a few that it does not,
-/// such as those with dot segments), so that nothing is thought contained that is not.
+/// Every request path that the gate takes, whatever is granted. It includes a few that the gate
+/// refuses, such as those with dot segments, so that nothing is thought to be contained that is
+/// not.
 const REQUEST_PATHS: &str = "(?:/(?:[!$&-.0-;=@-\\[\\]_a-z~]|%(?:0[1-9A-Fa-f]|[1346-9A-Fa-f][0-9A-Fa-f]|2[0-9A-Ea-e]|5[0-9ABD-Fabd-f]))*)*";
 
 impl<'a> Rest<'a> {
@@ -346,7 +347,7 @@ impl<'a> Rest<'a> {
         rest
     }
 
-    /// Whether this text is one of what is left.
+    /// Whether this text is among those that are left.
     pub(crate) fn has_left(&self, text: &str) -> bool {
         self.base.has_text(text) && !self.minus.iter().any(|minus| minus.has_text(text))
     }

@@ -9,8 +9,8 @@ pub type ReadDigest = dyn Fn(&Path) -> Option<Digest>;
 
 /// The folder of a runbook, below which its relative paths lie, and how links are followed there.
 ///
-/// The folder is absolute, so a path is joined with it exactly once: here. Whoever judges and
-/// whoever opens takes the result.
+/// The folder is absolute. A path is joined with it only here; those who judge it and those who
+/// open it take the same result.
 #[derive(Clone, Copy)]
 pub struct Folder<'a> {
     path: &'a Path,
@@ -67,7 +67,7 @@ impl<'a> Folder<'a> {
 /// Who made the links in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LinkOwner {
-    /// Whoever made the runbook's folder. They are a part of what is reviewed.
+    /// The owner of the runbook's folder made them, so they are a part of what is reviewed.
     Folder,
     /// The administrator of the host. They differ from host to host.
     Host,

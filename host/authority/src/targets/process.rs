@@ -28,7 +28,7 @@ impl EnvironmentValue {
     }
 }
 
-/// The variables by which libpq is told where to connect to, and as whom.
+/// The variables that tell libpq where to connect to, and as which user.
 const CONNECTION_VARIABLES: &[&str] = &[
     "PGHOST",
     "PGHOSTADDR",

@@ -87,8 +87,8 @@ pub struct SqlTarget {
 }
 
 impl SqlAddress {
-    /// How a server is believed to be the one that is meant, if a server elsewhere is: nobody
-    /// stands between on this machine.
+    /// How the server proves who it is; `None` for a server on this machine, to which nobody can
+    /// stand in between.
     pub fn tls_to_elsewhere(&self) -> Option<TlsMode> {
         match self {
             Self::Server { host, tls, .. } => (!is_here(host)).then_some(*tls),

@@ -344,7 +344,7 @@ const TABLE: &[(Steers, &[&str])] = &[
 ];
 
 /// Names that a program may get with any plain value (see [`is_harmless`]): language, time, colour,
-/// and the names under which a database is told who asks.
+/// and the names under which a client names itself to a database.
 const HARMLESS: &[&str] = &[
     "LANG",
     "LANGUAGE",
@@ -370,7 +370,7 @@ const HARMLESS: &[&str] = &[
     "RUST_BACKTRACE",
 ];
 
-/// Names whose value is a password and nothing else, whatever it is.
+/// Names whose value is always a password and nothing else.
 const PASSWORDS: &[&str] = &["PGPASSWORD", "MYSQL_PWD"];
 
 /// The harmless names, for people.

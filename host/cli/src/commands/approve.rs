@@ -82,7 +82,7 @@ pub fn reject(context: &Context, args: &RejectArgs) -> Result<ExitStatus, Failur
     })
 }
 
-/// What is asked of whom.
+/// What a step asks to be approved, and the run and plan that it belongs to.
 struct Question {
     run: RunId,
     step: StepId,

@@ -61,7 +61,7 @@ impl From<bool> for Form {
     }
 }
 
-/// What a chain means whose process was killed, and that nobody has sealed yet.
+/// What follows from a chain that is not sealed although its process was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unsealed {
     /// It is told, and is no damage.

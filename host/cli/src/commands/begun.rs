@@ -13,7 +13,7 @@ use runbook_journal::{JournalError, SqlJournal};
 use runbook_report::{Format, Summary};
 use std::time::{Duration, Instant};
 
-/// When it is looked again whether a run that nobody executes has begun, or has ended meanwhile.
+/// The pause before it is looked again whether a run has begun, or has ended meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How the run stands that was begun under this id; `None` if there is none.
@@ -49,9 +49,9 @@ pub async fn tell(
     status(&stored, &executor).map(Some)
 }
 
-/// The run, and who executes it, as they belong together: a run that ends, or begins, between two
-/// looks is executed by nobody at the second one, and is neither interrupted nor waiting. Whoever
-/// begins a run has its lease a moment after its first line.
+/// The run together with who executes it. A run that begins or ends between two looks would seem to
+/// be executed by nobody, though it is neither interrupted nor waiting. A run gets its lease a
+/// moment after its first line.
 async fn settled(
     context: &Context,
     journal: &SqlJournal,
@@ -73,8 +73,8 @@ async fn settled(
     }
 }
 
-/// One id is one run: whoever uses it for another has made a mistake, and must not be told that
-/// theirs is done.
+/// Refuses an id that belongs to a run of something else: the caller must not be told that theirs
+/// is done.
 fn refuse_another(stored: &StoredRun, asked: &RunHeader, plan: &Plan) -> Result<(), Failure> {
     let before = &stored.header;
     let other = if before.name != asked.name {

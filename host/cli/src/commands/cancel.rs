@@ -30,8 +30,8 @@ pub struct CancelArgs {
     pub yes: bool,
 }
 
-/// Cancels a run: whoever executes it is asked to end it in order; if nobody does, it is ended from
-/// here. Either way what was done is undone as the runbook says.
+/// Cancels a run. If a process executes it, that one is asked to end it in order; else it is ended
+/// from here. Either way what was done is undone as the runbook says.
 pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> {
     let decisions = decisions(&args.decide)?;
     let (run, executor, reached) = execution::block_on(async {

@@ -10,8 +10,8 @@ use runbook_journal::SqlJournal;
 use runbook_report::{Reached, Summary};
 use std::time::Duration;
 
-/// Asks through the journal: whoever executes the run looks there, on whatever machine. Nobody else
-/// is touched.
+/// Asks through the journal, where the process that executes the run looks, on whatever machine it
+/// is. Other runs are not touched.
 pub async fn send(
     context: &Context,
     journal: &SqlJournal,

@@ -284,7 +284,7 @@ async fn make(
     Ok(earlier.complete(file, &suite, results(&suite, &summary, &waivers, &today, &args.tag)))
 }
 
-/// Refuses tags that no check has: a selection of nothing would pass whatever is wrong.
+/// Refuses tags that no check has: a selection without a check would always pass.
 fn find_tags(suite: &Runbook, wanted: &[String], file: &Path) -> Result<(), Failure> {
     let tags = suite
         .section(Section::Check)

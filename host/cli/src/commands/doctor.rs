@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Where the Docker engine of this host listens.
 const DOCKER: &str = "/var/run/docker.sock";
 
-/// Variables whose last part is a name that somebody else chose: parameters, and what the tests of
-/// this program set.
+/// Beginnings of variables whose last part is a name that other people choose: parameters, and what
+/// the tests of this program set.
 const OPEN_FAMILIES: &[&str] = &["RUNBOOK_PARAM_", "RUNBOOK_TEST_"];
 
 /// The arguments of `runbook doctor`.
@@ -259,8 +259,8 @@ fn unknown_variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<Unk
     found
 }
 
-/// One that is nearly a setting is a failure: what it should limit is not limited. Another one may
-/// belong to somebody's script.
+/// Reports unknown variables. One that is nearly a setting is a failure, because what it should
+/// limit is not limited; another one may belong to a script.
 fn variables(unknown: &[UnknownVariable]) -> Result<String, String> {
     let meant = |one: &UnknownVariable| {
         Some(format!("`{}`: no such setting; did you mean `{}`?", one.name, one.near.as_ref()?))

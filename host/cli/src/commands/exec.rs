@@ -133,7 +133,7 @@ fn environment<'a>(
     }
 }
 
-/// Asks the steps again what they would do, and refuses whatever was not planned so.
+/// Asks the steps again what they would do, and refuses everything that was not planned so.
 fn compare(
     context: &Context,
     (path, planned): (&Path, &PlanFile),
@@ -154,8 +154,8 @@ fn compare(
     )
 }
 
-/// How the run stands that the caller names, if it was begun before. Asked before anybody is asked
-/// anything.
+/// Reports the state of the run that the caller names, if it was begun before. This comes before
+/// every question to a person.
 fn begun_before(
     context: &Context,
     args: &ExecArgs,
@@ -255,8 +255,8 @@ fn is_taken(error: &RunError) -> bool {
     matches!(source.downcast_ref(), Some(JournalError::RunExists { .. }))
 }
 
-/// A lock lives in the journal, so it excludes only whoever uses the same one; by default each
-/// account of each machine has its own.
+/// Warns that locks live in the journal, so that they exclude only those who use the same one; by
+/// default each account of each machine has its own.
 fn warn_of_own_journal(context: &Context, plan: &Plan) {
     if plan.locks.exclusive.is_empty() || context.journal_origin == Origin::Given {
         return;
@@ -269,8 +269,7 @@ fn warn_of_own_journal(context: &Context, plan: &Plan) {
     ));
 }
 
-/// Asks before a run that changes something for good. Where nobody can be asked, only `--yes`
-/// starts it.
+/// Asks before a run that changes something for good. Without a terminal only `--yes` starts it.
 pub fn confirm(context: &Context, runbook: &Runbook, yes: bool) -> Result<(), Failure> {
     if runbook.risk.as_ref().is_none_or(|risk| risk.value != Risk::Destructive) {
         return Ok(());

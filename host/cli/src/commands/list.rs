@@ -18,8 +18,8 @@ pub struct ListArgs {
     pub format: ListFormat,
 }
 
-/// Lists the runbooks and suites of the project, by the names that commands take. A file that
-/// cannot be read is told, and the others are listed.
+/// Lists the runbooks and suites of the project, by the names that commands take. It warns of a
+/// file that cannot be read, and lists the others.
 pub fn run(context: &Context, args: &ListArgs) -> Result<ExitStatus, Failure> {
     let (listed, unreadable) = project::runbooks(&context.project)?;
     for one in &unreadable {

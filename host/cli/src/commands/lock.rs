@@ -30,9 +30,9 @@ pub struct LockArgs {
     pub accept: bool,
 }
 
-/// Locks runbooks, each whatever is wrong with another. What is locked for the first time is
-/// written, and so is what only narrows while every text stays; another text, and what widens or
-/// moves, is shown and needs `--accept`.
+/// Locks runbooks, each by itself. What is locked for the first time is written, and what only
+/// narrows while all texts stay is written too. Another text, a wider grant and changed code are
+/// shown and need `--accept`.
 pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let mut status = ExitStatus::Success;
     let files = project::find_all(&context.project, &args.files)?;

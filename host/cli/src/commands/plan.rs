@@ -262,8 +262,8 @@ const SECTIONS: &[(Section, &str)] = &[
     (Section::Finally, "Finally"),
 ];
 
-/// Whether the steps of a section follow each other, so that nobody has to be told what waits for
-/// what.
+/// Whether the steps of a section follow each other in one line, so that it need not be shown which
+/// waits for which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     Straight,

@@ -116,7 +116,7 @@ fn list(format: ListFormat) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-/// The plugin and the operation of what stands under `uses`, or the plugin alone.
+/// Parts what stands under `uses` into plugin and operation, or takes it as the plugin alone.
 fn parted(named: &str) -> (&str, Option<&str>) {
     match named.rsplit_once(':') {
         Some((reference, operation)) if !Path::new(named).exists() && !operation.contains('/') => {

@@ -9,12 +9,12 @@ use runbook_engine::{
 };
 use runbook_journal::{JournalError, SqlJournal};
 
-/// Writes the word down, if it may follow what the journal says: a record that may not would end
-/// the run for good.
+/// Writes a decision into the journal, if it may follow the records there: a record that may not
+/// would end the run for good.
 ///
 /// # Errors
-/// The word does not fit the run as it is now, or not any more, because of what somebody else has
-/// said meanwhile; nothing was written.
+/// The decision does not fit the run as it is now, or not any more, because of what somebody else
+/// has decided meanwhile; nothing was written.
 pub async fn append(
     journal: &SqlJournal,
     run: RunId,
@@ -38,7 +38,7 @@ pub async fn append(
     }
 }
 
-/// The run as it is after somebody else has written, if the word is still asked for.
+/// Reads the run again after somebody else has written, if the decision is still asked for.
 async fn read_again(
     journal: &SqlJournal,
     run: RunId,
@@ -60,7 +60,7 @@ async fn read_again(
     }
 }
 
-/// What somebody else's word, said at the same moment, means for this one.
+/// What a decision that somebody else wrote at the same moment means for this one.
 #[derive(Debug, PartialEq, Eq)]
 enum Meanwhile {
     /// It is about something else.
@@ -164,7 +164,7 @@ fn open_question(plan: &Plan, run: &str, state: &RunState, step: &StepId) -> Opt
     })
 }
 
-/// The word itself, and what is said to have happened once it is written.
+/// A decision that was written, and the word that tells what was decided.
 pub struct WrittenDecision {
     /// What the person did, as a participle: `approved`, `rejected` or `answered`.
     pub verb: &'static str,

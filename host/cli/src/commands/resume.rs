@@ -144,8 +144,8 @@ pub fn resume_run(
     })
 }
 
-/// That somebody asked the last execution of the run to end it, and it died before it could. Told
-/// once the run is taken: a process that lives heeds the request itself.
+/// Tells that the last execution of the run was asked to end it, and died before it could. It is
+/// told once the run is taken: a process that lives heeds the request itself.
 async fn lost_cancel(
     journal: &SqlJournal,
     run: RunId,

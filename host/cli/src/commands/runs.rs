@@ -35,10 +35,10 @@ pub struct RunsArgs {
     pub format: ListFormat,
 }
 
-/// How many runs are looked at first where not all of them are wanted.
+/// How many runs are read first where not all of them are wanted.
 const FIRST_LIST: usize = 200;
 
-/// How runs are called that nobody executes any more.
+/// The state that a run is listed with if its process died.
 const INTERRUPTED: &str = "interrupted";
 
 /// How runs are called whose process lives and was stopped.

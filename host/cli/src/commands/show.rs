@@ -53,7 +53,7 @@ fn shown(text: &str) -> Result<Shown, String> {
     one_of(found, text, &known)
 }
 
-/// How often the journal is looked at while a run is followed.
+/// How often the journal is read while a run is followed.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// After so many looks at the journal without news, `show --follow` asks whether anybody executes
@@ -162,8 +162,8 @@ impl Teller {
     }
 }
 
-/// Tells everything from the first record on, until the run ends or pauses, or nobody executes it
-/// any more. It only reads: a run does not notice.
+/// Tells everything from the first record on, until the run ends, pauses, or is executed by nobody
+/// any more. It only reads; a run does not notice it.
 async fn follow(
     context: &Context,
     journal: &SqlJournal,

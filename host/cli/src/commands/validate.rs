@@ -45,8 +45,7 @@ struct Passed {
     missing: BTreeSet<String>,
 }
 
-/// Checks runbooks, and other files as what they are; each is checked whatever is wrong with
-/// another.
+/// Checks runbooks, and files of other kinds as what they are. Each is checked by itself.
 pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure> {
     let mut worst = ExitStatus::Success;
     for file in &project::find_all(&context.project, &args.files)? {
@@ -113,9 +112,8 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<Pa
     Ok(Passed { holds, warnings, missing })
 }
 
-/// Holds the targets of an environment against the lockfile: each runbook that is locked in this
-/// environment is compared with its entry. Where none is, that is told, because no runbook will be
-/// run in it.
+/// Compares each runbook that is locked in this environment with its lock entry. If none is locked
+/// in it, that is told, because no runbook would run there.
 fn check_environment(context: &Context, targets: &Path) -> Result<(), Failure> {
     let file = RunbookFile::locate(targets)?;
     let name = file.name();

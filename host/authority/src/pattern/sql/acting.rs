@@ -134,8 +134,7 @@ const READING_BY_TEXT: &[&str] = &[
     "ts_stat",
 ];
 
-/// Types of PostgreSQL of which a number is the name of something of the catalog: `16385::regclass`
-/// is any relation's.
+/// PostgreSQL types whose numbers name something of the catalog: `16385::regclass` is any relation.
 pub fn types_of_catalog_names() -> impl Iterator<Item = &'static str> {
     CATALOG_NAMES.iter().copied()
 }

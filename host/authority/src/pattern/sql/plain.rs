@@ -162,7 +162,7 @@ impl<'a> Scanner<'a> {
             && self.bytes[self.at - 2].eq_ignore_ascii_case(&b'u')
     }
 
-    /// To the end of what `quote` opens; twice, it stands for itself.
+    /// Reads to the end of what `quote` opens. A quote that stands twice stands for itself.
     fn quoted(&self, quote: u8, refuse_backslash: bool) -> Option<usize> {
         let mut at = self.at + 1;
         loop {

@@ -87,7 +87,7 @@ fn render(format: ReviewFormat, changes: &[Change]) -> Result<String, Failure> {
     }
 }
 
-/// Two single things are compared whatever they are called: `v1.wasm` with `v2.wasm`.
+/// Gives two single things one name, so that they are compared: `v1.wasm` with `v2.wasm`.
 fn same_names(old: &mut Snapshot, new: &mut Snapshot) {
     if old.plugins.len() == 1
         && let [name] = new.plugins.keys().cloned().collect::<Vec<_>>().as_slice()
@@ -312,9 +312,8 @@ fn snapshot(
     Ok(all)
 }
 
-/// In which environments a runbook is compared: in the one that was asked for, else in none and in
-/// each that lies beside it. What `exec --env NAME` would reach is a part of what a folder can do,
-/// whoever thinks of asking for it.
+/// The environments in which a runbook is compared: the one that was asked for, else none and each
+/// that lies beside it. What `exec --env NAME` would reach is a part of what a folder can do.
 fn environments(runbook: &Path, asked: Option<&str>) -> Result<Vec<Option<String>>, Failure> {
     if let Some(asked) = asked {
         return Ok(vec![Some(asked.to_owned())]);

@@ -149,7 +149,7 @@ pub(super) enum Subject {
     /// A link to a folder, which is not followed: what is in it may be reviewed elsewhere, or lead
     /// round in a circle.
     Link(PathBuf),
-    /// A file that may be a runbook, and why nobody can tell.
+    /// A file that may be a runbook, and why it cannot be told whether it is.
     Unreadable(PathBuf, Failure),
 }
 
@@ -262,8 +262,8 @@ fn component<'a>(
     }
 }
 
-/// The entry of a plugin, named as from the current folder, so that one file is one entry whoever
-/// uses it.
+/// The entry of a plugin, named as from the current folder, so that one file has one entry for all
+/// runbooks that use it.
 fn plugin_entry(
     reference: &str,
     folder: &Path,
@@ -292,8 +292,7 @@ fn plugin_entry(
     Ok(PluginEntry::new(&component(&shown, plugin, &imports, &origin), lens))
 }
 
-/// A file as a person in the current folder names it, so that one file has one name whoever refers
-/// to it.
+/// The path of a file as a person in the current folder writes it, so that one file has one name.
 fn from_here(file: &Path) -> PathBuf {
     let resolved =
         || Some((file.canonicalize().ok()?, std::env::current_dir().ok()?.canonicalize().ok()?));

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 /// what it holds is compared by itself.
 pub(super) type Limits = BTreeMap<String, String>;
 
-/// The limits of what lies at a path: the files in it, and the projects above it up to `top` with
-/// what those name.
+/// The limits that lie at a path: the files in it, and the projects above it up to `top` with the
+/// files that they name.
 ///
 /// # Errors
 /// A folder or a file cannot be read.
@@ -141,8 +141,8 @@ fn of_file(name: &str, old: Option<&String>, new: Option<&String>) -> Vec<Change
     written::difference(&texts(old), &texts(new)).into_iter().map(told).collect()
 }
 
-/// What a changed key means. A rule of a boundary or a key of a trust file is not judged here:
-/// somebody must look at it.
+/// Whether a changed key widens or narrows. A rule of a boundary and a key of a trust file are not
+/// judged here: a person must look at them.
 fn direction(key: &str, old: Option<&str>, new: Option<&str>) -> Direction {
     match (key, old, new) {
         ("locked", _, Some("true")) | ("boundary" | "trust" | "audit_log", None, _) => {
