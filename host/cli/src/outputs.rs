@@ -20,7 +20,7 @@ pub fn wrong_reads(
     sites: &BTreeMap<StepId, Site>,
 ) -> Vec<Diagnostic> {
     let manuals: BTreeMap<&StepId, &Manual> =
-        steps.iter().filter_map(|step| Some((&step.id.value, step.manual.as_ref()?))).collect();
+        steps.iter().filter_map(|step| Some((&step.id.value, step.manual()?))).collect();
     let declared = |step| match (sites.get(step), manuals.get(step)) {
         (Some(site), _) => Declared::by_plugin(site),
         (None, Some(manual)) => Some(Declared::by_question(manual)),

@@ -279,7 +279,7 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
             diagnostics,
         );
     }
-    if let Some(manual) = &step.manual {
+    if let Some(manual) = step.manual() {
         let place = TextSpan { source, span: manual.instructions.span.clone() };
         text(&manual.instructions.value, Form::Template, &place, &names, diagnostics);
     }

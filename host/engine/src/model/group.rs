@@ -6,15 +6,14 @@ use runbook_document::{Located, Source, Table};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// `runbook = "FILE"` or `suite = "FILE"` of a step.
-#[derive(Debug, Clone)]
-pub struct Nested {
+/// The file whose steps a step stands for: what `runbook = "FILE"` and `suite = "FILE"` have in
+/// common.
+#[derive(Debug, Clone, Copy)]
+pub struct Nested<'a> {
     /// What the file is.
     pub kind: NestedKind,
     /// Its name, in the folder of the runbook.
-    pub file: Located<String>,
-    /// Only checks with one of these tags; empty is all.
-    pub tags: Vec<String>,
+    pub file: &'a Located<String>,
 }
 
 /// What a nested file is.

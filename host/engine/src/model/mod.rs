@@ -18,7 +18,7 @@ pub use policy::{Limits, Locks, OnBusy, Risk, UndoCause, UndoCauses, UndoPolicy,
 pub use step::section_noun;
 pub use step::{
     Bind, Expectation, ForEach, IfNeedsFailed, Items, Notify, OnCancel, OnFailure, Poll, Retry,
-    Step, UndoDeclaration,
+    Step, StepAction, UndoDeclaration,
 };
 pub(crate) use window::DAY;
 pub use window::{Allowed, Days, Outside, Window};

@@ -1,6 +1,6 @@
 //! One call site as written.
 
-use super::{Approval, Check, Manual, Nested, UseSite};
+use super::{Approval, Check, Manual, Nested, NestedKind, UseSite};
 use crate::event::{Section, Trigger};
 use runbook_contract::{ErrorClass, StepId};
 use runbook_document::{Located, Node, Source, Span, Table};
@@ -19,9 +19,8 @@ pub struct Step {
     pub id: Located<StepId>,
     /// What people call it.
     pub title: Option<String>,
-    /// The operation, as `plugin:operation`; `None` for a manual step and for one that stands for a
-    /// nested file.
-    pub uses: Option<Located<String>>,
+    /// What it does.
+    pub action: StepAction,
     /// The slots that are bound, each to a target.
     pub bind: Vec<Bind>,
     /// The input before templates are rendered.
@@ -51,14 +50,10 @@ pub struct Step {
     pub on_failure: OnFailure,
     /// What happens to a running attempt when the run is cancelled.
     pub on_cancel: OnCancel,
-    /// `manual`: what a person does instead of a plugin.
-    pub manual: Option<Manual>,
     /// Who must approve what it would do; `None` if nobody must.
     pub approval: Option<Located<Approval>>,
     /// Runs once for each item.
     pub for_each: Option<ForEach>,
-    /// Another file whose steps it stands for.
-    pub nested: Option<Nested>,
     /// The step that stands for the file from which this one was put in.
     pub group: Option<StepId>,
     /// What it says as a check of a suite.
@@ -69,7 +64,90 @@ pub struct Step {
     pub span: Span,
 }
 
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum StepAction {
+    /// It calls an operation: `uses = "plugin:operation"`.
+    Plugin {
+        /// Which.
+        uses: Located<String>,
+    },
+    /// A person does it: `manual = { … }`.
+    Manual(Manual),
+    /// It stands for the steps of another runbook: `runbook = "FILE"`.
+    Nested {
+        /// Its name, in the folder of the runbook.
+        file: Located<String>,
+    },
+    /// It stands for the checks of a suite: `suite = "FILE"`.
+    Suite {
+        /// Its name, in the folder of the runbook.
+        file: Located<String>,
+        /// Only checks with one of these tags; empty is all.
+        tags: Vec<String>,
+    },
+    /// It says none of these, or more than one: an error, with which [`crate::parse`] refuses the
+    /// file. Only [`crate::parse_leniently`] gives it, with all that the step says, so that the
+    /// mistakes in each of them are told too.
+    Refused(Vec<StepAction>),
+}
+
+impl StepAction {
+    /// What it is, or all that a refused step says that it is.
+    fn said(&self) -> &[Self] {
+        match self {
+            Self::Refused(said) => said,
+            Self::Plugin { .. } | Self::Manual(_) | Self::Nested { .. } | Self::Suite { .. } => {
+                std::slice::from_ref(self)
+            }
+        }
+    }
+}
+
 impl Step {
+    /// The operation that it calls, if it calls one.
+    pub fn uses(&self) -> Option<&Located<String>> {
+        self.action.said().iter().find_map(|action| match action {
+            StepAction::Plugin { uses } => Some(uses),
+            StepAction::Manual(_)
+            | StepAction::Nested { .. }
+            | StepAction::Suite { .. }
+            | StepAction::Refused(_) => None,
+        })
+    }
+
+    /// What a person does, if one does it.
+    pub fn manual(&self) -> Option<&Manual> {
+        self.action.said().iter().find_map(|action| match action {
+            StepAction::Manual(manual) => Some(manual),
+            StepAction::Plugin { .. }
+            | StepAction::Nested { .. }
+            | StepAction::Suite { .. }
+            | StepAction::Refused(_) => None,
+        })
+    }
+
+    /// The file whose steps it stands for, if it stands for one.
+    pub fn nested(&self) -> Option<Nested<'_>> {
+        self.action.said().iter().find_map(|action| match action {
+            StepAction::Nested { file } => Some(Nested { kind: NestedKind::Runbook, file }),
+            StepAction::Suite { file, .. } => Some(Nested { kind: NestedKind::Suite, file }),
+            StepAction::Plugin { .. } | StepAction::Manual(_) | StepAction::Refused(_) => None,
+        })
+    }
+
+    /// The tags of which a check must have one, if it stands for a suite; empty is all checks.
+    pub(crate) fn tags(&self) -> &[String] {
+        let tags = self.action.said().iter().find_map(|action| match action {
+            StepAction::Suite { tags, .. } => Some(tags.as_slice()),
+            StepAction::Plugin { .. }
+            | StepAction::Manual(_)
+            | StepAction::Nested { .. }
+            | StepAction::Refused(_) => None,
+        });
+        tags.unwrap_or_default()
+    }
+
     /// What people call it: the title, or the id.
     pub fn display_name(&self) -> &str {
         self.title.as_deref().unwrap_or(self.id.value.as_str())
@@ -90,7 +168,7 @@ impl Step {
     }
 
     pub(super) fn use_sites(&self) -> impl Iterator<Item = UseSite<'_>> {
-        let own = self.uses.as_ref().map(|uses| UseSite {
+        let own = self.uses().map(|uses| UseSite {
             step: self.id.value.clone(),
             of: Some(self),
             section: self.section,

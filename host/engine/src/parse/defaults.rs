@@ -40,7 +40,7 @@ impl Defaults {
     /// Fills in what a step that calls a plugin does not say. What waits for something asks again
     /// by itself, so no `retry` is added.
     pub(super) fn fill(&self, step: &mut Step) {
-        if step.uses.is_none() {
+        if step.uses().is_none() {
             return;
         }
         step.timeout = step.timeout.or(self.timeout);

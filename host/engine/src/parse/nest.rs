@@ -23,13 +23,13 @@ pub(super) fn expand(
     parsing: &mut Parsing<'_, '_>,
     diagnostics: &mut Diagnostics,
 ) {
-    if runbook.steps.iter().all(|step| step.nested.is_none()) {
+    if runbook.steps.iter().all(|step| step.nested().is_none()) {
         return;
     }
     spell_out_needs(runbook);
     for step in runbook.steps.clone() {
         let Some(inner) = read(&step, parsing, diagnostics) else { continue };
-        if step.nested.as_ref().is_some_and(|nested| nested.kind == NestedKind::Runbook) {
+        if step.nested().is_some_and(|nested| nested.kind == NestedKind::Runbook) {
             take_window(runbook, &inner, &step, diagnostics);
         }
         check_params(&step, &inner, diagnostics);
@@ -59,7 +59,7 @@ fn read(
     parsing: &mut Parsing<'_, '_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Runbook> {
-    let nested = step.nested.as_ref()?;
+    let nested = step.nested()?;
     let name = &nested.file.value;
     let error = |code, message: String| {
         Diagnostic::error(code, &step.source, nested.file.span.clone(), message)
@@ -119,7 +119,7 @@ fn read(
             return None;
         }
         (NestedKind::Runbook, false) => {}
-        (NestedKind::Suite, true) => select(&mut inner, step, &nested.tags, diagnostics),
+        (NestedKind::Suite, true) => select(&mut inner, step, step.tags(), diagnostics),
     }
     Some(inner)
 }
@@ -256,7 +256,7 @@ fn put_in(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
     for group in &mut own_groups {
         group.id = id.inner(&group.id);
     }
-    let kind = step.nested.as_ref().map_or(NestedKind::Runbook, |nested| nested.kind);
+    let kind = step.nested().map_or(NestedKind::Runbook, |nested| nested.kind);
     let (forward, finally) = in_order(&inner, id);
     let position = runbook
         .steps
@@ -275,7 +275,7 @@ fn put_in(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
     runbook.groups.push(Group {
         id: id.clone(),
         kind,
-        file: step.nested.as_ref().map(|nested| nested.file.value.clone()).unwrap_or_default(),
+        file: step.nested().map(|nested| nested.file.value.clone()).unwrap_or_default(),
         params: inner.params.clone(),
         with: step.with.clone(),
         source: Arc::clone(&step.source),

@@ -8,8 +8,8 @@ use super::undo::read_undo;
 use super::uses::{check_uses, read_bind, read_uses};
 use crate::event::{Section, Trigger};
 use crate::model::{
-    Bind, IfNeedsFailed, Nested, NestedKind, Notify, OnCancel, OnFailure, Poll, Retry, Step,
-    section_noun,
+    Bind, IfNeedsFailed, Manual, NestedKind, Notify, OnCancel, OnFailure, Poll, Retry, Step,
+    StepAction, section_noun,
 };
 use runbook_contract::{ErrorClass, StepId};
 use runbook_document::{Located, Reader, Table};
@@ -57,16 +57,14 @@ fn read_one(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -
         on_cancel: names::choice(reader, "on_cancel", OnCancel::ALL)
             .map(|on_cancel| on_cancel.value)
             .unwrap_or_default(),
-        manual: read_manual(section, reader),
+        action: action(read_manual(section, reader), nested, uses),
         approval: read_approval(section, reader),
         for_each: read_for_each(section, reader),
-        nested,
         group: None,
         check: None,
         source: Arc::clone(reader.source()),
         span: reader.table().span.clone(),
         id: id?.map(StepId::new),
-        uses,
     };
     Some(step)
 }
@@ -114,7 +112,7 @@ fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Locate
         section,
         written_in: section,
         id,
-        uses: Some(uses),
+        action: StepAction::Plugin { uses },
         source: Arc::clone(reader.source()),
         span: reader.table().span.clone(),
         title: None,
@@ -132,12 +130,25 @@ fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Locate
         undo: None,
         on_failure: OnFailure::default(),
         on_cancel: OnCancel::default(),
-        manual: None,
         approval: None,
         for_each: None,
-        nested: None,
         group: None,
         check: None,
+    }
+}
+
+/// What a step does, as a step must say exactly once. That it does not is told where each is read.
+fn action(
+    manual: Option<Manual>,
+    nested: Option<StepAction>,
+    uses: Option<Located<String>>,
+) -> StepAction {
+    let manual = manual.map(StepAction::Manual);
+    let plugin = uses.map(|uses| StepAction::Plugin { uses });
+    let mut said: Vec<StepAction> = [manual, nested, plugin].into_iter().flatten().collect();
+    match said.pop() {
+        Some(only) if said.is_empty() => only,
+        last => StepAction::Refused(said.into_iter().chain(last).collect()),
     }
 }
 
@@ -146,7 +157,7 @@ const OF_NESTED: &[&str] =
     &["id", "title", "with", "needs", "if_needs_failed", "when", "runbook", "suite", "tags"];
 
 /// `runbook = "restore.toml"` or `suite = "checks.toml"`
-fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<Nested> {
+fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<StepAction> {
     let runbook = reader.optional::<String>("runbook");
     let suite = reader.optional::<String>("suite");
     let tags = reader.optional::<Vec<String>>("tags");
@@ -155,23 +166,38 @@ fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<Nested> {
             format!("`tags` of {} has no meaning: it selects checks of a suite", reader.subject());
         reader.error("E0220", tags.span.clone(), message, "only with `suite`");
     }
-    let tags = tags.map(|tags| tags.value).unwrap_or_default();
-    let nested = match (runbook, suite) {
-        (None, None) => return None,
-        (Some(file), None) => Nested { kind: NestedKind::Runbook, file, tags },
-        (None, Some(file)) => Nested { kind: NestedKind::Suite, file, tags },
+    match (runbook, suite) {
+        (None, None) => None,
+        (Some(file), None) => {
+            check_nested(section, reader, NestedKind::Runbook, &file);
+            Some(StepAction::Nested { file })
+        }
+        (None, Some(file)) => {
+            check_nested(section, reader, NestedKind::Suite, &file);
+            let tags = tags.map(|tags| tags.value).unwrap_or_default();
+            Some(StepAction::Suite { file, tags })
+        }
         (Some(_), Some(suite)) => {
             let message = format!("{} names a runbook and a suite", reader.subject());
             reader.error("E0220", suite.span, message, "make two steps of it");
-            return None;
+            None
         }
-    };
-    let key = nested.kind.key();
+    }
+}
+
+/// Refuses what has no meaning beside the name of another file.
+fn check_nested(
+    section: Section,
+    reader: &mut Reader<'_>,
+    kind: NestedKind,
+    file: &Located<String>,
+) {
+    let key = kind.key();
     if section != Section::Step {
         let message = format!("`{key}` of {} has no meaning", reader.subject());
-        reader.error("E0220", nested.file.span.clone(), message, "only in `[[step]]`");
+        reader.error("E0220", file.span.clone(), message, "only in `[[step]]`");
     }
-    let tolerates = |name: &str| nested.kind == NestedKind::Suite && name == "on_failure";
+    let tolerates = |name: &str| kind == NestedKind::Suite && name == "on_failure";
     let others: Vec<_> = reader.table().entries.iter().map(|(key, _)| key.clone()).collect();
     for other in others
         .iter()
@@ -179,10 +205,9 @@ fn read_nested(section: Section, reader: &mut Reader<'_>) -> Option<Nested> {
     {
         let message =
             format!("`{}` of {} has no meaning beside `{key}`", other.name, reader.subject());
-        let help = format!("the steps of `{}` say it for themselves", nested.file.value);
+        let help = format!("the steps of `{}` say it for themselves", file.value);
         reader.error_with_help("E0220", other.span.clone(), message, "remove this", help);
     }
-    Some(nested)
 }
 
 fn read_needs(section: Section, reader: &mut Reader<'_>) -> Option<Vec<Located<StepId>>> {
@@ -329,4 +354,57 @@ pub(super) fn read_notifies(reader: &mut Reader<'_>) -> Vec<Notify> {
         check_uses(reader, &notify.uses);
         Some(notify)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runbook_document::Source;
+
+    const RUNBOOK: &str = "format = 1\n[runbook]\nname = \"inner\"\n";
+    const FORMS: [&str; 4] = [
+        "uses = \"http:get\"",
+        "manual = { instructions = \"look\" }",
+        "runbook = \"inner.toml\"",
+        "suite = \"checks.toml\"",
+    ];
+
+    fn load(name: &str) -> std::io::Result<Arc<Source>> {
+        let inner = match name {
+            "inner.toml" => "[[step]]\nid = \"a\"\nuses = \"http:get\"\n",
+            "checks.toml" => "[[check]]\nid = \"a\"\nuses = \"http:get\"\n",
+            other => return Err(std::io::Error::other(other.to_owned())),
+        };
+        Ok(Source::new(name, format!("{RUNBOOK}{inner}")))
+    }
+
+    /// A runbook with one step that says these of the forms.
+    fn saying(forms: &[&str]) -> Arc<Source> {
+        let step = format!("{RUNBOOK}[[step]]\nid = \"outer\"\n{}\n", forms.join("\n"));
+        Source::new("r.toml", step)
+    }
+
+    #[test]
+    fn a_step_says_exactly_one_thing_that_it_does_and_whatever_it_says_is_looked_at() {
+        for number in 0..1_usize << FORMS.len() {
+            let says = |form: usize| number >> form & 1 == 1;
+            let said: Vec<&str> = (0..FORMS.len()).filter(|f| says(*f)).map(|f| FORMS[f]).collect();
+            let source = saying(&said);
+            let refusal = super::super::parse(&source, None, &mut load).err();
+            assert_eq!(refusal.is_none(), said.len() == 1, "{said:?}: {refusal:?}");
+
+            let (runbook, _) = super::super::parse_leniently(&source, None, &mut load);
+            let runbook = runbook.unwrap();
+            let step = runbook.step(&StepId::new("outer")).unwrap();
+            // Of two files, none is looked at.
+            let read = [says(0), says(1), says(2) != says(3)].into_iter().filter(|is| *is).count();
+            let is_refused = matches!(step.action, StepAction::Refused(_));
+            assert_eq!(is_refused, read != 1, "{said:?}");
+            assert_eq!(step.uses().is_some(), says(0), "{said:?}");
+            assert_eq!(step.manual().is_some(), says(1), "{said:?}");
+            assert_eq!(step.nested().is_some(), says(2) != says(3), "{said:?}");
+            let inner = StepId::new("outer").inner(&StepId::new("a"));
+            assert_eq!(runbook.step(&inner).is_some(), says(2) != says(3), "{said:?}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use crate::event::{Section, StepListing, Trigger};
 use crate::lint::step_graph;
 use crate::model::{
     Approval, Criticality, Expectation, ForEach, IfNeedsFailed, Items, Limits, Locks, Manual,
-    OnCancel, OnFailure, Retry, Runbook, Step, UndoDeclaration, UndoPolicy, Window,
+    OnCancel, OnFailure, Retry, Runbook, Step, StepAction, UndoDeclaration, UndoPolicy, Window,
 };
 use crate::params::Params;
 use crate::range::Range;
@@ -398,7 +398,12 @@ fn plan_step(
     facts: &BTreeMap<StepId, OperationFacts>,
     reads: &BTreeMap<StepId, BTreeSet<StepId>>,
 ) -> Option<PlannedStep> {
-    let by_itself = (step.manual.is_some() || step.nested.is_some()).then(calls_nothing);
+    let by_itself = match &step.action {
+        StepAction::Manual(_) | StepAction::Nested { .. } | StepAction::Suite { .. } => {
+            Some(calls_nothing())
+        }
+        StepAction::Plugin { .. } | StepAction::Refused(_) => None,
+    };
     let own = facts.get(&step.id.value).or(by_itself.as_ref())?;
     Some(PlannedStep {
         id: step.id.value.clone(),
@@ -433,7 +438,7 @@ fn plan_step(
         // A suite makes all its checks, and judges them together.
         on_failure: if step.check.is_some() { OnFailure::Continue } else { step.on_failure },
         on_cancel: step.on_cancel,
-        manual: step.manual.clone(),
+        manual: step.manual().cloned(),
         approval: step.approval.as_ref().map(|approval| approval.value.clone()),
         group: step.group.clone(),
         weight: step.check.as_ref().map(|check| check.weight),
@@ -444,10 +449,12 @@ fn plan_step(
 
 /// What a step is, in one word or two.
 fn uses(step: &Step) -> String {
-    match (&step.uses, &step.nested) {
-        (Some(uses), _) => uses.value.clone(),
-        (None, Some(nested)) => format!("{} {}", nested.kind.key(), nested.file.value),
-        (None, None) => "manual".to_owned(),
+    match &step.action {
+        StepAction::Plugin { uses } => uses.value.clone(),
+        StepAction::Nested { file } => format!("runbook {}", file.value),
+        StepAction::Suite { file, .. } => format!("suite {}", file.value),
+        StepAction::Manual(_) => "manual".to_owned(),
+        StepAction::Refused(_) => String::new(),
     }
 }
 

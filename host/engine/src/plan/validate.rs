@@ -162,7 +162,7 @@ fn check_step(
                 .push(error("E0222", span, message).label("undoes nothing").help("remove `undo`"));
         }
         Some(UndoDeclaration::Auto { span }) if own.kind != Kind::Step || !own.undo => {
-            let uses = step.uses.as_ref().map(|uses| uses.value.as_str()).unwrap_or_default();
+            let uses = step.uses().map(|uses| uses.value.as_str()).unwrap_or_default();
             let message = format!("`{uses}` cannot undo what it does");
             let help =
                 "name another operation, `undo = { uses = … }`, or say `irreversible = \"…\"`";

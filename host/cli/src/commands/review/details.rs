@@ -81,7 +81,7 @@ pub(super) fn of_call(call: &UseSite<'_>) -> Vec<Detail> {
 
 /// The steps that a person does: they call nothing.
 pub(super) fn manual_steps(runbook: &Runbook) -> Vec<StepEntry> {
-    let manual = runbook.steps.iter().filter(|step| step.manual.is_some());
+    let manual = runbook.steps.iter().filter(|step| step.manual().is_some());
     manual
         .map(|step| {
             let mut details =
