@@ -43,7 +43,7 @@ pub enum Outcome {
     Warn,
     /// Could not be determined. No data is never `pass`.
     Unknown,
-    /// Not as it should be.
+    /// The condition does not hold.
     Fail,
 }
 
@@ -65,7 +65,7 @@ impl Outcome {
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// How what was found compares with what should be.
+    /// The outcome, after `expect`.
     pub outcome: Outcome,
     /// One line that tells the operator what was found.
     pub summary: String,
@@ -132,7 +132,7 @@ pub struct Measurement {
 pub struct Case {
     /// The name of the case, as the plugin gives it.
     pub name: String,
-    /// How what was found compares with what should be.
+    /// The outcome, after `expect`.
     pub outcome: Outcome,
     /// Why, or what was seen.
     pub detail: String,

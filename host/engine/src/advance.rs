@@ -1,4 +1,4 @@
-//! Plan × state → what to do next. Pure: the loop in `execute` only carries it out.
+//! Decides the next actions from plan and state. Pure: the loop in `execute` only carries them out.
 
 mod ending;
 mod guards;
@@ -28,7 +28,7 @@ pub enum Action {
         /// The step whose attempt has no result.
         step: StepId,
     },
-    /// No more items of a step will be done: write down what came of all of them.
+    /// No more items of a step will be done: record the combined result.
     EndItems {
         /// The step as written.
         step: StepId,
@@ -40,7 +40,7 @@ pub enum Action {
         /// Why it will not run.
         reason: SkipReason,
     },
-    /// Look at what a guard watches.
+    /// Probe a guard.
     Look {
         /// The id of the guard.
         guard: StepId,
@@ -68,18 +68,18 @@ pub enum Action {
         /// The step that is observed.
         step: StepId,
     },
-    /// Begin what always runs.
+    /// Begin the `finally` steps.
     BeginFinally {
         /// How the run ends.
         end: RunEnd,
         /// Why, if it is not success.
         cause: Option<Cause>,
     },
-    /// Send a notification of an event of the run.
+    /// Send a notification about an event of the run.
     Notify {
         /// The id of the notification, `notify/N`.
         notify: StepId,
-        /// The event of the run that it tells of.
+        /// The event that triggers it.
         on: Trigger,
     },
     /// The run stops without an end.
@@ -96,28 +96,28 @@ pub enum Action {
     },
 }
 
-/// What the pure decision needs to know of the world outside the journal, as it is now.
+/// The present facts outside the journal that the decision needs.
 pub struct Observed<'a> {
     /// Calls that are under way.
     pub pending: &'a BTreeSet<StepId>,
-    /// Guards whose look is under way.
+    /// Guards whose probe is under way.
     pub looking: &'a BTreeSet<StepId>,
     /// Whether a step's delay is over.
     pub is_due: &'a dyn Fn(&StepId) -> bool,
-    /// Whether the time in which a person should have done a step is over.
+    /// Whether the timeout of a manual step is over.
     pub is_overdue: &'a dyn Fn(&PlannedStep) -> bool,
     /// The operator cancelled, or the run's time is over.
     pub stop: Option<Cause>,
-    /// Whether the time for undo and finally is over: what is left is recorded as failed or
-    /// skipped.
+    /// Whether the time for undo and `finally` is over: the remaining steps are recorded as failed
+    /// or skipped.
     pub cleanup_expired: bool,
     /// Whether the run waits for a lock.
     pub waiting_for_lock: bool,
-    /// Whether the run takes longer than usual; not if nobody knows what is usual.
+    /// Whether the run takes longer than usual; false if there are no earlier runs to compare with.
     pub is_slow: bool,
 }
 
-/// What to do now; empty means to wait for what is under way.
+/// The actions to take now; empty means to wait for calls under way.
 pub(crate) fn advance(
     plan: &Plan,
     state: &RunState,
@@ -146,7 +146,7 @@ pub(crate) fn advance(
     actions
 }
 
-/// A plan, where its run stands, and what can go on.
+/// A plan, the state of its run, and the steps that can continue.
 struct View<'a> {
     plan: &'a Plan,
     state: &'a RunState,
@@ -210,11 +210,12 @@ fn steps(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     let (plan, state) = (view.plan, view.state);
     let failed = failed_step(view).map(|step| step_cause(state, step));
     let breached = breach(plan, state);
-    // Before the failures: steps that run are stopped by a breach, and that is no failure of
+    // Checked before failures: a breach stops running steps, which does not count as a failure of
     // theirs.
     let stop = observed.stop.clone().or_else(|| breached.as_ref().and_then(Breach::cause));
     if let Some(cause) = stop.or(failed) {
-        // Parallel branches that run already are waited for: an effect is never left half observed.
+        // Parallel branches that run already are waited for, so that no effect is left without its
+        // observation.
         if !observed.pending.is_empty() {
             return Vec::new();
         }
@@ -249,10 +250,11 @@ fn steps(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     if !view.all_settled(Section::Step) {
         let looks = looks(plan, state, observed);
         if is_held_back(plan, state) {
-            // Nothing begins on what nobody has looked at, or on what looked bad a moment ago.
+            // No step begins before each guard has been probed, or after a failed probe.
             return looks;
         }
-        // Looked at after failures: what is half done may be undone at any time.
+        // Checked after failures: a partly done run may be undone at any time, also outside the
+        // window.
         return match &state.window {
             Some(WindowVerdict::Refused { opens }) => {
                 pausing(view, PauseReason::OutsideWindow { opens: *opens })
@@ -321,11 +323,11 @@ fn waiting_for_approval(view: &View<'_>) -> Vec<Action> {
     }
 }
 
-/// Whether what was said about a step is enough to go on, one way or the other.
+/// Whether the approvals of a step, or a rejection, decide it.
 fn is_answered(step: &PlannedStep, state: &RunState, observed: &Observed<'_>) -> bool {
     let found = state.step(&step.id);
     match &step.manual {
-        // What came of it is looked at when it is begun again: an answer, or that the time is over.
+        // The result (an answer, or the timeout) is read when the step is begun again.
         Some(_) => found.manual_answer.is_some() || (observed.is_overdue)(step),
         None => step.approval.as_ref().is_none_or(|approval| approval.is_answered(found)),
     }
@@ -352,15 +354,15 @@ fn ends(view: &View<'_>, positions: impl Iterator<Item = usize>) -> Vec<Action> 
     view.steps(positions).map(|step| Action::EndItems { step: step.id.clone() }).collect()
 }
 
-/// Pauses, once people have been told that the run waits for them.
+/// Pauses, after the `waiting` notifications have been sent.
 fn pausing(view: &View<'_>, reason: PauseReason) -> Vec<Action> {
     vec![
         pending_notify(view.plan, view.state, Trigger::Waiting).unwrap_or(Action::Pause { reason }),
     ]
 }
 
-/// A step that was stopped by the operator is no failure of its own; after a crash nothing else
-/// tells of the cancel.
+/// A step that was stopped by the operator does not count as a failure; after a crash this is the
+/// only trace of the cancel.
 fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
     match state.step(&step.id).phase {
         StepPhase::Failed(runbook_contract::ErrorClass::Cancelled) => Cause::Cancel,
@@ -379,8 +381,8 @@ fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
     }
 }
 
-/// The first step whose failure the runbook does not tolerate; rather an item, or a step of a
-/// nested file, than the step that stands for it.
+/// The first step whose failure the runbook does not tolerate. An item, or a step of a nested file,
+/// is named instead of its parent step.
 fn failed_step<'a>(view: &View<'a>) -> Option<&'a PlannedStep> {
     let state = view.state;
     let has_items = |step: &PlannedStep| {
@@ -393,8 +395,8 @@ fn failed_step<'a>(view: &View<'a>) -> Option<&'a PlannedStep> {
 }
 
 /// The steps of a section that can start: all that they need is settled, their delay is over, and
-/// they are not under way. Of the items of a step as many as it says, of all together as many as
-/// the run may make at once.
+/// they are not under way. At most `max_parallel` items of a step, and at most `max_parallel` calls
+/// of the run, are under way.
 fn attempts(view: &View<'_>, observed: &Observed<'_>, section: Section) -> Vec<Action> {
     let (plan, state, frontier) = (view.plan, view.state, view.frontier);
     let budget = plan.limits.max_parallel.saturating_sub(observed.pending.len());

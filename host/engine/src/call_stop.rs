@@ -1,10 +1,10 @@
-//! How a call that is under way is asked to stop, and still says what it has done.
+//! How a call under way is asked to stop, so that it can still report what it has done.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
-/// Shared by the loop, which asks, with a call, which ends soon after it and says whether anything
-/// became final.
+/// Shared by the loop, which asks, and a call, which ends soon afterwards and reports whether
+/// anything became final.
 #[derive(Debug, Clone, Default)]
 pub struct CallStop(Arc<Mutex<StopRequest>>);
 
@@ -15,7 +15,7 @@ struct StopRequest {
 }
 
 impl CallStop {
-    /// Asks. More than once changes nothing.
+    /// Asks the call to stop. Repeating has no further effect.
     pub fn ask(&self) {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         asked.is_asked = true;

@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
-/// What the operator has asked for. The order is from nothing to most.
+/// The level of cancellation that the operator has asked for, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CancelLevel {
     /// Nothing was asked for; the run goes on.
     None,
-    /// End in order: finish or stop the current step, undo as told.
+    /// End in order: finish or stop the running steps, undo as `[undo]` says.
     Orderly,
     /// Stop now; the run can be resumed.
     Now,
 }
 
-/// Carries the operator's wish to cancel from whoever reads signals to the run. Clones share one
-/// level; one run waits on it.
+/// Carries a cancel from the signal handler to the run. Clones share one level; one run waits on
+/// it.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<Shared>);
 
@@ -42,7 +42,8 @@ impl CancelToken {
         self.0.waker.wake();
     }
 
-    /// The same, asked for by somebody else than who executes the run. Who asked first is known.
+    /// The same, asked for by another operator than the one who executes the run. The first one who
+    /// asked is remembered.
     pub fn cancel_for(&self, who: &str) {
         let _ = self.0.by.set(who.to_owned());
         self.cancel();
@@ -53,7 +54,7 @@ impl CancelToken {
         self.0.by.get().map(String::as_str)
     }
 
-    /// Asks for a stop now, in one step: nobody sees a request for an orderly end before it.
+    /// Asks for an immediate stop in one step, without passing through the orderly level.
     pub fn stop_now(&self) {
         self.0.level.fetch_max(2, Ordering::SeqCst);
         self.0.waker.wake();

@@ -1,4 +1,4 @@
-//! Time as a value that tests can hold still.
+//! Time behind a trait, so that tests control it.
 
 use jiff::Timestamp;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Which steps are given what other steps put out: read from templates, without running anything.
+//! Data flow between steps: which steps refer to the output of which, read from templates without
+//! running anything.
 
 use crate::model::{Items, Runbook, Step};
 use crate::plan::group::around;
@@ -32,7 +33,7 @@ fn inputs(runbook: &Runbook, steps: &Steps<'_>) -> BTreeMap<StepId, BTreeSet<Ste
             }
         }
         let mut found = steps.named(&keys, group);
-        // What a nested file is given reaches each of its steps, by its parameters.
+        // The input of a nested file reaches each of its steps, through its parameters.
         for outer in around(group) {
             let Some(group) = groups.get(&outer) else { continue };
             let mut keys = BTreeSet::new();
@@ -47,7 +48,7 @@ fn inputs(runbook: &Runbook, steps: &Steps<'_>) -> BTreeMap<StepId, BTreeSet<Ste
     inputs
 }
 
-/// The steps of a runbook, found by their ids and by what templates call them.
+/// The steps of a runbook, by their ids and by their keys in templates.
 struct Steps<'a> {
     by_id: BTreeMap<&'a StepId, &'a Step>,
     /// In the order of their keys.
@@ -70,8 +71,7 @@ impl<'a> Steps<'a> {
         self.by_id.get(id)?.group.as_ref()
     }
 
-    /// The steps that are called by these keys in a file; a step that stands for a nested file is
-    /// all its steps.
+    /// The steps with these keys in a file; a step with a nested file stands for all its steps.
     fn named(&self, keys: &BTreeSet<String>, group: Option<&StepId>) -> BTreeSet<StepId> {
         let in_file = |id: &StepId| group.is_none_or(|group| id.is_inside(group));
         if keys.contains(ALL) {
@@ -104,7 +104,8 @@ fn collect(value: &Json, keys: &mut BTreeSet<String>) {
     }
 }
 
-/// The steps that a text names. What cannot be read is refused elsewhere, before anything runs.
+/// The steps that a text names. A text that cannot be parsed is refused elsewhere, before anything
+/// runs.
 fn add(text: &str, form: Form, keys: &mut BTreeSet<String>) {
     let found = references(text, form).unwrap_or_default();
     keys.extend(

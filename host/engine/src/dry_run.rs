@@ -1,5 +1,5 @@
-//! A dry run: probes look, steps say what they would do, and every call is [`Mode::ReadOnly`], so
-//! that the host refuses effects whatever a plugin does. Nothing is journaled.
+//! A dry run: probes read, steps report what they would do, and every call is [`Mode::ReadOnly`],
+//! so that the host denies every effect. Nothing is journaled.
 
 use crate::event::Section;
 use crate::execute::scope::StepScope;
@@ -44,9 +44,9 @@ pub enum Audience {
 /// What a dry run found out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DryFinding {
-    /// A probe looked, and found this.
+    /// A probe ran, with this result.
     Found {
-        /// How what was found compares with what should be.
+        /// The outcome, after `expect`.
         outcome: Outcome,
         /// One line that tells what the probe found.
         summary: String,
@@ -60,19 +60,19 @@ pub enum DryFinding {
     },
     /// Its `when` is false.
     Skipped,
-    /// It depends on what an earlier step will answer, or tries things out; it is known only at run
-    /// time.
+    /// It depends on the output of an earlier step, or is a smoke test; the result is known only at
+    /// run time.
     AtRunTime {
         /// What it depends on, for people.
         reason: String,
     },
     /// It was not asked.
     NotAsked,
-    /// It could not say.
+    /// The plugin could not report it.
     Failed(Fault),
 }
 
-/// What a dry run asks, and whom.
+/// A dry run: the plan, and which plugins it asks.
 pub struct DryRun<'a, O> {
     /// What would be done.
     pub plan: &'a Plan,
@@ -161,7 +161,7 @@ enum Opened {
     Skipped,
 }
 
-/// What a dry run says of a step, and what later templates see of it.
+/// The result of a dry run for a step, and what later templates see of it.
 type DryAnswer = (DryFinding, StepView);
 
 impl<O: Operate> Dry<'_, O> {
@@ -179,7 +179,7 @@ impl<O: Operate> Dry<'_, O> {
         self.found.push(DryStep { id: step.id.clone(), finding, input, undo });
     }
 
-    /// What there is to say of a step of a nested file that is not opened.
+    /// The result for a step of a nested file that is not opened.
     fn out_of_reach(&self, step: &PlannedStep) -> Option<DryAnswer> {
         match self.opened.get(step.group.as_ref()?)? {
             Opened::Params { .. } => None,
@@ -191,7 +191,7 @@ impl<O: Operate> Dry<'_, O> {
     /// Says what a step would do, and each of its items; returns what later templates see of it.
     async fn ask(&mut self, step: &PlannedStep) -> StepView {
         let plan = self.plan;
-        // Whatever would come later is about its first attempt, and nobody has refused anything.
+        // Only the first attempt is considered, and no approval has been rejected.
         let intent = self.with_scope(step, |scope| intent(plan, step, 1, None, scope));
         let (finding, view) = match intent {
             Ok(Intent::List(items)) if !items.is_empty() => {
@@ -234,7 +234,7 @@ impl<O: Operate> Dry<'_, O> {
         }
     }
 
-    /// In place of the call: what it would do, or what it finds if it only looks.
+    /// In place of the call: what it would do, or the result if it is a probe.
     async fn propose(&self, step: &PlannedStep, input: Json) -> DryAnswer {
         let after_effects = matches!(step.written_in, Section::Verify | Section::Finally);
         let phase = match (step.facts.kind, after_effects) {
@@ -279,8 +279,7 @@ impl<O: Operate> Dry<'_, O> {
 }
 
 impl Opened {
-    /// What becomes of a nested file that is not opened, by the finding about the step that names
-    /// it.
+    /// The state of a file that is not opened, from the result of its step.
     fn unless_opened(finding: &DryFinding) -> Self {
         match finding {
             DryFinding::Skipped => Self::Skipped,
@@ -319,8 +318,8 @@ fn not_asked() -> DryAnswer {
     (DryFinding::NotAsked, StepView::AtRunTime)
 }
 
-/// The answer for a step that cannot be begun as far as is known. What depends on an earlier step
-/// is known once that one has answered.
+/// For a step that cannot be begun as far as is known now: a value that depends on an earlier step
+/// is known after that step.
 fn no_intent(error: NoIntent) -> DryAnswer {
     if let Some(unknown @ TemplateError::AtRunTime { .. }) = error.template() {
         return at_run_time(unknown.to_string());
@@ -336,7 +335,7 @@ fn no_intent(error: NoIntent) -> DryAnswer {
     }
 }
 
-/// What cannot be asked now may be answered at run time, when earlier steps have done their part.
+/// A call that fails now may work at run time, when earlier steps have run.
 fn failed(fault: Fault) -> DryAnswer {
     (DryFinding::Failed(fault), StepView::AtRunTime)
 }

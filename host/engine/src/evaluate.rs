@@ -1,4 +1,4 @@
-//! What an answer means: expectations, thresholds, the worst of several cases. Pure.
+//! Evaluates a response: expectations, thresholds, the worst of several cases. Pure.
 
 use crate::event::AttemptResult;
 use crate::plan::PlannedExpectation;
@@ -16,17 +16,17 @@ pub(crate) struct Finding {
     pub changed: bool,
     pub measurements: Vec<Measurement>,
     pub cases: Vec<Case>,
-    /// What was expected and is not so, one a line.
+    /// The expectations that do not hold, one each line.
     pub misses: Vec<String>,
     /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
     pub may_have_left: bool,
 }
 
-/// How the name of a case begins that removes what other cases made.
+/// The prefix of the names of cases that clean up after other cases of a smoke test.
 const CLEANUP: &str = "cleanup: ";
 
-/// Whether the cases of a smoke test show that nothing is left of what it made: all of them pass,
-/// or all that clean up do.
+/// Whether the cases of a smoke test show that it removed what it made: all cases pass, or all
+/// cleanup cases do.
 fn shows_cleanup(cases: &[Case]) -> bool {
     let good = |case: &Case| case.outcome <= Outcome::Warn;
     let mut cleanups = cases.iter().filter(|case| case.name.starts_with(CLEANUP)).peekable();
@@ -89,7 +89,7 @@ pub(crate) fn unexpected_response(found: &str) -> Fault {
     )
 }
 
-/// A smoke test without cases has tested nothing, and that is not a pass.
+/// A smoke test without cases has tested nothing, so it is not a pass.
 fn smoke_test(cases: Vec<Case>) -> Finding {
     let outcome = cases.iter().map(|case| case.outcome).max().unwrap_or(Outcome::Unknown);
     let good = cases.iter().filter(|case| case.outcome <= Outcome::Warn).count();

@@ -21,7 +21,7 @@ pub(crate) enum Intent<'a> {
     Open {
         /// What the steps of the file see as `params`.
         params: serde_json::Map<String, Json>,
-        /// Those of them that come from an output which is not whole, with what they come from.
+        /// The parameters that come from an output which was cut off, with the name of that output.
         cut: BTreeMap<String, String>,
     },
     /// Its operation is called.

@@ -1,4 +1,4 @@
-//! How a run ends: undo, what always runs, and who is told.
+//! How a run ends: undo, `finally` and notifications.
 
 use super::{Action, Observed, View, attempts, out_of_reach, pausing, pending_notify};
 use crate::event::{Cause, PauseReason, RunEnd, Section, SkipReason};
@@ -6,7 +6,7 @@ use crate::state::StepPhase;
 use crate::undo;
 use runbook_contract::StepId;
 
-/// Undo, or not: as the runbook says for this cause.
+/// Decides whether to undo for this cause, as the runbook says.
 pub(super) fn ending(view: &View<'_>, cause: Cause) -> Action {
     let (plan, state) = (view.plan, view.state);
     if !undo::is_wanted(plan, &cause) {
@@ -29,9 +29,9 @@ pub(super) fn undo_stage(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action
         return vec![Action::BeginUndo { cause: Cause::Requested, order: undo::order(state) }];
     };
     let id = |position: usize| view.plan.steps[position].id.clone();
-    // Looked at before the next undo: what was undone after a later step must not be taken for a
-    // drift of this one (a container that was stopped and started is stopped by the undo of the
-    // start, and started by the undo of the stop).
+    // Observed before the next undo: undoing an earlier step must not be taken for drift of this
+    // one (a container that was stopped and started is stopped by the undo of the start, and
+    // started by the undo of the stop).
     let undone =
         frontier.unchecked().filter(|position| frontier.phase(*position) == StepPhase::Undone);
     let next = undone.filter_map(|position| Some((frontier.undo_place(position)?, position))).min();
@@ -53,8 +53,8 @@ pub(super) fn undo_stage(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action
     vec![Action::BeginFinally { end: undo::end(state, &run.cause), cause: Some(run.cause.clone()) }]
 }
 
-/// Asks about steps whose undo would be a guess: first it is observed whether they happened; what
-/// that leaves open is asked of a person, all at once.
+/// Steps whose undo would be a guess are observed. For those that remain unknown, a person is asked
+/// about all of them at once.
 fn ask_before_undo(view: &View<'_>, unclear: Vec<StepId>) -> Vec<Action> {
     let is_asked = |step: &&StepId| view.state.step(step).question.is_some();
     let unseen: Vec<Action> = unclear

@@ -1,4 +1,4 @@
-//! What guards have seen, and what follows from it.
+//! The responses to the results of guards.
 
 use super::{Action, Observed};
 use crate::event::{Cause, LookVerdict, PauseReason};
@@ -7,7 +7,7 @@ use crate::model::OnBreach;
 use crate::plan::{Plan, PlannedGuard};
 use crate::state::{GuardState, RunState, Stage, StepPhase};
 
-/// A guard that has seen enough.
+/// The response of a breached guard.
 pub(crate) enum Breach {
     /// The run ends, with or without an undo.
     End(Cause),
@@ -31,8 +31,8 @@ impl Breach {
     }
 }
 
-/// The first guard whose last looks were bad so often in a row that it responds. One that sees
-/// nothing never undoes: the run stops, for somebody to look.
+/// The first guard with enough failed probes in a row to respond. A guard whose outcome is unknown
+/// never undoes: the run pauses for a person.
 pub(crate) fn breach(plan: &Plan, state: &RunState) -> Option<Breach> {
     let found = |guard: &&PlannedGuard| {
         state.guards.get(guard.id()).is_some_and(|found| found.in_a_row >= guard.in_a_row)
@@ -68,12 +68,12 @@ pub(crate) fn is_held_back(plan: &Plan, state: &RunState) -> bool {
         .any(|guard| state.guards.get(guard.id()).is_none_or(GuardState::holds_back))
 }
 
-/// Whether it is a guard's time: that of a nested file watches while its steps run.
+/// Whether a guard is active: a guard of a nested file is active while the steps of that file run.
 pub(crate) fn is_watching(guard: &PlannedGuard, state: &RunState) -> bool {
     guard.look.group.as_ref().is_none_or(|group| state.step(group).phase == StepPhase::Repeating)
 }
 
-/// The guards that are to be looked at now.
+/// The guards that are due to be probed now.
 pub(super) fn looks(plan: &Plan, state: &RunState, observed: &Observed<'_>) -> Vec<Action> {
     let due = |guard: &&PlannedGuard| {
         !observed.looking.contains(guard.id()) && (observed.is_due)(guard.id())

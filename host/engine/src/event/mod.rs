@@ -15,16 +15,16 @@ use std::collections::BTreeMap;
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Record {
-    /// Counted from 0 without gaps. The journal refuses a number that is there already: that is how
-    /// a second executor of the same run is noticed.
+    /// Counted from 0 without gaps. The journal refuses a number that exists already, which reveals
+    /// a second executor of the same run.
     pub seq: u64,
-    /// When, by the wall clock.
+    /// The time of the record, by the wall clock.
     pub at: Timestamp,
     /// The event itself.
     pub event: RunEvent,
 }
 
-/// What happened, by what it happened to.
+/// What happened, by subject.
 ///
 /// The order around every effect is: the `…Started` event is durable, then the effect, then the
 /// `…Ended` event.
@@ -35,17 +35,17 @@ pub enum RunEvent {
     Run(LifecycleEvent),
     /// One step, an item of one, or a step of a nested file.
     Step {
-        /// The step that it happened to.
+        /// The step that the event is about.
         step: StepId,
-        /// What happened to it.
+        /// The event.
         #[serde(flatten)]
         event: StepEvent,
     },
     /// One guard, which watches while the run changes things.
     Guard {
-        /// The guard that it happened to.
+        /// The guard that the event is about.
         guard: StepId,
-        /// What happened to it.
+        /// The event.
         #[serde(flatten)]
         event: GuardEvent,
     },
@@ -53,9 +53,9 @@ pub enum RunEvent {
     Notify {
         /// The id of the notification, `notify/N`.
         notify: StepId,
-        /// The event of the run that it tells of.
+        /// The event that triggers it.
         on: Trigger,
-        /// What happened to it.
+        /// The event.
         #[serde(flatten)]
         event: NotifyEvent,
     },
@@ -76,8 +76,8 @@ pub enum LifecycleEvent {
         steps: Vec<StepListing>,
         /// Parameters as typed JSON.
         params: serde_json::Map<String, Json>,
-        /// The run that this one tries again. In this record, because what is taken as done must be
-        /// known before anything is done.
+        /// The run that this one retries. It is part of this record, because the steps that count
+        /// as done must be known before anything is done.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_of: Option<RetryOf>,
     },
@@ -88,8 +88,8 @@ pub enum LifecycleEvent {
         /// The run that holds it, for people.
         holder: String,
     },
-    /// The clock was compared with the window of the runbook: before the first preflight, when the
-    /// locks are held, and when a run is resumed that may still have an effect.
+    /// The window of the runbook was checked: before the first preflight, when the locks are held,
+    /// and when a run that may still have an effect is resumed.
     WindowChecked {
         /// What follows for the run.
         verdict: WindowVerdict,
@@ -111,22 +111,22 @@ pub enum LifecycleEvent {
         /// The name of the person, for people.
         by: String,
     },
-    /// What runs is stopped now, and the run will end: its time is over, or a guard was breached.
+    /// Running steps are stopped now, and the run will end: its time is over, or a guard was
+    /// breached.
     Stopping {
         /// Why the run stops.
         cause: Cause,
     },
-    /// All steps are done; post-conditions are checked now.
+    /// All steps are done; the verifies run now.
     VerifyBegan,
-    /// Something went wrong, or the operator asked for it: what was done is undone now, in this
-    /// order.
+    /// A failure, or a request of the operator: the completed steps are undone now, in this order.
     UndoBegan {
         /// Why what was done is undone.
         cause: Cause,
         /// The steps to undo, first to be undone first.
         order: Vec<StepId>,
     },
-    /// What always runs begins; the result of the run is known but for warnings.
+    /// The `finally` steps begin; the result of the run is known except for warnings.
     FinallyBegan {
         /// The result that the run will have.
         end: RunEnd,
@@ -137,7 +137,7 @@ pub enum LifecycleEvent {
     Paused {
         /// Why the run stopped.
         reason: PauseReason,
-        /// How long the run was executed in all until now, without its pauses, in milliseconds.
+        /// The total time of execution until now, without pauses, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         took_ms: Option<u64>,
         /// How far it was.
@@ -148,10 +148,10 @@ pub enum LifecycleEvent {
     Resumed {
         /// The person and machine that resumed it, for people.
         by: String,
-        /// Where it goes on.
+        /// The state in which it continues.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stage: Option<Stage>,
-        /// When the execution before it was seen last, if it did not end in order.
+        /// When the previous execution was last seen alive, if it did not end in order.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_seen: Option<Timestamp>,
     },
@@ -159,7 +159,7 @@ pub enum LifecycleEvent {
     UndoRequested {
         /// The person and machine that asked for it, for people.
         by: String,
-        /// The text by which it is undone, if it is not that of the run.
+        /// The corrected text with which it is undone, if it is not that of the run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mended: Option<Mended>,
     },
@@ -169,7 +169,7 @@ pub enum LifecycleEvent {
         end: RunEnd,
         /// Why, if it is not success.
         cause: Option<Cause>,
-        /// How long the run was executed in all until now, without its pauses, in milliseconds.
+        /// The total time of execution until now, without pauses, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         took_ms: Option<u64>,
     },
@@ -192,37 +192,36 @@ pub enum StepEvent {
     },
     /// The steps of a nested file begin; each is journaled as a step `STEP.ID` of its own.
     GroupBegan {
-        /// What they see as `params`.
+        /// What the steps of the file see as `params`.
         params: serde_json::Map<String, Json>,
-        /// Those that come from an output which is not whole, with what they come from.
+        /// The parameters that come from an output which was cut off, with the name of that output.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         cut: BTreeMap<String, String>,
     },
-    /// All items of a step, or all steps of the file that it stands for, are done, or no more will
-    /// be.
+    /// All items of a step, or all steps of its nested file, are done, or no more will be.
     ItemsEnded {
-        /// What came of all of them; the output is a map of the items' outputs by key.
+        /// The combined result; the output is a map of the items' outputs by key.
         result: AttemptResult,
         /// What the run does next with the step.
         then: AfterAttempt,
     },
-    /// A step has said what it would do, and waits until somebody else says that it may.
+    /// A step has shown its plan and waits for approval by other people.
     ApprovalAsked {
-        /// `sha256:…` of what would be done: what is approved is this and nothing else.
+        /// `sha256:…` of the plan: the approval is for exactly this plan.
         digest: String,
         /// The input of the step, with all templates filled in.
         input: Json,
-        /// What the plugin says it will do and what is there before.
+        /// The proposal of the plugin: the effects, and the state before.
         proposal: Proposal,
         /// How many people must approve.
         quorum: u32,
-        /// How long an approval is good, in milliseconds.
+        /// How long an approval is valid, in milliseconds.
         expires_ms: Option<u64>,
-        /// The targets where it would be done, each with what it is bound to.
+        /// The targets that it would act on, each with its address.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         places: Vec<String>,
     },
-    /// Somebody has said whether it may.
+    /// Somebody has approved or rejected it.
     ApprovalGiven {
         /// What was looked at.
         digest: String,
@@ -231,18 +230,18 @@ pub enum StepEvent {
         /// Whether they approved or rejected it.
         verdict: ApprovalVerdict,
     },
-    /// A step is a person's to do, and waits until somebody says that it is done.
+    /// A manual step waits until a person reports that it is done.
     ManualAsked {
         /// What the person is asked to do.
         instructions: String,
         /// The options that `runbook answer` needs, such as `--set rows=INT` and `--choice yes|no`.
         options: Vec<String>,
     },
-    /// Somebody has said that it is done, and what they found.
+    /// A person has reported that it is done, with their answers.
     ManualAnswered {
         /// The name of the person.
         by: String,
-        /// What was given: fields of the form, and `choice`.
+        /// The answers: fields of the form, and `choice`.
         values: Json,
     },
     /// Intent: an attempt is about to be made.
@@ -253,7 +252,7 @@ pub enum StepEvent {
         input: Json,
         /// `sha256:…` of the input's JSON.
         input_digest: String,
-        /// What the plugin says it will do and what is there before; `None` for checks.
+        /// The proposal of the plugin: the effects, and the state before; `None` for checks.
         proposal: Option<Proposal>,
         /// What undoes it, registered before the effect.
         undo: UndoPlan,
@@ -268,23 +267,22 @@ pub enum StepEvent {
         /// What the run does next with the step.
         then: AfterAttempt,
     },
-    /// A call that is not in the journal by itself takes long, or the run would pause and waits for
-    /// a call.
+    /// A call without a record of its own takes long, or a pausing run still waits for a call.
     StillWaiting {
         /// What the call was made for.
         call: CallPurpose,
-        /// How long ago, by the monotonic clock, in milliseconds.
+        /// How long it has been under way, by the monotonic clock, in milliseconds.
         waited_ms: u64,
         /// How long it may take, in milliseconds.
         at_most_ms: u64,
-        /// What the run does when it has ended.
+        /// What the run does when the call has ended.
         then: AfterWait,
     },
     /// The result of an attempt.
     AttemptEnded {
         /// The attempt that was started.
         attempt: u32,
-        /// What came of it.
+        /// The result.
         result: AttemptResult,
         /// What the run does next with the step.
         then: AfterAttempt,
@@ -294,8 +292,7 @@ pub enum StepEvent {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         logs: Vec<LogLine>,
     },
-    /// What was decided about an attempt that had started and had no result when the run was
-    /// resumed.
+    /// The decision about an attempt that had started and had no result when the run was resumed.
     Recovered {
         /// The attempt that had no result.
         attempt: u32,
@@ -311,16 +308,16 @@ pub enum StepEvent {
     UndoEnded {
         /// The number of the undo, counted from 1.
         attempt: u32,
-        /// What came of it.
+        /// The result.
         result: UndoResult,
         /// What the run does next with the step.
         then: AfterAttempt,
         /// Time from intent to result, in milliseconds.
         duration_ms: u64,
     },
-    /// After an undo it was observed again.
+    /// It was observed again after an undo.
     UndoChecked {
-        /// How what was found compares with what was there before.
+        /// How the observed state compares with the state before the step.
         finding: UndoFinding,
     },
 }
@@ -329,7 +326,8 @@ pub enum StepEvent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum GuardEvent {
-    /// It was looked at: the first time, whenever it is not as it should be, and when it is again.
+    /// The guard was probed. Recorded for the first probe, for each failed one, and for the first
+    /// good one after that.
     GuardLooked {
         /// What the guard saw.
         look: Look,

@@ -1,4 +1,4 @@
-//! The words of events of steps and guards: why, how, and what follows.
+//! Parts of the events of steps and guards: reasons, results and what follows.
 
 use runbook_contract::{Case, Fault, Json, Measurement, Outcome, StepId};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ pub struct StepListing {
     pub id: StepId,
     /// What to call it: the `title`, or the id.
     pub title: String,
-    /// In which part of the file it stands.
+    /// The part of the file that it is in.
     pub section: Section,
     /// The operation that it calls, as `plugin:operation`.
     pub uses: String,
@@ -27,7 +27,7 @@ pub struct Item {
     pub value: Json,
 }
 
-/// The part of the file in which a call site stands.
+/// The part of the file that a call site is in.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -51,22 +51,22 @@ pub enum Section {
     Notify,
 }
 
-/// One look of a guard.
+/// One probe of a guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Look {
     /// What follows from it.
     pub verdict: LookVerdict,
-    /// One line: what was seen, or why nothing was.
+    /// One line: the result of the probe, or why there is none.
     pub summary: String,
 }
 
-/// What follows from a look of a guard.
+/// The verdict of one probe of a guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LookVerdict {
-    /// As it should be, or a warning.
+    /// The condition holds, or holds with a warning.
     Holds,
-    /// Not as it should be.
+    /// The condition does not hold.
     Breached,
     /// The state is unknown: no answer or no data. Never a reason to undo, and never healthy.
     Blind,
@@ -96,16 +96,16 @@ pub enum UndoPlan {
     NotNeeded,
     /// The plugin's own undo, with the `before` of the proposal.
     Auto,
-    /// The operation that the runbook names, which does harm when it is made twice.
+    /// The operation that the runbook names, which is not idempotent.
     Explicit,
-    /// The operation that the runbook names, and says that it may be made again.
+    /// The operation that the runbook names and declares idempotent.
     Idempotent,
     /// Nothing can; the runbook says why.
     Irreversible,
 }
 
 impl UndoPlan {
-    /// Whether there is one to try.
+    /// Whether there is an undo to try.
     pub fn can_be_tried(self) -> bool {
         match self {
             Self::Auto | Self::Explicit | Self::Idempotent => true,
@@ -114,7 +114,7 @@ impl UndoPlan {
     }
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum AttemptResult {
@@ -139,10 +139,10 @@ pub enum AttemptResult {
     Failed {
         /// Why the attempt failed.
         fault: Fault,
-        /// What a check found, if it could look.
+        /// The outcome of a check, if it got an answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         outcome: Option<Outcome>,
-        /// What a check saw, if it could look.
+        /// The output of a check, if it got an answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Json>,
         /// Numbers that it measured.
@@ -157,13 +157,13 @@ pub enum AttemptResult {
     },
 }
 
-/// What a call that is waited for is asked.
+/// The purpose of a call that the run waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallPurpose {
     /// What a step would do.
     Plan,
-    /// The call is an attempt: to do it, or to look.
+    /// To do it, or to check.
     Attempt,
     /// What is there now.
     Observe,
@@ -171,7 +171,7 @@ pub enum CallPurpose {
     Undo,
 }
 
-/// What a run does when a call that it waits for has ended.
+/// What a run does after a call that it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AfterWait {
@@ -201,13 +201,13 @@ pub enum AfterAttempt {
     },
 }
 
-/// What is done about an attempt with an unknown outcome.
+/// The decision about an attempt with an unknown outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum Recovery {
-    /// The operation is idempotent, or only looks: run it again.
+    /// The operation is idempotent, or only reads: run it again.
     Repeat,
-    /// What is observed equals what was there before: it did not happen, so run it again.
+    /// The observed state equals the state before: it did not happen, so run it again.
     DidNotHappen,
     /// The operator says: it did not happen; run it again.
     OperatorRetry,
@@ -217,18 +217,18 @@ pub enum Recovery {
     OperatorNotDone,
     /// The operator says: treat it as failed, and undo it as if it had happened.
     OperatorFail,
-    /// Nobody can tell; the run pauses for a decision.
+    /// It is unknown; the run pauses for a decision.
     AskOperator {
         /// What is known, for people.
         known: String,
-        /// What was there before the attempt.
+        /// The state before the attempt.
         before: Json,
-        /// What is there now, if it could be observed.
+        /// The present state, if it could be observed.
         now: Option<Json>,
     },
 }
 
-/// What somebody said about a step that asks for approval.
+/// The verdict of a person about a step that asks for approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum ApprovalVerdict {
@@ -241,7 +241,7 @@ pub enum ApprovalVerdict {
     },
 }
 
-/// What came of an undo.
+/// The result of an undo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum UndoResult {
@@ -257,14 +257,14 @@ pub enum UndoResult {
     },
 }
 
-/// What was found when an undone step was observed again.
+/// The result of observing an undone step again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum UndoFinding {
     /// As it was before.
     Restored,
-    /// Different from before: it took effect, and stays, because the runbook says that it cannot be
-    /// undone.
+    /// It differs from before: the step took effect, and its change stays, because the runbook says
+    /// that it cannot be undone.
     TookEffect {
         /// What was there before.
         before: Json,

@@ -1,4 +1,4 @@
-//! The words of events of a run: what it began with, why it waits, how it ends.
+//! Parts of the events of a run: how it began, why it waits, how it ends.
 
 use jiff::Timestamp;
 use runbook_contract::{Json, RunId, StepId};
@@ -11,16 +11,15 @@ pub struct HeldLock {
     pub name: String,
     /// The fencing token, which grows with every acquisition of this name.
     pub token: u64,
-    /// Whose lease it was, if it was taken over from a holder that is dead or silent.
+    /// The previous holder, if the lease was taken over from a holder that is dead or silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_from: Option<String>,
-    /// Which runs held it since this run gave it back, as far as they are known.
+    /// The runs that held it since this run released it, as far as they are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_between: Vec<RunId>,
 }
 
-/// What follows from the window of a runbook. `opens` is when it opens next, if that is soon enough
-/// to tell.
+/// The result of checking the window. `opens` is when it opens next, if that is soon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum WindowVerdict {
@@ -45,12 +44,12 @@ pub enum WindowVerdict {
     },
 }
 
-/// That a run tries another one again, from one of its steps on.
+/// That a run retries another one, from one of its steps on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RetryOf {
-    /// The other run. What it has done is undone by it alone.
+    /// The other run. Only `undo` of that run undoes what it has done.
     pub run: RunId,
-    /// What it has done, and this one does not do again.
+    /// The steps that it has done and this run does not repeat.
     pub assumed: Vec<Assumed>,
 }
 
@@ -61,12 +60,12 @@ pub struct Assumed {
     pub step: StepId,
     /// What it produced then.
     pub output: Json,
-    /// The run that had its effect, and alone undoes it: the one that is tried again, or one that
-    /// that one tried again.
+    /// The run that had the effect, and that alone undoes it: the retried run, or an earlier one
+    /// that it retried.
     pub done_in: RunId,
 }
 
-/// The text of a runbook by which a run is undone, in place of the text with which it was run.
+/// The corrected text with which a run is undone, in place of its own text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Mended {
     /// Name and text of the runbook and every file that it includes. The runbook is first.
@@ -101,9 +100,9 @@ pub enum Cause {
         /// The step that failed.
         step: StepId,
     },
-    /// A post-condition does not hold.
+    /// A verify failed.
     Verify {
-        /// The post-condition that does not hold.
+        /// The verify that failed.
         step: StepId,
     },
     /// A guard was breached.
@@ -139,19 +138,19 @@ pub enum PauseReason {
         /// The steps with such an attempt.
         steps: Vec<StepId>,
     },
-    /// These steps have said what they would do, and wait for approval.
+    /// These steps have shown their plans and wait for approval.
     Approval {
         /// The steps that wait for approval.
         steps: Vec<StepId>,
     },
-    /// These steps are a person's to do.
+    /// These manual steps wait for a person.
     Manual {
         /// The steps that wait for a person.
         steps: Vec<StepId>,
     },
-    /// A guard was breached, or sees nothing; nothing was undone.
+    /// A guard was breached, or its outcome is unknown; nothing was undone.
     Guard {
-        /// The guard that was breached or sees nothing.
+        /// The guard that was breached or whose outcome is unknown.
         guard: StepId,
         /// What it saw last, for people.
         why: String,
@@ -177,9 +176,9 @@ pub enum PauseReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunEnd {
-    /// All done, all well.
+    /// Everything was done, without warnings.
     Succeeded,
-    /// Done; somebody should look at the warnings.
+    /// Everything was done, with warnings.
     SucceededWithWarnings,
     /// Failed, and nothing had been changed.
     FailedClean,
@@ -206,7 +205,7 @@ impl RunEnd {
     }
 }
 
-/// What a notification is sent for.
+/// The event that a notification is sent for.
 #[derive(
     Debug,
     Clone,
@@ -224,7 +223,7 @@ impl RunEnd {
 pub enum Trigger {
     /// The first step is about to run.
     Start,
-    /// The run waits for a lock, or pauses because a person must do or say something.
+    /// The run waits for a lock, or pauses for a person.
     Waiting,
     /// The run succeeded, with or without warnings.
     Succeeded,
@@ -234,7 +233,7 @@ pub enum Trigger {
     Undone,
     /// A person is needed.
     Dirty,
-    /// The run takes more than twice as long as those before it.
+    /// The run takes more than twice as long as the usual time of earlier runs.
     Slow,
 }
 
@@ -251,7 +250,7 @@ impl Trigger {
     ];
 }
 
-/// Where a run stands, as `runs` lists it.
+/// The state of a run, as `runs` lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunPhase {
@@ -259,11 +258,11 @@ pub enum RunPhase {
     Waiting,
     /// It runs. A run in this phase without a live lease was interrupted by a crash.
     Running,
-    /// What was done is being undone.
+    /// Completed steps are being undone.
     Undoing,
     /// It needs a decision, or was stopped by the operator.
     Paused,
-    /// The same, while what was done is being undone: whatever is decided, it ends.
+    /// Paused during its undo: with any decision, the run then ends.
     PausedUndoing,
     /// The run has ended, in this way.
     Ended(RunEnd),
@@ -298,7 +297,7 @@ impl RunPhase {
     }
 }
 
-/// Where in its course a run is.
+/// The phase of a run.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -308,11 +307,11 @@ pub enum Stage {
     Preflight,
     /// The steps that act.
     Steps,
-    /// The post-conditions are checked.
+    /// The verifies run.
     Verify,
-    /// Undo, then looking whether it worked.
+    /// Undo, then observing whether it worked.
     Undo,
-    /// What always runs, then notifications.
+    /// The `finally` steps, then notifications.
     Finally,
     /// The run has ended.
     Ended,

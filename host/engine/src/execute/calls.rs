@@ -1,4 +1,4 @@
-//! The calls of plugins: those under way, and what came of each.
+//! The calls of plugins: those under way, and their results.
 
 use super::Runner;
 use super::waiting::TELL_AFTER;
@@ -40,7 +40,7 @@ pub(super) enum Purpose {
     Undo,
     /// `observe` after an undo.
     ObserveAfterUndo,
-    /// A look of a guard.
+    /// A probe of a guard.
     Look,
     /// A notification that is sent.
     Notify { on: Trigger },
@@ -69,7 +69,7 @@ pub(super) struct PendingCall {
     began: Duration,
     /// How long it may take.
     timeout: Duration,
-    /// What the journal says already of waiting for it.
+    /// What the journal already records about waiting for it.
     told: Option<AfterWait>,
 }
 
@@ -100,7 +100,7 @@ impl PendingCall {
         }
     }
 
-    /// Whether it does what a step is for, or plans it.
+    /// Whether it is an attempt of a step, or its plan.
     fn is_forward(&self) -> bool {
         match self.purpose {
             Purpose::Plan { .. } | Purpose::Attempt => true,
@@ -122,8 +122,8 @@ impl PendingCall {
         self.timeout
     }
 
-    /// What is asked, if it is a step that is waited for, and whether the journal says by itself
-    /// that it was asked.
+    /// The purpose, if it is a step that the run waits for, and whether the journal has a record of
+    /// the call itself.
     fn call(&self) -> Option<(CallPurpose, Journaled)> {
         match self.purpose {
             Purpose::Plan { .. } => Some((CallPurpose::Plan, Journaled::No)),
@@ -136,13 +136,13 @@ impl PendingCall {
         }
     }
 
-    /// When it is told that it takes long, if that is still to be told.
+    /// When to record that it takes long; `None` if that is recorded already.
     pub(super) fn told_at(&self) -> Option<Duration> {
         let (_, journaled) = self.call()?;
         (self.told.is_none() && journaled == Journaled::No).then_some(self.began + TELL_AFTER)
     }
 
-    /// Whether it is to be told now; then it counts as told.
+    /// Whether to record it now; it then counts as recorded.
     pub(super) fn tell(&mut self, then: AfterWait, now: Duration) -> Option<CallPurpose> {
         let (call, _) = self.call()?;
         let is_news = match then {
@@ -155,13 +155,13 @@ impl PendingCall {
         })
     }
 
-    /// Stops the call. It still has a moment to say what it has done.
+    /// Stops the call. It has a short time to report what it has done.
     pub(super) fn abort(&self) {
         self.stop.ask();
     }
 }
 
-/// Whether the journal says by itself that a call was made.
+/// Whether the journal has a record of the call itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Journaled {
     Yes,
@@ -176,14 +176,13 @@ pub(super) struct CallCompleted {
     pub(super) duration: Duration,
 }
 
-/// One call to make: an operation that acts is asked for its plan first, unless it was asked
-/// already.
+/// One call to make: a step operation is asked for its plan first, unless it was asked already.
 pub(super) struct Launch {
     /// The step that the call is made for.
     pub(super) step: StepId,
     /// The call site that is called: the step as written, `STEP/undo`, `notify/N`.
     pub(super) site: StepId,
-    /// The caller, as the plugin is told: the site, and which item.
+    /// The identity that the plugin sees: the call site, and the item.
     pub(super) caller: StepId,
     pub(super) purpose: Purpose,
     pub(super) phase: LaunchPhase,
@@ -204,7 +203,7 @@ pub(super) enum LaunchPhase {
 }
 
 impl LaunchPhase {
-    /// The whole of an operation that has no attempt of its own in the journal.
+    /// All phases of an operation that has no attempt of its own in the journal.
     pub(super) fn whole(kind: Kind) -> Self {
         match kind {
             Kind::Step => Self::PlanAndApply,
@@ -213,11 +212,11 @@ impl LaunchPhase {
     }
 }
 
-/// What a call must heed.
+/// The limits of a call.
 pub(super) struct Heed {
     /// The leases under which it is made.
     pub(super) leases: LeaseWatch,
-    /// What it can have done when it is stopped: what only looks has no effect that could be
+    /// What it can have done when it is stopped: a call that only reads has no effect that could be
     /// unknown.
     pub(super) effect: FaultEffect,
 }
@@ -237,7 +236,7 @@ impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
         Self { operate, clock, run, futures: FuturesUnordered::new(), pending: BTreeMap::new() }
     }
 
-    /// Starts a call; [`Self::next`] says what came of it.
+    /// Starts a call; [`Self::next`] returns its result.
     pub(super) fn launch(&mut self, launch: Launch, heed: Heed) {
         let (clock, began) = (self.clock, self.clock.monotonic());
         let (step, purpose, timeout) =
@@ -337,22 +336,22 @@ impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
         self.futures.is_empty()
     }
 
-    /// All that are under way, with whose they are.
+    /// All calls under way, with their owners.
     pub(super) fn pending(&self) -> impl Iterator<Item = (&StepId, &PendingCall)> {
         self.pending.iter()
     }
 
-    /// The same, of which something is written down.
+    /// The same, mutable, to note that something was recorded.
     pub(super) fn pending_mut(&mut self) -> impl Iterator<Item = (&StepId, &mut PendingCall)> {
         self.pending.iter_mut()
     }
 
-    /// Stops all that are under way. What came of them by then is told by [`Self::next`].
+    /// Stops all calls under way. [`Self::next`] returns their results.
     pub(super) fn abort_all(&self) {
         self.pending.values().for_each(PendingCall::abort);
     }
 
-    /// Forgets all that are under way, which drops them.
+    /// Drops all calls under way.
     pub(super) fn clear(&mut self) {
         self.futures.clear();
         self.pending.clear();
@@ -388,8 +387,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 }
 
-/// What is told of a call that was stopped: what only looks has no effect that could be unknown,
-/// and of what acts the host says whether it let anything become final.
+/// The fault of a call that was stopped. A call that only reads has no unknown effect; for one that
+/// acts, the host says whether it let anything become final.
 fn stopped_fault(fault: Fault, effect: FaultEffect) -> Fault {
     if fault.class != ErrorClass::Cancelled {
         return fault;
@@ -417,7 +416,7 @@ pub(super) fn proposal_of(answer: Result<CallReturn, Fault>) -> Result<Proposal,
     }
 }
 
-/// Makes a call, and gives up shortly after its timeout if the host does not.
+/// Makes a call, and abandons it shortly after its timeout if the host does not end it.
 async fn bounded<O: Operate, C: Clock>(
     operate: &O,
     clock: &C,

@@ -1,4 +1,4 @@
-//! What is written down when a call has ended, and what follows.
+//! The records about the end of a call, and what follows.
 
 use super::calls::{CallCompleted, Purpose, proposal_of};
 use super::scope;
@@ -22,7 +22,7 @@ use runbook_contract::{
 };
 use std::time::Duration;
 
-/// An undo is tried so often, when what stops it may pass.
+/// How often an undo is tried after transient faults.
 const UNDO_ATTEMPTS: u32 = 3;
 /// The delay before the second try of an undo, in milliseconds. It doubles before the third.
 const UNDO_DELAY_MS: u64 = 1_000;
@@ -30,8 +30,8 @@ const UNDO_DELAY_MS: u64 = 1_000;
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) async fn on_completed(&mut self, completed: CallCompleted) -> Result<(), RunError> {
         let CallCompleted { step, purpose, answer, duration } = completed;
-        // What failed without a clear answer while somebody else may hold its lock is as good as
-        // cut off.
+        // A failure without a clear answer, while somebody else may hold its lock, counts as cut
+        // off.
         let is_lost = self.leases.lost().is_some();
         let in_doubt = |fault: &Fault| {
             is_lost && fault.effect == FaultEffect::Possible && is_ambiguous(fault.class)
@@ -39,8 +39,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let is_cut_off =
             answer.as_ref().err().is_some_and(|fault| fault.code == LEASE_LOST || in_doubt(fault));
         if is_cut_off && matches!(purpose, Purpose::Attempt | Purpose::Undo) {
-            // Its intent stays without a result, as after a crash: what came of it is looked up,
-            // now or by `resume`.
+            // Its intent stays without a result, as after a crash: the result is found out now or
+            // by `resume`.
             self.leases.may_begin().await?;
             return Ok(());
         }
@@ -62,8 +62,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// A call has ended because all is stopped at once. What is certain is written down: that it
-    /// did not happen, so that it is made again when the run goes on, or what came of it.
+    /// A call has ended because the run stops at once. Only a certain result is recorded: the
+    /// outcome, or that it did not happen, so that it is repeated when the run continues.
     pub(super) async fn settle_stopped(
         &mut self,
         completed: CallCompleted,
@@ -94,7 +94,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// The plugin has said what it would do: unless something speaks against it, it does it.
+    /// The plugin has returned its plan: without an objection, the effect begins.
     async fn on_plan_completed(
         &mut self,
         id: &StepId,
@@ -193,7 +193,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         (result, then)
     }
 
-    /// A look of a poll. What may pass by itself is one more reason to look again.
+    /// One attempt of a poll. A transient fault also leads to another attempt.
     fn judge_poll(
         &self,
         step: &PlannedStep,
@@ -255,7 +255,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     ) -> Result<(), RunError> {
         let found = self.state().step(id);
         let of_this_attempt = || found.proposal.as_ref().map(|proposal| proposal.before.clone());
-        // Of a step that is over it is asked whether any of its attempts happened.
+        // For a step that is over, the question is whether any of its attempts happened.
         let of_the_first = || found.before.clone();
         let is_open = found.phase == StepPhase::Running;
         let before = if is_open { of_this_attempt() } else { of_the_first() }.unwrap_or(Json::Null);
@@ -297,8 +297,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 (UndoResult::Done { summary: summary(answered.response) }, AfterAttempt::Final)
             }
             Err(fault) => {
-                // Without an answer it may have happened, and also if it was answered with an
-                // error; what must not happen twice is then not tried again.
+                // Without an answer, or with an error as the answer, it may have happened; an undo
+                // that is not idempotent is then not tried again.
                 let repeatable = self.planned(id).undo.repeatable() == RetrySafety::Yes
                     || fault.effect == FaultEffect::None;
                 let passing = match fault.class {
@@ -386,11 +386,11 @@ fn has_written(step: &PlannedStep, answer: &Result<CallReturn, Fault>) -> bool {
     }
 }
 
-/// What is known of an operation that nothing can be seen of.
+/// What is known of an operation that its plugin cannot observe.
 const NOTHING_TO_SEE: &str = "its plugin cannot observe what the operation leaves";
 
-/// Whether a plugin says by `before` that it sees nothing of what the operation changes. That
-/// nothing is seen again afterwards is no sign that nothing happened.
+/// Whether a plugin says by `before` that it cannot observe the operation. The same observation
+/// afterwards is then no evidence that nothing happened.
 fn shows_nothing(before: &Json) -> bool {
     before.is_null()
 }
@@ -405,7 +405,7 @@ fn observation(answer: Result<CallReturn, Fault>) -> Result<Json, Fault> {
     }
 }
 
-/// What a step did that its plan had not said. What was approved and counted was the plan.
+/// The effects of a step that its plan did not announce. Approval and limits apply to the plan.
 fn departure(proposal: Option<&Proposal>, answered: &CallReturn) -> Option<String> {
     let said = |verb: &&String| proposal?.effects.iter().find(|effect| effect.verb == **verb);
     let more: Vec<String> = answered

@@ -52,7 +52,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Whether the time in which a person should have done a step is over.
+    /// Whether the timeout of a manual step is over.
     pub(super) fn is_overdue(&self, step: &PlannedStep) -> bool {
         let asked = self.state().step(&step.id).manual_asked;
         let timeout = step.manual.as_ref().and_then(|manual| manual.timeout);

@@ -17,7 +17,7 @@ pub(crate) struct StepScope<'a> {
     pub views: &'a dyn Fn(&str) -> Option<(StepId, StepView)>,
     /// The parameters of the file in which the step stands.
     pub params: serde_json::Map<String, Json>,
-    /// Those of them that come from an output which is cut.
+    /// The parameters that come from an output which was cut off.
     pub cut: BTreeMap<String, String>,
     /// What templates see as `run`.
     pub run: serde_json::Map<String, Json>,

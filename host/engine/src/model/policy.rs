@@ -112,7 +112,7 @@ pub enum UndoCause {
     Cancel,
     /// The run took too long.
     Timeout,
-    /// A post-condition does not hold.
+    /// A verify failed.
     VerifyFailure,
 }
 

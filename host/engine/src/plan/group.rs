@@ -57,7 +57,7 @@ impl PlannedGroup {
 }
 
 impl PlannedGroup {
-    /// The parameters that come from an output which is not whole, with what they come from.
+    /// The parameters that come from an output which was cut off, with the name of that output.
     pub(crate) fn cut_in(&self, scope: &Scope<'_>) -> BTreeMap<String, String> {
         let given = self.with.as_object().into_iter().flatten();
         given

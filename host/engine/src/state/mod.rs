@@ -66,8 +66,8 @@ pub struct RunState {
     /// The nested files that have begun, by the step that stands for them: what their steps see as
     /// `params`.
     pub groups: BTreeMap<StepId, serde_json::Map<String, Json>>,
-    /// The parameters of nested files that come from an output which is not whole, with what they
-    /// come from.
+    /// The parameters of nested files that come from an output which was cut off, with the name of
+    /// that output.
     pub cut: BTreeMap<StepId, BTreeMap<String, String>>,
     /// What is known of each guard.
     pub guards: BTreeMap<StepId, GuardState>,

@@ -174,11 +174,11 @@ pub struct ApprovalRequest {
     pub input: Json,
     /// What would be done, and what is there before.
     pub proposal: Proposal,
-    /// The targets where it would be done, each with what it is bound to.
+    /// The targets that it would act on, each with its address.
     pub places: Vec<String>,
 }
 
-/// What somebody said about a step that asks for approval.
+/// The verdict of a person about a step that asks for approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ApprovalRecord {
     /// What was looked at.

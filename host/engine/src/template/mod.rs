@@ -87,7 +87,7 @@ pub struct Scope<'a> {
     pub run: serde_json::Map<String, Json>,
     /// Others, such as the item of `for_each`, `outcome`, `output`.
     pub locals: serde_json::Map<String, Json>,
-    /// Parameters that come from an output which is cut, with what they come from.
+    /// Parameters that come from an output which was cut off, with the name of that output.
     pub cut: BTreeMap<String, String>,
     /// Names that have a value only at run time: the item of a `for_each` whose list is not known
     /// yet.

@@ -34,7 +34,7 @@ pub enum Health {
     Warning,
     /// Unknown: no answer or no data. No data is never healthy.
     Unknown,
-    /// Not as it should be.
+    /// The condition does not hold.
     Critical,
 }
 

@@ -45,7 +45,7 @@ pub struct StepSummary {
     pub(super) asked: bool,
     /// The output that later steps can refer to.
     pub output: serde_json::Value,
-    /// What a check found, if it could look.
+    /// The outcome of a check, if it got an answer.
     pub outcome: Option<Outcome>,
     /// Numbers that it measured.
     pub measurements: Vec<Measurement>,
