@@ -137,8 +137,8 @@ pub enum Scrutiny {
     Report,
 }
 
-/// Reads what a runbook includes, from beside it. A file that is named twice is read once: what is
-/// compared with the lockfile is then what runs, whoever writes to the file meanwhile.
+/// Reads what a runbook includes, from beside it. A file that is named twice is read once, so that
+/// the text that is compared with the lockfile is the text that runs.
 pub fn includes(file: &RunbookFile) -> impl FnMut(&str) -> std::io::Result<Arc<Source>> {
     let mut known: BTreeMap<String, Arc<Source>> = BTreeMap::new();
     move |name| {
@@ -302,8 +302,8 @@ fn prepare_within(
     Ok(Prepared { runbook, folder: folder.to_owned(), environment, waivers: None, sites, facts })
 }
 
-/// Whether a finding is about a text in which a mistake is told already: a name that is not known
-/// there has no output either.
+/// Whether a finding is about a text in which a mistake was reported already: a name that is
+/// unknown there has no output either.
 fn holds_a_mistake(found: &Diagnostic, told: &Diagnostics) -> bool {
     let is_inside = |inner: &Diagnostic| {
         found.span.start <= inner.span.start && inner.span.end <= found.span.end
@@ -315,8 +315,8 @@ fn holds_a_mistake(found: &Diagnostic, told: &Diagnostics) -> bool {
     })
 }
 
-/// What a later stage has found, without what only follows from a mistake that is told already: it
-/// stands at the same place.
+/// What a later stage has found, without findings at the place of a mistake that was reported
+/// already.
 fn unsaid(told: &Diagnostics, later: Diagnostics) -> Vec<Diagnostic> {
     let place =
         |found: &Diagnostic| (found.source.name().to_owned(), found.span.start, found.span.end);
@@ -335,9 +335,9 @@ fn unsaid(told: &Diagnostics, later: Diagnostics) -> Vec<Diagnostic> {
     fresh
 }
 
-/// What is refused because somebody may not do it: a target that is wider or narrower than the
-/// plugin says, a plugin that is not trusted, a place of the host itself, and what lies beyond the
-/// boundary. All else, a name that is not there for instance, is a mistake in the text.
+/// The codes of refusals by authority: a target that is wider or narrower than the plugin says, a
+/// plugin that is not trusted, a place of the host itself, and what lies beyond the boundary. Every
+/// other code is a mistake in the text, such as a name that is not there.
 const OF_AUTHORITY: &[&str] = &["E0115", "E0116", "E0117", "E0118", "E0120"];
 
 /// Errors of authority end the program with another status than mistakes in the text.
@@ -485,7 +485,7 @@ fn wrong_input(
     known.certain(&misfits).map(as_diagnostic).collect()
 }
 
-/// What is done about a parameter that stands where another type is wanted.
+/// What to do about a parameter that stands where another type is expected.
 fn advice_for_param(param: &Param, wanted: &str) -> String {
     let name = &param.name.name;
     let types = [

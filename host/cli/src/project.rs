@@ -53,7 +53,7 @@ impl Project {
         projects.first().cloned().unwrap_or_else(|| Self::without_a_file(folder))
     }
 
-    /// What a folder is of which nobody says anything: its runbooks lie in it.
+    /// A folder without a project file: its runbooks lie in the folder itself.
     fn without_a_file(folder: &Path) -> Self {
         Self {
             folders: FOLDERS.iter().map(|name| beside(&folder.join(PROJECT_FILE), name)).collect(),
@@ -105,9 +105,9 @@ impl Project {
     }
 }
 
-/// Where a file lies that a project names. It comes with a checkout, so it names only texts of the
-/// checkout: what is wrong with one is quoted, and its author may not be able to read what whoever
-/// runs the program can read.
+/// Where a file lies that a project names. The project comes with a checkout, so it may only name
+/// files of the checkout: lines of a wrong one are quoted, and its author may not be allowed to
+/// read what the user of this program can read.
 fn located(project: &Path, key: &str, named: &Path) -> Result<PathBuf, Failure> {
     let folder = project.parent().unwrap_or(Path::new(""));
     let written = named.strip_prefix(folder).unwrap_or(named);
@@ -148,7 +148,7 @@ fn refuse_planted(file: &Path, folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The owner of a file, or of the link to it, whom nobody trusts here.
+/// The owner of a file, or of the link to it, if they are not trusted here.
 fn stranger(owners: [Option<u32>; 2], trusted: [Option<u32>; 3]) -> Option<u32> {
     owners.into_iter().flatten().find(|owner| !trusted.contains(&Some(*owner)))
 }
@@ -274,7 +274,7 @@ pub fn runbooks(project: &Project) -> Result<(Vec<Listed>, Vec<Unreadable>), Fai
     Ok((listed, unreadable))
 }
 
-/// Whether nobody has named the folder.
+/// Whether the folder is the default of the project.
 fn is_default(project: &Project, folder: &Path) -> bool {
     let Some(first) = project.folders.first() else { return false };
     project.folders.len() == FOLDERS.len() && folder == first.join(FOLDERS[1])
@@ -322,8 +322,7 @@ fn look(source: &Arc<Source>, file: &Path) -> Look {
     })
 }
 
-/// The file that somebody means: a file as it is written, else the runbook of the project with this
-/// name.
+/// The file that is meant: a file as it is written, else the runbook of the project with this name.
 ///
 /// # Errors
 /// Neither is there, or two runbooks have the name.
@@ -376,8 +375,7 @@ pub fn find_all(project: &Project, written: &[PathBuf]) -> Result<Vec<PathBuf>, 
     written.iter().map(|written| find(project, written)).collect()
 }
 
-/// What can be no path that somebody meant: a word without a folder and an ending, which is no file
-/// here.
+/// The word, if it can only be a name: it has no folder and no ending, and no such file is here.
 fn bare_name(written: &Path) -> Option<&str> {
     let name = written.to_str()?;
     let is_word = !name.is_empty() && !name.contains('/') && written.extension().is_none();

@@ -9,7 +9,7 @@ use runbook_secrets::SecretString;
 /// Whether a person has agreed already, by `--yes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agreed {
-    /// They have: nobody is asked.
+    /// They have, so they are not asked.
     Yes,
     /// They have not, and are asked.
     NotYet,
@@ -22,8 +22,8 @@ impl Agreed {
     }
 }
 
-/// Asks a question that only `y` or `yes` answers with yes. Where nobody can be asked, `--yes` is
-/// the only yes.
+/// Asks a question that only `y` or `yes` answers with yes. Without a terminal, only `--yes` counts
+/// as yes.
 ///
 /// # Errors
 /// There is no terminal, or `--no-input` was given.
@@ -43,7 +43,7 @@ pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool
     })
 }
 
-/// Asks for a secret without showing it. `None` if nobody can be asked.
+/// Asks for a secret without showing it; `None` if there is no terminal.
 pub fn ask_secret(context: &Context, question: &str) -> Option<SecretString> {
     if !context.interactive {
         return None;

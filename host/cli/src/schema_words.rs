@@ -86,7 +86,7 @@ pub fn present<'s>(schema: &'s Json, root: &'s Json) -> &'s Json {
     }
 }
 
-/// The schema of what stands at a JSON pointer; `null` where it says nothing of it.
+/// The schema of the value at a JSON pointer; `null` if the schema does not say.
 pub fn at<'s>(root: &'s Json, pointer: &str) -> &'s Json {
     pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~")).fold(
         root,

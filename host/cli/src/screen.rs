@@ -162,7 +162,7 @@ impl Screen {
         }
     }
 
-    /// Whether nobody reads any more.
+    /// Whether the reader of stderr is gone.
     pub fn is_gone(&self) -> bool {
         self.0.lock().gone
     }
@@ -203,7 +203,7 @@ impl Shared {
         }
     }
 
-    /// Waits for something to write. `None` if nobody reads it.
+    /// Waits for something to write; `None` if the reader is gone.
     fn next(&self) -> Option<(VecDeque<String>, Moving)> {
         let mut state = self.lock();
         let begin = Instant::now();

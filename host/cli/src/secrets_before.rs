@@ -6,9 +6,9 @@ use crate::plugin_caller::{PluginCaller, Unavailable};
 use crate::ui;
 use runbook_engine::{RunState, Section, Stage, StepId, StepPhase};
 
-/// Refuses to begin a run of which a call site needs a secret that cannot be had. All call sites
-/// are looked at, also those behind a `when`, of an undo, of `finally` and of notifications: nobody
-/// knows before which of them is called.
+/// Refuses to begin a run in which a call site needs a secret that cannot be had. All call sites
+/// count, also those behind a `when`, of an undo, of `finally` and of notifications: it is not
+/// known before which of them will be called.
 ///
 /// # Errors
 /// Each secret, with the call site that needs it.
@@ -41,7 +41,7 @@ pub fn of_undo(operator: &PluginCaller, state: &RunState) {
     warn(operator.unavailable_secrets(|site| may_be_called(state, site)));
 }
 
-/// Whether something of a call site may still be called: its undo, what always runs, who is told.
+/// Whether a call site may still be called: an undo, a `finally`, a notification.
 fn may_be_called(state: &RunState, site: &StepId) -> bool {
     let written = site.undoes().unwrap_or_else(|| site.clone());
     let section =

@@ -23,13 +23,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How often it is looked whether somebody asks that the run be ended.
+/// How often the journal is read for a request to end the run.
 const CANCEL_LOOK: Duration = Duration::from_millis(500);
 
 /// How many runs must have succeeded before it is known what is usual.
 const ENOUGH_RUNS: usize = 3;
 
-/// How many of the last runs are looked at for it.
+/// How many of the last runs are read for the usual duration.
 const LOOKED_AT: usize = 21;
 
 /// Which run is executed, and with what.
@@ -129,8 +129,8 @@ impl<'a> Session<'a, SqlJournal> {
         self
     }
 
-    /// The same session, which knows how long runs of this runbook take as a rule: the middle one
-    /// of those that succeeded. Asked only if somebody is told of slow ones.
+    /// The same session, which knows how long runs of this runbook take as a rule: the median of
+    /// those that succeeded. It is read only if slow runs are to be reported.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -147,7 +147,7 @@ impl<'a> Session<'a, SqlJournal> {
         Ok(self)
     }
 
-    /// Ends the run when somebody asks, by `runbook cancel`, that this execution of it be ended.
+    /// Ends the run when `runbook cancel` asks for the end of this execution.
     fn heed_cancel(&self) {
         let (journal, signals) = (self.journal.clone(), self.signals.clone());
         let (run, executor) = (self.options.run, self.options.executor);
@@ -165,8 +165,8 @@ impl<'a> Session<'a, SqlJournal> {
         });
     }
 
-    /// Cancels the run before it goes on, so that it is only ended. Whoever cancels it at the same
-    /// moment is told who does already.
+    /// Cancels the run before it goes on, so that it is only ended. Another person who cancels it
+    /// at the same moment is told who does already.
     ///
     /// # Errors
     /// The journal cannot be written.

@@ -31,7 +31,7 @@ pub struct ParamArgs {
     pub params_file: Option<PathBuf>,
 }
 
-/// A run, and what is told of it.
+/// A run, and which events and reports of it are written.
 #[derive(Debug, ClapArgs)]
 pub struct RunArgs {
     /// The run's id, or as much of it as is unambiguous

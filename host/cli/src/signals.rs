@@ -66,10 +66,10 @@ pub struct CancelSignals {
     /// What the engine looks at.
     pub cancel: CancelToken,
     terminated: Arc<AtomicBool>,
-    /// Nothing is under way: a person is asked.
+    /// Whether nothing is under way because a person is asked.
     prompting: Arc<AtomicBool>,
-    /// All is done but for what is still to be written to a terminal or a pipe that nobody may be
-    /// reading.
+    /// Whether all is done but for what is still to be written to a terminal or pipe, which may
+    /// have no reader.
     over: Arc<AtomicBool>,
     hung_up: watch::Sender<bool>,
     /// The run that it stops, as people are shown it.
@@ -173,7 +173,7 @@ impl CancelSignals {
         let _ = self.hung_up.subscribe().wait_for(|hung_up| *hung_up).await;
     }
 
-    /// Whether somebody can still be asked.
+    /// Whether there is still a terminal at which a person can be asked.
     pub fn has_terminal(&self) -> bool {
         !*self.hung_up.borrow() && ui::is_read()
     }
@@ -191,13 +191,13 @@ impl CancelSignals {
         self.over.store(true, Ordering::SeqCst);
     }
 
-    /// Whether somebody pulled it.
+    /// Whether the end was asked for.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.level() != CancelLevel::None
     }
 
-    /// Waits as long as somebody wants to know; `false` if it was pulled meanwhile, or if nobody
-    /// does any more.
+    /// Sleeps as long as `is_wanted` says so. Returns `false` if the end was asked for meanwhile,
+    /// or the result is not wanted any more.
     pub async fn sleep_while(&self, pause: Duration, is_wanted: impl Fn() -> bool) -> bool {
         let end = tokio::time::Instant::now() + pause;
         while tokio::time::Instant::now() < end && !self.is_cancelled() && is_wanted() {

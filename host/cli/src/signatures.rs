@@ -150,8 +150,8 @@ pub struct SignatureState {
     pub text: String,
     /// Whether the trust file in force accepts it.
     pub is_trusted: bool,
-    /// Whether there is one and it is not one of these bytes: somebody changed the file, or the
-    /// signature.
+    /// Whether there is a signature and it is not of these bytes: the file or the signature was
+    /// changed.
     pub is_wrong: bool,
 }
 

@@ -24,7 +24,7 @@ const MAX_ANSWER: usize = 1 << 20;
 /// Either of them says where to.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-/// Sends the trace of a run, if it has ended and somebody wants it.
+/// Sends the trace of a run, if the run has ended and an endpoint is set.
 pub async fn send(summary: &Summary) {
     if !is_configured() {
         return;

@@ -20,8 +20,8 @@ pub struct TextChange {
     pub new: Option<String>,
 }
 
-/// Every file that differs. A comment or a blank line is a difference too: whoever accepts it sees
-/// that it is no more than that.
+/// Every file that differs. A comment or a blank line is a difference too; the person who accepts
+/// it sees that it is no more.
 pub fn between(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<TextChange> {
     let files: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let changes = files.into_iter().map(|file| TextChange {

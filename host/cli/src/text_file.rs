@@ -32,19 +32,19 @@ pub fn source(path: &Path) -> io::Result<Arc<Source>> {
     Ok(named(path, path.display().to_string(), read(path)?))
 }
 
-/// A text that was read from a file, and is called by a name in findings. One that lies elsewhere
-/// than its path says may be anything that whoever runs the program can read, such as a key to
-/// which a checkout has a link, so its lines are not quoted.
+/// A text that was read from a file, and the name that findings call it by. If the file lies
+/// elsewhere than its path says, its lines are not quoted: a checkout may have a link to a key that
+/// the user of this program can read.
 pub fn named(path: &Path, name: String, text: String) -> Arc<Source> {
     if elsewhere(path).is_some() { Source::unquoted(name, text) } else { Source::new(name, text) }
 }
 
-/// The text of a file that `name` names from `folder`, and that lies below it once links are
-/// followed. It is called `….toml`, and no part of its path is hidden.
+/// The text of the file that `name` names from `folder`, and that lies below it once links are
+/// followed. Its name ends in `.toml`, and no part of its path is hidden.
 ///
 /// # Errors
-/// As [`read`]; [`io::ErrorKind::PermissionDenied`] for what lies elsewhere, of which nothing is
-/// read.
+/// As [`read`]; [`io::ErrorKind::PermissionDenied`] for a file that lies elsewhere, of which
+/// nothing is read.
 pub fn read_below(folder: &Path, name: &str) -> io::Result<String> {
     // What became a link since is not followed.
     text_of(open(&locate_below(folder, name)?, Links::Refuse)?)

@@ -83,7 +83,7 @@ pub fn data(text: &str) -> Result<(), Failure> {
     raw_data(format!("{text}{end}").as_bytes())
 }
 
-/// Writes one line of data to stdout, whatever the names in it are.
+/// Writes one line of data to stdout, even if names in it hold line breaks.
 pub fn line(text: &str) -> Result<(), Failure> {
     data(&runbook_text::printed(&runbook_text::line(text)))
 }
@@ -99,7 +99,7 @@ pub fn said(text: &str) {
     not_told(data(&runbook_text::printed(text)), "what was done");
 }
 
-/// The same, whatever the names in it are.
+/// Tells one line, even if names in it hold line breaks.
 pub fn said_line(text: &str) {
     not_told(line(text), "what was done");
 }
@@ -126,8 +126,7 @@ pub fn text(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes text for people to stdout, each line in the colour that is wanted for it, by the code of
-/// the terminal.
+/// Writes text for people to stdout, each line in its colour, by the code of the terminal.
 pub fn coloured_text(
     text: &str,
     color: Color,
@@ -232,7 +231,7 @@ pub fn note(text: &str) {
     SCREEN.print(&runbook_text::printed(&by_name(&typed(text))));
 }
 
-/// Warns the operator, in one line whatever the names in it are.
+/// Warns the operator in one line, even if names in it hold line breaks.
 pub fn warning(text: &str) {
     note(&format!("warning: {}", runbook_text::line(text)));
 }
@@ -264,12 +263,12 @@ pub fn flush() {
     SCREEN.flush();
 }
 
-/// Whether there is still somebody to read stderr: its terminal was not closed.
+/// Whether stderr still has a reader: its terminal was not closed.
 pub fn is_read() -> bool {
     !SCREEN.is_gone()
 }
 
-/// Whether somebody may still read stdout: it is no pipe whose other end was closed.
+/// Whether stdout may still have a reader: it is no pipe whose other end was closed.
 pub fn has_reader() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdout = std::io::stdout();

@@ -53,7 +53,7 @@ impl Waivers {
         Ok(Self(found))
     }
 
-    /// All that a file waives, of whatever suite.
+    /// All that a file waives, for any suite.
     pub fn entries(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Vec<Entry> {
         let Some(table) = runbook_document::parse(source, diagnostics) else { return Vec::new() };
         let mut reader = Reader::new(source, &table, "the waivers", diagnostics);

@@ -20,8 +20,8 @@ pub struct Call {
     pub attempt: u32,
     /// The input of the operation, with all templates filled in.
     pub input: Json,
-    /// Whether effects may happen. `check` of a probe, `plan` and `observe` are read-only whatever
-    /// stands here.
+    /// Whether effects may happen. `check` of a probe, `plan` and `observe` are read-only in either
+    /// mode.
     pub mode: Mode,
     /// How long the call may take, the wait for its turn included. Written in whole milliseconds.
     #[serde(rename = "timeout_ms", with = "milliseconds")]
@@ -81,7 +81,7 @@ impl Phase {
 pub enum Drift {
     /// It is denied before it happens: a person has approved the proposal.
     Refused,
-    /// It happens if it is granted, and the operator is told.
+    /// It happens if it is granted, and the operator sees a warning.
     Told,
 }
 

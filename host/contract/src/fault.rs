@@ -67,9 +67,9 @@ impl ErrorClass {
         }
     }
 
-    /// What a probe has found whose call ended so. An answer that came and is wrong is a failed
-    /// check. `None`: the probe could not look, which is no verdict, whatever kept it from looking:
-    /// nobody listens, a name is not found, or a limit of time is over.
+    /// What a probe has found if its call ended with this class. A wrong answer is a failed check.
+    /// `None` if the probe could not look, which is no verdict: nothing listens, a name is not
+    /// found, or a limit of time is over.
     pub fn verdict(self) -> Option<Outcome> {
         match self {
             Self::Assertion => Some(Outcome::Fail),
@@ -118,7 +118,8 @@ pub enum FaultEffect {
     /// The class says whether it can be known.
     #[default]
     Possible,
-    /// Nothing, whatever the class: the host let no change through, or none that was made final.
+    /// Nothing was changed, whatever the class says: the host let no change through, or none that
+    /// was made final.
     None,
 }
 

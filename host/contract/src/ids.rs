@@ -67,7 +67,7 @@ impl StepId {
         Self(format!("{}/undo", self.0))
     }
 
-    /// Whether it is the explicit undo of a step, and of which.
+    /// The step that this explicit undo belongs to; `None` if it is no explicit undo.
     pub fn undoes(&self) -> Option<Self> {
         self.0.strip_suffix("/undo").map(Self::new)
     }

@@ -64,8 +64,8 @@ fn each_table(node: &Node, visit: &mut impl FnMut(&Table)) {
     }
 }
 
-/// Refuses strings that are not one line of text, escapes included: for a file of which every
-/// string is shown as it is.
+/// Refuses strings that are not one line of text, escapes included: for files whose strings are all
+/// shown as they are.
 pub fn refuse_in_strings(source: &Arc<Source>, table: &Table, diagnostics: &mut Diagnostics) {
     for (key, node) in &table.entries {
         refuse_in_node(source, &key.name, node, diagnostics);

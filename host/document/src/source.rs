@@ -40,8 +40,8 @@ impl Source {
         Self::made(name, text, Quotes::Shown)
     }
 
-    /// A source whose lines no finding quotes: it lies elsewhere than its name says, and may be
-    /// anything that whoever runs the program can read.
+    /// A source whose lines no finding quotes, because it lies elsewhere than its name says and may
+    /// be any file that the user of this program can read.
     pub fn unquoted(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
         Self::made(name, text, Quotes::Withheld)
     }

@@ -27,7 +27,7 @@ impl CallStop {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_asked
     }
 
-    /// Waits until it is asked.
+    /// Waits until the call is asked to stop.
     pub async fn asked(&self) {
         std::future::poll_fn(|context| {
             let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);

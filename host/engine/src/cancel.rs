@@ -69,7 +69,7 @@ impl CancelToken {
         }
     }
 
-    /// Waits until more is asked for than `seen`.
+    /// Waits until a higher level than `seen` is asked for.
     pub async fn above(&self, seen: CancelLevel) {
         std::future::poll_fn(|context| {
             self.0.waker.register(context.waker());

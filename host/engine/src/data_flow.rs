@@ -53,7 +53,7 @@ struct Steps<'a> {
     by_id: BTreeMap<&'a StepId, &'a Step>,
     /// In the order of their keys.
     by_key: Vec<(String, &'a StepId)>,
-    /// How often a step was looked at: counted for a test.
+    /// How often a step was looked up: a test counts it.
     looks: Cell<usize>,
 }
 

@@ -226,7 +226,7 @@ impl<O: Operate> Dry<'_, O> {
         view
     }
 
-    /// Whether the plugin of a step is asked.
+    /// Whether this dry run asks the plugin of a step.
     fn is_asked(&self, step: &PlannedStep) -> bool {
         match (self.audience, step.facts.kind) {
             (Audience::Nobody, _) | (Audience::Steps, Kind::Probe | Kind::SmokeTest) => false,

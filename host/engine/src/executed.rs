@@ -5,9 +5,9 @@ use crate::event::{LifecycleEvent, Record, RunEvent};
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// The time in which a run was executed, folded from its records. An execution that ended in order
-/// says itself how long it took, by a clock that nobody sets; of one that was cut off the clock on
-/// the wall must do, from its begin to when its process was seen last.
+/// How long a run was executed, folded from its records. An execution that ended in order records
+/// its duration by the monotonic clock. For one that was cut off, the wall clock is used, from its
+/// begin to when its process was seen last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Executed {
     /// How long the executions took that are over, in milliseconds.

@@ -42,9 +42,9 @@ pub(crate) struct Frontier {
     lacking: BTreeMap<Section, Positions>,
     /// Steps that are still to be undone, by their place in that order.
     to_undo: BTreeSet<(usize, usize)>,
-    /// Steps of which it must be looked at what they left.
+    /// Steps that must be observed to learn what they left.
     unchecked: Positions,
-    /// How often a step was looked at, for tests of growth.
+    /// How often a step was looked up, for tests of growth.
     #[cfg(test)]
     pub(crate) looks: LookCount,
 }
@@ -268,7 +268,7 @@ impl Frontier {
     }
 }
 
-/// What is asked of it.
+/// What the loop asks of the frontier.
 impl Frontier {
     pub(crate) fn phase(&self, position: usize) -> StepPhase {
         self.phases[position]
@@ -341,7 +341,7 @@ impl Frontier {
         self.to_undo.iter().map(|(_, position)| *position)
     }
 
-    /// Steps of which it must be looked at what they left.
+    /// Steps that must be observed to learn what they left.
     pub(crate) fn unchecked(&self) -> impl Iterator<Item = usize> {
         self.unchecked.iter().copied()
     }

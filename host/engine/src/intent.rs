@@ -80,11 +80,11 @@ impl NoIntent {
     }
 }
 
-/// What a step does with its next attempt, in what templates see now. `refusal` is why it must not
-/// be begun although its `when` holds.
+/// What a step does with its next attempt, by what templates see now. `refusal` is why it must not
+/// begin although its `when` holds.
 ///
-/// A condition is asked before the first attempt only; one that names the item is asked for each
-/// item.
+/// A condition is evaluated before the first attempt only; one that names the item is evaluated for
+/// each item.
 pub(crate) fn intent<'a>(
     plan: &Plan,
     step: &'a PlannedStep,

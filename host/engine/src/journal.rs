@@ -119,8 +119,8 @@ pub enum Sighting {
 }
 
 impl Holder {
-    /// Whether the holder is proven dead: its pid is seen as it saw it itself, and is nobody's, or
-    /// that of a younger process.
+    /// Whether the holder is proven dead: this process sees its pid as the holder saw it itself,
+    /// and the pid belongs to no process, or to a younger one.
     pub fn is_dead(
         &self,
         seen_by: Option<&ProcessIdentity>,
@@ -189,7 +189,7 @@ pub enum Acquired {
 /// The leases that must still be held for a record to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct Fence<'a> {
-    /// All of them; none may have been taken by somebody else.
+    /// All of them must still be held by the run that writes.
     pub leases: &'a [&'a Lease],
     /// The time by the caller's clock.
     pub now: Timestamp,
@@ -202,7 +202,7 @@ pub struct Fence<'a> {
 pub enum Appended {
     /// The record is durable, and each lease lives for [`Fence::ttl`] from now.
     Kept,
-    /// A lease is somebody else's, or was given back; nothing was written.
+    /// A lease is held by another run, or was given back; nothing was written.
     Lost {
         /// The name of the lease that is lost.
         lease: String,

@@ -5,7 +5,7 @@ use crate::model::{Param, ParamType};
 use crate::template::markers::{has_markers, sole_expression};
 use runbook_contract::Json;
 
-/// An input of which some places are not known yet.
+/// An input with places whose values are not known yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
     /// The input; what is not known stands in it as it is written.
@@ -53,7 +53,7 @@ impl std::fmt::Display for Misfit {
 }
 
 impl Known {
-    /// What does not fit whatever becomes of the places that are not known.
+    /// The misfits that remain whatever the unknown places become.
     pub fn certain<'m, 'k: 'm>(
         &'k self,
         misfits: &'m [Misfit],
@@ -133,7 +133,7 @@ fn param_name(expression: &str) -> Option<&str> {
     name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then_some(name)
 }
 
-/// The pointer of a key of what is at a pointer.
+/// The pointer of a key below a pointer.
 pub(crate) fn below(pointer: &str, key: &str) -> String {
     format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Until when the leases of a run certainly live, by the monotonic clock. Shared by the loop, which
-/// renews them, with the calls under way, which begin nothing after it.
+/// Until when the leases of a run certainly live, by the monotonic clock. The loop renews them, and
+/// calls under way begin nothing after it.
 ///
-/// A process that was stopped, or whose machine slept, finds here that somebody else may hold its
+/// A process that was stopped, or whose machine slept, learns from it that another run may hold its
 /// locks by now.
 #[derive(Debug, Clone)]
 pub struct LeaseWatch {
@@ -27,7 +27,7 @@ impl LeaseWatch {
         nanoseconds(now) < self.until.load(Ordering::SeqCst)
     }
 
-    /// The same for one call, which is asked by `stop` to end before its time.
+    /// The same watch for one call, which `stop` can ask to end before its time.
     pub(crate) fn of_call(&self, stop: CallStop) -> Self {
         Self { until: Arc::clone(&self.until), stop }
     }

@@ -11,7 +11,7 @@ use runbook_contract::{Call, CallReturn, Fault, Json, StepId};
 pub const LEASE_LOST: &str = "engine.lease-lost";
 
 /// The code of a [`Fault`] of a call that was not made, because what an earlier attempt of its step
-/// began still goes on outside: whatever is seen or done now may be overtaken by it.
+/// began still goes on outside. It could overtake whatever is seen or done now.
 pub const STILL_RUNS: &str = "engine.still-runs";
 
 /// Calls operations. The cli implements it with the runtime; tests with a fake world.

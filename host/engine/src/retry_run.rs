@@ -59,7 +59,7 @@ pub enum RetryError {
         /// The steps that may be undone.
         steps: Vec<StepId>,
     },
-    /// Something was decided about a step of which it is known what it did.
+    /// The operator decided about a step, and it is known what that step did.
     #[error("no decision about `{step}` is needed: its outcome is known")]
     NotAsked {
         /// The step that was decided about.
@@ -123,7 +123,7 @@ pub fn retry_of(
     Ok(RetryOf { run, assumed: retry.assumed()? })
 }
 
-/// The runs whose effects this one takes as done, each of which undoes its own.
+/// The runs whose effects this one takes as done. Each of them undoes its own.
 pub fn runs_stood_on(state: &RunState) -> BTreeSet<RunId> {
     let items = state.assumed_items.values().map(|assumed| assumed.done_in);
     state.steps.values().filter_map(|step| step.done_in).chain(items).collect()
@@ -290,7 +290,7 @@ impl<'a> Retry<'a> {
             .filter(|item| item.step.as_written() == of.id && !steps.contains_key(&item.step))
     }
 
-    /// What is known of a step, by whoever knows it last.
+    /// What is known of a step, from the last run that knows it.
     fn found(&self, id: &StepId) -> Option<&'a StepState> {
         let own = self.old.steps.get(id);
         let known = || self.old.assumed_items.get(id).map(|item| item.done_in);

@@ -85,8 +85,8 @@ fn on_breach(plan: &Plan, id: &StepId) -> Option<OnBreach> {
     plan.guards.iter().find(|guard| guard.id() == id).map(|guard| guard.on_breach)
 }
 
-/// Whether it must be looked at what a step has left: it was undone by its plugin, or it cannot be
-/// undone and nobody knows whether it had an effect.
+/// Whether a step must be observed to learn what it left: its plugin has undone it, or it cannot be
+/// undone and its effect is unknown.
 pub(crate) fn needs_check(plan: &Plan, state: &RunState, step: &PlannedStep) -> bool {
     let found = state.step(&step.id);
     if found.finding.is_some() || step.section != Section::Step {
@@ -98,8 +98,8 @@ pub(crate) fn needs_check(plan: &Plan, state: &RunState, step: &PlannedStep) -> 
     (undone && plan.undo.verify == VerifyUndo::Observe) || unclear
 }
 
-/// Whether to undo a step would be to guess: nobody knows whether it happened, and its undo,
-/// another operation, does harm if it did not. A plugin's own undo works from any state.
+/// Whether an undo of a step would be a guess: it is unknown whether the step happened, and its
+/// undo, another operation, does harm if it did not. A plugin's own undo works from any state.
 pub(crate) fn is_guess(step: &PlannedStep, state: &RunState) -> bool {
     step.undo.repeatable() == RetrySafety::No && state.step(&step.id).change.is_effect_unclear()
 }

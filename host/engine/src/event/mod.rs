@@ -81,7 +81,7 @@ pub enum LifecycleEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_of: Option<RetryOf>,
     },
-    /// A lock is held by somebody else; the run waits for it.
+    /// Another run holds a lock; this run waits for it.
     LockWaiting {
         /// The name of the lock.
         name: String,
@@ -223,7 +223,7 @@ pub enum StepEvent {
     },
     /// Somebody has approved or rejected it.
     ApprovalGiven {
-        /// What was looked at.
+        /// The digest of what they looked at, `sha256:…`.
         digest: String,
         /// The name of the person.
         by: String,

@@ -58,12 +58,12 @@ pub enum Changes {
     Accept,
 }
 
-/// By which text a run is undone.
+/// The text of the runbook by which a run is undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UndoText {
     /// That of the run.
     OfTheRun,
-    /// Another one, of which the plan was made: an undo in it is mended. Its steps must be those of
+    /// Another text, of which the plan was made, with a corrected undo. Its steps must be those of
     /// the run.
     Mended,
 }
@@ -162,8 +162,8 @@ impl<O: Operate, J: Journal, C: Clock> Run<'_, O, J, C> {
     }
 }
 
-/// Whether each decision is about a step that is asked about, or whose attempt was cut off so that
-/// it will be.
+/// Checks that each decision is about a step that waits for one, or whose attempt was cut off so
+/// that it will.
 fn check_decisions(
     state: &RunState,
     decisions: &BTreeMap<StepId, Decision>,
@@ -396,7 +396,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         format!("{} (process {} on {})", self.options.operator, self.options.pid, self.options.host)
     }
 
-    /// Drives the run if it is ready, and releases all leases whatever happens.
+    /// Drives the run if it is ready, and releases all leases in any case.
     async fn finish(mut self, ready: Result<(), RunError>) -> Result<RunOutcome, RunError> {
         let span = tracing::info_span!("run", id = %self.options.run, runbook = self.plan.name);
         let stopped = match ready {

@@ -27,18 +27,18 @@ pub enum RunError {
         #[from]
         source: IllegalEvent,
     },
-    /// Somebody else executes the run, or did a moment ago: a dead process is not always known to
-    /// be dead.
+    /// Another process executes the run, or did a moment ago: it is not always known that a dead
+    /// process is dead.
     #[error("run {} is executed by process {} on {}, as far as the journal knows", run.short(), holder.pid, holder.host)]
     Busy {
         /// The run that was to be executed.
         run: RunId,
         /// The process that executes it.
         holder: Box<Holder>,
-        /// When nobody executes it any more, unless they renew their lease before.
+        /// How long the other process's lease lives, unless it is renewed.
         left: Duration,
     },
-    /// A lock is needed to go on with the run, and somebody else holds it.
+    /// A lock is needed to go on with the run, and another run holds it.
     #[error("lock `{name}` is held by {holder}")]
     LockBusy {
         /// The name of the lock.
@@ -48,13 +48,14 @@ pub enum RunError {
         /// When it is free, unless they renew their lease before.
         left: Duration,
     },
-    /// A lock is somebody else's by now; no effect was begun. Inside the loop only: the run pauses.
+    /// The lock belongs to another run by now; no effect was begun. It stays inside the loop: the
+    /// run pauses.
     #[error("the lease on lock `{name}` was lost")]
     LockLost {
         /// The name of the lock.
         name: String,
     },
-    /// Somebody else executes the run by now: this process was stopped for longer than its lease
+    /// Another process executes the run by now: this process was stopped for longer than its lease
     /// lived.
     #[error("run {} is not executed here any more: its lease ended while this process stood still, and somebody else took it", run.short())]
     TakenOver {
@@ -98,29 +99,29 @@ pub enum RunError {
         /// The steps whose undo may have happened.
         steps: Vec<StepId>,
     },
-    /// Something was decided about a step that nothing is asked about.
+    /// The operator decided about a step that waits for no decision.
     #[error("no decision about `{step}` is open{}", asked_instead(asked))]
     NothingAsked {
         /// The step that was decided about.
         step: StepId,
-        /// The steps that something is asked about.
+        /// The steps that wait for a decision.
         asked: Vec<StepId>,
     },
-    /// Something was decided about a step that there is not.
+    /// The operator decided about a step that does not exist.
     #[error("the run has no step `{step}`{}", asked_instead(asked))]
     NoStep {
         /// The step that was named, as it was typed.
         step: StepId,
-        /// The steps that something is asked about.
+        /// The steps that wait for a decision.
         asked: Vec<StepId>,
     },
-    /// A step was to be done again by a run that only undoes.
+    /// The operator wants a step done again by a run that only undoes.
     #[error("`{step}=retry` cannot be done: the run is being undone, and does nothing again")]
     NotAgain {
         /// The step that was to be done again.
         step: StepId,
     },
-    /// Something was decided about the undo of a step of which it is known what came of it.
+    /// The operator decided about the undo of a step, and it is known what came of that undo.
     #[error("no decision about the undo of `{step}` is needed: its outcome is known")]
     NotAsked {
         /// The step that was decided about.

@@ -10,7 +10,8 @@ use crate::lease_watch::LeaseWatch;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// How long a lease lives without a heartbeat: a dead operator blocks nobody for longer.
+/// How long a lease lives without a heartbeat. A dead process blocks others for no longer than
+/// this.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);
 /// How many times leases are renewed while they live: two may be missed.
 const BEATS: u32 = 3;

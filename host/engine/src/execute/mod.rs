@@ -73,7 +73,7 @@ pub struct Options {
     pub environment: Option<String>,
     /// One execution of the program: a resumed run has another.
     pub executor: Uuid,
-    /// This machine, for whoever waits for a lock.
+    /// The name of this machine, which is shown to those who wait for a lock.
     pub host: String,
     /// The id of this process, as it sees it itself.
     pub pid: u32,
@@ -220,8 +220,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         advance(&self.plan, state, &self.frontier, &observed)
     }
 
-    /// How long the run has been executed until now, in milliseconds: before this execution as its
-    /// records say, here by a clock that nobody sets.
+    /// How long the run has been executed until now, in milliseconds: before this execution by its
+    /// records, in it by the monotonic clock.
     pub(super) fn took_ms(&self) -> u64 {
         let here = u64::try_from(self.timers.executed(self.clock.monotonic()).as_millis())
             .unwrap_or(u64::MAX);
@@ -246,8 +246,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Writes down that the run will end before anything is stopped for it: whoever resumes it must
-    /// not take a stopped step for an operator's cancel.
+    /// Records that the run will end before anything is stopped for it. Whoever resumes it must not
+    /// take a stopped step for one that an operator cancelled.
     async fn decide_to_stop(&mut self) -> Result<(), RunError> {
         let state = self.state();
         if state.stage > Stage::Verify || state.stopping.is_some() {
@@ -362,7 +362,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Waits for whatever comes first: a call that completes, a delay that is over, a heartbeat, a
+    /// Waits for the first of: a call that completes, a delay that is over, a heartbeat, a
     /// deadline, a cancel.
     async fn wait(&mut self) -> Result<(), RunError> {
         let now = self.clock.monotonic();

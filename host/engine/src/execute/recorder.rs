@@ -67,7 +67,7 @@ impl<'a, J: Journal, C: Clock> Recorder<'a, J, C> {
         Record { seq, at: self.clock.now(), event }
     }
 
-    /// Makes a record durable and folds it. Whoever is to be told is told by [`Self::report`].
+    /// Makes a record durable and folds it into the state. Reporters are told by [`Self::report`].
     pub(super) async fn write(
         &mut self,
         record: &Record,

@@ -286,7 +286,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.timers.elapsed(step, self.clock.monotonic())
     }
 
-    /// Whether a step must not begin yet: nobody has approved what it would do now.
+    /// Whether a step must not begin yet, because what it would do now is not approved.
     pub(super) fn must_ask(&self, step: &PlannedStep, input: &Json, proposal: &Proposal) -> bool {
         let Some(approval) = &step.approval else { return false };
         let digest = approval_digest(step, input, proposal);
@@ -565,8 +565,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     }
 }
 
-/// The digest of what would be done: the operation, where it would act, its input, and all that the
-/// plugin says of it.
+/// The digest of what would be done: of the operation, where it would act, its input, and all that
+/// the plugin says about it.
 fn approval_digest(step: &PlannedStep, input: &Json, proposal: &Proposal) -> String {
     let OperationFacts { digest, places, .. } = &step.facts;
     digest::of_json(

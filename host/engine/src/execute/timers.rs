@@ -20,8 +20,8 @@ pub(super) struct Timers {
     slow_at: Option<Duration>,
     /// When its `timeout` is over.
     deadline: Option<Duration>,
-    /// Since when people are told of something before anything else goes on: that takes none of the
-    /// run's time.
+    /// Since when the run waits until people were told of something. That wait is not counted as
+    /// time of the run.
     telling_since: Option<Duration>,
     /// How long undo and finally may take, each.
     cleanup_timeout: Duration,
@@ -109,7 +109,7 @@ impl Timers {
         }
     }
 
-    /// When the run's time is over; not while it waits until people are told.
+    /// When the time of the run is over. It stands still while the run waits until people are told.
     fn deadline(&self) -> Option<Duration> {
         self.deadline.filter(|_| self.telling_since.is_none())
     }

@@ -9,7 +9,7 @@ use crate::operate::Operate;
 use runbook_contract::StepId;
 use std::time::Duration;
 
-/// A call that is not in the journal by itself is told when it takes longer.
+/// A call without a record of its own is reported when it takes longer than this.
 pub(super) const TELL_AFTER: Duration = Duration::from_secs(5);
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {

@@ -13,7 +13,7 @@ pub enum OutsideWindow {
     /// As the runbook says.
     #[default]
     AsWritten,
-    /// The operator runs it nevertheless, and the journal says so.
+    /// It does not: the operator runs the runbook anyway, and the journal says so.
     Override,
 }
 

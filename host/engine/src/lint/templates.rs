@@ -50,11 +50,11 @@ pub struct OutputRead {
     pub step: StepId,
     /// The keys from the top of the output on.
     pub path: Vec<String>,
-    /// What is wanted of it.
+    /// What is expected of that output.
     pub wanted: Wanted,
 }
 
-/// What of an output is wanted.
+/// What a reader expects of an output.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wanted {
     /// That it is there.
@@ -65,8 +65,8 @@ pub enum Wanted {
     Number,
 }
 
-/// What the templates of a runbook read of outputs: whoever knows the schemas of the outputs
-/// compares.
+/// What the templates of a runbook read of outputs. The caller, who knows the schemas of the
+/// outputs, compares them.
 pub fn output_reads(runbook: &Runbook) -> Vec<OutputRead> {
     let catalog = Catalog::of(runbook, &Graph::new(&[]));
     walk(runbook, &catalog, &mut Diagnostics::default());

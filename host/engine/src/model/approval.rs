@@ -28,7 +28,7 @@ pub enum SelfApproval {
     DoesNotCount,
 }
 
-/// The person in `user@host (as root)`: whoever comes from two machines, or by two ways, is one
+/// The user in `user@host (as root)`. The same user on two machines, or become root, counts as one
 /// person.
 pub fn person_of(by: &str) -> &str {
     let account = account_of(by);
@@ -77,9 +77,9 @@ impl Approval {
         people.len() >= usize::try_from(self.quorum).unwrap_or(usize::MAX)
     }
 
-    /// Whether what was said about what is asked now is enough to go on: enough approvals, whatever
-    /// their age, or a rejection. A step that goes on says again what it would do, and asks again
-    /// if that, or the time, has changed.
+    /// Whether the approvals or a rejection of what is asked now are enough to go on: enough
+    /// approvals, of any age, or one rejection. A step that goes on says again what it would do,
+    /// and asks again if that has changed or the approvals are too old.
     pub fn is_answered(&self, step: &StepState) -> bool {
         let is_rejected = step.asked.as_ref().is_none_or(|asked| {
             let about_this = |given: &&ApprovalRecord| {
@@ -93,8 +93,7 @@ impl Approval {
         is_rejected || self.missing(step) == 0
     }
 
-    /// How many people must still approve what is asked now, whatever the age of what the others
-    /// said.
+    /// How many people must still approve what is asked now; approvals of any age count.
     pub fn missing(&self, step: &StepState) -> usize {
         let Some(asked) = &step.asked else { return 0 };
         let approve = |given: &&ApprovalRecord| {

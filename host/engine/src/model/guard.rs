@@ -3,11 +3,11 @@
 use super::Step;
 use std::time::Duration;
 
-/// A probe that is asked again and again while steps and post-conditions run.
+/// A probe that is repeated while steps and post-conditions run.
 #[derive(Debug, Clone)]
 pub struct Guard {
-    /// What is asked: id, `uses`, `bind`, `with`, `expect`, `timeout`. Its other fields are as of a
-    /// step that says nothing.
+    /// The probe as a step: id, `uses`, `bind`, `with`, `expect`, `timeout`. Its other fields are
+    /// the defaults of a step.
     pub look: Step,
     /// How long is waited between two looks.
     pub every: Duration,
@@ -22,8 +22,8 @@ pub struct Guard {
 pub enum OnBreach {
     /// No step begins; when those that run have ended, the run stops and can be resumed.
     Pause,
-    /// What runs is stopped as for a cancel; then what was done is undone, whatever `[undo] on`
-    /// says.
+    /// What runs is stopped as for a cancel; then what was done is undone, even if `[undo] on` says
+    /// otherwise.
     #[default]
     Undo,
     /// What runs is stopped as for a cancel; nothing is undone.

@@ -102,7 +102,7 @@ impl Manual {
         form.chain(choice).chain(confirm).collect()
     }
 
-    /// The name of what was chosen, in the output of the step.
+    /// The name of the choice in the output of the step.
     pub const CHOICE: &'static str = "choice";
 
     /// What the output of the step is, as a JSON Schema: what [`read`](Self::read) makes of an

@@ -42,7 +42,7 @@ pub enum OnBusy {
     Fail,
     /// The run waits until the lock is free.
     Queue,
-    /// The run ends with a warning: somebody else is doing it.
+    /// The run ends with a warning, because another run is doing it.
     Skip,
 }
 
@@ -59,7 +59,7 @@ pub struct Limits {
     pub max_effects: BTreeMap<String, u32>,
     /// How long undo and finally may take together.
     pub cleanup_timeout: Duration,
-    /// How many calls the run makes at once, whatever could begin.
+    /// How many calls the run makes at once at most.
     pub max_parallel: usize,
 }
 
@@ -85,7 +85,7 @@ impl Default for Limits {
 pub struct UndoPolicy {
     /// The causes after which completed steps are undone.
     pub on: UndoCauses,
-    /// Whether it is looked at once more after an undo.
+    /// Whether the step is observed once more after an undo.
     pub verify: VerifyUndo,
 }
 

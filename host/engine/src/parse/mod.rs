@@ -191,8 +191,8 @@ struct About {
     timeout: Option<Duration>,
 }
 
-/// Reads the `format` key; a format that this version does not know is refused, whatever else the
-/// file says.
+/// Reads the `format` key. A format that this version does not know is refused, even if all else is
+/// right.
 fn read_format(reader: &mut Reader<'_>) {
     let Some(format) = reader.required::<i64>("format") else { return };
     if format.value != 1 {

@@ -124,8 +124,8 @@ fn read(
     Some(inner)
 }
 
-/// Leaves only the checks with one of the tags. A selection that selects nothing would pass
-/// whatever is wrong.
+/// Leaves only the checks with one of the tags. A selection without a check is an error, because it
+/// would always pass.
 fn select(inner: &mut Runbook, step: &Step, tags: &[String], diagnostics: &mut Diagnostics) {
     if tags.is_empty() {
         return;

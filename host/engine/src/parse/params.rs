@@ -178,7 +178,7 @@ fn default_of(reader: &mut Reader<'_>, param: &Param, default: &Located<Node>) -
         .ok()
 }
 
-/// The typed value of what `--set` says, or what is wrong with it.
+/// The typed value of a `--set`, or what is wrong with it.
 pub(crate) fn parse_text(param: &Param, text: &str) -> Result<Json, String> {
     let value = match param.kind {
         ParamType::Int => {

@@ -30,7 +30,8 @@ impl PlannedGuard {
     }
 }
 
-/// `None` only for a guard of which nothing is known, which `check_facts` has refused.
+/// Plans a guard. `None` only if nothing is known of its operation, which `check_facts` has
+/// refused.
 pub(super) fn plan_guard(
     guard: &Guard,
     facts: &BTreeMap<StepId, OperationFacts>,

@@ -29,7 +29,7 @@ impl Index {
         self.by_id.get(id).copied()
     }
 
-    /// The positions of what the step at a position needs.
+    /// The positions of the steps that the step at a position needs.
     pub(crate) fn needs(&self, position: usize) -> &[usize] {
         &self.needs[position]
     }

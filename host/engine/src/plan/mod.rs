@@ -195,7 +195,7 @@ pub enum PlannedUndo {
         facts: OperationFacts,
         /// The input before templates are rendered.
         with: Json,
-        /// Whether it may be tried again when nobody knows whether it happened.
+        /// Whether it may be tried again when it is unknown whether it happened.
         idempotent: RetrySafety,
     },
     /// Nothing can undo it.
@@ -206,7 +206,7 @@ pub enum PlannedUndo {
 }
 
 impl PlannedUndo {
-    /// Whether it may be tried again when nobody knows whether it happened. A plugin's own undo
+    /// Whether it may be tried again when it is unknown whether it happened. A plugin's own undo
     /// must work from any state.
     pub(crate) fn repeatable(&self) -> RetrySafety {
         match self {

@@ -103,8 +103,8 @@ impl Change {
             && !matches!(self.undone, Undone::Done | Undone::Drifted)
     }
 
-    /// Whether nobody can tell whether it happened, and nobody has said what to do about that. What
-    /// an earlier attempt has surely changed is undone either way.
+    /// Whether it is unknown whether it happened, and nobody has decided what to do about that.
+    /// What an earlier attempt has surely changed is undone either way.
     pub fn is_effect_unclear(&self) -> bool {
         let is_open = self.effect == EffectState::Ambiguous
             && matches!(self.before, EffectState::None | EffectState::Ambiguous);

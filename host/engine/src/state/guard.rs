@@ -37,8 +37,8 @@ impl GuardState {
         self.last = Some(look.clone());
     }
 
-    /// The run goes on. What held a while ago must be looked at again; a streak of bad looks
-    /// outlives a crash, and ends with a pause, after which somebody has looked.
+    /// Notes that the run goes on. What held a while ago must be looked at again. A streak of bad
+    /// looks outlives a crash, and ends with a pause, after which a person has looked.
     pub(super) fn resume(&mut self, after: After) {
         match after {
             After::Crash if self.in_a_row > 0 => {}
@@ -49,7 +49,7 @@ impl GuardState {
         }
     }
 
-    /// Whether no step may begin: nobody has looked yet, or what was seen last was bad.
+    /// Whether no step may begin, because the guard has not looked yet or its last look was bad.
     pub fn holds_back(&self) -> bool {
         self.last.as_ref().is_none_or(|look| look.verdict != LookVerdict::Holds)
     }

@@ -216,7 +216,7 @@ impl RunState {
         self.steps.values().any(|step| step.effect != EffectState::None)
     }
 
-    /// What its steps have left. What always runs and what tells people is undone by nobody, and is
+    /// What its steps have left. Steps that always run and notifications are never undone, and are
     /// no part of it.
     pub fn account(&self) -> Account {
         let others = self

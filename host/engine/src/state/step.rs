@@ -145,7 +145,7 @@ pub struct StepState {
     pub undo_resting: Option<(Timestamp, u64)>,
     /// What was found when it was observed again.
     pub finding: Option<UndoFinding>,
-    /// What is asked of the operator.
+    /// The decision that the operator is asked for.
     pub question: Option<Recovery>,
     /// What approval is asked for, until it is done.
     pub asked: Option<ApprovalRequest>,
@@ -156,8 +156,8 @@ pub struct StepState {
     pub may_have_left: bool,
     /// Whether an attempt that only checks was cut off, so that nobody knows how far it came.
     pub cut_off: bool,
-    /// When the last attempt that acts began of which nothing but its beginning is known: what it
-    /// asked for may still go on outside.
+    /// When the last attempt that acts began, if nothing but its beginning is known: it may still
+    /// go on outside.
     pub unanswered: Option<Timestamp>,
     /// When a person was asked to do it.
     pub manual_asked: Option<Timestamp>,
@@ -165,7 +165,7 @@ pub struct StepState {
     pub manual_answer: Option<(String, Json)>,
 }
 
-/// What approval is asked for.
+/// The approval that a step asks for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ApprovalRequest {
     /// The digest of what would be done, `sha256:…`.
@@ -181,7 +181,7 @@ pub struct ApprovalRequest {
 /// The verdict of a person about a step that asks for approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ApprovalRecord {
-    /// What was looked at.
+    /// The digest of what they looked at, `sha256:…`.
     pub digest: String,
     /// The name of the person.
     pub by: String,
