@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between two tries to open a file that others open at the same moment.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long a connection to a server is kept that nobody uses, and at most.
+/// How long an unused connection to a server is kept; also the longest life of any.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 const MAX_LIFETIME: Duration = Duration::from_mins(30);
 
@@ -153,8 +153,8 @@ async fn connect(options: &AnyConnectOptions, session: &str) -> Result<AnyConnec
     Ok(connection)
 }
 
-/// How a transaction that writes begins. One that begins reading and writes later fails in SQLite
-/// when somebody else wrote in between, however long it would wait.
+/// How a transaction that writes begins. In SQLite, one that begins by reading and writes later
+/// fails if another process wrote in between, however long it waits.
 pub(crate) fn begin(location: &Location) -> &'static str {
     match location {
         Location::File(_) => "BEGIN IMMEDIATE",
@@ -179,7 +179,7 @@ fn url(location: &Location) -> String {
     }
 }
 
-/// `mode=rw`: whoever opens it has made it, with its rights.
+/// A URL with `mode=rw`: the caller has made the file before, with its permissions.
 fn file_url(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     format!("sqlite://{}?mode=rw", utf8_percent_encode(&absolute.to_string_lossy(), IN_PATH))

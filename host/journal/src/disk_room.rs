@@ -13,9 +13,9 @@ const RESERVE_BYTES: u64 = 128 << 10;
 /// record.
 const TRIED_BYTES: u64 = 64 << 10;
 
-/// Whether the system takes no more bytes where the journal lies. It is asked by writing some: free
-/// blocks are not all that counts (quotas, inodes, blocks for root), and SQLite says of several
-/// calls on a full disk only that they failed.
+/// Whether the file system takes no more bytes where the journal lies. It tries by writing some:
+/// free blocks are not all that counts (quotas, inodes, blocks for root), and for several calls on
+/// a full disk SQLite says only that they failed.
 pub(crate) fn is_full(journal: &Path) -> bool {
     let path = beside(journal, &format!("-room-{}", std::process::id()));
     let written = write_zeros(&path, TRIED_BYTES);

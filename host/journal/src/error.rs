@@ -32,8 +32,8 @@ pub enum JournalError {
         #[source]
         source: sqlx::Error,
     },
-    /// The name of its file leads elsewhere while it is open: what is written from then on is found
-    /// by nobody.
+    /// The path of its file leads to another file while it is open, so nobody would find what is
+    /// written from then on.
     #[error("the file `{}` of the journal {change} while it was in use; {}", file.display(), kept(rescued.as_deref()))]
     Gone {
         /// The file that was moved, removed or replaced.
@@ -74,7 +74,7 @@ pub enum JournalError {
         #[source]
         source: sqlx::Error,
     },
-    /// The folder or the file of the journal cannot be made or looked at.
+    /// The folder or the file of the journal cannot be made or read.
     #[error("the place of the journal `{path}` cannot be used; choose one in a folder that belongs to you", path = path.display())]
     Place {
         /// The file or folder.
@@ -147,7 +147,7 @@ pub enum JournalError {
         /// The id of the run that exists.
         run: RunId,
     },
-    /// There is such a record already: somebody else executes the same run.
+    /// There is such a record already, because another process executes the same run.
     #[error(
         "record {seq} of run {run} is in the journal already: another process executes this run; leave it to that one"
     )]
@@ -288,7 +288,7 @@ impl JournalError {
     }
 }
 
-/// Whether SQLite says that somebody else is in the way.
+/// Whether SQLite says that another process holds the file.
 pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(5 | 6))
 }

@@ -15,7 +15,8 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// When it was renewed last by whoever takes it for `ttl`; `None` if it was given back.
+    /// When the holder renewed it last, if it takes the lease for `ttl` each time; `None` if it was
+    /// given back.
     pub(crate) fn last_seen(&self, ttl: Duration) -> Option<Timestamp> {
         self.expires.and_then(|expires| expires.checked_sub(ttl).ok())
     }
@@ -24,9 +25,10 @@ impl Stored {
 /// What is to be done about a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Give it with this token; if it was not released, from whom and why it may be taken.
+    /// Give the lease with this token. `from` names the holder before, if it had not released the
+    /// lease, and why it may be taken.
     Give { token: u64, from: Option<(Holder, TakeoverReason)> },
-    /// Somebody else holds it.
+    /// Another holder has it.
     Busy { holder: Holder, token: u64, left: Duration },
 }
 

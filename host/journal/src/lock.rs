@@ -25,7 +25,7 @@ pub struct LockOfRun {
     pub token: u64,
     /// The run and process that hold it.
     pub holder: Holder,
-    /// How long it lives without a renewal; zero if its time is over and nobody has taken it.
+    /// How long it lives without a renewal; zero if its time is over and no other run has taken it.
     pub left: Duration,
 }
 
@@ -70,9 +70,9 @@ impl SqlJournal {
         Ok(locks)
     }
 
-    /// Takes a lock from whoever holds it by `token`. That run can write no effect into the journal
-    /// any more; the token of who takes the lock next is higher. `false` if the lock is not held by
-    /// this token any more.
+    /// Takes a lock from the run that holds it by `token`. That run can then write no effect into
+    /// the journal any more, and the next token is higher. Returns `false` if the lock is not held
+    /// by this token any more.
     ///
     /// # Errors
     /// The journal cannot be written.

@@ -34,8 +34,8 @@ pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, st
 /// How long the last runs of a runbook took that succeeded.
 pub(crate) const SELECT_DURATIONS: &str = "SELECT took_ms FROM runs \
     WHERE name = $1 AND ended_ns IS NOT NULL AND phase IN ($2, $3) ORDER BY started_ns DESC LIMIT $4";
-/// Runs that ended before `$1`, but for those in phase `$2` and those that somebody executes at
-/// `$3`.
+/// Finds runs that ended before `$1`, but for those in phase `$2` and those that a process executes
+/// at `$3`.
 pub(crate) const SELECT_PRUNABLE: &str = "SELECT run FROM runs WHERE ended_ns IS NOT NULL AND ended_ns < $1 AND phase <> $2 \
     AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = 'run:' || runs.run AND leases.expires_ns > $3) \
     ORDER BY ended_ns LIMIT $4";
@@ -55,8 +55,9 @@ pub(crate) const SELECT_LEASE: &str =
     "SELECT token, run, executor, host, pid, process, expires_ns FROM leases WHERE name = $1";
 pub(crate) const INSERT_LEASE: &str = "INSERT INTO leases (name, token, run, executor, host, pid, process, expires_ns) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING";
-/// Only from token `$9` that ends at `$10` (-1 if it was given back): whoever was faster wins,
-/// whether they took it or renewed it, also where transactions do not exclude each other.
+/// Takes a lease only from token `$9` that ends at `$10` (-1 if it was given back). So the faster
+/// of two wins, whether it took or renewed the lease, also where transactions do not exclude each
+/// other.
 pub(crate) const TAKE_LEASE: &str = "UPDATE leases SET token = $2, run = $3, executor = $4, host = $5, pid = $6, process = $7, expires_ns = $8 \
     WHERE name = $1 AND token = $9 AND COALESCE(expires_ns, -1) = $10";
 pub(crate) const RENEW_LEASE: &str =
@@ -65,7 +66,8 @@ pub(crate) const RELEASE_LEASE: &str =
     "UPDATE leases SET expires_ns = NULL WHERE name = $1 AND token = $2";
 pub(crate) const SELECT_LOCKS: &str = "SELECT name, token, run, executor, host, pid, process, expires_ns FROM leases \
     WHERE name LIKE 'lock:%' AND expires_ns IS NOT NULL ORDER BY name";
-/// The next token is higher still: the one that is skipped belongs to nobody.
+/// Releases a lease and raises its token once more, so that a token is skipped that belongs to no
+/// run.
 pub(crate) const BREAK_LEASE: &str = "UPDATE leases SET token = token + 1, expires_ns = NULL WHERE name = $1 AND token = $2 AND expires_ns IS NOT NULL";
 pub(crate) const INSERT_BROKEN: &str = "INSERT INTO broken_locks (name, token, run, at_ns, operator, reason) VALUES ($1, $2, $3, $4, $5, $6)";
 pub(crate) const SELECT_BROKEN: &str =

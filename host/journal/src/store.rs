@@ -55,7 +55,7 @@ pub struct SqlJournal {
     rescued: Arc<OnceCell<Option<PathBuf>>>,
 }
 
-/// That the server of a journal is away, for whoever waits for it.
+/// That the server of a journal went away or came back, for those who wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Away {
     /// It does not answer. It is waited for so long at most; nothing begins meanwhile.
@@ -457,7 +457,7 @@ impl SqlJournal {
         }
     }
 
-    /// Refuses to go on with a file that nobody else can open by its name any more.
+    /// Refuses to go on with a file that cannot be opened by its name any more.
     async fn has_its_files(&self) -> Result<(), JournalError> {
         let Some((file, change)) = self.pools.files.as_ref().and_then(|files| files.changed())
         else {
@@ -485,7 +485,8 @@ impl SqlJournal {
         }
     }
 
-    /// One try to take a lease; `None` if somebody was faster between reading and writing.
+    /// Tries once to take a lease; `None` if another process was faster between reading and
+    /// writing.
     async fn try_acquire(&self, request: &LeaseRequest) -> Result<Option<Acquired>, JournalError> {
         let request = &LeaseRequest { now: self.now(request.now).await?, ..request.clone() };
         let mut transaction = self.begin().await?;

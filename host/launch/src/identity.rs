@@ -13,15 +13,14 @@ use std::io;
 /// Processes and threads of one program.
 const MOST_TASKS: u64 = 64;
 
-/// Users that no system gives to anybody begin here; the number of the process is added, so that
-/// each program has its own.
+/// The first user id of a range that no system gives to anybody; the number of the process is
+/// added, so that each program has its own.
 const FIRST_UID: u32 = 2_000_000_000;
 /// `nobody`, where a container knows no larger numbers.
 const NOBODY: u32 = 65_534;
 
-/// Limits how many tasks this process and all that come of it may be. For root there is no such
-/// limit, so root becomes nobody in particular first, and keeps of its rights only that of reading
-/// everything.
+/// Limits how many tasks this process and its descendants may be. The limit does not hold for root,
+/// so root first becomes a user that nobody else is, and keeps only the right to read everything.
 pub(crate) fn limit_tasks() -> io::Result<()> {
     let others = if geteuid().is_root() {
         become_a_reader()?;

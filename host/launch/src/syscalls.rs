@@ -211,7 +211,7 @@ const ONE_OF: &[(Number, u8, &[u64])] = &[
 /// Gives memory a name, which glibc does.
 const PR_SET_VMA: u64 = 0x5356_4d41;
 
-/// All that are not refused whatever their arguments are.
+/// All system calls that are allowed with some arguments or with all.
 pub(crate) fn listed() -> impl Iterator<Item = Number> {
     FREE.iter()
         .chain(FREE_HERE)

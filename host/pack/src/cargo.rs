@@ -95,8 +95,8 @@ pub enum TargetDir {
 }
 
 impl TargetDir {
-    /// What cargo is told. A relative `CARGO_TARGET_DIR` is relative to where the user is, not to
-    /// the plugin.
+    /// The target folder that cargo is given. A relative `CARGO_TARGET_DIR` is relative to the
+    /// folder where the user is, not to the plugin.
     fn told(&self) -> Option<PathBuf> {
         match self {
             Self::Given(folder) => Some(folder.clone()),

@@ -32,7 +32,7 @@ pub(crate) struct Described {
     pub(crate) output: serde_json::Value,
 }
 
-/// Why a plugin could not be asked.
+/// Why `describe` of a plugin gave no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DescribeError {

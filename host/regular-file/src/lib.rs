@@ -18,11 +18,11 @@ pub enum Links {
     Refuse,
 }
 
-/// Opens a regular file for reading, without waiting: a pipe that nobody writes to would be waited
-/// for for ever.
+/// Opens a regular file for reading, without waiting: opening a pipe without a writer would wait
+/// for ever.
 ///
 /// # Errors
-/// Whatever the system says; [`io::ErrorKind::InvalidInput`] for what is no regular file.
+/// The error that the system gives; [`io::ErrorKind::InvalidInput`] if it is no regular file.
 pub fn open(path: &Path, links: Links) -> io::Result<File> {
     // Before it is opened, because some devices act when they are; and after, because it may be
     // another one then.
@@ -45,10 +45,11 @@ pub fn check(path: &Path) -> io::Result<()> {
     if path.metadata()?.is_file() { Ok(()) } else { Err(not_regular()) }
 }
 
-/// All bytes of a regular file of at most `limit` bytes.
+/// Reads all bytes of a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`open`]; [`io::ErrorKind::FileTooLarge`] for more than `limit`, of which no more is read.
+/// As [`open`]; [`io::ErrorKind::FileTooLarge`] if it has more than `limit` bytes, of which no more
+/// is read.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_all(open(path, Links::Follow)?, limit)
 }

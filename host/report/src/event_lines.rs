@@ -247,7 +247,8 @@ fn undo_checked(step: &StepId, finding: &UndoFinding) -> Line {
     }
 }
 
-/// What a guard saw. It is told when it is not as it should be, and when it is again.
+/// The line for what a guard saw. It is written when the guard finds something wrong, and when it
+/// is right again.
 fn looked(guard: &StepId, look: &Look) -> Line {
     match look.verdict {
         LookVerdict::Holds => {

@@ -64,8 +64,7 @@ fn write_escaped(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> 
     Ok(())
 }
 
-/// Text of people, as text: whatever is in it cannot become markup, and every character of it is
-/// seen.
+/// A text for HTML: it cannot become markup, and every character of it is visible.
 fn escape(text: &str) -> String {
     let text = runbook_text::lines(text);
     let mut escaped = String::with_capacity(text.len());

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(crate) enum Ended {
     /// It ended as it should.
     Good,
-    /// It was not made, or waits for somebody.
+    /// It was not made, or waits for a person.
     Skipped(String),
     /// It looked, and it is not as it should be; or what was to be done failed.
     Failed(String),
@@ -52,7 +52,7 @@ impl Ended {
 pub enum Warnings {
     /// It passes: a run succeeds with warnings, and so do checks with `--fail-on critical`.
     Pass,
-    /// It fails: checks, unless somebody said otherwise.
+    /// It counts as failed; the default for checks.
     Fail,
 }
 

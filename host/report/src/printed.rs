@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-/// Bytes of one line: more of it nobody reads, and it would push the rest off the screen.
+/// How many bytes of one line are shown: nobody reads more, and it would push the rest off the
+/// screen.
 const LONGEST: usize = 8 << 10;
 
-/// Adds one line, whatever is written into it: text of others cannot begin another one.
+/// Adds one line. A line break in a text within it cannot begin another line.
 pub fn push_line(text: &mut String, line: fmt::Arguments<'_>) {
     text.push_str(&one_line(&line.to_string()));
     text.push('\n');

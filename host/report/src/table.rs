@@ -3,8 +3,8 @@
 use crate::printed::one_line;
 use unicode_width::UnicodeWidthStr;
 
-/// Rows in aligned columns, two spaces apart. A cell is as wide as a terminal shows it, and one
-/// line whatever is in it.
+/// Rows in aligned columns, two spaces apart. A cell is as wide as a terminal shows it, and always
+/// one line.
 pub fn table(rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();

@@ -21,7 +21,7 @@ pub(crate) fn render(summary: &Summary) -> String {
     runbook_text::printed(&text).into_owned()
 }
 
-/// How a run ended, for somebody who was told line by line what it did.
+/// How a run ended, for an operator who has read line by line what it did.
 pub fn closing(summary: &Summary) -> String {
     let took = format_duration(summary.duration());
     let text = format!(

@@ -17,7 +17,7 @@ pub struct Span {
     pub activity: Activity,
     /// When it began.
     pub from: Timestamp,
-    /// Until when; `None` while it goes on, or if nobody knows.
+    /// When it ended; `None` while it goes on, or if the end is not known.
     pub to: Option<Timestamp>,
     /// How the activity ended.
     pub end: SpanEnd,
@@ -33,7 +33,7 @@ pub enum Activity {
     Attempt(u32),
     /// A nested file, or the items of a list.
     Group,
-    /// It waited for somebody to approve it.
+    /// The step waited for approval.
     Approval,
     /// It was a person's to do.
     Person,

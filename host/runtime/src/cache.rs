@@ -152,7 +152,7 @@ pub(crate) fn key(engine: &Engine, digest: &runbook_authority::Digest) -> String
     full.as_str().trim_start_matches("sha256:").to_owned()
 }
 
-/// Feeds whatever is hashed into SHA-256.
+/// Feeds everything that is hashed into SHA-256.
 struct HashInto(Sha256);
 
 impl Hasher for HashInto {

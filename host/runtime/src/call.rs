@@ -101,9 +101,9 @@ impl Linked {
         &self.0.digest
     }
 
-    /// Ends what an earlier attempt of the step still does outside, by what this operation is
-    /// granted, and says what was ended. To be asked before anything is seen, repeated or undone of
-    /// a step that may have an attempt without an answer.
+    /// Ends what an earlier attempt of the step still does outside, within what this operation is
+    /// granted, and returns what was ended. Call it before a step is observed, repeated or undone
+    /// that may have an attempt without an answer.
     ///
     /// # Errors
     /// [`Unfinished::StillRuns`] and [`Unfinished::Unasked`], with what a person can do.
@@ -329,8 +329,8 @@ impl From<wasmtime::Error> for Stopped {
     }
 }
 
-/// Looking never changes anything, whatever is granted. A smoke test is the one check that acts: it
-/// cleans up after itself.
+/// The mode of a call. A call that looks is always read-only. A smoke test is the one check that
+/// acts: it cleans up after itself.
 fn mode_of(phase: &Phase, kind: Kind, mode: Mode) -> Mode {
     match (phase, kind) {
         (Phase::Check, Kind::Probe | Kind::Step) | (Phase::Plan | Phase::Observe, _) => {

@@ -20,8 +20,8 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-/// How often a guest that computes is asked to let others run, and the grain of a deadline for one
-/// that never calls the host.
+/// How often a guest that computes yields to others, and how exact the deadline is for one that
+/// never calls the host.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a [`Runtime`] is made from.
@@ -300,11 +300,11 @@ fn compile_error(verified: &Verified, error: &wasmtime::Error) -> PrepareError {
     PrepareError::Compile { plugin: verified.manifest().name.clone(), reason: format!("{error:#}") }
 }
 
-/// An engine as plugins are compiled by, and nothing else: for whoever wants to know what it
-/// accepts.
+/// An engine with the settings with which plugins are compiled, and nothing else: for callers that
+/// want to know what it accepts.
 ///
 /// # Errors
-/// [`RuntimeError::Engine`] if this machine has not what it needs.
+/// [`RuntimeError::Engine`] if this machine lacks what the engine needs.
 pub fn bare_engine() -> Result<Engine, RuntimeError> {
     Engine::new(&config::config(Allocation::OnDemand))
         .map_err(|error| RuntimeError::Engine { reason: format!("{error:#}") })

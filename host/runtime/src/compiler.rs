@@ -27,7 +27,7 @@ const TOO_LATE: u8 = 124;
 /// Threads of one compiler, at most. Each has memory of its own.
 const MOST_THREADS: usize = 8;
 
-/// How much of what a compiler says of its end is kept.
+/// How many bytes of a compiler's last words are kept.
 const SAID: u64 = 16 << 10;
 
 /// Where components are compiled.
@@ -76,7 +76,7 @@ impl Default for CompileLimits {
     }
 }
 
-/// What the child is told.
+/// The order that the child is given.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Order {
@@ -107,8 +107,8 @@ pub(crate) enum CompilerError {
     Died(String),
 }
 
-/// Has a component compiled by a child. The code is what that child wrote, and nobody else could
-/// write to its pipe.
+/// Has a component compiled by a child process. The code is what the child wrote into its pipe, to
+/// which no other process can write.
 pub(crate) fn compile(
     launcher: &Launcher,
     limits: CompileLimits,

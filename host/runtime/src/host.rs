@@ -99,11 +99,12 @@ const SENT: u8 = 1;
 const VOID: u8 = 2;
 
 impl Commit {
-    /// From here on nobody knows, until the other side has answered.
+    /// Marks the call as sent: from here on its effect is unknown until the other side has
+    /// answered.
     ///
     /// # Errors
-    /// The call is over, and whoever waited for it was told that nothing happened: it must not be
-    /// made final now.
+    /// The call is over, and its caller was told that nothing happened, so it must not be made
+    /// final now.
     pub(crate) fn send(&self) -> Result<(), Fault> {
         match self.0.compare_exchange(OPEN, SENT, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) | Err(SENT) => Ok(()),

@@ -25,7 +25,7 @@ const MAX_PARTS: usize = 200;
 pub struct Import {
     /// The interface, such as `runbook:http/reader@1.0.0`.
     pub interface: String,
-    /// The function; `None` is an interface of which only types are used.
+    /// The function; `None` for an interface of which only types are used.
     pub function: Option<String>,
 }
 
@@ -78,8 +78,8 @@ pub enum InspectError {
     /// It has more modules and components inside than are read.
     #[error("it has more than {MAX_PARTS} modules and components inside")]
     TooManyParts,
-    /// Code inside a component inside this one: a composition, whose parts nobody reviewed by
-    /// themselves.
+    /// There is code in a component inside this one. Such a composition is refused, because nobody
+    /// reviewed its parts by themselves.
     #[error(
         "it has code in a component inside of it; plugins are not composed: review and build each by itself"
     )]

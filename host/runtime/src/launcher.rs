@@ -22,8 +22,8 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// The running executable, whatever lies at its path by now, in its mode
-    /// [`runbook_launch::MODE`].
+    /// The running executable in its mode [`runbook_launch::MODE`], even if another file lies at
+    /// its path by now.
     pub fn this_program() -> Self {
         Self::this_program_as(runbook_launch::MODE)
     }

@@ -28,7 +28,7 @@ pub struct Limits {
     pub log_line: usize,
     /// Bytes of the result, all strings together.
     pub result: usize,
-    /// The most that a call may be given, whatever the step asks for.
+    /// The longest time that a call may take, even if the step asks for more.
     pub timeout: Duration,
 }
 

@@ -4,9 +4,9 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// Where an absolute path leads: every link followed, as far as the path exists. The rest is taken
-/// as it is written, because what does not exist has no links. A part that cannot be looked at
-/// stays too; opening it fails then.
+/// Where an absolute path leads: every link is followed, as far as the path exists. The rest is
+/// kept as written, because what does not exist has no links. A part that cannot be looked at is
+/// kept too; opening it fails then.
 pub fn follow_links(path: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;

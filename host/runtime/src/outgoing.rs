@@ -53,7 +53,7 @@ impl<'a> Outgoing<'a> {
         shortened(&line(&self.scrubber.text(text)), cap).into_owned()
     }
 
-    /// The lines of what was logged at once, each of at most about `cap` bytes.
+    /// The lines of one log message, each of at most about `cap` bytes.
     pub(crate) fn log(
         &self,
         level: LogLevel,
@@ -81,11 +81,11 @@ impl<'a> Outgoing<'a> {
         Fault::new(fault.class, self.name(&fault.code), self.line(&fault.message))
     }
 
-    /// The response; what is said beside it goes to `notes`.
+    /// The response, cleaned of secrets; notes about it are added to `notes`.
     ///
     /// # Errors
-    /// A check that measured what is no number saw nothing, and no data is never healthy. What a
-    /// step did is done, whatever it measured: there such a number is left out and told.
+    /// A check that measured something that is no number, because without data nothing is healthy.
+    /// What a step did is done; there such a number is left out, with a note.
     pub(crate) fn response(
         &self,
         response: Response,

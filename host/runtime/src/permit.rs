@@ -14,8 +14,7 @@ pub type InTime = Arc<dyn Fn() -> bool + Send + Sync>;
 pub struct Permit {
     /// Whether a change may begin now; always, if absent.
     pub in_time: Option<InTime>,
-    /// The effects that a person approved, and nothing else may happen; absent where nobody was
-    /// asked.
+    /// The effects that a person approved; no other may happen. `None` if no approval was needed.
     pub approved: Option<Vec<ApprovedEffect>>,
 }
 

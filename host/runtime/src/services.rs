@@ -139,7 +139,7 @@ pub struct AuditCall<'a> {
     pub digest: &'a str,
 }
 
-/// What the audit is told.
+/// What the audit is told about a call.
 #[derive(Debug, Clone, Copy)]
 pub enum AuditEvent<'a> {
     /// The gate has judged; if it allows, the effect comes next.

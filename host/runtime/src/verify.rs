@@ -78,7 +78,7 @@ impl Verified {
         declared.difference(&used).copied().collect()
     }
 
-    /// Whether it imports WASI, of which it gets one that has nothing in it. A review says so.
+    /// Whether it imports WASI. It then gets one without anything in it, and a review says so.
     pub fn needs_inert_wasi(&self) -> bool {
         self.inspected.needs_inert_wasi()
     }

@@ -21,8 +21,8 @@ pub struct Identities {
 enum Entry {
     Native(age::x25519::Identity),
     Ssh(ssh::Identity),
-    /// Encrypted with a passphrase; `tag` is how the header of a file names this key, so that the
-    /// passphrase is asked for only if the file can be opened with it.
+    /// An SSH key that is encrypted with a passphrase. `tag` is the name of the key in the header
+    /// of a file, so that the passphrase is asked for only if the file can be opened with the key.
     EncryptedSsh {
         identity: ssh::Identity,
         origin: String,

@@ -80,8 +80,7 @@ fn switch_off(name: &str, grace: Duration) -> Result<Output> {
 }
 
 /// Waits until a stop that got no answer cannot stop the container any more: the engine goes on
-/// with it, whoever asked for it, until the grace is over. Whether it was seen to have ended, or
-/// runs all the same, is for the caller to look at.
+/// with it until the grace is over. The caller looks whether the container has ended.
 fn await_stop(job: &Job, input: &Input) -> Result<()> {
     let Some(asked_ago) = job.unanswered else { return Ok(()) };
     let left = (input.grace() + TO_KILL).saturating_sub(asked_ago);

@@ -118,7 +118,7 @@ fn compare_header(assertions: &mut Assertions, response: &Response, name: &str, 
     };
 }
 
-/// The worse of what the comparison says and what the time says.
+/// The worse outcome of the comparison and of the time.
 pub(crate) fn verdict(
     assertions: &Assertions,
     took: std::time::Duration,

@@ -29,7 +29,8 @@ pub(crate) struct LongRunning {
     /// Whether `queries` leaves some out: the target's `max_rows` or `max_bytes`, or the size of a
     /// result.
     truncated: bool,
-    /// Sessions of other roles, of which this role is told nothing without `pg_read_all_stats`.
+    /// How many sessions of other roles there are, which this role cannot see without
+    /// `pg_read_all_stats`.
     unseen: u64,
 }
 

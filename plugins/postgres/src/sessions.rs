@@ -12,8 +12,7 @@ pub(crate) enum By {
     /// The last statement began that long ago.
     #[default]
     Query,
-    /// The transaction began that long ago, whatever it does now: also one that sends a short
-    /// statement again and again.
+    /// The transaction began that long ago, even if it sends short statements again and again.
     Transaction,
 }
 
@@ -75,7 +74,7 @@ pub(crate) struct Look {
     pub(crate) sessions: Vec<Session>,
     /// How many sessions there are.
     pub(crate) total: usize,
-    /// Sessions of other roles, of which this role is told nothing.
+    /// How many sessions of other roles there are, which this role cannot see.
     pub(crate) unseen: u64,
 }
 

@@ -19,9 +19,9 @@ pub(crate) struct Ending {
     pub(crate) left: Vec<(i64, String)>,
 }
 
-/// Ends those of `sessions` for which `condition` still holds: what a process did when it was
-/// looked at may be over, and it may serve another client by now. In the condition `pid` is the
-/// process and the parameters begin with `$1`; the last is the process.
+/// Ends those of `sessions` for which `condition` still holds: a process may have finished since it
+/// was looked at, and serve another client by now. In the condition, `pid` is the process, the
+/// parameters begin with `$1`, and the last one is the process.
 pub(crate) fn end(sessions: &[i64], condition: &str, parameters: &[Value]) -> Result<Ending> {
     // The materialized part is a fence: without it the planner may ask `pg_terminate_backend`
     // before the other conditions, and so for every process, this one included.

@@ -78,7 +78,7 @@ impl Case {
             .find(|text| names_a_secret(text))
     }
 
-    /// The first value that this case uses and nobody captured.
+    /// The first value that this case uses and that no case has captured.
     pub(crate) fn missing(&self, values: &Values) -> Option<String> {
         let texts = std::iter::once(&self.path).chain(self.headers.values());
         let texts = texts.chain(self.form.iter().flat_map(BTreeMap::values));

@@ -96,7 +96,7 @@ fn run(text: &str, belongs: impl Fn(char) -> bool) -> usize {
     text.find(|c| !belongs(c)).unwrap_or(text.len())
 }
 
-/// The length of what is quoted; a quote that stands twice is part of it.
+/// The length of a quoted text; a quote that stands twice is part of it.
 fn quoted(text: &str, quote: char) -> usize {
     let mut at = 1;
     while let Some(next) = text[at..].find(quote) {

@@ -11,7 +11,7 @@ pub struct Assertions {
 }
 
 impl Assertions {
-    /// A list of assertions of which none is made yet.
+    /// A list without any assertion yet.
     pub fn new() -> Self {
         Self::default()
     }

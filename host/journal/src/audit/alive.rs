@@ -4,8 +4,8 @@ use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::path::Path;
 
-/// Whether a process lives that holds this file. One that cannot be looked at is taken for held:
-/// nothing is sealed by mistake.
+/// Whether the process that holds this file lives. A file that cannot be looked at counts as held,
+/// so that nothing is sealed by mistake.
 pub(super) fn is_alive(sign: &Path) -> bool {
     match File::open(sign) {
         Ok(file) => rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err(),

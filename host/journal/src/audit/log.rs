@@ -74,8 +74,8 @@ impl AuditLog {
         })
     }
 
-    /// Writes down how long each chain is whose process has died: nobody holds its file in `open`
-    /// any more.
+    /// Records how long each chain is whose process has died, which shows by its file in `open` not
+    /// being held any more.
     fn seal(&self, open: &Path) -> Result<(), AuditError> {
         for entry in std::fs::read_dir(open).map_err(|source| failed(open, source))? {
             let sign = entry.map_err(|source| failed(open, source))?.path();

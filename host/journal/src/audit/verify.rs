@@ -14,10 +14,10 @@ pub struct Verified {
     pub records: u64,
     /// How many chains of runs were read.
     pub runs: u64,
-    /// Chains whose process lives.
+    /// Chains whose process still lives.
     pub going_on: Vec<String>,
-    /// Chains whose process was killed, and that nobody has sealed yet: what was cut off from their
-    /// ends is not seen. What they hold fits.
+    /// Chains whose process was killed and that are not sealed yet. If records were cut off from
+    /// their ends, that cannot be seen; the records that they have are right.
     pub open: Vec<String>,
     /// The last hash of the host's chain. Kept elsewhere, it proves that nothing was cut off since.
     pub head: String,

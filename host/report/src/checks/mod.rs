@@ -156,7 +156,7 @@ impl Checks {
 pub enum CheckFormat {
     /// For a person's terminal.
     Table,
-    /// One JSON object: when, how many of which health, and every check.
+    /// One JSON object: the time, how many checks have which health, and every check.
     Json,
     /// One JSON object on each line.
     JsonLines,

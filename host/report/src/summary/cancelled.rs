@@ -19,7 +19,7 @@ pub enum Reached {
     Finally,
 }
 
-/// That somebody asked for its end.
+/// A request to end the run, and how far the run was then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Cancelled {
     /// The name of the person who asked for it.
@@ -34,7 +34,7 @@ pub struct Cancelled {
 const ORDERLY: &str = "running steps are stopped, unless their `on_cancel` is \"finish\"; then what was done is undone as the runbook says";
 
 impl Cancelled {
-    /// What is told when it is asked for.
+    /// The line that tells of the request when it comes.
     pub(crate) fn line(&self, run: &str) -> String {
         let by = &self.by;
         match self.while_it {

@@ -23,14 +23,14 @@ impl Summary {
         self.assumed.iter().map(|assumed| assumed.done_in).collect()
     }
 
-    /// Says what is known of those runs now: what each of them did and has not undone stays,
-    /// whatever becomes of this one.
+    /// Takes in the states of those runs: what each of them did and has not undone stays, whatever
+    /// becomes of this run.
     pub fn stands_on(&mut self, states: &BTreeMap<RunId, RunState>) {
         self.earlier_states = states.iter().map(|(run, state)| (*run, stays(state))).collect();
         self.note_earlier();
     }
 
-    /// What of what is taken as done stays, by the run that did it.
+    /// Notes which steps that this run takes as done still stand, by the run that did them.
     pub(super) fn note_earlier(&mut self) {
         let mut found: Vec<EarlierRun> = Vec::new();
         for Assumed { step, done_in, .. } in &self.assumed {
@@ -112,7 +112,7 @@ impl Summary {
     }
 }
 
-/// The steps of which something is left, each with whether an undo of it can be tried.
+/// The steps of which something is left, and whether an undo of each can be tried.
 fn stays(state: &RunState) -> BTreeMap<StepId, bool> {
     let left = state.steps.iter().filter(|(_, step)| step.change.left() != Left::Nothing);
     left.map(|(id, step)| (id.clone(), step.change.is_undoable())).collect()

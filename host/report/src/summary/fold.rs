@@ -176,8 +176,8 @@ impl Summary {
         }
     }
 
-    /// A step that was asked what it would do, and whose answer nobody waits for any more, has not
-    /// begun.
+    /// Resets steps that were asked what they would do, if their answers are not waited for any
+    /// more: they have not begun.
     fn not_asked_any_more(&mut self) {
         for step in
             self.steps.iter_mut().filter(|step| step.asked && step.state == StepState::Running)

@@ -72,12 +72,12 @@ pub struct Summary {
     pub tried_again_by: Option<String>,
     /// What the operator does then, with the commands to type.
     pub to_continue: Option<String>,
-    /// That somebody asked for its end, in this execution or before what it did was undone.
+    /// The request to end the run, if there was one in this execution or before the run was undone.
     pub cancelled: Option<Cancelled>,
     /// How far it is.
     #[serde(skip)]
     reached: Reached,
-    /// Whether it ends because somebody asked for it.
+    /// Whether the run ends because a person asked for it.
     #[serde(skip)]
     is_cancelled: bool,
     /// Whether its undo has begun.
@@ -139,7 +139,7 @@ pub enum Execution {
     Nobody,
 }
 
-/// Whether anything is left of what the runs did that tried one again.
+/// Whether anything is left of what later runs did that tried a run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaterRun {
     /// They go on, or something that they did is still there.
@@ -148,14 +148,14 @@ pub enum LaterRun {
     IsUndone,
 }
 
-/// Whether a run is a success, for whoever reads no more than that.
+/// Whether a run is a success, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunVerdict {
     /// It succeeded, with or without warnings.
     Good,
     /// It waits for something, and nothing is wrong.
     Waiting,
-    /// It goes on, or stopped where a person must look: nobody knows how it ends.
+    /// It goes on, or stopped where a person must look, so its end is not known.
     Open,
     /// It has ended, and did not succeed.
     Bad,
@@ -210,8 +210,8 @@ impl Summary {
         summary
     }
 
-    /// Says whether anybody executes it, and when its process was seen last: now, if somebody does.
-    /// A run that has ended or paused needs nobody.
+    /// Takes in whether a process executes the run, and when that process was seen last. A run that
+    /// has ended or paused has none.
     pub fn is_executed(&mut self, execution: Execution, seen: Timestamp) {
         if self.end.is_some() || self.paused.is_some() {
             return;
@@ -258,8 +258,8 @@ impl Summary {
         self.reached
     }
 
-    /// Says that another run tries it again, and whether anything is left of what that one and
-    /// those after it did.
+    /// Takes in that another run tries this one again, and whether anything is left of what that
+    /// run and those after it did.
     pub fn is_tried_again(&mut self, by: RunId, later: LaterRun) {
         let (by, own) = (by.to_string(), crate::phrases::short(&self.run));
         let short = crate::phrases::short(&by);

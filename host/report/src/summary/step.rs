@@ -51,7 +51,7 @@ pub struct StepSummary {
     pub measurements: Vec<Measurement>,
     /// Cases of a smoke test.
     pub cases: Vec<Case>,
-    /// What a person is asked to do, all lines of it.
+    /// All lines of what a person is asked to do.
     pub instructions: Option<String>,
     /// The options of `runbook answer` that say that it is done.
     pub answer_options: Vec<String>,
@@ -152,8 +152,7 @@ impl StepState {
 }
 
 impl StepSummary {
-    /// Whether nobody is waited for any more: it goes on, one way or the other, when the run is
-    /// resumed.
+    /// Whether the answer is there, so that the step goes on when the run is resumed.
     pub(super) fn is_answered(&self) -> bool {
         self.answers.is_some()
             || self.asked_of.as_ref().is_some_and(|asked| asked.verdict.is_some())
@@ -164,7 +163,7 @@ impl StepSummary {
         Duration::from_millis(self.duration_ms)
     }
 
-    /// Whether a person is to do it now: whoever comes next must see all that is to be done.
+    /// Whether a person has to do it now. All that is to be done is then shown.
     pub fn is_for_a_person(&self) -> bool {
         self.state == StepState::WaitingForPerson && self.instructions.is_some()
     }

@@ -228,7 +228,7 @@ impl StepSummary {
         self.summary.rfind("would: ").map_or("", |at| &self.summary[at..])
     }
 
-    /// Approval is asked for again: what was said before is void, and that is told.
+    /// Notes that approval is asked for again, so that earlier answers are void.
     fn void_approval(&mut self, digest: &str) {
         let was_same =
             self.asked_digest.replace(digest.to_owned()).is_some_and(|before| before == digest);
@@ -384,7 +384,7 @@ impl StepSummary {
         }
     }
 
-    /// Its run has ended: it does nothing any more, and waits for nobody.
+    /// Notes that the run has ended: the step does nothing any more, and waits for nobody.
     pub(super) fn end(&mut self) {
         match self.state {
             StepState::Running

@@ -20,8 +20,8 @@ impl Summary {
         }
     }
 
-    /// How it ended, in one sentence that can be trusted at 3 a.m.: verified is said only of what
-    /// was observed again, and changed only of what certainly was.
+    /// How the run ended, in one sentence. It says "verified" only of what was observed again, and
+    /// "changed" only of what certainly was.
     pub fn end_text(&self, end: RunEnd) -> String {
         let text = match end {
             RunEnd::Succeeded => "Succeeded. Everything was done.".to_owned(),

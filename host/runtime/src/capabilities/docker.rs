@@ -354,8 +354,8 @@ impl exec::Host for HostCall<'_> {
     }
 }
 
-/// What the guest sees of a command: `most` bytes of each stream, of which more was kept to see the
-/// secrets that lie across the cut.
+/// What the guest sees of a command: `most` bytes of each stream. More was kept, to find secrets
+/// that lie across the cut.
 fn shown_output(output: ExecOutput, most: usize, scrubber: &Scrubber) -> ExecOutput {
     let [stdout, stderr] = [&output.stdout, &output.stderr]
         .map(|stream| scrubber.first_bytes(stream, most).into_owned());
@@ -363,7 +363,7 @@ fn shown_output(output: ExecOutput, most: usize, scrubber: &Scrubber) -> ExecOut
 }
 
 impl Host {
-    /// Asks the gate. Nothing has happened until the [`Commit`] is told, before the one request
+    /// Asks the gate. Nothing happens before the [`Commit`] is sent, just before the one request
     /// that acts.
     fn docker(&mut self, slot: &str, verb: Verb) -> Result<Commit, Fault> {
         self.enter(&Operation::Docker { slot, verb })?;

@@ -29,7 +29,7 @@ impl reveal::Host for HostCall<'_> {
 }
 
 impl Host {
-    /// The name in `[secrets]` of what a slot is bound to, if `verb` may be used on it.
+    /// The name in `[secrets]` that a slot is bound to, if `verb` may be used on the slot.
     fn secret_name(&mut self, slot: &str, verb: Verb) -> Result<String, Fault> {
         self.enter(&Operation::Secret { slot, verb })?;
         match &self.target(slot)?.kind {

@@ -50,8 +50,8 @@ pub(crate) async fn encrypt_verified(
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-/// Encrypts a connection to whoever answers. Only for databases whose target says that the
-/// certificate does not count.
+/// Encrypts a connection without verifying the server. It is only for databases whose target says
+/// that the certificate does not count.
 pub(crate) async fn encrypt_unverified(
     stream: TcpStream,
     host: &str,
@@ -66,7 +66,7 @@ pub(crate) async fn encrypt_unverified(
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-/// Takes every certificate, but only from whoever holds its key.
+/// A verifier that accepts every certificate, but only from a server that holds its key.
 #[derive(Debug)]
 struct Anybody(CryptoProvider);
 
@@ -149,9 +149,9 @@ const BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The authorities that this system believes. No variable (`SSL_CERT_FILE`, `SSL_CERT_DIR`) has a
-/// say: whom to believe is what a target or the system says, because secrets go to whoever is
-/// believed.
+/// The authorities that this system trusts. No variable (`SSL_CERT_FILE`, `SSL_CERT_DIR`) changes
+/// them, because secrets are sent to the servers that they vouch for; a target or the system
+/// decides.
 fn authorities() -> Vec<CertificateDer<'static>> {
     let bundle = BUNDLES.iter().map(Path::new).find(|bundle| bundle.is_file());
     let folder = Path::new("/etc/ssl/certs");

@@ -147,8 +147,8 @@ impl Scrubber {
         self.0.as_ref().map_or(0, |machine| machine.lines)
     }
 
-    /// The first `cap` bytes of what `bytes` begins with, without secrets; of one that lies across
-    /// the cut nothing is left.
+    /// The first `cap` bytes of a longer text of which `bytes` is the beginning, without secrets.
+    /// Nothing is left of a secret that lies across the cut.
     pub fn first_bytes<'t>(&self, bytes: &'t [u8], cap: usize) -> Cow<'t, [u8]> {
         let shown = &bytes[..bytes.len().min(cap)];
         let Some((machine, mut hits)) = self.hits(bytes) else { return Cow::Borrowed(shown) };

@@ -49,8 +49,9 @@ pub(super) fn each_decoded(text: &[u8], visit: &mut impl FnMut(&View)) {
     }
 }
 
-/// `seen` holds the hashes of what was read already with as many layers left: two hashes alike by
-/// chance would only hide a rare mixture of encodings.
+/// Visits every decoding of a text. `seen` holds the hashes of the texts that were read already
+/// with as many layers left. Two equal hashes by chance would only hide a rare mixture of
+/// encodings.
 fn descend(
     text: &[u8],
     origins: Option<&[Origin]>,

@@ -57,7 +57,8 @@ impl Directory {
         self.begin(path, existing, Compression::of(path))
     }
 
-    /// Begins a new file that holds exactly the bytes that are written to it, whatever its name.
+    /// Begins a new file that holds exactly the bytes that are written to it, uncompressed whatever
+    /// its name.
     pub(crate) fn create_plain(&self, path: &str, existing: Existing) -> io::Result<FileWriter> {
         self.begin(path, existing, Compression::None)
     }

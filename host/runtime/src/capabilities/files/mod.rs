@@ -103,12 +103,12 @@ impl writer::Host for HostCall<'_> {
     }
 }
 
-/// A slot that is bound to a directory, and a path of which the gate has let through.
+/// A slot that is bound to a directory, with a path that the gate has let through.
 #[derive(Clone)]
 pub(crate) struct FilesSlot {
     slot: String,
     target: Arc<Target>,
-    /// Until it is told, nothing in the directory has changed.
+    /// Until it is sent, nothing in the directory has changed.
     commit: Commit,
 }
 
@@ -191,7 +191,7 @@ impl FilesSlot {
     }
 }
 
-/// What the system said, also where somebody has put a path of the host around it.
+/// The error number of the system, even if the error was wrapped with a path of the host.
 fn errno_of(error: &io::Error) -> Option<Errno> {
     if let Some(errno) = Errno::from_io_error(error) {
         return Some(errno);

@@ -205,7 +205,7 @@ fn by_descriptor(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// A new file beside `name`, that nobody else can have opened.
+/// A new file beside `name` that no other process can have opened.
 fn named_file(parent: &OwnedFd, name: &str) -> io::Result<(File, String)> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open =

@@ -201,7 +201,8 @@ impl Drop for Driver {
 }
 
 impl Exchange<'_> {
-    /// `commit` is told before the first byte goes out: until then nobody can have acted on it.
+    /// Sends the request and reads the answer. `commit` is sent before the first byte goes out:
+    /// until then the server cannot have acted on it.
     pub(super) async fn run(
         self,
         connection: Connection,

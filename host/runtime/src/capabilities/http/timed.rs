@@ -59,7 +59,7 @@ impl Marks {
 /// The stream of one exchange.
 pub(super) struct Timed<S> {
     pub(super) inner: S,
-    /// It is told before the first byte of the request goes out.
+    /// It is sent before the first byte of the request goes out.
     pub(super) commit: Commit,
     pub(super) marks: Arc<Marks>,
 }

@@ -65,7 +65,7 @@ pub(super) struct Child {
     pub(super) read_only: Option<Allowance>,
     pub(super) max_output: u64,
     pub(super) timeout: Duration,
-    /// It is told before the program is started.
+    /// It is sent before the program is started.
     pub(super) commit: Commit,
 }
 
@@ -190,7 +190,7 @@ fn join(thread: ScopedJoinHandle<'_, Drained>) -> Drained {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Waits until the program ends, its time is up, nobody wants it any more, or its output cannot be
+/// Waits until the program ends, its time is up, the call is stopped, or its output cannot be
 /// written (`broken`).
 fn wait(
     child: &std::process::Child,

@@ -217,8 +217,8 @@ fn process_target(target: &Target) -> Result<&ProcessTarget, Fault> {
     }
 }
 
-/// What the guest sees of a program: `most` bytes of each stream, of which more was kept to see the
-/// secrets that lie across the cut.
+/// What the guest sees of a program: `most` bytes of each stream. More was kept, to find secrets
+/// that lie across the cut.
 fn output(ended: Ended, most: usize, scrubber: &runbook_secrets::Scrubber) -> Output {
     let Ended { exit_code, stdout, stderr, file } = ended;
     Output {

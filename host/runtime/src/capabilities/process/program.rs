@@ -22,8 +22,8 @@ pub(super) struct Program {
     interpreter_sha256: Option<Digest>,
 }
 
-/// What is executed. A pinned program is executed from a copy that was made while it was hashed and
-/// that nobody can change any more, so that what happens to its file meanwhile does not matter.
+/// The file that is executed. A pinned program is executed from a sealed copy that was made while
+/// it was hashed, so a later change of its file has no effect.
 pub(super) struct Image {
     path: PathBuf,
     content: Option<File>,
@@ -69,7 +69,7 @@ impl Program {
 }
 
 impl Image {
-    /// What the launcher is told.
+    /// What the launcher is given to start the program.
     pub(super) fn spec(&self, status: &Status, arguments: Vec<String>) -> Spec {
         let interpreter = self.interpreter.as_ref().map(|interpreter| Interpreter {
             program: interpreter.path.clone(),

@@ -75,7 +75,8 @@ pub(super) fn fault_of(error: &sqlx::Error) -> Fault {
     }
 }
 
-/// What an error of a write is: without an answer of the server, nobody knows whether it happened.
+/// The fault for an error of a write. Without an answer of the server it is unknown whether the
+/// write happened.
 pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => {

@@ -41,7 +41,8 @@ pub(super) fn is_empty(dialect: Dialect, text: &str) -> bool {
     statements_of(dialect, text).is_some_and(|statements| statements.is_empty())
 }
 
-/// Statements of which the parser knows nearly every form. SQLite's own parser was asked before.
+/// Whether a statement is of a kind that the parser nearly always understands. SQLite's own parser
+/// was asked before.
 fn is_understood_as_a_rule(dialect: Dialect, statement: &str) -> bool {
     let first = words::first(dialect, statement);
     dialect != Dialect::Sqlite

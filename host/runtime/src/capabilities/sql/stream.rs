@@ -14,7 +14,8 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// The least that a row may have, whatever the target says: the host asks questions of its own.
+/// The least limit of a row, in bytes, even if the target allows less: the host asks questions of
+/// its own.
 pub(super) const LEAST_ROW: usize = 64 << 10;
 
 /// What happened on the way.

@@ -75,7 +75,7 @@ enum Taken {
 /// A session whose client has just left is gone in a moment by itself.
 const MOMENT: Duration = Duration::from_millis(100);
 
-/// How often it is asked whether a session is gone.
+/// The pause before it is asked again whether a session is gone.
 const PAUSE: Duration = Duration::from_millis(20);
 
 async fn take(connection: &mut MySqlConnection, access: &Access) -> Taken {

@@ -11,7 +11,8 @@ use runbook_authority::pattern::{Dialect, words as sql_words};
 /// It did not get its tables.
 const NO_LOCK: &[u16] = &[1205, 1213];
 
-/// Something with the name is not there or is there already, or it is somebody else's.
+/// The numbers of errors about a name: it does not exist, exists already, or the user has no right
+/// to it.
 const NAMES_AND_RIGHTS: &[u16] = &[
     1007, // there is such a database
     1008, // no such database
@@ -51,11 +52,11 @@ enum Scope {
     One,
     /// Definitions of objects, all of which it locks before the first.
     Several,
-    /// Whatever it runs.
+    /// Code whose statements are not known, so an error may come after some of them.
     Open,
 }
 
-/// Kinds of objects of which a statement names several, or whose definition is not of one piece.
+/// Kinds of objects of which one statement names several, or whose definition has several parts.
 const SEVERAL: &[&str] = &["role", "user"];
 
 fn scope(statement: &str) -> Scope {

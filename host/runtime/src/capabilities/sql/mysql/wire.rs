@@ -29,14 +29,13 @@ const DEPRECATE_EOF: u32 = 1 << 24;
 /// A packet of this size goes on in the next one.
 const GOES_ON: usize = 0xff_ff_ff;
 
-/// The largest packet while somebody logs in.
+/// The largest packet during the login, in bytes.
 const MOST_OF_A_LOGIN: usize = 64 << 10;
 
 /// What becomes of a result in which a row was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterCut {
-    /// It ends there, as far as the driver knows: nobody waits until a server has sent what nobody
-    /// reads.
+    /// For the driver it ends there, so that it does not wait for rows that it would not read.
     Ends,
     /// It ends when the server has ended it, because what else the statement does counts.
     GoesOn,

@@ -9,7 +9,7 @@ use sqlx::types::{BigDecimal, Json, Uuid};
 use sqlx::{Arguments as _, Either, Statement as _, TypeInfo as _};
 use std::str::FromStr;
 
-/// The parameters of a statement that the server has looked at.
+/// The parameters of a statement that the server has prepared.
 pub(super) fn arguments(
     prepared: &sqlx::postgres::PgStatement,
     parameters: &[Value],

@@ -64,7 +64,7 @@ pub(super) async fn query(
     .await
 }
 
-/// What was touched is asked of the server once more, if the target allows less than everything.
+/// Asks the server once more what was touched, if the target allows less than everything.
 async fn judged(watch: Option<&mut Watch<'_>>, connection: &mut PgConnection) -> Result<(), Fault> {
     match watch {
         Some(watch) => watch.judge(connection).await,
@@ -166,8 +166,8 @@ fn not_readable(error: &sqlx::Error) -> Fault {
 enum Alone {
     /// As a read does: the target's classes say that it is nothing more.
     ReadOnly,
-    /// In a transaction: what is stopped before its COMMIT did not happen, and the server can be
-    /// asked what was touched.
+    /// In a transaction: a statement that is stopped before its COMMIT did not happen, and the
+    /// server can be asked what it touched.
     InTransaction,
     /// Outside of any transaction: some statements (VACUUM) need that.
     Outside,

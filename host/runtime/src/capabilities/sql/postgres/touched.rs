@@ -181,7 +181,7 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// The class of what changed rows of a table of the catalog.
+    /// The class of a change to rows of a table of the catalog.
     fn class_of_catalog(&self, name: &str, rows: [i64; 3]) -> Option<StatementClass> {
         let is_in_place = rows[0] == 0 && rows[2] == 0;
         if rows == [0; 3] || (self.rewrites && is_in_place && REWRITTEN.contains(&name)) {
@@ -233,7 +233,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// The first class of what was done to rows of a table that is not allowed.
+/// The first class of changes to the rows of a table that is not allowed.
 fn class_of_rows(rows: [i64; 3], allowed: &[StatementClass]) -> Option<StatementClass> {
     let classes = [StatementClass::Insert, StatementClass::Update, StatementClass::Delete];
     classes

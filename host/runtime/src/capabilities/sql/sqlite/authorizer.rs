@@ -7,8 +7,8 @@ use runbook_authority::pattern::StatementClass;
 use runbook_authority::targets::SqlTarget;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-/// Pragmas that only look, whatever their argument. `database_list` is none of them: it tells the
-/// host's path.
+/// Pragmas that only look, with any argument. `database_list` is not among them, because it tells
+/// the host's path.
 const LOOKING: &[&str] = &[
     "integrity_check",
     "quick_check",
@@ -106,7 +106,7 @@ impl Scope {
         Self { relations, classes: target.statements.clone() }
     }
 
-    /// Whether the action stays within the target, whatever the verb.
+    /// Whether the action stays within the target, for any verb.
     pub(super) fn allows(&self, context: &AuthContext<'_>) -> bool {
         let (table, class) = match context.action {
             AuthAction::Read { table_name, .. } => (table_name, None),

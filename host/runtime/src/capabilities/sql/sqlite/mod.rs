@@ -332,8 +332,8 @@ fn single<'c>(connection: &'c Connection, text: &str) -> Result<rusqlite::Statem
     }
 }
 
-/// Why SQLite itself never compiles a statement for a verb, whatever is in the database: an empty
-/// one in memory is asked.
+/// Why SQLite itself would never compile a statement for a verb in any database: an empty one in
+/// memory is asked.
 pub(super) fn refused(target: &SqlTarget, verb: Verb, statement: &str) -> Option<String> {
     let connection = Connection::open_in_memory().ok()?;
     let scope = Scope::of(target);
