@@ -1,5 +1,5 @@
-//! Who runs the program, as the operating system knows them. The environment says nothing about it:
-//! everybody sets their own.
+//! Who runs the program, as the operating system knows them. The environment is not asked, because
+//! everybody can set it.
 
 use std::process::{Command, Stdio};
 
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 const NO_LOGIN: u32 = u32::MAX;
 
 /// `user@host`. Root is who became it, as `sudo` or the login says: `ada@bastion (as root)`. What
-/// root says of itself is a claim and no proof; that somebody is not root is the kernel's word.
+/// root claims about itself is not proof; that somebody is not root is known from the kernel.
 pub fn operator(host: &str) -> String {
     let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
     let login =
@@ -30,9 +30,9 @@ fn name(uid: u32) -> String {
         .unwrap_or_else(|| format!("uid-{uid}"))
 }
 
-/// What a directory (LDAP, say) knows of a user that the machine itself does not. Asked of the
-/// system's own program at its own place: the C library's way there is not safe code, and not there
-/// in a static program.
+/// The entry of a user that only a directory such as LDAP has. It is read with the system's
+/// `getent`, because the C library's function is not safe code and does not exist in a static
+/// program.
 fn directory(uid: u32) -> String {
     let mut getent = Command::new("/usr/bin/getent");
     getent

@@ -1,5 +1,4 @@
-//! Files that are written whole or not at all: a crash leaves the old one, and nobody ever reads
-//! half of it.
+//! Atomic writes: after a crash the old file is still there, and nobody ever reads half of a file.
 
 use crate::failure::Failure;
 use std::fs::{self, Permissions};
@@ -10,7 +9,7 @@ use std::path::Path;
 /// Who may read the file afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileMode {
-    /// Whoever may read the file now; it must exist.
+    /// The mode of the existing file, which must exist.
     AsBefore,
     /// Only the owner of the file.
     Owner,
@@ -18,8 +17,8 @@ pub enum FileMode {
     Everybody,
 }
 
-/// Replaces a file, or makes it. A link stays, and what it leads to is replaced. What is no file (a
-/// pipe, a terminal, a device) is written to: put in its place, a file would end it for everybody.
+/// Replaces or creates a file. A link stays, and the file that it leads to is replaced. A pipe,
+/// terminal or device is written to, because a file in its place would break it for everybody.
 pub fn replace(path: &Path, text: &str, rights: FileMode) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::usage(format!("`{}` cannot be written: {error}", path.display()))

@@ -1,4 +1,4 @@
-//! The audit log as runs write it: what the runtime and the operator tell, as records.
+//! Writes the audit log of a run: calls, host calls and actions of operators, as records.
 
 use crate::audit_records::{Judgement, LogOpened, Record, RunOpened, members};
 use crate::audited;
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a chain is for in which no plugin is called: a person does something about a run.
+/// The purpose of a chain without plugin calls: a person acts on a run.
 const INTERVENTION: &str = "intervention";
 
 /// Why plugins are called. Only what a run did counts as used.
@@ -80,7 +80,7 @@ impl AuditWriter {
         Ok(Self { run: Arc::new(run) })
     }
 
-    /// Where the runtime tells of host calls.
+    /// The observer through which the runtime reports host calls.
     pub fn sink(&self) -> AuditSink {
         let run = Arc::clone(&self.run);
         Arc::new(move |record| {
@@ -88,8 +88,8 @@ impl AuditWriter {
         })
     }
 
-    /// Tells that a plugin is called. If it cannot be kept, the first host call of the plugin finds
-    /// that out.
+    /// Records that a plugin is called. If the record cannot be written, the first host call of the
+    /// plugin fails.
     pub fn called(&self, call: &Call, plugin: &str, digest: &str) -> Called {
         let (step, attempt) = (call.step.as_str(), call.attempt);
         let record = Record::Called { step, attempt, phase: call.phase.name(), plugin, digest };
@@ -110,7 +110,7 @@ impl AuditWriter {
     }
 }
 
-/// Writes down that a person takes a lock from a run, before they do.
+/// Records that a person takes a lock from a run, before it is taken.
 ///
 /// # Errors
 /// It cannot be written down; then the lock must stay where it is.
@@ -129,7 +129,7 @@ pub fn lock_taken(context: &Context, lock: &LockOfRun, reason: &str) -> Result<(
     })
 }
 
-/// An audit log that the administrator placed cannot be moved by who runs something.
+/// The operator of a run cannot move the audit log that the administrator has set.
 fn check_place(context: &Context) -> Result<(), Failure> {
     let Some(of_host) = &context.audit_log_of_host else { return Ok(()) };
     let real = |path: &Path| std::path::absolute(path).map(|path| follow_links(&path));
@@ -154,8 +154,8 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
     }
     match record.event {
         AuditEvent::Judged { slot, verb, operation, secrets, target_secrets, decision } => {
-            // What changes something is out of this program's hands before it happens; so is every
-            // refusal.
+            // The record of a change, and of every denial, is handed to the operating system before
+            // it takes effect.
             let urgency = match (decision, verb.effect()) {
                 (Decision::Allow, Effect::Read) => Urgency::Buffered,
                 (Decision::Allow, Effect::Change) | (Decision::Deny(_), _) => Urgency::Flushed,

@@ -14,7 +14,7 @@ pub struct RunOpened<'a> {
     pub path: &'a str,
     /// The environment that `--env` chose, if any.
     pub environment: Option<&'a str>,
-    /// What stands before each step's id in the run and not in the file.
+    /// The prefix that each step id has in the run but not in the file.
     pub prefix: &'a str,
     /// The `name` of the runbook.
     pub name: &'a str,
@@ -80,13 +80,13 @@ pub enum Record<'a> {
         function: String,
         /// The call in one line, with every known secret removed.
         operation: &'a str,
-        /// The secrets slots whose values the host would put into the call.
+        /// The `secrets` slots whose values the host would insert into the call.
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         secrets: &'a [&'a str],
         /// The secrets that the target itself puts in.
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         target_secrets: &'a [&'a str],
-        /// What the gate said.
+        /// The gate's decision.
         #[serde(flatten)]
         decision: Judgement<'a>,
     },
@@ -118,7 +118,7 @@ pub enum Record<'a> {
     },
 }
 
-/// What the gate said of a call.
+/// The gate's decision about a call.
 #[derive(Debug, Serialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 pub enum Judgement<'a> {

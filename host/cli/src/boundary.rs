@@ -1,5 +1,5 @@
-//! The boundary of this host or organisation: found, read, and held against what each step is
-//! granted.
+//! The boundaries of this host or organisation: found, read, and compared with the grants of each
+//! step.
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -98,8 +98,8 @@ fn help(boundary: &Boundary, exceeded: &Exceeded) -> String {
     )
 }
 
-/// That the nearest rule is about servers and the call about a SQLite file, or the other way round:
-/// no value of its keys would do.
+/// Says that the nearest rule is about servers and the call about a SQLite file, or the reverse: no
+/// value of its keys would allow the call.
 fn other_sort(call: &Call, leaves: &[(Dimension, String)]) -> Option<String> {
     if call.capability != Capability::Sql {
         return None;

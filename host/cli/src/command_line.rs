@@ -140,7 +140,7 @@ pub enum Command {
     },
 }
 
-/// The commands, by what one wants to do.
+/// The commands, in groups by purpose.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["exec", "resume", "undo", "retry", "cancel", "answer", "approve", "reject"]),
     ("Check", &["check", "validate", "plan"]),
@@ -150,8 +150,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Set up", &["doctor", "secret", "completions", "man", "help"]),
 ];
 
-/// The command line as it is parsed and explained: commands in groups, and what every command takes
-/// in a place of its own (`runbook help options`), so that the help of a command is about that
+/// The command line as it is parsed and explained: commands in groups, and the global options in a
+/// topic of their own (`runbook help options`), so that the help of a command is about that
 /// command.
 pub fn command() -> clap::Command {
     let plain = Args::command();
@@ -196,14 +196,13 @@ fn with_common_options_folded(command: clap::Command) -> clap::Command {
 pub enum Matter {
     /// Files of runbooks, so the limits of the project around hold.
     Runbooks,
-    /// What was written down of runs, or this program itself: a project that is wrong is no
-    /// obstacle.
+    /// The journal, or this program itself: a broken project does not matter.
     Records,
 }
 
 impl Command {
-    /// What it works with. What `cancel` undoes is held to the limits of the project in which its
-    /// runbook lies.
+    /// The data that a command works with. An undo by `cancel` obeys the limits of the project of
+    /// its runbook.
     pub fn matter(&self) -> Matter {
         match self {
             Self::Exec(_)
@@ -244,8 +243,8 @@ impl Command {
     }
 }
 
-/// How the program ends when its command line is wrong. No command was parsed, so it is looked for
-/// among the words.
+/// The exit status for a wrong command line. No command was parsed, so it is searched for among the
+/// words.
 pub fn status_of_a_usage_error(error: &clap::Error, words: impl Iterator<Item = OsString>) -> u8 {
     match error.exit_code() {
         0 => ExitStatus::Success.code(),

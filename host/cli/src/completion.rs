@@ -1,6 +1,6 @@
 //! What a command line can be completed with: runs, steps, parameters, environments, plugins, keys.
-//! Whatever cannot be read offers nothing: a shell that completes must never show an error, and
-//! nothing here waits for a person or changes anything.
+//! If something cannot be read, nothing is offered: completion never shows an error, never waits
+//! for a person and never changes anything.
 
 use crate::command_line::Args;
 use crate::configuration::Configuration;
@@ -23,7 +23,7 @@ use std::time::Duration;
 /// Runs that are offered: the newest.
 const RUNS: usize = 50;
 
-/// How long a journal may take: who pressed a key waits.
+/// How long the journal may take, because a person waits for the completion.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What can be decided about a step whose outcome is unknown.

@@ -5,8 +5,8 @@ use runbook_runtime::{Inspected, inspect};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A component is never larger than this: what a toolchain for a scripting language makes is half
-/// of it.
+/// The largest component, in bytes: twice the size of those that toolchains for scripting languages
+/// make.
 const MAX_COMPONENT: u64 = 64 << 20;
 
 /// The bytes of a component file.

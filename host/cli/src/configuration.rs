@@ -1,6 +1,6 @@
-//! What one person sets for every command, in `config.toml` of the configuration directory. A flag
-//! and a variable are stronger; a boundary, a trust file and `locked` are held besides theirs, as
-//! every limit is.
+//! What one person sets for every command, in `config.toml` of the configuration directory. Flags
+//! and variables override it; `boundary`, `trust` and `locked` hold in addition to theirs, like
+//! every limit.
 
 use crate::directories::config_directory;
 use crate::failure::Failure;
@@ -61,7 +61,7 @@ impl Configuration {
     /// It cannot be read, or something in it is wrong: a part of a person's settings would be no
     /// good.
     pub fn load() -> Result<Self, Failure> {
-        // Who has no home has no configuration; a command that needs a directory of it says so.
+        // Without a home directory there is no configuration; a command that needs one says so.
         let Ok(folder) = config_directory() else { return Ok(Self::default()) };
         let path = folder.join(NAME);
         let source = match text_file::source(&path) {

@@ -1,5 +1,4 @@
-//! Everything that the program takes from its surroundings, read once: directories, terminal,
-//! operator.
+//! The environment of the program, read once: directories, terminal, operator.
 
 use crate::account;
 use crate::configuration::{self, Configuration};
@@ -254,8 +253,8 @@ fn origins(
     global.filter_map(|option| Some((option.get_long()?.to_owned(), origin(option)))).collect()
 }
 
-/// What the environment says of colour, wherever stderr leads; `None` if nothing. `NO_COLOR` is the
-/// strongest.
+/// The choice of colour by environment variables; `None` if none is set. `NO_COLOR` overrides the
+/// others.
 fn wants_color(variable: impl Fn(&str) -> Option<String>) -> Option<bool> {
     let is_on = |name: &str| variable(name).is_some_and(|value| !value.is_empty() && value != "0");
     if variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {

@@ -22,7 +22,8 @@ pub fn config_directory() -> Result<PathBuf, Failure> {
 /// `runbook` below an XDG base directory.
 fn directory(variable: &str, below_home: &str) -> Result<PathBuf, Failure> {
     let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    // An empty or relative one would be the working directory, whoever made what lies there.
+    // An empty or relative path would be in the working directory, whose files may belong to
+    // anybody.
     let home = || {
         std::env::var_os("HOME")
             .map(PathBuf::from)

@@ -1,5 +1,5 @@
-//! Runs that were tried again: what each later one takes as done stands in an earlier one, which
-//! alone undoes it.
+//! Runs that were retried: a later run relies on effects of an earlier one, and only the earlier
+//! one undoes them.
 
 use crate::failure::Failure;
 use runbook_engine::{Journal as _, RunId, RunState, fold, runs_stood_on};

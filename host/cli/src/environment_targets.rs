@@ -1,4 +1,4 @@
-//! The targets of an environment: which ones it replaces, and those that it adds for nothing. A
+//! The targets of an environment: which ones it replaces, and which are used by nothing. A
 //! name that is mistyped there would let the runbook run against its own target, in another
 //! environment than the one that was named.
 

@@ -1,5 +1,5 @@
-//! `--events`: what happens, for programs, while it happens. A file that cannot be written is a
-//! warning: the journal has it all.
+//! `--events`: what happens, for programs, while it happens. A file that cannot be written gives a
+//! warning, because the journal has every event.
 
 use crate::failure::Failure;
 use crate::screen::{Screen, Surface, write_whole};
@@ -11,7 +11,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
-/// Where events go. A thread of its own writes them: a reader that is slow holds no run up.
+/// The destination of events. A thread of its own writes them, so that a slow reader does not delay
+/// a run.
 pub struct Events {
     out: Screen,
     start: Instant,
@@ -34,7 +35,7 @@ impl Surface for Sink {
                 self.name
             ));
         }
-        // A line in the middle of a line would be worse than no more lines.
+        // A torn line would be worse than no further lines.
         written.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 

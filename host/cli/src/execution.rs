@@ -23,8 +23,8 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
         .build()
         .map_err(Failure::engine)?;
     let result = runtime.block_on(future);
-    // What a cancelled call left running (a statement that the server is still ending) must not
-    // hold the program.
+    // A task that a cancelled call left behind (a statement that the server is still ending) must
+    // not keep the program from ending.
     runtime.shutdown_timeout(Duration::from_secs(2));
     result
 }
@@ -74,7 +74,7 @@ pub enum Executor {
     /// A process of this machine that lives and stood still for longer than its lease: it was
     /// stopped, or its machine slept.
     StandsStill(Box<Holder>),
-    /// It is paused, or its process died.
+    /// The run is paused, or its process died.
     Nobody,
 }
 
@@ -134,7 +134,8 @@ pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) {
     }
 }
 
-/// What could not be told; the run is as it is, and the journal has it.
+/// A report that could not be written; the run itself is not affected, and the journal has
+/// everything.
 pub const REPORT: &str = "the report of the run (`runbook show` shows it again)";
 
 /// Where a run goes on whose journal failed.
@@ -170,8 +171,8 @@ impl Onward {
     }
 }
 
-/// What this process knows and the journal does not, what is changed as far as the journal knows,
-/// and what is typed then.
+/// The facts that this process knows and the journal does not have, the changes that the journal
+/// knows, and the next command.
 fn after_the_journal(
     run: &str,
     known: &[(StepId, Unwritten)],
@@ -277,7 +278,7 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
             let known = unwritten.clone();
             let onward = source.downcast_ref().map_or(Onward::There, Onward::after);
             let run = runbook_report::short(&summary.run);
-            // An error of the engine says that nothing was changed; this run is half done.
+            // An error of the engine means that nothing was changed; this run is partly done.
             let begun =
                 summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
             let status = match onward {
@@ -331,12 +332,12 @@ pub fn status_of(stopped: &Stopped, by_signal: Option<ExitStatus>) -> ExitStatus
             (RunEnd::FailedClean, Some(Cause::Preflight { .. } | Cause::Verify { .. })) => {
                 ExitStatus::CheckFailed
             }
-            // Who asked for it by a signal has the status of the signal; by `runbook cancel` it is
-            // a run that did not succeed.
+            // A cancel by a signal gives the exit status of the signal; after `runbook cancel` the
+            // run counts as failed.
             (RunEnd::Cancelled | RunEnd::Undone, Some(Cause::Cancel)) => {
                 by_signal.unwrap_or(ExitStatus::Failed)
             }
-            // A cancel that came when it had failed already changed nothing of how it ended.
+            // A cancel after the failure did not change how the run ended.
             (RunEnd::FailedClean | RunEnd::Undone | RunEnd::Cancelled, _) => ExitStatus::Failed,
         },
     }

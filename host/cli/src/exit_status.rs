@@ -6,7 +6,7 @@ use runbook_report::checks::Health;
 /// is a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// The command did what it should.
+    /// The command succeeded.
     Success,
     /// A run failed, and nothing of it is left: everything undone and verified, or nothing done.
     Failed,
@@ -28,7 +28,7 @@ pub enum ExitStatus {
     Interrupted,
     /// SIGTERM ended the run, after orderly cleanup.
     Terminated,
-    /// What `runbook check` found; a family of its own, as monitoring knows it.
+    /// The result of `runbook check`, with the exit codes of monitoring plugins.
     Checked(Health),
 }
 

@@ -25,7 +25,7 @@ pub enum Failure {
         /// What to do, each an imperative.
         hints: Vec<String>,
     },
-    /// Whoever read the output went away; nothing is said.
+    /// The reader of the output has gone away; nothing is printed.
     BrokenPipe,
 }
 
@@ -59,8 +59,8 @@ impl Failure {
         self
     }
 
-    /// It in one line, for a table or a review that goes on without what failed: of several
-    /// findings the first, and how many there are.
+    /// The failure in one line, for a table or a review that continues without the failed part: the
+    /// first of several findings, and their number.
     pub fn in_one_line(&self) -> String {
         match self {
             Self::Error { error, .. } => {
@@ -82,7 +82,8 @@ impl Failure {
         }
     }
 
-    /// Why an error came about, cause by cause. What a message has said already is not said again.
+    /// Why an error came about, cause by cause. A cause that a message contains already is not
+    /// repeated.
     pub fn causes(error: &dyn Error) -> Vec<String> {
         let (mut said, mut causes) = (error.to_string(), Vec::new());
         let mut cause = error.source();

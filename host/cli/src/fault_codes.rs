@@ -1,5 +1,5 @@
 //! The codes of faults, which reports print as `(assertion, engine.expect)`: what each means, or
-//! whose it is.
+//! which part raises it.
 
 use crate::plugins::BUNDLED;
 use runbook_authority::Capability;

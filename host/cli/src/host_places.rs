@@ -1,4 +1,5 @@
-//! The places that this host believes, found once, and held against what each step is granted.
+//! The files and folders that the host relies on, found once, and compared with the grants of each
+//! step.
 
 use crate::context::Context;
 use crate::directories::{cache_directory, config_directory, state_directory};
@@ -28,8 +29,8 @@ pub fn of(context: &Context, projects: &[Project]) -> PlacesOfHost {
     PlacesOfHost { places: places(context, projects), mounts: Mounts::of_this_process() }
 }
 
-/// Every place of this host: what it wrote and believes, what it obeys, also by the word of other
-/// projects than that of the working directory, and itself.
+/// Every place of this host: its own data, its policy files, those of the projects in force, and
+/// the program itself.
 pub fn places(context: &Context, projects: &[Project]) -> Vec<HostPlace> {
     let mut places = Places(Vec::new());
     places.add("the settings of this host", Path::new(host_policy::FOLDER), Privacy::Public);
@@ -89,7 +90,7 @@ impl Places {
     fn add(&mut self, what: &'static str, path: &Path, privacy: Privacy) {
         let Ok(path) = std::path::absolute(path) else { return };
         let real = follow_links(&path);
-        // Whoever may take a link away that leads to it decides what the host finds there.
+        // Whoever can replace a link that leads to it decides what the host finds there.
         if real != path {
             self.0.push(HostPlace { what, path, privacy });
         }

@@ -45,8 +45,8 @@ fn from(input: &mut impl BufRead, mut wait: impl FnMut() -> io::Result<()>) -> T
     String::from_utf8(bytes).map_or(Typed::NotText, |text| Typed::Line(text.trim().to_owned()))
 }
 
-/// The thread that reads. One for the program: a thread that waits for a key cannot be stopped, and
-/// a second one would take the answer that the first one was not there to give.
+/// The thread that reads the terminal. There is one for the whole program: a thread that waits for
+/// a key cannot be stopped, and a second one would compete for the same answer.
 struct Reader {
     ask: UnboundedSender<()>,
     lines: Mutex<UnboundedReceiver<Typed>>,

@@ -1,5 +1,5 @@
-//! Asks the person at the terminal for what a run waits for, so that the run goes on where it
-//! stands. Where nobody can be asked, the run stays paused, and others answer by `runbook answer`,
+//! Asks the person at the terminal for the decision that a run waits for, so that the run continues
+//! at once. Without a terminal the run stays paused, and others answer by `runbook answer`,
 //! `approve` and `reject`.
 
 use crate::commands::record_decision;
@@ -313,7 +313,7 @@ fn left(manual: &Manual, asked: Option<jiff::Timestamp>) -> Duration {
     timeout.saturating_sub(waited) + Duration::from_millis(100)
 }
 
-/// What would be done, in full: this is what is approved, and nothing else.
+/// The whole plan, because the approval is for exactly this plan.
 pub fn shown(step: &StepId, run: RunId, asked: &ApprovalRequest) -> String {
     let ApprovalRequest { digest, input, proposal, places } = asked;
     let mut text = String::new();
@@ -330,7 +330,7 @@ pub fn shown(step: &StepId, run: RunId, asked: &ApprovalRequest) -> String {
     if !places.is_empty() {
         push_line(&mut text, format_args!("  where  {}", places.join(", ")));
     }
-    // Whole, however long it is: what is not seen must not be approved. JSON is one line.
+    // Not shortened, because a part that is not shown must not be approved. JSON is one line.
     let _ = writeln!(text, "  input  {}", whole(input));
     let there = if proposal.before.is_null() {
         "nothing that its plugin can see".to_owned()

@@ -1,5 +1,5 @@
-//! Which kind of file a TOML file is, told from what stands in it: one function for every command
-//! that is given files.
+//! Detects the kind of a TOML file from its content: one function for every command that takes
+//! files.
 
 use crate::failure::Failure;
 use runbook_document::{Diagnostics, Source};
@@ -121,7 +121,7 @@ impl KindOfFile {
         let name = Path::new(source.name()).file_name().unwrap_or_default().to_string_lossy();
         let by_name =
             || ROWS.iter().find(|row| (row.name)(&name)).map_or(Self::Untold, |row| row.kind);
-        // What is wrong with it is said by whoever reads it as what it is.
+        // The reader for its kind reports its mistakes.
         let Some(table) = runbook_document::parse(source, &mut Diagnostics::default()) else {
             let says_so =
                 source.text().lines().any(|line| line.trim_start().starts_with("[runbook]"));

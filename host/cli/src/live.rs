@@ -1,5 +1,5 @@
-//! What the operator sees while a run goes on: plain lines for what has happened, and on a terminal
-//! a moving line for each step under way. Both come from the same events as the report.
+//! The live view of a run: plain lines for past events, and on a terminal a moving line for each
+//! step under way. Both come from the same events as the report.
 
 use crate::context::Context;
 use crate::events::Events;
@@ -26,11 +26,11 @@ pub struct Live {
     asked: bool,
     run: RunId,
     events: Option<Events>,
-    /// What is to be told once the run is taken by this process.
+    /// Warnings to show once this process has taken the run.
     when_resumed: Option<String>,
 }
 
-/// What of the run the operator has been told.
+/// How much of the run was shown already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     /// All of it, on the terminal on which the report is shown.
@@ -114,8 +114,8 @@ impl Live {
         }
     }
 
-    /// Shows how the run ended or where it stands: the whole report, or what the lines above it
-    /// have not said.
+    /// Shows the end or the state of the run: the whole report, or the parts that the lines above
+    /// have not shown.
     ///
     /// # Errors
     /// Stdout cannot be written to.
@@ -160,7 +160,7 @@ impl Live {
         }
     }
 
-    /// Warns of this once the run is taken by this process.
+    /// Shows this warning once this process has taken the run.
     pub fn warn_when_resumed(&mut self, warning: Option<String>) {
         self.when_resumed = warning;
     }

@@ -1,4 +1,5 @@
-//! `runbook.lock` beside the runbooks: what was reviewed, compared with what would run.
+//! `runbook.lock` beside the runbooks: the reviewed texts and grants, compared with those that
+//! would run.
 
 use crate::atomic_write::{self, FileMode};
 use crate::context::{Context, LockPolicy};
@@ -133,7 +134,7 @@ pub fn part(locked: &Snapshot, entry: &str, now: &Snapshot) -> Snapshot {
     part
 }
 
-/// Stops a runbook that is not what was locked.
+/// Refuses a runbook that differs from its entry.
 pub fn check(
     context: &Context,
     runbook: &Path,

@@ -79,8 +79,8 @@ use clap::FromArgMatches as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // In one mode it starts one program and becomes it, in the other it compiles one component:
-    // nothing of what follows is for either.
+    // One hidden mode starts a program and becomes it, the other compiles one component; neither
+    // needs the code below.
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
         Some(mode) if mode == runbook_launch::MODE => {
@@ -144,7 +144,7 @@ fn surroundings(
     let projects = match (project::Project::all_of(&here), matter) {
         (Ok(projects), _) => projects,
         (Err(failure), command_line::Matter::Runbooks) => return Err(failure),
-        // Somebody who cancels a run at night is not kept from it by a file that lies around.
+        // A broken project file must not prevent a cancel.
         (Err(failure), command_line::Matter::Records) => {
             ui::warning(&format!(
                 "{}; this command does without the project",

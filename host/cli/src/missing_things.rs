@@ -1,5 +1,5 @@
-//! What targets name and this machine does not have: looked at before a plugin is asked, because it
-//! is local and certain.
+//! Local things that targets name and this machine does not have: checked before a plugin is asked,
+//! because the answer is certain.
 
 use runbook_authority::grant::Effective;
 use runbook_authority::targets::{SqlAddress, Target, TargetKind};

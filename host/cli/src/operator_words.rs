@@ -1,4 +1,4 @@
-//! What a call ended with, in words for the operator. A plugin learns of a denial only that it was
+//! The end of a call, in words for the operator. A plugin learns of a denial only that it was
 //! denied, and of a target only the name of its slot; whoever runs the program is told which call,
 //! which target, and the line that decides.
 

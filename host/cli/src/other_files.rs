@@ -1,4 +1,4 @@
-//! Files that are no runbooks, where somebody gave a whole folder to a command.
+//! Files that are not runbooks, when a command is given a whole folder.
 
 use crate::failure::Failure;
 use crate::kind_of_file::KindOfFile;

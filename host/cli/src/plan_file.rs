@@ -60,7 +60,7 @@ struct PlannedText {
 impl PlannedText {
     fn of(step: &DryStep) -> Self {
         let rows = crate::commands::dry_run::rows(step).into_iter();
-        // What is only known later may be told in other words each time.
+        // A value that is known only later may be described differently each time.
         let says = match &step.finding {
             DryFinding::Failed(fault) => vec![format!("cannot say: {}", fault.code)],
             DryFinding::Found { .. } | DryFinding::NotAsked => Vec::new(),

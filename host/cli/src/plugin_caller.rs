@@ -1,4 +1,4 @@
-//! The one place where engine and runtime meet: calls of the engine become calls of components.
+//! Connects engine and runtime: calls of the engine become calls of components.
 
 use crate::audit_log::{AuditWriter, Purpose};
 use crate::context::Context;
@@ -194,8 +194,8 @@ impl Operate for PluginCaller {
                 acted,
             }),
             Err(fault) => {
-                // What the host let no change through for, or none that was made final, did not
-                // happen.
+                // A call did not happen if the host let none of its changes through, or none that
+                // was made final.
                 let effect =
                     if acted.is_empty() { FaultEffect::None } else { FaultEffect::Possible };
                 let fault =
@@ -302,7 +302,7 @@ fn approved(proposal: &Proposal) -> Vec<ApprovedEffect> {
     proposal.effects.iter().map(of).collect()
 }
 
-/// A cache that cannot be used costs time at every start; that is worth a line, no more.
+/// Without the cache every start takes longer, which deserves a warning but not an error.
 fn warn_about_cache(origin: &CodeOrigin) {
     match origin {
         CodeOrigin::Cached | CodeOrigin::Compiled { problem: None } => {}

@@ -336,7 +336,7 @@ pub fn find(project: &Project, written: &Path) -> Result<PathBuf, Failure> {
             let failure = Failure::usage(format!(
                 "there is neither a file `{name}` nor a runbook of this name here"
             ));
-            // Half of a name is typed more often than a wrong letter.
+            // An incomplete name is a more common mistake than a wrong letter.
             let part =
                 listed.iter().find(|one| one.name.contains(name)).map(|one| one.name.as_str());
             let near = part.or_else(|| {

@@ -23,7 +23,7 @@ pub enum Demand {
     StopNow,
     /// The run goes on without a terminal.
     Detach,
-    /// Nothing that a run has an answer to; by default it would kill the program.
+    /// A signal that a run ignores, although by default it would kill the program.
     Nothing,
 }
 
@@ -155,7 +155,7 @@ impl CancelSignals {
         self.run.get().map_or("RUN", String::as_str)
     }
 
-    /// The terminal is gone. The run is not: what it has begun is not undone because a laptop was
+    /// The terminal is gone, but the run continues: its steps are not undone because a laptop was
     /// closed.
     fn detach(&self) {
         self.hung_up.send_replace(true);
@@ -206,11 +206,11 @@ impl CancelSignals {
         !self.is_cancelled() && is_wanted()
     }
 
-    /// How the program ends if a signal pulled it.
+    /// The exit status if a signal cancelled the run.
     pub fn status(&self) -> Option<ExitStatus> {
         match (self.cancel.level(), self.terminated.load(Ordering::SeqCst)) {
             (CancelLevel::None, _) => None,
-            // By a word in the journal, and by no signal besides.
+            // Cancelled through the journal, without a signal.
             (CancelLevel::Orderly, _) if self.cancel.by().is_some() => None,
             (CancelLevel::Orderly | CancelLevel::Now, true) => Some(ExitStatus::Terminated),
             (CancelLevel::Orderly | CancelLevel::Now, false) => Some(ExitStatus::Interrupted),

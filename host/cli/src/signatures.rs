@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub struct TrustFiles(Vec<(PathBuf, Trust)>);
 
 impl TrustFiles {
-    /// Reads them. One that cannot be read whole stops everything.
+    /// Reads them. An unreadable one stops everything.
     pub fn load(context: &Context) -> Result<Self, Failure> {
         Self::of(&context.trusts)
     }
@@ -207,7 +207,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
         Failure::usage(format!("`{}` is not a signing key", key.display()))
             .hint("make one with `runbook plugin keygen`")
     })?;
-    // What is signed is a plugin, and not any bytes that somebody was sent.
+    // Only a valid plugin is signed, not arbitrary bytes.
     let inspected = component_file::read_and_inspect(file)?;
     let path = signature_path(file);
     files::write_public(&path, key.sign(&inspected.digest).render().as_bytes())

@@ -1,5 +1,5 @@
 //! Sends the trace of a run that has ended, by OTLP over HTTP, where the standard `OTEL_…`
-//! variables say to. A collector that is away is a warning: nothing about a run depends on it.
+//! variables say to. A collector that does not answer gives a warning; no run depends on it.
 
 use crate::ui;
 use opentelemetry::trace::{

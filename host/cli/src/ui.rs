@@ -274,7 +274,7 @@ pub fn has_reader() -> bool {
     let stdout = std::io::stdout();
     let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // What cannot be asked is taken for read: the next write tells.
+    // If this cannot be checked, a reader is assumed; the next write shows it.
     poll(&mut asked, Some(&now)).is_err() || !asked[0].revents().contains(PollFlags::ERR)
 }
 

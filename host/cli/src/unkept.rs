@@ -1,5 +1,5 @@
-//! A journal that nobody keeps: checks change nothing, so there is nothing to go on with after a
-//! crash, and nothing is synced.
+//! A temporary journal: checks change nothing, so there is nothing to resume after a crash, and
+//! nothing is synced.
 
 use runbook_engine::{
     Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunHeader, RunId,

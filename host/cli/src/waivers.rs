@@ -1,4 +1,4 @@
-//! `waivers.toml` beside a suite: checks that are not made for a while, why, and until when.
+//! `waivers.toml` beside a suite: checks that do not run until a date, each with its reason.
 
 use crate::failure::Failure;
 use crate::file_format;
@@ -38,7 +38,7 @@ pub enum WaiverStatus<'a> {
 
 impl Waivers {
     /// What the file beside a suite waives of it; nothing if there is none. One mistake makes the
-    /// whole file unusable: half of it would waive other checks than somebody meant.
+    /// whole file invalid, because a partly read file could waive the wrong checks.
     pub fn read(source: Option<&Arc<Source>>, suite: &Runbook) -> Result<Self, Failure> {
         let Some(source) = source else { return Ok(Self::default()) };
         let mut diagnostics = Diagnostics::default();
@@ -63,7 +63,7 @@ impl Waivers {
         found
     }
 
-    /// Whether a check is made on a day (`2026-11-21`).
+    /// Whether a check runs on a day (`2026-11-21`).
     pub fn status_of(&self, check: &str, today: &str) -> WaiverStatus<'_> {
         match self.0.get(check) {
             None => WaiverStatus::Made,

@@ -10,8 +10,8 @@ const OTHERS_WRITE: u32 = 0o002;
 /// In such a folder only the owner of a file may replace it.
 const STICKY: u32 = 0o1000;
 
-/// Says so if every account of this host can change the file, or put another in its place. What it
-/// decides is then theirs to decide.
+/// Warns if every account of this host can change or replace the file, because then every account
+/// decides what runs.
 pub fn warn(what: &str, file: &Path) {
     let mode = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.mode());
     let folder =

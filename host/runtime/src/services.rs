@@ -150,7 +150,7 @@ pub enum AuditEvent<'a> {
         verb: Verb,
         /// The call in one line, with every known secret removed.
         operation: &'a str,
-        /// The secrets slots whose values the host would put into the call.
+        /// The `secrets` slots whose values the host would insert into the call.
         secrets: &'a [&'a str],
         /// The secrets that the target itself, or the database that it connects to, puts in. Told
         /// of the first look at a call only.

@@ -1,5 +1,5 @@
-//! `runbook approve` and `runbook reject`: a second pair of eyes, by one more record in the journal
-//! of a run that waits.
+//! `runbook approve` and `runbook reject`: approval by another person, as one more record in the
+//! journal of a waiting run.
 
 use super::record_decision::{self, WrittenDecision};
 use super::resume::{load, rebuild};

@@ -64,9 +64,9 @@ impl From<bool> for Form {
 /// What follows from a chain that is not sealed although its process was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unsealed {
-    /// It is told, and is no damage.
+    /// It is reported, but not as damage.
     Told,
-    /// The log is not whole.
+    /// The log is not complete.
     Fail,
 }
 

@@ -1,5 +1,5 @@
-//! `exec --run-id`: a run that its caller names is begun once. Whoever asks again, because an
-//! answer was lost, is told how it stands.
+//! `exec --run-id`: a run with an id from its caller begins once. A second call with the same id
+//! reports the state of the run.
 
 use super::show;
 use crate::context::Context;

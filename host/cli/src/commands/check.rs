@@ -1,5 +1,5 @@
-//! `runbook check`: makes the checks of suites. The engine makes them as it does for a runbook
-//! whose only step is the suite, with a journal that nobody keeps.
+//! `runbook check`: runs check suites. The engine runs them like a runbook whose only step is the
+//! suite, with a temporary journal.
 
 use crate::atomic_write::{self, FileMode};
 use crate::audit_log::Purpose;
@@ -107,22 +107,22 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
         let mut earlier = WatchCache::default();
         let mut last = None;
         if let Some(environment) = &args.env {
-            // On stderr, whatever the format: a variable may have named it, and the checks look the
-            // same.
+            // On stderr in every format: the environment may come from a variable, and the output
+            // does not name it.
             ui::note(&format!("environment {environment}"));
         }
         loop {
             let checks =
                 make_all(context, args, &files, &signals, events.as_ref(), &mut earlier).await?;
             if let Some(last) = last.filter(|_| signals.is_cancelled()) {
-                // What was stopped in the middle says nothing; what was found before does.
+                // An interrupted round is discarded; the last complete round is reported.
                 return Ok(last);
             }
             if let Some(events) = &events {
                 events.flush();
             }
             let written = write(context, args, &checks);
-            // Whoever reads only the first line has been told.
+            // A reader that reads only the first line has it.
             if !matches!(written, Err(Failure::BrokenPipe)) {
                 written?;
             }
@@ -136,8 +136,8 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
     })
 }
 
-/// What was found before, while suites are watched: a check with an `every` of its own is made as
-/// often as that.
+/// The results of earlier rounds with `--watch`: a check with its own `every` runs as often as
+/// that.
 #[derive(Debug, Default)]
 struct WatchCache(BTreeMap<(PathBuf, String), Found>);
 
@@ -150,7 +150,7 @@ struct Found {
 }
 
 impl WatchCache {
-    /// The checks of a suite whose turn has not come, and that none whose turn has come depends on.
+    /// The checks of a suite that are not due, and that no due check depends on.
     fn resting(
         &self,
         file: &Path,
@@ -189,7 +189,7 @@ impl WatchCache {
         self.0.values().map(left).min().unwrap_or(interval)
     }
 
-    /// Takes in what was made, and completes it with what was not.
+    /// Stores the results of the checks that ran, and adds earlier results for those that did not.
     fn complete(
         &mut self,
         file: &Path,

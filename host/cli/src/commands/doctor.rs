@@ -34,7 +34,7 @@ pub struct DoctorArgs {
     pub format: ListFormat,
 }
 
-/// Shows every setting with its origin, and tries what runs need.
+/// Shows every setting with its origin, and checks the requirements of runs.
 pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitStatus, Failure> {
     let (checks, status) = checks(context);
     if args.format == ListFormat::Json {
@@ -137,7 +137,7 @@ fn settings(context: &Context) -> Vec<Vec<String>> {
     rows
 }
 
-/// Asks the Docker engine whether it is well: that its socket is there says nothing.
+/// Pings the Docker engine, because its socket exists even when it does not answer.
 fn ping_docker() -> Result<String, String> {
     let answer = || -> std::io::Result<String> {
         let mut stream = UnixStream::connect(DOCKER)?;
@@ -164,7 +164,7 @@ fn ping_docker() -> Result<String, String> {
     }
 }
 
-/// Each check: what, verdict, what to do.
+/// Each check: its name, verdict, and what to do.
 fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
     let journal = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
@@ -213,7 +213,7 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
         variables(&unknown_variables(std::env::vars_os())),
         "what it should set is not set",
     );
-    // Most hosts need none, so it is no failure of theirs.
+    // Most hosts need no Docker, so its absence is not a failure.
     let (word, detail) = ping_docker().map_or_else(|why| ("no", why), |found| ("ok", found));
     rows.push(vec!["Docker engine".to_owned(), word.to_owned(), detail]);
     // Only targets that say `read_only` need it, and they refuse to run without it.

@@ -141,7 +141,7 @@ fn compare(
     prepared: &Prepared,
     plan: &Plan,
 ) -> Result<(), Failure> {
-    // Whoever runs it is who its steps are told of, so that is what is compared.
+    // Steps see the present operator, so that name is compared.
     let (run, operator) = (planned.run, context.operator.as_str());
     let found = execution::block_on(async {
         let caller = PluginCaller::new(context, prepared, run, Purpose::Preview)?;

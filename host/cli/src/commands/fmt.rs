@@ -53,7 +53,8 @@ fn format(file: &Path, text: &str) -> Result<String, Failure> {
         ..taplo::formatter::Options::default()
     };
     let formatted = taplo::formatter::format(text, options);
-    // The formatter is not ours; a file that would say something else is left as it is.
+    // The formatter is third-party; if its result would change the meaning of a file, the file is
+    // left as it is.
     if values(file, &formatted)? == before {
         return Ok(formatted);
     }

@@ -1,4 +1,4 @@
-//! `runbook lock`: writes down what was reviewed.
+//! `runbook lock`: records what was reviewed.
 
 use crate::completion;
 use crate::context::Context;
@@ -48,7 +48,7 @@ pub fn run(context: &Context, args: &LockArgs) -> Result<ExitStatus, Failure> {
 
 fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatus, Failure> {
     let environment = args.env.as_deref();
-    // What could not be run is not worth a review.
+    // A runbook that could not run is not locked.
     let prepared = prepare::unlocked(context, file, environment, Scrutiny::Refuse)?;
     let place = lockfile::place(file, environment)?;
     let locked = lockfile::read(&place)?.unwrap_or_default();

@@ -96,7 +96,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-/// Stands for plugins that are not even loaded.
+/// A caller that asks no plugin.
 struct OfflineOperate;
 
 impl Operate for OfflineOperate {
@@ -230,7 +230,7 @@ fn guard_row(guard: &PlannedGuard) -> Vec<String> {
 fn groups(plan: &Plan, section: Section) -> BTreeMap<StepId, usize> {
     let mut groups: BTreeMap<StepId, usize> = BTreeMap::new();
     let mut ends: BTreeMap<StepId, usize> = BTreeMap::new();
-    // A step may stand before what it needs; there is no cycle, so this comes to an end.
+    // A step may be before the steps that it needs; there is no cycle, so the loop ends.
     let mut settled = false;
     while !settled {
         settled = true;
@@ -299,7 +299,7 @@ fn row(step: &PlannedStep, order: String, group: Option<&usize>) -> Vec<String> 
     ]
 }
 
-/// Whose approval it waits for.
+/// The approval that a step waits for.
 fn approval(step: &PlannedStep) -> String {
     let Some(approval) = &step.approval else { return String::new() };
     let who = if approval.approvers.is_empty() {
@@ -327,7 +327,7 @@ fn repetition(step: &PlannedStep) -> String {
     format!("for each of {items}{at_once}")
 }
 
-/// What must be settled before; nothing is said where each step just follows the one above.
+/// The steps that must be settled before; empty where each step just follows the one above.
 fn order(step: &PlannedStep, above: Option<&PlannedStep>, line: Line) -> String {
     match (step.needs.as_slice(), above, line) {
         (_, None, _) | (_, Some(_), Line::Straight) => String::new(),

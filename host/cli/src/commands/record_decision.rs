@@ -1,4 +1,4 @@
-//! What a person says of a run that waits, as one more record of its journal.
+//! Records the decision of a person about a waiting run in its journal.
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -67,7 +67,7 @@ enum Meanwhile {
     Nothing,
     /// They said the same.
     Too(String),
-    /// It is not asked for any more.
+    /// It is not needed any more.
     Over(String),
 }
 
@@ -144,7 +144,7 @@ pub fn onward(plan: &Plan, run: RunId, state: &RunState) -> String {
     }
 }
 
-/// What must still be said about a step, and the command that says it.
+/// The decision that is still needed about a step, and the command for it.
 fn open_question(plan: &Plan, run: &str, state: &RunState, step: &StepId) -> Option<String> {
     let (of_state, name) = (state.step(step), runbook_text::argument(step.as_str()));
     let Some(approval) = plan.approval(step) else {

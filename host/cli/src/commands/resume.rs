@@ -100,7 +100,7 @@ pub fn resume_run(
         };
         let before = Summary::of(&stored.header, &stored.records);
         let earlier = crate::earlier_runs::of_runs(&journal, before.runs_stood_on()).await?;
-        // What is only ended, or is being undone already, begins nothing that could not be run.
+        // A run that is only ended, or is being undone already, begins no new step.
         let goes_on = !asked.start_cancelled
             && !stored.records.iter().any(|record| ends_the_run(&record.event));
         let scrutiny = if goes_on { Scrutiny::Refuse } else { Scrutiny::Reach };
@@ -137,8 +137,7 @@ pub fn resume_run(
             Ok(RunOutcome { stopped: Stopped::Ended { cause: Some(Cause::Cancel), .. }, .. })
         );
         let status = session.conclude(outcome, &live, &args.told).await?;
-        // It ended as was asked for, by nobody's Ctrl-C. One that was stopped half way has not
-        // ended.
+        // It ended as requested and not by Ctrl-C. A run that was stopped half-way has not ended.
         let is_as_asked = asked.start_cancelled && is_cancelled && status == ExitStatus::Failed;
         Ok(if is_as_asked { ExitStatus::Success } else { status })
     })

@@ -150,7 +150,7 @@ fn retry(
     })
 }
 
-/// How what one run did is undone, when later ones stand on it: the last one first.
+/// How to undo a run when later runs rely on it: the last one first.
 fn undos(
     run: RunId,
     state: &RunState,

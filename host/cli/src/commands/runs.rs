@@ -41,7 +41,7 @@ const FIRST_LIST: usize = 200;
 /// The state that a run is listed with if its process died.
 const INTERRUPTED: &str = "interrupted";
 
-/// How runs are called whose process lives and was stopped.
+/// The word for runs whose process is alive but stopped.
 const STANDING_STILL: &str = "standing-still";
 
 impl RunsArgs {

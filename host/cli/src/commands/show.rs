@@ -133,7 +133,7 @@ pub async fn stand_with(
     Ok(())
 }
 
-/// Who is told of each record.
+/// The reader of each record.
 enum Teller {
     /// A person, line by line.
     Live(Box<Live>),

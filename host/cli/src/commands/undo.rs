@@ -100,8 +100,8 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
     })
 }
 
-/// Last done, first undone: a later run that tried this one again takes what it did as done, and so
-/// does one that tried that one again; they are undone before it.
+/// The last one done is undone first: a later run that retried this one relies on its effects, and
+/// so does a retry of that run; they are undone before it.
 async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failure> {
     for later in earlier_runs::later(journal, run).await?.into_iter().rev() {
         let stored = journal.load(later).await.map_err(Failure::engine)?;
@@ -130,8 +130,8 @@ async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failu
     Ok(())
 }
 
-/// The plan of a mended runbook, with the parameters of the run. Its grants, lock entry and
-/// boundary are judged as for a new run.
+/// The plan of a corrected runbook, with the parameters of the run. Its grants, lockfile entry and
+/// boundary are checked as for a new run.
 fn mended(context: &Context, stored: &StoredRun, file: &Path) -> Result<(Prepared, Plan), Failure> {
     let prepared =
         prepare::as_locked(context, file, stored.header.environment.as_deref(), Scrutiny::Reach)?;

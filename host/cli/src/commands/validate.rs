@@ -101,7 +101,7 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<Pa
         });
     }
     let prepared = prepare::from_file(context, file, environment)?;
-    // What is wrong was refused there, as it is for all who run it.
+    // A mistake was refused there, as it is when the runbook runs.
     let mut warnings = prepared.runbook.warnings.clone();
     warnings.append(runbook_engine::check_facts(&prepared.runbook, &prepared.facts));
     let missing = missing_here(&prepared)?;

@@ -1,4 +1,4 @@
-//! The ledger of plugins and runbooks.
+//! The access report of plugins and runbooks.
 
 use super::{ReviewArgs, details};
 use crate::context::Context;
@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Shows the ledger. What cannot be read is said, and the rest is shown all the same.
+/// Shows the access report. A file that cannot be read is reported, and the rest is still shown.
 pub(super) fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Failure> {
     let subjects = subjects(&args.paths)?;
     let boundaries = boundary::load(context)?;

@@ -1,6 +1,6 @@
 //! What a checkout says of its own limits, for differences: its projects, boundaries, trust files
-//! and settings, and whether its runbooks are locked. Who takes one away widens what runbooks may
-//! do, though no runbook says another word.
+//! and settings, and whether its runbooks are locked. Removing one widens what runbooks may do,
+//! although no runbook changes.
 
 use crate::failure::Failure;
 use crate::kind_of_file::{KindOfFile, PROJECT_FILE};
@@ -95,7 +95,7 @@ fn text_of(file: &Path) -> Result<String, Failure> {
     if file.file_name().is_some_and(|name| name == FILE_NAME) {
         return Ok(String::new());
     }
-    // What lies elsewhere may be anything that the reader can read, and its author cannot.
+    // A file elsewhere may be one that the reader can read and the author of the checkout cannot.
     if let Some(real) = text_file::elsewhere(file) {
         return Ok(format!("link = {}\n", serde_json::Value::from(real.display().to_string())));
     }
