@@ -1,5 +1,5 @@
-//! What a person types. The end of input, an error and a line that was not finished are never an
-//! answer: they say that the terminal is gone.
+//! Reads what a person types. The end of input, an error and an unfinished line are never an
+//! answer: they mean that the terminal is gone.
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;

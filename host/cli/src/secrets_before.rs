@@ -1,5 +1,4 @@
-//! Secrets are looked at before the first effect: a store that is not there is as certain before it
-//! as after it.
+//! Checks secrets before the first effect: a store that is missing is as certain then as later.
 
 use crate::failure::Failure;
 use crate::plugin_caller::{PluginCaller, Unavailable};

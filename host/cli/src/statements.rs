@@ -1,5 +1,4 @@
-//! Statements that stand in a runbook, judged before anything runs by all that judges them when
-//! their turn comes and needs no database.
+//! Judges the statements of a runbook before anything runs, by every rule that needs no database.
 
 use crate::prepared::Site;
 use crate::written_input::{node_at, params_of_sites};

@@ -1,4 +1,4 @@
-//! Who may write to the files that decide what runs.
+//! Finds who may write to the files that decide what runs.
 
 use crate::ui;
 use std::os::unix::fs::MetadataExt as _;

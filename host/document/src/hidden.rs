@@ -1,5 +1,5 @@
-//! Characters that make a file read otherwise than it is: a reviewer who reads it must see what a
-//! program sees.
+//! Characters that make a file look different from what it says: a reviewer must see what a program
+//! reads.
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::node::{Node, Table, Value};

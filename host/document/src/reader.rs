@@ -1,4 +1,4 @@
-//! Reads a [`Table`] key by key, reports every mistake, and at the end every key that nobody asked
+//! Reads a [`Table`] key by key, reports every mistake, and at the end every key that was not asked
 //! for.
 
 use crate::diagnostic::{Diagnostic, Diagnostics};

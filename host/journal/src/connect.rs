@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between two tries to open a file that others open at the same moment.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long an unused connection to a server is kept; also the longest life of any.
+/// How long a connection to a server is kept while it is unused, and how long at most.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 const MAX_LIFETIME: Duration = Duration::from_mins(30);
 

@@ -1,5 +1,4 @@
-//! The judgement about a lease: a pure function from what is stored and what is wished to what
-//! happens.
+//! Decides about a request for a lease, given the stored lease. Pure.
 
 use jiff::Timestamp;
 use runbook_engine::{Holder, LeaseRequest};

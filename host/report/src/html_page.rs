@@ -1,5 +1,5 @@
-//! Pages for a browser, by templates that escape whatever is put into them: no script, nothing
-//! fetched, whatever the texts hold.
+//! Pages for a browser, from templates that escape everything that is put into them: no script runs
+//! and nothing is fetched, whatever the texts hold.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, Output, State, UndefinedBehavior, Value, context};

@@ -1,4 +1,4 @@
-//! Work that blocks, on a thread of its own, that learns when nobody waits for it any more.
+//! Blocking work on a thread of its own, which learns when its result is not wanted any more.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Every switch of the engine, with its reason. Whatever is not needed is off: most faults of an
-//! engine are in what few use.
+//! Every switch of the engine, with its reason. Features that are not needed are off, because most
+//! faults of an engine are in features that few use.
 
 use std::num::NonZeroU32;
 use wasmtime::{

@@ -1,4 +1,4 @@
-//! `boundary.toml`.
+//! Reads `boundary.toml`.
 
 use super::{Boundary, FORMAT, Rule};
 use crate::capability::Capability;

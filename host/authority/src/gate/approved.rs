@@ -1,5 +1,5 @@
-//! What a person has approved, and nothing beyond it: asked after the grant, for each change of a
-//! step that asked for approval.
+//! Judges the changes of a step that asked for approval: only what a person has approved may
+//! happen. It is asked after the grant.
 
 use super::{Creation, Decision, Denial, Operation, Rule};
 use crate::capability::{Effect, Verb};

@@ -1,4 +1,4 @@
-//! Containers on one Docker engine.
+//! A `docker` target: containers on one Docker engine.
 
 use super::variable::is_name;
 use crate::pattern::ArgumentPattern;

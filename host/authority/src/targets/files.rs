@@ -1,4 +1,4 @@
-//! A directory.
+//! A `files` target: one directory.
 
 use super::{Folder, HostPath};
 use crate::capability::Verb;

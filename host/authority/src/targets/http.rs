@@ -1,4 +1,4 @@
-//! A base address over HTTP.
+//! An `http` target: one base address over HTTP.
 
 use super::{CaFile, Folder, secret_reference};
 use crate::pattern::{AddressClass, AddressPolicy, PathError, PathPattern, canonical_request_path};

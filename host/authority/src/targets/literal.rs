@@ -1,5 +1,4 @@
-//! No template stands in a target: what looks like one is a mistake at its place, and never taken
-//! for a text.
+//! Targets have no templates. A text that looks like one is reported as a mistake, and never used.
 
 use runbook_document::{Diagnostic, Diagnostics, Key, Node, Source, Span, Table, Value};
 use std::sync::Arc;

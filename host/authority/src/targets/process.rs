@@ -1,4 +1,4 @@
-//! A program.
+//! A `process` target: one program.
 
 use super::variable::is_name;
 use super::{Folder, HostPath, secret_reference};

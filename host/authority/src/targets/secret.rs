@@ -1,4 +1,4 @@
-//! A secret that a plugin may place, or see.
+//! A `secret` target: a secret that a plugin may place, or see.
 
 use runbook_document::{Located, Reader};
 

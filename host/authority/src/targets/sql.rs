@@ -1,4 +1,4 @@
-//! A database.
+//! A `sql` target: one database.
 
 use super::{Folder, HostPath, secret_reference};
 use crate::pattern::{Dialect, StatementClass, relation_of};

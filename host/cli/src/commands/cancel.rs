@@ -1,4 +1,4 @@
-//! `runbook cancel`
+//! `runbook cancel`: ends a run in order.
 
 use super::cancel_request;
 use super::resume::{self, ResumeOptions, decisions, load};

@@ -1,4 +1,4 @@
-//! The request that a run be ended, sent to whoever executes it.
+//! Sends the request to end a run to the process that executes it.
 
 use crate::context::Context;
 use crate::execution;

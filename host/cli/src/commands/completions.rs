@@ -1,4 +1,4 @@
-//! `runbook completions`
+//! `runbook completions`: prints a completion script for a shell.
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;

@@ -1,4 +1,4 @@
-//! `runbook doctor`
+//! `runbook doctor`: checks what is needed, and shows every setting.
 
 use crate::context::{Context, LockPolicy};
 use crate::exit_status::ExitStatus;

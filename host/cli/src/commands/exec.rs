@@ -1,4 +1,4 @@
-//! `runbook exec`
+//! `runbook exec`: runs a runbook.
 
 use super::begun;
 use crate::audit_log::Purpose;

@@ -1,4 +1,4 @@
-//! `runbook fmt`
+//! `runbook fmt`: formats TOML files, or checks that they are formatted.
 
 use crate::atomic_write::{self, FileMode};
 use crate::exit_status::ExitStatus;

@@ -1,4 +1,4 @@
-//! `runbook help`
+//! `runbook help`: explains a command or a topic.
 
 use crate::command_line::{self, Args};
 use crate::exit_status::{CHECK_STATUSES, EXIT_STATUSES, ExitStatus};

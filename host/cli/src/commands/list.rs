@@ -1,4 +1,4 @@
-//! `runbook list`
+//! `runbook list`: lists the runbooks and suites of a project.
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;

@@ -1,4 +1,4 @@
-//! `runbook locks`
+//! `runbook locks`: lists the locks that runs hold, and takes one away.
 
 use crate::audit_log;
 use crate::context::Context;

@@ -1,4 +1,4 @@
-//! `runbook man`
+//! `runbook man`: prints the manual page, or writes one for each command.
 
 use crate::command_line::Args;
 use crate::exit_status::ExitStatus;

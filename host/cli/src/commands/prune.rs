@@ -1,4 +1,4 @@
-//! `runbook prune`
+//! `runbook prune`: removes old runs from the journal.
 
 use crate::context::Context;
 use crate::execution;

@@ -1,4 +1,4 @@
-//! `runbook report`
+//! `runbook report`: writes the report of a run.
 
 use super::resume::load;
 use crate::completion;

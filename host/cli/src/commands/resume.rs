@@ -1,4 +1,4 @@
-//! `runbook resume`
+//! `runbook resume`: continues a run that crashed, was interrupted or waits.
 
 use crate::audit_log::Purpose;
 use crate::completion;

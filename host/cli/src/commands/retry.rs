@@ -1,4 +1,4 @@
-//! `runbook retry`
+//! `runbook retry`: begins a new run at a step of a run that has ended.
 
 use super::exec::{self, Start};
 use super::resume::{decisions, load};

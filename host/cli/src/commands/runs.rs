@@ -1,4 +1,4 @@
-//! `runbook runs`
+//! `runbook runs`: lists runs, newest first.
 
 use crate::context::Context;
 use crate::execution::{self, Executor};

@@ -1,4 +1,4 @@
-//! `runbook schema`
+//! `runbook schema`: prints the JSON Schema of a kind of file.
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;

@@ -1,4 +1,4 @@
-//! `runbook show`
+//! `runbook show`: shows a run, or follows it.
 
 use super::resume::load;
 use crate::completion;

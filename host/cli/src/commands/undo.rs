@@ -1,4 +1,4 @@
-//! `runbook undo`
+//! `runbook undo`: undoes a run that has ended.
 
 use super::resume::{decisions, load, rebuild};
 use crate::audit_log::Purpose;

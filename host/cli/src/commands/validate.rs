@@ -1,4 +1,4 @@
-//! `runbook validate`
+//! `runbook validate`: checks files without running anything.
 
 use crate::completion;
 use crate::context::{Context, LockPolicy};

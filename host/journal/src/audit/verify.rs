@@ -1,4 +1,4 @@
-//! Whether the audit log is whole.
+//! Verifies that the audit log is whole.
 
 use super::alive::is_alive;
 use super::chain::{GENESIS, Record, files, parse};

@@ -1,5 +1,5 @@
-//! What happened beside the steps of a run: what always runs, and what tells people. It is undone
-//! by nobody, so it is told in every end.
+//! What happened beside the steps of a run: `finally` steps and notifications. They are never
+//! undone, so every sentence about an end tells of them.
 
 use super::Summary;
 use crate::phrases::quoted;

@@ -1,4 +1,4 @@
-//! Somebody asked that a run be ended: what that means depends on how far the run was.
+//! The request to end a run. What follows from it depends on how far the run was.
 
 use super::Summary;
 use super::wording::pause_text;

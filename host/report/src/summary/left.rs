@@ -1,4 +1,4 @@
-//! What a run that did not succeed has left, in sentences that can be trusted at 3 a.m.
+//! What a run that did not succeed has left, in exact sentences.
 
 use super::{StepState, Summary};
 use crate::phrases::quoted;

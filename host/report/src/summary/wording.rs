@@ -1,5 +1,5 @@
-//! What is said of a run: how it stands and ended, why it paused or did not begin something, and
-//! what the operator does next.
+//! The words about a run: its state and end, why it paused or did not begin something, and what the
+//! operator does next.
 
 use super::{StepState, StepSummary, Summary, left};
 use crate::phrases::quoted;

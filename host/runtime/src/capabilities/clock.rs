@@ -1,4 +1,4 @@
-//! Time: always there.
+//! Time, which every plugin has.
 
 use crate::bindings::runbook::base::clock as wit;
 use crate::host::HostCall;

@@ -1,4 +1,4 @@
-//! Lines for the operator: always there.
+//! Lines for the operator, which every plugin can write.
 
 use crate::bindings::runbook::base::log::{self as wit, Level};
 use crate::host::HostCall;

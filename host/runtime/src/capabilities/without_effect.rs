@@ -1,4 +1,5 @@
-//! What is known not to have left the host has changed nothing, whatever the gate let through.
+//! Tests that a change which certainly did not leave the host is reported as no change, whatever
+//! the gate let through.
 
 use crate::bindings::runbook::docker::control::Host as _;
 use crate::bindings::runbook::docker::lifecycle::{self, Host as _};

@@ -1,4 +1,4 @@
-//! Names to addresses, by the system's resolver.
+//! Resolves names to addresses, by the system's resolver.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

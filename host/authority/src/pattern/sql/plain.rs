@@ -1,4 +1,4 @@
-//! Whether a text is read alike by everybody.
+//! Decides whether every reader of SQL reads a text in the same way.
 //!
 //! A database and a parser that disagree about where a string or a comment ends see different
 //! statements. This accepts only texts in which they cannot disagree; it knows nothing of grammar.

@@ -1,4 +1,4 @@
-//! What SQLite asks before it compiles a statement, and what it is answered.
+//! Answers what SQLite asks before it compiles a statement.
 //!
 //! Both lists name what is allowed. What SQLite does not name (an `ATTACH` whose file is an
 //! expression comes without one) and what a later SQLite may bring is denied.
