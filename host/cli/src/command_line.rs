@@ -119,7 +119,7 @@ pub enum Command {
     ///
     /// It also completes runs, steps, parameters and plugins.
     Completions {
-        /// The shell
+        /// The shell that the script is for
         shell: commands::completions::CompletionShell,
     },
     /// Print the manual page, or write all of them

@@ -12,9 +12,9 @@ pub const COMMON_OPTIONS: &str = "Options of every command";
 pub enum Color {
     /// On a terminal, unless `NO_COLOR` is set.
     Auto,
-    /// Always.
+    /// Even where there is no terminal.
     Always,
-    /// Never.
+    /// Not even on a terminal.
     Never,
 }
 

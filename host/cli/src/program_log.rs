@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// One line of text for people.
     Text,
     /// One JSON object a line.
     Json,

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 /// Kinds of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum FileKind {
-    /// A runbook
+    /// A runbook: the steps of a procedure
     Runbook,
     /// A suite of checks
     Suite,

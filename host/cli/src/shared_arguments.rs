@@ -45,7 +45,7 @@ pub struct RunArgs {
 /// How a list is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ListFormat {
-    /// For people
+    /// Text for people
     Text,
     /// For programs: one JSON object a line
     Json,

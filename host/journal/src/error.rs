@@ -38,7 +38,7 @@ pub enum JournalError {
     Gone {
         /// The file that was moved, removed or replaced.
         file: PathBuf,
-        /// The event.
+        /// What happened to the file.
         change: FileChange,
         /// Where all that it held was copied to, if that could be done.
         rescued: Option<PathBuf>,

@@ -21,7 +21,7 @@ pub struct AnswerArgs {
     /// The run's id, or as much of it as is unambiguous
     #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
-    /// The step
+    /// The manual step that is done
     #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
     pub step: String,
     /// A value of its form; may be given several times

@@ -27,7 +27,7 @@ pub struct ApproveArgs {
     /// The run's id, or as much of it as is unambiguous
     #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
-    /// The step
+    /// The step that waits for approval
     #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
     pub step: String,
     /// Do not ask; what is approved is still shown
@@ -41,7 +41,7 @@ pub struct RejectArgs {
     /// The run's id, or as much of it as is unambiguous
     #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::runs))]
     pub run: String,
-    /// The step
+    /// The step that waits for approval
     #[arg(value_parser = NonEmptyStringValueParser::new(), add = ArgValueCompleter::new(completion::steps))]
     pub step: String,
     /// Why, for those who read the report

@@ -71,7 +71,7 @@ pub struct CheckArgs {
 /// From which state on `runbook check` fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum FailOn {
-    /// A warning
+    /// A warning, or anything worse
     Warning,
     /// A critical check that failed; an unknown outcome counts too
     Critical,

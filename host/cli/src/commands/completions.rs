@@ -8,11 +8,11 @@ use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 /// Shells for which there are completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum CompletionShell {
-    /// GNU Bash
+    /// The shell GNU Bash
     Bash,
-    /// Zsh
+    /// The shell Zsh
     Zsh,
-    /// fish
+    /// The shell fish
     Fish,
 }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// The arguments of `runbook fmt`.
 #[derive(Debug, ClapArgs)]
 pub struct FmtArgs {
-    /// The files
+    /// The TOML files to format
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Change nothing; exit code 1 if a file is not formatted

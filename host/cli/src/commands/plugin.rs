@@ -54,7 +54,7 @@ pub enum PluginCommand {
     },
     /// Sign a component: writes `FILE.sig` beside it
     Sign {
-        /// The component
+        /// The component file to sign
         file: PathBuf,
         /// The private key
         #[arg(long, value_name = "FILE", env = "RUNBOOK_SIGNING_KEY")]
@@ -62,7 +62,7 @@ pub enum PluginCommand {
     },
     /// Check the signature of a component by the trust file
     Verify {
-        /// The component
+        /// The component file to check
         file: PathBuf,
     },
     /// Build a plugin written in Rust into one component file

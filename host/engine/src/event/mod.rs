@@ -37,7 +37,7 @@ pub enum RunEvent {
     Step {
         /// The step that the event is about.
         step: StepId,
-        /// The event.
+        /// What happened to the step.
         #[serde(flatten)]
         event: StepEvent,
     },
@@ -45,7 +45,7 @@ pub enum RunEvent {
     Guard {
         /// The guard that the event is about.
         guard: StepId,
-        /// The event.
+        /// What happened to the guard.
         #[serde(flatten)]
         event: GuardEvent,
     },
@@ -55,7 +55,7 @@ pub enum RunEvent {
         notify: StepId,
         /// The event that triggers it.
         on: Trigger,
-        /// The event.
+        /// What happened to the notification.
         #[serde(flatten)]
         event: NotifyEvent,
     },
@@ -282,7 +282,7 @@ pub enum StepEvent {
     AttemptEnded {
         /// The attempt that was started.
         attempt: u32,
-        /// The result.
+        /// How the attempt ended, with what it returned.
         result: AttemptResult,
         /// What the run does next with the step.
         then: AfterAttempt,
@@ -308,7 +308,7 @@ pub enum StepEvent {
     UndoEnded {
         /// The number of the undo, counted from 1.
         attempt: u32,
-        /// The result.
+        /// How the undo ended.
         result: UndoResult,
         /// What the run does next with the step.
         then: AfterAttempt,

@@ -69,7 +69,7 @@ pub struct Step {
 pub enum StepAction {
     /// It calls an operation: `uses = "plugin:operation"`.
     Plugin {
-        /// Which.
+        /// The operation, as `plugin:operation`.
         uses: Located<String>,
     },
     /// A person does it: `manual = { … }`.

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 pub enum ReviewCommand {
     /// Suggest the least grant that covers what a runbook's runs used
     Suggest {
-        /// The runbook
+        /// The runbook whose grants are to be narrowed
         file: PathBuf,
         /// Take targets from `targets.NAME.toml` beside it
         #[arg(long, value_name = "NAME", env = "RUNBOOK_ENV")]
