@@ -7,8 +7,7 @@ use unicode_width::UnicodeWidthChar as _;
 pub(crate) enum Kind {
     /// It is shown, and does nothing else.
     Plain,
-    /// The line feed, `
-    /// `.
+    /// The line feed, `\n`.
     Break,
     /// The tab, `\t`.
     Tab,
