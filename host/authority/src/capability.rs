@@ -39,11 +39,11 @@ pub enum Effect {
     Change,
 }
 
-/// How much harm a verb can do in the wrong hands.
+/// How much harm a verb can do when it is misused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Risk {
-    /// Nothing worth a second look.
+    /// Harmless.
     Info,
     /// Reads what is rarely sensitive.
     Low,
@@ -319,8 +319,8 @@ functions! {
     }
 }
 
-/// Verbs that a function asks the gate for besides its own: what it reads from or writes to another
-/// slot on the plugin's behalf.
+/// Verbs that a function asks the gate for in addition to its own, because it reads from or writes
+/// to another slot for the plugin.
 pub const USED_THROUGH: &[(Verb, &[Verb])] = &[
     (
         Verb::SecretsUse,

@@ -1,7 +1,7 @@
 //! What changed between two moments, in terms of authority: widened, narrowed, moved.
 //!
-//! A grant that reaches anywhere it did not reach before is widened, even if it gave up something
-//! else; then one concrete call is named that was not possible before.
+//! A grant that reaches anything new is widened, even if it lost something else; the change then
+//! names one call that was not possible before.
 
 use crate::boundary::{Rule, uncovered};
 use crate::capability::{Risk, Verb};
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Direction {
     /// Something is possible that was not.
     Widened,
-    /// The same authority of another thing: other code under the same name, another operation.
+    /// The same authority for another thing: other code under the same name, another operation.
     Moved,
     /// Something is no longer possible, and nothing new is.
     Narrowed,
@@ -70,7 +70,7 @@ pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     changes
 }
 
-/// Every key of the runbooks' files that has another value: it changes what a run does, and is no
+/// Every key of the runbooks' files that has another value: it changes what a run does, but not its
 /// authority. A runbook whose texts were not kept gives no such change.
 pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     let change = |subject: String, what: String| Change {
@@ -180,7 +180,7 @@ fn plugin(reference: &str, pair: Pair<'_, PluginFacts>, changes: &mut Vec<Change
 fn slot(name: &str, pair: Pair<'_, SlotFacts>, push: &mut impl FnMut(Direction, Risk, String)) {
     let nothing = BTreeSet::new();
     let same_kind = pair.0.zip(pair.1).is_none_or(|(old, new)| old.capability == new.capability);
-    // Another kind of thing under the same name has nothing in common with the old one.
+    // A thing of another kind under the same name has nothing in common with the old one.
     let old = pair.0.filter(|_| same_kind).map_or(&nothing, |slot| &slot.verbs);
     let new = pair.1.map_or(&nothing, |slot| &slot.verbs);
     for verb in new.difference(old) {
@@ -258,7 +258,7 @@ fn reach(
         Reach::Beyond(call) => {
             push(Direction::Widened, risk_of(&new.extent), changed, Some(call.sentence()));
         }
-        // What cannot be compared is taken for wider.
+        // A grant that cannot be compared counts as wider.
         Reach::Unknown => push(Direction::Widened, risk_of(&new.extent), changed, None),
     }
 }

@@ -1,8 +1,8 @@
-//! The one gate. Every host function asks [`decide`] before it touches anything; nothing else
-//! judges.
+//! The gate. Every host function asks [`decide`] before it touches anything; there is no other
+//! check of authority.
 //!
-//! Invariant: pure. No I/O, no clock, no state. What it answers depends on its arguments alone, so
-//! that reports, tests and the runtime cannot disagree.
+//! Invariant: pure. No I/O, no clock, no state. The answer depends on the arguments alone, so that
+//! reports, tests and the runtime cannot disagree.
 
 mod approved;
 mod canonical;
@@ -32,7 +32,7 @@ pub enum HeaderValue<'a> {
     Secret(&'a str),
 }
 
-/// A container that is made, as a plugin asks for it.
+/// A container to create, as a plugin asks for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Creation<'a> {
     /// Its name and labels.
@@ -232,7 +232,7 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// What the gate answers to one call.
+/// The gate's decision about one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// The call may happen.
@@ -258,7 +258,7 @@ pub enum Rule {
     Address,
     /// The server redirects more often than the target allows, or to another place.
     Redirect,
-    /// The class of a statement is not allowed, or cannot be told.
+    /// The class of a statement is not allowed, or is unknown.
     Statement,
     /// A relation that a statement names is not allowed.
     Relation,
@@ -414,8 +414,8 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
 
 type Judged = Result<(), (Rule, String)>;
 
-/// Holds a call to the target that its slot is bound to. Every operation names the one kind of
-/// target that it is about.
+/// Compares a call with the target that its slot is bound to. Every operation names the one kind of
+/// target that it concerns.
 fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'_>) -> Judged {
     let kind = &grant.target.kind;
     let other_kind = || {
@@ -654,8 +654,8 @@ fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
         ));
     }
     let Some(relations) = &target.relations else { return Ok(()) };
-    // What changes something and names nothing (`vacuum`), or is not understood, may be about
-    // everything.
+    // A statement that changes something and names no relation (`vacuum`), or that is not
+    // understood, may concern every relation.
     let only_reads = facts.classes.iter().all(|class| *class == StatementClass::Select);
     let may_be_anything = facts.classes.contains(&StatementClass::Other)
         || (!only_reads && facts.relations.is_empty());

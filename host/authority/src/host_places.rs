@@ -1,4 +1,4 @@
-//! The host's own places: what it believes without asking anybody. Compiled code in its cache runs
+//! The files and folders that the host relies on without a check. Compiled code in its cache runs
 //! without a sandbox, the journal says what was approved, the audit log what was done,
 //! `/etc/runbook` what is allowed. No target may reach them.
 
@@ -10,9 +10,9 @@ use std::path::{Component, Path, PathBuf};
 /// Whether reading a place does harm too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privacy {
-    /// It holds keys, or what others did: to look at it is enough.
+    /// It holds keys, or records of other users: reading it does harm.
     Private,
-    /// It holds nothing that is not known anyway.
+    /// It holds nothing confidential.
     Public,
 }
 
@@ -47,9 +47,10 @@ impl std::fmt::Debug for HostPlaces<'_> {
 /// A grant that reaches a place of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reached {
-    /// What of the grant does: ``directory `/home/ops` ``.
+    /// The part of the grant that does: ``directory `/home/ops` ``.
     pub by: String,
-    /// How it stands to the place, and which place: ``holds the journal, `/home/ops/journal.db` ``.
+    /// How it relates to the place, and which place: ``holds the journal, `/home/ops/journal.db`
+    /// ``.
     pub how: String,
 }
 
@@ -174,8 +175,8 @@ const BELOW_A_HOME: &[(&[&str], &str)] = &[
 /// Where the settings of a host are.
 const SETTINGS: &str = "/etc/runbook";
 
-/// What a target reaches, by the places that every host has by default: for a review, which is made
-/// on another host than the run.
+/// The default places of every host that a target reaches: for a review on another host than that
+/// of the run.
 pub(crate) fn default_place(target: &TargetKind, verbs: &[Verb]) -> Option<Reached> {
     let granted = granted(target, verbs).filter(|granted| granted.effect == Effect::Change)?;
     let parts: Vec<_> = granted
@@ -258,7 +259,7 @@ mod tests {
         }
         assert!(how("sql", &["query"], "sql = \"sqlite:/data/part/x.db\"").is_some());
         assert_eq!(how("files", &["write"], "files = \"/data/other\"\naccess = \"write\""), None);
-        // The cache holds nothing that is not known anyway.
+        // The cache holds nothing confidential.
         assert_eq!(how("files", &["read"], "files = \"/data\""), None);
     }
 

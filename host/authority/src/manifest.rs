@@ -1,8 +1,8 @@
-//! What a plugin says that it needs: the declared set, D.
+//! The manifest: the declared needs of a plugin, the set D.
 //!
 //! An author writes `plugin.toml`; `runbook plugin build` embeds it, with the schemas of the
 //! operations, as the custom section [`SECTION`] of the component, so that one digest covers code
-//! and claim.
+//! and declaration.
 
 use crate::capability::{Capability, Verb};
 pub use runbook_contract::Kind;
@@ -29,13 +29,13 @@ pub struct Manifest {
     pub version: String,
     /// One line: what the plugin is for.
     pub description: String,
-    /// The named holes that a runbook binds.
+    /// The slots that a runbook binds.
     pub slots: BTreeMap<String, Slot>,
     /// What the plugin offers, by name.
     pub operations: BTreeMap<String, Operation>,
 }
 
-/// A named hole that a runbook binds to one concrete thing.
+/// A slot: a name that a runbook binds to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slot {
@@ -70,7 +70,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// What an operation of its kind cannot be.
+    /// Refuses combinations that an operation of its kind cannot have.
     fn problem(&self) -> Option<&'static str> {
         let has = |slot: &String| self.slots.contains_key(slot);
         match self.kind {
@@ -145,7 +145,7 @@ impl Manifest {
         let (name, version, description) = identity.flatten()?;
         let manifest =
             Self { format: FORMAT, name, version, description, slots, operations: by_name };
-        // A mistake elsewhere may be the very use that is missing here.
+        // The missing use may be in a place that has a mistake of its own.
         if !diagnostics.has_errors() {
             manifest.report_unused_slots(source, &table, diagnostics);
         }
@@ -286,7 +286,7 @@ pub enum ManifestError {
         /// The verb that belongs to another capability.
         verb: Verb,
     },
-    /// An operation that no manifest of ours would have.
+    /// An operation that `runbook plugin build` would never write.
     #[error("operation `{operation}` of the manifest {problem}")]
     Operation {
         /// The name of the operation.
@@ -404,8 +404,7 @@ fn read_verbs(
 /// What `[slots]` declares, as far as it could be read.
 struct Declared<'a> {
     slots: &'a BTreeMap<String, Slot>,
-    /// Slots that are written there, but could not be read whole: what they lack may be only
-    /// mistyped.
+    /// Slots that are declared but could not be read completely, perhaps because of a typing error.
     in_part: BTreeSet<String>,
 }
 

@@ -1,7 +1,8 @@
 //! Compiled code on disk, so that a second start compiles nothing.
 //!
-//! What is loaded from here is run as native code. So the folder must be ours alone, each file too,
-//! and its digest must be right; otherwise the component is compiled again, and the reason is said.
+//! What is loaded from here is run as native code. So the folder and each file must belong to this
+//! user alone, and the digest must match; otherwise the component is compiled again, and the reason
+//! is reported.
 
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
@@ -21,7 +22,7 @@ pub(crate) struct Cache {
 /// Why the cache is not used; the component is compiled instead.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheProblem {
-    /// The folder is not only ours.
+    /// Other users can access the folder.
     #[error("the cache folder `{}` {reason}; it must be a folder of yours with mode 0700", folder.display())]
     Folder {
         /// The folder of the cache.
@@ -29,7 +30,7 @@ pub enum CacheProblem {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A file is not only ours, or is damaged.
+    /// Other users can access a file, or it is damaged.
     #[error("the cached file `{}` {reason}; it is compiled again", file.display())]
     File {
         /// The file with the compiled code.

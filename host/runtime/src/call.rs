@@ -23,16 +23,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wasmtime::{Store, Trap};
 
-/// Why it cannot be said that nothing of an earlier attempt goes on outside.
+/// Why an earlier attempt may still be running outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unfinished {
-    /// Something goes on, and cannot be ended.
+    /// Something is still running and cannot be ended.
     StillRuns(Fault),
-    /// It could not be asked whether an earlier attempt goes on.
+    /// It could not be found out whether an earlier attempt is still running.
     Unasked(Fault),
 }
 
-/// One operation with what it may do: everything that a step needs to be called. Cheap to clone.
+/// One operation with its grants: everything that is needed to call it. Cheap to clone.
 #[derive(Clone)]
 pub struct Linked(Arc<LinkedInner>);
 
@@ -121,7 +121,7 @@ impl Linked {
     /// Calls the operation. It always comes back: at the end of the call, at its deadline, or when
     /// `cancel` completes.
     ///
-    /// `permit` is what it may begin, beside what is granted.
+    /// `permit` limits it further: to approved effects, and as long as the run holds its locks.
     pub async fn call(
         &self,
         call: Call,
@@ -154,7 +154,7 @@ impl Linked {
         };
         // The store is dropped here, whatever happened: after a trap nothing in it can be trusted.
         let remains = store.into_data().into_trace();
-        // Only now: until the store is gone, its place in the pool is taken.
+        // Released only now, because the store occupies its place in the pool.
         drop(taken);
         inner.outcome(result, remains)
     }
@@ -302,7 +302,7 @@ impl LinkedInner {
         Fault::new(ErrorClass::Invalid, "call.phase", message)
     }
 
-    /// Cleans everything that leaves.
+    /// Scrubs everything that leaves the call.
     fn outcome(&self, result: Result<Response, Fault>, remains: CallTrace) -> CallOutcome {
         let scrubber = self.services.scrubber.current();
         let outgoing = Outgoing::new(&scrubber);
@@ -315,7 +315,7 @@ impl LinkedInner {
     }
 }
 
-/// Why the engine has no answer of the guest.
+/// Why there is no answer of the plugin.
 enum Stopped {
     /// The operation has no such phase.
     Phase,
@@ -329,8 +329,8 @@ impl From<wasmtime::Error> for Stopped {
     }
 }
 
-/// The mode of a call. A call that looks is always read-only. A smoke test is the one check that
-/// acts: it cleans up after itself.
+/// The mode of a call. A probe, a plan and an observation are always read-only. A smoke test is the
+/// one check that acts: it cleans up after itself.
 fn mode_of(phase: &Phase, kind: Kind, mode: Mode) -> Mode {
     match (phase, kind) {
         (Phase::Check, Kind::Probe | Kind::Step) | (Phase::Plan | Phase::Observe, _) => {

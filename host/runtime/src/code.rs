@@ -1,9 +1,10 @@
 //! How much work the code of a component makes for the compiler, judged from its bytes.
 //!
 //! A compiler takes time and memory that grow with the product of the variables and the blocks of a
-//! function, so a file of a megabyte can keep it busy for hours. These limits leave room for what
-//! toolchains make, the interpreters of scripting languages included (their largest functions have
-//! some hundred variables and some thousand blocks), and for no bomb.
+//! function, so a file of a megabyte can keep it busy for hours. These limits admit the output of
+//! toolchains, including interpreters of scripting languages (their largest functions have some
+//! hundred variables and some thousand blocks), and refuse code that is made to exhaust the
+//! compiler.
 
 use wasmparser::{BlockType, FunctionBody, Operator};
 
@@ -51,7 +52,7 @@ pub enum TooMuchCode {
         /// How much there may be.
         limit: u64,
     },
-    /// A type that nobody needs.
+    /// A type with too many parameters or results.
     #[error(
         "one of its functions or blocks has {found} parameters or results; at most {MAX_ARITY} are compiled"
     )]

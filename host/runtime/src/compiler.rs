@@ -1,10 +1,10 @@
 //! Compiling in a process of its own: bytes of a component in, native code out.
 //!
-//! What a compiler needs for some code cannot be told from the code, only bounded (see
+//! The time and memory that a compiler needs can only be bounded, not computed from the code (see
 //! [`crate::TooMuchCode`]). So the compiler of a program that serves others is a child of it, with
-//! limits that the kernel keeps: time of the processor, time at all, memory, the size of its
-//! answer. It can open no file and no connection where the kernel has the means for that. It ends
-//! with its parent.
+//! limits that the kernel keeps: processor time, elapsed time, memory, the size of its answer. It
+//! can open no file and no connection where the kernel has the means for that. It ends with its
+//! parent.
 
 use crate::config;
 use crate::launcher::Launcher;
@@ -27,7 +27,7 @@ const TOO_LATE: u8 = 124;
 /// Threads of one compiler, at most. Each has memory of its own.
 const MOST_THREADS: usize = 8;
 
-/// How many bytes of a compiler's last words are kept.
+/// How many bytes of a compiler's final output are kept.
 const SAID: u64 = 16 << 10;
 
 /// Where components are compiled.

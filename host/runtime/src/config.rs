@@ -72,10 +72,9 @@ pub(crate) fn for_compiling(pooled: bool) -> Config {
         .async_stack_size(FIBER_STACK)
         // Untouched pages of the initial memory are shared between calls.
         .memory_init_cow(true)
-        // The text of a trap is enough; addresses of a stripped plugin help nobody.
+        // The text of a trap is enough; addresses of a stripped plugin are useless.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        // What the reader refuses the engine refuses too, whatever it was built with: one list, not
-        // a switch for each proposal.
+        // The engine refuses what the reader refuses: both use one list of features.
         .wasm_features(wasmparser::WasmFeatures::all().difference(features()), false);
     if pooled {
         // The address space of a slot; without it each takes 4 GiB.

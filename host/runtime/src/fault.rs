@@ -1,8 +1,8 @@
-//! How a host function says that it did not work, in the words of the WIT contract.
+//! Faults of host functions, in the terms of the WIT contract.
 
 pub(crate) use crate::bindings::runbook::base::types::{Fault, FaultClass};
 
-/// What a guest learns of a denial, and all that it learns; the reason is the operator's.
+/// All that a plugin learns about a denial; only the operator is told the reason.
 pub(crate) const DENIED: &str = "denied";
 
 impl Fault {

@@ -1,7 +1,8 @@
-//! The host side of one call, and the one door to the world: [`Host::enter`].
+//! The host side of one call, and [`Host::enter`], through which every host function passes.
 //!
-//! Invariant: no file in `capabilities/` judges a call itself. Each host function tells `enter`
-//! what it is about to do, before it touches anything, and goes on only if `enter` lets it.
+//! Invariant: no file in `capabilities/` judges a call itself. Each host function describes to
+//! `enter` what it is about to do, before it touches anything, and continues only if `enter` allows
+//! it.
 
 use crate::fault::{Fault, FaultClass};
 use crate::inert_wasi::Wasi;
@@ -95,7 +96,7 @@ pub(crate) struct Commit(Arc<AtomicU8>);
 const OPEN: u8 = 0;
 /// It was told to become final.
 const SENT: u8 = 1;
-/// It did not happen, and will not.
+/// It did not happen, and never will.
 const VOID: u8 = 2;
 
 impl Commit {
@@ -112,7 +113,7 @@ impl Commit {
         }
     }
 
-    /// The other side has answered that nothing of it is left.
+    /// The other side has answered that it rolled everything back.
     pub(crate) fn void(&self) {
         self.0.store(VOID, Ordering::Release);
     }
@@ -168,8 +169,8 @@ pub(crate) struct CallTrace {
     pub(crate) denials: Vec<Denial>,
 }
 
-/// Denials that are kept: the first ones say what is wrong, and a plugin that goes on asking must
-/// not fill the memory.
+/// How many denials are kept: the first ones show what is wrong, and a plugin that keeps asking
+/// must not exhaust memory.
 const KEPT_DENIALS: usize = 100;
 
 impl Host {
@@ -209,9 +210,9 @@ impl Host {
         Self { permit, ..self }
     }
 
-    /// The one door. Gate, then what was approved, then limits, then audit, then the locks of the
-    /// run; `Ok` lets the host function go on. A denial is a value for the guest, without the
-    /// reason, which is kept for the operator.
+    /// Checks a host call: the gate, then approved effects, limits, the audit log and the locks of
+    /// the run, in this order; `Ok` lets the host function continue. A denial is a value for the
+    /// guest, without the reason, which is kept for the operator.
     pub(crate) fn enter(&mut self, operation: &Operation<'_>) -> Result<(), Fault> {
         let decision = match gate::decide(&self.effective, self.mode, operation) {
             Decision::Allow => self.permit.decide(operation),

@@ -3,7 +3,7 @@
 //! when a component imports it, and every review shows that.
 //!
 //! The clock and the random numbers in it are real: a language that seeds its hash tables needs
-//! them, and they give nothing away.
+//! them, and they reveal nothing.
 
 use crate::log::Log;
 use crate::outgoing::Kept;

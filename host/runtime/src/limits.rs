@@ -1,9 +1,9 @@
-//! The caps of one call, and how they are kept.
+//! The limits of one call, and how they are enforced.
 
 use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
-/// The caps of one call. The defaults suit every bundled plugin with room to spare.
+/// The limits of one call. The defaults are well above the needs of every bundled plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of linear memory, of all memories together. 64 MiB: a plugin holds answers, never
@@ -68,7 +68,7 @@ impl LimitReached {
     }
 }
 
-/// Says no to growth beyond the caps, as a trap with a reason: a guest that is merely told "no
+/// Refuses growth beyond the limits with a trap that has a reason; a plugin that only gets "no
 /// memory" aborts without one.
 #[derive(Debug)]
 pub(crate) struct Growth {

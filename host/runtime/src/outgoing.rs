@@ -1,5 +1,4 @@
-//! What leaves a call, as people and reports get it: without secrets, and every text as nothing but
-//! text.
+//! Cleans everything that leaves a call: secrets are removed, and every text is made plain text.
 //!
 //! Secrets are looked for in the text as it came. Only then it is made one line and cut: what was
 //! replaced or cut before would not be recognised any more.
@@ -84,8 +83,8 @@ impl<'a> Outgoing<'a> {
     /// The response, cleaned of secrets; notes about it are added to `notes`.
     ///
     /// # Errors
-    /// A check that measured something that is no number, because without data nothing is healthy.
-    /// What a step did is done; there such a number is left out, with a note.
+    /// A check that measured something that is no number, because a check without data is not
+    /// healthy. What a step did is done; there such a number is left out, with a note.
     pub(crate) fn response(
         &self,
         response: Response,

@@ -1,5 +1,5 @@
-//! What one call may begin, of all that its step is granted: what was approved, and as long as its
-//! run holds its locks.
+//! The further limits of one call within its grants: approved effects only, and only while its run
+//! holds its locks.
 
 use runbook_authority::gate::{Approved, ApprovedEffect};
 use runbook_authority::{Decision, Effective, Operation};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Asked right before each change.
 pub type InTime = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// What a call may begin, beside what is granted.
+/// The limits of a call in addition to its grants.
 #[derive(Clone, Default)]
 pub struct Permit {
     /// Whether a change may begin now; always, if absent.

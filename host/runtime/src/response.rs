@@ -1,4 +1,4 @@
-//! What a guest answered, checked before anybody reads it: size, JSON, schema. Its texts are as
+//! Checks the response of a plugin before it is used: size, JSON, schema. Its texts are as
 //! they came; see [`outgoing`](crate::outgoing).
 
 use crate::bindings::runbook::plugin::types as wit;

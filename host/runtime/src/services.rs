@@ -95,7 +95,7 @@ impl SharedScrubber {
         if known.secrets.get(name).is_some_and(|old| old.expose() == secret.expose()) {
             return;
         }
-        // A changed value does not make the old one public.
+        // A changed secret does not make the old value public.
         let key = if known.secrets.contains_key(name) {
             format!("{name}, version {}", known.secrets.len())
         } else {
@@ -106,7 +106,7 @@ impl SharedScrubber {
             Scrubber::new(known.secrets.iter().map(|(name, secret)| (name.as_str(), secret)));
     }
 
-    /// One that knows this from the beginning.
+    /// A scrubber that knows this value from the beginning.
     #[cfg(test)]
     pub(crate) fn knowing(scrubber: Scrubber) -> Self {
         Self(Arc::new(RwLock::new(Known { secrets: BTreeMap::new(), scrubber })))
@@ -188,8 +188,8 @@ pub struct AuditUnavailable {
     pub reason: String,
 }
 
-/// Is told of every judged host call, before it happens, and of its end. It must be quick: the call
-/// waits for it. If it fails, the host function is not carried out.
+/// Receives every host call with its decision, before it happens, and its end. It must be fast,
+/// because the call waits for it. If it fails, the host function is not carried out.
 pub type AuditSink = Arc<dyn Fn(&AuditRecord<'_>) -> Result<(), AuditUnavailable> + Send + Sync>;
 
 /// What a call needs from its surroundings.
@@ -199,7 +199,7 @@ pub struct Services {
     pub secrets: Arc<dyn SecretSource>,
     /// Knows every secret that was used.
     pub scrubber: SharedScrubber,
-    /// Is told of every judged host call and its end.
+    /// Receives every host call with its decision, and its end.
     pub audit: Option<AuditSink>,
     /// What programs are started by; without it none is.
     pub launcher: Option<Launcher>,

@@ -1,5 +1,5 @@
-//! JSON values and the schemas of operations: input is checked before a plugin sees it, output
-//! before anybody else does.
+//! JSON values and the schemas of operations: input is checked before a plugin gets it, output
+//! before it is used.
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
@@ -83,8 +83,8 @@ impl Mismatch {
 impl Schema {
     /// Reads a schema; `null` (a plugin built without schemas) and `true` accept everything.
     ///
-    /// A schema comes with a plugin, so nothing in it may reach out or run for ever: references to
-    /// elsewhere are not fetched, and patterns are matched in linear time.
+    /// A schema comes with a plugin, so it must not read anything else or run without end:
+    /// references to elsewhere are not fetched, and patterns are matched in linear time.
     pub(crate) fn parse(schema: &Value) -> Result<Self, SchemaError> {
         if matches!(schema, Value::Null | Value::Bool(true)) {
             return Ok(Self(None));

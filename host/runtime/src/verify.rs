@@ -198,8 +198,7 @@ impl fmt::Display for Import {
     }
 }
 
-/// So many reasons are shown. A component of a foreign toolchain has hundreds, which all say the
-/// same.
+/// How many reasons are shown. A component of another toolchain has hundreds, all alike.
 const SHOWN: usize = 5;
 
 /// A component that is refused, with every reason.

@@ -1,4 +1,4 @@
-//! What somebody should look at: one table of rules, one finding for each place where a rule holds.
+//! Findings: one table of rules, and one finding for each place where a rule applies.
 
 use super::open_grant::OpenGrant;
 use super::{BoundaryStatus, Origin, PluginEntry, Row, RunbookEntry, SourceLocation, program_text};
@@ -23,7 +23,7 @@ pub enum FindingRule {
     DataLeaves,
     /// Code is run, on this host or in a container, and its file is not pinned.
     UnpinnedProgram,
-    /// The destination is a secret, so nobody who reads the runbook knows where data goes.
+    /// The destination is a secret, so a reader of the runbook does not know where data goes.
     HiddenDestination,
     /// A database role that may do everything.
     Superuser,
@@ -35,7 +35,7 @@ pub enum FindingRule {
     MetadataAddress,
     /// A slot declares a verb whose functions the component does not import.
     DeclaredUnused,
-    /// A WASI with nothing in it is needed.
+    /// The component imports WASI, which is linked to empty implementations.
     InertWasi,
     /// A program that runs what its arguments say, with an argument that is open.
     OpenInterpreter,
@@ -49,18 +49,18 @@ pub enum FindingRule {
     SystemProgram,
     /// A variable by which a program runs other code or reads other files.
     SteeringVariable,
-    /// A secret is sent to a server that nobody verifies.
+    /// A secret is sent to a server that is not verified.
     UnverifiedServer,
-    /// A plugin file bears a signature that is not one of its bytes.
+    /// A plugin file has a signature that does not match its bytes.
     WronglySigned,
-    /// Targets of an environment that this review was made without.
+    /// There are targets of an environment that this review does not cover.
     OtherEnvironment,
-    /// One name of a secret stands for different secrets in what is reviewed together.
+    /// One name stands for different secrets in runbooks that are reviewed together.
     TwoSources,
-    /// A file or folder that was to be reviewed and is not in the review.
+    /// A file or folder could not be reviewed.
     NotReviewed,
-    /// A step may reach what decides over the runbook: its lockfile, itself, what it includes, a
-    /// place of the host.
+    /// A step may reach files that control the runbook: itself, its lockfile, its includes, a place
+    /// of the host.
     OwnRunbook,
 }
 
@@ -132,7 +132,7 @@ impl Serialize for FindingRule {
     }
 }
 
-/// One thing that somebody should look at.
+/// Something that a reviewer should look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The rule that found it.
@@ -307,8 +307,7 @@ fn written_directories(runbook: &RunbookEntry) -> BTreeMap<&Path, String> {
     writers.into_iter().map(|(directory, writer)| (directory, words(writer))).collect()
 }
 
-/// A grant that reaches something that decides what runs do: a place of the host, or a file of the
-/// runbook.
+/// A grant that reaches files that control runs: a place of the host, or a file of the runbook.
 fn of_own_files(subject: &str, row: &Row, decided_by: &[PathBuf]) -> Option<Finding> {
     let (granted, target) = (row.granted.as_ref()?, row.target.as_ref()?);
     let verb = VERBS.iter().map(|known| known.verb).find(|verb| verb.full_name() == row.verb)?;
@@ -336,7 +335,7 @@ fn of_own_files(subject: &str, row: &Row, decided_by: &[PathBuf]) -> Option<Find
     Some(finding(FindingRule::OwnRunbook, subject, message, Location::Line(granted.place.clone())))
 }
 
-/// A program whose text lies where a step of the same runbook may write.
+/// A program whose text is in a folder that a step of the same runbook may write to.
 fn of_written_texts(subject: &str, row: &Row, writable: &BTreeMap<&Path, String>) -> Vec<Finding> {
     let (Some(granted), Some(TargetKind::Process(process))) =
         (&row.granted, row.target.as_ref().map(|target| &target.kind))
@@ -484,7 +483,7 @@ fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
     findings
 }
 
-/// What a target says of a secret that it sends to a server elsewhere, without verifying it.
+/// The finding about a target that sends a secret to a remote server without verifying it.
 fn unverified(target: &Target) -> Option<String> {
     let secrets = target.secrets();
     let secret = secrets.first()?;

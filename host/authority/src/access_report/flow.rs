@@ -2,8 +2,8 @@
 //! call and across steps.
 //!
 //! A plugin can send whatever it reads wherever it may write, so inside one call everything
-//! readable flows to everything writable. What a step puts out flows on to every step whose input
-//! refers to it. This says what is possible, not what happens.
+//! readable flows to everything writable. The output of a step flows to every step whose input
+//! refers to it. These are possible flows, not observed ones.
 
 use super::SourceLocation;
 use crate::capability::{Risk, Verb};
@@ -174,7 +174,7 @@ impl<'a> StepTrail<'a> {
 }
 
 impl Drop for StepTrail<'_> {
-    /// Step by step: a way may be as long as a runbook, and the stack is not.
+    /// Iterative, because a path may be longer than the stack allows.
     fn drop(&mut self) {
         let mut before = self.before.take();
         while let Some(mut way) = before.and_then(Rc::into_inner) {
@@ -209,7 +209,7 @@ pub fn flows<'a>(steps: &[FlowStep<'a>]) -> Vec<Flow> {
         let sinks = sinks(step.effective);
         for (source, way) in &readable {
             for sink in &sinks {
-                // To send a thing back to where it was read from tells nobody anything.
+                // Sending data back to its source reveals nothing.
                 if sink.place != source.place || sink.what != source.what {
                     add(source, sink, way);
                 }
@@ -346,7 +346,7 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
         Verb::SqlBackup
         | Verb::FilesRead
         | Verb::FilesRemove
-        // It keeps nothing of what it is told.
+        // It stores nothing of what it receives.
         | Verb::ProcessInspect
         | Verb::DockerList
         | Verb::DockerInspect
@@ -403,7 +403,7 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkK
         target.secrets().into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let secrets = of(&grant.target).into_iter().chain(connection.map(of).unwrap_or_default());
-    // An address that is itself a secret is known to the host alone; that it is sent there says
+    // An address that is itself a secret is known to the host alone, so sending it there reveals
     // nothing.
     let is_address = |secret: &str| matches!(&grant.target.kind, TargetKind::Http(http) if http.base == HttpBase::Secret(secret.to_owned()));
     secrets

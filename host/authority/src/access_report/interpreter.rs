@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-/// Where a program's text stands if no option gives it.
+/// Where a program reads its text from if no option gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Otherwise {
     /// In the file that its first operand names; without one, on standard input.
@@ -18,7 +18,7 @@ pub(super) enum Otherwise {
     Command(usize),
     /// It is read from standard input.
     Input,
-    /// Nowhere else: it has no other text than its arguments.
+    /// From its arguments only.
     Arguments,
 }
 
@@ -440,7 +440,7 @@ pub(super) const HARMLESS_MODULES: &[&str] = &[
     "zipfile",
 ];
 
-/// What may stand behind a name without making it another program, beside numbers.
+/// The suffixes of a name, besides numbers, that do not make it another program.
 const SUFFIXES: &[&str] = &[
     "static",
     "dbg",

@@ -1,6 +1,6 @@
 //! The access report: what plugins and runbooks may do, in five sets (imported, declared, granted,
-//! boundary, used), one plain sentence for each capability, in an order that never changes, so that
-//! the difference of two reports is the review.
+//! boundary, used), one plain sentence for each capability, in a fixed order, so that the next
+//! review is the difference of two reports.
 //!
 //! Everything here is a pure function of what was read; renderers are in `host/report`.
 
@@ -109,7 +109,7 @@ pub struct RunbookEntry {
     pub name: String,
     /// The environment whose targets were taken.
     pub environment: Option<String>,
-    /// What holds for the whole runbook: owner, risk, locks, limits.
+    /// Facts about the whole runbook: owner, risk, locks, limits.
     pub details: Vec<Detail>,
     /// Its calls, in file order.
     pub steps: Vec<StepEntry>,
@@ -155,7 +155,7 @@ pub struct Row {
     pub declared: bool,
     /// What it is granted on; `None` in the access report of a plugin alone.
     pub granted: Option<Granted>,
-    /// Where it stands to the boundary; `None` if none is in force or nothing is granted.
+    /// How it compares with the boundary; `None` if none is in force or nothing is granted.
     pub boundary: Option<BoundaryStatus>,
     /// How often the audit log saw it used here; `None` if no log was asked.
     pub used: Option<u64>,
@@ -205,7 +205,7 @@ impl SourceLocation {
     }
 }
 
-/// Where a grant stands to the boundary.
+/// How a grant compares with the boundary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BoundaryStatus {
@@ -409,8 +409,8 @@ impl AccessReport {
         Self { format: FORMAT, plugins, runbooks, findings }
     }
 
-    /// The same with what it is made without. That stands before everything else, because the rest
-    /// is then not the whole.
+    /// The same, with the files that it does not cover. They come first, because the report is then
+    /// incomplete.
     #[must_use]
     pub fn without(mut self, gaps: impl IntoIterator<Item = Gap>) -> Self {
         let finding = |gap: Gap| {

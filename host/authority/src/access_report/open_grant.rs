@@ -1,5 +1,5 @@
-//! Grants that name something and leave open what matters: a shell with any command, the root
-//! directory, every container.
+//! Grants that are too open in a detail that matters: a shell with any command, the root directory,
+//! every container.
 
 use super::argument_match::always_matches;
 use super::interpreter::{Family, Otherwise, family_of};
@@ -49,7 +49,7 @@ const SYSTEM_TREES: &[&str] = &[
     "/run/systemd",
 ];
 
-/// Directories of everybody, below which each has his own.
+/// Shared directories, below which each user has one.
 const SHARED_DIRECTORIES: &[&str] = &[
     "/",
     "/home",
@@ -67,8 +67,8 @@ const SHARED_DIRECTORIES: &[&str] = &[
     "/var/tmp",
 ];
 
-/// What is a name and nothing else to every shell and language: no blank, no quote, nothing that
-/// ends or begins a command.
+/// Characters that every shell and language reads as part of a name: no blank, no quote, nothing
+/// that ends or begins a command.
 const NAME: &str = r"[A-Za-z0-9_.:=/@%+,-]*";
 
 /// A name that is no option.

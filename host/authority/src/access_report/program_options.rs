@@ -1,6 +1,5 @@
 //! The readings of a list of arguments: which is an option, its value, or an operand. An option
-//! that the table does not know is read in each way that it can be, so that what is found falls to
-//! the bad side.
+//! that is not in the table is read in every possible way, and the worst reading counts.
 
 use super::argument_match::{always_matches, may_match};
 use super::interpreter::{Family, HARMLESS_MODULES, OptionSyntax, Otherwise};

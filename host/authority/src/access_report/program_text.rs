@@ -1,5 +1,5 @@
-//! Where the text that a program runs comes from: its arguments, standard input, a file. What is
-//! not known for sure to stand in the arguments counts as the worst that it can be.
+//! Where the text that a program runs comes from: its arguments, standard input, a file. A text
+//! that is not certainly in the arguments counts as the worst case.
 
 use super::argument_match::may_match;
 use super::interpreter::{Family, Otherwise, any_name, family_of, starts_nothing};
@@ -8,7 +8,7 @@ use crate::pattern::ArgumentPattern;
 use crate::targets::{ProcessTarget, lexical};
 use std::path::{Path, PathBuf};
 
-/// Somewhere the text of a program may stand, beside its arguments.
+/// A place, other than its arguments, from which a program may read its text.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ProgramText {
     /// It is read from standard input.
@@ -32,7 +32,7 @@ pub(super) enum ProgramText {
 }
 
 impl ProgramText {
-    /// What of it may lie in a directory, for people; `None` if none of it does.
+    /// The part of the text that may be in a directory, for people; `None` if there is none.
     pub(super) fn below(&self, directory: &Path) -> Option<String> {
         match self {
             Self::Input => None,
@@ -528,8 +528,8 @@ mod tests {
         Path::new(program).exists()
     }
 
-    /// The table against the interpreters of this machine: what is called safe must not run what it
-    /// is given.
+    /// Compares the table with the interpreters of this machine: one that the table calls safe must
+    /// not run the text that it is given.
     #[test]
     fn an_interpreter_that_is_said_not_to_read_its_input_does_not() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,7 +1,7 @@
 //! What the audit log saw: how often each verb was used, counted for the place that used it.
 //!
 //! A count belongs to one step of one runbook, or to the bytes of one plugin. A name is never the
-//! key: two plugins, or two runbooks, can bear the same one.
+//! key, because two plugins or runbooks can have the same name.
 
 use crate::Digest;
 use crate::capability::Verb;

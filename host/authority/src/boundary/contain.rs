@@ -108,8 +108,8 @@ impl Boundary {
     }
 }
 
-/// Dimensions without which a call is of another sort than the rule means: a rule about files is
-/// not about servers.
+/// Dimensions that must be present for the rule to apply: a rule about files does not concern
+/// servers.
 fn must_be_there(dimension: Dimension) -> bool {
     matches!(
         dimension,

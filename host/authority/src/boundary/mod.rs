@@ -47,8 +47,8 @@ pub struct Rule {
     pub span: Span,
 }
 
-/// Dimensions that a rule limits even if it does not mention them, because silence must not grant
-/// them.
+/// Dimensions that a rule limits even if it does not mention them, because an omission must not
+/// grant them.
 pub const DEFAULTS: &[(Capability, Dimension, &str)] = &[
     (Capability::Http, Dimension::Addresses, "every class but metadata and reserved"),
     (Capability::Sql, Dimension::Superuser, "false"),

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Boundary {
-    /// Reads a `boundary.toml`. All mistakes are reported; `None` if there is any, because half a
-    /// boundary is none.
+    /// Reads a `boundary.toml`. All mistakes are reported; `None` if there is any, because a partly
+    /// read boundary is not a boundary.
     pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Self> {
         let table = runbook_document::parse(source, diagnostics)?;
         let mut found = Diagnostics::default();

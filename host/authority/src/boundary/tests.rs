@@ -127,7 +127,7 @@ fn a_rule_about_files_is_not_about_servers() {
     assert!(witness("sql", &["query"], "sql = \"postgres://a@db/orders\"", rules).is_some());
 }
 
-/// A probe is not said to define tables: what it asks of the database can change nothing.
+/// A witness for a probe does not define tables, because its statements cannot change anything.
 #[test]
 fn the_witness_of_a_query_reads_unless_the_rules_let_all_reading_through() {
     for target in ["sqlite:/a.db", "postgres://a@db/orders", "mysql://a@db/orders"] {

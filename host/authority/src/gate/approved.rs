@@ -10,17 +10,17 @@ use std::collections::BTreeSet;
 pub struct ApprovedEffect {
     /// Capability and verb: `files.write`.
     pub verb: String,
-    /// What it is done to, as the plugin named it: `orders.csv`, `container api`, `/v1/refunds`;
+    /// The object, as the plugin named it: `orders.csv`, `container api`, `/v1/refunds`;
     /// with `SLOT:` before it where the verb is granted on several slots. A container that is made
     /// is `NAME`, or `NAME of image IMAGE`.
     pub target: String,
-    /// What was shown of it. If that begins and ends with a backtick, it is the statement, or the
-    /// arguments, and nothing else: see [`shown_statement`], [`shown_arguments`] and
+    /// The summary that was shown. If it begins and ends with a backtick, it is exactly the
+    /// statement or the arguments: see [`shown_statement`], [`shown_arguments`] and
     /// [`shown_creation`].
     pub summary: String,
 }
 
-/// All that was approved, the slots that it may be about, and what of it was done already.
+/// The approved effects, the slots that they may concern, and which of them are done already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approved {
     effects: Vec<ApprovedEffect>,
@@ -33,7 +33,7 @@ pub struct Approved {
     candidates: Vec<usize>,
 }
 
-/// What an operation is done to, as far as an approval can name it.
+/// The object of an operation, as far as an approval can name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Object<'a> {
     /// All that the slot is bound to: what a statement or a program does is bounded by the grant
@@ -46,9 +46,10 @@ enum Object<'a> {
 /// How often an effect that was approved may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Times {
-    /// As often as it is shown: what is sent, and what was shown word for word.
+    /// As often as it is shown: for requests, and for effects that were shown word for word.
     AsShown,
-    /// As often as it takes: what was told in words is bounded by its verb and its object.
+    /// Any number of times: an effect that was described in words is limited by its verb and its
+    /// object.
     Any,
 }
 
@@ -173,8 +174,8 @@ impl Approved {
         };
         let asked = match (object(operation), wording(operation)) {
             (Object::Named(object), _) => format!(" on `{}`", object.escape_debug()),
-            // What was not shown for its verb was not shown word for word either: the text would
-            // explain nothing.
+            // An effect that was not shown for its verb was not shown word for word either, so its
+            // text would explain nothing.
             (Object::Slot, Some(text)) if self.effects.iter().any(|effect| effect.verb == name) => {
                 format!(" of {text}")
             }
@@ -281,7 +282,7 @@ fn is_word_for_word(summary: &str) -> bool {
         && (summary.ends_with('`') || summary.ends_with('…'))
 }
 
-/// Whether a summary shows this. Of what was too long to be shown the beginning is bound.
+/// Whether a summary shows this. If the text was too long to be shown, its beginning is bound.
 fn shows(summary: &str, wording: &str) -> bool {
     summary.strip_suffix('…').map_or(wording == summary, |beginning| wording.starts_with(beginning))
 }
@@ -486,7 +487,7 @@ mod tests {
                 .map(|(command, container)| effect(&commands[*command], containers[*container]))
                 .collect();
             let mut approved = approved(&effects, &["s"]);
-            // What is refused uses nothing up, so the pairs follow each other twice.
+            // A refused pair uses nothing up, so the pairs follow each other twice.
             for (round, (command, container)) in
                 pairs.iter().map(|pair| (1, pair)).chain(pairs.iter().map(|pair| (2, pair)))
             {

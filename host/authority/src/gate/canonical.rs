@@ -15,8 +15,8 @@ impl Operation<'_> {
     /// The call in one line. `dialect` is that of the slot's database, by which a statement is
     /// read.
     ///
-    /// Each text of a guest goes through `clean` before it is cut or changed: a part of a secret
-    /// would not be recognised.
+    /// Each text of a plugin goes through `clean` before it is cut or changed, because a part of a
+    /// secret would not be recognised.
     ///
     /// A statement is kept as its class, the relations that it names and the digest of its text,
     /// because its text may hold rows.
@@ -96,7 +96,7 @@ fn as_json(texts: &[String], clean: Clean<'_>) -> String {
     serde_json::to_string(&texts).unwrap_or_default()
 }
 
-/// A text of a guest, cut and without control characters.
+/// A text of a plugin, cut off and without control characters.
 fn short(text: &str) -> String {
     text.chars().take(MAX_TEXT).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Reads a lockfile. `folder` is the absolute path of its folder. Returns `None` after it has
-/// reported every mistake: half a lockfile would lock nothing.
+/// reported every mistake: a partly read lockfile would lock nothing.
 pub fn parse(
     source: &Arc<Source>,
     folder: &str,
@@ -44,8 +44,8 @@ pub fn parse(
     is_good.then_some(Snapshot { plugins, runbooks })
 }
 
-/// Reads every table of a list. Of two for one thing only the last would hold, and a reviewer may
-/// have read the first.
+/// Reads every table of a list. With two entries for one thing only the last would hold, and a
+/// reviewer may have read the first.
 fn each_once<K: Ord + Clone + std::fmt::Debug, V>(
     reader: &mut Reader<'_>,
     key: &'static str,

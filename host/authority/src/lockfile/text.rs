@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::io::Read as _;
 
-/// No text of a runbook comes near this. What grows beyond it is damage.
+/// Far above the size of any text of a runbook; a larger one is damaged.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// How hard it is compressed: the file is small, and it is written once and read in every review.

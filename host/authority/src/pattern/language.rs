@@ -4,7 +4,7 @@
 //! Every pattern of a grant (globs, paths, regular expressions, lists of arguments) is a regular
 //! language, so the question has an exact answer: walk the product of the automata and look for a
 //! text that the one accepts and none of the others does. The shortest such text is the witness.
-//! What is too big to be walked is unknown, and unknown is never contained.
+//! A product that is too large is unknown, and unknown counts as not contained.
 
 use super::ArgumentPattern;
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 /// The largest automaton of one pattern, in bytes. `\w{30}` with all of Unicode is larger, and
 /// nobody reviews that.
 const MAX_AUTOMATON: usize = 4 << 20;
-/// How many states of a product are searched at most. The largest of the shipped runbooks needs 60.
+/// How many states of a product are searched at most. The largest bundled runbook needs 60.
 const MAX_STATES: usize = 50_000;
 
 /// A pattern that cannot be compared.
@@ -103,8 +103,8 @@ fn expression_of(pattern: &ArgumentPattern) -> String {
     }
 }
 
-/// Automata that are kept, in bytes: a review compares the same few patterns with everything, and
-/// none of it is worth more.
+/// The size of the cache of automata, in bytes: a review compares the same few patterns again and
+/// again.
 const MAX_KEPT: usize = 64 << 20;
 
 /// Automata that were built before, and their size. What is kept changes no answer, only how long

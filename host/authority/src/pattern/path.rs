@@ -26,8 +26,8 @@ pub enum PathError {
     Empty,
 }
 
-/// Checks the path of a request and splits it from its query. The path is taken as it is or not at
-/// all: nothing is normalised, so that what was judged is what is sent.
+/// Checks the path of a request and splits it from its query. The path is accepted unchanged or
+/// refused: nothing is normalised, so that the checked path is the one that is sent.
 ///
 /// # Errors
 /// [`PathError`] if the path does not start with `/`, or has dot segments, encoded separators,

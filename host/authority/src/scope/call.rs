@@ -1,5 +1,5 @@
-//! One concrete call, described in the dimensions of its capability: what a witness is, and what a
-//! boundary judges.
+//! One concrete call, described in the dimensions of its capability: the form of a witness, and the
+//! input of a boundary.
 
 use super::values::{CallValue, number_in};
 use super::{ANY_LABEL, Dimension};

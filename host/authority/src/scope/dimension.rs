@@ -1,5 +1,5 @@
-//! The table of dimensions: in which respects a grant can be wide or narrow. Boundaries, lockfiles,
-//! differences and access reports speak of nothing else.
+//! The table of dimensions: the aspects in which a grant can be wide or narrow. Boundaries,
+//! lockfiles, differences and access reports use exactly these.
 
 use crate::capability::Capability;
 use crate::pattern::StatementClass;

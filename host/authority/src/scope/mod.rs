@@ -1,8 +1,8 @@
 //! How far a grant reaches, in every respect: the form in which grants are compared with
 //! boundaries, lockfiles and each other.
 //!
-//! An [`AccessScope`] says no more and no less than what the gate would let through for the same
-//! grant; a property test holds the two together.
+//! An [`AccessScope`] describes exactly the calls that the gate allows for the same grant; a
+//! property test compares the two.
 
 mod call;
 mod dimension;
@@ -141,8 +141,8 @@ fn of_http(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
     values
 }
 
-/// Whom a connection believes. An address that is a secret may be one of `http`, which believes
-/// anybody.
+/// How a connection verifies the server. A secret address may be one of `http`, which verifies
+/// nothing.
 fn tls_of(target: &HttpTarget, view: PathView) -> String {
     let is_encrypted = matches!(&target.base, HttpBase::Url(url) if url.scheme() == "https");
     match &target.ca {

@@ -1,4 +1,4 @@
-//! A file of certificate authorities, whom a target believes instead of the system's.
+//! A file of certificate authorities that a target trusts instead of the system's.
 
 use super::{Folder, HostPath, PathView};
 use crate::digest::Digest;
@@ -12,7 +12,7 @@ pub struct CaFile {
     content: CaContent,
 }
 
-/// What was in the file when the target was read. Nothing else is believed later.
+/// What was in the file when the target was read. Only this text is trusted later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CaContent {
     /// The file was not looked at, because the target is read as text alone.

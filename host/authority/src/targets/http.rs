@@ -275,9 +275,8 @@ fn read_basic(reader: &mut Reader<'_>) -> Option<(runbook_document::Span, Inject
     })?
 }
 
-/// Headers that decide where a request goes, how it is framed, or what it asks for: they are the
-/// host's. What a target's verbs and paths say would not hold if another header could say it over
-/// again.
+/// Headers that decide where a request goes, how it is framed, or what it asks for: only the host
+/// sets them. Otherwise a header could override the verbs and paths of the target.
 const HOST_HEADERS: &[&str] = &[
     "host",
     "connection",

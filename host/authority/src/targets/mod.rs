@@ -2,7 +2,7 @@
 //! grant.
 //!
 //! A target is literal. No template, no environment variable and no parameter can stand in one, so
-//! that what a reviewer reads is what the run may touch.
+//! that a reviewer reads exactly what the run may reach.
 
 mod ca_file;
 mod docker;

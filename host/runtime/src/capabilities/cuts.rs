@@ -28,13 +28,13 @@ use std::sync::{Arc, Mutex};
 /// How much of a secret may be left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
-    /// Nothing that a person would recognise: not four bytes of it.
+    /// Less than four bytes of it.
     Nothing,
     /// Three bytes of its beginning, because nobody looked behind the cut.
     Beginning,
 }
 
-/// What a channel takes.
+/// The texts that a channel accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
     /// The channel takes any bytes, UTF-8 or not.
@@ -47,7 +47,7 @@ pub(super) enum Takes {
     Name,
 }
 
-/// What is seen of a text at the end of a channel.
+/// The visible text at the end of a channel.
 pub(super) type Show = Box<dyn Fn(&Scrubber, &[u8]) -> Vec<u8>>;
 
 /// One way of a text.
@@ -392,8 +392,8 @@ fn text_around(channel: &Channel, form: &Form, straddles: usize) -> Vec<u8> {
     }
 }
 
-/// Whatever stands in the secret: what begins and ends it is plain, so that it is found again
-/// however a channel changes the rest.
+/// The secret begins and ends with plain letters, so that the test finds it however a channel
+/// changes the rest.
 fn secrets() -> impl Strategy<Value = Vec<u8>> {
     let middle = prop_oneof![
         Just(String::new()),

@@ -13,7 +13,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 
 /// Connects to the address that answers first. Only addresses that the gate let through may be
 /// given. A new attempt begins when one fails, and when none has answered for a moment; those that
-/// run go on, so an address that swallows packets costs that moment only.
+/// run go on, so an address that drops packets delays the connection only for that time.
 pub(crate) async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut left = in_turn(addresses).into_iter();
     let mut attempts = FuturesUnordered::new();

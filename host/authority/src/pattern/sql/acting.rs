@@ -1,4 +1,5 @@
-//! Functions that act although no table is written to, and those that read what no parser sees.
+//! Functions with effects outside of tables, and functions that read relations which the parser
+//! cannot see.
 
 use super::Dialect;
 

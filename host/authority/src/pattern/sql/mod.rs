@@ -1,9 +1,10 @@
 //! What a SQL statement is: its class and the relations that it names.
 //!
-//! This labels plans and narrows grants that name classes or relations. Reads are read only by the
-//! way in which the host runs them, whatever this parser thinks; and PostgreSQL is asked afterwards
-//! what a statement touched. MySQL and MariaDB cannot be asked, so there this is the wall: only
-//! texts that every reader takes alike, and only parts of the language that the walk knows.
+//! This labels plans and narrows grants that name classes or relations. Reads are read-only because
+//! of how the host runs them, not because of this parser; and PostgreSQL is asked afterwards what a
+//! statement touched. MySQL and MariaDB cannot be asked, so there this parser is the only defence:
+//! it accepts only texts that every reader parses in the same way, and only parts of the language
+//! that it knows.
 
 mod acting;
 mod maintenance;
@@ -90,7 +91,8 @@ pub struct StatementFacts {
     pub relations: BTreeSet<String>,
 }
 
-/// Reads one statement; `None` if it is not exactly one that every reader takes alike.
+/// Reads one statement; `None` if it is not exactly one statement that every reader parses in the
+/// same way.
 pub fn classify(dialect: Dialect, statement: &str) -> Option<StatementFacts> {
     if !is_plain(dialect, statement) {
         return None;
@@ -125,7 +127,7 @@ fn parse(dialect: Dialect, statement: &str) -> Result<Vec<Statement>, ParserErro
     }
 }
 
-/// Why a text that every reader takes alike is not understood as a statement. The parser does not
+/// Why an unambiguous text is not understood as a statement. The parser does not
 /// know every part of every language: a server may take it all the same.
 pub fn not_understood(dialect: Dialect, statement: &str) -> Option<String> {
     if !is_plain(dialect, statement) {

@@ -2,7 +2,7 @@
 //!
 //! A database and a parser that disagree about where a string or a comment ends see different
 //! statements. This accepts only texts in which they cannot disagree; it knows nothing of grammar.
-//! What it refuses can be written in another way.
+//! A refused text can be written in another way.
 
 use super::Dialect;
 

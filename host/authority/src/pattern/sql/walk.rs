@@ -1,6 +1,6 @@
-//! The walk over a parsed statement. It lists what it knows to the last field: what is not on a
-//! list makes the statement one that may be about everything, and of the class `other`. So a part
-//! of SQL that the parser reads and this file does not know is refused.
+//! The walk over a parsed statement. It lists every known field: anything that is not on a list
+//! puts the statement into the class `other`, which may concern every relation. So a part of SQL
+//! that the parser reads and this file does not know is refused.
 
 use super::acting::{makes_rows_of_its_arguments, reads_its_arguments_alone};
 use super::{Dialect, EVERYTHING, FUNCTION, StatementClass, relation_name};

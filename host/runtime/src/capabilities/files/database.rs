@@ -1,6 +1,6 @@
-//! Files beside a SQLite database that SQLite believes: its journal, its log and the index of that
-//! log. Who writes one of them changes the database, whatever `sql` target there is, and who
-//! removes one takes the last transactions away.
+//! Files beside a database that SQLite reads: its journal, its log and the index of that log.
+//! Writing one of them changes the database without any `sql` target, and removing one loses the
+//! last transactions.
 
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -25,8 +25,8 @@ pub(super) fn belongs_to_one(error: &(dyn std::error::Error + Send + Sync + 'sta
     error.is::<BelongsToDatabase>()
 }
 
-/// Refuses a name that SQLite would believe: written, because a database may come to its side
-/// later; removed, where one is there.
+/// Refuses a name that SQLite would use: for writing always, because a database may be created
+/// beside it later; for removal where there is a database.
 pub(super) fn refuse_new(name: &str) -> io::Result<()> {
     database_of(name).map_or(Ok(()), |database| Err(refused(database)))
 }
@@ -57,7 +57,7 @@ fn is_database(parent: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
     let file = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(rustix::io::Errno::NOENT) => return Ok(false),
-        // What cannot be looked at counts as one.
+        // A file that cannot be examined counts as one.
         Err(_) => return Ok(true),
     };
     if !file.metadata()?.is_file() {

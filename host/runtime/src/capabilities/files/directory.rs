@@ -143,8 +143,7 @@ impl Directory {
                 BENEATH,
             ) {
                 Ok(file) => return Ok(file),
-                // The kernel could not prove that nothing was renamed meanwhile; it asks to be
-                // asked again.
+                // The kernel could not exclude a rename meanwhile, and returns `EAGAIN`.
                 Err(Errno::AGAIN) => {}
                 Err(error) => return Err(error.into()),
             }

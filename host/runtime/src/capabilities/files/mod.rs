@@ -156,7 +156,7 @@ impl FilesSlot {
         let directory = self.open()?;
         self.commit.send().map_err(|_| blocking::Stop::error())?;
         directory.remove(path).inspect_err(|error| {
-            // What the system refuses is still there; of a disk that fails nobody knows.
+            // A refused removal left the file in place; after a disk error this is unknown.
             if classify(error).0 != FaultClass::Unknown {
                 self.commit.void();
             }

@@ -1,8 +1,8 @@
 //! A file that shows a secret is not read into a plugin: a program whose output went there may have
 //! printed what it was given.
 //!
-//! It is refused and not cleaned: who reads a file and writes it again would write the marker into
-//! it.
+//! It is refused and not scrubbed, because a plugin that reads and rewrites the file would write
+//! the marker into it.
 
 use runbook_secrets::Scrubber;
 use std::io::{self, Read};

@@ -69,7 +69,7 @@ pub(super) struct Exchange<'a> {
     pub(super) body: &'a [u8],
     /// Bytes of the answer's body that are shown to the guest.
     pub(super) shown: usize,
-    /// Bytes behind them that are read if they come, and not shown.
+    /// Bytes after them that are read if they arrive, but not shown.
     pub(super) behind: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Secrets in requests: where the grant says, in the form that it says. The gate has let each
-//! through before.
+//! Puts secrets into requests, at the places and in the form that the grant says. The gate has let
+//! each through before.
 
 use crate::bindings::runbook::http::types::{BodyPlace, BodySecret};
 use crate::fault::{Fault, FaultClass};

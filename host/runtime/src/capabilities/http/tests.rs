@@ -295,7 +295,7 @@ async fn a_password_is_put_into_a_body_where_its_target_says_and_never_comes_bac
             "{positions}"
         );
     }
-    // A body that has no such place is said to be the matter, without the secret.
+    // The fault says that the body has no such place, without the secret.
     for (positions, place, body) in [
         ("json = \"/password\"", json("/password"), "user=smoke"),
         ("json = \"/password\"", json("/password"), "[]"),

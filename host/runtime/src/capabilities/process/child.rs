@@ -169,7 +169,7 @@ impl Child {
                 self.commit.void();
                 return Err(Failure::Refused(refusal));
             }
-            // As a shell says it: 128 and the number of the signal.
+            // As a shell reports it: 128 plus the number of the signal.
             let exit_code =
                 ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(-1);
             let file = match writer {

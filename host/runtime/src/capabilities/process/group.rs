@@ -50,7 +50,7 @@ impl Group {
     pub(super) fn end(&self) {
         let mut state = self.lock();
         if let State::Running(pid) = *state {
-            // Nobody left to kill is what is wanted.
+            // No process left in the group is the intended result.
             let _ = kill_process_group(pid, Signal::KILL);
         }
         *state = State::Over;

@@ -1,4 +1,5 @@
-//! What an error of a database is: its class decides whether the same call may work in a moment.
+//! Classifies errors of a database: the class says whether the same call may succeed shortly
+//! afterwards.
 //!
 //! Messages are those of the server, with its line breaks:
 //! [`shown_fault`](crate::host::shown_fault) takes out secrets, then makes one line of them.
@@ -66,7 +67,7 @@ pub(super) fn fault_of(error: &sqlx::Error) -> Fault {
             "sql.connect",
             format!("the database cannot be reached: {error}"),
         ),
-        // A certificate that is not good now will not be in a moment.
+        // A bad certificate does not become good by a retry.
         sqlx::Error::Tls(_) => Fault::new(FaultClass::Invalid, "sql.tls", error.to_string()),
         sqlx::Error::Protocol(_) => {
             Fault::new(FaultClass::Transient, "sql.protocol", error.to_string())
@@ -158,8 +159,8 @@ pub(super) fn ends_transaction(word: &str) -> Fault {
 }
 
 /// How much longer than the server's own limit the host waits. The server counts each statement
-/// from its beginning, the host from before it connected; and what the server says of the end is
-/// worth more than silence: its SQLSTATE, and that nothing happened.
+/// from its beginning, the host from before it connected; and the server's own error is more
+/// precise: it has an SQLSTATE, and says that nothing happened.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs with the wall clock; the server has been told the same limit.

@@ -1,8 +1,9 @@
-//! What can be said of a statement before any database is asked: that it never runs, whatever the
-//! database holds.
+//! Statements that can never run, whatever the database contains: found before any database is
+//! asked.
 //!
 //! Invariant: nothing is decided here. What is refused here, the driver or the server refuses when
-//! its turn comes, and a test asks them. So this may be silent, and must not be wrong.
+//! its turn comes, and a test asks them. So this check may miss a mistake, but must never report a
+//! wrong one.
 
 use super::{mysql, postgres, sqlite, words};
 use runbook_authority::Verb;

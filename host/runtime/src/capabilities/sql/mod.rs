@@ -1,8 +1,7 @@
 //! One database: PostgreSQL, MySQL or MariaDB, or SQLite.
 //!
 //! Each host call has a connection of its own: nothing that one call did to its session reaches the
-//! next. What the parser thinks of a statement is never the wall: reads are read only by the way in
-//! which each driver runs them.
+//! next. The parser is not the defence: reads are read-only because of how each driver runs them.
 
 mod failure;
 mod foreseen;
@@ -206,7 +205,7 @@ pub(super) struct Access {
     session_lock: String,
 }
 
-/// The limits of time that held for a call, in words for whoever has to raise one.
+/// The time limits of a call, in words for the person who may have to raise one.
 struct TimeLimits {
     began: Instant,
     limit: Duration,
@@ -341,12 +340,12 @@ impl Host {
     }
 }
 
-/// Why it cannot be said that nothing of an earlier attempt goes on.
+/// Why an earlier attempt may still be running.
 #[derive(Debug)]
 pub(crate) enum Unfinished {
     /// The earlier attempt still runs in the database.
     StillRuns(Fault),
-    /// It could not be asked whether it goes on.
+    /// It could not be found out whether it is still running.
     Unasked(Fault),
 }
 
@@ -373,7 +372,7 @@ impl Budget {
     /// Whether a row with values of these sizes, as the server sent them, still fits. Asked before
     /// anything of it is copied.
     fn take(&mut self, sizes: impl Iterator<Item = usize>) -> bool {
-        // An empty value is no free value.
+        // An empty value counts too.
         let size = sizes.fold(16_u64, |sum, size| sum.saturating_add(size as u64 + 8));
         if self.rows == 0 || self.bytes < size {
             return false;

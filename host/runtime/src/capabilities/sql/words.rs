@@ -1,5 +1,5 @@
-//! The words of a statement. Never a wall against writing to tables: that is the server's. It holds
-//! off what no server holds off in a transaction that only reads.
+//! The words of a statement. Not the defence against writes to tables: that is the server. It stops
+//! actions that no server stops in a read-only transaction.
 
 use runbook_authority::pattern::{Dialect, acting_word, words};
 

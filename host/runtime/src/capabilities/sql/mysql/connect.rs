@@ -89,8 +89,8 @@ const POWERS: &[&str] = &[
     "UPDATE",
 ];
 
-/// A user who may write the server's files, or its own rights, is held by nothing that we do; nor
-/// is one who may take such a role.
+/// No measure of ours limits a user who may write the server's files or change its own rights, or
+/// who may take such a role.
 async fn refuse_superuser(connection: &mut MySqlConnection) -> Result<(), Fault> {
     let mut grants = texts(connection, "SHOW GRANTS".to_owned()).await?;
     // A server without roles has no such table.
