@@ -42,20 +42,20 @@ pub struct Call {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Probe or smoke test: look.
+    /// A probe or smoke test looks.
     Check,
-    /// Step: what would you do?
+    /// A step says what it would do.
     Plan,
-    /// Step: do it.
+    /// A step does what it said.
     Apply {
         /// What `plan` answered just before; in the journal already.
         proposal: Proposal,
         /// What happens to an effect that is not in it.
         drift: Drift,
     },
-    /// Step: what is there now, in the shape of `before`?
+    /// A step says what is there now, in the shape of `before`.
     Observe,
-    /// Step: put back what `before` says.
+    /// A step puts back what `before` says.
     Undo {
         /// What `plan` saw before the first attempt.
         before: Json,

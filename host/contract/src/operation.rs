@@ -36,7 +36,7 @@ impl Kind {
 /// What the manifest and the verified component say about the operation of one call site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationFacts {
-    /// What it is.
+    /// Whether it is a probe, a smoke test or a step.
     pub kind: Kind,
     /// Running it again after an unknown outcome does no harm.
     pub idempotent: bool,

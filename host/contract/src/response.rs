@@ -39,7 +39,7 @@ pub struct CallReturn {
 pub enum Outcome {
     /// As it should be.
     Pass,
-    /// Somebody should look.
+    /// As it should be, but a person should look.
     Warn,
     /// Could not be determined. No data is never `pass`.
     Unknown,
@@ -157,9 +157,9 @@ pub struct LogLine {
 pub enum LogLevel {
     /// For the author of the plugin.
     Debug,
-    /// For the operator.
+    /// A line for the operator.
     Info,
-    /// Somebody should look.
+    /// A line about something that a person should look at.
     Warn,
     /// Something did not work.
     Error,

@@ -162,9 +162,9 @@ pub(crate) fn begin(location: &Location) -> &'static str {
     }
 }
 
-/// Whether a record and the renewal of the leases that it needs fit into one statement: a server is
-/// a journey away, and each statement of a transaction costs one. A statement that writes to two
-/// tables is beyond a file's SQL.
+/// Whether a record and the renewal of the leases that it needs fit into one statement. To a server
+/// each statement of a transaction costs one round trip. SQLite has no statement that writes to two
+/// tables.
 pub(crate) fn fences_in_one(location: &Location) -> bool {
     match location {
         Location::File(_) => false,

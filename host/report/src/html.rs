@@ -14,7 +14,7 @@ use std::time::Duration;
 /// What only this page looks like.
 const STYLE: &str = include_str!("../templates/run.css");
 
-/// Above so many bars in a row, those of one kind are drawn as one.
+/// If a row has more bars than this, those of one kind are drawn as one.
 const BARS_IN_A_ROW: usize = 60;
 
 /// How much of the width a pause takes, in percent, however long it was.

@@ -282,8 +282,8 @@ impl Timeline {
         }
     }
 
-    /// What was under way when the process died has no end that anybody knows; a person's answer is
-    /// still awaited.
+    /// Notes that the run was resumed. What was under way when its process died has no known end; a
+    /// person's answer is still awaited.
     fn resume(&mut self, by: &str, at: Timestamp) {
         let last = self.last;
         let paused = self.open(None).is_some();

@@ -27,7 +27,7 @@ const MAX_PRODUCTS: u64 = 400_000_000;
 /// Parameters, and results, of one function or block.
 pub(crate) const MAX_ARITY: usize = 256;
 
-/// A limit that some code is beyond.
+/// A limit that some code exceeds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TooMuchCode {
     /// The component as a whole exceeds a limit.

@@ -159,7 +159,7 @@ pub struct Row {
     pub boundary: Option<BoundaryStatus>,
     /// How often the audit log saw it used here; `None` if no log was asked.
     pub used: Option<u64>,
-    /// How often the target put each of its own secrets into it, by the audit log.
+    /// How often the target put each of its own secrets into a call, by the audit log.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub used_secrets: BTreeMap<String, u64>,
     /// What is too open about the grant.

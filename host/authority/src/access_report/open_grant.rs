@@ -192,8 +192,8 @@ fn is_value_of_one_option(pattern: &ArgumentPattern) -> bool {
     is_plain && !is_command && always_matches(pattern, &format!("{}={NAME}", regex::escape(option)))
 }
 
-/// Whether the pattern names files of one folder and what is below it: which commands there are is
-/// then said by who may write there, and a step that may is a finding of its own.
+/// Whether the pattern names only files in or below one folder. Who may write to that folder then
+/// decides which commands there are; a step that may write there is a finding by itself.
 fn is_below_a_folder(pattern: &ArgumentPattern) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
     let expression = pattern.expression();

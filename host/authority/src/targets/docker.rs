@@ -169,7 +169,7 @@ fn read_network(reader: &mut Reader<'_>, network: Located<String>) -> Option<Str
     None
 }
 
-/// `NAME`, which is that name with any value, or `NAME=value`.
+/// Reads variables: `NAME`, which allows that name with any value, or `NAME=value`.
 fn read_environment(reader: &mut Reader<'_>, written: Vec<Located<String>>) -> Vec<String> {
     let mut patterns = Vec::new();
     for text in written {

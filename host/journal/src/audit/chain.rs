@@ -120,7 +120,7 @@ impl Chain {
         self.file.write_all(self.line.as_bytes()).map_err(|source| self.failed(source))
     }
 
-    /// Hands what is buffered to the system: from then on it survives the end of this program.
+    /// Hands what is buffered to the system, so that it survives the end of this program.
     ///
     /// # Errors
     /// [`AuditError::Io`] if the file cannot be written.

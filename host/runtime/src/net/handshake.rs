@@ -160,7 +160,7 @@ fn certificate(error: &CertificateError) -> String {
     text.to_owned()
 }
 
-/// What the verifier says beyond rustls' own words.
+/// The words for an error of the verifier, for which rustls has none of its own.
 fn of_verifier(name: &str) -> String {
     match name {
         "CaUsedAsEndEntity" => {

@@ -139,7 +139,7 @@ fn system_config() -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::clone(CONFIG.get_or_init(|| config(roots))))
 }
 
-/// Where systems keep the certificates of the authorities that they believe: Debian, Fedora, SUSE,
+/// Where systems keep the certificates of the authorities that they trust: Debian, Fedora, SUSE,
 /// RHEL, Alpine.
 const BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",

@@ -90,7 +90,7 @@ pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
     }
 }
 
-/// What an error of a write is that nothing was made final of.
+/// The fault for an error of a write of which nothing was made final.
 pub(super) fn fault_before_commit(error: &sqlx::Error) -> Fault {
     match error {
         // The server was reached, so it is no matter of the network alone: somebody may have ended

@@ -112,7 +112,7 @@ struct Packet {
 }
 
 impl Packet {
-    /// One of a login, which is short.
+    /// Reads one packet of a login, which is short.
     async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
         let (length, number) = header(from).await?;
         if length > MOST_OF_A_LOGIN {

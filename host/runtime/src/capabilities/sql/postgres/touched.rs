@@ -59,8 +59,8 @@ const LOCKS: &str = "
 SELECT relation::pg_catalog.int8, mode, relation::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_locks
 WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND relation >= 16384";
 
-/// Rows that this transaction has changed so far, by relation; and as relation 0 whether the server
-/// counts at all.
+/// The rows that this transaction has changed so far, by relation. Relation 0 says whether the
+/// server counts them at all.
 const CHANGED: &str = "
 SELECT relid::pg_catalog.int8, relname::pg_catalog.text, n_tup_ins, n_tup_upd, n_tup_del FROM pg_catalog.pg_stat_xact_all_tables
 WHERE n_tup_ins + n_tup_upd + n_tup_del > 0
