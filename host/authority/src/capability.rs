@@ -43,7 +43,7 @@ pub enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Risk {
-    /// Harmless.
+    /// It can do no harm by itself.
     Info,
     /// Reads what is rarely sensitive.
     Low,

@@ -357,8 +357,8 @@ fn refuse(diagnostics: Diagnostics) -> Result<(), Failure> {
     Err(Failure::Findings { status, diagnostics })
 }
 
-/// Whether a slot is bound to one of these targets. What is then refused only follows from what is
-/// wrong with the target.
+/// Whether a slot is bound to one of these targets, which have mistakes. A refusal of such a slot
+/// would only repeat the mistake of its target.
 fn is_bound_to(site: &UseSite<'_>, targets: &BTreeSet<&str>) -> bool {
     site.bind.iter().any(|bind| targets.contains(bind.target.value.as_str()))
 }

@@ -1,4 +1,4 @@
-//! The order of steps: who needs whom, and which cycles there are.
+//! The order of steps: which step needs which, and the cycles among them.
 
 use runbook_contract::StepId;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! An operation of which its plugin can see nothing: that nothing is seen afterwards is no sign
-//! that nothing happened.
+//! Operations whose effect their plugin cannot see: seeing nothing afterwards does not show that
+//! nothing happened.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;

@@ -26,7 +26,7 @@ pub(crate) fn runbook(runbook: &Runbook, around: &[String], diagnostics: &mut Di
     templates::check(runbook, &graph, diagnostics);
     unreachable(runbook, diagnostics);
     secret_like::check(runbook, diagnostics);
-    // A step that could not be read is a step all the same.
+    // A step with mistakes counts as a step, so that a file of such steps is not called empty.
     if runbook.steps.is_empty() && !diagnostics.has_errors() {
         let diagnostic = Diagnostic::error(
             "E0202",
