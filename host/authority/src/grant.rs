@@ -38,7 +38,7 @@ pub struct Grant {
     pub slot: String,
     /// The capability that the slot declares.
     pub capability: Capability,
-    /// The verbs that may be used, each once.
+    /// The verbs that may be used: those that the operation needs.
     pub verbs: Vec<Verb>,
     /// The target that the slot is bound to.
     pub target: Arc<Target>,
