@@ -17,7 +17,7 @@ pub enum FileKind {
     Trust,
     /// A file of targets and secrets, which runbooks include or take by --env
     Targets,
-    /// waivers.toml: checks that are not made for a while
+    /// waivers.toml: checks that do not run until a date
     Waivers,
     /// settings.toml: the settings of a host
     Settings,

@@ -19,7 +19,7 @@ pub struct Waivers(BTreeMap<String, Waiver>);
 /// One check that is waived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiver {
-    /// Why the check is not made, as the file says.
+    /// The reason, as the file gives it.
     pub reason: String,
     /// The last day, as `2027-01-31`, in UTC.
     pub expires: String,
@@ -28,11 +28,11 @@ pub struct Waiver {
 /// Whether a check is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaiverStatus<'a> {
-    /// Nobody waived the check, so it is made.
+    /// The check is not waived, so it runs.
     Made,
     /// It is not made.
     Waived(&'a Waiver),
-    /// It was waived, and is made again.
+    /// Its waiver has expired, so it runs again.
     Expired(&'a Waiver),
 }
 

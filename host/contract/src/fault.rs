@@ -10,7 +10,7 @@ use std::fmt;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorClass {
-    /// The input, or what was found, makes no sense for the operation.
+    /// The input, or the state of the target, is not valid for the operation.
     Invalid,
     /// The runbook does not grant the call.
     Denied,
@@ -18,7 +18,7 @@ pub enum ErrorClass {
     NotFound,
     /// It exists in a state that forbids the operation, or somebody else changed it.
     Conflict,
-    /// The other side is away or overloaded.
+    /// The other side is not reachable or is overloaded.
     Transient,
     /// No answer in time. A write may or may not have happened.
     Timeout,
@@ -67,9 +67,9 @@ impl ErrorClass {
         }
     }
 
-    /// What a probe has found if its call ended with this class. A wrong answer is a failed check.
-    /// `None` if the probe could not look, which is no verdict: nothing listens, a name is not
-    /// found, or a limit of time is over.
+    /// The outcome of a probe whose call ended with this class. A wrong answer is a failed check.
+    /// `None` if the probe got no answer, so that there is no verdict: nothing listens, a name is
+    /// not found, or a time limit is over.
     pub fn verdict(self) -> Option<Outcome> {
         match self {
             Self::Assertion => Some(Outcome::Fail),

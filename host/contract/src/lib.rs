@@ -1,4 +1,4 @@
-//! What is asked of a plugin and what it answers: the types that engine and runtime share.
+//! The calls to a plugin and its responses: the types that engine and runtime share.
 //!
 //! The engine decides what is called and when, the runtime calls it; neither knows the other. Both
 //! know these types, each of which exists once. All of them are data: [`CallRecord`] writes a call

@@ -1,4 +1,4 @@
-//! A call and what came of it, written down.
+//! The record of a call and its result.
 
 use crate::{Call, CallReturn, Fault};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use std::fmt;
 /// The version of the format that [`CallRecord`] is written in.
 pub const FORMAT: u32 = 1;
 
-/// A call and what came of it: enough to give the same answer again without the plugin.
+/// A call and its result: enough to give the same answer again without the plugin.
 ///
 /// Inputs and outputs may hold what an operator must not lose to others: a record is as
 /// confidential as the journal.

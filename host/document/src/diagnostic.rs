@@ -81,7 +81,7 @@ impl Diagnostic {
     }
 }
 
-/// What findings quote comes from files: it is one line, and not without end.
+/// Text that findings quote comes from files: it is made one line of limited length.
 fn shown(text: impl Into<String>) -> String {
     runbook_text::shortened(&runbook_text::line(&text.into()), LONGEST).into_owned()
 }

@@ -44,8 +44,8 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Tabl
     hidden::refuse_in_keys(source, &table, diagnostics).then_some(table)
 }
 
-/// The name among `known` that is nearest to `typed`, if a slip of at most two letters explains it,
-/// and in a short word one.
+/// The name among `known` that is nearest to `typed`, if it is at most two typing errors away (one
+/// in a short word).
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()

@@ -30,8 +30,8 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
 /// Connections to one journal.
 pub(crate) struct Pools {
-    /// One connection: SQLite has one writer, and who waits here waits in order, which its busy
-    /// timeout does not grant.
+    /// One connection: SQLite has one writer, and waiting for this connection is fair, which its
+    /// busy timeout is not.
     pub(crate) writer: AnyPool,
     pub(crate) readers: AnyPool,
     /// The files that are open; `None` for a server.

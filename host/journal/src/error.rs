@@ -1,4 +1,4 @@
-//! What can go wrong with the journal, each with what to do.
+//! Errors of the journal, each with its help.
 
 use crate::disk_room;
 use crate::location::Location;
@@ -32,8 +32,8 @@ pub enum JournalError {
         #[source]
         source: sqlx::Error,
     },
-    /// The path of its file leads to another file while it is open, so nobody would find what is
-    /// written from then on.
+    /// The path of its file leads to another file while it is open, so further records would be
+    /// lost.
     #[error("the file `{}` of the journal {change} while it was in use; {}", file.display(), kept(rescued.as_deref()))]
     Gone {
         /// The file that was moved, removed or replaced.

@@ -1,6 +1,6 @@
-//! Records that are written only by whoever holds the leases: the look at the tokens, their renewal
-//! and the record are one transaction. A lease that is taken at the same moment is taken before it,
-//! and nothing is written, or after it.
+//! Records that need leases: the check of the tokens, their renewal and the record are one
+//! transaction. A lease that is taken at the same moment is taken before it, and nothing is
+//! written, or after it.
 
 use crate::connect;
 use crate::error::JournalError;

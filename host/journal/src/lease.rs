@@ -21,11 +21,11 @@ impl Stored {
     }
 }
 
-/// What is to be done about a request.
+/// The decision about a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Give the lease with this token. `from` names the holder before, if it had not released the
-    /// lease, and why it may be taken.
+    /// Grant the lease with this token. `from` names the previous holder, if it had not released
+    /// the lease, and why the lease may be taken.
     Give { token: u64, from: Option<(Holder, TakeoverReason)> },
     /// Another holder has it.
     Busy { holder: Holder, token: u64, left: Duration },

@@ -3,8 +3,8 @@
 //!
 //! What [`append`](runbook_engine::Journal::append) has returned survives `kill -9` and a power
 //! cut: each commit is synced (WAL mode with `synchronous = FULL`; `synchronous_commit = on`).
-//! Several processes may use one journal at once. A server that goes away is waited for half a
-//! minute; a commit whose answer was lost is recognised and not made twice.
+//! Several processes may use one journal at once. If a server goes away, operations wait for it for
+//! 30 s; a commit whose answer was lost is recognised and not repeated.
 //!
 //! The crate reads no environment and no HOME: the caller says where the journal is. For a server,
 //! sqlx itself reads the password from `PGPASSWORD` or the file of `PGPASSFILE`, `~/.pgpass` if

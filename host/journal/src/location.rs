@@ -14,15 +14,15 @@ pub enum Location {
     Server(Box<ServerUrl>),
 }
 
-/// `postgres://user@host:port/database?sslmode=…`, without a password: the URL stands in `ps`, in
-/// files and in messages.
+/// `postgres://user@host:port/database?sslmode=…`, without a password, because the URL is visible
+/// in `ps`, in files and in messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUrl(Url);
 
 /// Why a text names no journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// It begins like a URL and is none.
+    /// It begins like a URL but is not one.
     #[error(
         "this is no URL of a PostgreSQL database: {reason}; write it as in `postgres://runbook@db.internal/runbook`"
     )]

@@ -1,4 +1,4 @@
-//! What a synced commit costs by itself, to compare the engine's overhead with.
+//! The cost of a bare synced commit, as a baseline for the engine's overhead.
 
 use crate::error::JournalError;
 use crate::location::Location;

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-/// How long a write waits for another process. Writes take milliseconds; who waits longer than this
-/// waits for something stuck.
+/// How long a write waits for another process. Writes take milliseconds; a longer wait means that
+/// something is stuck.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many candidates an ambiguous id lists.
@@ -72,7 +72,7 @@ pub enum Away {
     },
 }
 
-/// Who is told that the server is away, and whether they were told.
+/// The listener for the loss and return of the server, and whether it was called.
 #[derive(Default)]
 struct AwayFlag {
     is_gone: AtomicBool,
@@ -363,7 +363,7 @@ impl SqlJournal {
 
     /// Removes what is kept of a run whose first record was refused: it never began.
     async fn forget(&self, run: RunId) {
-        // What stays is listed and does nothing.
+        // A remaining row is listed and has no effect.
         let _ =
             sqlx::query(sql::FORGET_RUN).bind(run.to_string()).execute(&self.pools.writer).await;
     }
@@ -408,9 +408,9 @@ impl SqlJournal {
         }
     }
 
-    /// Whose clock judges leases: this machine's for a file, which only this machine has; the
-    /// server's for a database, because the clocks of two machines differ, and the faster one would
-    /// take the other's leases.
+    /// The clock that decides about leases: this machine's for a file, which only this machine has;
+    /// the server's for a database, because the clocks of two machines differ, and the faster one
+    /// would take the other's leases.
     pub(crate) async fn now(&self, caller: Timestamp) -> Result<Timestamp, JournalError> {
         if self.location.file().is_some() {
             return Ok(caller);
@@ -440,7 +440,7 @@ impl SqlJournal {
                     work.await
                 }
             };
-            // What was written into a file without a name is written nowhere.
+            // Records in a file that has lost its name are lost.
             self.has_its_files().await?;
             match result {
                 Err(JournalError::Unreachable { .. }) if since.elapsed() < PATIENCE => {
@@ -549,7 +549,8 @@ impl SqlJournal {
     }
 
     async fn insert_run(&self, header: &RunHeader) -> Result<(), JournalError> {
-        // What begins without room for its last records stops in the middle, with its locks held.
+        // A run that begins without room for its last records would stop in the middle, with its
+        // locks held.
         let has_no_room = self.reserve.as_ref().is_some_and(|reserve| !reserve.keep());
         if has_no_room || self.location.file().is_some_and(disk_room::is_full) {
             let source = sqlx::Error::Io(std::io::ErrorKind::StorageFull.into());
@@ -802,9 +803,10 @@ impl Journal for SqlJournal {
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), JournalError> {
-        // Once: nobody waits for it, and a lease that could not be given back ends by itself.
+        // Tried once: nobody waits for it, and a lease that could not be released expires.
         match self.try_release(lease).await {
-            // A lock that stays behind because the disk is full would block others for no reason.
+            // A lock that could not be released because the disk is full would block others for no
+            // reason.
             Err(JournalError::Full { .. })
                 if self.reserve.as_ref().is_some_and(|reserve| reserve.give_back()) =>
             {

@@ -1,5 +1,5 @@
-//! Whose processes a program that may change nothing is made of, and how many they may be. The
-//! kernel keeps the number: a program that forks for ever would starve whatever else counts them.
+//! The user of a read-only program, and its limit of processes. The kernel enforces the limit,
+//! because a program that keeps forking would starve everything else.
 
 use rustix::fs::{Gid, Uid};
 use rustix::process::{Resource, Rlimit, geteuid, getpid, setrlimit};

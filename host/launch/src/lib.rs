@@ -1,10 +1,10 @@
-//! What stands between the host and a program that it starts: a small process that arranges its own
-//! limits and then becomes the program (`exec`). What is arranged here would otherwise need code
-//! between `fork` and `exec`, which cannot be written without `unsafe`.
+//! The launcher: a small process between the host and a program that sets up its own limits and
+//! then becomes the program (`exec`). Otherwise this would need code between `fork` and `exec`,
+//! which cannot be written without `unsafe`.
 //!
 //! It always arranges that the program dies with its host. If the [`Spec`] asks for it, it gives up
-//! every way to change anything: see [`sandbox`]. What cannot be arranged is said, and the program
-//! does not run.
+//! every way to change anything: see [`sandbox`]. If something cannot be set up, the launcher
+//! reports it, and the program does not run.
 
 mod identity;
 pub mod sandbox;
@@ -91,7 +91,7 @@ pub enum Refusal {
 
 /// Where a launcher says why it did not become the program. Empty, if it did.
 ///
-/// A program could write there too, and so make its own start look refused. Nothing is won by that.
+/// A program could write there too, and make its own start look refused, but gains nothing by it.
 #[derive(Debug)]
 pub struct Status(File);
 

@@ -1,13 +1,13 @@
 //! A process that can read and change nothing.
 //!
-//! Two walls, each of the kernel's own. Landlock lets it open files for reading only, with
+//! It uses two mechanisms of the kernel. Landlock lets it open files for reading only, with
 //! `/dev/null` as the one exception, and keeps it from looking into processes outside. A list of
 //! system calls holds what Landlock does not know: there is no call for sockets, signals, modes,
-//! owners, times, locks, mounts, keys or sessions among them, so whatever acts on the world in
-//! another way than by reading is refused because nobody listed it. Limits of time, memory and file
-//! size stand behind both.
+//! owners, times, locks, mounts, keys or sessions among them, so every other way to change
+//! something is refused, because it is not listed. Limits of time, memory and file size apply in
+//! addition.
 //!
-//! What the kernel does not have is named and nothing is started: it never runs with less.
+//! If the kernel lacks one of them, the launcher names it and starts nothing.
 
 use crate::{identity, syscalls};
 use landlock::{
@@ -113,8 +113,8 @@ pub fn enter(allowance: &Allowance) -> Result<(), Missing> {
 /// Limits what this process may use, and gives up files, connections and other processes, for the
 /// rest of its life. It has to have read what it works on, and writes to what is open.
 ///
-/// The limits hold on every kernel. The rest is a second wall around code of our own, so a kernel
-/// without it goes on.
+/// The limits hold on every kernel. The rest is a second defence around our own code, so a kernel
+/// without it is accepted.
 ///
 /// # Errors
 /// [`Missing`], if a limit cannot be set.

@@ -92,7 +92,7 @@ pub(crate) fn describe(module: &[u8]) -> Result<Description, DescribeError> {
     serde_json::from_slice(text).map_err(|error| DescribeError::Answer(error.to_string()))
 }
 
-/// Every import is there and traps: `describe` has no business with the host.
+/// Every import exists and traps, because `describe` must not call the host.
 fn refusing_linker(engine: &Engine, module: &Module) -> Result<Linker<StoreLimits>, DescribeError> {
     let mut linker = Linker::new(engine);
     for import in module.imports() {

@@ -92,7 +92,7 @@ pub struct Packed {
     /// Slots of the manifest that the code names nowhere, sorted. Empty if the code does not say
     /// which it names, as in other languages than Rust.
     pub unnamed_slots: Vec<String>,
-    /// What is odd in the manifest and not wrong, each at its line.
+    /// The warnings about the manifest, each at its line.
     pub warnings: Diagnostics,
 }
 

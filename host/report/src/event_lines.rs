@@ -1,4 +1,4 @@
-//! One event, one line (or a few): what the operator reads while a run goes on.
+//! Renders each event as one line (or a few) for the operator's live view.
 
 use crate::phrases::{answer, counted, short};
 use crate::printed::one_line;
@@ -12,7 +12,7 @@ use runbook_engine::{
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How a line is coloured, where colour is used. The words alone say all.
+/// How a line is coloured, where colour is used. The words alone have the whole meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     /// A line like any other, without colour.
@@ -328,7 +328,8 @@ fn end_tone(end: runbook_engine::RunEnd) -> Tone {
     }
 }
 
-/// What is taken as done, by the run that did it: `; done there: a, b; done in run 01…: c`.
+/// The steps that count as done, by the run that did them:
+/// `; done there: a, b; done in run 01…: c`.
 fn done_before(retry: &RetryOf) -> String {
     let of = |run: RunId| {
         let steps = retry.assumed.iter().filter(move |assumed| assumed.done_in == run);

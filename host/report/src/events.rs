@@ -19,10 +19,10 @@ struct EventLine<'a> {
     run: RunId,
     /// Counted from 0 in each run, without gaps.
     seq: u64,
-    /// When, by the wall clock, which somebody may set.
+    /// The time of the event, by the wall clock, which may be changed.
     at: Timestamp,
-    /// Milliseconds since the program that executes the run began to, by a clock that nobody can
-    /// set. `null` if another program tells.
+    /// Milliseconds since the program that executes the run began to, by a monotonic clock. `null`
+    /// if another program writes the line.
     monotonic_ms: Option<u64>,
     /// The event itself.
     event: &'a RunEvent,

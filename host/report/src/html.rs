@@ -1,4 +1,4 @@
-//! The report of a run for those who were not there: one file for a browser, with a timeline.
+//! The report of a run as one file for a browser, with a timeline.
 
 use crate::html_page;
 use crate::phrases::{counted, short};
@@ -11,7 +11,7 @@ use runbook_engine::RunEnd;
 use serde::Serialize;
 use std::time::Duration;
 
-/// What only this page looks like.
+/// Styles of this page alone.
 const STYLE: &str = include_str!("../templates/run.css");
 
 /// If a row has more bars than this, those of one kind are drawn as one.

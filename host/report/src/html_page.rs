@@ -15,7 +15,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("access_report_rows.html", include_str!("../templates/access_report_rows.html")),
 ];
 
-/// What all pages look like.
+/// Styles of all pages.
 const STYLE: &str = include_str!("../templates/page.css");
 
 static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -36,7 +36,7 @@ static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     pages
 });
 
-/// A whole page. `style` is what only pages of its kind look like; the template of its body is
+/// A whole page. `style` has the styles of its kind of page; the template of its body is
 /// called `template`.
 pub(crate) fn page(title: &str, style: &str, template: &str, body: Value) -> String {
     let style = Value::from_safe_string(format!("{STYLE}{style}"));

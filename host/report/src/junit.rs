@@ -12,9 +12,9 @@ use std::time::Duration;
 pub(crate) enum Ended {
     /// It ended as it should.
     Good,
-    /// It was not made, or waits for a person.
+    /// It did not run, or waits for a person.
     Skipped(String),
-    /// It looked, and it is not as it should be; or what was to be done failed.
+    /// It failed: a check got a wrong answer, or a step did not succeed.
     Failed(String),
     /// Unknown: no answer or no data.
     Unknown(String),
@@ -47,7 +47,8 @@ impl Ended {
     }
 }
 
-/// What a warning is where only passed and failed are known: what it is to the exit code.
+/// What a warning counts as in formats that know only passed and failed: the same as for the exit
+/// code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Warnings {
     /// It passes: a run succeeds with warnings, and so do checks with `--fail-on critical`.
@@ -103,8 +104,8 @@ pub(crate) fn render(summary: &Summary) -> String {
     document(&summary.name, summary.started, Some(summary.duration_ms), &cases)
 }
 
-/// Whether the run is a success is in none of its steps: it may wait, be cancelled between two of
-/// them, or still go on.
+/// The run has a test case of its own, because its steps do not say whether it succeeded: it may
+/// wait, be cancelled between two steps, or still run.
 fn run_case(summary: &Summary) -> Case {
     let cause =
         summary.cause.as_ref().map(|cause| format!(" Because {cause}.")).unwrap_or_default();

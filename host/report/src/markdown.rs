@@ -66,7 +66,7 @@ pub(crate) fn render(summary: &Summary) -> String {
     text
 }
 
-/// A text that stands at the beginning of a line: it is no item of a list and no heading.
+/// A text at the beginning of a line, which must not become an item of a list or a heading.
 fn escape_line(text: &str) -> String {
     let escaped = escape(text);
     let rest = escaped.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -101,7 +101,7 @@ fn longest_run(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
-/// Whether a sign of a reference is followed by what it may refer to.
+/// Whether a reference character (`@`, `#`, …) is followed by a name or number.
 fn names_something(rest: &str) -> bool {
     rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '"' | '_'))
 }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// How many bytes of one line are shown: nobody reads more, and it would push the rest off the
-/// screen.
+/// How many bytes of one line are shown: a longer line would push the rest off the screen.
 const LONGEST: usize = 8 << 10;
 
 /// Adds one line. A line break in a text within it cannot begin another line.

@@ -1,4 +1,4 @@
-//! What went on when: the spans of a run, folded from its events. The HTML report draws them, a
+//! The timeline: the spans of a run, folded from its events. The HTML report draws them, a
 //! trace sends them.
 
 use jiff::Timestamp;
@@ -272,7 +272,7 @@ impl Timeline {
         }
     }
 
-    /// The last span of a step was not as good as it looked.
+    /// The last span of a step must be shown as failed after all.
     fn blame(&mut self, step: &StepId, why: &str) {
         if let Some(span) =
             self.spans.iter_mut().rev().find(|span| span.step.as_deref() == Some(step.as_str()))

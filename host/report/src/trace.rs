@@ -13,7 +13,7 @@ use runbook_engine::RunEnd;
 /// A span of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceSpan {
-    /// The same for the same thing, however often it is sent.
+    /// Stable: the same for the same span, however often it is sent.
     pub id: u64,
     /// The span that it is part of; `None` for the run.
     pub parent: Option<u64>,

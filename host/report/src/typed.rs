@@ -1,4 +1,4 @@
-//! Commands that are printed to be typed: they find the run where it is.
+//! Makes printed commands name the journal, so that they find the run.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ const LOOK_INTO_THE_JOURNAL: &[&str] = &[
 ];
 
 /// A text of this program in which each command between backticks that looks into the journal names
-/// it. Whoever types one elsewhere, or without the variable, would look into another.
+/// it. Without it, a command in another environment would use another journal.
 pub fn naming_journal<'a>(text: &'a str, journal: Option<&str>) -> Cow<'a, str> {
     let Some(journal) = journal.filter(|_| text.contains("`runbook ")) else {
         return Cow::Borrowed(text);

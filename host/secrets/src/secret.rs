@@ -13,7 +13,7 @@ impl Secret {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The plain bytes. Each call of this is a place to look at in a review.
+    /// The plain bytes. A review should check each call of this function.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }

@@ -14,8 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use zeroize::Zeroizing;
 
-/// The most that a store may hold once decrypted: secrets are small, and all of them are in memory
-/// at once.
+/// The largest decrypted size of a store, because all its secrets are in memory at once.
 const MAX_CONTENT: u64 = 16 << 20;
 
 /// The secrets of one environment. The default is an empty store.

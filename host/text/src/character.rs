@@ -19,12 +19,12 @@ pub(crate) enum Kind {
     Joiner,
     /// U+FE00 to U+FE0F: how the sign before it looks.
     Selector,
-    /// It is not seen, or it steers.
+    /// It is invisible, or it is a control character.
     Hidden,
 }
 
-/// Characters that steer or hide, apart from controls, noncharacters and plane 14. First, last,
-/// name.
+/// Ranges of control and invisible characters, apart from C0 and C1, noncharacters and plane 14:
+/// first, last, name.
 const HIDDEN: &[(u32, u32, &str)] = &[
     (0x00AD, 0x00AD, "soft hyphen"),
     (0x034F, 0x034F, "combining grapheme joiner"),
@@ -70,7 +70,7 @@ fn hidden(c: char) -> Option<&'static str> {
     HIDDEN.iter().find(|(first, last, _)| (*first..=*last).contains(&code)).map(|(.., name)| *name)
 }
 
-/// U+FDD0 to U+FDEF, and the last two of each plane: no character, for ever.
+/// U+FDD0 to U+FDEF, and the last two of each plane: noncharacters, which will never be assigned.
 fn is_noncharacter(c: char) -> bool {
     let code = u32::from(c);
     (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE

@@ -1,9 +1,10 @@
-//! Text of others as data.
+//! Handling of untrusted text.
 //!
 //! Plugins, servers and files write texts that people read on terminals, in reports and in the
-//! browser. Such a text must not steer the terminal, begin a line of its own, read in another order
-//! than it stands, or hold what nobody sees. This crate says which characters do that, and has one
-//! function for each place where text is shown: [`line()`], [`lines`], [`json`], [`snippet`].
+//! browser. Such a text must not steer the terminal, begin a line of its own, be shown in another
+//! order than it is stored, or contain invisible characters. This crate says which characters do
+//! that, and has one function for each place where text is shown: [`line()`], [`lines`], [`json`],
+//! [`snippet`].
 //!
 //! What a function takes out is replaced by U+FFFD, so that a reader sees that something was there;
 //! a run of such characters becomes one. Text that is in order is borrowed and stays as it is:

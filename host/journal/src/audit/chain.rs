@@ -130,7 +130,7 @@ impl Chain {
             .map_err(|source| AuditError::Io { path: self.path.display().to_string(), source })
     }
 
-    /// Makes what was written survive a power cut too.
+    /// Syncs the records, so that they survive a power cut too.
     ///
     /// # Errors
     /// [`AuditError::Io`] if the file cannot be written or synced.
@@ -225,8 +225,8 @@ pub(super) fn parse(line: &str) -> Result<Record, String> {
     Ok(Record { sequence, previous, hash: computed, body })
 }
 
-/// The last whole line of a file. What a crash cut off in the middle of a line is taken away: it
-/// was never a record.
+/// The last whole line of a file. A line that a crash cut off is removed, because it was never a
+/// record.
 fn last_line(file: &mut File, size: u64) -> std::io::Result<Option<String>> {
     /// No record is longer: texts of guests are cut.
     const WINDOW: u64 = 256 << 10;

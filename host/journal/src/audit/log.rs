@@ -34,7 +34,7 @@ impl AuditLog {
     }
 
     /// Opens the chain of a run, with what is known of it: members of a JSON object, without its
-    /// braces. What processes that were killed have left open is sealed first.
+    /// braces. Chains that killed processes have left open are sealed first.
     ///
     /// # Errors
     /// [`AuditError::Io`] if a folder or file cannot be made, locked, read or written;
@@ -127,12 +127,12 @@ fn name(run: &str, number: u32) -> String {
     if number == 1 { format!("{run}.jsonl") } else { format!("{run}-{number}.jsonl") }
 }
 
-/// Whether a record must be out of this program's hands before what it tells of happens.
+/// Whether a record must be handed to the operating system before the event that it describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
     /// It may wait in a buffer.
     Buffered,
-    /// The system has it before the call goes on.
+    /// The operating system has it before the call continues.
     Flushed,
 }
 

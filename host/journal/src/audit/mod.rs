@@ -3,12 +3,12 @@
 //!
 //! There is one chain for a host, `chain.jsonl`, and one for each run, in `runs/`. A run's chain
 //! begins with the hash of the record that opened it in the host's chain, and the record that
-//! closes it there names its last hash. So a record that is changed, taken out or moved is found, a
-//! run that is taken out altogether is found, and two runs at once do not wait for each other.
+//! closes it there names its last hash. So a changed, removed or moved record is detected, a
+//! removed run is detected, and two runs at once do not wait for each other.
 //!
-//! A process that is killed closes nothing. Whoever opens a run next seals what it left: count and
-//! head of its chain become a record of the host's chain, so that what is cut off from then on is
-//! found. While a process lives it holds a lock on a file in `open/`.
+//! A killed process does not close its chain. The next process that opens a run seals it: count and
+//! head of its chain become a record of the host's chain, so that a later cut is detected. While a
+//! process lives it holds a lock on a file in `open/`.
 //!
 //! The host's chain cannot tell that its own last records were cut off, unless somebody else knows
 //! its head: `runbook audit verify` prints it, and `--head` compares it.

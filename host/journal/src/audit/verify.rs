@@ -98,7 +98,7 @@ pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
 }
 
 /// Why there is no log in a folder. A log that was never begun, one that was removed or emptied,
-/// and a wrong name look alike, so none of them is whole.
+/// and a wrong name look alike, so none of them counts as complete.
 fn nothing_in(folder: &Path, host: &Walked) -> Option<&'static str> {
     match host.count {
         0 if !folder.exists() => {

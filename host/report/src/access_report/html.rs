@@ -9,7 +9,7 @@ use runbook_authority::access_report::{
 };
 use serde::Serialize;
 
-/// What only this page looks like.
+/// Styles of this page alone.
 const STYLE: &str = include_str!("../../templates/access_report.css");
 
 /// The access report as one HTML page.
@@ -99,7 +99,7 @@ struct Right<'a> {
 }
 
 fn rows(rows: &[Row]) -> Value {
-    // A column that nobody asked for is not there: an empty one would read as "no".
+    // A column without data is left out, because an empty one would read as "no".
     let (is_compared, is_counted) =
         (rows.iter().any(|row| row.boundary.is_some()), rows.iter().any(|row| row.used.is_some()));
     let rows: Vec<_> = rows.iter().map(right).collect();

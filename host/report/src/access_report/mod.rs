@@ -35,8 +35,8 @@ impl ReviewFormat {
     }
 }
 
-/// How many findings there are and how bad the worst is, and beside it how much harm the riskiest
-/// right can do: two facts, because a right that is meant is no finding.
+/// How many findings there are and how bad the worst is, and the risk of the riskiest right: two
+/// facts, because an intended right is not a finding.
 fn verdict(report: &AccessReport) -> String {
     let findings = crate::phrases::counted(report.findings.len(), "finding");
     let worst = report

@@ -1,4 +1,4 @@
-//! The access report for a terminal, and for `git diff`: one line a fact, always in the same order.
+//! The access report for a terminal, and for `git diff`: one line for each fact, in a fixed order.
 
 use crate::phrases::counted;
 use crate::printed::push_line;

@@ -5,7 +5,7 @@ use crate::phrases::counted;
 use crate::printed::{one_line, push_line};
 use std::fmt::Write as _;
 
-/// Workflow commands: what is not healthy becomes an annotation.
+/// Workflow commands: an annotation for each check that is not healthy.
 pub(super) fn render(checks: &Checks) -> String {
     let escape = |text: &str| one_line(text).replace('%', "%25");
     let property = |text: &str| escape(text).replace(':', "%3A").replace(',', "%2C");

@@ -1,4 +1,5 @@
-//! Checks for programs: one JSON object with when, how many of which health, and every check.
+//! Checks for programs: one JSON object with the time, the number of checks for each health, and
+//! every check.
 
 use super::{CheckResult, Checks, HEALTHS, Health};
 use jiff::Timestamp;

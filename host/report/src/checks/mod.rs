@@ -27,10 +27,9 @@ use std::time::Duration;
 pub enum Health {
     /// As it should be.
     Healthy,
-    /// It was not made: its `when` is false, or what it depends on is not healthy.
+    /// It did not run: its `when` is false, or a check that it depends on is not healthy.
     Skipped,
-    /// A threshold was passed, or it is not as it should be and the suite says that this is not
-    /// critical.
+    /// A threshold was passed, or it failed and is not critical.
     Warning,
     /// Unknown: no answer or no data. No data is never healthy.
     Unknown,
@@ -92,7 +91,7 @@ impl CheckResult {
             StepState::Succeeded => Health::Healthy,
             StepState::Warned => Health::Warning,
             StepState::Skipped => Health::Skipped,
-            // It looked, and did not like what it saw; or it could not look.
+            // It got a wrong answer, or no answer.
             StepState::Failed if step.outcome == Some(Outcome::Fail) => failed,
             StepState::Failed
             | StepState::Pending
@@ -114,7 +113,7 @@ impl CheckResult {
         }
     }
 
-    /// A check that is not made for a while.
+    /// A check that is waived until a date.
     pub fn waived(suite: &str, check: &str, reason: &str, until: &str) -> Self {
         Self {
             suite: suite.to_owned(),
@@ -135,12 +134,12 @@ pub struct Checks {
     pub at: Timestamp,
     /// What each check found, in file order.
     pub results: Vec<CheckResult>,
-    /// What a warning is where only passed and failed are known.
+    /// What a warning counts as in formats that know only passed and failed.
     pub warnings: Warnings,
 }
 
 impl Checks {
-    /// The worst of them; unknown if none was made.
+    /// The worst of them; unknown if none ran.
     pub fn worst(&self) -> Health {
         let made = self
             .results
@@ -225,7 +224,7 @@ fn counts(checks: &Checks) -> String {
     if parts.is_empty() { "no check was made".to_owned() } else { parts.join(", ") }
 }
 
-/// How a check ended where only passed and failed are known.
+/// The result of a check in formats that know only passed and failed.
 fn ended(result: &CheckResult, warnings: Warnings) -> Ended {
     let why = format!("{}: {}", result.health.word(), result.summary);
     let of = |outcome| Ended::of(outcome, &why, warnings);
@@ -297,8 +296,7 @@ mod tests {
         assert_eq!(doubtful.worst(), Health::Unknown, "no data is worse than a warning");
     }
 
-    /// A line of Nagios says the state of each check in a word of its own: what was not made is not
-    /// `OK`.
+    /// A line of Nagios output has a word for each state: a check that did not run is not `OK`.
     #[test]
     fn no_two_states_of_a_check_have_one_word() {
         let columns: [Vec<&str>; 2] =

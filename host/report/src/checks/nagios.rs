@@ -26,8 +26,8 @@ pub(super) fn render(checks: &Checks) -> String {
     runbook_text::printed(&text).into_owned()
 }
 
-/// `'check/label'=value unit;warn;crit`. What the grammar has no place for is left out: a unit that
-/// is none, a threshold that is none.
+/// `'check/label'=value unit;warn;crit`. A unit or threshold that the grammar does not allow is
+/// left out.
 fn performance(result: &CheckResult, measured: &Measurement) -> String {
     let name = one_line(&format!("{}/{}", result.check, measured.label))
         .replace(['\'', '=', '|', '"'], "_");

@@ -52,8 +52,8 @@ pub(super) fn render(checks: &Checks) -> String {
     text
 }
 
-/// What a check measured. Its name is a label and no part of the metric's name, because plugins
-/// choose it; its unit stands beside it, as the plugin says it.
+/// What a check measured. Its name is a label and not part of the metric's name, because plugins
+/// choose it; the unit is a label too, as the plugin gives it.
 fn push_measurements(text: &mut String, checks: &Checks, labels: impl Fn(&CheckResult) -> String) {
     begin(
         text,
@@ -69,7 +69,7 @@ fn push_measurements(text: &mut String, checks: &Checks, labels: impl Fn(&CheckR
                 label(name),
                 label(unit)
             );
-            // A series stands there once, and has a value.
+            // Each series is written once, and has a value.
             if value.is_finite() && seen.insert(series.clone()) {
                 let _ = writeln!(text, "runbook_check_measurement{{{series}}} {value}");
             }

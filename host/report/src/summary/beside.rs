@@ -18,8 +18,8 @@ pub struct NotSent {
 }
 
 impl Summary {
-    /// What always ran and changed something, what could not be told to people, and a cancel that
-    /// came too late: a sentence for each, empty if there is none.
+    /// Changes by `finally`, notifications that could not be sent, and a cancel that came too late:
+    /// a sentence for each, empty if there is none.
     pub(super) fn beside_text(&self) -> String {
         let of = |left: Left| -> Vec<StepId> {
             let finally = self

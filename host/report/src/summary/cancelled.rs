@@ -15,7 +15,7 @@ pub enum Reached {
     Steps,
     /// What it did is being undone.
     Undo,
-    /// All of that is over; what always runs goes on.
+    /// All of that is over; `finally` runs.
     Finally,
 }
 
@@ -55,7 +55,7 @@ impl Cancelled {
 }
 
 impl Summary {
-    /// Why it stopped without an end, with that it is being undone, if it is.
+    /// Why it paused, and that it is being undone if so.
     pub(super) fn why_paused(&self, reason: &PauseReason) -> String {
         let text = pause_text(reason);
         if !self.is_undoing {

@@ -1,4 +1,4 @@
-//! What a run takes as done that another one did, which alone undoes it.
+//! Steps that a run takes as done from an earlier run, which alone undoes them.
 
 use super::Summary;
 use crate::phrases::quoted;
@@ -23,8 +23,8 @@ impl Summary {
         self.assumed.iter().map(|assumed| assumed.done_in).collect()
     }
 
-    /// Takes in the states of those runs: what each of them did and has not undone stays, whatever
-    /// becomes of this run.
+    /// Takes in the states of those runs: effects of theirs that are not undone stay, however this
+    /// run ends.
     pub fn stands_on(&mut self, states: &BTreeMap<RunId, RunState>) {
         self.earlier_states = states.iter().map(|(run, state)| (*run, stays(state))).collect();
         self.note_earlier();

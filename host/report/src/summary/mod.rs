@@ -142,7 +142,7 @@ pub enum Execution {
 /// Whether anything is left of what later runs did that tried a run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaterRun {
-    /// They go on, or something that they did is still there.
+    /// They still run, or some of their effects are still there.
     Stands,
     /// They have ended, and nothing that they did is left.
     IsUndone,
@@ -155,7 +155,7 @@ pub enum RunVerdict {
     Good,
     /// It waits for something, and nothing is wrong.
     Waiting,
-    /// It goes on, or stopped where a person must look, so its end is not known.
+    /// It still runs, or stopped for a person, so its end is not known.
     Open,
     /// It has ended, and did not succeed.
     Bad,
@@ -236,7 +236,7 @@ impl Summary {
         self.execution = execution;
     }
 
-    /// How long it took, in the words that hold for how it stands: `took 5 s`, `for 5 s until now`,
+    /// How long it took, in words that fit its state: `took 5 s`, `for 5 s until now`,
     /// `interrupted after 5 s`.
     pub fn lasted(&self) -> String {
         let duration = runbook_document::format_duration(self.duration());

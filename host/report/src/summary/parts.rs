@@ -5,7 +5,7 @@ use crate::phrases::counted;
 use runbook_engine::{Left, StepId};
 use std::collections::BTreeMap;
 
-/// What became of the parts of a step when the run was undone.
+/// The state of the parts of a step after the undo of the run.
 #[derive(Default)]
 struct Parts {
     undone: usize,

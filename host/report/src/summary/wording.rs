@@ -123,7 +123,7 @@ impl Summary {
                     "{when}: {resume}; now, if you may: `runbook resume {run} --outside-window`; or end it: `runbook cancel {run}`"
                 )
             }
-            // Who it was stands in the reason, in a place for texts of others; here stand commands.
+            // The name is in the reason, where untrusted text is escaped; this text has commands.
             PauseReason::LeaseLost { taken_by: Some(_), .. } => {
                 format!("ask who took it whether you may go on, then {resume}")
             }
@@ -135,8 +135,8 @@ impl Summary {
         }
     }
 
-    /// What a person does about a dirty run, with the commands to type. Nothing is promised that
-    /// the account does not have.
+    /// What a person does about a dirty run, with the commands to type. It promises no undo that
+    /// the account does not list.
     pub(super) fn way_out(&self) -> String {
         let run = crate::phrases::short(&self.run);
         let account = self.account();
@@ -265,7 +265,7 @@ pub(crate) fn waiting_text(
 ) -> String {
     let duration =
         |ms: u64| runbook_document::format_duration(Duration::from_millis(ms / 1_000 * 1_000));
-    // It is dropped a moment after its time.
+    // The call is dropped shortly after its time.
     let (waited, at_most) = (duration(waited_ms.min(at_most_ms)), duration(at_most_ms));
     match (then, call) {
         (AfterWait::Pauses, _) => {

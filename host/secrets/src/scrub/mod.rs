@@ -4,18 +4,18 @@
 //! offset inside of longer encoded data, wrapped or not), percent-encoded, escaped as in JSON,
 //! Rust, Python or C (`\n`, `\u00e9`, `\u{e9}`, `\xc3\xa9`) and as an entity of HTML, and in one of
 //! these within another; letters of ASCII may be large or small, because names of headers and some
-//! messages are. It is a net under the other measures, not a wall: a guest that may reveal a secret
-//! can always transform it in a way that nobody foresees.
+//! messages are. It is a second line of defence: a plugin that may reveal a secret can always
+//! transform it in an unforeseen way.
 //!
-//! Text that is cut off may end within a secret, and who chooses where the cut falls would read all
-//! of it but the end.
+//! Text that is cut off may end within a secret, and whoever controls the position of the cut could
+//! read all but its end.
 //! - Where more can be read than is shown, [`Scrubber::first_bytes`] looks at what stands behind
 //!   the cut (as much as [`Scrubber::lookahead`] says), so that nothing of a secret is left. This
 //!   is for what a guest sees.
 //! - Where it cannot, [`Scrubber::cut_text`] takes out what may be the beginning of a secret at the
 //!   end: at most three bytes of it are left, because fewer than four are the beginning of many
-//!   words. This is for what a guest wrote and does not see again: it would tell a guest whether a
-//!   guess of the beginning was right.
+//!   words. This is for what a guest wrote and does not see again: otherwise a plugin could test a
+//!   guess of the beginning.
 //!
 //! The searching machine keeps its own copy of the values, which is not wiped when it is dropped:
 //! it lives as long as the process that uses the secrets.
@@ -32,7 +32,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Shorter values would blank out ordinary words: a secret of three bytes is no secret.
+/// Shorter values would replace parts of ordinary words.
 const MIN_LEN: usize = 4;
 
 /// Text is decoded in windows of this size, because decoded text takes many times the memory of the

@@ -1,8 +1,8 @@
 //! The same text with one layer of encoding taken off, remembering where each byte came from.
 //!
-//! Looking for a secret in decoded text finds it however it was encoded: the encoders of this world
-//! disagree about which characters they escape, and a list of all escaped forms of a secret would
-//! never be complete.
+//! Looking for a secret in decoded text finds it however it was encoded: encoders disagree about
+//! which characters they escape, and a list of all escaped forms of a secret would never be
+//! complete.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
