@@ -3,7 +3,7 @@
 
 use serde_json::Value as Json;
 
-/// Collects what does not hold.
+/// Collects the assertions that do not hold, each with what was seen instead.
 #[derive(Debug, Clone, Default)]
 pub struct Assertions {
     failures: Vec<String>,
@@ -16,7 +16,8 @@ impl Assertions {
         Self::default()
     }
 
-    /// It must hold; `failure` says what was seen instead.
+    /// Asserts that `holds` is true. If not, the line that `failure` returns is kept: it says what
+    /// was seen instead.
     pub fn holds(&mut self, holds: bool, failure: impl FnOnce() -> String) -> &mut Self {
         self.made += 1;
         if !holds {
@@ -25,7 +26,7 @@ impl Assertions {
         self
     }
 
-    /// Two values must be equal.
+    /// Asserts that two values are equal.
     pub fn equals<T: PartialEq + std::fmt::Display>(
         &mut self,
         what: &str,
@@ -35,14 +36,14 @@ impl Assertions {
         self.holds(found == expected, || format!("{what} is {found}, expected {expected}"))
     }
 
-    /// A text must contain another.
+    /// Asserts that the text `found` contains `expected`.
     pub fn contains(&mut self, what: &str, found: &str, expected: &str) -> &mut Self {
         self.holds(found.contains(expected), || {
             format!("{what} does not contain `{expected}`; it starts with `{}`", start_of(found))
         })
     }
 
-    /// The value at a path such as `orders[0].id` must equal another.
+    /// Asserts that the value at a path such as `orders[0].id` equals another.
     pub fn json_equals(&mut self, body: &Json, path: &str, expected: &Json) -> &mut Self {
         match json_at(body, path) {
             Some(found) => self
@@ -56,7 +57,7 @@ impl Assertions {
         self.made
     }
 
-    /// What does not hold, first found first.
+    /// The lines of the assertions that do not hold, in order.
     pub fn failures(&self) -> &[String] {
         &self.failures
     }
@@ -67,7 +68,7 @@ impl Assertions {
     }
 }
 
-/// `1 row`, `2 rows`.
+/// A number with its noun, in the plural unless it is 1: `1 row`, `2 rows`.
 pub fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
@@ -82,7 +83,8 @@ pub fn start_of(text: &str) -> String {
     start
 }
 
-/// The value at a path such as `orders[0].id`; `""` and `$` are the whole.
+/// The value at a path such as `orders[0].id`, or `None` if there is none; `""` and `$` are the
+/// whole value.
 pub fn json_at<'a>(value: &'a Json, path: &str) -> Option<&'a Json> {
     let path = path.strip_prefix('$').unwrap_or(path);
     let mut found = value;

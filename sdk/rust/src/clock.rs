@@ -13,12 +13,13 @@ pub fn now_ms() -> u64 {
     host::now_ms()
 }
 
-/// Time since an arbitrary start; never goes back.
+/// The time since an arbitrary start, to the nanosecond; it never goes back.
 pub fn monotonic() -> Duration {
     Duration::from_nanos(host::monotonic_ns())
 }
 
-/// Waits. The time counts against the step's timeout.
+/// Waits for this long. The time counts against the step's timeout, and a cancelled run ends the
+/// wait.
 pub fn sleep(duration: Duration) {
     host::sleep_ms(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX));
 }

@@ -10,19 +10,20 @@ pub use types::{
     Container, ContainerSpec, ContainerState, ExecOutput, Health, LogLine, LogTail, Usage,
 };
 
-/// The slot of some containers. A name may be `""` when the slot is bound to exactly one.
+/// A slot that is bound to some containers of one Docker engine. The name `""` stands for the one
+/// container of a slot that is bound to exactly one.
 #[derive(Debug, Clone)]
 pub struct Containers {
     slot: Slot,
 }
 
 impl Containers {
-    /// That of a slot of `plugin.toml`.
+    /// The containers of a slot of `plugin.toml`.
     pub fn slot(slot: Slot) -> Self {
         Self { slot }
     }
 
-    /// All that the slot's filter lets through.
+    /// All containers that the slot's filter lets through, running or not.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `list`, `transient` if the Docker engine cannot be
@@ -32,7 +33,7 @@ impl Containers {
         host!("docker/reader.list", reader::list(self.slot.name()))
     }
 
-    /// One of them.
+    /// One container: its state, health, image and labels. Its environment is never shown.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `inspect` or its filter does not let the container
@@ -43,7 +44,8 @@ impl Containers {
         host!("docker/reader.inspect", reader::inspect(self.slot.name(), name))
     }
 
-    /// The last lines of its log, and whether the host left some out.
+    /// The last `tail` lines of a container's log, oldest first, at most 1,000 lines and 1 MiB; and
+    /// whether older ones were left out.
     ///
     /// # Errors
     /// As [`inspect`](Self::inspect), with the verb `logs`.
@@ -52,7 +54,7 @@ impl Containers {
         host!("docker/reader.logs", reader::logs(self.slot.name(), name, tail))
     }
 
-    /// What it uses now.
+    /// What a container uses now: processor, memory, network and disks.
     ///
     /// # Errors
     /// As [`inspect`](Self::inspect), with the verb `stats`; `conflict` if the container does not
@@ -62,7 +64,7 @@ impl Containers {
         host!("docker/reader.stats", reader::stats(self.slot.name(), name))
     }
 
-    /// Starts it, if it does not run.
+    /// Starts a container; does nothing if it runs already.
     ///
     /// # Errors
     /// As [`inspect`](Self::inspect), with the verb `start`.
@@ -71,7 +73,8 @@ impl Containers {
         host!("docker/control.start", control::start(self.slot.name(), name))
     }
 
-    /// Stops it, if it runs; kills it after `grace`.
+    /// Asks a container to end, and kills it after `grace`, in whole seconds. It does nothing if
+    /// the container is stopped already.
     ///
     /// # Errors
     /// As [`inspect`](Self::inspect), with the verb `stop`.
@@ -80,7 +83,7 @@ impl Containers {
         host!("docker/control.stop", control::stop(self.slot.name(), name, seconds(grace)))
     }
 
-    /// Stops and starts it.
+    /// Stops a container as [`stop`](Self::stop) does, and starts it.
     ///
     /// # Errors
     /// As [`inspect`](Self::inspect), with the verb `restart`.
@@ -89,7 +92,7 @@ impl Containers {
         host!("docker/control.restart", control::restart(self.slot.name(), name, seconds(grace)))
     }
 
-    /// Fetches an image and returns its id.
+    /// Fetches an image from its registry and returns its id, `sha256:…`.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `pull` or the target does not list the image, `invalid`
@@ -100,7 +103,7 @@ impl Containers {
         host!("docker/lifecycle.pull", lifecycle::pull(self.slot.name(), image))
     }
 
-    /// Gives an image another name.
+    /// Gives the image `image` the further name `target`.
     ///
     /// # Errors
     /// As [`pull`](Self::pull), with the verb `tag`; the target must list both names.
@@ -109,7 +112,8 @@ impl Containers {
         host!("docker/lifecycle.tag", lifecycle::tag(self.slot.name(), image, target))
     }
 
-    /// Makes a container without starting it and returns its id.
+    /// Makes a container without starting it, and returns its id. The target says which network,
+    /// memory and number of processes it gets.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `create`, or if the target lets the name, the image, a
@@ -128,7 +132,7 @@ impl Containers {
         host!("docker/lifecycle.remove", lifecycle::remove(self.slot.name(), name, false))
     }
 
-    /// Removes a container, running or not.
+    /// Removes a container, even if it runs.
     ///
     /// # Errors
     /// As [`inspect`](Self::inspect), with the verb `remove`.
@@ -137,7 +141,7 @@ impl Containers {
         host!("docker/lifecycle.remove", lifecycle::remove(self.slot.name(), name, true))
     }
 
-    /// Removes all stopped ones and returns their names.
+    /// Removes all stopped containers that the filter lets through, and returns their names.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `prune`, `transient` if the Docker engine cannot be
@@ -147,7 +151,7 @@ impl Containers {
         host!("docker/lifecycle.prune", lifecycle::prune(self.slot.name()))
     }
 
-    /// Runs a program inside one.
+    /// Runs a program inside a running container, and returns its exit code and output.
     ///
     /// # Errors
     /// As [`inspect`](Self::inspect), with the verb `exec`; `denied` too if the target's `command`

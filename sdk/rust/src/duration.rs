@@ -30,7 +30,8 @@ const UNITS: &[(&str, u64)] = &[
     ("w", 604_800_000),
 ];
 
-/// Reads `5m` or `1h30m`.
+/// Parses a duration with its units, such as `5m`, `1h30m` or `250ms`: `ms`, `s`, `m`, `h`, `d` and
+/// `w`. Returns `None` for any other text.
 pub fn parse(text: &str) -> Option<Duration> {
     let mut total_ms = 0_u64;
     let mut rest = text.trim();

@@ -7,19 +7,20 @@ use crate::slot::Slot;
 
 pub use types::{FileInfo, FileKind};
 
-/// The slot of one directory. Paths are relative to it.
+/// A slot that is bound to one directory. Paths are relative to it; `..` and symbolic links are
+/// refused.
 #[derive(Debug, Clone)]
 pub struct Directory {
     slot: Slot,
 }
 
 impl Directory {
-    /// That of a slot of `plugin.toml`.
+    /// The directory of a slot of `plugin.toml`.
     pub fn slot(slot: Slot) -> Self {
         Self { slot }
     }
 
-    /// The whole file.
+    /// Reads a whole file.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `read` or the path has a symbolic link, `not-found` if
@@ -30,7 +31,7 @@ impl Directory {
         host!("files/reader.read", reader::read(self.slot.name(), path))
     }
 
-    /// The entries of a directory, sorted by name; `""` is the slot's own.
+    /// The entries of a directory, sorted by name; `""` is the slot's directory itself.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `read` or the path has a symbolic link, `not-found` if
@@ -40,7 +41,7 @@ impl Directory {
         host!("files/reader.list", reader::list(self.slot.name(), path))
     }
 
-    /// Size, kind and time of a file.
+    /// The size in bytes, the kind and the time of change of a file.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `read` or the path has a symbolic link, `not-found` if
@@ -50,7 +51,8 @@ impl Directory {
         host!("files/reader.stat", reader::stat(self.slot.name(), path))
     }
 
-    /// `sha256:<hex>` of a file of any size.
+    /// The SHA-256 digest of a file of any size, as `sha256:<hex>`. The host computes it as a
+    /// stream.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `read` or the path has a symbolic link, `not-found` if
@@ -60,7 +62,7 @@ impl Directory {
         host!("files/reader.digest", reader::digest(self.slot.name(), path))
     }
 
-    /// Writes the whole file, in one piece for whoever reads it.
+    /// Writes a whole file: a reader sees the old content or the new one, never a part.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `write` or the path has a symbolic link, `not-found` if

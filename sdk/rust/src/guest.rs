@@ -17,7 +17,7 @@ pub use plugin::probe::Guest as Probe;
 pub use plugin::smoke_test::Guest as SmokeTest;
 pub use plugin::step::Guest as StepExport;
 
-/// The JSON that `describe` answers.
+/// The JSON text that `describe` answers.
 pub fn describe(operations: Vec<Json>) -> String {
     json!({ "operations": operations }).to_string()
 }
@@ -129,7 +129,7 @@ pub fn undo<S: Step>(job: RawJob, before: &str) -> Result<RawCompletion> {
     complete(S::undo(&job, &input, &json_of(before)?)?)
 }
 
-/// The host called an operation that this plugin does not have.
+/// The fault for a call of an operation that this plugin does not have.
 pub fn unknown_operation(name: &str) -> Fault {
     Fault::invalid(
         "plugin.unknown-operation",

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 pub use types::Timing;
 
-/// The slot of one base address.
+/// A slot that is bound to one base address. A plugin gives paths below it and never names a host.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     slot: Slot,
@@ -17,7 +17,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// That of a slot of `plugin.toml`.
+    /// The base address of a slot of `plugin.toml`.
     pub fn slot(slot: Slot) -> Self {
         Self { slot, headers: Vec::new(), body_secrets: Vec::new() }
     }
@@ -62,7 +62,8 @@ impl Endpoint {
         self
     }
 
-    /// Reads a path, which starts with `/` and is appended to the base address.
+    /// Reads a path with GET. The path starts with `/`, may have a query, and is appended to the
+    /// base address.
     ///
     /// # Errors
     /// `denied` if the grant does not allow the verb, the path, a header or the address; `invalid`
@@ -75,7 +76,7 @@ impl Endpoint {
             .map(|raw| Response::of(path, raw))
     }
 
-    /// Reads the headers of a path.
+    /// Reads the headers of a path with HEAD.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -85,7 +86,7 @@ impl Endpoint {
             .map(|raw| Response::of(path, raw))
     }
 
-    /// Sends a body with POST.
+    /// Sends a body to a path with POST.
     ///
     /// # Errors
     /// As [`get`](Self::get), and `denied` if a secret may not go where the body has it. `unknown`
@@ -99,7 +100,7 @@ impl Endpoint {
         .map(|raw| Response::of(path, raw))
     }
 
-    /// Sends a body with PUT.
+    /// Sends a body to a path with PUT.
     ///
     /// # Errors
     /// As [`post`](Self::post).
@@ -112,7 +113,7 @@ impl Endpoint {
         .map(|raw| Response::of(path, raw))
     }
 
-    /// Sends a body with PATCH.
+    /// Sends a body to a path with PATCH.
     ///
     /// # Errors
     /// As [`post`](Self::post).
@@ -125,7 +126,7 @@ impl Endpoint {
         .map(|raw| Response::of(path, raw))
     }
 
-    /// Deletes what is at a path.
+    /// Deletes what is at a path, with DELETE.
     ///
     /// # Errors
     /// As [`post`](Self::post).
@@ -143,15 +144,15 @@ pub struct Response {
     pub path: String,
     /// The status code, such as 200.
     pub status: u16,
-    /// Names in lower case, in the order of arrival.
+    /// The headers, as name in lower case and value, in the order of arrival.
     pub headers: Vec<(String, String)>,
     /// The body, at most as many bytes of it as the grant allows.
     pub body: Vec<u8>,
-    /// Whether the body was longer.
+    /// Whether the body was longer than the grant allows, so that `body` is its beginning only.
     pub truncated: bool,
     /// The address of the server that answered, as `ip:port`.
     pub peer: String,
-    /// How long each part took.
+    /// How long each part of the exchange took, in microseconds; 0 if the part did not happen.
     pub timing: Timing,
 }
 
@@ -174,7 +175,7 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body, if all of it is here; a fault that says so if the target's `max_body` cut it.
+    /// The whole body.
     ///
     /// # Errors
     /// `limit` if the body was longer than the target's `max_body`.
@@ -189,14 +190,14 @@ impl Response {
         Ok(&self.body)
     }
 
-    /// The body as text; what is not UTF-8 is replaced. It may have been cut, see
-    /// [`whole`](Self::whole).
+    /// The body as text, with U+FFFD in the place of bytes that are not UTF-8. It may have been
+    /// cut: see [`whole`](Self::whole).
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body of a success as JSON: a status outside 200 to 299 is a fault, whatever the body. A
-    /// body that was cut is not taken for one that is broken: see [`whole`](Self::whole).
+    /// The body of a successful response as JSON. A body that was cut is not parsed: see
+    /// [`whole`](Self::whole).
     ///
     /// # Errors
     /// `assertion` if the status is not 200 to 299 or the body is not the JSON of a `T`, `limit` if
@@ -214,7 +215,7 @@ impl Response {
         self.json_of_any_status()
     }
 
-    /// The body as JSON, of an error page too.
+    /// The body of any response as JSON, that of an error page too.
     ///
     /// # Errors
     /// `assertion` if the body is not the JSON of a `T`, `limit` if it was cut.

@@ -7,12 +7,12 @@ use serde::Serialize;
 /// a whole.
 pub const LIST_BYTES: usize = 768 << 10;
 
-/// As much of a list as an output can hold, and how much there is.
+/// The items of a list that fit into an output, and how many there are in all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept<T> {
     /// The first items of the list, as many as were kept.
     pub items: Vec<T>,
-    /// How many there are, those that were left out included.
+    /// How many items there are, those that were left out included.
     pub total: usize,
 }
 
@@ -33,12 +33,12 @@ impl<T: Serialize> Kept<T> {
 }
 
 impl<T> Kept<T> {
-    /// Whether some were left out.
+    /// Whether items were left out.
     pub fn is_truncated(&self) -> bool {
         self.items.len() < self.total
     }
 
-    /// `120`, or `50 of 120`.
+    /// The count for a summary: `120`, or `50 of 120` if items were left out.
     pub fn count(&self) -> String {
         if self.is_truncated() {
             format!("{} of {}", self.items.len(), self.total)

@@ -4,8 +4,8 @@ use crate::bindings::runbook::base::log;
 
 pub use log::Level;
 
-/// Adds a line; the macros [`debug!`](crate::debug), [`info!`](crate::info), [`warn!`](crate::warn)
-/// and [`error!`](crate::error) format one.
+/// Adds a line of at most 4 KiB to the log of the call; the macros [`debug!`](crate::debug),
+/// [`info!`](crate::info), [`warn!`](crate::warn) and [`error!`](crate::error) format one.
 #[cfg(target_family = "wasm")]
 pub fn write(level: Level, message: &str) {
     log::write(level, message);
@@ -32,7 +32,7 @@ pub(crate) fn catch_panics() {
 #[cfg(not(target_family = "wasm"))]
 pub(crate) fn catch_panics() {}
 
-/// For the author of the plugin.
+/// Logs a line for the author of the plugin.
 #[macro_export]
 macro_rules! debug { ($($part:tt)*) => { $crate::log::write($crate::log::Level::Debug, &format!($($part)*)) }; }
 

@@ -12,11 +12,11 @@ macro_rules! host {
 
 pub(crate) use host;
 
-/// Inside of `runbook` there is one.
+/// Does nothing: inside of `runbook` there is a host.
 #[cfg(target_family = "wasm")]
 pub(crate) fn must_have_a_host(_name: &str) {}
 
-/// Here there is none.
+/// Panics, because in a native build there is no host.
 #[cfg(not(target_family = "wasm"))]
 #[track_caller]
 pub(crate) fn must_have_a_host(name: &str) {

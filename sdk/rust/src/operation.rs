@@ -9,10 +9,10 @@ use std::time::Duration;
 
 pub use crate::bindings::runbook::plugin::types::{Effect, Measurement, Outcome, Verdict};
 
-/// What a call knows of where it runs.
+/// What a call knows about its run and its limits.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The run's id; the same in all its calls.
+    /// The id of the run, the same in all its calls.
     pub run_id: String,
     /// The id of the step.
     pub step: String,
@@ -22,10 +22,9 @@ pub struct Job {
     pub deadline_ms: u64,
     /// Whether effects are refused. A plugin need not look: the host refuses them itself.
     pub dry_run: bool,
-    /// For `observe` and `undo`: if the last attempt got no answer, how long ago it began. What it
-    /// asked for may still go on outside, so both must wait until it cannot any more before they
-    /// say how things are. For `plan`: the same of the step that is being undone, or of any step of
-    /// the plugin.
+    /// For `observe` and `undo`: how long ago the last attempt began, if it got no answer. It may
+    /// still go on outside, so both must wait until it cannot any more before they answer. For
+    /// `plan`: the same for the step that is being undone, or for any step of the plugin.
     pub unanswered: Option<Duration>,
 }
 
@@ -36,7 +35,7 @@ pub struct Report<O> {
     pub outcome: Outcome,
     /// One line that tells the operator what was found.
     pub summary: String,
-    /// What later steps can refer to.
+    /// The output, which later steps can refer to.
     pub output: O,
     /// Numbers with units and thresholds.
     pub measurements: Vec<Measurement>,
@@ -53,17 +52,17 @@ impl<O> Report<O> {
         Self::new(Outcome::Warn, summary, output)
     }
 
-    /// Not as it should be.
+    /// A report with the outcome `fail`: it is not as it should be.
     pub fn fail(summary: impl Into<String>, output: O) -> Self {
         Self::new(Outcome::Fail, summary, output)
     }
 
-    /// It could not be told. No data is never a pass.
+    /// A report with the outcome `unknown`: it could not be determined. No data is never a pass.
     pub fn unknown(summary: impl Into<String>, output: O) -> Self {
         Self::new(Outcome::Unknown, summary, output)
     }
 
-    /// `pass` if it holds, `fail` if not.
+    /// A report with the outcome `pass` if `holds` is true, and `fail` if not.
     pub fn pass_if(holds: bool, summary: impl Into<String>, output: O) -> Self {
         Self::new(if holds { Outcome::Pass } else { Outcome::Fail }, summary, output)
     }
@@ -73,7 +72,7 @@ impl<O> Report<O> {
         Self { outcome, summary: summary.into(), output, measurements: Vec::new() }
     }
 
-    /// The same, with another output.
+    /// The same report with another output.
     pub fn map<P>(self, other: impl FnOnce(O) -> P) -> Report<P> {
         let Self { outcome, summary, output, measurements } = self;
         Report { outcome, summary, output: other(output), measurements }
@@ -93,15 +92,15 @@ pub fn measurement(label: impl Into<String>, value: f64, unit: impl Into<String>
 }
 
 impl Measurement {
-    /// Outside of this range somebody should look. A range in Nagios syntax: `"100"` is 0 to 100,
-    /// `"10:"` is 10 or more.
+    /// Sets the range outside of which a person should look. A range in Nagios syntax: `"100"` is 0
+    /// to 100, `"10:"` is 10 or more.
     #[must_use]
     pub fn warn(mut self, range: impl ToString) -> Self {
         self.warn = Some(range.to_string());
         self
     }
 
-    /// Outside of this range it is not as it should be. A range in Nagios syntax, as for
+    /// Sets the range outside of which it is not as it should be. A range in Nagios syntax, as for
     /// [`warn`](Self::warn).
     #[must_use]
     pub fn crit(mut self, range: impl ToString) -> Self {
@@ -110,7 +109,8 @@ impl Measurement {
     }
 }
 
-/// One thing that a step would do.
+/// One thing that a step would do: its verb (`docker.stop`), the object (`container orders-api`),
+/// and one line for the operator.
 pub fn effect(
     verb: impl Into<String>,
     target: impl Into<String>,
@@ -119,9 +119,9 @@ pub fn effect(
     Effect { verb: verb.into(), target: target.into(), summary: summary.into() }
 }
 
-/// One statement that a step would run, shown word for word. Where a person approves it, the host
-/// lets exactly this statement through, and once for each time that it is shown. [`effect`] tells
-/// it in words instead, and binds the verb and the object alone.
+/// One statement that a step would run, shown word for word. If a person approves it, the host lets
+/// exactly this statement through, once for each time that it is shown. With [`effect`] instead,
+/// only the verb and the object are bound.
 pub fn statement_effect(
     verb: impl Into<String>,
     target: impl Into<String>,
@@ -139,8 +139,8 @@ pub fn statement_effect(
     effect(verb, target, shown)
 }
 
-/// One run of a program that a step would start, its arguments shown word for word; bound as
-/// [`statement_effect`] is.
+/// One run of a program that a step would start, its arguments shown word for word. An approval
+/// binds it as with [`statement_effect`].
 pub fn arguments_effect(
     verb: impl Into<String>,
     target: impl Into<String>,
@@ -152,23 +152,23 @@ pub fn arguments_effect(
 /// What a step would do.
 #[derive(Debug, Clone)]
 pub struct Proposal {
-    /// Empty: nothing would change.
+    /// What would be done, one effect for each thing; empty if nothing would change.
     pub effects: Vec<Effect>,
     /// One line that tells the operator what would be done.
     pub summary: String,
-    /// What is there before; `undo` is given it, and it is compared with what is observed after a
-    /// crash or an undo. It must be something that changes when `apply` takes effect;
-    /// [`Json::Null`] says that nothing can be seen of it.
+    /// What is there before. `undo` gets it, and it is compared with what is observed after a crash
+    /// or an undo. It must be something that changes when `apply` takes effect; [`Json::Null`] says
+    /// that nothing can be seen of it.
     pub before: Json,
 }
 
 impl Proposal {
-    /// Nothing would change, because it is so already.
+    /// A proposal without effects: nothing would change, because it is so already.
     pub fn nothing(summary: impl Into<String>, before: Json) -> Self {
         Self { effects: Vec::new(), summary: summary.into(), before }
     }
 
-    /// One effect, whose summary is the proposal's.
+    /// A proposal with one effect, whose summary is the proposal's too.
     pub fn one(effect: Effect, before: Json) -> Self {
         Self { summary: effect.summary.clone(), effects: vec![effect], before }
     }
@@ -179,7 +179,7 @@ impl Proposal {
 pub struct Completion<O> {
     /// One line that tells the operator what was done.
     pub summary: String,
-    /// What later steps can refer to.
+    /// The output, which later steps can refer to.
     pub output: O,
     /// Whether the step changed anything.
     pub changed: bool,
@@ -199,25 +199,25 @@ impl<O> Completion<O> {
     }
 }
 
-/// Something that acts.
+/// An operation that acts.
 ///
-/// The host calls `plan` before each `apply` and journals its answer first. In `plan` and `observe`
-/// only reading host functions answer. An operation that `plugin.toml` marks with `undo = true`
-/// implements `observe` and `undo`.
+/// The host calls `plan` before each `apply`, and journals its answer first. In `plan` and
+/// `observe` only host functions that read answer. An operation that `plugin.toml` marks with
+/// `undo = true` implements `observe` and `undo`.
 pub trait Step {
-    /// What the runbook writes under `with`.
+    /// The input, which the runbook writes under `with`.
     type Input: DeserializeOwned + JsonSchema;
-    /// What later steps can refer to.
+    /// The output, which later steps can refer to.
     type Output: Serialize + JsonSchema;
 
-    /// What `apply` would do now.
+    /// Says what `apply` would do now, without doing it.
     ///
     /// # Errors
     /// A [`Fault`] if it cannot be told what `apply` would do, such as `not-found` for a thing that
     /// is not there. `apply` is not called then.
     fn plan(job: &Job, input: &Self::Input) -> Result<Proposal>;
 
-    /// Does it. `proposal` is what `plan` said just before.
+    /// Does it. `proposal` is what `plan` has just said.
     ///
     /// # Errors
     /// A [`Fault`] if it was not done. Its class decides whether the host tries again; use
@@ -228,7 +228,7 @@ pub trait Step {
         proposal: &Proposal,
     ) -> Result<Completion<Self::Output>>;
 
-    /// What is there now, of the same shape as [`Proposal::before`].
+    /// Says what is there now, in the shape of [`Proposal::before`].
     ///
     /// # Errors
     /// A [`Fault`] if what is there cannot be seen.
@@ -236,8 +236,8 @@ pub trait Step {
         Self::plan(job, input).map(|proposal| proposal.before)
     }
 
-    /// Puts back what `before` says, from any state in between, and again after itself. Returns one
-    /// line, and whether anything had to be changed.
+    /// Puts back what `before` says, from any state in between; a second call must do no harm.
+    /// Returns one line, and whether anything had to be changed.
     ///
     /// # Errors
     /// A [`Fault`] if it was not put back; by default `invalid`, because the operation has no undo.

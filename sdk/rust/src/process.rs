@@ -7,7 +7,7 @@ use crate::slot::Slot;
 
 pub use types::Output;
 
-/// The slot of one program.
+/// A slot that is bound to one program, with the arguments and the input of one run.
 #[derive(Debug, Clone)]
 pub struct Program {
     slot: Slot,
@@ -16,12 +16,12 @@ pub struct Program {
 }
 
 impl Program {
-    /// That of a slot of `plugin.toml`.
+    /// The program of a slot of `plugin.toml`, without arguments and input.
     pub fn slot(slot: Slot) -> Self {
         Self { slot, arguments: Vec::new(), stdin: types::Input::Nothing }
     }
 
-    /// Adds an argument. Each must match the target's pattern for its position.
+    /// Adds an argument. It must match the target's pattern for its position.
     #[must_use]
     pub fn argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
@@ -44,9 +44,9 @@ impl Program {
         self
     }
 
-    /// Runs it where it can read and change nothing, and keeps what it writes to stdout. For
-    /// probes; the slot declares `inspect` and the target says `read_only = true`. It gets no
-    /// input.
+    /// Runs the program where it can read and change nothing, without input, and keeps what it
+    /// writes to stdout. For probes: the slot declares `inspect`, and the target says
+    /// `read_only = true`.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `inspect`, an argument does not match, or the program is
@@ -57,7 +57,7 @@ impl Program {
         host!("process/inspector.run", inspector::run(self.slot.name(), &self.arguments))
     }
 
-    /// Runs it and keeps what it writes to stdout.
+    /// Runs the program and keeps what it writes to stdout, up to the target's `max_output`.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `run`, an argument does not match, or the program is not
@@ -71,8 +71,8 @@ impl Program {
         )
     }
 
-    /// Runs it and streams its stdout to a new file of a files slot, compressed if its name ends in
-    /// `.zst`. The file is there only if the program ends with 0.
+    /// Runs the program and streams its stdout to a new file of a files slot, compressed if its
+    /// name ends in `.zst`. The file is there only if the program ends with 0.
     ///
     /// # Errors
     /// As [`run`](Self::run); `denied` too if `slot` is not granted `write`, `conflict` if the file

@@ -8,19 +8,19 @@ use crate::slot::Slot;
 
 pub use metadata::SecretInfo;
 
-/// The slot of one secret.
+/// A slot that is bound to one secret.
 #[derive(Debug, Clone)]
 pub struct SecretSlot {
     slot: Slot,
 }
 
 impl SecretSlot {
-    /// That of a slot of `plugin.toml`.
+    /// The secret of a slot of `plugin.toml`.
     pub fn slot(slot: Slot) -> Self {
         Self { slot }
     }
 
-    /// What can be known without seeing it.
+    /// What is known of the secret without its value: its name, and when it was set and expires.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `describe`, `not-found` if its store cannot be opened or
@@ -30,7 +30,7 @@ impl SecretSlot {
         host!("secrets/metadata.describe", metadata::describe(self.slot.name()))
     }
 
-    /// The plain text: a red line in every review.
+    /// The secret in plain text. Every review shows that a plugin may do this.
     ///
     /// # Errors
     /// `denied` if the slot is not granted `reveal`, `not-found` if its store cannot be opened or

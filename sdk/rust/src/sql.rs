@@ -7,20 +7,20 @@ use crate::slot::Slot;
 
 pub use types::{Artifact, Column, Driver, Element, Value};
 
-/// The slot of one database.
+/// A slot that is bound to one database. The host holds its address and password.
 #[derive(Debug, Clone)]
 pub struct Database {
     slot: Slot,
 }
 
-/// Parameters of a statement: `params!["orders", 5, true]`.
+/// Makes the parameters of a statement: `params!["orders", 5, true]`.
 #[macro_export]
 macro_rules! params {
     ($($value:expr),* $(,)?) => { &[$($crate::sql::Value::from($value)),*] };
 }
 
 impl Database {
-    /// That of a slot of `plugin.toml`.
+    /// The database of a slot of `plugin.toml`.
     pub fn slot(slot: Slot) -> Self {
         Self { slot }
     }
@@ -34,7 +34,8 @@ impl Database {
         host!("sql/reader.kind", reader::kind(self.slot.name()))
     }
 
-    /// Runs one statement that returns rows, in a transaction that cannot write.
+    /// Runs one statement that returns rows, in a transaction that cannot write. Placeholders are
+    /// `$1` (PostgreSQL) or `?` (MySQL, MariaDB, SQLite).
     ///
     /// # Errors
     /// `denied` if the grant does not allow the statement, or the database does not allow it to
@@ -46,7 +47,8 @@ impl Database {
             .map(|rows| Rows { columns: rows.columns, rows: rows.rows, truncated: rows.truncated })
     }
 
-    /// Runs one statement and returns how many rows it touched or returned.
+    /// Runs one statement, and returns how many rows it touched or returned. Placeholders are those
+    /// of [`query`](Self::query).
     ///
     /// # Errors
     /// As [`query`](Self::query); `conflict` if a constraint or a lock forbids it, `unknown` if the
@@ -56,7 +58,7 @@ impl Database {
         host!("sql/writer.execute", writer::execute(self.slot.name(), statement, parameters))
     }
 
-    /// Runs statements, all or none.
+    /// Runs statements in one transaction, all or none, and returns how many rows each touched.
     ///
     /// # Errors
     /// As [`execute`](Self::execute).
@@ -72,7 +74,8 @@ impl Database {
         host!("sql/writer.transaction", writer::transaction(self.slot.name(), &statements))
     }
 
-    /// Copies a SQLite database into a file of a files slot.
+    /// Copies a SQLite database into a new file of a files slot, compressed if its name ends in
+    /// `.zst`.
     ///
     /// # Errors
     /// `denied` if one of the slots is not granted it, `conflict` if the file is there already,
@@ -82,7 +85,8 @@ impl Database {
         host!("sql/snapshot.backup", snapshot::backup(self.slot.name(), directory.name(), path))
     }
 
-    /// Replaces a SQLite database by a copy.
+    /// Replaces the content of a SQLite database by a copy from a files slot, after checking that
+    /// the copy is sound.
     ///
     /// # Errors
     /// `denied` if one of the slots is not granted it, `not-found` if there is no such file,
@@ -94,14 +98,14 @@ impl Database {
     }
 }
 
-/// What a query returned.
+/// The result of a query.
 #[derive(Debug, Clone)]
 pub struct Rows {
-    /// Name and type of each column.
+    /// The name and type of each column.
     pub columns: Vec<Column>,
     /// The values, row by row.
     pub rows: Vec<Vec<Value>>,
-    /// Whether the grant's limit cut the result.
+    /// Whether a limit of the target cut the result, so that there are more rows.
     pub truncated: bool,
 }
 
@@ -121,7 +125,7 @@ impl Rows {
         self.rows.iter().map(|values| Row { columns: &self.columns, values })
     }
 
-    /// The first row; `not-found` if there is none.
+    /// The first row.
     ///
     /// # Errors
     /// `not-found` if there is no row.
@@ -140,7 +144,7 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The value of a column.
+    /// The value of a column, by its name.
     ///
     /// # Errors
     /// `invalid` if the result has no such column.
@@ -168,13 +172,13 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// Name and value of each column.
+    /// The name and value of each column.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
         self.columns.iter().map(|column| column.name.as_str()).zip(self.values)
     }
 }
 
-/// What the kind of a value is called.
+/// The kind of a value, in words for messages.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "NULL",
@@ -194,9 +198,9 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Rust types that a value can be read as.
+/// A Rust type as which a value of a database can be read.
 pub trait FromValue: Sized {
-    /// The value, if it is of this type.
+    /// The value as this type; `None` if it is of another type.
     fn from_value(value: &Value) -> Option<Self>;
 }
 
