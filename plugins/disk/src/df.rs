@@ -9,14 +9,14 @@ pub(crate) struct FileSystem {
     pub(crate) mount: String,
     /// The size of the file system, in bytes.
     pub(crate) size_bytes: u64,
-    /// How much of it can be used without rights of the system's own.
+    /// The space that a user without special rights can still use, in bytes.
     pub(crate) free_bytes: u64,
-    /// How full it is, as `df` rounds it: up.
+    /// How full it is, in percent, rounded up as `df` does.
     pub(crate) used_percent: u64,
 }
 
-/// Reads each line below the heading. One that cannot be read is a fault: a file system that is
-/// left out looks healthy.
+/// Reads each line below the heading. A line that cannot be read is a fault, because a file system
+/// that is left out would look healthy.
 pub(crate) fn read(text: &str) -> Result<Vec<FileSystem>> {
     let mut found: Vec<FileSystem> = Vec::new();
     for line in text.lines().skip(1).filter(|line| !line.trim().is_empty()) {
@@ -33,8 +33,8 @@ pub(crate) fn read(text: &str) -> Result<Vec<FileSystem>> {
     Ok(found)
 }
 
-/// `device 1024-blocks used available capacity mount`. A device and a mount may have spaces in
-/// them, so it is read around the percent.
+/// Reads `device 1024-blocks used available capacity mount`. A device and a mount may have spaces
+/// in them, so the line is read from its percent sign outwards.
 fn read_line(line: &str) -> Option<FileSystem> {
     let (at, _) = line.match_indices('%').find(|(at, _)| {
         line[at + 1..].starts_with(' ') && numbers_before(&line[..*at]).is_some()

@@ -4,11 +4,11 @@ use crate::df::{FileSystem, read};
 use runbook_sdk::prelude::*;
 use runbook_sdk::process::{Output as Printed, Program};
 
-/// What to look at, and how full it may be.
+/// Whose file systems are checked, and how full they may be.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Folders or files; the file systems that hold them are looked at.
+    /// Folders or files, whose file systems are checked.
     paths: Vec<String>,
     /// Fuller than this is a warning.
     #[serde(default = "default_warn")]
@@ -29,7 +29,7 @@ fn default_crit() -> u64 {
 /// The space that was seen.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Output {
-    /// Each file system, once.
+    /// The file systems of all paths, each once.
     file_systems: Vec<FileSystem>,
 }
 

@@ -5,19 +5,18 @@ use runbook_sdk::clock;
 use runbook_sdk::prelude::*;
 use std::time::Duration;
 
-/// How long the engine may take, when the grace is over, to kill what did not end by itself and to
-/// say so.
+/// How long the engine may take, after the grace, to kill a container and to say so.
 const TO_KILL: Duration = Duration::from_secs(5);
 /// The pause between two looks at a container that may be stopping.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The time kept at the end of a call, so that it can still say why it did not wait any longer.
 const TO_ANSWER: Duration = Duration::from_secs(1);
 
-/// Which container, and how patiently.
+/// Which container, and how long it may take to end.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Which one, if the slot is bound to several.
+    /// The name of the container, if the slot is bound to several.
     #[serde(default)]
     name: String,
     /// How long it may take to end by itself before it is killed; 10 s if absent. The step's
@@ -41,13 +40,13 @@ pub(crate) struct Output {
     running: bool,
 }
 
-/// What `undo` and the comparison after it need: nothing that changes by itself.
+/// The state that `undo` needs, and that is compared after it: nothing in it changes by itself.
 fn observed(name: &str) -> Result<Json> {
     Ok(json!({ "running": is_running(&containers().inspect(name)?) }))
 }
 
-/// Starts it. One that runs is left as it is: the effect of an attempt that was cut off is no
-/// second one.
+/// Starts the container. If it runs already it is left alone, because an attempt that was cut off
+/// may have started it.
 fn switch_on(name: &str) -> Result<Output> {
     if !is_running(&containers().inspect(name)?) {
         containers().start(name)?;
@@ -105,7 +104,7 @@ fn await_stop(job: &Job, input: &Input) -> Result<()> {
     Ok(())
 }
 
-/// Puts back what was there.
+/// Puts back whether the container ran before.
 fn put_back(input: &Input, before: &Json) -> Result<Completion<Json>> {
     let ran = before["running"] == json!(true);
     if is_running(&containers().inspect(&input.name)?) == ran {

@@ -4,11 +4,11 @@ use crate::{containers, is_running, state_word};
 use runbook_sdk::prelude::*;
 use std::time::Duration;
 
-/// Which container, and how patiently.
+/// Which container, and how long it may take to end.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Which one, if the slot is bound to several.
+    /// The name of the container, if the slot is bound to several.
     #[serde(default)]
     name: String,
     /// How long it may take to end by itself before it is killed; 10 s if absent. The step's

@@ -8,13 +8,13 @@ use runbook_sdk::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Which one, if the slot is bound to several.
+    /// The name of the container, if the slot is bound to several.
     #[serde(default)]
     name: String,
-    /// What it must do.
+    /// What the container must do; `running` if absent.
     #[serde(default)]
     expect: Expected,
-    /// The image that it must have been made from, as it is named there.
+    /// The name of the image that it must have been made from.
     image: Option<String>,
     /// More restarts than this are a warning.
     max_restarts: Option<i64>,
@@ -120,7 +120,7 @@ fn describe(container: &Container) -> String {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WaitInput {
-    /// Which one, if the slot is bound to several.
+    /// The name of the container, if the slot is bound to several.
     #[serde(default)]
     name: String,
 }

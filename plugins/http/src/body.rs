@@ -4,11 +4,11 @@ use runbook_sdk::http::Response;
 use runbook_sdk::kept::LIST_BYTES;
 use runbook_sdk::prelude::*;
 
-/// What is kept of a body.
+/// The part of a body that is kept in an output.
 pub(crate) struct Body {
-    /// The whole, if it is JSON.
+    /// The whole body, if it is JSON and short enough.
     pub(crate) json: Option<Json>,
-    /// Why JSON is not kept.
+    /// Why a JSON body is not kept; `None` if it is.
     cut: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl Body {
         self.cut.is_some()
     }
 
-    /// A summary, and why there is no body in the output although there should be.
+    /// A summary, with the reason if the output has no body although it should.
     pub(crate) fn note(&self, summary: String) -> String {
         match &self.cut {
             Some(why) => format!("{summary}; its JSON is not in the output: {why}"),

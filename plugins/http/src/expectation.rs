@@ -44,7 +44,7 @@ pub(crate) enum Header {
     },
 }
 
-/// What an answer must be. Without `status`, any from 200 to 299 is good.
+/// What a response must be. Without `status`, any status from 200 to 299 is good.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expectation<'a> {
     pub(crate) status: Option<&'a Status>,
@@ -55,7 +55,7 @@ pub(crate) struct Expectation<'a> {
 }
 
 impl Expectation<'_> {
-    /// Compares; what does not hold is said.
+    /// Compares a response with what is expected, and collects what does not hold.
     pub(crate) fn compare(&self, response: &Response) -> Assertions {
         let mut assertions = Assertions::new();
         let expected = self.status.map_or_else(|| "200 to 299".to_owned(), Status::describe);

@@ -39,7 +39,7 @@ fn root() -> String {
 pub(crate) struct Output {
     /// The status code of the answer, such as 200.
     status: u16,
-    /// Who answered, as `ip:port`.
+    /// The address of the server that answered, as `ip:port`.
     peer: String,
     /// Milliseconds from the look-up of the name to the end of the answer.
     total_ms: f64,
@@ -83,7 +83,7 @@ pub(crate) struct HeadInput {
 pub(crate) struct HeadOutput {
     /// The status code of the answer, such as 200.
     status: u16,
-    /// Who answered, as `ip:port`.
+    /// The address of the server that answered, as `ip:port`.
     peer: String,
     /// Milliseconds from the look-up of the name to the end of the answer.
     total_ms: f64,
@@ -100,7 +100,7 @@ pub(crate) fn head(_job: &Job, input: HeadInput) -> Result<Report<HeadOutput>> {
     Ok(report.map(|Output { status, peer, total_ms, .. }| HeadOutput { status, peer, total_ms }))
 }
 
-/// Judges an answer. That there was none is the host's to judge: its class says what that means,
+/// Judges a response. If there is none, the host decides by the class of the fault what that means,
 /// for every probe alike.
 fn report(
     response: Response,

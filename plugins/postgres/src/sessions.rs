@@ -124,7 +124,7 @@ pub(crate) fn pids(pids: &[i64]) -> Value {
     Value::Sequence(pids.iter().copied().map(Element::Integer).collect())
 }
 
-/// What is said of sessions that nothing is known of.
+/// A note about sessions that this role cannot see.
 pub(crate) fn unseen(count: u64) -> String {
     match count {
         0 => String::new(),

@@ -10,12 +10,12 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS: usize = 200;
 
-/// What became of some sessions.
+/// What became of the sessions that were to end.
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
     /// The sessions that are gone.
     pub(crate) gone: Vec<i64>,
-    /// Those that are there still, and why.
+    /// The sessions that are still there, and why.
     pub(crate) left: Vec<(i64, String)>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn end(sessions: &[i64], condition: &str, parameters: &[Value]) -> Re
     Ok(ending)
 }
 
-/// Those that are there still after some seconds.
+/// The sessions that are still there after some seconds.
 fn wait_until_gone(sessions: &[i64]) -> Result<Vec<i64>> {
     let mut there = sessions.to_vec();
     for _ in 0..LOOKS {

@@ -40,7 +40,7 @@ impl Step for Post {
     }
 }
 
-/// What an incoming webhook takes.
+/// The JSON body that an incoming webhook takes.
 fn body(text: &str) -> Vec<u8> {
     json!({ "text": text }).to_string().into_bytes()
 }

@@ -3,7 +3,7 @@
 use runbook_sdk::serde_json::Value as Json;
 use std::collections::BTreeMap;
 
-/// What was captured so far.
+/// The values that cases have captured so far, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Values(BTreeMap<String, String>);
 
@@ -16,7 +16,7 @@ impl Values {
         );
     }
 
-    /// A text with every `${name}` replaced; the first name that was not captured otherwise.
+    /// A text with every `${name}` replaced, or the first name that was not captured.
     pub(crate) fn fill(&self, text: &str) -> Result<String, String> {
         let mut filled = String::new();
         let mut rest = text;
@@ -30,7 +30,7 @@ impl Values {
         Ok(filled)
     }
 
-    /// JSON with every text filled.
+    /// A JSON value in which every text is filled as [`fill`](Self::fill) does.
     pub(crate) fn fill_json(&self, value: &Json) -> Result<Json, String> {
         Ok(match value {
             Json::String(text) => Json::String(self.fill(text)?),

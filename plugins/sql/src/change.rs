@@ -19,7 +19,7 @@ pub(crate) struct ExecuteInput {
 /// How many rows the statement touched.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct ExecuteOutput {
-    /// Rows touched, or returned.
+    /// How many rows were touched or returned.
     rows: u64,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct TransactionInput {
 /// How many rows each statement touched.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct TransactionOutput {
-    /// Rows touched by each statement.
+    /// How many rows each statement touched, in order.
     rows: Vec<u64>,
 }
 

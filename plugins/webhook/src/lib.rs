@@ -28,7 +28,7 @@ struct Output {
 struct Post;
 
 impl Input {
-    /// Body and its type.
+    /// The body and its content type.
     fn body(&self) -> Result<(Vec<u8>, &'static str)> {
         match (&self.json, &self.text) {
             (Some(json), None) => Ok((json.to_string().into_bytes(), "application/json")),
