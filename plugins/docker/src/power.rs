@@ -104,7 +104,7 @@ fn await_stop(job: &Job, input: &Input) -> Result<()> {
     Ok(())
 }
 
-/// Puts back whether the container ran before.
+/// Starts or stops the container, so that it runs exactly if it ran before.
 fn put_back(input: &Input, before: &Json) -> Result<Completion<Json>> {
     let ran = before["running"] == json!(true);
     if is_running(&containers().inspect(&input.name)?) == ran {
