@@ -5,8 +5,8 @@ use crate::printed::one_line;
 use crate::summary::{StepSummary, Summary};
 use runbook_document::format_duration;
 use runbook_engine::{
-    AfterAttempt, ApprovalVerdict, AttemptResult, GuardEvent, LifecycleEvent, LogLevel, Look,
-    LookVerdict, NotifyEvent, Outcome, Proposal, Record, Recovery, RetryOf, RunEvent, RunId,
+    AfterAttempt, ApprovalVerdict, AttemptResult, GuardEvent, HeldLock, LifecycleEvent, LogLevel,
+    Look, LookVerdict, NotifyEvent, Outcome, Proposal, Record, Recovery, RetryOf, RunEvent, RunId,
     Section, StepEvent, StepId, UndoFinding, UndoResult, describe_cause,
 };
 use std::collections::BTreeSet;
@@ -64,22 +64,7 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
 fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
     match event {
         LifecycleEvent::RunStarted { title, retry_of, .. } => {
-            let environment = summary
-                .environment
-                .as_ref()
-                .map(|name| format!(" · environment {name}"))
-                .unwrap_or_default();
-            let mut lines = vec![line(
-                Tone::Plain,
-                format!("{title} · run {}{environment}", short(&summary.run)),
-            )];
-            lines.extend(retry_of.as_ref().map(|retry| {
-                line(
-                    Tone::Plain,
-                    format!("tries run {} again{}", retry.run.short(), done_before(retry)),
-                )
-            }));
-            lines
+            started_lines(summary, title, retry_of.as_ref())
         }
         LifecycleEvent::LockWaiting { name, holder } => {
             vec![line(Tone::Warning, format!("waiting for lock `{name}`, held by {holder}"))]
@@ -89,29 +74,9 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
             .iter()
             .map(|window| line(Tone::Warning, format!("warning: {window}")))
             .collect(),
-        LifecycleEvent::StepsBegan { locks } | LifecycleEvent::LocksRetaken { locks } => locks
-            .iter()
-            .map(|lock| {
-                let taken = lock
-                    .taken_from
-                    .as_ref()
-                    .map(|from| format!(", taken over from {from}"))
-                    .unwrap_or_default();
-                let between = summary
-                    .held_between
-                    .get(&lock.name)
-                    .map(|times| held_between(&lock.held_between, *times));
-                line(
-                    if between.is_some() { Tone::Warning } else { Tone::Dim },
-                    format!(
-                        "lock `{}` held (token {}){taken}{}",
-                        lock.name,
-                        lock.token,
-                        between.unwrap_or_default()
-                    ),
-                )
-            })
-            .collect(),
+        LifecycleEvent::StepsBegan { locks } | LifecycleEvent::LocksRetaken { locks } => {
+            locks.iter().map(|lock| lock_line(summary, lock)).collect()
+        }
         LifecycleEvent::CancelRequested { .. } => summary
             .cancelled
             .iter()
@@ -129,28 +94,7 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
             vec![line(Tone::Bad, format!("{}; {what}", describe_cause(cause)))]
         }
         LifecycleEvent::VerifyBegan | LifecycleEvent::FinallyBegan { .. } => Vec::new(),
-        LifecycleEvent::Paused { .. } => {
-            let why = summary.paused.clone().unwrap_or_default();
-            let free = (!summary.locks.is_empty()).then(|| {
-                let locks: Vec<String> =
-                    summary.locks.iter().map(|lock| format!("`{lock}`")).collect();
-                line(
-                    Tone::Plain,
-                    format!(
-                        "it holds no lock while it waits: others may take {}",
-                        locks.join(", ")
-                    ),
-                )
-            });
-            let next = line(
-                Tone::Plain,
-                format!("next: {}", summary.to_continue.as_deref().unwrap_or_default()),
-            );
-            std::iter::once(line(Tone::Warning, format!("paused: {why}")))
-                .chain(free)
-                .chain([next])
-                .collect()
-        }
+        LifecycleEvent::Paused { .. } => paused_lines(summary),
         LifecycleEvent::Resumed { by, .. } => {
             vec![line(
                 Tone::Plain,
@@ -176,6 +120,41 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
             )]
         }
     }
+}
+
+fn started_lines(summary: &Summary, title: &str, retry_of: Option<&RetryOf>) -> Vec<Line> {
+    let environment = summary.environment.as_ref();
+    let environment = environment.map(|name| format!(" · environment {name}")).unwrap_or_default();
+    let heading = format!("{title} · run {}{environment}", short(&summary.run));
+    let again = retry_of.map(|retry| {
+        line(Tone::Plain, format!("tries run {} again{}", retry.run.short(), done_before(retry)))
+    });
+    std::iter::once(line(Tone::Plain, heading)).chain(again).collect()
+}
+
+fn lock_line(summary: &Summary, lock: &HeldLock) -> Line {
+    let taken = lock.taken_from.as_ref();
+    let taken = taken.map(|from| format!(", taken over from {from}")).unwrap_or_default();
+    let between = summary.held_between.get(&lock.name);
+    let between = between.map(|times| held_between(&lock.held_between, *times));
+    let tone = if between.is_some() { Tone::Warning } else { Tone::Dim };
+    let HeldLock { name, token, .. } = lock;
+    line(tone, format!("lock `{name}` held (token {token}){taken}{}", between.unwrap_or_default()))
+}
+
+fn paused_lines(summary: &Summary) -> Vec<Line> {
+    let why = summary.paused.clone().unwrap_or_default();
+    let free = (!summary.locks.is_empty()).then(|| {
+        let locks: Vec<String> = summary.locks.iter().map(|lock| format!("`{lock}`")).collect();
+        let locks = locks.join(", ");
+        let text = format!("it holds no lock while it waits: others may take {locks}");
+        line(Tone::Plain, text)
+    });
+    let next = format!("next: {}", summary.to_continue.as_deref().unwrap_or_default());
+    std::iter::once(line(Tone::Warning, format!("paused: {why}")))
+        .chain(free)
+        .chain([line(Tone::Plain, next)])
+        .collect()
 }
 
 fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> {

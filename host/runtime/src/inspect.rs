@@ -166,68 +166,30 @@ struct Found<'b> {
 fn walk(bytes: &[u8], bodies: Bodies) -> Result<Found<'_>, InspectError> {
     let mut validator = Validator::new_with_features(crate::config::features());
     let mut found = Found::default();
-    let (mut depth, mut parts) = (0_usize, 0_usize);
-    // Depth of the innermost component that is not the outermost: its types and shims are a
-    // toolchain's, code in it is not.
-    let mut inner = Vec::new();
+    let mut nesting = Nesting::default();
     let (mut counted, mut allocations) = (Counted::default(), FuncValidatorAllocations::default());
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
+        nesting.follow(&payload)?;
         match &payload {
-            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
-                return Err(InspectError::CoreModule);
-            }
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
-                depth += 1;
-                parts += 1;
-                if parts > MAX_PARTS {
-                    return Err(InspectError::TooManyParts);
-                }
-                if matches!(payload, Payload::ComponentSection { .. }) {
-                    inner.push(depth);
-                } else if !inner.is_empty() {
-                    return Err(InspectError::NestedCode);
-                }
-            }
-            Payload::ComponentStartSection { .. } => return Err(InspectError::StartFunction),
-            Payload::ComponentImportSection(section) if depth == 0 => {
+            Payload::ComponentImportSection(section) if nesting.depth == 0 => {
                 for import in section.clone() {
                     imports.push(import?.name.name);
                 }
             }
-            Payload::ComponentExportSection(section) if depth == 0 => {
+            Payload::ComponentExportSection(section) if nesting.depth == 0 => {
                 for export in section.clone() {
                     exports.push(export?.name.name);
-                }
-            }
-            Payload::ComponentCanonicalSection(section) => {
-                for function in section.clone() {
-                    check_strings(&function?)?;
-                }
-            }
-            Payload::TypeSection(section) => {
-                for group in section.clone() {
-                    for ty in group?.into_types() {
-                        if let CompositeInnerType::Func(function) = &ty.composite_type.inner {
-                            check_arity(function.params().len().max(function.results().len()))?;
-                        }
-                    }
                 }
             }
             Payload::CodeSectionEntry(body) if bodies == Bodies::Validate => {
                 counted.add(body)??;
             }
-            Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
+            Payload::CustomSection(section) if nesting.depth == 0 && section.name() == SECTION => {
                 found.manifests.push(section.data());
             }
-            Payload::End(_) if depth > 0 => {
-                if inner.last() == Some(&depth) {
-                    inner.pop();
-                }
-                depth -= 1;
-            }
-            _ => {}
+            other => check_part(other)?,
         }
         match validator.payload(&payload)? {
             // A feature that is off may be used in a body only, so bodies are read here and not
@@ -246,6 +208,78 @@ fn walk(bytes: &[u8], bodies: Bodies) -> Result<Found<'_>, InspectError> {
         }
     }
     Ok(found)
+}
+
+/// Refuses a part that no plugin of ours has: a start function, and types and functions that the
+/// host would have to take apart at a cost that nobody has counted.
+fn check_part(payload: &Payload<'_>) -> Result<(), InspectError> {
+    match payload {
+        Payload::ComponentStartSection { .. } => return Err(InspectError::StartFunction),
+        Payload::ComponentCanonicalSection(section) => {
+            for function in section.clone() {
+                check_strings(&function?)?;
+            }
+        }
+        Payload::TypeSection(section) => {
+            for group in section.clone() {
+                for ty in group?.into_types() {
+                    if let CompositeInnerType::Func(function) = &ty.composite_type.inner {
+                        check_arity(function.params().len().max(function.results().len()))?;
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// How deep the part stands that is read, in modules and components.
+#[derive(Default)]
+struct Nesting {
+    /// 0 is the component itself.
+    depth: usize,
+    /// How many modules and components there were.
+    parts: usize,
+    /// The depths of the components around this part, but for the outermost: their types and shims
+    /// are a toolchain's, code in them is not.
+    inner: Vec<usize>,
+}
+
+impl Nesting {
+    /// Enters or leaves a module or component.
+    ///
+    /// # Errors
+    ///
+    /// The outermost is a module, there are too many of them, or one with code stands in a
+    /// component within.
+    fn follow(&mut self, payload: &Payload<'_>) -> Result<(), InspectError> {
+        match payload {
+            Payload::Version { encoding: Encoding::Module, .. } if self.depth == 0 => {
+                return Err(InspectError::CoreModule);
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                self.depth += 1;
+                self.parts += 1;
+                if self.parts > MAX_PARTS {
+                    return Err(InspectError::TooManyParts);
+                }
+                if matches!(payload, Payload::ComponentSection { .. }) {
+                    self.inner.push(self.depth);
+                } else if !self.inner.is_empty() {
+                    return Err(InspectError::NestedCode);
+                }
+            }
+            Payload::End(_) if self.depth > 0 => {
+                if self.inner.last() == Some(&self.depth) {
+                    self.inner.pop();
+                }
+                self.depth -= 1;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 /// What a component imports under one name.

@@ -1,7 +1,9 @@
 //! Findings: one table of rules, and one finding for each place where a rule applies.
 
 use super::open_grant::OpenGrant;
-use super::{BoundaryStatus, Origin, PluginEntry, Row, RunbookEntry, SourceLocation, program_text};
+use super::{
+    BoundaryStatus, Granted, Origin, PluginEntry, Row, RunbookEntry, SourceLocation, program_text,
+};
 use crate::access_report::flow::{SinkKind, SourceKind};
 use crate::capability::{Risk, VERBS, Verb};
 use crate::host_places;
@@ -366,121 +368,139 @@ fn of_written_texts(subject: &str, row: &Row, writable: &BTreeMap<&Path, String>
 
 fn of_row(subject: &str, row: &Row) -> Vec<Finding> {
     let Some(granted) = &row.granted else { return Vec::new() };
+    let row = GrantedRow { row, granted };
+    let open = row.row.open.iter().map(|open| row.of_open_grant(open));
+    let found = row.of_boundary().into_iter().chain(open).chain(row.of_verb());
+    let found = found.chain(row.of_variables()).chain(row.of_servers());
     let place = || Location::Line(granted.place.clone());
-    let mut findings = Vec::new();
-    if let Some(BoundaryStatus::Exceeded { witness }) = &row.boundary {
+    found.map(|(rule, message)| finding(rule, subject, message, place())).collect()
+}
+
+/// A row of which something is granted.
+struct GrantedRow<'a> {
+    row: &'a Row,
+    granted: &'a Granted,
+}
+
+impl GrantedRow<'_> {
+    /// What the grant reaches in one dimension.
+    fn reach(&self, key: &str) -> &[String] {
+        self.granted.reach.get(key).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn has(&self, key: &str, word: &str) -> bool {
+        self.reach(key).iter().any(|found| found == word)
+    }
+
+    fn of_boundary(&self) -> Option<(FindingRule, String)> {
+        let Some(BoundaryStatus::Exceeded { witness }) = &self.row.boundary else { return None };
+        let Row { verb, slot, .. } = self.row;
         let message = if witness.is_empty() {
-            format!("`{}` on slot `{}` cannot be compared with the boundary", row.verb, row.slot)
+            format!("`{verb}` on slot `{slot}` cannot be compared with the boundary")
         } else {
-            format!("`{}` on slot `{}` would allow: {witness}", row.verb, row.slot)
+            format!("`{verb}` on slot `{slot}` would allow: {witness}")
         };
-        findings.push(finding(FindingRule::BeyondBoundary, subject, message, place()));
+        Some((FindingRule::BeyondBoundary, message))
     }
-    let reach = |key: &str| granted.reach.get(key).map(Vec::as_slice).unwrap_or_default();
-    let has = |key: &str, word: &str| reach(key).iter().any(|found| found == word);
-    let mut push = |rule, message: String| findings.push(finding(rule, subject, message, place()));
-    let changes = super::changes(&row.verb);
-    for open in &row.open {
+
+    fn of_open_grant(&self, open: &OpenGrant) -> (FindingRule, String) {
+        let Row { verb, slot, .. } = self.row;
         match open {
-            OpenGrant::Interpreter { program, argument } => push(
+            OpenGrant::Interpreter { program, argument } => (
                 FindingRule::OpenInterpreter,
                 format!(
-                    "slot `{}` may run `{program}` with {argument} as an argument: any command",
-                    row.slot
+                    "slot `{slot}` may run `{program}` with {argument} as an argument: any command"
                 ),
             ),
-            OpenGrant::ReadsInput { program } => push(
+            OpenGrant::ReadsInput { program } => (
                 FindingRule::OpenInterpreter,
                 format!(
-                    "slot `{}` may give `{program}` its commands on standard input: any command",
-                    row.slot
+                    "slot `{slot}` may give `{program}` its commands on standard input: any command"
                 ),
             ),
-            OpenGrant::SystemDirectory { directory } => {
-                push(
-                    FindingRule::SystemDirectory,
-                    format!("slot `{}` may `{}` below `{directory}`", row.slot, row.verb),
-                );
-            }
+            OpenGrant::SystemDirectory { directory } => (
+                FindingRule::SystemDirectory,
+                format!("slot `{slot}` may `{verb}` below `{directory}`"),
+            ),
             OpenGrant::EveryContainer => {
-                push(
-                    FindingRule::EveryContainer,
-                    format!("slot `{}` may `{}` every container", row.slot, row.verb),
-                );
+                (FindingRule::EveryContainer, format!("slot `{slot}` may `{verb}` every container"))
             }
         }
     }
-    match row.verb.as_str() {
-        "secrets.reveal" => {
-            push(FindingRule::RevealsSecret, format!("slot `{}` {}", row.slot, row.sentence));
-        }
-        "process.run"
-            if has("sha256", "*")
-                && reach("programs").iter().all(|program| is_of_the_system(program)) =>
-        {
-            let message = format!(
-                "slot `{}` {}; its file belongs to the system's packages",
-                row.slot, row.sentence
-            );
-            push(FindingRule::SystemProgram, message);
-        }
-        "process.run" if has("sha256", "*") => {
-            push(FindingRule::UnpinnedProgram, format!("slot `{}` {}", row.slot, row.sentence));
-        }
-        verb if verb.starts_with("http.") && has("hosts", "*") => {
-            push(
-                FindingRule::HiddenDestination,
-                format!("slot `{}` is bound to {}", row.slot, granted.what),
-            );
-        }
-        verb if verb.starts_with("http.") && changes && has("paths", "/**") => {
-            push(
-                FindingRule::AnyPath,
-                format!("slot `{}` may change every path of {}", row.slot, granted.what),
-            );
-        }
-        "sql.execute" | "sql.transaction"
-            if has("relations", "*") && reach("statements").len() >= 7 =>
-        {
-            push(
-                FindingRule::AnyStatement,
-                format!("slot `{}` may run every statement on {}", row.slot, granted.what),
-            );
-        }
-        _ => {}
+
+    /// What the verb itself is a finding for, with what it is granted on.
+    fn of_verb(&self) -> Option<(FindingRule, String)> {
+        let (Row { verb, slot, sentence, .. }, what) = (self.row, &self.granted.what);
+        let found = match verb.as_str() {
+            "secrets.reveal" => (FindingRule::RevealsSecret, format!("slot `{slot}` {sentence}")),
+            "process.run" if self.has("sha256", "*") => {
+                if self.reach("programs").iter().all(|program| is_of_the_system(program)) {
+                    let message = format!(
+                        "slot `{slot}` {sentence}; its file belongs to the system's packages"
+                    );
+                    (FindingRule::SystemProgram, message)
+                } else {
+                    (FindingRule::UnpinnedProgram, format!("slot `{slot}` {sentence}"))
+                }
+            }
+            verb if verb.starts_with("http.") && self.has("hosts", "*") => {
+                (FindingRule::HiddenDestination, format!("slot `{slot}` is bound to {what}"))
+            }
+            verb if verb.starts_with("http.")
+                && super::changes(verb)
+                && self.has("paths", "/**") =>
+            {
+                (FindingRule::AnyPath, format!("slot `{slot}` may change every path of {what}"))
+            }
+            "sql.execute" | "sql.transaction"
+                if self.has("relations", "*") && self.reach("statements").len() >= 7 =>
+            {
+                let message = format!("slot `{slot}` may run every statement on {what}");
+                (FindingRule::AnyStatement, message)
+            }
+            _ => return None,
+        };
+        Some(found)
     }
-    let is_about_containers_that_are_there =
-        row.verb.starts_with("docker.") && row.verb != "docker.create";
-    for variable in
-        reach(Dimension::Environment.key()).iter().filter(|_| !is_about_containers_that_are_there)
-    {
-        let name = variable.split('=').next().unwrap_or_default();
-        if let Some(steers) = crate::targets::steers(name) {
-            push(
-                FindingRule::SteeringVariable,
-                format!("slot `{}` sets {variable}, which {}", row.slot, steers.sentence()),
-            );
+
+    /// The variables by which a program is steered. Those of containers that are there already are
+    /// not set by the grant.
+    fn of_variables(&self) -> impl Iterator<Item = (FindingRule, String)> {
+        let Row { verb, slot, .. } = self.row;
+        let sets = !verb.starts_with("docker.") || verb == "docker.create";
+        let variables = self.reach(Dimension::Environment.key()).iter().filter(move |_| sets);
+        variables.filter_map(move |variable| {
+            let name = variable.split('=').next().unwrap_or_default();
+            let steers = crate::targets::steers(name)?.sentence();
+            let message = format!("slot `{slot}` sets {variable}, which {steers}");
+            Some((FindingRule::SteeringVariable, message))
+        })
+    }
+
+    /// What the server is, that the grant leads to: unverified, used as its superuser, a metadata
+    /// service.
+    fn of_servers(&self) -> Vec<(FindingRule, String)> {
+        let Row { slot, target, lent, .. } = self.row;
+        let targets =
+            [target, lent].into_iter().filter_map(|target| unverified(target.as_deref()?));
+        let mut found: Vec<_> = targets
+            .map(|message| (FindingRule::UnverifiedServer, format!("slot `{slot}` {message}")))
+            .collect();
+        let bound = || format!("slot `{slot}` is bound to {}", self.granted.what);
+        if self.has("superuser", "true") {
+            found.push((FindingRule::Superuser, bound()));
         }
+        if !self.has("hosts", "*") && self.reach("addresses").iter().any(|word| is_metadata(word)) {
+            found.push((FindingRule::MetadataAddress, bound()));
+        }
+        found
     }
-    for message in
-        [&row.target, &row.lent].into_iter().filter_map(|target| unverified(target.as_deref()?))
-    {
-        push(FindingRule::UnverifiedServer, format!("slot `{}` {message}", row.slot));
-    }
-    if has("superuser", "true") {
-        push(FindingRule::Superuser, format!("slot `{}` is bound to {}", row.slot, granted.what));
-    }
-    let is_metadata = |word: &String| {
-        word == AddressClass::Metadata.name()
-            || word.parse().is_ok_and(|address| AddressClass::of(address) == AddressClass::Metadata)
-    };
-    if !has("hosts", "*") && reach("addresses").iter().any(is_metadata) {
-        push(
-            FindingRule::MetadataAddress,
-            format!("slot `{}` is bound to {}", row.slot, granted.what),
-        );
-    }
-    findings
+}
+
+/// Whether a class of addresses, or an address, is that of a metadata service.
+fn is_metadata(word: &str) -> bool {
+    word == AddressClass::Metadata.name()
+        || word.parse().is_ok_and(|address| AddressClass::of(address) == AddressClass::Metadata)
 }
 
 /// The finding about a target that sends a secret to a remote server without verifying it.

@@ -142,79 +142,83 @@ fn read_text(
         return None;
     }
     match row.shape {
-        Shape::Path => {
-            let is_good = text.value.starts_with('/') && PathPattern::parse(&text.value).is_some();
-            if !is_good {
-                let message = format!("`{}` is not a path pattern", text.value);
-                reader.error("E0121", text.span, message, "such as `/orders/*` or `/v1/**`");
-                return None;
-            }
-            Some(Text::Path { prefix: String::new(), pattern: text.value })
-        }
-        Shape::Directory if !text.value.starts_with('/') => {
-            let message = format!("`{}` is not an absolute path", text.value);
-            reader.error(
-                "E0121",
-                text.span,
-                message,
-                "a boundary holds wherever it is read, so its paths are absolute",
-            );
-            None
-        }
-        Shape::Directory if text.value.contains('*') => {
-            let fixed = text
-                .value
-                .split('*')
-                .next()
-                .and_then(|fixed| fixed.rsplit_once('/'))
-                .map_or("", |(folder, _)| folder);
-            let folder = if fixed.is_empty() { "/" } else { fixed };
-            let message = format!("`{}` is a pattern, and `{}` has none", text.value, row.key);
-            let help = format!(
-                "a folder holds for all that is below it: write `{folder}`, or the whole path, or `*` alone"
-            );
-            reader.error_with_help("E0121", text.span, message, "a path without `*`", help);
-            None
-        }
-        Shape::Directory => Some(Text::Directory(
-            crate::targets::lexical(Path::new(&text.value)).to_string_lossy().into_owned(),
-        )),
-        // A name by itself is that name with any value.
-        _ if row.dimension == Dimension::Environment && !text.value.contains('=') => {
-            Some(Text::Glob(format!("{}=*", text.value)))
-        }
-        _ if row.dimension == Dimension::Headers => Some(header_text(&text.value)),
-        _ if row.dimension == Dimension::Hosts && !is_host_pattern(&text.value) => {
-            let message = format!("`{}` is not a host", text.value);
-            let help = "a host stands without scheme, port and path: ports are `ports = [8080]`, networks `addresses = [\"loopback\"]`";
-            reader.error_with_help(
-                "E0121",
-                text.span,
-                message,
-                "such as \"*.internal\" or \"10.0.0.1\"",
-                help,
-            );
-            None
-        }
-        _ if row.dimension == Dimension::Secrets && !is_source_pattern(&text.value) => {
-            let message = format!("`{}` is not the source of a secret", text.value);
-            let help = "a runbook may give any secret any name, so a secret is allowed by its store, with an absolute path, and its name there";
-            reader.error_with_help(
-                "E0121",
-                text.span,
-                message,
-                "such as \"age:/srv/checks/secrets/prod.age#orders-*\"",
-                help,
-            );
-            None
-        }
-        // Hosts and names of headers are one in any letters, in patterns too.
-        _ if matches!(row.dimension, Dimension::Hosts | Dimension::RequestHeaders) => {
-            Some(glob_or_exact(text.value.to_lowercase()))
-        }
-        _ if text.value.contains('*') => Some(Text::Glob(text.value)),
-        _ => Some(Text::Exact(text.value)),
+        Shape::Path => path_text(reader, text),
+        Shape::Directory => directory_text(reader, row, &text),
+        Shape::Glob
+        | Shape::Address
+        | Shape::Arguments
+        | Shape::Flag
+        | Shape::Count
+        | Shape::Size
+        | Shape::Duration => glob_text(reader, row.dimension, text),
     }
+}
+
+fn path_text(reader: &mut Reader<'_>, text: Located<String>) -> Option<Text> {
+    let is_good = text.value.starts_with('/') && PathPattern::parse(&text.value).is_some();
+    if !is_good {
+        let message = format!("`{}` is not a path pattern", text.value);
+        reader.error("E0121", text.span, message, "such as `/orders/*` or `/v1/**`");
+        return None;
+    }
+    Some(Text::Path { prefix: String::new(), pattern: text.value })
+}
+
+fn directory_text(
+    reader: &mut Reader<'_>,
+    row: &DimensionRow,
+    text: &Located<String>,
+) -> Option<Text> {
+    if !text.value.starts_with('/') {
+        let message = format!("`{}` is not an absolute path", text.value);
+        let label = "a boundary holds wherever it is read, so its paths are absolute";
+        reader.error("E0121", text.span.clone(), message, label);
+        return None;
+    }
+    if let Some((before, _)) = text.value.split_once('*') {
+        let folder = before.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = if folder.is_empty() { "/" } else { folder };
+        let message = format!("`{}` is a pattern, and `{}` has none", text.value, row.key);
+        let help = format!(
+            "a folder holds for all that is below it: write `{folder}`, or the whole path, or `*` \
+             alone"
+        );
+        reader.error_with_help("E0121", text.span.clone(), message, "a path without `*`", help);
+        return None;
+    }
+    let folder = crate::targets::lexical(Path::new(&text.value));
+    Some(Text::Directory(folder.to_string_lossy().into_owned()))
+}
+
+fn glob_text(reader: &mut Reader<'_>, dimension: Dimension, text: Located<String>) -> Option<Text> {
+    if dimension == Dimension::Environment && !text.value.contains('=') {
+        // A name by itself is that name with any value.
+        return Some(Text::Glob(format!("{}=*", text.value)));
+    }
+    if dimension == Dimension::Headers {
+        return Some(header_text(&text.value));
+    }
+    if dimension == Dimension::Hosts && !is_host_pattern(&text.value) {
+        let message = format!("`{}` is not a host", text.value);
+        let help = "a host stands without scheme, port and path: ports are `ports = [8080]`, \
+                    networks `addresses = [\"loopback\"]`";
+        let label = "such as \"*.internal\" or \"10.0.0.1\"";
+        reader.error_with_help("E0121", text.span, message, label, help);
+        return None;
+    }
+    if dimension == Dimension::Secrets && !is_source_pattern(&text.value) {
+        let message = format!("`{}` is not the source of a secret", text.value);
+        let help = "a runbook may give any secret any name, so a secret is allowed by its store, \
+                    with an absolute path, and its name there";
+        let label = "such as \"age:/srv/checks/secrets/prod.age#orders-*\"";
+        reader.error_with_help("E0121", text.span, message, label, help);
+        return None;
+    }
+    // Hosts and names of headers are one in any letters, in patterns too.
+    if matches!(dimension, Dimension::Hosts | Dimension::RequestHeaders) {
+        return Some(glob_or_exact(text.value.to_lowercase()));
+    }
+    Some(glob_or_exact(text.value))
 }
 
 /// Whether any host could fit: a name, perhaps with `*`, or an address, that of IPv6 with or

@@ -21,7 +21,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{self, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
@@ -99,11 +99,12 @@ impl Child {
         let mut command =
             self.launcher.command(&spec, &self.environment).map_err(Failure::Start)?;
         command.current_dir(working_directory).process_group(0);
-        let writer = match &self.sink {
-            Target::Capture(_) => None,
+        let (keep, writer, slot) = match self.sink {
+            Target::Capture(cap) => (cap, None, None),
             Target::File(slot, path) => {
                 let directory = slot.open().map_err(Failure::Sink)?;
-                Some(directory.create(path, Existing::Refuse).map_err(Failure::Sink)?)
+                let writer = directory.create(&path, Existing::Refuse).map_err(Failure::Sink)?;
+                (0, Some(writer), Some(slot))
             }
         };
         let feed = feed(self.source)?;
@@ -129,21 +130,66 @@ impl Child {
         drop((image, directory));
         // Whatever happens below, nothing of the group is left behind.
         let _guard = group.guard();
+        let streams = Streams { feed, keep, writer, max_output: self.max_output };
+        let Carried { ended, stdout, stderr, writer } =
+            streams.carry(&mut child, deadline, group, stop)?;
+        if let Some(refusal) = status.read().map_err(Failure::Io)? {
+            self.commit.void();
+            return Err(Failure::Refused(refusal));
+        }
+        // As a shell reports it: 128 plus the number of the signal.
+        let exit_code =
+            ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+        let file = match (writer, &slot) {
+            (Some(writer), Some(slot)) if exit_code == 0 => {
+                Some(slot.complete(writer).map_err(Failure::Sink)?)
+            }
+            (Some(_) | None, Some(_) | None) => None,
+        };
+        Ok(Ended { exit_code, stdout, stderr, file })
+    }
+}
+
+/// What a program reads and writes while it runs.
+struct Streams {
+    feed: Feed,
+    /// How many bytes of its output are kept.
+    keep: u64,
+    /// Where its output is written, if it is not kept.
+    writer: Option<FileWriter>,
+    /// How many bytes of what it says on standard error are kept.
+    max_output: u64,
+}
+
+/// What came of a program that has ended, and of its streams.
+struct Carried {
+    ended: ExitStatus,
+    stdout: Captured,
+    stderr: Captured,
+    writer: Option<FileWriter>,
+}
+
+impl Streams {
+    /// Carries the streams until the program has ended; then nothing of its group is left.
+    fn carry(
+        self,
+        child: &mut process::Child,
+        deadline: Instant,
+        group: &Group,
+        stop: &Stop,
+    ) -> Result<Carried, Failure> {
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (stdout, stderr) =
             (stdout.expect("it was asked for"), stderr.expect("it was asked for"));
         let (abandoned, broken) = (AtomicBool::new(false), AtomicBool::new(false));
         let given_up = || abandoned.load(Ordering::Relaxed);
+        let Self { feed, keep, writer, max_output } = self;
         std::thread::scope(|scope| {
             if let (Some(stdin), Feed::Stream(mut source)) = (stdin, feed) {
                 // The end of the program ends this too: writing to its pipe fails then.
                 scope.spawn(move || copy_in(source.as_mut(), OwnedFd::from(stdin), &given_up));
             }
-            let (keep, slot) = match self.sink {
-                Target::Capture(cap) => (cap, None),
-                Target::File(slot, _) => (0, Some(slot)),
-            };
             let broken_out = &broken;
             let out = scope.spawn(move || {
                 let drained = drain(OwnedFd::from(stdout), keep, writer, &given_up);
@@ -151,8 +197,8 @@ impl Child {
                 drained
             });
             let err =
-                scope.spawn(move || drain(OwnedFd::from(stderr), self.max_output, None, &given_up));
-            let waited = wait(&child, deadline, stop, &broken);
+                scope.spawn(move || drain(OwnedFd::from(stderr), max_output, None, &given_up));
+            let waited = wait(child, deadline, stop, &broken);
             group.end();
             let ended = child.wait().map_err(Failure::Io);
             let drained = Instant::now() + DRAIN;
@@ -164,22 +210,7 @@ impl Child {
             let (stderr, _) = join(err).map_err(Failure::Io)?;
             waited?;
             let (stdout, writer) = out.map_err(Failure::Sink)?;
-            let ended = ended?;
-            if let Some(refusal) = status.read().map_err(Failure::Io)? {
-                self.commit.void();
-                return Err(Failure::Refused(refusal));
-            }
-            // As a shell reports it: 128 plus the number of the signal.
-            let exit_code =
-                ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(-1);
-            let file = match writer {
-                Some(writer) if exit_code == 0 => match &slot {
-                    Some(slot) => Some(slot.complete(writer).map_err(Failure::Sink)?),
-                    None => None,
-                },
-                Some(_) | None => None,
-            };
-            Ok(Ended { exit_code, stdout, stderr, file })
+            Ok(Carried { ended: ended?, stdout, stderr, writer })
         })
     }
 }

@@ -5,6 +5,8 @@
 //! what the two do differently while they log in is changed on the way. Rows that are larger than
 //! the target allows are dropped before anybody has them in memory.
 
+mod login;
+
 use super::super::Access;
 use super::super::stream::{
     LEAST_ROW, Seen, Stream, no_socket, over_a_socket, over_tcp, skip, tls_fault,
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 /// Flags of what both sides can do.
 const COMPRESS: u32 = 1 << 5;
@@ -102,7 +104,7 @@ impl Wire {
 /// A server that has not said anything yet.
 enum Server {
     Socket(UnixStream),
-    Tcp { stream: tokio::net::TcpStream, host: String, tls: TlsMode },
+    Tcp { stream: TcpStream, host: String, tls: TlsMode },
 }
 
 /// A packet as it goes over the wire.
@@ -177,92 +179,6 @@ impl Relay {
         tokio::select! {
             done = up => done,
             done = down => done,
-        }
-    }
-
-    /// Until the server has said yes or no.
-    async fn log_in(&self, driver: &mut UnixStream, server: Server) -> io::Result<Session> {
-        let (mut greeting, plain): (Packet, Box<dyn Stream>);
-        let mut encrypted = None;
-        match server {
-            Server::Socket(mut stream) => {
-                greeting = Packet::read(&mut stream).await?;
-                plain = Box::new(stream);
-            }
-            Server::Tcp { mut stream, host, tls } => {
-                greeting = Packet::read(&mut stream).await?;
-                if tls == TlsMode::Disable || greeting.body.first() != Some(&10) {
-                    plain = Box::new(stream);
-                } else if can(&greeting.body, SSL) {
-                    plain = Box::new(tokio::io::empty());
-                    encrypted = Some((stream, host, tls));
-                } else if tls == TlsMode::Prefer {
-                    plain = Box::new(stream);
-                } else {
-                    let message =
-                        "the server does not encrypt, and `sslmode` of the target demands it"
-                            .to_owned();
-                    return Err(self.seen.refuse(FaultClass::Invalid, "sql.tls", message));
-                }
-            }
-        }
-        cannot(&mut greeting.body, SSL | COMPRESS | LOCAL_FILES);
-        greeting.write(driver).await?;
-        let mut answer = Packet::read(driver).await?;
-        let Some(&[a, b, c, d]) = answer.body.first_chunk() else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        let flags = u32::from_le_bytes([a, b, c, d]);
-        // Numbers of packets differ by one after what the driver does not know of was sent.
-        let mut ahead = 0_u8;
-        let mut is_secret = true;
-        let mut server = match encrypted {
-            Some((mut stream, host, mode)) => {
-                answer.body[..4].copy_from_slice(&(flags | SSL).to_le_bytes());
-                let request = answer.body.get(..32).ok_or(io::ErrorKind::InvalidData)?.to_vec();
-                Packet { number: 1, body: request }.write(&mut stream).await?;
-                ahead = 1;
-                let encrypted = match mode {
-                    TlsMode::VerifyFull => tls::encrypt_verified(stream, &host).await,
-                    TlsMode::Prefer | TlsMode::Require | TlsMode::Disable => {
-                        tls::encrypt_unverified(stream, &host).await
-                    }
-                };
-                Box::new(encrypted.map_err(|error| {
-                    let Fault { class, code, message } = tls_fault(&error);
-                    self.seen.refuse(class, &code, message)
-                })?)
-            }
-            None => {
-                is_secret = false;
-                plain
-            }
-        };
-        loop {
-            // A driver that sees no TLS asks for a key to encrypt the password with; over TLS a
-            // server takes the password itself.
-            if is_secret && matches!(answer.body.as_slice(), [1 | 2]) {
-                answer.body = self
-                    .password
-                    .as_ref()
-                    .map(|password| password.expose().to_vec())
-                    .unwrap_or_default();
-                answer.body.push(0);
-            }
-            answer.number = answer.number.wrapping_add(ahead);
-            answer.write(&mut server).await?;
-            loop {
-                let mut said = Packet::read(&mut server).await?;
-                said.number = said.number.wrapping_sub(ahead);
-                said.write(driver).await?;
-                match said.body.as_slice() {
-                    [0 | 0xff, ..] => return Ok(Session { server, flags }),
-                    // The password was known already: the server's yes follows.
-                    [1, 3] => {}
-                    _ => break,
-                }
-            }
-            answer = Packet::read(driver).await?;
         }
     }
 
