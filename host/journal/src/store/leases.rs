@@ -1,0 +1,281 @@
+//! Leases of locks and runs, who held them, and requests to cancel a run.
+
+use super::SqlJournal;
+
+impl SqlJournal {
+    /// Who holds a lease and how long it lives at `now` without a renewal, if anybody does.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
+    pub async fn holder(
+        &self,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Option<(Holder, Duration)>, JournalError> {
+        let row =
+            sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
+        let stored =
+            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let Some((holder, expires)) =
+            stored.and_then(|stored| Some((stored.holder, stored.expires?)))
+        else {
+            return Ok(None);
+        };
+        let left = lease::left(expires, self.now(now).await?);
+        Ok((!left.is_zero()).then_some((holder, left)))
+    }
+
+    /// Every time that this lease was taken from a holder that had not released it.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or a stored takeover is not understood.
+    pub async fn takeovers(&self, name: &str) -> Result<Vec<Takeover>, JournalError> {
+        let rows =
+            sqlx::query(sql::SELECT_TAKEOVERS).bind(name).fetch_all(&self.pools.readers).await;
+        rows.map_err(|source| self.failed(source))?.iter().map(sql::takeover).collect()
+    }
+
+    /// Asks whoever executes a run, as `executor`, to end it in order. Once is enough.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be written, or its server stays away for longer than
+    /// it is waited for.
+    pub async fn request_cancel(
+        &self,
+        run: RunId,
+        executor: Uuid,
+        operator: &str,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.patiently(async |_| {
+            let insert = sqlx::query(sql::INSERT_CANCEL)
+                .bind(run.to_string())
+                .bind(executor.to_string())
+                .bind(sql::nanoseconds(now))
+                .bind(operator);
+            insert.execute(&self.pools.writer).await.map(drop).map_err(|source| self.failed(source))
+        })
+        .await
+    }
+
+    /// Who holds a lease although its time is over: it was not given back, and nobody has taken it
+    /// yet.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
+    pub async fn late_holder(
+        &self,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Option<Holder>, JournalError> {
+        let row =
+            sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
+        let stored =
+            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let Some((holder, expires)) =
+            stored.and_then(|stored| Some((stored.holder, stored.expires?)))
+        else {
+            return Ok(None);
+        };
+        Ok(lease::left(expires, self.now(now).await?).is_zero().then_some(holder))
+    }
+
+    /// When the process that executes a run, or died while it did, renewed its lease last, which it
+    /// takes for `ttl`. `None` if it was given back.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
+    pub async fn last_seen(
+        &self,
+        run: RunId,
+        ttl: Duration,
+    ) -> Result<Option<Timestamp>, JournalError> {
+        let row = sqlx::query(sql::SELECT_LEASE)
+            .bind(format!("run:{run}"))
+            .fetch_optional(&self.pools.readers)
+            .await;
+        let stored =
+            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        Ok(stored.and_then(|stored| stored.last_seen(ttl)))
+    }
+
+    /// Who asked last that any execution of a run end it, and when.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read.
+    pub async fn last_cancel_request(
+        &self,
+        run: RunId,
+    ) -> Result<Option<(String, Timestamp)>, JournalError> {
+        let row = sqlx::query(sql::SELECT_LAST_CANCEL)
+            .bind(run.to_string())
+            .fetch_optional(&self.pools.readers)
+            .await;
+        let row = row.map_err(|source| self.failed(source))?;
+        row.map(|row| Ok((sql::text(&row, "operator")?, sql::time(&row, "at_ns")?))).transpose()
+    }
+
+    /// Who asked this execution of a run to end it, if anybody did.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read.
+    pub async fn cancel_request(
+        &self,
+        run: RunId,
+        executor: Uuid,
+    ) -> Result<Option<String>, JournalError> {
+        let select =
+            sqlx::query(sql::SELECT_CANCEL).bind(run.to_string()).bind(executor.to_string());
+        let row = select
+            .fetch_optional(&self.pools.readers)
+            .await
+            .map_err(|source| self.failed(source))?;
+        row.map(|row| sql::text(&row, "operator")).transpose()
+    }
+
+    /// Writes onto `old` that `run` tries it again, in the transaction of that run's first record.
+    /// Only one run can.
+    pub(super) async fn claim(
+        &self,
+        transaction: &mut Transaction<'static, Any>,
+        run: RunId,
+        old: RunId,
+    ) -> Result<(), JournalError> {
+        let failed = |source| self.failed(source);
+        let set = sqlx::query(sql::SET_RETRY).bind(old.to_string()).bind(run.to_string());
+        if set.execute(&mut **transaction).await.map_err(failed)?.rows_affected() == 1 {
+            return Ok(());
+        }
+        let row = sqlx::query(sql::SELECT_RETRY)
+            .bind(old.to_string())
+            .fetch_optional(&mut **transaction)
+            .await;
+        match row.map_err(failed)?.as_ref().map_or(Ok(None), sql::tried_again_by)? {
+            Some(by) => Err(JournalError::TriedAgain { run: old, by }),
+            None => Err(JournalError::NoRun { run: old.to_string() }),
+        }
+    }
+
+    /// Removes what is kept of a run whose first record was refused: it never began.
+    pub(super) async fn forget(&self, run: RunId) {
+        // What stays is listed and does nothing.
+        let _ =
+            sqlx::query(sql::FORGET_RUN).bind(run.to_string()).execute(&self.pools.writer).await;
+    }
+
+    /// One try to take a lease; `None` if somebody was faster between reading and writing.
+    pub(super) async fn try_acquire(&self, request: &LeaseRequest) -> Result<Option<Acquired>, JournalError> {
+        let request = &LeaseRequest { now: self.now(request.now).await?, ..request.clone() };
+        let mut transaction = self.begin().await?;
+        let row = sqlx::query(sql::SELECT_LEASE)
+            .bind(&request.name)
+            .fetch_optional(&mut *transaction)
+            .await;
+        let stored =
+            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let (token, from) = match decide(stored.as_ref(), request) {
+            Decision::Busy { holder, token, left } => {
+                return Ok(Some(Acquired::Busy { holder, token, left }));
+            }
+            Decision::Give { token, from } => (token, from),
+        };
+        if !write_lease(&mut transaction, request, stored.as_ref(), token)
+            .await
+            .map_err(|source| self.failed(source))?
+        {
+            return Ok(None);
+        }
+        self.note_holder(&mut transaction, request, token).await?;
+        if let Some((holder, reason)) = &from {
+            write_takeover(&mut transaction, request, token, holder, *reason)
+                .await
+                .map_err(|source| self.failed(source))?;
+        }
+        self.commit(transaction).await?;
+        let taken_from = from.map(|(holder, _)| holder);
+        let last_seen = stored
+            .filter(|_| taken_from.is_some())
+            .and_then(|stored| stored.last_seen(request.ttl));
+        Ok(Some(Acquired::Held(Lease { name: request.name.clone(), token, taken_from, last_seen })))
+    }
+
+    pub(super) async fn try_renew(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Renewed, JournalError> {
+        let now = self.now(now).await?;
+        let renewed = sqlx::query(sql::RENEW_LEASE)
+            .bind(&lease.name)
+            .bind(sql::stored(lease.token))
+            .bind(sql::nanoseconds(expiry(now, ttl)))
+            .execute(&self.pools.writer)
+            .await
+            .map_err(|source| self.failed(source))?;
+        Ok(if renewed.rows_affected() == 1 { Renewed::Held } else { Renewed::Lost })
+    }
+
+    pub(super) async fn try_release(&self, lease: &Lease) -> Result<(), JournalError> {
+        let released = sqlx::query(sql::RELEASE_LEASE)
+            .bind(&lease.name)
+            .bind(sql::stored(lease.token))
+            .execute(&self.pools.writer)
+            .await;
+        released.map(drop).map_err(|source| self.failed(source))
+    }
+}
+
+/// Writes the lease; `false` if the stored one is no longer the one that was decided about.
+async fn write_lease(
+    connection: &mut AnyConnection,
+    request: &LeaseRequest,
+    stored: Option<&Stored>,
+    token: u64,
+) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query(if stored.is_some() { sql::TAKE_LEASE } else { sql::INSERT_LEASE })
+        .bind(&request.name)
+        .bind(sql::stored(token))
+        .bind(request.holder.run.to_string())
+        .bind(request.holder.executor.to_string())
+        .bind(&request.holder.host)
+        .bind(i64::from(request.holder.pid))
+        .bind(process(&request.holder))
+        .bind(sql::nanoseconds(expiry(request.now, request.ttl)));
+    let query = match stored {
+        Some(stored) => {
+            query.bind(sql::stored(stored.token)).bind(stored.expires.map_or(-1, sql::nanoseconds))
+        }
+        None => query,
+    };
+    Ok(query.execute(connection).await?.rows_affected() == 1)
+}
+
+async fn write_takeover(
+    connection: &mut AnyConnection,
+    request: &LeaseRequest,
+    token: u64,
+    from: &Holder,
+    reason: TakeoverReason,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(sql::INSERT_TAKEOVER)
+        .bind(&request.name)
+        .bind(sql::stored(token))
+        .bind(sql::nanoseconds(request.now))
+        .bind(reason.name())
+        .bind(request.holder.run.to_string())
+        .bind(sql::stored(token - 1))
+        .bind(from.run.to_string())
+        .bind(from.executor.to_string())
+        .bind(&from.host)
+        .bind(i64::from(from.pid))
+        .bind(process(from))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// What tells a process from others, as stored.
+fn process(holder: &Holder) -> String {
+    holder.process.as_ref().map(json).unwrap_or_default()
+}

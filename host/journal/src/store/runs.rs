@@ -1,0 +1,284 @@
+//! Runs and their records: what the engine writes, and what is read of it again.
+
+use super::SqlJournal;
+
+/// How many candidates an ambiguous id lists.
+const MAX_CANDIDATES: i64 = 20;
+
+impl SqlJournal {
+    /// The one run whose id begins with `prefix`, with or without hyphens, in either case.
+    ///
+    /// # Errors
+    /// [`JournalError::NoRun`] if no run fits, [`JournalError::Ambiguous`] if several do; others if
+    /// the journal cannot be read.
+    pub async fn find(&self, prefix: &str) -> Result<RunId, JournalError> {
+        let none = || JournalError::NoRun { run: prefix.to_owned() };
+        let (from, to) = bounds(prefix).ok_or_else(none)?;
+        let rows = sqlx::query(sql::FIND_RUNS)
+            .bind(from)
+            .bind(to)
+            .bind(MAX_CANDIDATES)
+            .fetch_all(&self.pools.readers)
+            .await;
+        let rows = rows.map_err(|source| self.failed(source))?;
+        let mut candidates = rows.iter().map(sql::summary).collect::<Result<Vec<_>, _>>()?;
+        match candidates.len() {
+            0 => Err(none()),
+            1 => Ok(candidates.remove(0).run),
+            _ => Err(JournalError::Ambiguous { prefix: prefix.to_owned(), candidates }),
+        }
+    }
+
+    /// The records from number `seq` on: what is new for one who follows a run.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read, or holds a record that this program does not
+    /// understand. An unknown run is no error: it has no records.
+    pub async fn records_from(&self, run: RunId, seq: u64) -> Result<Vec<Record>, JournalError> {
+        let rows = sqlx::query(sql::SELECT_EVENTS)
+            .bind(run.to_string())
+            .bind(sql::stored(seq))
+            .fetch_all(&self.pools.readers)
+            .await;
+        rows.map_err(|source| self.failed(source))?
+            .iter()
+            .map(|row| sql::record(run, row))
+            .collect()
+    }
+
+    /// The run that tries `run` again, if there is one.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read.
+    pub async fn tried_again_by(&self, run: RunId) -> Result<Option<RunId>, JournalError> {
+        let row = sqlx::query(sql::SELECT_RETRY)
+            .bind(run.to_string())
+            .fetch_optional(&self.pools.readers)
+            .await;
+        row.map_err(|source| self.failed(source))?.as_ref().map_or(Ok(None), sql::tried_again_by)
+    }
+
+    pub(super) async fn insert_run(&self, header: &RunHeader) -> Result<(), JournalError> {
+        // What begins without room for its last records stops in the middle, with its locks held.
+        let has_no_room = self.reserve.as_ref().is_some_and(|reserve| !reserve.keep());
+        if has_no_room || self.location.file().is_some_and(disk_room::is_full) {
+            let source = sqlx::Error::Io(std::io::ErrorKind::StorageFull.into());
+            return Err(JournalError::Full { place: self.location.clone(), source });
+        }
+        let inserted = sqlx::query(sql::INSERT_RUN)
+            .bind(header.run.to_string())
+            .bind(&header.name)
+            .bind(&header.title)
+            .bind(&header.operator)
+            .bind(&header.environment)
+            .bind(json(&RunPhase::Running))
+            .bind(sql::nanoseconds(header.started))
+            .bind(&header.digest)
+            .bind(json(&header.sources))
+            .bind(json(&header.params))
+            .execute(&self.pools.writer)
+            .await;
+        inserted.map(drop).map_err(|source| {
+            match source.as_database_error().map(sqlx::error::DatabaseError::kind) {
+                Some(sqlx::error::ErrorKind::UniqueViolation) => {
+                    JournalError::RunExists { run: header.run }
+                }
+                _ => self.failed(source),
+            }
+        })
+    }
+
+    pub(super) async fn insert_record(&self, run: RunId, record: &Record) -> Result<(), JournalError> {
+        if record.event.phase().is_none() {
+            // One statement is a transaction of its own: the common case costs one trip to the
+            // database.
+            let inserted = insert_event(run, record).execute(&self.pools.writer).await;
+            return inserted.map(drop).map_err(|source| self.append_error(run, record.seq, source));
+        }
+        let mut transaction = self.begin().await?;
+        self.insert_with_phase(&mut transaction, run, record).await?;
+        self.commit(transaction).await
+    }
+
+    /// Inserts a record, and the phase that follows from it.
+    pub(crate) async fn insert_with_phase(
+        &self,
+        transaction: &mut Transaction<'static, Any>,
+        run: RunId,
+        record: &Record,
+    ) -> Result<(), JournalError> {
+        let failed = |source| self.append_error(run, record.seq, source);
+        insert_event(run, record).execute(&mut **transaction).await.map_err(failed)?;
+        if let RunEvent::Run(LifecycleEvent::RunStarted { retry_of: Some(retry), .. }) =
+            &record.event
+        {
+            self.claim(transaction, run, retry.run).await?;
+        }
+        let Some(phase) = record.event.phase() else { return Ok(()) };
+        let ended = matches!(phase, RunPhase::Ended(_)).then(|| sql::nanoseconds(record.at));
+        let took_ms = match &record.event {
+            RunEvent::Run(
+                LifecycleEvent::Paused { took_ms, .. } | LifecycleEvent::RunEnded { took_ms, .. },
+            ) => *took_ms,
+            _ => None,
+        };
+        let update = sqlx::query(sql::SET_PHASE)
+            .bind(run.to_string())
+            .bind(json(&phase))
+            .bind(ended)
+            .bind(took_ms.map(sql::stored));
+        update.execute(&mut **transaction).await.map(drop).map_err(failed)
+    }
+}
+
+impl Journal for SqlJournal {
+    type Error = JournalError;
+
+    async fn create(&self, header: &RunHeader) -> Result<(), JournalError> {
+        self.patiently(async |this| match (this, self.insert_run(header).await) {
+            (Try::Again, Err(JournalError::RunExists { run }))
+                if self.load(run).await?.header == *header =>
+            {
+                Ok(())
+            }
+            (_, result) => result,
+        })
+        .await
+    }
+
+    async fn append(&self, run: RunId, record: &Record) -> Result<(), JournalError> {
+        self.patiently(async |this| match (this, self.insert_record(run, record).await) {
+            // The connection broke after the commit and before its answer: what is there is ours.
+            (Try::Again, Err(JournalError::RecordExists { .. }))
+                if self.records_from(run, record.seq).await?.first() == Some(record) =>
+            {
+                Ok(())
+            }
+            (_, Err(error @ JournalError::TriedAgain { .. })) => {
+                self.forget(run).await;
+                Err(error)
+            }
+            (_, result) => result,
+        })
+        .await
+    }
+
+    async fn append_fenced(
+        &self,
+        run: RunId,
+        record: &Record,
+        fence: &Fence<'_>,
+    ) -> Result<Appended, JournalError> {
+        self.patiently(async |this| match (this, self.insert_fenced(run, record, fence).await) {
+            // As above; the leases were held when it was written.
+            (Try::Again, Err(JournalError::RecordExists { .. }))
+                if self.records_from(run, record.seq).await?.first() == Some(record) =>
+            {
+                Ok(Appended::Kept)
+            }
+            (_, Err(error @ JournalError::TriedAgain { .. })) => {
+                self.forget(run).await;
+                Err(error)
+            }
+            (_, result) => result,
+        })
+        .await
+    }
+
+    async fn load(&self, run: RunId) -> Result<StoredRun, JournalError> {
+        let row = sqlx::query(sql::SELECT_RUN)
+            .bind(run.to_string())
+            .fetch_optional(&self.pools.readers)
+            .await;
+        let row = row
+            .map_err(|source| self.failed(source))?
+            .ok_or_else(|| JournalError::NoRun { run: run.to_string() })?;
+        Ok(StoredRun { header: sql::header(&row)?, records: self.records_from(run, 0).await? })
+    }
+
+    async fn list(&self, limit: usize) -> Result<Vec<RunSummary>, JournalError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = sqlx::query(sql::LIST_RUNS).bind(limit).fetch_all(&self.pools.readers).await;
+        rows.map_err(|source| self.failed(source))?.iter().map(sql::summary).collect()
+    }
+
+    async fn acquire(&self, request: &LeaseRequest) -> Result<Acquired, JournalError> {
+        loop {
+            if let Some(acquired) =
+                self.patiently(async |_| self.try_acquire(request).await).await?
+            {
+                return Ok(acquired);
+            }
+        }
+    }
+
+    async fn renew(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Renewed, JournalError> {
+        self.patiently(async |_| self.try_renew(lease, now, ttl).await).await
+    }
+
+    async fn taken_by(&self, run: RunId, lock: &str) -> Result<Option<TakenBy>, JournalError> {
+        let broken =
+            self.locks_taken_from(run).await?.into_iter().rev().find(|broken| broken.name == lock);
+        Ok(broken.map(|broken| TakenBy {
+            by: broken.operator,
+            at: broken.at,
+            reason: broken.reason,
+        }))
+    }
+
+    async fn held_between(
+        &self,
+        lock: &str,
+        between: (u64, u64),
+    ) -> Result<Vec<RunId>, JournalError> {
+        self.holders_between(lock, between).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), JournalError> {
+        // Once: nobody waits for it, and a lease that could not be given back ends by itself.
+        match self.try_release(lease).await {
+            // A lock that stays behind because the disk is full would block others for no reason.
+            Err(JournalError::Full { .. })
+                if self.reserve.as_ref().is_some_and(|reserve| reserve.give_back()) =>
+            {
+                self.try_release(lease).await
+            }
+            other => other,
+        }
+    }
+}
+
+fn insert_event(run: RunId, record: &Record) -> Query<'static> {
+    sqlx::query(sql::INSERT_EVENT)
+        .bind(run.to_string())
+        .bind(sql::stored(record.seq))
+        .bind(sql::nanoseconds(record.at))
+        .bind(json(&record.event))
+}
+
+/// The least and the greatest id that begin like this, or `None` if no id does.
+fn bounds(prefix: &str) -> Option<(String, String)> {
+    let digits: Vec<char> =
+        prefix.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
+    if digits.is_empty() || digits.len() > 32 || !digits.iter().all(char::is_ascii_hexdigit) {
+        return None;
+    }
+    let filled = |with: char| {
+        let mut text = String::new();
+        for (index, digit) in
+            digits.iter().copied().chain(std::iter::repeat(with)).take(32).enumerate()
+        {
+            if matches!(index, 8 | 12 | 16 | 20) {
+                text.push('-');
+            }
+            text.push(digit);
+        }
+        text
+    };
+    Some((filled('0'), filled('f')))
+}
