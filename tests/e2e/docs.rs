@@ -44,8 +44,8 @@ fn every_test_that_a_document_names_is_there() {
     }
 }
 
-#[test]
-fn every_link_between_documents_leads_somewhere() {
+/// Every document of the repository.
+fn documents() -> Vec<PathBuf> {
     let root = repository();
     let at_the_top =
         std::fs::read_dir(&root).expect("readable").map(|entry| entry.expect("an entry").path());
@@ -54,7 +54,33 @@ fn every_link_between_documents_leads_somewhere() {
     for folder in ["docs", "plugins", "sdk"] {
         files(&root.join(folder), "md", &mut documents);
     }
-    for document in documents {
+    documents
+}
+
+/// A diff of a longer line cannot be reviewed. Tables, code and what has no space are as long as
+/// they are.
+#[test]
+fn no_line_of_prose_is_longer_than_100_columns() {
+    let mut long = Vec::new();
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).expect("readable");
+        let mut is_code = false;
+        for (number, line) in text.lines().enumerate() {
+            let start = line.trim_start();
+            is_code ^= start.starts_with("```");
+            let is_prose = !is_code && !start.starts_with(['|', '[', '!']);
+            if is_prose && line.chars().count() > 100 && start.contains(' ') {
+                long.push(format!("{}:{}", document.display(), number + 1));
+            }
+        }
+    }
+    assert!(long.is_empty(), "wrap these: {long:#?}");
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let root = repository();
+    for document in documents() {
         let text = std::fs::read_to_string(&document).expect("readable");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap_or_default();
