@@ -3,13 +3,11 @@
 //! whatever was done before.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use crate::support::{Reply, Run, World};
 use proptest::prelude::*;
 use runbook_engine::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use support::{Reply, Run, World};
 
 /// One entry of a file.
 #[derive(Debug, Clone)]

@@ -1,10 +1,8 @@
 //! People are told when a run waits for them, once for each wait.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
-use support::{Run, *};
 
 const NOTIFY: &str = "[[notify]]\non = [\"waiting\"]\nuses = \"test:tell\"\n";
 

@@ -2,10 +2,8 @@
 //! however long an undo took.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
-use support::{Run, *};
 
 const SAME_TARGET: &str = "bind.slot = \"db\"";
 const OTHER_TARGET: &str = "bind.slot = \"app\"";

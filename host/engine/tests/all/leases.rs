@@ -1,11 +1,9 @@
 //! Locks that somebody else holds by now: from that moment on nothing begins, whenever it is.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
 use std::collections::BTreeMap;
-use support::{Run, *};
 
 const LOCKED: &str = r#"
     [locks]

@@ -1,10 +1,8 @@
 //! A cancel, wherever it comes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
-use support::{Run, *};
 
 const RUNBOOK: &str = "[[preflight]]\nid = \"before\"\nuses = \"test:look\"\n\
     [[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n\

@@ -2,13 +2,11 @@
 //! breaks.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use crate::support::{Reply, Run, World, broken_at_each_record, end, refused};
 use proptest::prelude::*;
 use runbook_engine::*;
 use serde_json::json;
 use std::collections::BTreeSet;
-use support::{Reply, Run, World, broken_at_each_record, end, refused};
 
 const EACH: &str = "[[step]]\nid = \"each\"\nuses = \"test:do\"\nundo = \"auto\"\n";
 

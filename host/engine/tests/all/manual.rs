@@ -1,12 +1,10 @@
 //! `manual`: a step that a person does, in its place among the others.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use crate::support::{Run, World, broken_at_each_record, end, pause, refused};
 use runbook_engine::*;
 use serde_json::json;
 use std::time::Duration;
-use support::{Run, World, broken_at_each_record, end, pause, refused};
 
 fn text(manual: &str) -> String {
     format!(

@@ -3,15 +3,13 @@
 //! released, and the fold of the records is the state.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use crate::support::{Memory, Still, block_on, options};
 use proptest::prelude::*;
 use runbook_document::Source;
 use runbook_engine::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Mutex;
-use support::{Memory, Still, block_on, options};
 
 /// What plugins change: which steps have taken effect.
 #[derive(Default)]

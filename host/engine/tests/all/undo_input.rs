@@ -2,11 +2,9 @@
 //! undo.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
 use serde_json::json;
-use support::{Run, *};
 
 const BEFORE: &str = "[params.n]\ntype = \"int\"\ndefault = 2\n[params.word]\ntype = \"string\"\ndefault = \"v2\"\n\
     [[preflight]]\nid = \"now\"\nuses = \"test:look\"\n";

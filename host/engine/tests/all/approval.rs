@@ -1,11 +1,9 @@
 //! `approval`: nothing happens before somebody has looked at what would happen, and said so.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use crate::support::{Reply, Run, World, broken_at_each_record, end, pause, refused};
 use runbook_engine::*;
 use std::time::Duration;
-use support::{Reply, Run, World, broken_at_each_record, end, pause, refused};
 
 fn text(approval: &str) -> String {
     format!(

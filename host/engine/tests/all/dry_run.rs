@@ -1,12 +1,10 @@
 //! A dry run decides what each step does as the run does: it only puts the proposal in place of the
 //! call.
 
-mod support;
-
+use crate::support::{Run, World, block_on};
 use runbook_engine::*;
 use serde_json::json;
 use std::collections::BTreeMap;
-use support::{Run, World, block_on};
 
 /// Each form of a step, by what stands in it.
 const FORMS: &[&str] = &[

@@ -2,13 +2,11 @@
 //! which is which.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
 use serde_json::json;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use support::{Run, *};
 
 /// Two steps that can be undone, one after the other.
 const TWO: &str = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n";

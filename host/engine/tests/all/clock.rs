@@ -2,11 +2,9 @@
 //! and nothing is decided by them that a monotonic clock can decide.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use jiff::SignedDuration;
 use runbook_engine::*;
-use support::{Run, *};
 
 /// With limits of time everywhere.
 const TIMED: &str = "[runbook]\n[locks]\nexclusive = [\"db\"]\n\

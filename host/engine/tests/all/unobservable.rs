@@ -2,12 +2,10 @@
 //! nothing happened.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use support::{Run, *};
 
 const CALL: &str = "[[step]]\nid = \"call\"\nuses = \"test:move\"\nirreversible = \"it is said\"\n";
 

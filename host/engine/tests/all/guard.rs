@@ -1,12 +1,10 @@
 //! Guards: what is watched while a run changes things.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
 use serde_json::json;
 use std::collections::BTreeMap;
-use support::{Run, *};
 
 /// `stop` acts, `wait` looks every 5 s until it passes, `start` acts; the guard looks every 2 s.
 fn watched(guard: &str) -> String {
@@ -182,7 +180,7 @@ fn a_guard_only_looks() {
         &watched("").replace("\"test:look\"\n        expect", "\"test:do\"\n        expect"),
     );
     assert!(refused.contains("guard `errors`"), "{refused}");
-    let scribbles = support::refused(&watched("").replacen("test:look", "test:scribble", 1));
+    let scribbles = crate::support::refused(&watched("").replacen("test:look", "test:scribble", 1));
     assert!(scribbles.contains("guard `errors`"), "{scribbles}");
 }
 

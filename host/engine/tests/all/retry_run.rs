@@ -1,11 +1,9 @@
 //! A new run that begins at a step of one that has ended.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
 use std::collections::BTreeMap;
-use support::{Run, *};
 
 /// Three steps; the last one sees what the first one produced. What fails stays as it is, for a
 /// person to look at.

@@ -2,10 +2,8 @@
 //! end.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
-use support::{Run, *};
 
 const GOOD: (&str, Outcome) = ("an order can be made", Outcome::Pass);
 const BAD: (&str, Outcome) = ("an order can be made", Outcome::Fail);

@@ -1,12 +1,10 @@
 //! What a person decides about a step whose outcome is unknown, and what is undone after it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use support::{Run, *};
 
 /// What undoes the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,8 @@
 //! plan.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
-use support::{Run, *};
 
 const ONE: &str = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"";
 

@@ -1,11 +1,9 @@
 //! `[window]` and `[limits]` in a run: nothing begins outside, what has begun may always be undone.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use crate::support::{Reply, Run, Still, World, broken_at_each_record, end, pause, refused};
 use runbook_engine::*;
 use std::time::Duration;
-use support::{Reply, Run, Still, World, broken_at_each_record, end, pause, refused};
 
 const REFUSES: &str =
     "[window]\nallow = [{ days = \"sun\", from = \"02:00\", to = \"06:00\", zone = \"UTC\" }]\n";
@@ -89,7 +87,8 @@ fn a_window_that_closes_during_a_preflight_stops_the_run() {
         "p",
         [Reply::Found(Outcome::Fail, Json::Null), Reply::Found(Outcome::Pass, Json::Null)],
     );
-    let run = Run { plan: support::plan(&format!("{REFUSES}{waiting}{STEPS}")), world, ..run };
+    let run =
+        Run { plan: crate::support::plan(&format!("{REFUSES}{waiting}{STEPS}")), world, ..run };
     assert!(matches!(end(run.execute()), (RunEnd::FailedClean, Some(Cause::OutsideWindow { .. }))));
     assert!(run.world.applied().is_empty());
 }

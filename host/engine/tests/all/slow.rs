@@ -1,10 +1,8 @@
 //! Runs that take longer than usual are announced while somebody can still look.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
-use support::{Run, *};
 
 #[test]
 fn a_run_that_takes_twice_as_long_as_usual_is_announced_while_it_hangs() {

@@ -1,9 +1,7 @@
 //! What a step waits for that does not say so, and what it is told about it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
-use support::*;
+use crate::support::*;
 
 /// What the steps of a runbook say they need: nothing, or a list of earlier ones.
 type Shape = Vec<Option<Vec<usize>>>;

@@ -1,11 +1,9 @@
 //! Nested runbooks and suites: the steps of another file, as steps of this run.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
 use serde_json::json;
-use support::{Run, *};
 
 const OUTER: &str = r#"
     [params.incident]

@@ -2,12 +2,10 @@
 //! forgotten.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Run, *};
 use runbook_engine::*;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use support::{Run, *};
 
 /// A world in which the operator stops everything at once while one call is under way, before
 /// anything of it is made final.

@@ -1,10 +1,8 @@
 //! `[defaults]`: what every section takes from it, what says otherwise, and what takes nothing.
 
-mod support;
-
+use crate::support::{plan, refused, try_plan_with};
 use runbook_engine::Section;
 use std::time::Duration;
-use support::{plan, refused, try_plan_with};
 
 const DEFAULTS: &str = "[defaults]\ntimeout = \"7s\"\nretry = { attempts = 4, delay = \"2s\" }\n";
 
