@@ -1,26 +1,27 @@
 //! The journal in one SQLite file or one PostgreSQL database: the same statements, the same
 //! judgements.
 
+mod leases;
+mod pruning;
+mod runs;
+
+pub use pruning::{DirtyRuns, Pruning};
+
 use crate::connect::{self, Pools, Sharing};
-use crate::disk_room::{self, Reserve};
+use crate::disk_room::Reserve;
 use crate::error::JournalError;
 use crate::journal_file;
-use crate::lease::{self, Decision, Stored, Takeover, TakeoverReason, decide};
 use crate::location::Location;
 use crate::sql;
 use jiff::{SignedDuration, Timestamp};
-use runbook_engine::{
-    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, LifecycleEvent, Record,
-    Renewed, RunEnd, RunEvent, RunHeader, RunId, RunPhase, RunSummary, StoredRun, TakenBy,
-};
-use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use runbook_engine::RunId;
+use sqlx::{Any, AnyPool, Transaction};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
-use uuid::Uuid;
 
 /// How long a write waits for another process. Writes take milliseconds; who waits longer than this
 /// waits for something stuck.
@@ -289,19 +290,6 @@ pub(crate) fn json(value: &impl serde::Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_beginning_of_an_id_is_read_with_or_without_hyphens() {
-        let all = |from: &str, to: &str| Some((from.to_owned(), to.to_owned()));
-        let eight =
-            all("0193ab12-0000-0000-0000-000000000000", "0193ab12-ffff-ffff-ffff-ffffffffffff");
-        assert_eq!((bounds("0193AB12"), bounds("0193ab12-")), (eight.clone(), eight));
-        assert_eq!(
-            bounds("0193ab1277"),
-            all("0193ab12-7700-0000-0000-000000000000", "0193ab12-77ff-ffff-ffff-ffffffffffff")
-        );
-        assert_eq!((bounds(""), bounds("0193%"), bounds(&"0".repeat(33))), (None, None, None));
-    }
 
     #[tokio::test]
     async fn each_commit_is_synced() {

@@ -1,6 +1,14 @@
 //! Leases of locks and runs, who held them, and requests to cancel a run.
 
-use super::SqlJournal;
+use super::{SqlJournal, expiry, json};
+use crate::error::JournalError;
+use crate::lease::{self, Decision, Stored, Takeover, TakeoverReason, decide};
+use crate::sql;
+use jiff::Timestamp;
+use runbook_engine::{Acquired, Holder, Lease, LeaseRequest, Renewed, RunId};
+use sqlx::{Any, AnyConnection, Transaction};
+use std::time::Duration;
+use uuid::Uuid;
 
 impl SqlJournal {
     /// Who holds a lease and how long it lives at `now` without a renewal, if anybody does.
@@ -164,7 +172,10 @@ impl SqlJournal {
     }
 
     /// One try to take a lease; `None` if somebody was faster between reading and writing.
-    pub(super) async fn try_acquire(&self, request: &LeaseRequest) -> Result<Option<Acquired>, JournalError> {
+    pub(super) async fn try_acquire(
+        &self,
+        request: &LeaseRequest,
+    ) -> Result<Option<Acquired>, JournalError> {
         let request = &LeaseRequest { now: self.now(request.now).await?, ..request.clone() };
         let mut transaction = self.begin().await?;
         let row = sqlx::query(sql::SELECT_LEASE)

@@ -1,6 +1,12 @@
 //! Which runs of a journal are old enough to be removed, and their removal.
 
-use super::SqlJournal;
+use super::{Query, SqlJournal, json};
+use crate::error::JournalError;
+use crate::sql;
+use jiff::Timestamp;
+use runbook_engine::{RunEnd, RunPhase};
+use sqlx::AnyConnection;
+use std::time::Duration;
 
 /// How many runs are removed in one transaction: others wait for it.
 const PRUNED_AT_ONCE: i64 = 100;

@@ -1,6 +1,16 @@
 //! Runs and their records: what the engine writes, and what is read of it again.
 
-use super::SqlJournal;
+use super::{Query, SqlJournal, Try, json};
+use crate::disk_room;
+use crate::error::JournalError;
+use crate::sql;
+use jiff::Timestamp;
+use runbook_engine::{
+    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, LifecycleEvent, Record, Renewed,
+    RunEvent, RunHeader, RunId, RunPhase, RunSummary, StoredRun, TakenBy,
+};
+use sqlx::{Any, Transaction};
+use std::time::Duration;
 
 /// How many candidates an ambiguous id lists.
 const MAX_CANDIDATES: i64 = 20;
@@ -88,7 +98,11 @@ impl SqlJournal {
         })
     }
 
-    pub(super) async fn insert_record(&self, run: RunId, record: &Record) -> Result<(), JournalError> {
+    pub(super) async fn insert_record(
+        &self,
+        run: RunId,
+        record: &Record,
+    ) -> Result<(), JournalError> {
         if record.event.phase().is_none() {
             // One statement is a transaction of its own: the common case costs one trip to the
             // database.
@@ -281,4 +295,22 @@ fn bounds(prefix: &str) -> Option<(String, String)> {
         text
     };
     Some((filled('0'), filled('f')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bounds;
+
+    #[test]
+    fn the_beginning_of_an_id_is_read_with_or_without_hyphens() {
+        let all = |from: &str, to: &str| Some((from.to_owned(), to.to_owned()));
+        let eight =
+            all("0193ab12-0000-0000-0000-000000000000", "0193ab12-ffff-ffff-ffff-ffffffffffff");
+        assert_eq!((bounds("0193AB12"), bounds("0193ab12-")), (eight.clone(), eight));
+        assert_eq!(
+            bounds("0193ab1277"),
+            all("0193ab12-7700-0000-0000-000000000000", "0193ab12-77ff-ffff-ffff-ffffffffffff")
+        );
+        assert_eq!((bounds(""), bounds("0193%"), bounds(&"0".repeat(33))), (None, None, None));
+    }
 }

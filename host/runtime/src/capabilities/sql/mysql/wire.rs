@@ -8,11 +8,8 @@
 mod login;
 
 use super::super::Access;
-use super::super::stream::{
-    LEAST_ROW, Seen, Stream, no_socket, over_a_socket, over_tcp, skip, tls_fault,
-};
-use crate::fault::{Fault, FaultClass};
-use crate::net::tls;
+use super::super::stream::{LEAST_ROW, Seen, Stream, no_socket, over_a_socket, over_tcp, skip};
+use crate::fault::Fault;
 use runbook_authority::targets::{SqlAddress, TlsMode};
 use runbook_secrets::Secret;
 use std::io;
