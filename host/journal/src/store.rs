@@ -23,18 +23,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
-/// How long a write waits for another process. Writes take milliseconds; who waits longer than this
-/// waits for something stuck.
+/// How long a write waits for another process. Writes take milliseconds; a longer wait means that
+/// something is stuck.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a write waits for a server that has gone away: a restart passes, and an operator still
 /// sees that something waits.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Who waits longer than this is told what for.
+/// A caller that waits for the server longer than this is told why.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
-/// Between two tries.
+/// How long is waited before an operation is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 /// Runs and leases in one SQLite file or one PostgreSQL database. Cheap to clone; clones share
@@ -43,14 +43,14 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 pub struct SqlJournal {
     location: Location,
     pools: Arc<Pools>,
-    /// Only of a file: whoever runs a server watches its disk.
+    /// Space kept free on the disk of a file; `None` for a server, whose disk others watch.
     reserve: Option<Arc<Reserve>>,
     away: Arc<AwayFlag>,
     /// The copy that was made when its file had lost its name, if one could be.
     rescued: Arc<OnceCell<Option<PathBuf>>>,
 }
 
-/// That the server of a journal is away, for whoever waits for it.
+/// That the server of a journal went away or came back, for those who wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Away {
     /// It does not answer. It is waited for so long at most; nothing begins meanwhile.
@@ -60,14 +60,14 @@ pub enum Away {
         /// How long it is waited for at most.
         patience: Duration,
     },
-    /// It answers again.
+    /// The server answers again.
     Back {
         /// How long it was away.
         after: Duration,
     },
 }
 
-/// Who is told, and whether they were.
+/// The listener for the loss and return of the server, and whether it was called.
 #[derive(Default)]
 struct AwayFlag {
     is_gone: AtomicBool,
@@ -124,8 +124,8 @@ impl SqlJournal {
         })
     }
 
-    /// Who is told, once each time, that its server is away and that it is back. The first who asks
-    /// is.
+    /// Sets who is told, once each time, that the server is away and that it is back. The first
+    /// call decides.
     #[must_use]
     pub fn telling(self, tell: fn(&Location, Away)) -> Self {
         let _ = self.away.tell.set(tell);
@@ -140,7 +140,7 @@ impl SqlJournal {
         }
     }
 
-    /// Where it is.
+    /// Where the journal is.
     pub fn location(&self) -> &Location {
         &self.location
     }
@@ -191,9 +191,9 @@ impl SqlJournal {
         }
     }
 
-    /// Whose clock judges leases: this machine's for a file, which only this machine has; the
-    /// server's for a database, because the clocks of two machines differ, and the faster one would
-    /// take the other's leases.
+    /// The clock that decides about leases: this machine's for a file, which only this machine has;
+    /// the server's for a database, because the clocks of two machines differ, and the faster one
+    /// would take the other's leases.
     pub(crate) async fn now(&self, caller: Timestamp) -> Result<Timestamp, JournalError> {
         if self.location.file().is_some() {
             return Ok(caller);
@@ -223,7 +223,7 @@ impl SqlJournal {
                     work.await
                 }
             };
-            // What was written into a file without a name is written nowhere.
+            // Records in a file that has lost its name are lost.
             self.has_its_files().await?;
             match result {
                 Err(JournalError::Unreachable { .. }) if since.elapsed() < PATIENCE => {
@@ -240,7 +240,7 @@ impl SqlJournal {
         }
     }
 
-    /// Refuses to go on with a file that nobody else can open by its name any more.
+    /// Refuses to go on with a file that cannot be opened by its name any more.
     async fn has_its_files(&self) -> Result<(), JournalError> {
         let Some((file, change)) = self.pools.files.as_ref().and_then(|files| files.changed())
         else {

@@ -166,12 +166,13 @@ impl SqlJournal {
 
     /// Removes what is kept of a run whose first record was refused: it never began.
     pub(super) async fn forget(&self, run: RunId) {
-        // What stays is listed and does nothing.
+        // A remaining row is listed and has no effect.
         let _ =
             sqlx::query(sql::FORGET_RUN).bind(run.to_string()).execute(&self.pools.writer).await;
     }
 
-    /// One try to take a lease; `None` if somebody was faster between reading and writing.
+    /// Tries once to take a lease; `None` if another process was faster between reading and
+    /// writing.
     pub(super) async fn try_acquire(
         &self,
         request: &LeaseRequest,

@@ -69,7 +69,8 @@ impl SqlJournal {
     }
 
     pub(super) async fn insert_run(&self, header: &RunHeader) -> Result<(), JournalError> {
-        // What begins without room for its last records stops in the middle, with its locks held.
+        // A run that begins without room for its last records would stop in the middle, with its
+        // locks held.
         let has_no_room = self.reserve.as_ref().is_some_and(|reserve| !reserve.keep());
         if has_no_room || self.location.file().is_some_and(disk_room::is_full) {
             let source = sqlx::Error::Io(std::io::ErrorKind::StorageFull.into());
@@ -254,9 +255,10 @@ impl Journal for SqlJournal {
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), JournalError> {
-        // Once: nobody waits for it, and a lease that could not be given back ends by itself.
+        // Tried once: nobody waits for it, and a lease that could not be released expires.
         match self.try_release(lease).await {
-            // A lock that stays behind because the disk is full would block others for no reason.
+            // A lock that could not be released because the disk is full would block others for no
+            // reason.
             Err(JournalError::Full { .. })
                 if self.reserve.as_ref().is_some_and(|reserve| reserve.give_back()) =>
             {
