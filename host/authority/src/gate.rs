@@ -35,7 +35,7 @@ pub enum HeaderValue<'a> {
 /// A container to create, as a plugin asks for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Creation<'a> {
-    /// Its name and labels.
+    /// The name and the labels of the new container.
     pub container: ContainerFacts<'a>,
     /// The reference of the image that it is made of.
     pub image: &'a str,
@@ -107,7 +107,7 @@ pub enum Operation<'a> {
         slot: &'a str,
         /// The verb that the call uses.
         verb: Verb,
-        /// The container, as inspected.
+        /// The container as the engine describes it.
         container: ContainerFacts<'a>,
     },
     /// A container that is made, in all that a plugin says of it.

@@ -528,7 +528,7 @@ fn read_use(
     Some((key.name.clone(), verbs))
 }
 
-/// `` `query`, `execute` ``
+/// Verbs as a list for messages: `` `query`, `execute` ``.
 pub(crate) fn list(verbs: &[Verb]) -> String {
     verbs.iter().map(|verb| format!("`{verb}`")).collect::<Vec<_>>().join(", ")
 }

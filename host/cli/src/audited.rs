@@ -8,7 +8,7 @@ use std::path::Path;
 /// The runbook that a run executes, as the audit log names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audited {
-    /// Its file and environment.
+    /// The file and the environment of the runbook.
     pub at: UsedAt,
     /// What stands before each step's id in the run and not in the file: `check.` where
     /// `runbook check` executes a suite.

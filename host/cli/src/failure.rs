@@ -50,7 +50,7 @@ impl Failure {
         Self::Findings { status: ExitStatus::Usage, diagnostics }
     }
 
-    /// Adds what to do.
+    /// Adds a hint: what to do, as an imperative.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         if let Self::Error { hints, .. } = &mut self {

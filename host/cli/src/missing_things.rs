@@ -16,7 +16,7 @@ pub struct Missing {
     pub place: String,
     /// What kind of thing it is.
     pub what: &'static str,
-    /// Where it would be.
+    /// The path where it should be.
     pub path: PathBuf,
 }
 

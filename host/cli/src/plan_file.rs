@@ -89,7 +89,7 @@ pub struct Planned<'a> {
     pub prepared: &'a Prepared,
     /// The plan of the run: its steps in order.
     pub plan: &'a Plan,
-    /// What its steps say.
+    /// What its steps say that they would do.
     pub found: &'a [DryStep],
 }
 

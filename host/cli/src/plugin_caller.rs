@@ -44,7 +44,7 @@ pub struct PluginCaller {
 pub struct Unavailable {
     /// The call site that needs the secret.
     pub site: StepId,
-    /// The secret, and why.
+    /// Which secret it is, and why it cannot be had.
     pub why: SecretUnavailable,
 }
 

@@ -72,7 +72,7 @@ pub enum Origin {
     Bundled,
     /// It is a file with the same bytes as this bundled plugin.
     Copy(&'static str),
-    /// It is a file.
+    /// It comes from a component file.
     File,
     /// It is a file with the name of this bundled plugin, and other code. It is never run.
     Impostor(&'static str),

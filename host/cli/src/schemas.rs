@@ -79,7 +79,7 @@ fn targets() -> Json {
 pub struct Explained {
     /// What the key means, as the schema describes it.
     pub meaning: String,
-    /// What it may be.
+    /// The type of its value, in words.
     pub kind: String,
     /// The keys below it, and what they mean.
     pub keys: Vec<(String, String)>,

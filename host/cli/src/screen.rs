@@ -92,7 +92,7 @@ fn elapsed(since: Instant) -> String {
 
 /// Where lines are written, and how wide it is now, if it is a terminal.
 pub trait Surface: Send {
-    /// Writes all of it.
+    /// Writes all bytes, in order.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Its columns, asked each time: a window is made wider while a run goes on.
     fn columns(&self) -> Option<usize>;

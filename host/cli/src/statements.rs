@@ -42,11 +42,11 @@ fn of_site(use_site: &UseSite<'_>, site: &Site, params: &[Param]) -> Vec<Diagnos
 
 /// What is known of a statement before its turn comes.
 enum Judged {
-    /// The gate denies it.
+    /// The gate denies the statement.
     Denied { reason: String, target: String },
     /// The driver or the server refuses it.
     Refused(String),
-    /// It may be none.
+    /// The text may be no statement at all.
     Doubtful(String),
 }
 

@@ -39,11 +39,11 @@ struct Finding {
     /// `error`: the file cannot be used. `warning`: somebody should look.
     #[schemars(with = "String", extend("enum" = ["error", "warning"]))]
     severity: Severity,
-    /// What is wrong.
+    /// What is wrong, in one line.
     message: String,
     /// The file in which it stands: the one that was checked, or one that it includes.
     file: String,
-    /// Counted from 1.
+    /// The line, counted from 1.
     line: usize,
     /// Counted from 1, in characters.
     column: usize,
@@ -111,13 +111,13 @@ impl Validation {
         }
     }
 
-    /// As one JSON object.
+    /// The validation as one JSON object.
     pub fn json(&self) -> serde_json::Value {
         serde_json::to_value(self).expect("its keys are strings")
     }
 }
 
-/// The schema of [`Validation`].
+/// The JSON Schema of [`Validation`].
 pub fn schema() -> serde_json::Value {
     let mut schema = schemars::schema_for!(Validation).to_value();
     schema["title"] = "runbook validation, JSON form 1".into();

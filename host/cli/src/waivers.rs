@@ -30,7 +30,7 @@ pub struct Waiver {
 pub enum WaiverStatus<'a> {
     /// The check is not waived, so it runs.
     Made,
-    /// It is not made.
+    /// The check is waived, so it is not made.
     Waived(&'a Waiver),
     /// Its waiver has expired, so it runs again.
     Expired(&'a Waiver),

@@ -27,7 +27,7 @@ pub enum RecordError {
         /// The format that it names.
         found: u32,
     },
-    /// It is no record.
+    /// The text is no record of a call.
     Json(serde_json::Error),
 }
 

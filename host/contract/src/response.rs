@@ -65,7 +65,7 @@ impl Outcome {
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The outcome, after `expect`.
+    /// The outcome as the plugin judges it, before `expect` is applied.
     pub outcome: Outcome,
     /// One line that tells the operator what was found.
     pub summary: String,
@@ -102,7 +102,7 @@ pub struct Effect {
 /// What a step would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Proposal {
-    /// Empty: nothing would change.
+    /// What would be done, one effect for each thing; empty if nothing would change.
     pub effects: Vec<Effect>,
     /// One line for the operator.
     pub summary: String,
@@ -115,7 +115,7 @@ pub struct Proposal {
 pub struct Measurement {
     /// The name of what is measured, such as `latency`.
     pub label: String,
-    /// The number, in `unit`.
+    /// The measured number, in `unit`.
     pub value: f64,
     /// `s`, `ms`, `B`, `%`, `c` (a counter), or empty for a plain number.
     pub unit: String,
@@ -132,7 +132,7 @@ pub struct Measurement {
 pub struct Case {
     /// The name of the case, as the plugin gives it.
     pub name: String,
-    /// The outcome, after `expect`.
+    /// The outcome of the case, as the plugin judges it.
     pub outcome: Outcome,
     /// Why, or what was seen.
     pub detail: String,
@@ -143,7 +143,7 @@ pub struct Case {
 /// One line of a plugin's log; secrets are removed already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LogLine {
-    /// How important it is.
+    /// How important the line is.
     pub level: LogLevel,
     /// The text of the line.
     pub message: String,
@@ -161,6 +161,6 @@ pub enum LogLevel {
     Info,
     /// A line about something that a person should look at.
     Warn,
-    /// Something did not work.
+    /// A line about something that did not work.
     Error,
 }

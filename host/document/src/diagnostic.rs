@@ -18,7 +18,7 @@ pub enum Severity {
 pub struct Diagnostic {
     /// Stable code, such as `E0203`; each has a page under `docs/errors`.
     pub code: &'static str,
-    /// How bad it is.
+    /// Whether the file can be used in spite of it.
     pub severity: Severity,
     /// What is wrong: lowercase, no final period.
     pub message: String,
@@ -68,7 +68,7 @@ impl Diagnostic {
         self
     }
 
-    /// Sets what to do.
+    /// Sets the help: what to do, as one imperative.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(shown(help));

@@ -22,7 +22,7 @@ impl CallStop {
         asked.waiting.drain(..).for_each(Waker::wake);
     }
 
-    /// Whether it was asked.
+    /// Whether the call was asked to stop.
     pub fn is_asked(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_asked
     }

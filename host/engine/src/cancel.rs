@@ -60,7 +60,7 @@ impl CancelToken {
         self.0.waker.wake();
     }
 
-    /// What was asked for.
+    /// The highest level that was asked for.
     pub fn level(&self) -> CancelLevel {
         match self.0.level.load(Ordering::SeqCst) {
             0 => CancelLevel::None,

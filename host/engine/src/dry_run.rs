@@ -46,7 +46,7 @@ pub enum Audience {
 pub enum DryFinding {
     /// A probe ran, with this result.
     Found {
-        /// The outcome, after `expect`.
+        /// The outcome as the plugin judges it; `expect` is not applied.
         outcome: Outcome,
         /// One line that tells what the probe found.
         summary: String,
@@ -58,7 +58,7 @@ pub enum DryFinding {
         /// How many steps the file has.
         steps: usize,
     },
-    /// Its `when` is false.
+    /// The `when` of the step is false.
     Skipped,
     /// It depends on the output of an earlier step, or is a smoke test; the result is known only at
     /// run time.
@@ -66,7 +66,7 @@ pub enum DryFinding {
         /// What it depends on, for people.
         reason: String,
     },
-    /// It was not asked.
+    /// The plugin of the step was not asked.
     NotAsked,
     /// The plugin could not report it.
     Failed(Fault),
@@ -74,7 +74,7 @@ pub enum DryFinding {
 
 /// A dry run: the plan, and which plugins it asks.
 pub struct DryRun<'a, O> {
-    /// What would be done.
+    /// The plan of the run that is tried.
     pub plan: &'a Plan,
     /// What calls the operations of plugins.
     pub operate: &'a O,

@@ -26,7 +26,7 @@ pub struct Misfit {
     pub key: Option<String>,
     /// What is wrong, without the value itself.
     pub reason: String,
-    /// What was probably meant.
+    /// The nearest name that would fit, if there is one.
     pub help: Option<String>,
     /// What kind of thing it is.
     pub kind: MisfitKind,

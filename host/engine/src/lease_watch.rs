@@ -37,7 +37,7 @@ impl LeaseWatch {
         &self.stop
     }
 
-    /// They live until then.
+    /// Sets until when the leases certainly live.
     pub(crate) fn set(&self, until: Duration) {
         self.until.store(nanoseconds(until), Ordering::SeqCst);
     }

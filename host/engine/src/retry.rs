@@ -22,7 +22,7 @@ pub(crate) struct Failure {
     pub reach: Reach,
     /// Failures in a row, this one included.
     pub failures: u32,
-    /// Since the first attempt.
+    /// The time since the first attempt began.
     pub elapsed: Duration,
 }
 

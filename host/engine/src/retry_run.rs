@@ -17,7 +17,7 @@ pub enum RetryError {
     /// There is no such step.
     #[error("`{step}` is not a step of the runbook; it has: {}", known.join(", "))]
     NoStep {
-        /// What was asked for.
+        /// The step that was asked for.
         step: StepId,
         /// The steps that there are.
         known: Vec<String>,
@@ -29,7 +29,7 @@ pub enum RetryError {
         step: StepId,
         /// The run that did it, and alone undoes it.
         done_in: RunId,
-        /// What is not done.
+        /// The steps that are not done, by their names.
         open: Vec<String>,
     },
     /// What the step needs is not done.

@@ -77,7 +77,7 @@ pub enum JournalError {
     /// The folder or the file of the journal cannot be made or read.
     #[error("the place of the journal `{path}` cannot be used; choose one in a folder that belongs to you", path = path.display())]
     Place {
-        /// The file or folder.
+        /// The file or folder that cannot be used.
         path: PathBuf,
         /// What the system says.
         #[source]

@@ -19,7 +19,7 @@ const MOST_HOLDERS: i64 = 20;
 /// A lock that a run holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockOfRun {
-    /// As `[locks]` names it.
+    /// The name of the lock, as `[locks]` has it.
     pub name: String,
     /// The fencing token of its holder.
     pub token: u64,
@@ -32,13 +32,13 @@ pub struct LockOfRun {
 /// A lock that was taken from the run that held it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokenLock {
-    /// As `[locks]` names it.
+    /// The name of the lock, as `[locks]` has it.
     pub name: String,
     /// When the lock was taken, by the clock of the journal.
     pub at: Timestamp,
     /// The name of the person who took it.
     pub operator: String,
-    /// Why, in their words.
+    /// Why they took it, in their words.
     pub reason: String,
 }
 

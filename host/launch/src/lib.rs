@@ -58,7 +58,7 @@ pub struct Spec {
     pub read_only: Option<Allowance>,
 }
 
-/// What reads a script.
+/// The program that reads a script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interpreter {
@@ -73,7 +73,7 @@ pub struct Interpreter {
 /// Why a program was not started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
-    /// The host is gone.
+    /// The host that wanted the program is gone.
     #[error("the process that wanted it is gone")]
     Orphan,
     /// The sandbox cannot be made here.

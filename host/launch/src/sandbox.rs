@@ -37,7 +37,7 @@ pub struct Walls {
     pub memory: u64,
 }
 
-/// What this system lacks.
+/// What this system lacks for a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("it cannot be kept from changing something here: {part} ({reason})")]
 pub struct Missing {

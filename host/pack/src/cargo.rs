@@ -69,7 +69,7 @@ pub enum BuildError {
 /// The profile that plugins are built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// `[profile.plugin]` of this repository.
+    /// The profile `[profile.plugin]` of this repository.
     Plugin,
     /// `[profile.release]`: what a plugin's own workspace has.
     Release,
@@ -255,7 +255,7 @@ fn cargo(folder: &Path, target_dir: &TargetDir) -> Command {
 }
 
 enum Toolchain {
-    /// The target is there.
+    /// The target is installed as a whole.
     Installed,
     /// Debian's sources are, and a linker that knows wasm.
     FromSource { linker: PathBuf },

@@ -36,7 +36,7 @@ pub(crate) struct Described {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DescribeError {
-    /// It exports no `describe`.
+    /// The module exports no `describe`.
     #[error(
         "the module does not export `{EXPORT}`; plugins in Rust get it from `runbook_sdk::plugin!`"
     )]
@@ -44,7 +44,7 @@ pub enum DescribeError {
     /// It trapped, looped or asked for something.
     #[error("`describe` did not return: {0}")]
     Trapped(String),
-    /// It answered something else.
+    /// `describe` answered something that is no list of operations.
     #[error("`describe` answered something else than a list of operations: {0}")]
     Answer(String),
 }

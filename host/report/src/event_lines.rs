@@ -21,9 +21,9 @@ pub enum Tone {
     Dim,
     /// Something did what it should.
     Good,
-    /// Somebody should look.
+    /// Something that a person should look at.
     Warning,
-    /// It did not work.
+    /// Something did not work.
     Bad,
 }
 

@@ -69,7 +69,7 @@ struct DrawnBar {
     label: String,
 }
 
-/// A step in detail.
+/// A step with all that is known of it.
 #[derive(Serialize)]
 struct Detail<'a> {
     is_open: bool,

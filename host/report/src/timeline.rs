@@ -77,7 +77,7 @@ impl SpanEnd {
 }
 
 impl Activity {
-    /// In a few words.
+    /// The activity in a few words.
     pub fn text(self) -> String {
         match self {
             Self::Attempt(number) => format!("attempt {number}"),

@@ -41,7 +41,7 @@ pub enum CacheProblem {
     /// The system does not let the cache be read or written.
     #[error("the cache at `{}` cannot be used", path.display())]
     Io {
-        /// The file or folder.
+        /// The file or folder that was read or written.
         path: PathBuf,
         /// The error that the system gave.
         #[source]

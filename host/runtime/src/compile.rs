@@ -362,7 +362,7 @@ fn place(
     Ok(PooledEngine { instance, exports, permits: Arc::clone(&engine.permits) })
 }
 
-/// Takes over compiled code.
+/// Loads code that another engine has compiled.
 #[expect(unsafe_code, reason = "compiled code cannot be loaded in another way")]
 fn load_code(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `Component::deserialize` runs whatever these bytes say, so they must be what

@@ -272,7 +272,7 @@ impl Host {
         self.services.scrubber.learn(&format!("{name}, in part"), &Secret::from(part));
     }
 
-    /// Everything that is granted.
+    /// All grants of the step.
     pub(crate) fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.effective.iter()
     }

@@ -59,7 +59,7 @@ pub(super) struct Family {
     pub(super) reads_folder: bool,
 }
 
-/// How options are written.
+/// How a program writes its options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OptionSyntax {
     /// As `getopt` reads them: `-abVALUE`, `--word=VALUE`.

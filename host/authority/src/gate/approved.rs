@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// One effect that was shown to the person who approved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovedEffect {
-    /// Capability and verb: `files.write`.
+    /// The verb with its capability, such as `files.write`.
     pub verb: String,
     /// The object, as the plugin named it: `orders.csv`, `container api`, `/v1/refunds`;
     /// with `SLOT:` before it where the verb is granted on several slots. A container that is made
@@ -39,7 +39,7 @@ enum Object<'a> {
     /// All that the slot is bound to: what a statement or a program does is bounded by the grant
     /// alone. Also what is not known yet.
     Slot,
-    /// One thing below it.
+    /// One thing of the target, by its name.
     Named(&'a str),
 }
 

@@ -118,7 +118,7 @@ impl Values {
         }
     }
 
-    /// These texts and others.
+    /// The union of these texts and others.
     pub(crate) fn with(self, others: Self) -> Self {
         match (self, others) {
             (Self::Texts(texts), Self::Texts(others)) => {

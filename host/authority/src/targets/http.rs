@@ -32,7 +32,7 @@ pub struct Injected {
 pub enum HeaderEncoding {
     /// As they are, one behind the other.
     Plain,
-    /// `Basic` and their Base64.
+    /// `Basic`, a space, and the Base64 of the parts.
     Basic,
 }
 
@@ -300,7 +300,7 @@ const HOST_HEADERS: &[&str] = &[
     "x-envoy-original-path",
 ];
 
-/// Beginnings of such names.
+/// How the names of further such headers begin.
 const HOST_HEADER_FAMILIES: &[&str] = &["proxy-", "x-forwarded-", "x-http-method", "x-override-"];
 
 /// Why a header, in small letters, can be set neither by a plugin nor by a target; `None` if it

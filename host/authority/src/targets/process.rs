@@ -267,7 +267,7 @@ pub(crate) fn read_argument_patterns(
 
 /// Why something is no pattern.
 enum NoPattern {
-    /// It has another form.
+    /// The value has another form.
     Shape,
     /// Its regular expression cannot be compiled, and why.
     Regex(String),

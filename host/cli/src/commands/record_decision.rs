@@ -65,7 +65,7 @@ async fn read_again(
 enum Meanwhile {
     /// It is about something else.
     Nothing,
-    /// They said the same.
+    /// Somebody else has made the same decision.
     Too(String),
     /// It is not needed any more.
     Over(String),

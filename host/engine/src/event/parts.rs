@@ -21,7 +21,7 @@ pub struct StepListing {
 /// One item of a step with `for_each`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Item {
-    /// Unique in its step.
+    /// The key of the item, unique in its step.
     pub key: String,
     /// What templates see: a value of the list, or `{ key, value }` of the map.
     pub value: Json,
@@ -54,7 +54,7 @@ pub enum Section {
 /// One probe of a guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Look {
-    /// What follows from it.
+    /// What follows from what the guard saw.
     pub verdict: LookVerdict,
     /// One line: the result of the probe, or why there is none.
     pub summary: String,
@@ -165,7 +165,7 @@ pub enum CallPurpose {
     Plan,
     /// To do it, or to check.
     Attempt,
-    /// What is there now.
+    /// The call looks at what is there now.
     Observe,
     /// The call is to undo a step.
     Undo,
@@ -261,7 +261,7 @@ pub enum UndoResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum UndoFinding {
-    /// As it was before.
+    /// It is as it was before the step.
     Restored,
     /// It differs from before: the step took effect, and its change stays, because the runbook says
     /// that it cannot be undone.

@@ -58,7 +58,7 @@ pub struct RetryOf {
 pub struct Assumed {
     /// The step that is not done again.
     pub step: StepId,
-    /// What it produced then.
+    /// The output that it had then.
     pub output: Json,
     /// The run that had the effect, and that alone undoes it: the retried run, or an earlier one
     /// that it retried.
@@ -231,7 +231,7 @@ pub enum Trigger {
     Failed,
     /// The run failed and was undone.
     Undone,
-    /// A person is needed.
+    /// A person has to look: the run is dirty.
     Dirty,
     /// The run takes more than twice as long as the usual time of earlier runs.
     Slow,

@@ -61,7 +61,7 @@ pub enum Changes {
 /// The text of the runbook by which a run is undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UndoText {
-    /// That of the run.
+    /// The text with which the run was executed.
     OfTheRun,
     /// Another text, of which the plan was made, with a corrected undo. Its steps must be those of
     /// the run.
@@ -76,7 +76,7 @@ pub struct Run<'a, O, J, C> {
     pub operate: &'a O,
     /// Where everything is written down.
     pub journal: &'a J,
-    /// What time it is.
+    /// The clock by which the run decides.
     pub clock: &'a C,
     /// Who runs it, and how it is stopped.
     pub options: &'a Options,

@@ -14,7 +14,7 @@ pub enum RunError {
     /// The journal could not be read or written; the run stopped before its next effect.
     #[error("the journal cannot be used, so the run stopped before its next effect")]
     Journal {
-        /// What the journal says.
+        /// The error of the journal.
         #[source]
         source: Box<dyn Error + Send + Sync>,
         /// What is known of attempts whose end it does not have.

@@ -37,7 +37,7 @@ pub(super) struct Leases<'a, J, C> {
 /// Which leases a record needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needs {
-    /// All: an effect follows.
+    /// All leases of the run, because an effect follows.
     All,
     /// The right to execute the run: it tells what has happened.
     Run,

@@ -57,7 +57,7 @@ pub struct OutputRead {
 /// What a reader expects of an output.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wanted {
-    /// That it is there.
+    /// Only that it is there, of whatever type.
     Anything,
     /// That it can be this value: something else depends on whether it is.
     Value(Json),

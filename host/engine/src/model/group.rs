@@ -10,7 +10,7 @@ use std::time::Duration;
 /// common.
 #[derive(Debug, Clone, Copy)]
 pub struct Nested<'a> {
-    /// What the file is.
+    /// Whether the file is a runbook or a suite.
     pub kind: NestedKind,
     /// Its name, in the folder of the runbook.
     pub file: &'a Located<String>,
@@ -43,7 +43,7 @@ impl NestedKind {
 pub struct Group {
     /// The step that stands for them.
     pub id: StepId,
-    /// What the file is.
+    /// Whether the file is a runbook or a suite.
     pub kind: NestedKind,
     /// The path of the nested file, as it is written.
     pub file: String,

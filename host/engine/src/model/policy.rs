@@ -30,7 +30,7 @@ pub struct Locks {
     pub exclusive: Vec<String>,
     /// How long to wait for a busy lock.
     pub wait: Duration,
-    /// What happens after that.
+    /// What happens when the wait is over.
     pub on_busy: OnBusy,
 }
 

@@ -369,7 +369,7 @@ impl OnCancel {
 /// `for_each`, `as`, `key`, `max_parallel`
 #[derive(Debug, Clone)]
 pub struct ForEach {
-    /// What is gone through.
+    /// The list or map that it repeats over.
     pub items: Items,
     /// The name of the item in templates.
     pub name: String,

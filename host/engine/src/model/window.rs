@@ -45,13 +45,13 @@ pub struct Allowed {
     pub from: u32,
     /// Seconds since midnight, up to 86,400; not greater than `from` means the next day.
     pub to: u32,
-    /// Where the clock hangs.
+    /// The time zone of the times.
     pub zone: TimeZone,
     /// Its IANA name, as written.
     pub zone_name: String,
 }
 
-/// Days of the week.
+/// A set of days of the week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Days(u8);
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// What stands for the steps of another file.
 #[derive(Debug, Clone)]
 pub struct PlannedGroup {
-    /// What the file is.
+    /// Whether the file is a runbook or a suite.
     pub kind: NestedKind,
     /// What its steps see as `params`.
     pub params: Vec<Param>,

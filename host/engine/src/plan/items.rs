@@ -16,7 +16,7 @@ const MAX_KEY: usize = 200;
 /// `for_each`, `as`, `key`, `max_parallel`
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedForEach {
-    /// What is gone through.
+    /// The list or map that it repeats over.
     pub items: PlannedItems,
     /// The name of an item in templates.
     pub name: String,
@@ -38,7 +38,7 @@ pub enum PlannedItems {
 /// What makes a step one of several items.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedItem {
-    /// The step as written.
+    /// The id of the step as written.
     pub of: StepId,
     /// The name of the item in templates.
     pub name: String,

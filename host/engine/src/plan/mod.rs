@@ -142,7 +142,7 @@ pub struct PlannedStep {
 /// Whether an operation may run again after an unknown outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetrySafety {
-    /// It does no harm.
+    /// It may run again without harm.
     Yes,
     /// It may do harm, or nobody knows.
     No,

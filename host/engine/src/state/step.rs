@@ -95,7 +95,7 @@ pub enum EffectState {
 /// What is known of one step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepState {
-    /// As people see it.
+    /// The phase of the step, as people see it.
     pub phase: StepPhase,
     /// How many attempts have started or were refused.
     pub attempts: u32,

@@ -48,7 +48,7 @@ pub enum TemplateError {
         /// The name, as written.
         path: String,
     },
-    /// It cannot be computed.
+    /// The value of the template cannot be computed.
     #[error("{message}")]
     Compute {
         /// What went wrong, for people.
@@ -61,7 +61,7 @@ pub enum TemplateError {
 pub enum StepView {
     /// The step has run, and has a result.
     Done {
-        /// `pass`, `warn`, `fail`, `unknown`.
+        /// The outcome by its name: `pass`, `warn`, `fail` or `unknown`.
         outcome: &'static str,
         /// Its output; null if it has none.
         output: Json,

@@ -74,7 +74,7 @@ pub struct Summary {
     pub to_continue: Option<String>,
     /// The request to end the run, if there was one in this execution or before the run was undone.
     pub cancelled: Option<Cancelled>,
-    /// How far it is.
+    /// How far the run is.
     #[serde(skip)]
     reached: Reached,
     /// Whether the run ends because a person asked for it.
@@ -116,21 +116,21 @@ pub struct Summary {
     /// How often others held one of them since it gave it back, if it took it again.
     #[serde(skip)]
     pub(crate) held_between: BTreeMap<String, u64>,
-    /// What went on when.
+    /// What went on at which time.
     pub timeline: Timeline,
 }
 
 /// Whether anybody executes a run that has neither ended nor paused. Its records do not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Execution {
-    /// It was not asked.
+    /// Nobody has asked whether a process executes it.
     #[default]
     Unknown,
     /// Somebody executes it; the text says who, for people.
     By(String),
     /// A process that lives and stood still for longer than its lease.
     StandsStill {
-        /// As it calls itself.
+        /// The process id, as the process sees it.
         pid: u32,
         /// The name of the machine on which the process lives.
         host: String,
@@ -253,7 +253,7 @@ impl Summary {
         Duration::from_millis(self.duration_ms)
     }
 
-    /// How far it is.
+    /// How far the run is.
     pub fn reached(&self) -> Reached {
         self.reached
     }
@@ -307,7 +307,7 @@ impl Summary {
         }
     }
 
-    /// What it has left.
+    /// What the run has left, by step.
     pub fn account(&self) -> Account {
         let steps: Vec<_> =
             self.steps.iter().filter(|step| step.section == Section::Step).collect();

@@ -81,7 +81,7 @@ impl Channel {
         Self { name, cut, from: From::Beginning, takes: Takes::Text, left: Left::Nothing, show }
     }
 
-    /// The same for bytes.
+    /// A channel for bytes, like [`Self::text`].
     pub(super) fn bytes(
         name: &'static str,
         cut: usize,

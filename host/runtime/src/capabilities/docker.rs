@@ -33,7 +33,7 @@ use runbook_secrets::Scrubber;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// Lines of one `logs`.
+/// How many lines one call of `logs` returns at most.
 const MAX_LINES: u32 = 1_000;
 /// Bytes of one `exec`, of each stream.
 const MAX_OUTPUT: usize = 1 << 20;

@@ -64,7 +64,7 @@ fn is_of_word(byte: u8) -> bool {
 /// Where a semicolon may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Semicolons {
-    /// Nothing but space follows.
+    /// Only at the end of the text, with nothing but space behind it.
     AtTheEnd,
     Anywhere,
 }

@@ -26,7 +26,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// A row was dropped.
+    /// Notes that a row was dropped.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
     }

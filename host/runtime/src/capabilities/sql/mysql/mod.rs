@@ -288,7 +288,7 @@ async fn is_any_unheld(connection: &mut MySqlConnection) -> Result<bool, Fault> 
 
 /// Why a statement did not change anything, or may not have.
 enum Failed {
-    /// It was not sent.
+    /// The statement was not sent.
     Before(Fault),
     Sent(sqlx::Error),
 }

@@ -30,7 +30,7 @@ use sqlx::{
 use touched::Watch;
 use wire::Wire;
 
-/// Rows of one FETCH.
+/// How many rows one FETCH asks for.
 const BATCH: u32 = 500;
 
 /// Words with which a statement would begin or end a transaction.
@@ -326,7 +326,7 @@ async fn all(
 
 /// Why a statement did not change anything, or may not have.
 enum Failed {
-    /// It was not sent.
+    /// The statement was not sent.
     Before(Fault),
     Sent(sqlx::Error),
 }

@@ -166,7 +166,7 @@ fn is_harmless_function(name: &str) -> bool {
     !ACTING.contains(&name.to_lowercase().as_str())
 }
 
-/// Looking at this database.
+/// The answer for a statement that may only look at this database.
 pub(super) fn may_read(scope: &Scope, context: &AuthContext<'_>) -> Authorization {
     verdict(
         scope.allows(context)

@@ -127,7 +127,7 @@ pub(super) async fn transaction(
 
 /// Why a statement did not change anything, or may not have.
 enum Failed {
-    /// It was not begun.
+    /// The statement was not begun.
     Before(Fault),
     Sent(rusqlite::Error),
 }
@@ -163,7 +163,7 @@ impl Failed {
     }
 }
 
-/// Rows touched, or returned.
+/// Runs a statement, and returns how many rows it touched or returned.
 fn run(connection: &Connection, statement: &str, parameters: &[Value]) -> Result<u64, Failed> {
     // The one statement that needs a second database, which the authorizer sees to be its own.
     let attached = i32::from(words::first(Dialect::Sqlite, statement) == "VACUUM");
@@ -184,7 +184,7 @@ fn run(connection: &Connection, statement: &str, parameters: &[Value]) -> Result
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Handle {
-    /// Statements that only look.
+    /// It runs statements that only look.
     Read,
     /// It runs statements that change the database.
     Write,
