@@ -62,7 +62,7 @@ fn a_cancel_says_what_it_means_where_the_run_is() {
         let line = lines(&summary(&all), records(&all).last().unwrap()).remove(0).text;
         (line, summary(&all))
     };
-    assert!(told(&events).0.starts_with("ada@desk cancels the run: what runs is stopped"));
+    assert!(told(&events).0.starts_with("ada@desk cancels the run: running steps are stopped"));
     let mut undoing = events.clone();
     undoing.push(json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" }, "order": ["pay"] }));
     assert!(told(&undoing).0.contains("being undone already"));
