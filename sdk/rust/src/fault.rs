@@ -24,5 +24,5 @@ constructors! {
     timeout Timeout "No answer in time. A write may or may not have happened.";
     limit Limit "A limit was reached.";
     assertion Assertion "What was asked was answered, and the answer is not what was expected.";
-    unknown Unknown "It cannot be told whether the effect happened. A person decides.";
+    unknown Unknown "It is unknown whether the effect happened. A person decides.";
 }

@@ -31,7 +31,7 @@ pub struct Job {
 /// What a probe found.
 #[derive(Debug, Clone)]
 pub struct Report<O> {
-    /// How what was found compares with what should be.
+    /// The outcome that the operation reports.
     pub outcome: Outcome,
     /// One line that tells the operator what was found.
     pub summary: String,
@@ -221,7 +221,7 @@ pub trait Step {
     ///
     /// # Errors
     /// A [`Fault`] if it was not done. Its class decides whether the host tries again; use
-    /// `unknown` if it cannot be told whether it was done.
+    /// `unknown` if it may or may not have been done.
     fn apply(
         job: &Job,
         input: &Self::Input,
