@@ -12,7 +12,7 @@ use crate::ui;
 use runbook_engine::model::{Approval, Manual, SelfApproval, Typed};
 use runbook_engine::{
     ApprovalRequest, ApprovalVerdict, CancelLevel, Decision, Journal as _, Json, PauseReason, Plan,
-    Recovery, RunEvent, RunId, RunState, Stage, StepEvent, StepId, fold,
+    Question, RunEvent, RunId, RunState, Stage, StepEvent, StepId, fold,
 };
 use runbook_journal::SqlJournal;
 use runbook_report::push_line;
@@ -77,7 +77,8 @@ impl OperatorPrompt<'_> {
             let Some(manual) = self.plan.step(step).and_then(|step| step.manual.as_ref()) else {
                 return Ok(Next::Leave);
             };
-            let left = left(manual, state.step(step).manual_asked);
+            let asked = state.step(step).manual.as_ref().map(|manual| manual.asked);
+            let left = left(manual, asked);
             let instructions = live.instructions(step).to_owned();
             let Ok(values) =
                 tokio::time::timeout(left, self.fill_in(step, manual, &instructions)).await
@@ -160,7 +161,9 @@ impl OperatorPrompt<'_> {
     ) -> Result<Next, Failure> {
         for step in steps {
             let Some(approval) = self.plan.approval(step) else { return Ok(Next::Leave) };
-            let Some(asked) = state.step(step).asked.clone() else { return Ok(Next::Leave) };
+            let Some(asked) = state.step(step).approval.asked.clone() else {
+                return Ok(Next::Leave);
+            };
             if self.may_approve(approval) {
                 let Some(verdict) = self.judge(step, &asked).await else { return Ok(Next::Leave) };
                 let (digest, by) = (asked.digest, self.context.operator.clone());
@@ -216,7 +219,10 @@ impl OperatorPrompt<'_> {
     ) -> Result<Next, Failure> {
         let open = |state: &RunState| -> Vec<String> {
             let open = steps.iter().filter(|step| {
-                !self.plan.approval(step).is_none_or(|known| known.is_answered(state.step(step)))
+                !self
+                    .plan
+                    .approval(step)
+                    .is_none_or(|known| known.is_answered(&state.step(step).approval))
             });
             open.map(|step| {
                 format!(
@@ -355,7 +361,7 @@ fn can_be_said(state: &RunState, decision: Decision) -> bool {
 /// What is known of a step whose outcome is not.
 fn unknown(state: &RunState, step: &StepId) -> String {
     let mut text = format!("It is unknown whether `{step}` took effect.");
-    if let Some(Recovery::AskOperator { known, before, now }) = &state.step(step).question {
+    if let Some(Question { known, before, now }) = &state.step(step).question {
         let _ =
             write!(text, "\n  known   {}\n  before  {}", runbook_text::line(known), whole(before));
         if let Some(now) = now {

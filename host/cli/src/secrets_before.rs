@@ -60,13 +60,14 @@ fn is_over(phase: StepPhase) -> bool {
         | StepPhase::Succeeded
         | StepPhase::Failed(_)
         | StepPhase::Undoing
+        | StepPhase::UndoWaiting(_)
         | StepPhase::Undone
         | StepPhase::UndoFailed => true,
         StepPhase::Pending
         | StepPhase::Repeating
         | StepPhase::Running
         | StepPhase::Asking
-        | StepPhase::Waiting
+        | StepPhase::Waiting(_)
         | StepPhase::Unknown => false,
     }
 }

@@ -328,8 +328,8 @@ fn is_answered(step: &PlannedStep, state: &RunState, observed: &Observed<'_>) ->
     let found = state.step(&step.id);
     match &step.manual {
         // The result (an answer, or the timeout) is read when the step is begun again.
-        Some(_) => found.manual_answer.is_some() || (observed.is_overdue)(step),
-        None => step.approval.as_ref().is_none_or(|approval| approval.is_answered(found)),
+        Some(_) => found.manual_answer().is_some() || (observed.is_overdue)(step),
+        None => step.approval.as_ref().is_none_or(|approval| approval.is_answered(&found.approval)),
     }
 }
 
@@ -371,11 +371,12 @@ fn step_cause(state: &RunState, step: &PlannedStep) -> Cause {
         | StepPhase::Repeating
         | StepPhase::Running
         | StepPhase::Asking
-        | StepPhase::Waiting
+        | StepPhase::Waiting(_)
         | StepPhase::Succeeded
         | StepPhase::Failed(_)
         | StepPhase::Unknown
         | StepPhase::Undoing
+        | StepPhase::UndoWaiting(_)
         | StepPhase::Undone
         | StepPhase::UndoFailed => Cause::Step { step: step.id.clone() },
     }

@@ -197,7 +197,7 @@ impl Frontier {
         let (phase, section) = (self.phases[position], step.section);
         let of_steps = |holds: bool| holds && section == Section::Step;
         let has_failed = matches!(phase, StepPhase::Failed(_));
-        let open = matches!(phase, StepPhase::Pending | StepPhase::Waiting | StepPhase::Asking);
+        let open = matches!(phase, StepPhase::Pending | StepPhase::Waiting(_) | StepPhase::Asking);
         let may_begin = open && self.missing[position] == 0 && self.is_reached(section, position);
         let owner = self.shape.item_of[position].filter(|_| phase == StepPhase::Pending);
         let lacks = phase == StepPhase::Pending
@@ -206,7 +206,7 @@ impl Frontier {
         put(&mut self.repeating, position, of_steps(phase == StepPhase::Repeating));
         put(&mut self.unknown, position, of_steps(phase == StepPhase::Unknown));
         put(&mut self.asking, position, of_steps(phase == StepPhase::Asking));
-        put(&mut self.waiting, position, of_steps(phase == StepPhase::Waiting));
+        put(&mut self.waiting, position, of_steps(matches!(phase, StepPhase::Waiting(_))));
         put(
             &mut self.blocking,
             position,
@@ -258,10 +258,11 @@ impl Frontier {
             | StepPhase::Repeating
             | StepPhase::Running
             | StepPhase::Asking
-            | StepPhase::Waiting
+            | StepPhase::Waiting(_)
             | StepPhase::Succeeded
             | StepPhase::Unknown
             | StepPhase::Undoing
+            | StepPhase::UndoWaiting(_)
             | StepPhase::Undone
             | StepPhase::UndoFailed => false,
         })
@@ -398,9 +399,10 @@ fn has_begun(phase: StepPhase) -> bool {
         StepPhase::Repeating
         | StepPhase::Running
         | StepPhase::Asking
-        | StepPhase::Waiting
+        | StepPhase::Waiting(_)
         | StepPhase::Unknown
-        | StepPhase::Undoing => true,
+        | StepPhase::Undoing
+        | StepPhase::UndoWaiting(_) => true,
         StepPhase::Pending
         | StepPhase::Skipped(_)
         | StepPhase::Succeeded

@@ -149,8 +149,10 @@ impl<'a> OldRun<'a> {
 
 /// Whether its undo has begun, so that it is not surely there any more.
 fn is_gone(found: &StepState) -> bool {
-    matches!(found.phase, StepPhase::Undoing | StepPhase::Undone | StepPhase::UndoFailed)
-        && !found.change.is_done()
+    matches!(
+        found.phase,
+        StepPhase::Undoing | StepPhase::UndoWaiting(_) | StepPhase::Undone | StepPhase::UndoFailed
+    ) && !found.change.is_done()
 }
 
 /// Where a step of the old run stands.
@@ -246,10 +248,11 @@ impl<'a> Retry<'a> {
                 | StepPhase::Repeating
                 | StepPhase::Running
                 | StepPhase::Asking
-                | StepPhase::Waiting
+                | StepPhase::Waiting(_)
                 | StepPhase::Failed(_)
                 | StepPhase::Unknown
                 | StepPhase::Undoing
+                | StepPhase::UndoWaiting(_)
                 | StepPhase::Undone
                 | StepPhase::UndoFailed => Reuse::Open(found.phase.name()),
             },
@@ -351,7 +354,10 @@ impl<'a> Retry<'a> {
     fn in_doubt(&self, steps: Vec<StepId>) -> RetryError {
         let is_undo = |id: &&StepId| {
             let phase = self.found(id).map(|found| found.phase);
-            matches!(phase, Some(StepPhase::Undoing | StepPhase::UndoFailed))
+            matches!(
+                phase,
+                Some(StepPhase::Undoing | StepPhase::UndoWaiting(_) | StepPhase::UndoFailed)
+            )
         };
         let effects: Vec<StepId> = steps.iter().filter(|id| !is_undo(id)).cloned().collect();
         if effects.is_empty() {
@@ -496,10 +502,12 @@ enum Doubt {
 
 fn doubt(step: &PlannedStep, found: &StepState) -> Doubt {
     let unclear = match found.phase {
-        StepPhase::Failed(_) | StepPhase::Unknown | StepPhase::Running | StepPhase::Waiting => {
+        StepPhase::Failed(_) | StepPhase::Unknown | StepPhase::Running | StepPhase::Waiting(_) => {
             found.effect != EffectState::None
         }
-        StepPhase::Undoing | StepPhase::UndoFailed => !found.change.is_done(),
+        StepPhase::Undoing | StepPhase::UndoWaiting(_) | StepPhase::UndoFailed => {
+            !found.change.is_done()
+        }
         StepPhase::Pending
         | StepPhase::Skipped(_)
         | StepPhase::Repeating

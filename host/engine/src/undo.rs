@@ -89,12 +89,12 @@ fn on_breach(plan: &Plan, id: &StepId) -> Option<OnBreach> {
 /// undone and its effect is unknown.
 pub(crate) fn needs_check(plan: &Plan, state: &RunState, step: &PlannedStep) -> bool {
     let found = state.step(&step.id);
-    if found.finding.is_some() || step.section != Section::Step {
+    if found.undo.finding.is_some() || step.section != Section::Step {
         return false;
     }
-    let undone = found.phase == StepPhase::Undone && found.undo == UndoPlan::Auto;
+    let undone = found.phase == StepPhase::Undone && found.undo.plan == UndoPlan::Auto;
     let unclear = found.effect == EffectState::Ambiguous
-        && matches!(found.undo, UndoPlan::Irreversible | UndoPlan::NotNeeded);
+        && matches!(found.undo.plan, UndoPlan::Irreversible | UndoPlan::NotNeeded);
     (undone && plan.undo.verify == VerifyUndo::Observe) || unclear
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn is_guess(step: &PlannedStep, state: &RunState) -> bool {
 pub(crate) fn end(state: &RunState, cause: &Cause) -> RunEnd {
     let bad = |found: &crate::state::StepState| {
         let drifted = matches!(
-            found.finding,
+            found.undo.finding,
             Some(UndoFinding::Drifted { .. } | UndoFinding::Unknown { .. })
         );
         found.phase == StepPhase::UndoFailed || drifted

@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
         let waiting: Vec<_> = match &state.paused {
             Some(PauseReason::Manual { steps }) => steps
                 .iter()
-                .filter(|step| state.step(step).manual_answer.is_none())
+                .filter(|step| state.step(step).manual_answer().is_none())
                 .cloned()
                 .collect(),
             Some(_) | None => Vec::new(),

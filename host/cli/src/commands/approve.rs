@@ -108,7 +108,8 @@ impl Question {
                 .hint(format!("see `runbook show {}`", run.short())));
         };
         let step = StepId::new(step);
-        let Some(asked) = steps.contains(&step).then(|| state.step(&step).asked.clone()).flatten()
+        let Some(asked) =
+            steps.contains(&step).then(|| state.step(&step).approval.asked.clone()).flatten()
         else {
             let waiting: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
             return Err(Failure::usage(format!(
@@ -119,7 +120,7 @@ impl Question {
         let (approval, plan) = may_answer(context, &stored, &step)?;
         let expires = approval.expires;
         let mut given =
-            state.step(&step).answers.iter().filter(|given| given.digest == asked.digest);
+            state.step(&step).approval.answers.iter().filter(|given| given.digest == asked.digest);
         if let Some((by, reason)) = given.find_map(rejection) {
             let run = run.short();
             return Err(Failure::usage(format!("step `{step}` is rejected already, by {by}: {reason}")).hint(format!(
@@ -132,7 +133,7 @@ impl Question {
     /// Whether this person has approved it, and may still be counted.
     fn is_approved_by(&self, operator: &str) -> bool {
         let now = jiff::Timestamp::now();
-        self.state.step(&self.step).answers.iter().any(|given| {
+        self.state.step(&self.step).approval.answers.iter().any(|given| {
             given.digest == self.asked.digest
                 && given.verdict == ApprovalVerdict::Approved
                 && person_of(&given.by) == person_of(operator)

@@ -4,8 +4,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::ui;
 use runbook_engine::{
-    ApprovalVerdict, Journal as _, PauseReason, Plan, Record, RunEvent, RunId, RunState, StepEvent,
-    StepId, fold, next,
+    ApprovalVerdict, Journal as _, ManualAnswer, PauseReason, Plan, Record, RunEvent, RunId,
+    RunState, StepEvent, StepId, fold, next,
 };
 use runbook_journal::{JournalError, SqlJournal};
 
@@ -80,10 +80,13 @@ fn meanwhile(before: &RunState, now: &RunState, event: &RunEvent) -> Meanwhile {
     }
     let RunEvent::Step { step, event } = event else { return Meanwhile::Nothing };
     let (was, is) = (before.step(step), now.step(step));
-    if let (StepEvent::ManualAnswered { .. }, Some((by, _))) = (event, &is.manual_answer) {
+    if let (StepEvent::ManualAnswered { .. }, Some(ManualAnswer { by, .. })) =
+        (event, is.manual_answer())
+    {
         return Meanwhile::Over(format!("step `{step}` was answered by {by} a moment ago"));
     }
     let StepEvent::ApprovalGiven { digest, verdict, .. } = event else { return Meanwhile::Nothing };
+    let (was, is) = (&was.approval, &is.approval);
     if is.asked.as_ref().is_none_or(|asked| asked.digest != *digest) {
         return Meanwhile::Over(format!("step `{step}` would do something else by now"));
     }
@@ -149,12 +152,12 @@ fn open_question(plan: &Plan, run: &str, state: &RunState, step: &StepId) -> Opt
     let (of_state, name) = (state.step(step), runbook_text::argument(step.as_str()));
     let Some(approval) = plan.approval(step) else {
         return of_state
-            .manual_answer
+            .manual_answer()
             .is_none()
             .then(|| format!("an answer: `runbook answer {run} {name}`"));
     };
-    let missing = approval.missing(of_state);
-    (!approval.is_answered(of_state)).then(|| {
+    let missing = approval.missing(&of_state.approval);
+    (!approval.is_answered(&of_state.approval)).then(|| {
         let people = if missing == 1 { "1 more person" } else { &format!("{missing} more people") };
         let given = usize::try_from(approval.quorum).unwrap_or(usize::MAX).saturating_sub(missing);
         format!(

@@ -79,7 +79,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 .await
             }
             (Purpose::Undo, Err(fault)) if did_not_happen(fault) => {
-                let attempt = self.state().step(&step).undo_attempts;
+                let attempt = self.state().step(&step).undo.attempts;
                 let duration_ms = u64::try_from(completed.duration.as_millis()).unwrap_or(u64::MAX);
                 let (result, then) = (
                     UndoResult::Failed { fault: fault.clone() },
@@ -290,7 +290,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         answer: Result<CallReturn, Fault>,
         took: Duration,
     ) -> Result<(), RunError> {
-        let attempt = self.state().step(id).undo_attempts;
+        let attempt = self.state().step(id).undo.attempts;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (result, then) = match answer {
             Ok(answered) => {
@@ -337,7 +337,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 fault: Fault::new(ErrorClass::Unknown, "engine.unobservable", NOTHING_TO_SEE),
             },
             Ok(now) if now == before => UndoFinding::Restored,
-            Ok(now) if self.state().step(id).undo == UndoPlan::Irreversible => {
+            Ok(now) if self.state().step(id).undo.plan == UndoPlan::Irreversible => {
                 UndoFinding::TookEffect { before, now }
             }
             Ok(now) => UndoFinding::Drifted { before, now },

@@ -384,7 +384,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
                 }
             }
         };
-        let attempt = self.state().step(step).undo_attempts + 1;
+        let attempt = self.state().step(step).undo.attempts + 1;
         self.record(StepEvent::UndoStarted { attempt }.of(step.clone())).await?;
         let ended =
             StepEvent::UndoEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }

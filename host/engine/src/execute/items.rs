@@ -143,9 +143,10 @@ fn joined(parts: &[Part<'_>], noun: &str) -> AttemptResult {
             | StepPhase::Repeating
             | StepPhase::Running
             | StepPhase::Asking
-            | StepPhase::Waiting
+            | StepPhase::Waiting(_)
             | StepPhase::Unknown
             | StepPhase::Undoing
+            | StepPhase::UndoWaiting(_)
             | StepPhase::Undone
             | StepPhase::UndoFailed => open += 1,
         }

@@ -8,6 +8,7 @@ use crate::journal::Journal;
 use crate::model::Manual;
 use crate::operate::Operate;
 use crate::plan::PlannedStep;
+use crate::state::ManualAnswer;
 use crate::template;
 use runbook_contract::{ErrorClass, Fault, Json, Outcome};
 
@@ -19,7 +20,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         attempt: u32,
     ) -> Result<(), RunError> {
         let found = self.state().step(&step.id);
-        if let Some((by, values)) = found.manual_answer.clone() {
+        if let Some(ManualAnswer { by, values }) = found.manual_answer().cloned() {
             return self.end_manual(step, attempt, &by, values).await;
         }
         if let Some(timeout) = manual.timeout.filter(|_| self.is_overdue(step)) {
@@ -54,7 +55,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// Whether the timeout of a manual step is over.
     pub(super) fn is_overdue(&self, step: &PlannedStep) -> bool {
-        let asked = self.state().step(&step.id).manual_asked;
+        let asked = self.state().step(&step.id).manual.as_ref().map(|manual| manual.asked);
         let timeout = step.manual.as_ref().and_then(|manual| manual.timeout);
         asked.zip(timeout).is_some_and(|(asked, timeout)| {
             self.clock.now().duration_since(asked).unsigned_abs() > timeout

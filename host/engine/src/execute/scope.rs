@@ -54,7 +54,7 @@ pub(crate) fn view_of(state: &RunState, id: &StepId) -> StepView {
             StepPhase::Pending
             | StepPhase::Repeating
             | StepPhase::Asking
-            | StepPhase::Waiting
+            | StepPhase::Waiting(_)
             | StepPhase::Running,
             _,
         ) => absent("the step has not ended"),

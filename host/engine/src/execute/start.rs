@@ -15,7 +15,7 @@ use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate};
 use crate::plan::{DEFAULT_TIMEOUT, Plan, PlannedStep, PlannedUndo, RetrySafety};
 use crate::retry::{self, Failure, Reach};
-use crate::state::{StepPhase, StepState, count_effects};
+use crate::state::{ApprovalState, StepPhase, count_effects};
 use crate::template::{self, Scope, TemplateError};
 use crate::undo;
 use runbook_contract::{
@@ -144,7 +144,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     async fn start_attempt(&mut self, id: &StepId) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let attempt = self.state().step(id).attempts + 1;
-        let refusal = rejection(self.state().step(id));
+        let refusal = rejection(&self.state().step(id).approval);
         let intent = self.with_scope_of(Some(step), scope::RUNNING, |scope| {
             intent(&self.plan, step, attempt, refusal, scope)
         });
@@ -290,7 +290,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) fn must_ask(&self, step: &PlannedStep, input: &Json, proposal: &Proposal) -> bool {
         let Some(approval) = &step.approval else { return false };
         let digest = approval_digest(step, input, proposal);
-        !approval.is_approved(self.state().step(&step.id), &digest, &self.starter, self.clock.now())
+        !approval.is_approved(
+            &self.state().step(&step.id).approval,
+            &digest,
+            &self.starter,
+            self.clock.now(),
+        )
     }
 
     /// Writes down what a step would do, for others to look at.
@@ -401,13 +406,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     async fn start_undo(&mut self, id: &StepId) -> Result<(), RunError> {
         let step = &*self.planned(id);
         let found = self.state().step(id);
-        let cut_off = found.phase == StepPhase::Undoing && found.undo_resting.is_none();
+        let cut_off = found.phase == StepPhase::Undoing;
         if cut_off && step.undo.repeatable() == RetrySafety::No {
             let message = "its undo was cut off, and nobody can say whether it happened";
             let fault = Fault::new(ErrorClass::Unknown, "engine.undo-cut-off", message);
-            return self.fail_undo(id, found.undo_attempts, fault).await;
+            return self.fail_undo(id, found.undo.attempts, fault).await;
         }
-        let attempt = found.undo_attempts + 1;
+        let attempt = found.undo.attempts + 1;
         let (input, before) = (found.input.clone(), found.before.clone().unwrap_or(Json::Null));
         self.record(StepEvent::UndoStarted { attempt }.of(id.clone())).await?;
         if !self.leases.may_begin().await? {
@@ -575,15 +580,16 @@ fn approval_digest(step: &PlannedStep, input: &Json, proposal: &Proposal) -> Str
 }
 
 /// Why a step was rejected, if what it asked for was.
-fn rejection(step: &StepState) -> Option<Fault> {
-    let asked = step.asked.as_ref()?;
-    step.answers.iter().filter(|given| given.digest == asked.digest).find_map(|given| match &given
-        .verdict
-    {
-        ApprovalVerdict::Approved => None,
-        ApprovalVerdict::Rejected { reason } => {
-            let message = format!("{} rejected it: {reason}", given.by);
-            Some(Fault::new(ErrorClass::Denied, "engine.rejected", message))
+fn rejection(approval: &ApprovalState) -> Option<Fault> {
+    let ApprovalState { asked, answers } = approval;
+    let asked = asked.as_ref()?;
+    answers.iter().filter(|given| given.digest == asked.digest).find_map(|given| {
+        match &given.verdict {
+            ApprovalVerdict::Approved => None,
+            ApprovalVerdict::Rejected { reason } => {
+                let message = format!("{} rejected it: {reason}", given.by);
+                Some(Fault::new(ErrorClass::Denied, "engine.rejected", message))
+            }
         }
     })
 }

@@ -3,7 +3,7 @@
 
 use crate::event::{AfterAttempt, LifecycleEvent, NotifyEvent, RunEvent, StepEvent, Trigger};
 use crate::plan::{Plan, PlannedStep};
-use crate::state::{RunState, Stage};
+use crate::state::{Delay, RunState, Stage};
 use jiff::Timestamp;
 use runbook_contract::StepId;
 use std::collections::BTreeMap;
@@ -57,11 +57,9 @@ impl Timers {
     pub(super) fn restore(&mut self, state: &RunState, now: Duration, wall: Timestamp) {
         let since = |at: Timestamp| Duration::try_from(wall.duration_since(at)).unwrap_or_default();
         for (id, step) in &state.steps {
-            if let Some((at, delay_ms)) = step.undo_resting.or(step.resting) {
-                self.due.insert(
-                    id.clone(),
-                    now + Duration::from_millis(delay_ms).saturating_sub(since(at)),
-                );
+            if let Some(Delay { since: at, ms }) = step.phase.delay() {
+                let left = Duration::from_millis(ms).saturating_sub(since(at));
+                self.due.insert(id.clone(), now + left);
             }
             if let Some(started) = step.started {
                 self.first_start.insert(id.clone(), now.saturating_sub(since(started)));

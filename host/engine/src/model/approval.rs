@@ -1,7 +1,7 @@
 //! `approval`: who must say that an effect may happen, before it does.
 
 use crate::event::ApprovalVerdict;
-use crate::state::{ApprovalRecord, StepState};
+use crate::state::{ApprovalRecord, ApprovalState};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Approval {
     /// and their word is still good.
     pub fn is_approved(
         &self,
-        step: &StepState,
+        of: &ApprovalState,
         digest: &str,
         starter: &str,
         now: Timestamp,
@@ -73,36 +73,36 @@ impl Approval {
                 && self.expires.is_none_or(|expires| age <= expires)
         };
         let people: BTreeSet<&str> =
-            step.answers.iter().filter(is_good).map(|given| person_of(&given.by)).collect();
+            of.answers.iter().filter(is_good).map(|given| person_of(&given.by)).collect();
         people.len() >= usize::try_from(self.quorum).unwrap_or(usize::MAX)
     }
 
     /// Whether the approvals or a rejection of what is asked now are enough to go on: enough
     /// approvals, of any age, or one rejection. A step that goes on says again what it would do,
     /// and asks again if that has changed or the approvals are too old.
-    pub fn is_answered(&self, step: &StepState) -> bool {
-        let is_rejected = step.asked.as_ref().is_none_or(|asked| {
+    pub fn is_answered(&self, of: &ApprovalState) -> bool {
+        let is_rejected = of.asked.as_ref().is_none_or(|asked| {
             let about_this = |given: &&ApprovalRecord| {
                 given.digest == asked.digest && self.may_answer(&given.by)
             };
-            step.answers
+            of.answers
                 .iter()
                 .filter(about_this)
                 .any(|given| given.verdict != ApprovalVerdict::Approved)
         });
-        is_rejected || self.missing(step) == 0
+        is_rejected || self.missing(of) == 0
     }
 
     /// How many people must still approve what is asked now; approvals of any age count.
-    pub fn missing(&self, step: &StepState) -> usize {
-        let Some(asked) = &step.asked else { return 0 };
+    pub fn missing(&self, of: &ApprovalState) -> usize {
+        let Some(asked) = &of.asked else { return 0 };
         let approve = |given: &&ApprovalRecord| {
             given.digest == asked.digest
                 && self.may_answer(&given.by)
                 && given.verdict == ApprovalVerdict::Approved
         };
         let people: BTreeSet<&str> =
-            step.answers.iter().filter(approve).map(|given| person_of(&given.by)).collect();
+            of.answers.iter().filter(approve).map(|given| person_of(&given.by)).collect();
         usize::try_from(self.quorum).unwrap_or(usize::MAX).saturating_sub(people.len())
     }
 }

@@ -5,14 +5,20 @@
 
 mod change;
 mod guard;
+mod person;
+mod phase;
 mod step;
 
 pub use crate::event::Stage;
 pub use change::{Account, Change, Left};
 use guard::After;
 pub use guard::GuardState;
+pub use person::{
+    ApprovalRecord, ApprovalRequest, ApprovalState, ManualAnswer, ManualState, Question,
+};
+pub use phase::{Delay, StepPhase};
 pub(crate) use step::is_ambiguous;
-pub use step::{ApprovalRecord, ApprovalRequest, EffectState, StepPhase, StepState};
+pub use step::{EffectState, StepState, UndoState};
 
 use crate::event::{
     Assumed, Cause, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record,
@@ -374,14 +380,7 @@ impl RunState {
         self.not_undone.clear();
         self.notified.clear();
         for step in self.steps.values_mut().filter(|step| step.phase != StepPhase::Undone) {
-            step.change.request_undo();
-            step.undo_attempts = 0;
-            step.undo_fault = None;
-            step.undo_resting = None;
-            step.finding = None;
-            if step.phase == StepPhase::UndoFailed {
-                step.phase = StepPhase::Succeeded;
-            }
+            step.request_undo();
         }
         Some(())
     }

@@ -1,82 +1,16 @@
 //! What is known of one step, and which of its events may follow which.
 
-use super::Change;
+use super::{
+    ApprovalRecord, ApprovalRequest, ApprovalState, Change, Delay, ManualAnswer, ManualState,
+    Question, StepPhase,
+};
 use crate::event::{
-    AfterAttempt, ApprovalVerdict, Assumed, AttemptResult, Recovery, SkipReason, StepEvent,
-    UndoFinding, UndoPlan, UndoResult,
+    AfterAttempt, Assumed, AttemptResult, Recovery, SkipReason, StepEvent, UndoFinding, UndoPlan,
+    UndoResult,
 };
 use jiff::Timestamp;
-use runbook_contract::{
-    Case, ErrorClass, Fault, FaultEffect, Json, Measurement, Outcome, Proposal, RunId,
-};
+use runbook_contract::{ErrorClass, Fault, FaultEffect, Json, Outcome, Proposal, RunId};
 use serde::Serialize;
-
-/// The state of a step, as people see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StepPhase {
-    /// No attempt has begun.
-    Pending,
-    /// It will not run.
-    Skipped(SkipReason),
-    /// Its items are being done.
-    Repeating,
-    /// An attempt has started.
-    Running,
-    /// It waits for a person: for approval of what it said it would do, or for what a person does.
-    Asking,
-    /// Another attempt will be made.
-    Waiting,
-    /// It did what it should.
-    Succeeded,
-    /// It did not do what it should; the class of its fault says why.
-    Failed(ErrorClass),
-    /// An attempt started, and nobody can tell what came of it.
-    Unknown,
-    /// An undo has started.
-    Undoing,
-    /// What the step did is undone.
-    Undone,
-    /// The undo did not work.
-    UndoFailed,
-}
-
-impl StepPhase {
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Skipped(_) => "skipped",
-            Self::Running | Self::Repeating => "running",
-            Self::Asking => "waiting-for-a-person",
-            Self::Waiting => "waiting",
-            Self::Succeeded => "succeeded",
-            Self::Failed(_) => "failed",
-            Self::Unknown => "unknown-outcome",
-            Self::Undoing => "undoing",
-            Self::Undone => "undone",
-            Self::UndoFailed => "undo-failed",
-        }
-    }
-
-    /// Whether nothing more will happen to the step before an undo.
-    pub fn is_settled(self) -> bool {
-        match self {
-            Self::Skipped(_)
-            | Self::Succeeded
-            | Self::Failed(_)
-            | Self::Undone
-            | Self::UndoFailed => true,
-            Self::Pending
-            | Self::Repeating
-            | Self::Running
-            | Self::Asking
-            | Self::Waiting
-            | Self::Unknown
-            | Self::Undoing => false,
-        }
-    }
-}
 
 /// Whether a step has changed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -109,48 +43,32 @@ pub struct StepState {
     pub before: Option<Json>,
     /// What the last attempt said that it would do.
     pub proposal: Option<Proposal>,
-    /// Which undo there is for it.
-    pub undo: UndoPlan,
     /// Whether it has changed something.
     pub effect: EffectState,
     /// What is left of it, and whether it can be undone.
     pub change: Change,
     /// What a check found.
     pub outcome: Option<Outcome>,
-    /// One line that tells what came of the last attempt.
+    /// What came of the last attempt that succeeded, in one line.
     pub summary: String,
     /// What later steps can refer to.
     pub output: Option<Json>,
     /// The run that had its effect, if this one takes it as done.
     pub done_in: Option<RunId>,
-    /// Numbers that it measured.
-    pub measurements: Vec<Measurement>,
-    /// Cases of a smoke test.
-    pub cases: Vec<Case>,
     /// Why the last attempt failed.
     pub fault: Option<Fault>,
     /// When the first attempt started.
     pub started: Option<Timestamp>,
-    /// When the last attempt ended, with the delay before the next one.
-    pub resting: Option<(Timestamp, u64)>,
     /// The last record of doing it: the order of completion.
     pub last_seq: u64,
-    /// Time of all attempts, in milliseconds.
-    pub duration_ms: u64,
-    /// How many undos have started.
-    pub undo_attempts: u32,
-    /// Why the last undo failed.
-    pub undo_fault: Option<Fault>,
-    /// When the last undo ended, with the delay before the next one.
-    pub undo_resting: Option<(Timestamp, u64)>,
-    /// What was found when it was observed again.
-    pub finding: Option<UndoFinding>,
+    /// What undoes it, and how far that is.
+    pub undo: UndoState,
     /// The decision that the operator is asked for.
-    pub question: Option<Recovery>,
-    /// What approval is asked for, until it is done.
-    pub asked: Option<ApprovalRequest>,
-    /// What was said about it, or about what was asked before.
-    pub answers: Vec<ApprovalRecord>,
+    pub question: Option<Question>,
+    /// What approval is asked for, and what was said.
+    pub approval: ApprovalState,
+    /// What a person was asked to do.
+    pub manual: Option<ManualState>,
     /// Whether it is a smoke test of which an attempt wrote, and did not show that it removed what
     /// it made.
     pub may_have_left: bool,
@@ -159,36 +77,25 @@ pub struct StepState {
     /// When the last attempt that acts began, if nothing but its beginning is known: it may still
     /// go on outside.
     pub unanswered: Option<Timestamp>,
-    /// When a person was asked to do it.
-    pub manual_asked: Option<Timestamp>,
-    /// The person who did it, and what they found.
-    pub manual_answer: Option<(String, Json)>,
 }
 
-/// The approval that a step asks for.
+/// What undoes a step, and how far that is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ApprovalRequest {
-    /// The digest of what would be done, `sha256:…`.
-    pub digest: String,
-    /// The input of the step, with all templates filled in.
-    pub input: Json,
-    /// What would be done, and what is there before.
-    pub proposal: Proposal,
-    /// The targets that it would act on, each with its address.
-    pub places: Vec<String>,
+pub struct UndoState {
+    /// Which undo there is for it.
+    pub plan: UndoPlan,
+    /// How many undos have started.
+    pub attempts: u32,
+    /// Why the last one failed.
+    pub fault: Option<Fault>,
+    /// What was found when the step was observed again.
+    pub finding: Option<UndoFinding>,
 }
 
-/// The verdict of a person about a step that asks for approval.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ApprovalRecord {
-    /// The digest of what they looked at, `sha256:…`.
-    pub digest: String,
-    /// The name of the person.
-    pub by: String,
-    /// When they said it.
-    pub at: Timestamp,
-    /// Whether they approved or rejected it.
-    pub verdict: ApprovalVerdict,
+impl UndoState {
+    const fn new(plan: UndoPlan) -> Self {
+        Self { plan, attempts: 0, fault: None, finding: None }
+    }
 }
 
 impl StepState {
@@ -201,32 +108,22 @@ impl StepState {
             input: Json::Null,
             before: None,
             proposal: None,
-            undo: UndoPlan::NotNeeded,
             effect: EffectState::None,
             change: Change::default(),
             outcome: None,
             summary: String::new(),
             output: None,
             done_in: None,
-            measurements: Vec::new(),
-            cases: Vec::new(),
             fault: None,
             started: None,
-            resting: None,
             last_seq: 0,
-            duration_ms: 0,
-            undo_attempts: 0,
-            undo_fault: None,
-            undo_resting: None,
-            finding: None,
+            undo: UndoState::new(UndoPlan::NotNeeded),
             question: None,
-            asked: None,
-            answers: Vec::new(),
+            approval: ApprovalState::default(),
+            manual: None,
             may_have_left: false,
             cut_off: false,
             unanswered: None,
-            manual_asked: None,
-            manual_answer: None,
         }
     }
 
@@ -239,7 +136,21 @@ impl StepState {
 
     /// Whether something would have to be undone, and can be.
     pub fn is_undoable(&self) -> bool {
-        self.effect != EffectState::None && self.undo.can_be_tried()
+        self.effect != EffectState::None && self.undo.plan.can_be_tried()
+    }
+
+    /// What a person found who did it, if one has.
+    pub fn manual_answer(&self) -> Option<&ManualAnswer> {
+        self.manual.as_ref().and_then(|manual| manual.answer.as_ref())
+    }
+
+    /// The operator asks that the run be undone: what was not undone is tried again.
+    pub(super) fn request_undo(&mut self) {
+        self.change.request_undo();
+        self.undo = UndoState::new(self.undo.plan);
+        if self.phase == StepPhase::UndoFailed {
+            self.phase = StepPhase::Succeeded;
+        }
     }
 
     /// Whether its undo may have happened and must not happen twice.
@@ -251,7 +162,7 @@ impl StepState {
 impl StepState {
     pub(super) fn apply(&mut self, event: &StepEvent, at: Timestamp) -> Option<()> {
         let ready =
-            matches!(self.phase, StepPhase::Pending | StepPhase::Asking | StepPhase::Waiting);
+            matches!(self.phase, StepPhase::Pending | StepPhase::Asking | StepPhase::Waiting(_));
         match event {
             StepEvent::StepSkipped { reason, .. } => {
                 (self.phase == StepPhase::Pending).then_some(())?;
@@ -261,7 +172,6 @@ impl StepState {
                 ready.then_some(())?;
                 self.phase = StepPhase::Repeating;
                 self.started.get_or_insert(at);
-                self.resting = None;
             }
             StepEvent::ItemsEnded { result, then, .. } => {
                 (self.phase == StepPhase::Repeating).then_some(())?;
@@ -271,36 +181,27 @@ impl StepState {
                 ready.then_some(())?;
                 self.phase = StepPhase::Asking;
                 self.started.get_or_insert(at);
-                self.resting = None;
                 // What was said before was about something else, or is too old.
-                self.answers.clear();
                 let (digest, input) = (digest.clone(), input.clone());
-                self.asked = Some(ApprovalRequest {
-                    digest,
-                    input,
-                    proposal: proposal.clone(),
-                    places: places.clone(),
-                });
+                let (proposal, places) = (proposal.clone(), places.clone());
+                let asked = Some(ApprovalRequest { digest, input, proposal, places });
+                self.approval = ApprovalState { asked, answers: Vec::new() };
             }
             StepEvent::ManualAsked { .. } => {
                 ready.then_some(())?;
                 self.phase = StepPhase::Asking;
                 self.started.get_or_insert(at);
-                self.manual_asked.get_or_insert(at);
-                self.resting = None;
+                self.manual.get_or_insert(ManualState { asked: at, answer: None });
             }
             StepEvent::ManualAnswered { by, values, .. } => {
-                let is_open = self.phase == StepPhase::Asking
-                    && self.manual_asked.is_some()
-                    && self.manual_answer.is_none();
-                is_open.then_some(())?;
-                self.manual_answer = Some((by.clone(), values.clone()));
+                (self.phase == StepPhase::Asking).then_some(())?;
+                let open = self.manual.as_mut().filter(|manual| manual.answer.is_none())?;
+                open.answer = Some(ManualAnswer { by: by.clone(), values: values.clone() });
             }
             StepEvent::ApprovalGiven { digest, by, verdict, .. } => {
-                let is_asked = self.phase == StepPhase::Asking
-                    && self.asked.as_ref().is_some_and(|asked| asked.digest == *digest);
-                is_asked.then_some(())?;
-                self.answers.push(ApprovalRecord {
+                (self.phase == StepPhase::Asking).then_some(())?;
+                self.approval.asked.as_ref().filter(|asked| asked.digest == *digest)?;
+                self.approval.answers.push(ApprovalRecord {
                     digest: digest.clone(),
                     by: by.clone(),
                     at,
@@ -317,9 +218,8 @@ impl StepState {
                 self.started.get_or_insert(at);
                 self.fail(fault, *then, at);
             }
-            StepEvent::AttemptEnded { attempt, result, then, duration_ms, .. } => {
+            StepEvent::AttemptEnded { attempt, result, then, .. } => {
                 (self.phase == StepPhase::Running && *attempt == self.attempts).then_some(())?;
-                self.duration_ms += duration_ms;
                 self.finish(result, *then, at);
             }
             StepEvent::Recovered { attempt, decision, .. } => {
@@ -330,27 +230,25 @@ impl StepState {
                     self.recover(decision, at);
                 } else {
                     // It is over, and only whether it is undone depends on the answer.
-                    self.question =
-                        matches!(decision, Recovery::AskOperator { .. }).then(|| decision.clone());
+                    self.question = Question::of(decision);
                 }
             }
             StepEvent::UndoStarted { attempt, .. } => {
                 (self.is_undoable()
                     && self.phase != StepPhase::Undone
-                    && *attempt == self.undo_attempts + 1)
+                    && *attempt == self.undo.attempts + 1)
                     .then_some(())?;
                 self.phase = StepPhase::Undoing;
-                self.undo_attempts = *attempt;
-                self.undo_resting = None;
+                self.undo.attempts = *attempt;
             }
             StepEvent::UndoEnded { attempt, result, then, .. } => {
-                (self.phase == StepPhase::Undoing && *attempt == self.undo_attempts)
+                (self.phase == StepPhase::Undoing && *attempt == self.undo.attempts)
                     .then_some(())?;
                 self.finish_undo(result, *then, at);
             }
             StepEvent::UndoChecked { finding, .. } => {
-                (self.effect != EffectState::None && self.finding.is_none()).then_some(())?;
-                self.finding = Some(finding.clone());
+                (self.effect != EffectState::None && self.undo.finding.is_none()).then_some(())?;
+                self.undo.finding = Some(finding.clone());
             }
             StepEvent::StillWaiting { .. } => {}
         }
@@ -368,12 +266,11 @@ impl StepState {
         undo: UndoPlan,
     ) {
         self.phase = StepPhase::Running;
-        self.asked = None;
+        self.approval.asked = None;
         self.attempts = attempt;
         self.started.get_or_insert(at);
-        self.resting = None;
         self.input = input.clone();
-        self.undo = undo;
+        self.undo.plan = undo;
         self.proposal = proposal.cloned();
         if let Some(proposal) = proposal {
             // What was there before the first effect is what an undo puts back, however many
@@ -387,37 +284,19 @@ impl StepState {
 
     fn finish(&mut self, result: &AttemptResult, then: AfterAttempt, at: Timestamp) {
         match result {
-            AttemptResult::Succeeded {
-                outcome,
-                summary,
-                output,
-                changed: _,
-                measurements,
-                cases,
-            } => {
+            AttemptResult::Succeeded { outcome, summary, output, .. } => {
                 self.outcome = Some(*outcome);
                 self.summary.clone_from(summary);
                 self.output = Some(output.clone());
-                self.measurements.clone_from(measurements);
-                self.cases.clone_from(cases);
                 self.fault = None;
                 self.failures = 0;
                 self.unanswered = None;
                 self.settle(StepPhase::Succeeded, then, at);
             }
-            AttemptResult::Failed {
-                fault,
-                outcome,
-                output,
-                measurements,
-                cases,
-                may_have_left,
-            } => {
+            AttemptResult::Failed { fault, outcome, output, may_have_left, .. } => {
                 self.may_have_left |= may_have_left;
                 self.outcome = *outcome;
                 self.output.clone_from(output);
-                self.measurements.clone_from(measurements);
-                self.cases.clone_from(cases);
                 self.fail(fault, then, at);
             }
         }
@@ -437,23 +316,21 @@ impl StepState {
                 self.tolerated = true;
             }
             AfterAttempt::Retry { delay_ms } => {
-                self.phase = StepPhase::Waiting;
-                self.resting = Some((at, delay_ms));
+                self.phase = StepPhase::Waiting(Delay { since: at, ms: delay_ms });
             }
             AfterAttempt::Poll { delay_ms } => {
-                self.phase = StepPhase::Waiting;
+                self.phase = StepPhase::Waiting(Delay { since: at, ms: delay_ms });
                 self.failures = 0;
-                self.resting = Some((at, delay_ms));
             }
         }
     }
 
     fn recover(&mut self, decision: &Recovery, at: Timestamp) {
-        self.question = None;
+        self.question = Question::of(decision);
         self.cut_off |= self.proposal.is_none();
         match decision {
             Recovery::Repeat | Recovery::OperatorRetry | Recovery::DidNotHappen => {
-                self.phase = StepPhase::Waiting;
+                self.phase = StepPhase::Waiting(Delay { since: at, ms: 0 });
             }
             Recovery::OperatorDone => self.phase = StepPhase::Skipped(SkipReason::Operator),
             Recovery::OperatorNotDone => {
@@ -469,12 +346,8 @@ impl StepState {
                 self.fault = Some(Fault::new(ErrorClass::Unknown, "engine.operator", message));
                 self.phase = StepPhase::Failed(ErrorClass::Unknown);
             }
-            Recovery::AskOperator { .. } => {
-                self.question = Some(decision.clone());
-                self.phase = StepPhase::Unknown;
-            }
+            Recovery::AskOperator { .. } => self.phase = StepPhase::Unknown,
         }
-        self.resting = (self.phase == StepPhase::Waiting).then_some((at, 0));
     }
 
     fn finish_undo(&mut self, result: &UndoResult, then: AfterAttempt, at: Timestamp) {
@@ -482,17 +355,17 @@ impl StepState {
             (UndoResult::Done { .. }, _) => {
                 self.unanswered = None;
                 self.phase = StepPhase::Undone;
-                self.undo_fault = None;
+                self.undo.fault = None;
             }
             (
                 UndoResult::Failed { fault },
                 AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms },
             ) => {
-                self.undo_fault = Some(fault.clone());
-                self.undo_resting = Some((at, delay_ms));
+                self.undo.fault = Some(fault.clone());
+                self.phase = StepPhase::UndoWaiting(Delay { since: at, ms: delay_ms });
             }
             (UndoResult::Failed { fault }, AfterAttempt::Final | AfterAttempt::Continue) => {
-                self.undo_fault = Some(fault.clone());
+                self.undo.fault = Some(fault.clone());
                 self.phase = StepPhase::UndoFailed;
             }
         }

@@ -17,7 +17,7 @@ fn text(approval: &str) -> String {
 /// journal.
 fn say(run: &Run, by: &str, verdict: ApprovalVerdict) {
     let state = run.state();
-    let digest = state.step(&"drop".into()).asked.clone().expect("it asks").digest;
+    let digest = state.step(&"drop".into()).approval.asked.clone().expect("it asks").digest;
     let event = StepEvent::ApprovalGiven { digest, by: by.to_owned(), verdict }.of("drop".into());
     let record = Record { seq: state.next_seq, at: run.clock.now(), event };
     run.journal.records.lock().unwrap().push(record);
@@ -107,12 +107,12 @@ fn an_approval_that_is_too_old_is_asked_for_again() {
 fn a_plan_that_changed_voids_its_approval() {
     let run = Run::new(&text("{}"), World::default());
     asks(run.execute());
-    let before = run.state().step(&"drop".into()).asked.clone().unwrap().digest;
+    let before = run.state().step(&"drop".into()).approval.asked.clone().unwrap().digest;
     say(&run, "ada@bastion", ApprovalVerdict::Approved);
     // What is there is something else now, so the plugin would do something else.
     run.world.set_before("drop", serde_json::json!({ "changed": true }));
     asks(run.resume());
-    assert_ne!(run.state().step(&"drop".into()).asked.clone().unwrap().digest, before);
+    assert_ne!(run.state().step(&"drop".into()).approval.asked.clone().unwrap().digest, before);
     assert_eq!(run.world.applied(), ["first"]);
 }
 

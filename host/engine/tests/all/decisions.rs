@@ -268,7 +268,7 @@ fn an_undo_that_does_harm_and_may_have_happened_is_asked_about_whatever_it_was_a
             let run = run(undo_kind, World::default().with("pay/undo", [reply]));
             end(run.execute());
             let (tries, account) =
-                (run.state().step(&"pay".into()).undo_attempts, run.state().account());
+                (run.state().step(&"pay".into()).undo.attempts, run.state().account());
             assert_eq!(account.unclear.is_empty(), !is_open, "{said}: {account:?}");
             if is_open {
                 assert_eq!(tries, 1, "{said}: it is not tried again");

@@ -188,7 +188,7 @@ fn what_cannot_be_undone_and_is_seen_to_have_happened_stays_and_is_not_dirty() {
     ] {
         let run = Run::new(text, World::default().with("backup", [reply]));
         assert_ne!(end(run.execute()).0, RunEnd::Dirty);
-        let finding = run.state().step(&"backup".into()).finding.clone();
+        let finding = run.state().step(&"backup".into()).undo.finding.clone();
         assert_eq!(matches!(finding, Some(UndoFinding::TookEffect { .. })), wanted, "{finding:?}");
         assert_eq!(run.state().has_effects(), wanted);
     }

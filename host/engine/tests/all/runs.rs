@@ -285,7 +285,8 @@ fn check_end(graph: &Graph, plugins: &Plugins, journal: &Memory, end: RunEnd) {
             let is_open = |step: &&str| {
                 state
                     .step(&StepId::new(*step))
-                    .undo_fault
+                    .undo
+                    .fault
                     .as_ref()
                     .is_some_and(|fault| fault.code == "engine.undo-cut-off")
             };

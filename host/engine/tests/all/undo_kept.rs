@@ -38,7 +38,7 @@ fn what_is_needed_to_put_back_a_later_step_is_kept_when_that_one_cannot_be_put_b
             let undone = run.world.undone().contains(&"backup".to_owned());
             assert_eq!(undone, !is_kept, "{bind} {read} {class:?}");
             if is_kept {
-                let fault = backup.undo_fault.unwrap();
+                let fault = backup.undo.fault.unwrap();
                 assert!(fault.message.contains("`raise`, which depends on it"), "{fault:?}");
                 assert_eq!(backup.change.left(), Left::Surely);
             }

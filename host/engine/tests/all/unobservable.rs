@@ -47,7 +47,7 @@ fn what_cannot_be_observed_is_asked_about() {
 fn a_run_whose_irreversible_step_may_have_happened_is_dirty() {
     let run = Run::new(CALL, blind().with("call", [Reply::FailsLate(ErrorClass::Timeout)]));
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
-    let finding = run.state().step(&"call".into()).finding.clone();
+    let finding = run.state().step(&"call".into()).undo.finding.clone();
     assert!(
         matches!(finding, Some(UndoFinding::Unknown { fault }) if fault.code == "engine.unobservable"),
         "it is not said why"
