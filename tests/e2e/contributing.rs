@@ -73,7 +73,7 @@ fn names(heading: &str) -> Vec<String> {
             .iter()
             .map(|(_, name)| (*name).to_owned())
             .collect(),
-        "Add an event of a step" => events("StepEvent"),
+        OF_STEP => events("EventType"),
         "Add an event of a run" => events("LifecycleEvent"),
         "Add a bundled plugin" => folder("plugins", "plugin.toml"),
         "Add an error code" => runbook_authority::access_report::FINDING_RULES
@@ -84,6 +84,10 @@ fn names(heading: &str) -> Vec<String> {
         other => panic!("say here what the names are of: {other}"),
     }
 }
+
+/// The list about what stands in several enums: one for all events, and one for each thing that
+/// they are about.
+const OF_STEP: &str = "Add an event of a step";
 
 /// The capabilities that this host links.
 fn linked_capabilities() -> Vec<String> {
@@ -98,9 +102,9 @@ fn linked_capabilities() -> Vec<String> {
 
 /// The variants of an enum of events.
 fn events(of: &str) -> Vec<String> {
-    let text = read("host/engine/src/event/mod.rs");
+    let text = read("host/engine/src/event/mod.rs") + &read("host/engine/src/event/step.rs");
     let body = text
-        .split_once(&format!("pub enum {of} {{"))
+        .split_once(&format!("enum {of} {{"))
         .expect("the enum of events")
         .1
         .split_once("\n}")
@@ -260,18 +264,22 @@ fn everything_of_a_kind_is_named_in_each_file_of_its_list() {
     ];
     let kinds = [
         "Add a capability",
-        "Add an event of a step",
+        OF_STEP,
         "Add an event of a run",
         "Add an output format for runs",
         "Add an output format for checks",
     ];
     for heading in kinds {
         let names = names(heading);
+        let families = events("StepEvent");
         let paths = list(heading).paths;
         let files =
             paths.iter().filter(|path| !path.contains("NAME") && !of_some.contains(&path.as_str()));
         for path in files.filter(|path| repository().join(path).is_file()) {
             let text = read(path);
+            // What follows from an event is decided by what it is about.
+            let is_fold = heading == OF_STEP && path.contains("/src/");
+            let names = if is_fold { &families } else { &names };
             let missing: Vec<_> = names.iter().filter(|name| !is_named_in(&text, name)).collect();
             assert!(
                 missing.is_empty(),
@@ -293,14 +301,14 @@ fn every_file_that_has_an_arm_for_everything_of_a_kind_is_on_its_list() {
     };
     let kinds: [(&str, &[&str]); 5] = [
         ("Add a capability", &["Capability::", "TargetKind::"]),
-        ("Add an event of a step", &["StepEvent::"]),
+        (OF_STEP, &["StepEvent::"]),
         ("Add an event of a run", &["LifecycleEvent::"]),
         ("Add an output format for runs", &["Format::"]),
         ("Add an output format for checks", &["CheckFormat::"]),
     ];
     for (heading, prefixes) in kinds {
         let listed = list(heading).paths;
-        let names = names(heading);
+        let names = if heading == OF_STEP { events("StepEvent") } else { names(heading) };
         for file in files.iter().filter(is_code) {
             let text = fs::read_to_string(file).expect("readable");
             let has_arm = |name: &String| {

@@ -11,8 +11,9 @@ use crate::signals::CancelSignals;
 use crate::ui;
 use runbook_engine::model::{Approval, Manual, SelfApproval, Typed};
 use runbook_engine::{
-    ApprovalRequest, ApprovalVerdict, CancelLevel, Decision, Journal as _, Json, PauseReason, Plan,
-    Question, RunEvent, RunId, RunState, Stage, StepEvent, StepId, fold,
+    ApprovalEvent, ApprovalRequest, ApprovalVerdict, CancelLevel, Decision, Journal as _, Json,
+    ManualEvent, PauseReason, Plan, Question, RunEvent, RunId, RunState, Stage, StepEvent, StepId,
+    fold,
 };
 use runbook_journal::SqlJournal;
 use runbook_report::push_line;
@@ -87,7 +88,7 @@ impl OperatorPrompt<'_> {
                 return Ok(Next::GoOn(BTreeMap::new()));
             };
             let Some(values) = values else { return Ok(Next::Leave) };
-            let event = StepEvent::ManualAnswered { by: self.context.operator.clone(), values }
+            let event = ManualEvent::Answered { by: self.context.operator.clone(), values }
                 .of(step.clone());
             state = self.say(live, state, event).await?;
         }
@@ -173,7 +174,11 @@ impl OperatorPrompt<'_> {
                         state,
                         RunEvent::Step {
                             step: step.clone(),
-                            event: StepEvent::ApprovalGiven { digest, by, verdict },
+                            event: StepEvent::Approval(ApprovalEvent::Given {
+                                digest,
+                                by,
+                                verdict,
+                            }),
                         },
                     )
                     .await?;

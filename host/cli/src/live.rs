@@ -8,8 +8,8 @@ use crate::output_arguments::OutputArgs;
 use crate::screen::{Moving, MovingLine, Progress};
 use crate::ui;
 use runbook_engine::{
-    AfterAttempt, AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record, Reporter, RunEvent,
-    RunHeader, RunId, RunState, Section, StepEvent, StepId,
+    AfterAttempt, AttemptEvent, AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record,
+    Reporter, RunEvent, RunHeader, RunId, RunState, Section, StepEvent, StepId, UndoEvent,
 };
 use runbook_report::{Format, StepSummary, Summary, Tone, lines};
 use std::collections::BTreeMap;
@@ -207,7 +207,23 @@ impl Live {
 
     fn follow_step(&mut self, step: &StepId, event: &StepEvent) {
         match event {
-            StepEvent::AttemptStarted { attempt, proposal, .. } => {
+            StepEvent::Attempt(event) => self.follow_attempt(step, event),
+            StepEvent::Undo(UndoEvent::Started { .. }) => {
+                self.start(step, format!("undo of {step}"));
+            }
+            StepEvent::Undo(UndoEvent::Ended { .. }) => self.stop(step),
+            StepEvent::Undo(UndoEvent::Checked { .. })
+            | StepEvent::Skip(_)
+            | StepEvent::Items(_)
+            | StepEvent::Approval(_)
+            | StepEvent::Manual(_)
+            | StepEvent::Wait(_) => {}
+        }
+    }
+
+    fn follow_attempt(&mut self, step: &StepId, event: &AttemptEvent) {
+        match event {
+            AttemptEvent::Started { attempt, proposal, .. } => {
                 let doing =
                     proposal.as_ref().map(|proposal| proposal.summary.clone()).unwrap_or_default();
                 let again =
@@ -221,31 +237,15 @@ impl Live {
                     title.into_iter().chain((!doing.is_empty()).then_some(doing)).collect();
                 self.start(step, format!("{step}{again}  {}", what.join(": ")));
             }
-            StepEvent::UndoStarted { .. } => self.start(step, format!("undo of {step}")),
-            StepEvent::AttemptEnded {
+            AttemptEvent::Ended {
                 result,
                 then: AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. },
                 logs,
                 ..
-            } => {
-                self.wait(step, result, logs);
-            }
-            StepEvent::AttemptEnded {
-                then: AfterAttempt::Final | AfterAttempt::Continue, ..
-            }
-            | StepEvent::AttemptRefused { .. }
-            | StepEvent::UndoEnded { .. } => self.stop(step),
-            StepEvent::StepSkipped { .. }
-            | StepEvent::ItemsListed { .. }
-            | StepEvent::GroupBegan { .. }
-            | StepEvent::ItemsEnded { .. }
-            | StepEvent::ApprovalAsked { .. }
-            | StepEvent::ApprovalGiven { .. }
-            | StepEvent::ManualAsked { .. }
-            | StepEvent::ManualAnswered { .. }
-            | StepEvent::StillWaiting { .. }
-            | StepEvent::Recovered { .. }
-            | StepEvent::UndoChecked { .. } => {}
+            } => self.wait(step, result, logs),
+            AttemptEvent::Ended { then: AfterAttempt::Final | AfterAttempt::Continue, .. }
+            | AttemptEvent::Refused { .. } => self.stop(step),
+            AttemptEvent::Recovered { .. } => {}
         }
     }
 

@@ -6,8 +6,8 @@ mod support;
 
 use proptest::prelude::*;
 use runbook_engine::{
-    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd, RunId,
-    StepEvent,
+    Acquired, Appended, AttemptEvent, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd,
+    RunId,
 };
 use runbook_journal::{JournalError, Location, SqlJournal, TakeoverReason, bare_commits};
 use std::os::unix::fs::PermissionsExt;
@@ -236,7 +236,7 @@ proptest! {
     fn numbers_times_and_texts_come_back_exactly(float in any::<f64>(), integer in any::<i64>(), text in ".{0,30}", nanosecond in 0i64..i64::MAX) {
         prop_assume!(float.is_finite());
         let input = serde_json::json!({"f": float, "i": integer, "t": text});
-        let event = StepEvent::AttemptStarted { attempt: 1, input, input_digest: String::new(), proposal: None, undo: runbook_engine::UndoPlan::NotNeeded }.of("a".into());
+        let event = AttemptEvent::Started { attempt: 1, input, input_digest: String::new(), proposal: None, undo: runbook_engine::UndoPlan::NotNeeded }.of("a".into());
         let record = Record { seq: 0, at: jiff::Timestamp::from_nanosecond(nanosecond.into()).unwrap(), event };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let stored = runtime.block_on(async {

@@ -5,9 +5,10 @@ use crate::printed::one_line;
 use crate::summary::{StepSummary, Summary};
 use runbook_document::format_duration;
 use runbook_engine::{
-    AfterAttempt, ApprovalVerdict, AttemptResult, GuardEvent, HeldLock, LifecycleEvent, LogLevel,
-    Look, LookVerdict, NotifyEvent, Outcome, Proposal, Record, Recovery, RetryOf, RunEvent, RunId,
-    Section, StepEvent, StepId, UndoFinding, UndoResult, describe_cause,
+    AfterAttempt, ApprovalEvent, ApprovalVerdict, AttemptEvent, AttemptResult, GuardEvent,
+    HeldLock, ItemsEvent, LifecycleEvent, LogLevel, Look, LookVerdict, ManualEvent, NotifyEvent,
+    Outcome, Proposal, Record, Recovery, RetryOf, RunEvent, RunId, Section, SkipEvent, StepEvent,
+    StepId, UndoEvent, UndoFinding, UndoResult, WaitEvent, describe_cause,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -159,50 +160,71 @@ fn paused_lines(summary: &Summary) -> Vec<Line> {
 
 fn step_lines(summary: &Summary, step: &StepId, event: &StepEvent) -> Vec<Line> {
     match event {
-        StepEvent::StillWaiting { call, waited_ms, at_most_ms, then } => {
-            vec![line(
-                Tone::Plain,
-                crate::summary::waiting_text(
-                    step.as_str(),
-                    *call,
-                    (*waited_ms, *at_most_ms),
-                    *then,
-                ),
-            )]
+        StepEvent::Skip(SkipEvent::Skipped { .. }) => {
+            vec![step_line(summary, step, Tone::Dim, "skipped", None)]
         }
-        StepEvent::StepSkipped { .. } => vec![step_line(summary, step, Tone::Dim, "skipped", None)],
-        StepEvent::ItemsListed { items } => {
-            vec![line(Tone::Dim, format!("  · {step}: {}", counted(items.len(), "item")))]
-        }
-        StepEvent::GroupBegan { .. } => vec![line(Tone::Dim, format!("  · {step}: begins"))],
-        StepEvent::ItemsEnded { result, .. } => items_ended(summary, step, result),
-        StepEvent::ApprovalAsked { proposal, places, .. } => asked(summary, step, proposal, places),
-        StepEvent::ManualAsked { instructions, options } => {
+        StepEvent::Items(event) => items_lines(summary, step, event),
+        StepEvent::Approval(event) => approval_lines(summary, step, event),
+        StepEvent::Manual(ManualEvent::Asked { instructions, options }) => {
             by_hand(summary, step, instructions, options)
         }
-        StepEvent::ManualAnswered { by, .. } => {
+        StepEvent::Manual(ManualEvent::Answered { by, .. }) => {
             vec![line(Tone::Good, format!("  ✓ {step}: answered by {by}"))]
         }
-        StepEvent::ApprovalGiven { by, verdict, .. } => vec![match verdict {
-            ApprovalVerdict::Approved => line(Tone::Good, format!("  ✓ {step}: approved by {by}")),
-            ApprovalVerdict::Rejected { reason } => {
-                line(Tone::Bad, format!("  ✗ {step}: rejected by {by}: {reason}"))
-            }
-        }],
-        StepEvent::AttemptRefused { fault, then, .. } => {
+        StepEvent::Attempt(event) => attempt_lines(summary, step, event),
+        StepEvent::Wait(WaitEvent::StillWaiting { call, waited_ms, at_most_ms, then }) => {
+            let times = (*waited_ms, *at_most_ms);
+            let text = crate::summary::waiting_text(step.as_str(), *call, times, *then);
+            vec![line(Tone::Plain, text)]
+        }
+        StepEvent::Undo(event) => undo_lines(step, event),
+    }
+}
+
+fn items_lines(summary: &Summary, step: &StepId, event: &ItemsEvent) -> Vec<Line> {
+    match event {
+        ItemsEvent::Listed { items } => {
+            vec![line(Tone::Dim, format!("  · {step}: {}", counted(items.len(), "item")))]
+        }
+        ItemsEvent::GroupBegan { .. } => vec![line(Tone::Dim, format!("  · {step}: begins"))],
+        ItemsEvent::Ended { result, .. } => items_ended(summary, step, result),
+    }
+}
+
+fn approval_lines(summary: &Summary, step: &StepId, event: &ApprovalEvent) -> Vec<Line> {
+    match event {
+        ApprovalEvent::Asked { proposal, places, .. } => asked(summary, step, proposal, places),
+        ApprovalEvent::Given { by, verdict: ApprovalVerdict::Approved, .. } => {
+            vec![line(Tone::Good, format!("  ✓ {step}: approved by {by}"))]
+        }
+        ApprovalEvent::Given { by, verdict: ApprovalVerdict::Rejected { reason }, .. } => {
+            vec![line(Tone::Bad, format!("  ✗ {step}: rejected by {by}: {reason}"))]
+        }
+    }
+}
+
+fn attempt_lines(summary: &Summary, step: &StepId, event: &AttemptEvent) -> Vec<Line> {
+    match event {
+        AttemptEvent::Started { .. } => Vec::new(),
+        AttemptEvent::Refused { fault, then, .. } => {
             failed(summary, step, &fault.message, fault.class.name(), *then, &fault.logs, None)
         }
-        StepEvent::AttemptEnded { result, then, duration_ms, logs, .. } => {
+        AttemptEvent::Ended { result, then, duration_ms, logs, .. } => {
             ended(summary, step, result, *then, *duration_ms, logs)
         }
-        StepEvent::Recovered { decision, attempt } => {
+        AttemptEvent::Recovered { decision, attempt } => {
             vec![recovered(summary, step, *attempt, decision)]
         }
-        StepEvent::UndoEnded { result, then, duration_ms, .. } => {
+    }
+}
+
+fn undo_lines(step: &StepId, event: &UndoEvent) -> Vec<Line> {
+    match event {
+        UndoEvent::Started { .. } => Vec::new(),
+        UndoEvent::Ended { result, then, duration_ms, .. } => {
             vec![undo_line(step, result, *then, *duration_ms)]
         }
-        StepEvent::UndoChecked { finding } => vec![undo_checked(step, finding)],
-        StepEvent::AttemptStarted { .. } | StepEvent::UndoStarted { .. } => Vec::new(),
+        UndoEvent::Checked { finding } => vec![undo_checked(step, finding)],
     }
 }
 

@@ -3,8 +3,9 @@
 
 use jiff::Timestamp;
 use runbook_engine::{
-    AfterAttempt, ApprovalVerdict, AttemptResult, LifecycleEvent, NotifyEvent, Outcome,
-    PauseReason, Record, RunEvent, StepEvent, StepId, UndoFinding, UndoResult,
+    AfterAttempt, ApprovalEvent, ApprovalVerdict, AttemptEvent, AttemptResult, ItemsEvent,
+    LifecycleEvent, ManualEvent, NotifyEvent, Outcome, PauseReason, Record, RunEvent, StepEvent,
+    StepId, UndoEvent, UndoFinding, UndoResult,
 };
 use serde::Serialize;
 
@@ -174,67 +175,87 @@ impl Timeline {
 
     fn fold_step(&mut self, step: &StepId, event: &StepEvent, at: Timestamp) {
         match event {
-            StepEvent::AttemptStarted { attempt, .. } => {
-                self.begin(Some(step), Activity::Attempt(*attempt), at);
-            }
-            StepEvent::AttemptRefused { attempt, fault, .. } => {
-                self.begin(Some(step), Activity::Attempt(*attempt), at);
-                self.end(Some(step), at, SpanEnd::Failed, &fault.message);
-            }
-            StepEvent::AttemptEnded { result, then, .. }
-            | StepEvent::ItemsEnded { result, then } => {
-                let (end, summary) = outcome(result);
-                // Not yet as it should be is no failure.
-                let end =
-                    if matches!(then, AfterAttempt::Poll { .. }) { SpanEnd::Warned } else { end };
-                self.end(Some(step), at, end, summary);
-            }
-            StepEvent::GroupBegan { .. } | StepEvent::ItemsListed { .. } => {
+            StepEvent::Items(ItemsEvent::Listed { .. } | ItemsEvent::GroupBegan { .. }) => {
                 self.begin(Some(step), Activity::Group, at);
             }
-            StepEvent::ApprovalAsked { proposal, .. } => {
+            StepEvent::Items(ItemsEvent::Ended { result, then }) => {
+                self.end_attempt(step, result, *then, at);
+            }
+            StepEvent::Approval(event) => self.fold_approval(step, event, at),
+            StepEvent::Manual(ManualEvent::Asked { instructions, .. }) => {
+                self.begin(Some(step), Activity::Person, at);
+                self.say(step, instructions.lines().next().unwrap_or_default());
+            }
+            StepEvent::Manual(ManualEvent::Answered { by, .. }) => {
+                self.end(Some(step), at, SpanEnd::Good, &format!("answered by {by}"));
+            }
+            StepEvent::Attempt(event) => self.fold_attempt(step, event, at),
+            StepEvent::Undo(event) => self.fold_undo(step, event, at),
+            StepEvent::Skip(_) | StepEvent::Wait(_) => {}
+        }
+    }
+
+    fn fold_approval(&mut self, step: &StepId, event: &ApprovalEvent, at: Timestamp) {
+        match event {
+            ApprovalEvent::Asked { proposal, .. } => {
                 // Asked again, because what it would do has changed.
                 self.end(Some(step), at, SpanEnd::CutOff, "its plan changed");
                 self.begin(Some(step), Activity::Approval, at);
                 self.say(step, &format!("would: {}", proposal.summary));
             }
-            StepEvent::ApprovalGiven { by, verdict, .. } => match verdict {
-                ApprovalVerdict::Approved => {
-                    self.end(Some(step), at, SpanEnd::Good, &format!("approved by {by}"));
-                }
-                ApprovalVerdict::Rejected { reason } => {
-                    self.end(
-                        Some(step),
-                        at,
-                        SpanEnd::Failed,
-                        &format!("rejected by {by}: {reason}"),
-                    );
-                }
-            },
-            StepEvent::ManualAsked { instructions, .. } => {
-                self.begin(Some(step), Activity::Person, at);
-                self.say(step, instructions.lines().next().unwrap_or_default());
+            ApprovalEvent::Given { by, verdict: ApprovalVerdict::Approved, .. } => {
+                self.end(Some(step), at, SpanEnd::Good, &format!("approved by {by}"));
             }
-            StepEvent::ManualAnswered { by, .. } => {
-                self.end(Some(step), at, SpanEnd::Good, &format!("answered by {by}"));
+            ApprovalEvent::Given { by, verdict: ApprovalVerdict::Rejected { reason }, .. } => {
+                let summary = format!("rejected by {by}: {reason}");
+                self.end(Some(step), at, SpanEnd::Failed, &summary);
             }
-            StepEvent::UndoStarted { attempt } => {
+        }
+    }
+
+    fn fold_attempt(&mut self, step: &StepId, event: &AttemptEvent, at: Timestamp) {
+        match event {
+            AttemptEvent::Started { attempt, .. } => {
+                self.begin(Some(step), Activity::Attempt(*attempt), at);
+            }
+            AttemptEvent::Refused { attempt, fault, .. } => {
+                self.begin(Some(step), Activity::Attempt(*attempt), at);
+                self.end(Some(step), at, SpanEnd::Failed, &fault.message);
+            }
+            AttemptEvent::Ended { result, then, .. } => self.end_attempt(step, result, *then, at),
+            AttemptEvent::Recovered { .. } => {}
+        }
+    }
+
+    fn end_attempt(
+        &mut self,
+        step: &StepId,
+        result: &AttemptResult,
+        then: AfterAttempt,
+        at: Timestamp,
+    ) {
+        let (end, summary) = outcome(result);
+        // Not yet as it should be is no failure.
+        let end = if matches!(then, AfterAttempt::Poll { .. }) { SpanEnd::Warned } else { end };
+        self.end(Some(step), at, end, summary);
+    }
+
+    fn fold_undo(&mut self, step: &StepId, event: &UndoEvent, at: Timestamp) {
+        match event {
+            UndoEvent::Started { attempt } => {
                 self.begin(Some(step), Activity::Undo(*attempt), at);
             }
-            StepEvent::UndoEnded { result, .. } => match result {
-                UndoResult::Done { summary } => self.end(Some(step), at, SpanEnd::Good, summary),
-                UndoResult::Failed { fault } => {
-                    self.end(Some(step), at, SpanEnd::Failed, &fault.message);
-                }
-            },
-            StepEvent::UndoChecked { finding } => match finding {
+            UndoEvent::Ended { result: UndoResult::Done { summary }, .. } => {
+                self.end(Some(step), at, SpanEnd::Good, summary);
+            }
+            UndoEvent::Ended { result: UndoResult::Failed { fault }, .. } => {
+                self.end(Some(step), at, SpanEnd::Failed, &fault.message);
+            }
+            UndoEvent::Checked { finding } => match finding {
                 UndoFinding::Restored | UndoFinding::TookEffect { .. } => {}
                 UndoFinding::Drifted { .. } => self.blame(step, "after it, it was not as before"),
                 UndoFinding::Unknown { fault } => self.blame(step, &fault.message),
             },
-            StepEvent::StillWaiting { .. }
-            | StepEvent::StepSkipped { .. }
-            | StepEvent::Recovered { .. } => {}
         }
     }
 

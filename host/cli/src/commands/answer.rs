@@ -13,7 +13,7 @@ use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::model::Typed;
-use runbook_engine::{Changes, PauseReason, StepEvent, StepId, fold};
+use runbook_engine::{Changes, ManualEvent, PauseReason, StepId, fold};
 
 /// The arguments of `runbook answer`.
 #[derive(Debug, ClapArgs)]
@@ -80,8 +80,7 @@ pub fn run(context: &Context, args: &AnswerArgs) -> Result<ExitStatus, Failure> 
             ));
             wrong.into_iter().fold(failure, Failure::hint)
         })?;
-        let event =
-            StepEvent::ManualAnswered { by: context.operator.clone(), values }.of(step.clone());
+        let event = ManualEvent::Answered { by: context.operator.clone(), values }.of(step.clone());
         record_decision::write(
             context,
             &journal,

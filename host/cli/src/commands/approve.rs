@@ -15,8 +15,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::model::{Approval, person_of};
 use runbook_engine::{
-    ApprovalRecord, ApprovalRequest, ApprovalVerdict, Changes, PauseReason, Plan, RunId, RunState,
-    StepEvent, StepId, StoredRun, fold,
+    ApprovalEvent, ApprovalRecord, ApprovalRequest, ApprovalVerdict, Changes, PauseReason, Plan,
+    RunId, RunState, StepId, StoredRun, fold,
 };
 use runbook_journal::SqlJournal;
 use std::time::Duration;
@@ -154,7 +154,7 @@ impl Question {
             ApprovalVerdict::Rejected { .. } => "rejected",
         };
         let (digest, by) = (self.asked.digest.clone(), context.operator.clone());
-        let event = StepEvent::ApprovalGiven { digest, by, verdict }.of(self.step.clone());
+        let event = ApprovalEvent::Given { digest, by, verdict }.of(self.step.clone());
         record_decision::write(
             context,
             journal,

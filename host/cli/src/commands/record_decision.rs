@@ -4,8 +4,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::ui;
 use runbook_engine::{
-    ApprovalVerdict, Journal as _, ManualAnswer, PauseReason, Plan, Record, RunEvent, RunId,
-    RunState, StepEvent, StepId, fold, next,
+    ApprovalEvent, ApprovalVerdict, Journal as _, ManualAnswer, ManualEvent, PauseReason, Plan,
+    Record, RunEvent, RunId, RunState, StepEvent, StepId, fold, next,
 };
 use runbook_journal::{JournalError, SqlJournal};
 
@@ -80,12 +80,14 @@ fn meanwhile(before: &RunState, now: &RunState, event: &RunEvent) -> Meanwhile {
     }
     let RunEvent::Step { step, event } = event else { return Meanwhile::Nothing };
     let (was, is) = (before.step(step), now.step(step));
-    if let (StepEvent::ManualAnswered { .. }, Some(ManualAnswer { by, .. })) =
+    if let (StepEvent::Manual(ManualEvent::Answered { .. }), Some(ManualAnswer { by, .. })) =
         (event, is.manual_answer())
     {
         return Meanwhile::Over(format!("step `{step}` was answered by {by} a moment ago"));
     }
-    let StepEvent::ApprovalGiven { digest, verdict, .. } = event else { return Meanwhile::Nothing };
+    let StepEvent::Approval(ApprovalEvent::Given { digest, verdict, .. }) = event else {
+        return Meanwhile::Nothing;
+    };
     let (was, is) = (&was.approval, &is.approval);
     if is.asked.as_ref().is_none_or(|asked| asked.digest != *digest) {
         return Meanwhile::Over(format!("step `{step}` would do something else by now"));

@@ -3,14 +3,15 @@
 
 mod parts;
 mod run_parts;
+mod step;
 
 pub use parts::*;
 pub use run_parts::*;
+pub use step::*;
 
 use jiff::Timestamp;
-use runbook_contract::{Fault, Json, LogLine, Proposal, StepId};
+use runbook_contract::{Fault, Json, StepId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -175,153 +176,6 @@ pub enum LifecycleEvent {
     },
 }
 
-/// What happened to a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case", tag = "type")]
-pub enum StepEvent {
-    /// A step will not run.
-    StepSkipped {
-        /// Why it will not run.
-        reason: SkipReason,
-    },
-    /// The items of a step with `for_each` are known; each is done and journaled as a step
-    /// `STEP[KEY]` of its own.
-    ItemsListed {
-        /// In the order in which they are done. May be empty.
-        items: Vec<Item>,
-    },
-    /// The steps of a nested file begin; each is journaled as a step `STEP.ID` of its own.
-    GroupBegan {
-        /// What the steps of the file see as `params`.
-        params: serde_json::Map<String, Json>,
-        /// The parameters that come from an output which was cut off, with the name of that output.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        cut: BTreeMap<String, String>,
-    },
-    /// All items of a step, or all steps of its nested file, are done, or no more will be.
-    ItemsEnded {
-        /// The combined result; the output is a map of the items' outputs by key.
-        result: AttemptResult,
-        /// What the run does next with the step.
-        then: AfterAttempt,
-    },
-    /// A step has shown its plan and waits for approval by other people.
-    ApprovalAsked {
-        /// `sha256:…` of the plan: the approval is for exactly this plan.
-        digest: String,
-        /// The input of the step, with all templates filled in.
-        input: Json,
-        /// The proposal of the plugin: the effects, and the state before.
-        proposal: Proposal,
-        /// How many people must approve.
-        quorum: u32,
-        /// How long an approval is valid, in milliseconds.
-        expires_ms: Option<u64>,
-        /// The targets that it would act on, each with its address.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        places: Vec<String>,
-    },
-    /// Somebody has approved or rejected it.
-    ApprovalGiven {
-        /// The digest of what they looked at, `sha256:…`.
-        digest: String,
-        /// The name of the person.
-        by: String,
-        /// Whether they approved or rejected it.
-        verdict: ApprovalVerdict,
-    },
-    /// A manual step waits until a person reports that it is done.
-    ManualAsked {
-        /// What the person is asked to do.
-        instructions: String,
-        /// The options that `runbook answer` needs, such as `--set rows=INT` and `--choice yes|no`.
-        options: Vec<String>,
-    },
-    /// A person has reported that it is done, with their answers.
-    ManualAnswered {
-        /// The name of the person.
-        by: String,
-        /// The answers: fields of the form, and `choice`.
-        values: Json,
-    },
-    /// Intent: an attempt is about to be made.
-    AttemptStarted {
-        /// The number of the attempt, counted from 1.
-        attempt: u32,
-        /// The input of the attempt, with all templates filled in.
-        input: Json,
-        /// `sha256:…` of the input's JSON.
-        input_digest: String,
-        /// The proposal of the plugin: the effects, and the state before; `None` for checks.
-        proposal: Option<Proposal>,
-        /// What undoes it, registered before the effect.
-        undo: UndoPlan,
-    },
-    /// An attempt failed before it could have any effect: its input could not be rendered, or
-    /// `plan` failed.
-    AttemptRefused {
-        /// The number of the attempt, counted from 1.
-        attempt: u32,
-        /// Why the attempt failed.
-        fault: Fault,
-        /// What the run does next with the step.
-        then: AfterAttempt,
-    },
-    /// A call without a record of its own takes long, or a pausing run still waits for a call.
-    StillWaiting {
-        /// What the call was made for.
-        call: CallPurpose,
-        /// How long it has been under way, by the monotonic clock, in milliseconds.
-        waited_ms: u64,
-        /// How long it may take, in milliseconds.
-        at_most_ms: u64,
-        /// What the run does when the call has ended.
-        then: AfterWait,
-    },
-    /// The result of an attempt.
-    AttemptEnded {
-        /// The attempt that was started.
-        attempt: u32,
-        /// How the attempt ended, with what it returned.
-        result: AttemptResult,
-        /// What the run does next with the step.
-        then: AfterAttempt,
-        /// Time from intent to result by the monotonic clock, in milliseconds.
-        duration_ms: u64,
-        /// What the plugin logged.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        logs: Vec<LogLine>,
-    },
-    /// The decision about an attempt that had started and had no result when the run was resumed.
-    Recovered {
-        /// The attempt that had no result.
-        attempt: u32,
-        /// What was decided about it.
-        decision: Recovery,
-    },
-    /// Intent: an undo is about to be tried.
-    UndoStarted {
-        /// The number of the undo, counted from 1.
-        attempt: u32,
-    },
-    /// The result of an undo.
-    UndoEnded {
-        /// The number of the undo, counted from 1.
-        attempt: u32,
-        /// How the undo ended.
-        result: UndoResult,
-        /// What the run does next with the step.
-        then: AfterAttempt,
-        /// Time from intent to result, in milliseconds.
-        duration_ms: u64,
-    },
-    /// It was observed again after an undo.
-    UndoChecked {
-        /// How the observed state compares with the state before the step.
-        finding: UndoFinding,
-    },
-}
-
 /// What happened to a guard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
@@ -350,13 +204,6 @@ pub enum NotifyEvent {
 impl From<LifecycleEvent> for RunEvent {
     fn from(event: LifecycleEvent) -> Self {
         Self::Run(event)
-    }
-}
-
-impl StepEvent {
-    /// As what happened to this step.
-    pub fn of(self, step: StepId) -> RunEvent {
-        RunEvent::Step { step, event: self }
     }
 }
 
@@ -407,29 +254,6 @@ impl LifecycleEvent {
             | Self::Stopping { .. }
             | Self::VerifyBegan
             | Self::UndoRequested { .. } => None,
-        }
-    }
-}
-
-impl StepEvent {
-    fn begins_effect(&self) -> bool {
-        match self {
-            Self::AttemptStarted { .. } | Self::UndoStarted { .. } | Self::ManualAsked { .. } => {
-                true
-            }
-            Self::StepSkipped { .. }
-            | Self::ItemsListed { .. }
-            | Self::GroupBegan { .. }
-            | Self::ItemsEnded { .. }
-            | Self::ApprovalAsked { .. }
-            | Self::ApprovalGiven { .. }
-            | Self::ManualAnswered { .. }
-            | Self::AttemptRefused { .. }
-            | Self::StillWaiting { .. }
-            | Self::AttemptEnded { .. }
-            | Self::Recovered { .. }
-            | Self::UndoEnded { .. }
-            | Self::UndoChecked { .. } => false,
         }
     }
 }

@@ -7,8 +7,8 @@ use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::evaluate::{self, Finding};
 use crate::event::{
-    AfterAttempt, AttemptResult, NotifyEvent, Recovery, RunEvent, StepEvent, UndoFinding, UndoPlan,
-    UndoResult,
+    AfterAttempt, AttemptEvent, AttemptResult, NotifyEvent, Recovery, RunEvent, UndoEvent,
+    UndoFinding, UndoPlan, UndoResult,
 };
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate, STILL_RUNS};
@@ -74,7 +74,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             (Purpose::Attempt, Err(fault)) if did_not_happen(fault) => {
                 let attempt = self.state().step(&step).attempts;
                 self.record(
-                    StepEvent::Recovered { attempt, decision: Recovery::DidNotHappen }.of(step),
+                    AttemptEvent::Recovered { attempt, decision: Recovery::DidNotHappen }.of(step),
                 )
                 .await
             }
@@ -85,8 +85,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                     UndoResult::Failed { fault: fault.clone() },
                     AfterAttempt::Retry { delay_ms: 0 },
                 );
-                self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms }.of(step))
-                    .await
+                self.record(UndoEvent::Ended { attempt, result, then, duration_ms }.of(step)).await
             }
             (_, Err(fault)) if is_ambiguous(fault.class) => Ok(()),
             (_, Ok(_) | Err(_)) if acts => self.on_completed(completed).await,
@@ -168,10 +167,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         let attempt = self.state().step(id).attempts;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        self.record(
-            StepEvent::AttemptEnded { attempt, result, then, duration_ms, logs }.of(id.clone()),
-        )
-        .await
+        self.record(AttemptEvent::Ended { attempt, result, then, duration_ms, logs }.of(id.clone()))
+            .await
     }
 
     fn evaluate_attempt(
@@ -281,7 +278,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 Recovery::AskOperator { known, before, now: None }
             }
         };
-        self.record(StepEvent::Recovered { attempt, decision }.of(id.clone())).await
+        self.record(AttemptEvent::Recovered { attempt, decision }.of(id.clone())).await
     }
 
     async fn on_undo_completed(
@@ -322,8 +319,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 (UndoResult::Failed { fault }, then)
             }
         };
-        self.record(StepEvent::UndoEnded { attempt, result, then, duration_ms }.of(id.clone()))
-            .await
+        self.record(UndoEvent::Ended { attempt, result, then, duration_ms }.of(id.clone())).await
     }
 
     async fn on_check_completed(
@@ -343,7 +339,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Ok(now) => UndoFinding::Drifted { before, now },
             Err(fault) => UndoFinding::Unknown { fault },
         };
-        self.record(StepEvent::UndoChecked { finding }.of(id.clone())).await
+        self.record(UndoEvent::Checked { finding }.of(id.clone())).await
     }
 }
 

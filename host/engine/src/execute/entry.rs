@@ -10,7 +10,7 @@ use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
 use crate::event::{
-    AfterAttempt, Cause, LifecycleEvent, Mended, PauseReason, RunEnd, StepEvent, StepListing,
+    AfterAttempt, Cause, LifecycleEvent, Mended, PauseReason, RunEnd, StepListing, UndoEvent,
     UndoResult,
 };
 use crate::frontier::Frontier;
@@ -385,10 +385,9 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             }
         };
         let attempt = self.state().step(step).undo.attempts + 1;
-        self.record(StepEvent::UndoStarted { attempt }.of(step.clone())).await?;
-        let ended =
-            StepEvent::UndoEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }
-                .of(step.clone());
+        self.record(UndoEvent::Started { attempt }.of(step.clone())).await?;
+        let ended = UndoEvent::Ended { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }
+            .of(step.clone());
         self.record(ended).await
     }
 

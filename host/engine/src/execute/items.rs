@@ -2,7 +2,7 @@
 
 use super::{RunError, Runner};
 use crate::clock::Clock;
-use crate::event::{AfterAttempt, AttemptResult, Item, Section, SkipReason, StepEvent};
+use crate::event::{AfterAttempt, AttemptResult, Item, ItemsEvent, Section, SkipReason};
 use crate::journal::Journal;
 use crate::model::{Criticality, NestedKind, OnFailure};
 use crate::operate::Operate;
@@ -18,7 +18,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         step: &PlannedStep,
         items: Vec<Item>,
     ) -> Result<(), RunError> {
-        self.record(StepEvent::ItemsListed { items: items.clone() }.of(step.id.clone())).await?;
+        self.record(ItemsEvent::Listed { items: items.clone() }.of(step.id.clone())).await?;
         self.add_items(&step.id, &items)
     }
 
@@ -51,7 +51,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             (AttemptResult::Failed { .. }, OnFailure::Undo | OnFailure::Stop)
             | (AttemptResult::Succeeded { .. }, _) => AfterAttempt::Final,
         };
-        self.record(StepEvent::ItemsEnded { result, then }.of(id.clone())).await
+        self.record(ItemsEvent::Ended { result, then }.of(id.clone())).await
     }
 }
 

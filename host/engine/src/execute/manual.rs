@@ -3,7 +3,7 @@
 use super::{RunError, Runner, scope};
 use crate::clock::Clock;
 use crate::digest;
-use crate::event::{AfterAttempt, AttemptResult, StepEvent, UndoPlan};
+use crate::event::{AfterAttempt, AttemptEvent, AttemptResult, ManualEvent, UndoPlan};
 use crate::journal::Journal;
 use crate::model::Manual;
 use crate::operate::Operate;
@@ -37,7 +37,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Ok(text) => {
                 let instructions = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
                 self.record(
-                    StepEvent::ManualAsked { instructions, options: manual.options() }
+                    ManualEvent::Asked { instructions, options: manual.options() }
                         .of(step.id.clone()),
                 )
                 .await
@@ -76,8 +76,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let undo = UndoPlan::NotNeeded;
         let id = || step.id.clone();
         self.record(
-            StepEvent::AttemptStarted { attempt, input, input_digest, proposal: None, undo }
-                .of(id()),
+            AttemptEvent::Started { attempt, input, input_digest, proposal: None, undo }.of(id()),
         )
         .await?;
         let result = AttemptResult::Succeeded {
@@ -89,7 +88,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             cases: Vec::new(),
         };
         self.record(
-            StepEvent::AttemptEnded {
+            AttemptEvent::Ended {
                 attempt,
                 result,
                 then: AfterAttempt::Final,

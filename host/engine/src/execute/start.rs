@@ -7,8 +7,9 @@ use crate::advance::Action;
 use crate::clock::Clock;
 use crate::digest;
 use crate::event::{
-    AfterAttempt, ApprovalVerdict, LifecycleEvent, NotifyEvent, Recovery, RunEvent, Section,
-    SkipReason, StepEvent, Trigger, UndoFinding, UndoPlan, UndoResult,
+    AfterAttempt, ApprovalEvent, ApprovalVerdict, AttemptEvent, ItemsEvent, LifecycleEvent,
+    NotifyEvent, Recovery, RunEvent, Section, SkipEvent, SkipReason, Trigger, UndoEvent,
+    UndoFinding, UndoPlan, UndoResult,
 };
 use crate::intent::{Intent, NoIntent, intent};
 use crate::journal::Journal;
@@ -76,7 +77,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                 return self.start_notify(&notify, on).await.map(|()| true);
             }
             Action::EndItems { step } => return self.end_items(&step).await.map(|()| true),
-            Action::Skip { step, reason } => StepEvent::StepSkipped { reason }.of(step),
+            Action::Skip { step, reason } => SkipEvent::Skipped { reason }.of(step),
             Action::BeginVerify => LifecycleEvent::VerifyBegan.into(),
             Action::BeginUndo { cause, order } => LifecycleEvent::UndoBegan { cause, order }.into(),
             Action::BeginFinally { end, cause } => {
@@ -150,14 +151,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         });
         match intent {
             Ok(Intent::Skip) => {
-                self.record(StepEvent::StepSkipped { reason: SkipReason::Condition }.of(id.clone()))
+                self.record(SkipEvent::Skipped { reason: SkipReason::Condition }.of(id.clone()))
                     .await
             }
             Ok(Intent::Ask(manual)) => self.start_manual(step, manual, attempt).await,
             Ok(Intent::List(items)) => self.list_items(step, items).await,
             Ok(Intent::Open { params, cut }) => {
                 self.timers.open(id, self.clock.monotonic());
-                self.record(StepEvent::GroupBegan { params, cut }.of(id.clone())).await
+                self.record(ItemsEvent::GroupBegan { params, cut }.of(id.clone())).await
             }
             Ok(Intent::Call { input }) if step.facts.kind == Kind::Step => {
                 let timeout = self.attempt_timeout(step);
@@ -174,7 +175,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Ok(Intent::Call { input }) => self.start_effect(step, attempt, input, None).await,
             Err(NoIntent::Refused(fault)) => {
                 let then = self.after_rejection(step);
-                self.record(StepEvent::AttemptRefused { attempt, fault, then }.of(id.clone())).await
+                self.record(AttemptEvent::Refused { attempt, fault, then }.of(id.clone())).await
             }
             Err(error) => self.refuse(step, attempt, error.into_fault()).await,
         }
@@ -199,18 +200,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             PlannedUndo::Irreversible { .. } => UndoPlan::Irreversible,
         };
         let input_digest = digest::of_json(&input);
-        let intent = StepEvent::AttemptStarted {
-            attempt,
-            input: input.clone(),
-            input_digest,
-            proposal,
-            undo,
-        }
-        .of(step.id.clone());
+        let intent =
+            AttemptEvent::Started { attempt, input: input.clone(), input_digest, proposal, undo }
+                .of(step.id.clone());
         self.record(intent).await?;
         if !self.leases.may_begin().await? {
             let (step, decision) = (step.id.clone(), Recovery::DidNotHappen);
-            return self.record(StepEvent::Recovered { attempt, decision }.of(step)).await;
+            return self.record(AttemptEvent::Recovered { attempt, decision }.of(step)).await;
         }
         let timeout = self.attempt_timeout(step);
         self.call(step, Purpose::Attempt, phase, attempt, input, timeout);
@@ -313,7 +309,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             expires.map(|expires| u64::try_from(expires.as_millis()).unwrap_or(u64::MAX));
         let places = step.facts.places.clone();
         self.record(
-            StepEvent::ApprovalAsked { digest, input, proposal, quorum, expires_ms, places }
+            ApprovalEvent::Asked { digest, input, proposal, quorum, expires_ms, places }
                 .of(step.id.clone()),
         )
         .await
@@ -337,7 +333,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         fault: Fault,
     ) -> Result<(), RunError> {
         let then = self.after_failure(step, fault.class, Reach::Refused);
-        self.record(StepEvent::AttemptRefused { attempt, fault, then }.of(step.id.clone())).await
+        self.record(AttemptEvent::Refused { attempt, fault, then }.of(step.id.clone())).await
     }
 
     pub(super) fn after_failure(
@@ -395,7 +391,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Some(Decision::Done | Decision::NotDone | Decision::Fail) | None => None,
         };
         if let Some(decision) = decision {
-            return self.record(StepEvent::Recovered { attempt, decision }.of(id.clone())).await;
+            return self.record(AttemptEvent::Recovered { attempt, decision }.of(id.clone())).await;
         }
         let input = self.state().step(id).input.clone();
         let timeout = self.cleanup_time(step).unwrap_or(step.timeout);
@@ -414,14 +410,12 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         let attempt = found.undo.attempts + 1;
         let (input, before) = (found.input.clone(), found.before.clone().unwrap_or(Json::Null));
-        self.record(StepEvent::UndoStarted { attempt }.of(id.clone())).await?;
+        self.record(UndoEvent::Started { attempt }.of(id.clone())).await?;
         if !self.leases.may_begin().await? {
             let result = UndoResult::Failed { fault: lease_fault() };
             let then = AfterAttempt::Retry { delay_ms: 0 };
             return self
-                .record(
-                    StepEvent::UndoEnded { attempt, result, then, duration_ms: 0 }.of(id.clone()),
-                )
+                .record(UndoEvent::Ended { attempt, result, then, duration_ms: 0 }.of(id.clone()))
                 .await;
         }
         if let Some(later) = undo::kept_by(&self.plan, self.state(), step) {
@@ -467,7 +461,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     async fn fail_undo(&mut self, id: &StepId, attempt: u32, fault: Fault) -> Result<(), RunError> {
         let result = UndoResult::Failed { fault };
         self.record(
-            StepEvent::UndoEnded { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }
+            UndoEvent::Ended { attempt, result, then: AfterAttempt::Final, duration_ms: 0 }
                 .of(id.clone()),
         )
         .await
@@ -488,8 +482,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             let fault = self.cleanup_fault();
             return self
                 .record(
-                    StepEvent::UndoChecked { finding: UndoFinding::Unknown { fault } }
-                        .of(id.clone()),
+                    UndoEvent::Checked { finding: UndoFinding::Unknown { fault } }.of(id.clone()),
                 )
                 .await;
         };
@@ -561,7 +554,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             if let Some(decision) = self.decisions.remove(&step) {
                 let attempt = self.state().step(&step).attempts;
                 self.record(
-                    StepEvent::Recovered { attempt, decision: decision.recovery() }.of(step),
+                    AttemptEvent::Recovered { attempt, decision: decision.recovery() }.of(step),
                 )
                 .await?;
             }

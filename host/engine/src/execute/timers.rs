@@ -1,7 +1,10 @@
 //! When something of a run is due or over, by the monotonic clock. Pure: each question brings the
 //! time with it.
 
-use crate::event::{AfterAttempt, LifecycleEvent, NotifyEvent, RunEvent, StepEvent, Trigger};
+use crate::event::{
+    AfterAttempt, AttemptEvent, ItemsEvent, LifecycleEvent, NotifyEvent, RunEvent, StepEvent,
+    Trigger, UndoEvent,
+};
 use crate::plan::{Plan, PlannedStep};
 use crate::state::{Delay, RunState, Stage};
 use jiff::Timestamp;
@@ -114,33 +117,34 @@ impl Timers {
 
     fn note_step(&mut self, step: &StepId, event: &StepEvent, now: Duration) {
         match event {
-            StepEvent::AttemptEnded { then, .. }
-            | StepEvent::AttemptRefused { then, .. }
-            | StepEvent::ItemsEnded { then, .. }
-            | StepEvent::UndoEnded { then, .. } => match then {
-                AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms } => {
-                    self.rest(step, now + Duration::from_millis(*delay_ms));
-                }
-                AfterAttempt::Final | AfterAttempt::Continue => {
-                    self.due.remove(step);
-                }
-            },
-            StepEvent::AttemptStarted { .. } => {
+            StepEvent::Attempt(AttemptEvent::Started { .. }) => {
                 self.due.remove(step);
                 self.first_start.entry(step.clone()).or_insert(now);
                 self.last_start.insert(step.clone(), now);
             }
-            StepEvent::StepSkipped { .. }
-            | StepEvent::ItemsListed { .. }
-            | StepEvent::GroupBegan { .. }
-            | StepEvent::ApprovalAsked { .. }
-            | StepEvent::ApprovalGiven { .. }
-            | StepEvent::ManualAsked { .. }
-            | StepEvent::ManualAnswered { .. }
-            | StepEvent::StillWaiting { .. }
-            | StepEvent::Recovered { .. }
-            | StepEvent::UndoStarted { .. }
-            | StepEvent::UndoChecked { .. } => {}
+            StepEvent::Attempt(
+                AttemptEvent::Refused { then, .. } | AttemptEvent::Ended { then, .. },
+            )
+            | StepEvent::Items(ItemsEvent::Ended { then, .. })
+            | StepEvent::Undo(UndoEvent::Ended { then, .. }) => self.note_end(step, *then, now),
+            StepEvent::Attempt(AttemptEvent::Recovered { .. })
+            | StepEvent::Items(ItemsEvent::Listed { .. } | ItemsEvent::GroupBegan { .. })
+            | StepEvent::Undo(UndoEvent::Started { .. } | UndoEvent::Checked { .. })
+            | StepEvent::Skip(_)
+            | StepEvent::Approval(_)
+            | StepEvent::Manual(_)
+            | StepEvent::Wait(_) => {}
+        }
+    }
+
+    fn note_end(&mut self, step: &StepId, then: AfterAttempt, now: Duration) {
+        match then {
+            AfterAttempt::Retry { delay_ms } | AfterAttempt::Poll { delay_ms } => {
+                self.rest(step, now + Duration::from_millis(delay_ms));
+            }
+            AfterAttempt::Final | AfterAttempt::Continue => {
+                self.due.remove(step);
+            }
         }
     }
 
@@ -257,7 +261,7 @@ mod tests {
     fn refused(then: AfterAttempt) -> RunEvent {
         let fault =
             runbook_contract::Fault::new(runbook_contract::ErrorClass::Transient, "test", "again");
-        StepEvent::AttemptRefused { attempt: 1, fault, then }.of(step())
+        AttemptEvent::Refused { attempt: 1, fault, then }.of(step())
     }
 
     fn step() -> StepId {

@@ -4,7 +4,7 @@
 use super::calls::Purpose;
 use super::{RunError, Runner};
 use crate::clock::Clock;
-use crate::event::{AttemptResult, RunEvent, StepEvent};
+use crate::event::{AttemptEvent, AttemptResult, RunEvent, StepEvent};
 use crate::journal::Journal;
 use crate::operate::Operate;
 use runbook_contract::{Fault, FaultEffect, StepId};
@@ -29,7 +29,9 @@ impl Unwritten {
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Remembers what a record says that could not be written.
     pub(super) fn note_unwritten(&mut self, event: &RunEvent) {
-        let RunEvent::Step { step, event: StepEvent::AttemptEnded { result, .. } } = event else {
+        let RunEvent::Step { step, event: StepEvent::Attempt(AttemptEvent::Ended { result, .. }) } =
+            event
+        else {
             return;
         };
         let known = match result {

@@ -3,7 +3,7 @@
 use super::{RunError, Runner};
 use crate::advance::wants_pause;
 use crate::clock::Clock;
-use crate::event::{AfterWait, CallPurpose, StepEvent};
+use crate::event::{AfterWait, CallPurpose, WaitEvent};
 use crate::journal::Journal;
 use crate::operate::Operate;
 use runbook_contract::StepId;
@@ -37,7 +37,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         for (step, call, waited, at_most) in told {
             let (waited_ms, at_most_ms) = (milliseconds(waited), milliseconds(at_most));
-            self.record(StepEvent::StillWaiting { call, waited_ms, at_most_ms, then }.of(step))
+            self.record(WaitEvent::StillWaiting { call, waited_ms, at_most_ms, then }.of(step))
                 .await?;
         }
         Ok(())

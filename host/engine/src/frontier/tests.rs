@@ -2,7 +2,8 @@
 
 use crate::advance::{Action, Observed, advance};
 use crate::event::{
-    AfterAttempt, AttemptResult, Item, LifecycleEvent, Record, RunEvent, StepEvent, UndoPlan,
+    AfterAttempt, AttemptEvent, AttemptResult, Item, ItemsEvent, LifecycleEvent, Record, RunEvent,
+    UndoPlan,
 };
 use crate::frontier::Frontier;
 use crate::plan::Plan;
@@ -102,7 +103,7 @@ impl Played {
         if self.plan.step(&step).is_some_and(|step| step.for_each.is_some()) {
             let item = |number: usize| Item { key: number.to_string(), value: number.into() };
             let items: Vec<Item> = (0..self.items).map(item).collect();
-            self.record(StepEvent::ItemsListed { items: items.clone() }.of(step.clone()));
+            self.record(ItemsEvent::Listed { items: items.clone() }.of(step.clone()));
             self.plan = self.plan.with_items(&step, &items).expect("it has items");
             self.looks += self.frontier.looks.0;
             self.frontier = Frontier::new(&self.plan, self.state());
@@ -110,7 +111,7 @@ impl Played {
         }
         let input = serde_json::Value::Null;
         self.record(
-            StepEvent::AttemptStarted {
+            AttemptEvent::Started {
                 attempt: 1,
                 input,
                 input_digest: String::new(),
@@ -120,7 +121,7 @@ impl Played {
             .of(step.clone()),
         );
         self.record(
-            StepEvent::AttemptEnded {
+            AttemptEvent::Ended {
                 attempt: 1,
                 result: passed(),
                 then: AfterAttempt::Final,
@@ -138,8 +139,7 @@ impl Played {
                 Action::Attempt { step } => self.attempt(step),
                 Action::EndItems { step } => {
                     self.record(
-                        StepEvent::ItemsEnded { result: passed(), then: AfterAttempt::Final }
-                            .of(step),
+                        ItemsEvent::Ended { result: passed(), then: AfterAttempt::Final }.of(step),
                     );
                 }
                 Action::TakeLocks => self.record(LifecycleEvent::StepsBegan { locks: Vec::new() }),

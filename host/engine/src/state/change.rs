@@ -3,7 +3,8 @@
 
 use super::{EffectState, is_ambiguous};
 use crate::event::{
-    AfterAttempt, AttemptResult, Recovery, StepEvent, UndoFinding, UndoPlan, UndoResult,
+    AfterAttempt, AttemptEvent, AttemptResult, Recovery, StepEvent, UndoEvent, UndoFinding,
+    UndoPlan, UndoResult,
 };
 use runbook_contract::{FaultEffect, StepId};
 use serde::Serialize;
@@ -126,10 +127,22 @@ impl Change {
         self.undo == UndoPlan::Irreversible
     }
 
-    /// Takes in an event of its step.
+    /// Takes in an event of its step: only attempts and undos change anything.
     pub fn fold(&mut self, event: &StepEvent) {
         match event {
-            StepEvent::AttemptStarted { proposal, undo, .. } => {
+            StepEvent::Attempt(event) => self.fold_attempt(event),
+            StepEvent::Undo(event) => self.fold_undo(event),
+            StepEvent::Skip(_)
+            | StepEvent::Items(_)
+            | StepEvent::Approval(_)
+            | StepEvent::Manual(_)
+            | StepEvent::Wait(_) => {}
+        }
+    }
+
+    fn fold_attempt(&mut self, event: &AttemptEvent) {
+        match event {
+            AttemptEvent::Started { proposal, undo, .. } => {
                 self.undo = *undo;
                 self.before = self.effect;
                 self.acts = proposal.is_some();
@@ -138,21 +151,17 @@ impl Change {
                     self.told = Told::Nothing;
                 }
             }
-            StepEvent::AttemptEnded { result, .. } => self.end_attempt(result),
-            StepEvent::Recovered { decision, .. } => self.recover(decision),
-            StepEvent::UndoEnded { result, then, .. } => self.end_undo(result, *then),
-            StepEvent::UndoChecked { finding } => self.check(finding),
-            StepEvent::StepSkipped { .. }
-            | StepEvent::ItemsListed { .. }
-            | StepEvent::GroupBegan { .. }
-            | StepEvent::ItemsEnded { .. }
-            | StepEvent::ApprovalAsked { .. }
-            | StepEvent::ApprovalGiven { .. }
-            | StepEvent::ManualAsked { .. }
-            | StepEvent::ManualAnswered { .. }
-            | StepEvent::AttemptRefused { .. }
-            | StepEvent::StillWaiting { .. }
-            | StepEvent::UndoStarted { .. } => {}
+            AttemptEvent::Ended { result, .. } => self.end_attempt(result),
+            AttemptEvent::Recovered { decision, .. } => self.recover(decision),
+            AttemptEvent::Refused { .. } => {}
+        }
+    }
+
+    fn fold_undo(&mut self, event: &UndoEvent) {
+        match event {
+            UndoEvent::Started { .. } => {}
+            UndoEvent::Ended { result, then, .. } => self.end_undo(result, *then),
+            UndoEvent::Checked { finding } => self.check(finding),
         }
     }
 

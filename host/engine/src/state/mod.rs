@@ -21,8 +21,9 @@ pub(crate) use step::is_ambiguous;
 pub use step::{EffectState, StepState, UndoState};
 
 use crate::event::{
-    Assumed, Cause, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record,
-    RunEnd, RunEvent, RunPhase, Section, StepEvent, StepListing, Trigger, WindowVerdict,
+    ApprovalEvent, Assumed, AttemptEvent, Cause, GuardEvent, HeldLock, Item, ItemsEvent,
+    LifecycleEvent, ManualEvent, NotifyEvent, PauseReason, Record, RunEnd, RunEvent, RunPhase,
+    Section, StepEvent, StepListing, Trigger, WindowVerdict,
 };
 use crate::executed::Executed;
 use jiff::Timestamp;
@@ -387,7 +388,7 @@ impl RunState {
 
     fn apply_to_step(&mut self, id: &StepId, event: &StepEvent, record: &Record) -> Option<()> {
         self.when(self.stage != Stage::Ended)?;
-        if let StepEvent::AttemptStarted { proposal: Some(proposal), .. } = event {
+        if let StepEvent::Attempt(AttemptEvent::Started { proposal: Some(proposal), .. }) = event {
             count_effects(&mut self.effects, proposal);
             for group in self.groups.keys().filter(|group| id.is_inside(group)) {
                 count_effects(self.group_effects.entry(group.clone()).or_default(), proposal);
@@ -395,53 +396,45 @@ impl RunState {
         }
         let step = self.steps.get_mut(id)?;
         step.apply(event, record.at)?;
-        if is_forward(event) {
-            step.last_seq = record.seq;
-        }
-        if step.phase == StepPhase::UndoFailed
-            || matches!(event, StepEvent::UndoChecked { .. }) && step.change.is_drifted()
-        {
-            self.not_undone.insert(id.clone());
-        }
         match event {
+            // What belongs to its undo must not change the order of completion.
+            StepEvent::Skip(_) | StepEvent::Attempt(_) => step.last_seq = record.seq,
+            StepEvent::Undo(_) => {
+                if step.phase == StepPhase::UndoFailed || step.change.is_drifted() {
+                    self.not_undone.insert(id.clone());
+                }
+            }
+            StepEvent::Items(event) => self.apply_to_items(id, event)?,
+            StepEvent::Approval(_) | StepEvent::Manual(_) | StepEvent::Wait(_) => {}
+        }
+        if is_answer(event) {
             // Somebody was told and has answered; when the run waits again they are told again.
-            StepEvent::ApprovalGiven { .. }
-            | StepEvent::ManualAnswered { .. }
-            | StepEvent::Recovered { .. } => {
-                self.notified.retain(|(_, on)| *on != Trigger::Waiting);
+            self.notified.retain(|(_, on)| *on != Trigger::Waiting);
+        }
+        Some(())
+    }
+
+    fn apply_to_items(&mut self, of: &StepId, event: &ItemsEvent) -> Option<()> {
+        match event {
+            ItemsEvent::Listed { items } => self.list_items(of, items)?,
+            ItemsEvent::GroupBegan { params, cut } => {
+                self.groups.insert(of.clone(), params.clone());
+                self.cut.insert(of.clone(), cut.clone());
             }
-            StepEvent::ItemsListed { items } => self.list_items(id, items)?,
-            StepEvent::GroupBegan { params, cut } => {
-                self.groups.insert(id.clone(), params.clone());
-                self.cut.insert(id.clone(), cut.clone());
-            }
-            StepEvent::StepSkipped { .. }
-            | StepEvent::ItemsEnded { .. }
-            | StepEvent::ApprovalAsked { .. }
-            | StepEvent::ManualAsked { .. }
-            | StepEvent::AttemptStarted { .. }
-            | StepEvent::AttemptRefused { .. }
-            | StepEvent::StillWaiting { .. }
-            | StepEvent::AttemptEnded { .. }
-            | StepEvent::UndoStarted { .. }
-            | StepEvent::UndoEnded { .. }
-            | StepEvent::UndoChecked { .. } => {}
+            ItemsEvent::Ended { .. } => {}
         }
         Some(())
     }
 }
 
-/// Whether an event belongs to doing a step. What belongs to its undo must not change the order of
-/// completion.
-fn is_forward(event: &StepEvent) -> bool {
-    matches!(
-        event,
-        StepEvent::AttemptStarted { .. }
-            | StepEvent::AttemptRefused { .. }
-            | StepEvent::AttemptEnded { .. }
-            | StepEvent::StepSkipped { .. }
-            | StepEvent::Recovered { .. }
-    )
+/// Whether somebody has said what the run may have waited for.
+fn is_answer(event: &StepEvent) -> bool {
+    match event {
+        StepEvent::Approval(event) => matches!(event, ApprovalEvent::Given { .. }),
+        StepEvent::Manual(event) => matches!(event, ManualEvent::Answered { .. }),
+        StepEvent::Attempt(event) => matches!(event, AttemptEvent::Recovered { .. }),
+        StepEvent::Skip(_) | StepEvent::Items(_) | StepEvent::Wait(_) | StepEvent::Undo(_) => false,
+    }
 }
 
 /// Adds the effects of a proposal to the count of each capability.

@@ -5,8 +5,9 @@ use super::{
     Question, StepPhase,
 };
 use crate::event::{
-    AfterAttempt, Assumed, AttemptResult, Recovery, SkipReason, StepEvent, UndoFinding, UndoPlan,
-    UndoResult,
+    AfterAttempt, ApprovalEvent, Assumed, AttemptEvent, AttemptResult, ItemsEvent, ManualEvent,
+    Recovery, SkipEvent, SkipReason, StepEvent, UndoEvent, UndoFinding, UndoPlan, UndoResult,
+    WaitEvent,
 };
 use jiff::Timestamp;
 use runbook_contract::{ErrorClass, Fault, FaultEffect, Json, Outcome, Proposal, RunId};
@@ -161,44 +162,69 @@ impl StepState {
 
 impl StepState {
     pub(super) fn apply(&mut self, event: &StepEvent, at: Timestamp) -> Option<()> {
-        let ready =
-            matches!(self.phase, StepPhase::Pending | StepPhase::Asking | StepPhase::Waiting(_));
         match event {
-            StepEvent::StepSkipped { reason, .. } => {
+            StepEvent::Skip(SkipEvent::Skipped { reason }) => {
                 (self.phase == StepPhase::Pending).then_some(())?;
                 self.phase = StepPhase::Skipped(*reason);
             }
-            StepEvent::ItemsListed { .. } | StepEvent::GroupBegan { .. } => {
-                ready.then_some(())?;
+            StepEvent::Items(event) => self.apply_to_items(event, at)?,
+            StepEvent::Approval(event) => self.apply_to_approval(event, at)?,
+            StepEvent::Manual(event) => self.apply_to_manual(event, at)?,
+            StepEvent::Attempt(event) => self.apply_to_attempt(event, at)?,
+            StepEvent::Wait(WaitEvent::StillWaiting { .. }) => {}
+            StepEvent::Undo(event) => self.apply_to_undo(event, at)?,
+        }
+        self.change.fold(event);
+        self.effect = self.change.effect();
+        Some(())
+    }
+
+    /// It begins, or goes on, if it may; `None` if it may not.
+    fn go_on(&mut self, at: Timestamp) -> Option<()> {
+        let may = match self.phase {
+            StepPhase::Pending | StepPhase::Asking | StepPhase::Waiting(_) => true,
+            StepPhase::Skipped(_)
+            | StepPhase::Repeating
+            | StepPhase::Running
+            | StepPhase::Succeeded
+            | StepPhase::Failed(_)
+            | StepPhase::Unknown
+            | StepPhase::Undoing
+            | StepPhase::UndoWaiting(_)
+            | StepPhase::Undone
+            | StepPhase::UndoFailed => false,
+        };
+        may.then(|| {
+            self.started.get_or_insert(at);
+        })
+    }
+
+    fn apply_to_items(&mut self, event: &ItemsEvent, at: Timestamp) -> Option<()> {
+        match event {
+            ItemsEvent::Listed { .. } | ItemsEvent::GroupBegan { .. } => {
+                self.go_on(at)?;
                 self.phase = StepPhase::Repeating;
-                self.started.get_or_insert(at);
             }
-            StepEvent::ItemsEnded { result, then, .. } => {
+            ItemsEvent::Ended { result, then } => {
                 (self.phase == StepPhase::Repeating).then_some(())?;
                 self.finish(result, *then, at);
             }
-            StepEvent::ApprovalAsked { digest, input, proposal, places, .. } => {
-                ready.then_some(())?;
+        }
+        Some(())
+    }
+
+    fn apply_to_approval(&mut self, event: &ApprovalEvent, at: Timestamp) -> Option<()> {
+        match event {
+            ApprovalEvent::Asked { digest, input, proposal, places, .. } => {
+                self.go_on(at)?;
                 self.phase = StepPhase::Asking;
-                self.started.get_or_insert(at);
                 // What was said before was about something else, or is too old.
                 let (digest, input) = (digest.clone(), input.clone());
                 let (proposal, places) = (proposal.clone(), places.clone());
                 let asked = Some(ApprovalRequest { digest, input, proposal, places });
                 self.approval = ApprovalState { asked, answers: Vec::new() };
             }
-            StepEvent::ManualAsked { .. } => {
-                ready.then_some(())?;
-                self.phase = StepPhase::Asking;
-                self.started.get_or_insert(at);
-                self.manual.get_or_insert(ManualState { asked: at, answer: None });
-            }
-            StepEvent::ManualAnswered { by, values, .. } => {
-                (self.phase == StepPhase::Asking).then_some(())?;
-                let open = self.manual.as_mut().filter(|manual| manual.answer.is_none())?;
-                open.answer = Some(ManualAnswer { by: by.clone(), values: values.clone() });
-            }
-            StepEvent::ApprovalGiven { digest, by, verdict, .. } => {
+            ApprovalEvent::Given { digest, by, verdict } => {
                 (self.phase == StepPhase::Asking).then_some(())?;
                 self.approval.asked.as_ref().filter(|asked| asked.digest == *digest)?;
                 self.approval.answers.push(ApprovalRecord {
@@ -208,21 +234,44 @@ impl StepState {
                     verdict: verdict.clone(),
                 });
             }
-            StepEvent::AttemptStarted { attempt, input, proposal, undo, .. } => {
-                (ready && *attempt == self.attempts + 1).then_some(())?;
+        }
+        Some(())
+    }
+
+    fn apply_to_manual(&mut self, event: &ManualEvent, at: Timestamp) -> Option<()> {
+        match event {
+            ManualEvent::Asked { .. } => {
+                self.go_on(at)?;
+                self.phase = StepPhase::Asking;
+                self.manual.get_or_insert(ManualState { asked: at, answer: None });
+            }
+            ManualEvent::Answered { by, values } => {
+                (self.phase == StepPhase::Asking).then_some(())?;
+                let open = self.manual.as_mut().filter(|manual| manual.answer.is_none())?;
+                open.answer = Some(ManualAnswer { by: by.clone(), values: values.clone() });
+            }
+        }
+        Some(())
+    }
+
+    fn apply_to_attempt(&mut self, event: &AttemptEvent, at: Timestamp) -> Option<()> {
+        match event {
+            AttemptEvent::Started { attempt, input, proposal, undo, .. } => {
+                (*attempt == self.attempts + 1).then_some(())?;
+                self.go_on(at)?;
                 self.start(at, *attempt, input, proposal.as_ref(), *undo);
             }
-            StepEvent::AttemptRefused { attempt, fault, then, .. } => {
-                (ready && *attempt == self.attempts + 1).then_some(())?;
+            AttemptEvent::Refused { attempt, fault, then } => {
+                (*attempt == self.attempts + 1).then_some(())?;
+                self.go_on(at)?;
                 self.attempts = *attempt;
-                self.started.get_or_insert(at);
                 self.fail(fault, *then, at);
             }
-            StepEvent::AttemptEnded { attempt, result, then, .. } => {
+            AttemptEvent::Ended { attempt, result, then, .. } => {
                 (self.phase == StepPhase::Running && *attempt == self.attempts).then_some(())?;
                 self.finish(result, *then, at);
             }
-            StepEvent::Recovered { attempt, decision, .. } => {
+            AttemptEvent::Recovered { attempt, decision } => {
                 let open = matches!(self.phase, StepPhase::Running | StepPhase::Unknown);
                 ((open || self.change.is_effect_unclear()) && *attempt == self.attempts)
                     .then_some(())?;
@@ -233,7 +282,13 @@ impl StepState {
                     self.question = Question::of(decision);
                 }
             }
-            StepEvent::UndoStarted { attempt, .. } => {
+        }
+        Some(())
+    }
+
+    fn apply_to_undo(&mut self, event: &UndoEvent, at: Timestamp) -> Option<()> {
+        match event {
+            UndoEvent::Started { attempt } => {
                 (self.is_undoable()
                     && self.phase != StepPhase::Undone
                     && *attempt == self.undo.attempts + 1)
@@ -241,19 +296,16 @@ impl StepState {
                 self.phase = StepPhase::Undoing;
                 self.undo.attempts = *attempt;
             }
-            StepEvent::UndoEnded { attempt, result, then, .. } => {
+            UndoEvent::Ended { attempt, result, then, .. } => {
                 (self.phase == StepPhase::Undoing && *attempt == self.undo.attempts)
                     .then_some(())?;
                 self.finish_undo(result, *then, at);
             }
-            StepEvent::UndoChecked { finding, .. } => {
+            UndoEvent::Checked { finding } => {
                 (self.effect != EffectState::None && self.undo.finding.is_none()).then_some(())?;
                 self.undo.finding = Some(finding.clone());
             }
-            StepEvent::StillWaiting { .. } => {}
         }
-        self.change.fold(event);
-        self.effect = self.change.effect();
         Some(())
     }
 
@@ -268,7 +320,6 @@ impl StepState {
         self.phase = StepPhase::Running;
         self.approval.asked = None;
         self.attempts = attempt;
-        self.started.get_or_insert(at);
         self.input = input.clone();
         self.undo.plan = undo;
         self.proposal = proposal.cloned();

@@ -18,7 +18,7 @@ fn text(approval: &str) -> String {
 fn say(run: &Run, by: &str, verdict: ApprovalVerdict) {
     let state = run.state();
     let digest = state.step(&"drop".into()).approval.asked.clone().expect("it asks").digest;
-    let event = StepEvent::ApprovalGiven { digest, by: by.to_owned(), verdict }.of("drop".into());
+    let event = ApprovalEvent::Given { digest, by: by.to_owned(), verdict }.of("drop".into());
     let record = Record { seq: state.next_seq, at: run.clock.now(), event };
     run.journal.records.lock().unwrap().push(record);
 }

@@ -40,8 +40,10 @@ fn a_clock_that_is_set_while_a_run_goes_on_changes_nothing_of_it() {
             "{jumps:?}: how long it took is no matter of the clock on the wall"
         );
         for record in run.records() {
-            if let RunEvent::Step { event: StepEvent::AttemptEnded { duration_ms, .. }, .. } =
-                record.event
+            if let RunEvent::Step {
+                event: StepEvent::Attempt(AttemptEvent::Ended { duration_ms, .. }),
+                ..
+            } = record.event
             {
                 assert!(duration_ms < 1_000, "{jumps:?}: an attempt took {duration_ms} ms");
             }
@@ -69,7 +71,7 @@ fn a_clock_that_is_set_between_a_crash_and_the_resume_makes_nothing_longer_and_n
             );
             assert!(took.as_secs() < 120, "record {breaks_at}, {jump:?}: it waited for {took:?}");
             let completed = |step: &str| {
-                let done = |record: &&Record| matches!(&record.event, RunEvent::Step { step: of, event: StepEvent::AttemptEnded { result: AttemptResult::Succeeded { .. }, .. } } if of.as_str() == step);
+                let done = |record: &&Record| matches!(&record.event, RunEvent::Step { step: of, event: StepEvent::Attempt(AttemptEvent::Ended { result: AttemptResult::Succeeded { .. }, .. }) } if of.as_str() == step);
                 run.records().iter().filter(done).count()
             };
             assert!(
@@ -103,9 +105,11 @@ fn a_run_that_was_killed_and_resumed_was_executed_for_as_long_as_its_processes_w
             let second =
                 u64::try_from(run.clock.monotonic().saturating_sub(before).as_millis()).unwrap();
             assert_eq!(total(run), first + 20_000 + second, "record {breaks_at}");
-            let told = run.records().iter().rev().find_map(|record| match &record.event {
-                RunEvent::Run(LifecycleEvent::RunEnded { took_ms, .. }) => *took_ms,
-                _ => None,
+            let told = run.records().iter().rev().find_map(|record| {
+                let RunEvent::Run(LifecycleEvent::RunEnded { took_ms, .. }) = &record.event else {
+                    return None;
+                };
+                *took_ms
             });
             assert_eq!(told, Some(total(run)), "record {breaks_at}: the last record says it, too");
         },

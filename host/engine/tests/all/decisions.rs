@@ -419,7 +419,7 @@ fn when_the_journal_cannot_be_written_what_is_known_of_each_attempt_is_told() {
             };
             let ends = matches!(
                 record.event,
-                RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. }
+                RunEvent::Step { event: StepEvent::Attempt(AttemptEvent::Ended { .. }), .. }
             );
             assert_eq!(unwritten.is_empty(), !ends, "{expected:?}, record {seq}: {unwritten:?}");
             told.extend(unwritten);

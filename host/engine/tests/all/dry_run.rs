@@ -35,13 +35,23 @@ fn of_the_run(run: &Run) -> BTreeMap<String, String> {
     let told = |record: Record| {
         let RunEvent::Step { step, event } = record.event else { return None };
         let what = match event {
-            StepEvent::StepSkipped { reason: SkipReason::Condition } => "skipped".to_owned(),
-            StepEvent::GroupBegan { .. } => "opens".to_owned(),
-            StepEvent::ManualAsked { .. } => "a person".to_owned(),
-            StepEvent::AttemptStarted { input, .. } => input.to_string(),
-            StepEvent::AttemptRefused { .. } => "cannot begin".to_owned(),
-            StepEvent::ItemsListed { items } if items.is_empty() => "no items".to_owned(),
-            _ => return None,
+            StepEvent::Skip(SkipEvent::Skipped { reason: SkipReason::Condition }) => {
+                "skipped".to_owned()
+            }
+            StepEvent::Items(ItemsEvent::GroupBegan { .. }) => "opens".to_owned(),
+            StepEvent::Manual(ManualEvent::Asked { .. }) => "a person".to_owned(),
+            StepEvent::Attempt(AttemptEvent::Started { input, .. }) => input.to_string(),
+            StepEvent::Attempt(AttemptEvent::Refused { .. }) => "cannot begin".to_owned(),
+            StepEvent::Items(ItemsEvent::Listed { items }) if items.is_empty() => {
+                "no items".to_owned()
+            }
+            StepEvent::Skip(_)
+            | StepEvent::Items(_)
+            | StepEvent::Approval(_)
+            | StepEvent::Manual(_)
+            | StepEvent::Attempt(_)
+            | StepEvent::Wait(_)
+            | StepEvent::Undo(_) => return None,
         };
         Some((step.to_string(), what))
     };

@@ -53,9 +53,11 @@ fn breached() -> Cause {
 }
 
 fn looks(run: &Run) -> Vec<LookVerdict> {
-    let look = |record: Record| match record.event {
-        RunEvent::Guard { event: GuardEvent::GuardLooked { look, .. }, .. } => Some(look.verdict),
-        _ => None,
+    let look = |record: Record| {
+        let RunEvent::Guard { event: GuardEvent::GuardLooked { look }, .. } = record.event else {
+            return None;
+        };
+        Some(look.verdict)
     };
     run.records().into_iter().filter_map(look).collect()
 }
@@ -105,7 +107,7 @@ fn between_a_bad_look_and_the_next_good_one_no_step_begins() {
     assert!(
         good < at(&|event| matches!(
             event,
-            RunEvent::Step { event: StepEvent::AttemptStarted { .. }, .. }
+            RunEvent::Step { event: StepEvent::Attempt(AttemptEvent::Started { .. }), .. }
         ))
     );
     assert_eq!(looks(&run), [LookVerdict::Breached, LookVerdict::Breached, LookVerdict::Holds]);

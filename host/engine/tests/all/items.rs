@@ -266,14 +266,13 @@ fn a_list_that_was_cut_is_not_gone_through_in_a_nested_file_either() {
 fn most_at_once(records: &[Record]) -> usize {
     let (mut open, mut most) = (BTreeSet::new(), 0);
     for record in records {
-        match &record.event {
-            RunEvent::Step { step, event: StepEvent::AttemptStarted { .. } } => {
-                open.insert(step.clone());
-            }
-            RunEvent::Step { step, event: StepEvent::AttemptEnded { .. } } => {
-                open.remove(step);
-            }
-            _ => {}
+        let RunEvent::Step { step, event: StepEvent::Attempt(event) } = &record.event else {
+            continue;
+        };
+        match event {
+            AttemptEvent::Started { .. } => drop(open.insert(step.clone())),
+            AttemptEvent::Ended { .. } => drop(open.remove(step)),
+            AttemptEvent::Refused { .. } | AttemptEvent::Recovered { .. } => {}
         }
         most = most.max(open.len());
     }

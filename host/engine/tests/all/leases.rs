@@ -55,7 +55,7 @@ fn go_on(run: &Run, mut outcome: Result<RunOutcome, RunError>) -> Result<RunOutc
         state,
     }) = &outcome
     {
-        let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }
+        let event = ManualEvent::Answered { by: "ada".into(), values: serde_json::json!({}) }
             .of(StepId::new("ask"));
         let record = Record { seq: state.next_seq, at: run.clock.now(), event };
         block_on(run.journal.append(run.options.run, &record)).unwrap();
@@ -134,7 +134,7 @@ fn whoever_lost_the_right_to_execute_a_run_writes_and_begins_nothing_more() {
             .filter(|record| {
                 !matches!(
                     record.event,
-                    RunEvent::Step { event: StepEvent::ManualAnswered { .. }, .. }
+                    RunEvent::Step { event: StepEvent::Manual(ManualEvent::Answered { .. }), .. }
                 )
             })
             .count() as u64;
@@ -175,9 +175,8 @@ fn an_effect_whose_lock_was_lost_after_its_intent_does_not_happen_and_is_done_by
             if state.next_seq > stopped + 1 {
                 break;
             }
-            let event =
-                StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }
-                    .of(StepId::new("ask"));
+            let event = ManualEvent::Answered { by: "ada".into(), values: serde_json::json!({}) }
+                .of(StepId::new("ask"));
             let record = Record { seq: state.next_seq, at: run.clock.now(), event };
             block_on(journal.append(run.options.run, &record)).unwrap();
             outcome = block_on(run.engine().resume(&BTreeMap::new(), Changes::Refuse, &mut tell));

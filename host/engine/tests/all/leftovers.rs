@@ -77,11 +77,14 @@ fn a_smoke_test_that_was_cut_off_may_have_left_something() {
             let begun = |record: &Record| {
                 matches!(
                     record.event,
-                    RunEvent::Step { event: StepEvent::AttemptStarted { .. }, .. }
+                    RunEvent::Step { event: StepEvent::Attempt(AttemptEvent::Started { .. }), .. }
                 )
             };
             let ended = |record: &Record| {
-                matches!(record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. })
+                matches!(
+                    record.event,
+                    RunEvent::Step { event: StepEvent::Attempt(AttemptEvent::Ended { .. }), .. }
+                )
             };
             let cut_off = run.records().iter().any(begun) && !run.records().iter().any(ended);
             let found = end(if run.records().is_empty() { run.execute() } else { run.resume() }).0;
@@ -141,11 +144,18 @@ fn a_step_that_hangs_before_its_effect_is_told_with_how_long_it_may_take() {
     let told: Vec<_> = told
         .iter()
         .filter(|event| {
-            matches!(event, RunEvent::Step { event: StepEvent::StillWaiting { .. }, .. })
+            matches!(
+                event,
+                RunEvent::Step { event: StepEvent::Wait(WaitEvent::StillWaiting { .. }), .. }
+            )
         })
         .collect();
-    let [RunEvent::Step { step, event: StepEvent::StillWaiting { call, at_most_ms, then, .. } }] =
-        told.as_slice()
+    let [
+        RunEvent::Step {
+            step,
+            event: StepEvent::Wait(WaitEvent::StillWaiting { call, at_most_ms, then, .. }),
+        },
+    ] = told.as_slice()
     else {
         panic!("{told:?}")
     };
@@ -169,7 +179,7 @@ fn a_run_that_would_pause_says_what_it_waits_for() {
     let run =
         Run::new(text, World::default().with("hangs", [Reply::Hangs]).with("sees", [good, bad]));
     let _ = paced(&run);
-    let pausing = |record: &Record| matches!(&record.event, RunEvent::Step { step, event: StepEvent::StillWaiting { then: AfterWait::Pauses, .. } } if step.as_str() == "hangs");
+    let pausing = |record: &Record| matches!(&record.event, RunEvent::Step { step, event: StepEvent::Wait(WaitEvent::StillWaiting { then: AfterWait::Pauses, .. }) } if step.as_str() == "hangs");
     assert_eq!(
         run.records().iter().filter(|record| pausing(record)).count(),
         1,

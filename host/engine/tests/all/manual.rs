@@ -17,8 +17,7 @@ const FORM: &str = "{ instructions = \"Is {{ run.name }} caught up?\", form = { 
 
 fn answer(run: &Run, values: Json) {
     let state = run.state();
-    let event =
-        StepEvent::ManualAnswered { by: "ada@bastion".to_owned(), values }.of("look".into());
+    let event = ManualEvent::Answered { by: "ada@bastion".to_owned(), values }.of("look".into());
     run.journal.records.lock().unwrap().push(Record {
         seq: state.next_seq,
         at: run.clock.now(),
@@ -35,11 +34,14 @@ fn a_run_waits_for_a_person_and_goes_on_with_what_they_found() {
     let run = Run::new(&text(FORM), World::default());
     asks(run.execute());
     assert_eq!(run.world.applied(), ["first"]);
-    let asked = run.records().into_iter().find_map(|record| match record.event {
-        RunEvent::Step { event: StepEvent::ManualAsked { instructions, .. }, .. } => {
-            Some(instructions)
+    let asked = run.records().into_iter().find_map(|record| {
+        let RunEvent::Step { event: StepEvent::Manual(event), .. } = record.event else {
+            return None;
+        };
+        match event {
+            ManualEvent::Asked { instructions, .. } => Some(instructions),
+            ManualEvent::Answered { .. } => None,
         }
-        _ => None,
     });
     assert_eq!(asked.as_deref(), Some("Is test caught up?"));
     asks(run.resume());

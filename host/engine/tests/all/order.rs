@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::*;
+use runbook_engine::{AttemptEvent, RunEvent, StepEvent};
 
 /// What the steps of a runbook say they need: nothing, or a list of earlier ones.
 type Shape = Vec<Option<Vec<usize>>>;
@@ -82,16 +83,13 @@ fn at_most_so_many_calls_are_made_at_once_as_the_runbook_says() {
         end(run.execute());
         let (mut open, mut highest) = (0_i32, 0);
         for record in run.records() {
-            open += match record.event {
-                runbook_engine::RunEvent::Step {
-                    event: runbook_engine::StepEvent::AttemptStarted { .. },
-                    ..
-                } => 1,
-                runbook_engine::RunEvent::Step {
-                    event: runbook_engine::StepEvent::AttemptEnded { .. },
-                    ..
-                } => -1,
-                _ => 0,
+            let RunEvent::Step { event: StepEvent::Attempt(event), .. } = record.event else {
+                continue;
+            };
+            open += match event {
+                AttemptEvent::Started { .. } => 1,
+                AttemptEvent::Ended { .. } => -1,
+                AttemptEvent::Refused { .. } | AttemptEvent::Recovered { .. } => 0,
             };
             highest = highest.max(open);
         }

@@ -384,12 +384,16 @@ fn undo_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId,
 
 /// Steps whose success is in the journal.
 fn completed(records: &[Record]) -> Vec<String> {
-    let succeeded = |record: &Record| match &record.event {
-        RunEvent::Step {
-            step,
-            event: StepEvent::AttemptEnded { result: AttemptResult::Succeeded { .. }, .. },
-        } => Some(step.to_string()),
-        _ => None,
+    let succeeded = |record: &Record| {
+        let RunEvent::Step { step, event: StepEvent::Attempt(AttemptEvent::Ended { result, .. }) } =
+            &record.event
+        else {
+            return None;
+        };
+        match result {
+            AttemptResult::Succeeded { .. } => Some(step.to_string()),
+            AttemptResult::Failed { .. } => None,
+        }
     };
     records.iter().filter_map(succeeded).collect()
 }
@@ -461,7 +465,10 @@ fn an_illegal_event_is_refused_with_both_states() {
     let ended = records
         .iter()
         .position(|record| {
-            matches!(record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. })
+            matches!(
+                record.event,
+                RunEvent::Step { event: StepEvent::Attempt(AttemptEvent::Ended { .. }), .. }
+            )
         })
         .unwrap();
     // The result of an attempt that never started.

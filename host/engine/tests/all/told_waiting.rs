@@ -58,8 +58,8 @@ fn who_has_answered_is_told_of_the_next_wait() {
     let run = Run::new(&text, World::default());
     pause(run.execute());
     let seq = run.records().len() as u64;
-    let event = StepEvent::ManualAnswered { by: "ada".into(), values: serde_json::json!({}) }
-        .of("a".into());
+    let event =
+        ManualEvent::Answered { by: "ada".into(), values: serde_json::json!({}) }.of("a".into());
     let record = Record { seq, at: run.records().last().unwrap().at, event };
     block_on(run.journal.append(run.options.run, &record)).unwrap();
     pause(run.resume());

@@ -75,8 +75,11 @@ fn attempts_are_counted_across_a_crash() {
         let ended = |record: &&Record| {
             matches!(
                 record.event,
-                RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. }
-                    | RunEvent::Step { event: StepEvent::AttemptRefused { .. }, .. }
+                RunEvent::Step { event: StepEvent::Attempt(AttemptEvent::Ended { .. }), .. }
+                    | RunEvent::Step {
+                        event: StepEvent::Attempt(AttemptEvent::Refused { .. }),
+                        ..
+                    }
             )
         };
         let finished = run.records().iter().filter(ended).count();
@@ -135,7 +138,7 @@ fn undo_is_the_default_for_every_way_to_fail() {
     // At the first record after the effect of `a`.
     let token = cancelled.options.cancel.clone();
     let reporter = &mut |record: &Record| {
-        if matches!(&record.event, RunEvent::Step { step, event: StepEvent::AttemptEnded { .. } } if step.as_str() == "a")
+        if matches!(&record.event, RunEvent::Step { step, event: StepEvent::Attempt(AttemptEvent::Ended { .. }) } if step.as_str() == "a")
         {
             token.cancel();
         }

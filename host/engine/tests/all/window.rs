@@ -50,7 +50,10 @@ fn resumed_after_it_closed(world: World) -> Run {
     let whole = run_at(REFUSES, "2026-11-22T05:00:00Z");
     whole.execute().unwrap();
     let ended = |record: &Record| {
-        matches!(&record.event, RunEvent::Step { event: StepEvent::AttemptEnded { .. }, .. })
+        matches!(
+            &record.event,
+            RunEvent::Step { event: StepEvent::Attempt(AttemptEvent::Ended { .. }), .. }
+        )
     };
     let first_result = whole.records().into_iter().find(ended).unwrap().seq;
     *run.journal.breaks_at.lock().unwrap() = Some(first_result + 1);

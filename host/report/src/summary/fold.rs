@@ -5,8 +5,9 @@ use super::wording::{verdict_text, window_text};
 use super::{NotSent, StepState, StepSummary, Summary};
 use jiff::Timestamp;
 use runbook_engine::{
-    Cause, Fault, GuardEvent, HeldLock, Item, LifecycleEvent, NotifyEvent, PauseReason, Record,
-    RetryOf, RunEvent, StepEvent, StepId, Trigger, describe_cause,
+    ApprovalEvent, Cause, Fault, GuardEvent, HeldLock, Item, ItemsEvent, LifecycleEvent,
+    ManualEvent, NotifyEvent, PauseReason, Record, RetryOf, RunEvent, StepEvent, StepId, Trigger,
+    describe_cause,
 };
 
 impl Summary {
@@ -24,14 +25,15 @@ impl Summary {
     fn fold_event(&mut self, record: &Record) {
         match &record.event {
             RunEvent::Run(event) => self.fold_lifecycle(event, record.at),
-            RunEvent::Step { step, event: StepEvent::ItemsListed { items } } => {
+            RunEvent::Step { step, event: StepEvent::Items(ItemsEvent::Listed { items }) } => {
                 self.list_items(step, items);
             }
             RunEvent::Step { step, event } => {
                 self.change_step(step, |found| found.fold(event, record.at));
                 if matches!(
                     event,
-                    StepEvent::ApprovalGiven { .. } | StepEvent::ManualAnswered { .. }
+                    StepEvent::Approval(ApprovalEvent::Given { .. })
+                        | StepEvent::Manual(ManualEvent::Answered { .. })
                 ) {
                     self.tell_answered();
                 }

@@ -6,9 +6,10 @@ use super::{StepState, StepSummary};
 use jiff::Timestamp;
 use runbook_engine::model::person_of;
 use runbook_engine::{
-    AfterAttempt, ApprovalVerdict, Assumed, AttemptResult, Change, EffectState, Fault, Item, Left,
-    Look, LookVerdict, NotifyEvent, Outcome, Recovery, Section, StepEvent, StepId, Trigger,
-    UndoFinding, UndoResult,
+    AfterAttempt, ApprovalEvent, ApprovalVerdict, Assumed, AttemptEvent, AttemptResult, Change,
+    EffectState, Fault, Item, ItemsEvent, Left, Look, LookVerdict, ManualEvent, NotifyEvent,
+    Outcome, Recovery, Section, SkipEvent, StepEvent, StepId, Trigger, UndoEvent, UndoFinding,
+    UndoResult, WaitEvent,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -68,16 +69,40 @@ impl StepSummary {
         self.change.fold(event);
         self.left = self.change.left();
         match event {
-            StepEvent::GroupBegan { .. } => {
-                self.state = StepState::Running;
-                "its steps run".clone_into(&mut self.summary);
-            }
-            StepEvent::ItemsEnded { result, then, .. } => self.end_attempt(result, *then),
-            StepEvent::StepSkipped { reason, .. } => {
+            StepEvent::Skip(SkipEvent::Skipped { reason }) => {
                 self.state = StepState::Skipped;
                 skip_text(*reason).clone_into(&mut self.summary);
             }
-            StepEvent::ApprovalAsked { proposal, digest, quorum, expires_ms, places, .. } => {
+            StepEvent::Items(event) => self.fold_items(event),
+            StepEvent::Approval(event) => self.fold_approval(event, at),
+            StepEvent::Manual(event) => self.fold_manual(event),
+            StepEvent::Attempt(event) => self.fold_attempt(event),
+            StepEvent::Wait(WaitEvent::StillWaiting { call, waited_ms, at_most_ms, then }) => {
+                if self.state == StepState::Pending {
+                    self.state = StepState::Running;
+                    self.asked = true;
+                }
+                self.summary = waiting_text(&self.id, *call, (*waited_ms, *at_most_ms), *then);
+            }
+            StepEvent::Undo(event) => self.fold_undo(event),
+        }
+    }
+
+    fn fold_items(&mut self, event: &ItemsEvent) {
+        match event {
+            // The items are listed by the run, each in a line of its own.
+            ItemsEvent::Listed { .. } => {}
+            ItemsEvent::GroupBegan { .. } => {
+                self.state = StepState::Running;
+                "its steps run".clone_into(&mut self.summary);
+            }
+            ItemsEvent::Ended { result, then } => self.end_attempt(result, *then),
+        }
+    }
+
+    fn fold_approval(&mut self, event: &ApprovalEvent, at: Timestamp) {
+        match event {
+            ApprovalEvent::Asked { proposal, digest, quorum, expires_ms, places, .. } => {
                 self.void_approval(digest);
                 self.asked_of =
                     Some(AskedOf { quorum: *quorum, expires_ms: *expires_ms, verdict: None });
@@ -85,7 +110,18 @@ impl StepSummary {
                 self.effects.clone_from(&proposal.effects);
                 self.summary = format!("would: {}{}", proposal.summary, super::on_targets(places));
             }
-            StepEvent::ManualAsked { instructions, options, .. } => {
+            ApprovalEvent::Given { by, verdict, .. } => {
+                if *verdict == ApprovalVerdict::Approved && !self.approved_by.contains(by) {
+                    self.approved_by.push(by.clone());
+                }
+                self.answer(by, verdict, at);
+            }
+        }
+    }
+
+    fn fold_manual(&mut self, event: &ManualEvent) {
+        match event {
+            ManualEvent::Asked { instructions, options } => {
                 self.state = StepState::WaitingForPerson;
                 instructions
                     .lines()
@@ -96,18 +132,17 @@ impl StepSummary {
                 self.instructions = Some(instructions.clone());
                 self.answer_options.clone_from(options);
             }
-            StepEvent::ManualAnswered { by, values, .. } => {
+            ManualEvent::Answered { by, values } => {
                 self.approved_by.push(by.clone());
                 self.answers = Some(values.clone());
                 self.summary = format!("done by {by}; it waits to be resumed");
             }
-            StepEvent::ApprovalGiven { by, verdict, .. } => {
-                if *verdict == ApprovalVerdict::Approved && !self.approved_by.contains(by) {
-                    self.approved_by.push(by.clone());
-                }
-                self.answer(by, verdict, at);
-            }
-            StepEvent::AttemptStarted { attempt, proposal, .. } => {
+        }
+    }
+
+    fn fold_attempt(&mut self, event: &AttemptEvent) {
+        match event {
+            AttemptEvent::Started { attempt, proposal, .. } => {
                 self.state = StepState::Running;
                 // Who approved it then is told; that somebody had approved it before is over.
                 self.approval_void = None;
@@ -115,18 +150,23 @@ impl StepSummary {
                 self.effects =
                     proposal.as_ref().map(|proposal| proposal.effects.clone()).unwrap_or_default();
             }
-            StepEvent::AttemptRefused { attempt, fault, then, .. } => {
+            AttemptEvent::Refused { attempt, fault, then } => {
                 self.attempts = *attempt;
                 self.fail(fault, *then);
             }
-            StepEvent::AttemptEnded { result, then, duration_ms, logs, .. } => {
+            AttemptEvent::Ended { result, then, duration_ms, logs, .. } => {
                 self.duration_ms += duration_ms;
                 self.logs.clone_from(logs);
                 self.end_attempt(result, *then);
             }
-            StepEvent::Recovered { decision, .. } => self.recover(decision),
-            StepEvent::UndoStarted { .. } => self.state = StepState::Undoing,
-            StepEvent::UndoEnded { result, duration_ms, .. } => {
+            AttemptEvent::Recovered { decision, .. } => self.recover(decision),
+        }
+    }
+
+    fn fold_undo(&mut self, event: &UndoEvent) {
+        match event {
+            UndoEvent::Started { .. } => self.state = StepState::Undoing,
+            UndoEvent::Ended { result, duration_ms, .. } => {
                 self.duration_ms += duration_ms;
                 match result {
                     UndoResult::Done { summary } => {
@@ -139,38 +179,34 @@ impl StepSummary {
                     }
                 }
             }
-            StepEvent::StillWaiting { call, waited_ms, at_most_ms, then } => {
-                if self.state == StepState::Pending {
-                    self.state = StepState::Running;
-                    self.asked = true;
-                }
-                self.summary = waiting_text(&self.id, *call, (*waited_ms, *at_most_ms), *then);
+            UndoEvent::Checked { finding } => self.check_undo(finding),
+        }
+    }
+
+    /// What was seen when it was observed again.
+    fn check_undo(&mut self, finding: &UndoFinding) {
+        match finding {
+            UndoFinding::Restored => self.restored = true,
+            UndoFinding::TookEffect { .. } => {
+                self.changed = true;
+                "it was stopped, took effect, and stays".clone_into(&mut self.summary);
             }
-            StepEvent::UndoChecked { finding, .. } => match finding {
-                UndoFinding::Restored => self.restored = true,
-                UndoFinding::TookEffect { .. } => {
-                    self.changed = true;
-                    "it was stopped, took effect, and stays".clone_into(&mut self.summary);
-                }
-                UndoFinding::Drifted { before, now } => {
-                    self.state = StepState::UndoFailed;
-                    self.undo = Some(format!(
-                        "after the undo it is not as before: {}",
-                        crate::difference::text(before, now)
-                    ));
-                }
-                UndoFinding::Unknown { fault } if self.state != StepState::Undone => {
-                    self.state = StepState::UnknownOutcome;
-                    self.summary =
-                        format!("it is unknown whether it took effect: {}", fault.message);
-                }
-                UndoFinding::Unknown { fault } => {
-                    self.state = StepState::UndoFailed;
-                    self.undo =
-                        Some(format!("after the undo it could not be observed: {}", fault.message));
-                }
-            },
-            StepEvent::ItemsListed { .. } => {}
+            UndoFinding::Drifted { before, now } => {
+                self.state = StepState::UndoFailed;
+                self.undo = Some(format!(
+                    "after the undo it is not as before: {}",
+                    crate::difference::text(before, now)
+                ));
+            }
+            UndoFinding::Unknown { fault } if self.state != StepState::Undone => {
+                self.state = StepState::UnknownOutcome;
+                self.summary = format!("it is unknown whether it took effect: {}", fault.message);
+            }
+            UndoFinding::Unknown { fault } => {
+                self.state = StepState::UndoFailed;
+                self.undo =
+                    Some(format!("after the undo it could not be observed: {}", fault.message));
+            }
         }
     }
 

@@ -1,0 +1,349 @@
+//! What happened to a step, by what it is about.
+
+use super::{
+    AfterAttempt, AfterWait, ApprovalVerdict, AttemptResult, CallPurpose, Item, Recovery, RunEvent,
+    SkipReason, UndoFinding, UndoPlan, UndoResult,
+};
+use runbook_contract::{Fault, Json, LogLine, Proposal, StepId};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
+
+/// What happened to a step. It is written as the event alone: the `type` says which it is, and so
+/// what it is about.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[serde(untagged)]
+pub enum StepEvent {
+    /// It will not run.
+    Skip(SkipEvent),
+    /// Its items, or the steps of the file that it stands for.
+    Items(ItemsEvent),
+    /// Somebody must approve it.
+    Approval(ApprovalEvent),
+    /// A person does it.
+    Manual(ManualEvent),
+    /// An attempt.
+    Attempt(AttemptEvent),
+    /// A call that takes long.
+    Wait(WaitEvent),
+    /// Its undo.
+    Undo(UndoEvent),
+}
+
+/// A step is passed over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum SkipEvent {
+    /// A step will not run.
+    #[serde(rename = "step-skipped")]
+    Skipped {
+        /// Why it will not run.
+        reason: SkipReason,
+    },
+}
+
+/// What happened to what a step is made of: items of a list, or steps of a nested file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum ItemsEvent {
+    /// The items of a step with `for_each` are known; each is done and journaled as a step
+    /// `STEP[KEY]` of its own.
+    #[serde(rename = "items-listed")]
+    Listed {
+        /// In the order in which they are done. May be empty.
+        items: Vec<Item>,
+    },
+    /// The steps of a nested file begin; each is journaled as a step `STEP.ID` of its own.
+    GroupBegan {
+        /// What the steps of the file see as `params`.
+        params: serde_json::Map<String, Json>,
+        /// The parameters that come from an output which was cut off, with the name of that output.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        cut: BTreeMap<String, String>,
+    },
+    /// All items of a step, or all steps of its nested file, are done, or no more will be.
+    #[serde(rename = "items-ended")]
+    Ended {
+        /// The combined result; the output is a map of the items' outputs by key.
+        result: AttemptResult,
+        /// What the run does next with the step.
+        then: AfterAttempt,
+    },
+}
+
+/// What happened to the approval of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum ApprovalEvent {
+    /// A step has shown its plan and waits for approval by other people.
+    #[serde(rename = "approval-asked")]
+    Asked {
+        /// `sha256:…` of the plan: the approval is for exactly this plan.
+        digest: String,
+        /// The input of the step, with all templates filled in.
+        input: Json,
+        /// The proposal of the plugin: the effects, and the state before.
+        proposal: Proposal,
+        /// How many people must approve.
+        quorum: u32,
+        /// How long an approval is valid, in milliseconds.
+        expires_ms: Option<u64>,
+        /// The targets that it would act on, each with its address.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        places: Vec<String>,
+    },
+    /// Somebody has approved or rejected it.
+    #[serde(rename = "approval-given")]
+    Given {
+        /// The digest of what they looked at, `sha256:…`.
+        digest: String,
+        /// The name of the person.
+        by: String,
+        /// Whether they approved or rejected it.
+        verdict: ApprovalVerdict,
+    },
+}
+
+/// What happened to a step that a person does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum ManualEvent {
+    /// A manual step waits until a person reports that it is done.
+    #[serde(rename = "manual-asked")]
+    Asked {
+        /// What the person is asked to do.
+        instructions: String,
+        /// The options that `runbook answer` needs, such as `--set rows=INT` and `--choice yes|no`.
+        options: Vec<String>,
+    },
+    /// A person has reported that it is done, with their answers.
+    #[serde(rename = "manual-answered")]
+    Answered {
+        /// The name of the person.
+        by: String,
+        /// The answers: fields of the form, and `choice`.
+        values: Json,
+    },
+}
+
+/// What happened to an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum AttemptEvent {
+    /// Intent: an attempt is about to be made.
+    #[serde(rename = "attempt-started")]
+    Started {
+        /// The number of the attempt, counted from 1.
+        attempt: u32,
+        /// The input of the attempt, with all templates filled in.
+        input: Json,
+        /// `sha256:…` of the input's JSON.
+        input_digest: String,
+        /// The proposal of the plugin: the effects, and the state before; `None` for checks.
+        proposal: Option<Proposal>,
+        /// What undoes it, registered before the effect.
+        undo: UndoPlan,
+    },
+    /// An attempt failed before it could have any effect: its input could not be rendered, or
+    /// `plan` failed.
+    #[serde(rename = "attempt-refused")]
+    Refused {
+        /// The number of the attempt, counted from 1.
+        attempt: u32,
+        /// Why the attempt failed.
+        fault: Fault,
+        /// What the run does next with the step.
+        then: AfterAttempt,
+    },
+    /// The result of an attempt.
+    #[serde(rename = "attempt-ended")]
+    Ended {
+        /// The attempt that was started.
+        attempt: u32,
+        /// How the attempt ended, with what it returned.
+        result: AttemptResult,
+        /// What the run does next with the step.
+        then: AfterAttempt,
+        /// Time from intent to result by the monotonic clock, in milliseconds.
+        duration_ms: u64,
+        /// What the plugin logged.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        logs: Vec<LogLine>,
+    },
+    /// The decision about an attempt that had started and had no result when the run was resumed.
+    Recovered {
+        /// The attempt that had no result.
+        attempt: u32,
+        /// What was decided about it.
+        decision: Recovery,
+    },
+}
+
+/// Something is waited for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum WaitEvent {
+    /// A call without a record of its own takes long, or a pausing run still waits for a call.
+    StillWaiting {
+        /// What the call was made for.
+        call: CallPurpose,
+        /// How long it has been under way, by the monotonic clock, in milliseconds.
+        waited_ms: u64,
+        /// How long it may take, in milliseconds.
+        at_most_ms: u64,
+        /// What the run does when the call has ended.
+        then: AfterWait,
+    },
+}
+
+/// What happened to the undo of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum UndoEvent {
+    /// Intent: an undo is about to be tried.
+    #[serde(rename = "undo-started")]
+    Started {
+        /// The number of the undo, counted from 1.
+        attempt: u32,
+    },
+    /// The result of an undo.
+    #[serde(rename = "undo-ended")]
+    Ended {
+        /// The number of the undo, counted from 1.
+        attempt: u32,
+        /// How the undo ended.
+        result: UndoResult,
+        /// What the run does next with the step.
+        then: AfterAttempt,
+        /// Time from intent to result, in milliseconds.
+        duration_ms: u64,
+    },
+    /// It was observed again after an undo.
+    #[serde(rename = "undo-checked")]
+    Checked {
+        /// How the observed state compares with the state before the step.
+        finding: UndoFinding,
+    },
+}
+
+/// The `type` of every event of a step.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum EventType {
+    StepSkipped,
+    ItemsListed,
+    GroupBegan,
+    ItemsEnded,
+    ApprovalAsked,
+    ApprovalGiven,
+    ManualAsked,
+    ManualAnswered,
+    AttemptStarted,
+    AttemptRefused,
+    AttemptEnded,
+    Recovered,
+    StillWaiting,
+    UndoStarted,
+    UndoEnded,
+    UndoChecked,
+}
+
+impl<'de> Deserialize<'de> for StepEvent {
+    /// By its `type`, so that an event which cannot be read is told by what is wrong with it.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let event = serde_json::Map::deserialize(deserializer)?;
+        let of_type = event.get("type").ok_or_else(|| D::Error::missing_field("type"))?;
+        let of_type = EventType::deserialize(of_type).map_err(D::Error::custom)?;
+        let event = Json::Object(event);
+        let event = match of_type {
+            EventType::StepSkipped => SkipEvent::deserialize(event).map(Self::Skip),
+            EventType::ItemsListed | EventType::GroupBegan | EventType::ItemsEnded => {
+                ItemsEvent::deserialize(event).map(Self::Items)
+            }
+            EventType::ApprovalAsked | EventType::ApprovalGiven => {
+                ApprovalEvent::deserialize(event).map(Self::Approval)
+            }
+            EventType::ManualAsked | EventType::ManualAnswered => {
+                ManualEvent::deserialize(event).map(Self::Manual)
+            }
+            EventType::AttemptStarted
+            | EventType::AttemptRefused
+            | EventType::AttemptEnded
+            | EventType::Recovered => AttemptEvent::deserialize(event).map(Self::Attempt),
+            EventType::StillWaiting => WaitEvent::deserialize(event).map(Self::Wait),
+            EventType::UndoStarted | EventType::UndoEnded | EventType::UndoChecked => {
+                UndoEvent::deserialize(event).map(Self::Undo)
+            }
+        };
+        event.map_err(D::Error::custom)
+    }
+}
+
+impl StepEvent {
+    /// As what happened to this step.
+    pub fn of(self, step: StepId) -> RunEvent {
+        RunEvent::Step { step, event: self }
+    }
+
+    pub(super) fn begins_effect(&self) -> bool {
+        match self {
+            Self::Attempt(event) => matches!(event, AttemptEvent::Started { .. }),
+            Self::Manual(event) => matches!(event, ManualEvent::Asked { .. }),
+            Self::Undo(event) => matches!(event, UndoEvent::Started { .. }),
+            Self::Skip(_) | Self::Items(_) | Self::Approval(_) | Self::Wait(_) => false,
+        }
+    }
+}
+
+macro_rules! events_of_steps {
+    ($($about:ident($event:ident)),* $(,)?) => {$(
+        impl From<$event> for StepEvent {
+            fn from(event: $event) -> Self {
+                Self::$about(event)
+            }
+        }
+
+        impl $event {
+            /// As what happened to this step.
+            pub fn of(self, step: StepId) -> RunEvent {
+                StepEvent::from(self).of(step)
+            }
+        }
+    )*};
+}
+
+events_of_steps! {
+    Skip(SkipEvent),
+    Items(ItemsEvent),
+    Approval(ApprovalEvent),
+    Manual(ManualEvent),
+    Attempt(AttemptEvent),
+    Wait(WaitEvent),
+    Undo(UndoEvent),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_cannot_be_read_is_told_by_what_is_wrong_with_it() {
+        let error = |event: serde_json::Value| {
+            serde_json::from_value::<RunEvent>(event).expect_err("it is wrong").to_string()
+        };
+        let of_step = |mut event: serde_json::Value| {
+            event["of"] = Json::from("step");
+            event["step"] = Json::from("a");
+            error(event)
+        };
+        let unknown = of_step(serde_json::json!({ "type": "step-vanished" }));
+        assert!(
+            unknown.starts_with("unknown variant `step-vanished`, expected one of "),
+            "{unknown}"
+        );
+        assert!(unknown.contains("`undo-checked`"), "{unknown}");
+        assert_eq!(of_step(serde_json::json!({ "attempt": 1 })), "missing field `type`");
+        let started = serde_json::json!({ "type": "undo-started" });
+        assert_eq!(of_step(started), "missing field `attempt`");
+    }
+}
