@@ -394,8 +394,8 @@ mod tests {
             assert_eq!(refusal.is_none(), said.len() == 1, "{said:?}: {refusal:?}");
 
             let (runbook, _) = super::super::parse_leniently(&source, None, &mut load);
-            let runbook = runbook.unwrap();
-            let step = runbook.step(&StepId::new("outer")).unwrap();
+            let runbook = runbook.expect("it has a name");
+            let step = runbook.step(&StepId::new("outer")).expect("the step is there");
             // Of two files, none is looked at.
             let read = [says(0), says(1), says(2) != says(3)].into_iter().filter(|is| *is).count();
             let is_refused = matches!(step.action, StepAction::Refused(_));
