@@ -51,7 +51,12 @@ fn collect_expectations(
                 reader.error("E0219", node.span.clone(), message, "expects nothing");
             }
             Value::Table(inner) => collect_expectations(reader, inner, (path, &key.span), found),
-            _ => found.push(Expectation::Equals {
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_) => found.push(Expectation::Equals {
                 path: path.clone(),
                 at: key.span.clone(),
                 value: node.clone(),

@@ -231,29 +231,35 @@ pub(crate) fn parse_value(param: &Param, value: &Json) -> Result<Json, String> {
 
 /// The value if it is of the type, or what is wrong with it.
 pub(crate) fn parse_json(kind: ParamType, value: &Json) -> Result<Json, String> {
-    let valid = match (kind, value) {
-        (ParamType::String | ParamType::Enum, Json::String(_))
-        | (ParamType::Bool, Json::Bool(_))
-        | (ParamType::Float, Json::Number(_)) => true,
-        (ParamType::Int, Json::Number(number)) => number.is_i64(),
-        (ParamType::Duration, Json::String(text)) => parse_duration(text).is_some(),
-        (ParamType::Size, Json::String(text)) => parse_byte_size(text).is_some(),
-        (ParamType::Timestamp, Json::String(text)) => text.parse::<jiff::Timestamp>().is_ok(),
-        (ParamType::List, Json::Array(items)) => items.iter().all(Json::is_string),
-        _ => false,
+    let is_text = |fits: &dyn Fn(&str) -> bool| value.as_str().is_some_and(fits);
+    let valid = match kind {
+        ParamType::String | ParamType::Enum => value.is_string(),
+        ParamType::Bool => value.is_boolean(),
+        ParamType::Float => value.is_number(),
+        ParamType::Int => value.is_i64(),
+        ParamType::Duration => is_text(&|text| parse_duration(text).is_some()),
+        ParamType::Size => is_text(&|text| parse_byte_size(text).is_some()),
+        ParamType::Timestamp => is_text(&|text| text.parse::<jiff::Timestamp>().is_ok()),
+        ParamType::List => value.as_array().is_some_and(|items| items.iter().all(Json::is_string)),
     };
-    match (kind, value) {
-        _ if valid => Ok(value.clone()),
+    if valid {
+        return Ok(value.clone());
+    }
+    let why = if kind == ParamType::List { not_a_list_of_texts(value) } else { None };
+    Err(why.unwrap_or_else(|| mismatch(kind, &plain(value))))
+}
+
+/// What is wrong with what looks like a list, and is none of texts.
+fn not_a_list_of_texts(value: &Json) -> Option<String> {
+    match value {
         // The form with commas is that of `--set`, where there are no lists.
-        (ParamType::List, Json::String(text)) => {
+        Json::String(text) => {
             let items: Vec<_> =
                 text.split(',').map(|item| format!("\"{}\"", item.trim())).collect();
-            Err(format!("`{text}` is a text and not a list; write `[{}]`", items.join(", ")))
+            Some(format!("`{text}` is a text and not a list; write `[{}]`", items.join(", ")))
         }
-        (ParamType::List, Json::Array(items)) => {
-            Err(not_a_text(items).unwrap_or_else(|| mismatch(kind, &plain(value))))
-        }
-        _ => Err(mismatch(kind, &plain(value))),
+        Json::Array(items) => not_a_text(items),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => None,
     }
 }
 

@@ -70,7 +70,12 @@ fn read_undo_value(reader: &mut Reader<'_>, undo: &Located<Node>) -> Option<Undo
                 span: undo.span.clone(),
             })
         })?,
-        _ => {
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Array(_) => {
             let message =
                 format!("`undo` of {} must be `\"auto\"` or a table with `uses`", reader.subject());
             let help = "write `undo = \"auto\"`, or `undo = { uses = \"plugin:operation\", bind = { … } }`";

@@ -42,9 +42,12 @@ fn a_cancel_is_in_the_journal_wherever_it_comes_and_once_the_steps_are_over_it_u
             let asked: Vec<String> = run
                 .records()
                 .iter()
-                .filter_map(|record| match &record.event {
-                    RunEvent::Run(LifecycleEvent::CancelRequested { by }) => Some(by.clone()),
-                    _ => None,
+                .filter_map(|record| {
+                    let RunEvent::Run(LifecycleEvent::CancelRequested { by }) = &record.event
+                    else {
+                        return None;
+                    };
+                    Some(by.clone())
                 })
                 .collect();
             assert_eq!(asked, ["ada@desk"], "record {at}: who and that, once");

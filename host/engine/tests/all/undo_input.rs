@@ -75,7 +75,7 @@ fn a_step_whose_undo_could_not_be_done_is_not_begun() {
             let begun = run
                 .records()
                 .iter()
-                .any(|record| matches!(&record.event, RunEvent::Step { step, event: StepEvent::AttemptStarted { .. } } if step.as_str() == id));
+                .any(|record| matches!(&record.event, RunEvent::Step { step, event: StepEvent::Attempt(AttemptEvent::Started { .. }) } if step.as_str() == id));
             assert!(!begun, "{undo}: its intent is in the journal");
         }
     }
@@ -146,9 +146,11 @@ fn a_run_whose_undo_was_wrong_is_undone_by_a_mended_one() {
     assert_eq!(end(run.undo_by(&mended)), (RunEnd::Undone, Some(Cause::Requested)));
     assert_eq!(run.world.input("up/undo"), json!({ "text": "v2" }));
     let records = run.records();
-    let asked = records.iter().rev().find_map(|record| match &record.event {
-        RunEvent::Run(LifecycleEvent::UndoRequested { mended, .. }) => mended.clone(),
-        _ => None,
+    let asked = records.iter().rev().find_map(|record| {
+        let RunEvent::Run(LifecycleEvent::UndoRequested { mended, .. }) = &record.event else {
+            return None;
+        };
+        mended.clone()
     });
     assert_eq!(
         asked.unwrap(),

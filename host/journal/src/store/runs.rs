@@ -131,11 +131,13 @@ impl SqlJournal {
         }
         let Some(phase) = record.event.phase() else { return Ok(()) };
         let ended = matches!(phase, RunPhase::Ended(_)).then(|| sql::nanoseconds(record.at));
-        let took_ms = match &record.event {
-            RunEvent::Run(
-                LifecycleEvent::Paused { took_ms, .. } | LifecycleEvent::RunEnded { took_ms, .. },
-            ) => *took_ms,
-            _ => None,
+        let took_ms = if let RunEvent::Run(
+            LifecycleEvent::Paused { took_ms, .. } | LifecycleEvent::RunEnded { took_ms, .. },
+        ) = &record.event
+        {
+            *took_ms
+        } else {
+            None
         };
         let update = sqlx::query(sql::SET_PHASE)
             .bind(run.to_string())
