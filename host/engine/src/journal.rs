@@ -227,6 +227,9 @@ pub trait Journal: Sync {
     ///
     /// # Errors
     /// The storage cannot be written, or holds a run with this id already.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or written, or has a run of this id.
     fn create(&self, header: &RunHeader) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Keeps one record. Durable when it returns. A `seq` that is there already is an error, never
@@ -234,6 +237,9 @@ pub trait Journal: Sync {
     ///
     /// # Errors
     /// The storage cannot be written, or holds a record with this number already.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or written, or has another record of this `seq`, or no such run.
     fn append(
         &self,
         run: RunId,
@@ -247,6 +253,9 @@ pub trait Journal: Sync {
     /// # Errors
     /// The errors of [`append`](Self::append). A lease that is lost is no error but
     /// [`Appended::Lost`].
+    ///
+    /// # Errors
+    /// Those of [`append`](Self::append). That a lease is lost is no error but an answer.
     fn append_fenced(
         &self,
         run: RunId,
@@ -259,12 +268,18 @@ pub trait Journal: Sync {
     /// # Errors
     /// The storage cannot be read, holds no such run, or holds one that this program does not
     /// understand.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or read, or has no such run.
     fn load(&self, run: RunId) -> impl Future<Output = Result<StoredRun, Self::Error>> + Send;
 
     /// The newest runs, newest first.
     ///
     /// # Errors
     /// The storage cannot be read.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or read.
     fn list(
         &self,
         limit: usize,
@@ -276,6 +291,10 @@ pub trait Journal: Sync {
     /// # Errors
     /// The storage cannot be written. A lease that somebody else holds is no error but
     /// [`Acquired::Busy`].
+    ///
+    /// # Errors
+    /// The storage cannot be reached or written. That somebody else holds it is no error but an
+    /// answer.
     fn acquire(
         &self,
         request: &LeaseRequest,
@@ -285,6 +304,9 @@ pub trait Journal: Sync {
     ///
     /// # Errors
     /// The storage cannot be read.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or read.
     fn taken_by(
         &self,
         _run: RunId,
@@ -298,6 +320,9 @@ pub trait Journal: Sync {
     ///
     /// # Errors
     /// The storage cannot be read.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or read.
     fn held_between(
         &self,
         _lock: &str,
@@ -311,6 +336,9 @@ pub trait Journal: Sync {
     /// # Errors
     /// The storage cannot be written. A lease that somebody else took is no error but
     /// [`Renewed::Lost`].
+    ///
+    /// # Errors
+    /// The storage cannot be reached or written. That the lease is lost is no error but an answer.
     fn renew(
         &self,
         lease: &Lease,
@@ -322,5 +350,8 @@ pub trait Journal: Sync {
     ///
     /// # Errors
     /// The storage cannot be written.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or written: the lease then ends by itself.
     fn release(&self, lease: &Lease) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }

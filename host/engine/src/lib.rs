@@ -3,6 +3,8 @@
 //! The engine knows no wasm, no SQL and no terminal. It asks [`Operate`] to call operations, writes
 //! what happens to a [`Journal`] before and after every effect, and reads time from a [`Clock`].
 
+#![warn(clippy::missing_errors_doc)]
+
 mod advance;
 mod call_stop;
 mod cancel;

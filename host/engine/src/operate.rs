@@ -29,6 +29,9 @@ pub trait Operate: Sync {
     /// # Errors
     /// [`Fault`] if the operation failed, was denied, ran out of time, was stopped, or answered
     /// something that does not fit its schema.
+    ///
+    /// # Errors
+    /// Why the operation did not do what was asked, with whether it may have had an effect.
     fn call(
         &self,
         call: Call,
