@@ -14,19 +14,19 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum StepEvent {
-    /// It will not run.
+    /// The step will not run.
     Skip(SkipEvent),
-    /// Its items, or the steps of the file that it stands for.
+    /// Something happened to its items, or to the steps of the file that it stands for.
     Items(ItemsEvent),
-    /// Somebody must approve it.
+    /// Something happened to its approval.
     Approval(ApprovalEvent),
-    /// A person does it.
+    /// A person does the step.
     Manual(ManualEvent),
-    /// An attempt.
+    /// Something happened to an attempt.
     Attempt(AttemptEvent),
-    /// A call that takes long.
+    /// A call of the step takes long.
     Wait(WaitEvent),
-    /// Its undo.
+    /// Something happened to its undo.
     Undo(UndoEvent),
 }
 
