@@ -184,23 +184,23 @@ pub fn grant(
     bindings: &[Binding],
     targets: &Targets,
 ) -> Result<Effective, Vec<Refusal>> {
-    let judge = Judge { site, manifest, targets };
-    let operation = judge.operation().map_err(|refusal| vec![refusal])?;
+    let check = BindingCheck { site, manifest, targets };
+    let operation = check.operation().map_err(|refusal| vec![refusal])?;
     let mut effective = Effective::none();
     let mut refusals = Vec::new();
     for binding in
         bindings.iter().filter(|binding| !operation.slots.contains_key(&binding.slot.value))
     {
-        refusals.push(judge.unknown_slot(operation, binding));
+        refusals.push(check.unknown_slot(operation, binding));
     }
     for (slot, needed) in &operation.slots {
         match bindings.iter().find(|binding| binding.slot.value == *slot) {
-            Some(binding) => match judge.slot(slot, needed, binding) {
+            Some(binding) => match check.slot(slot, needed, binding) {
                 Ok(grant) => effective.insert(grant, targets),
                 Err(refusal) => refusals.push(refusal),
             },
             None if operation.optional.contains(slot) => {}
-            None => refusals.push(judge.unbound(slot, needed)),
+            None => refusals.push(check.unbound(slot, needed)),
         }
     }
     if refusals.is_empty() { Ok(effective) } else { Err(refusals) }
@@ -217,13 +217,13 @@ impl Effective {
     }
 }
 
-struct Judge<'a> {
+struct BindingCheck<'a> {
     site: &'a UseSite<'a>,
     manifest: &'a Manifest,
     targets: &'a Targets,
 }
 
-impl Judge<'_> {
+impl BindingCheck<'_> {
     fn operation(&self) -> Result<&manifest::Operation, Refusal> {
         self.manifest.operations.get(self.site.operation).ok_or_else(|| {
             let known: Vec<_> = self.manifest.operations.keys().map(String::as_str).collect();

@@ -16,7 +16,7 @@ pub struct TextChange {
     pub file: String,
     /// Its text when it was reviewed; `None` if it was no part of the runbook.
     pub old: Option<String>,
-    /// Its text now; `None` if it is no part of the runbook any more.
+    /// Its text now; `None` if it is not part of the runbook any more.
     pub new: Option<String>,
 }
 

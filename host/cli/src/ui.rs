@@ -308,7 +308,7 @@ pub fn failure(color: Color, failure: &Failure) {
 /// How wide findings are where there is no terminal, and at most.
 const WIDE: usize = 100;
 
-/// The diagnostics in the order in which a person mends them: from top to bottom of each file,
+/// The diagnostics in the order in which a person corrects them: from top to bottom of each file,
 /// files in the order in which they were read. Stages find them in another order.
 pub fn in_file_order(diagnostics: &Diagnostics) -> Vec<&Diagnostic> {
     let mut files: Vec<&str> = Vec::new();

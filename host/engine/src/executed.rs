@@ -1,4 +1,4 @@
-//! How long a run was executed: the one number that every report tells. Pauses are no part of it,
+//! How long a run was executed: the one number that every report tells. Pauses are not part of it,
 //! nor is the time after a process died.
 
 use crate::event::{LifecycleEvent, Record, RunEvent};

@@ -161,7 +161,7 @@ impl GivenValue {
     }
 }
 
-/// A value that the parameter takes, if one is at hand.
+/// A value that the parameter takes, if there is one.
 fn example(param: &Param) -> String {
     let limits = [&param.min, &param.max].into_iter().flatten();
     let of_limits =

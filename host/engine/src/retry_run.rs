@@ -42,13 +42,13 @@ pub enum RetryError {
         /// The phase of the needed step, by its name.
         phase: &'static str,
     },
-    /// Nobody can tell whether it has taken effect, and it must not take effect twice.
+    /// It is unknown whether it has taken effect, and it must not take effect twice.
     #[error("it is unknown whether {} took effect in that run", quoted(steps))]
     Doubtful {
         /// The steps that may have taken effect.
         steps: Vec<StepId>,
     },
-    /// They are done, and nobody can tell whether they are undone.
+    /// They are done, and it is unknown whether they are undone.
     #[error(
         "{} {} done in that run, and it is unknown whether {} undone",
         quoted(steps),
@@ -163,7 +163,7 @@ enum Reuse {
     Skipped,
     /// It is not, and may be done.
     Open(&'static str),
-    /// It may be done, and nobody can tell.
+    /// It is unknown whether it is done.
     Doubtful,
 }
 

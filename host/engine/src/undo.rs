@@ -49,9 +49,9 @@ pub fn order(state: &RunState) -> Vec<StepId> {
     order.into_iter().map(|(_, id)| id.clone()).collect()
 }
 
-/// A step that was done after this one, stands on it, and could not be undone: what this one made
-/// is still needed to put that one back. A step stands on those whose output it, or its undo, is
-/// given, and on those that were given one of its targets.
+/// A later step that depends on this one and could not be undone: the result of this one is still
+/// needed for that undo. A step depends on those whose output it, or its undo, is given, and on
+/// those that share one of its targets.
 pub(crate) fn kept_by(plan: &Plan, state: &RunState, step: &PlannedStep) -> Option<StepId> {
     let own = state.step(&step.id);
     let is_later =

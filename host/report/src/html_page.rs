@@ -53,7 +53,7 @@ fn render(template: &str, values: Value) -> String {
     page.unwrap_or_else(|error| panic!("a page asks for nothing that it is not given: {error:#}"))
 }
 
-/// Every value that is no part of a page is text.
+/// Every value that is not part of a page is text.
 fn write_escaped(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     let text = value.to_string();
     if value.is_safe() {

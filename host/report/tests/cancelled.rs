@@ -1,4 +1,4 @@
-//! What a report says of a cancel, of what always runs, and of who was not told.
+//! Reports about a cancel, about `finally`, and about notifications that were not sent.
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod support;

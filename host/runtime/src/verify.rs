@@ -174,7 +174,10 @@ impl fmt::Display for Finding {
                  `wasm32-unknown-unknown`)"
             ),
             Self::Unknown { import } => {
-                write!(f, "it imports {import}, which is no part of the plugin contract; remove it")
+                write!(
+                    f,
+                    "it imports {import}, which is not part of the plugin contract; remove it"
+                )
             }
             Self::NotExported { kind, interface } => {
                 write!(

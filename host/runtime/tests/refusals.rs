@@ -333,7 +333,7 @@ fn an_import_from_outside_of_the_contract_is_refused_by_name() {
     );
     assert_eq!(
         text,
-        "plugin `guest` is refused: it imports `steal` of `other:thing/evil@1.0.0`, which is no part of the plugin contract; remove it"
+        "plugin `guest` is refused: it imports `steal` of `other:thing/evil@1.0.0`, which is not part of the plugin contract; remove it"
     );
     let text = of(
         "wasi:http/outgoing-handler@0.2.6",

@@ -239,7 +239,7 @@ pub enum StoreError {
     },
     /// A key is needed, and there is none at all.
     #[error(
-        "`{origin}` is opened with a private key, and none is at hand; give one, or make one with `runbook secret keygen`"
+        "`{origin}` is opened with a private key, and there is none; give one, or make one with `runbook secret keygen`"
     )]
     NoKeyAtHand {
         /// The name of the store's file, as it was given.
@@ -247,7 +247,7 @@ pub enum StoreError {
     },
     /// None of the keys fits.
     #[error(
-        "`{origin}` is not encrypted to a key at hand ({n} tried); give another key, or ask somebody who can open it to add yours to `{origin}.recipients`"
+        "`{origin}` is not encrypted to any of your keys ({n} tried); give another key, or ask somebody who can open it to add yours to `{origin}.recipients`"
     )]
     NoKey {
         /// The name of the store's file, as it was given.

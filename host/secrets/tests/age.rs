@@ -288,7 +288,7 @@ fn each_of_several_recipients_opens_and_a_stranger_does_not() {
     }
     let error = refused(&file, &identity(&stranger), &Prompt::none()).to_string();
     assert!(
-        error.contains("not encrypted to a key at hand (1 tried)")
+        error.contains("not encrypted to any of your keys (1 tried)")
             && error.contains("prod.age.recipients"),
         "{error}"
     );

@@ -210,7 +210,7 @@ mod tests {
         /// With this line (beside the least target of its kind), the sentence of some verb holds
         /// this.
         Sentence(&'static str, &'static str),
-        /// It is no part of the sentence, for this reason.
+        /// It is not part of the sentence, for this reason.
         Elsewhere(&'static str),
     }
 

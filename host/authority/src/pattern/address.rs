@@ -164,7 +164,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match segments {
         // Mapped (`::ffff:a.b.c.d`), translated (`::ffff:0:a.b.c.d`), NAT64 (RFC 6052,
         // `64:ff9b::/96`). In `64:ff9b:1::/48` (RFC 8215) each network has its own place for the
-        // IPv4 address, so nobody can tell where that leads: it is reserved.
+        // IPv4 address, so the destination is unknown: it is reserved.
         [0, 0, 0, 0, 0, 0xffff, ..]
         | [0, 0, 0, 0, 0xffff, 0, ..]
         | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(last()),

@@ -397,13 +397,13 @@ impl<'a> Rest<'a> {
         {
             return Ok(None);
         }
-        let liked = self
+        let sample_of_dimension = self
             .dimension
             .row()
             .samples
             .iter()
             .find(|sample| left(sample) && self.base.has_text(sample));
-        if let Some(sample) = liked {
+        if let Some(sample) = sample_of_dimension {
             return Ok(Some((*sample).to_owned()));
         }
         let base = language(texts)?;

@@ -383,7 +383,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let decision = match self.decisions.get(id) {
             // What it does again asks by itself whether the attempt still goes on.
             Some(Decision::Retry) => self.decisions.remove(id).map(Decision::recovery),
-            // What always runs, runs at least once.
+            // A `finally` step runs at least once.
             None if step.idempotent == RetrySafety::Yes || step.section == Section::Finally => {
                 Some(Recovery::Repeat)
             }

@@ -84,7 +84,7 @@ impl Timers {
                 self.due.clear();
                 self.cleanup_deadline.get_or_insert(now + self.cleanup_timeout);
             }
-            // An undo that used up its time leaves what always runs its own.
+            // An undo that used up its time leaves `finally` its own.
             RunEvent::Run(LifecycleEvent::FinallyBegan { .. }) => {
                 self.due.clear();
                 self.cleanup_deadline = Some(now + self.cleanup_timeout);
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(
             timers.cleanup_left(60 * SECOND, 210 * SECOND),
             Some(20 * SECOND),
-            "what always runs has its own time"
+            "`finally` has its own time"
         );
         timers.begin_undo();
         assert!(!timers.is_cleanup_over(1_000 * SECOND), "an undo that is asked for begins anew");

@@ -55,7 +55,7 @@ pub(crate) fn step_graph(runbook: &Runbook) -> Graph {
 }
 
 /// Reports ids that stand twice. Ids that differ in `-` and nothing else would be one name in
-/// templates, but `_` is no part of an id.
+/// templates, but `_` is not part of an id.
 fn ids(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     let mut seen: BTreeMap<&StepId, &Step> = BTreeMap::new();
     for step in runbook.steps.iter().chain(runbook.guards.iter().map(|guard| &guard.look)) {

@@ -284,7 +284,7 @@ fn put_in(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
     runbook.groups.append(&mut own_groups);
 }
 
-/// Preflights, then steps, then post-conditions, as steps of the run; and what always runs.
+/// Preflights, then steps, then verifies, as steps of the run; and the `finally` steps.
 fn in_order(inner: &Runbook, of: &StepId) -> (Vec<Step>, Vec<Step>) {
     let graph = lint::step_graph(inner);
     let own: Vec<&Step> = inner.section(Section::Step).collect();

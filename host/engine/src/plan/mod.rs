@@ -485,9 +485,9 @@ fn plan_expectation(expectation: &Expectation) -> PlannedExpectation {
 }
 
 /// What the runbook says goes before what the plugin says; what only looks may always be repeated.
-fn repeatable(own: &OperationFacts, said: Option<bool>) -> RetrySafety {
-    let repeatable = own.kind != Kind::Step || said.unwrap_or(own.idempotent);
-    if repeatable { RetrySafety::Yes } else { RetrySafety::No }
+fn repeatable(facts: &OperationFacts, declared: Option<bool>) -> RetrySafety {
+    let is_safe = facts.kind != Kind::Step || declared.unwrap_or(facts.idempotent);
+    if is_safe { RetrySafety::Yes } else { RetrySafety::No }
 }
 
 fn plan_undo(step: &Step, facts: &BTreeMap<StepId, OperationFacts>) -> PlannedUndo {

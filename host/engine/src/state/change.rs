@@ -39,7 +39,7 @@ enum Undone {
     No,
     /// It was tried, and did not happen, or not as a whole.
     Failed,
-    /// It was tried, and nobody can tell whether it happened.
+    /// It was tried, and it is unknown whether it happened.
     Unclear,
     /// It is done, and was not seen to be otherwise.
     Done,
@@ -53,7 +53,7 @@ enum Undone {
 pub enum Left {
     /// Nothing of it is left.
     Nothing,
-    /// Nobody can tell, or it is done in part.
+    /// It is unknown, or it is done in part.
     Perhaps,
     /// It is done, and all of it is left.
     Surely,

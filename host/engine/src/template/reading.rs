@@ -102,7 +102,7 @@ impl Reader {
         let refused = |word: &str| {
             Err(Error::new(
                 ErrorKind::SyntaxError,
-                format!("`{{% {word} %}}` is no part of templates here"),
+                format!("`{{% {word} %}}` is not allowed in templates here"),
             ))
         };
         match statement {

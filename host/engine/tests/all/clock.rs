@@ -37,7 +37,7 @@ fn a_clock_that_is_set_while_a_run_goes_on_changes_nothing_of_it() {
         assert_eq!(
             run.state().executed.recorded_ms(),
             passed,
-            "{jumps:?}: how long it took is no matter of the clock on the wall"
+            "{jumps:?}: a change of the wall clock does not change how long it took"
         );
         for record in run.records() {
             if let RunEvent::Step {

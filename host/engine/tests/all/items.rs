@@ -279,7 +279,7 @@ fn most_at_once(records: &[Record]) -> usize {
     most
 }
 
-/// Resumes until the end. Where nobody can tell whether an item took effect, looks at the world and
+/// Resumes until the end. Where it is unknown whether an item took effect, looks at the world and
 /// says so.
 fn finish(run: &Run) -> RunEnd {
     let mut outcome = run.resume().unwrap();

@@ -213,7 +213,7 @@ fn run_whole(
     block_on(Run { plan, operate: plugins, journal, clock, options }.execute(&mut |_: &Record| {}))
 }
 
-/// Resumes until the run ends; where nobody can tell whether a step took effect, looks at the world
+/// Resumes until the run ends; where it is unknown whether a step took effect, looks at the world
 /// and says so.
 fn resume_to_the_end(plan: &Plan, plugins: &Plugins, journal: &Memory, run: RunId) -> RunEnd {
     let mut decisions = BTreeMap::new();

@@ -8,7 +8,7 @@ use runbook_engine::*;
 const SAME_TARGET: &str = "bind.slot = \"db\"";
 const OTHER_TARGET: &str = "bind.slot = \"app\"";
 
-/// A step that makes something, one that stands on it or does not, and a look that fails.
+/// A step that makes something, one that depends on it or does not, and a check that fails.
 fn run(bind: &str, read: &str, undo_of_raise: &[Reply]) -> Run {
     let text = format!(
         "[targets.db]\nsql = \"sqlite:shop.db\"\n[targets.app]\ndocker = {{ containers = [\"app\"] }}\n\

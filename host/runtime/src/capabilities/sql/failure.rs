@@ -93,7 +93,7 @@ pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
 /// The fault for an error of a write of which nothing was made final.
 pub(super) fn fault_before_commit(error: &sqlx::Error) -> Fault {
     match error {
-        // The server was reached, so it is no matter of the network alone: somebody may have ended
+        // The server was reached, so the network is not the only cause: somebody may have ended
         // the session.
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
             let message =
