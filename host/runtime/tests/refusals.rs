@@ -374,7 +374,7 @@ fn a_bare_import_is_refused() {
         &core,
         "package test:guest; world guest { import steal: func(); export runbook:plugin/probe@1.0.0; }",
     ));
-    assert!(text.contains("`steal`") && text.contains("no part of the plugin contract"), "{text}");
+    assert!(text.contains("`steal`") && text.contains("not part of the plugin contract"), "{text}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub enum StepPhase {
     Succeeded,
     /// It did not do what it should; the class of its fault says why.
     Failed(ErrorClass),
-    /// An attempt started, and nobody can tell what came of it.
+    /// An attempt started, and its result is unknown.
     Unknown,
     /// An undo has started.
     Undoing,

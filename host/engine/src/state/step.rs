@@ -21,7 +21,7 @@ pub enum EffectState {
     None,
     /// An attempt failed with a clear answer; part of its work may be done.
     Partial,
-    /// Nobody can tell: an attempt got no answer.
+    /// It is unknown: an attempt got no answer.
     Ambiguous,
     /// It has changed something, as it should.
     Done,
