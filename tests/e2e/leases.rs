@@ -230,7 +230,7 @@ fn moments() -> Vec<String> {
     records.chain((1..=2).flat_map(|n| [format!("entered:{n}"), format!("returned:{n}")])).collect()
 }
 
-/// Resumes a run to its end; what cannot be told is decided by what is there.
+/// Resumes a run to its end; an unknown outcome is decided by the observed state.
 fn resumed(env: &TestEnv, journal: &str, run_id: &str) -> Finished {
     let mut finished = run(env, journal, &["resume", run_id]);
     for _ in 0..2 {

@@ -140,8 +140,8 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         Ok(Taken::All(locks))
     }
 
-    /// Names who held each lock since `own` held it last. That it cannot be told is no reason not
-    /// to go on.
+    /// Names who held each lock since `own` held it last. If the journal cannot tell, the run still
+    /// continues.
     pub(super) async fn name_holders(&self, locks: &mut [HeldLock], own: &[HeldLock]) {
         for lock in locks {
             let before = own.iter().find(|own| own.name == lock.name && own.token + 1 < lock.token);

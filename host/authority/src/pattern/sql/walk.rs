@@ -354,7 +354,7 @@ impl Walk {
                 self.body(left);
                 self.body(right);
             }
-            // The parser keeps the name as a text, of which it cannot be told how it was quoted.
+            // The parser keeps the name as a text, which does not say how it was quoted.
             SetExpr::Table(_) => self.anything(),
         }
     }

@@ -149,7 +149,7 @@ pub(super) enum Subject {
     /// A link to a folder, which is not followed: what is in it may be reviewed elsewhere, or lead
     /// round in a circle.
     Link(PathBuf),
-    /// A file that may be a runbook, and why it cannot be told whether it is.
+    /// A file that may be a runbook, and why this is unknown.
     Unreadable(PathBuf, Failure),
 }
 
