@@ -79,7 +79,6 @@ fn no_line_of_prose_is_longer_than_100_columns() {
 
 #[test]
 fn every_link_between_documents_leads_somewhere() {
-    let root = repository();
     for document in documents() {
         let text = std::fs::read_to_string(&document).expect("readable");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

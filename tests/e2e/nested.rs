@@ -139,7 +139,7 @@ fn a_failure_after_a_nested_runbook_undoes_its_steps() {
         .status(1)
         .err("archive.move: undone")
         .err("archive.copy: undone")
-        .err("archive.copy: observed again, as before");
+        .err("archive.copy: observed again: as before");
     assert_eq!(effects(&env), [""; 0]);
     assert!(!env.path().join("out/day-42.db").exists());
 }
