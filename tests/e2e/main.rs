@@ -36,6 +36,7 @@ mod kit;
 mod layers;
 mod leases;
 mod locked_text;
+mod needed;
 mod nested;
 mod no_answer;
 mod output_files;

@@ -11,7 +11,7 @@ pub use approved::{Approved, ApprovedEffect, shown_arguments, shown_creation, sh
 pub use canonical::Clean;
 
 use crate::capability::{Effect, Verb};
-use crate::grant::{Effective, Grant};
+use crate::grant::{ConditionalVerb, Effective, Grant};
 use crate::pattern::{
     StatementClass, canonical_request_path, classify, first_mismatch, relative_file_path,
 };
@@ -248,6 +248,8 @@ pub enum Rule {
     Unbound,
     /// The verb is not granted on the slot.
     Verb,
+    /// The input of the step does not need the verb.
+    Input,
     /// Effects are off: plan, observe or dry run.
     EffectsOff,
     /// The path or query of a request is not allowed.
@@ -283,6 +285,7 @@ pub enum Rule {
 const RULES: &[(Rule, &str)] = &[
     (Rule::Unbound, "unbound"),
     (Rule::Verb, "verb"),
+    (Rule::Input, "input"),
     (Rule::EffectsOff, "effects-off"),
     (Rule::Path, "path"),
     (Rule::Header, "header"),
@@ -323,7 +326,7 @@ impl Rule {
             Self::Environment => Some("environment"),
             Self::File => Some("files"),
             Self::Position => Some("positions"),
-            Self::Unbound | Self::EffectsOff | Self::Approval | Self::Lease => None,
+            Self::Unbound | Self::Input | Self::EffectsOff | Self::Approval | Self::Lease => None,
         }
     }
 }
@@ -351,6 +354,7 @@ impl std::fmt::Display for Denial {
             Rule::EffectsOff | Rule::Approval | Rule::Lease => "is denied",
             Rule::Unbound
             | Rule::Verb
+            | Rule::Input
             | Rule::Path
             | Rule::Header
             | Rule::Address
@@ -391,6 +395,21 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
         let target = grant.map(|grant| grant.target.name.clone()).unwrap_or_default();
         Err(Denial { rule, slot: slot.to_owned(), verb, reason, target, place })
     };
+    if let Some(conditional) = effective.conditional_verb(slot, verb)
+        && !conditional.need.is_granted()
+    {
+        // No line of the target would change it, so none is named.
+        let target = conditional.target.name.clone();
+        let reason = too_narrow(conditional);
+        return Err(Denial {
+            rule: Rule::Input,
+            slot: slot.to_owned(),
+            verb,
+            reason,
+            target,
+            place: String::new(),
+        });
+    }
     let Some(grant) = effective.get(slot) else {
         return deny(Rule::Unbound, "the slot is not bound in this step".to_owned(), None);
     };
@@ -410,6 +429,15 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
     }
     judge_operation(effective, grant, operation)
         .or_else(|(rule, reason)| deny(rule, reason, Some(grant)))
+}
+
+/// Why a verb is not granted that the input does not need by what the manifest says, and whose
+/// mistake it is that the plugin asks for it.
+fn too_narrow(conditional: &ConditionalVerb) -> String {
+    format!(
+        "{}; that it asked all the same is a mistake in the plugin or in `needed_if` of its manifest",
+        conditional.reason()
+    )
 }
 
 type Judged = Result<(), (Rule, String)>;
@@ -559,6 +587,11 @@ fn judge_position(
             ),
         ))
     };
+    if let Some(conditional) = effective.conditional_verb(secret_slot, Verb::SecretsUse)
+        && !conditional.need.is_granted()
+    {
+        return denied(&too_narrow(conditional));
+    }
     let Some(grant) = effective.get(secret_slot) else { return denied("the slot is not bound") };
     let TargetKind::Secret(secret) = &grant.target.kind else {
         return denied("the slot is not bound to a secret");

@@ -1,7 +1,7 @@
 //! From what a plugin declares and what a runbook binds to what a step may do: D ∩ G, or a refusal.
 
 use crate::capability::{Capability, Verb};
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, KnownInput, Manifest, Need, VerbCondition};
 use crate::targets::{Target, TargetKind, Targets};
 use runbook_document::{Located, Source, Span};
 use std::collections::BTreeMap;
@@ -29,6 +29,8 @@ pub struct UseSite<'a> {
     pub source: &'a Arc<Source>,
     /// The place of `uses` in that file.
     pub span: &'a Span,
+    /// The input, as far as it is known: it decides which verbs are granted.
+    pub input: KnownInput<'a>,
 }
 
 /// What one slot of one step is granted.
@@ -44,10 +46,46 @@ pub struct Grant {
     pub target: Arc<Target>,
 }
 
+/// A verb that only some inputs need, on a slot that is bound, and whether this input does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConditionalVerb {
+    /// The slot.
+    pub slot: String,
+    /// The verb. It is granted if it may be needed.
+    pub verb: Verb,
+    /// What the slot is bound to.
+    pub target: Arc<Target>,
+    /// Whether the input needs it.
+    pub need: Need,
+    /// When an input needs it, as the manifest says: `` `cases[].method` is `"DELETE"` ``.
+    pub condition: String,
+}
+
+impl ConditionalVerb {
+    /// Why it is granted, or why it is not, in one line without a full stop.
+    pub fn reason(&self) -> String {
+        let place = |at: &str| match at {
+            "" => "the input".to_owned(),
+            at => format!("`{at}` of the input"),
+        };
+        match &self.need {
+            Need::Met { at } => format!("needed by {}", place(at)),
+            Need::Unknown { at } => {
+                format!("may be needed: {} is a template, known only at run time", place(at))
+            }
+            Need::No => {
+                format!("this input does not need it; it is needed if {}", self.condition)
+            }
+        }
+    }
+}
+
 /// All that one step may do. It can only be made by [`grant`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Effective {
     grants: BTreeMap<String, Grant>,
+    /// What the input decides, by slot and verb.
+    conditional: Vec<ConditionalVerb>,
     /// The connections that process targets borrow.
     connections: BTreeMap<String, Arc<Target>>,
 }
@@ -76,6 +114,24 @@ impl Effective {
     /// All grants, sorted by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Grant> {
         self.grants.values()
+    }
+
+    /// The verbs that only some inputs need, on bound slots, whether granted or not.
+    pub fn conditional(&self) -> impl Iterator<Item = &ConditionalVerb> {
+        self.conditional.iter()
+    }
+
+    /// The verbs that are not granted because the input does not need them.
+    pub fn withheld(&self) -> impl Iterator<Item = &ConditionalVerb> {
+        self.conditional.iter().filter(|conditional| !conditional.need.is_granted())
+    }
+
+    /// What the input decides about a verb on a slot; `None` if every input needs it or none may
+    /// have it.
+    pub fn conditional_verb(&self, slot: &str, verb: Verb) -> Option<&ConditionalVerb> {
+        self.conditional
+            .iter()
+            .find(|conditional| conditional.slot == slot && conditional.verb == verb)
     }
 
     /// The sql target that a process target takes its connection from.
@@ -195,10 +251,17 @@ pub fn grant(
     }
     for (slot, needed) in &operation.slots {
         match bindings.iter().find(|binding| binding.slot.value == *slot) {
-            Some(binding) => match check.slot(slot, needed, binding) {
-                Ok(grant) => effective.insert(grant, targets),
-                Err(refusal) => refusals.push(refusal),
-            },
+            Some(binding) => {
+                let decided: Vec<_> =
+                    needed.iter().map(|verb| (*verb, check.need(operation, slot, *verb))).collect();
+                match check.slot(slot, &decided, binding) {
+                    Ok(grant) => {
+                        effective.note_conditions(operation, &grant, &decided);
+                        effective.insert(grant, targets);
+                    }
+                    Err(refusal) => refusals.push(refusal),
+                }
+            }
             None if operation.optional.contains(slot) => {}
             None => refusals.push(check.unbound(slot, needed)),
         }
@@ -207,7 +270,31 @@ pub fn grant(
 }
 
 impl Effective {
+    fn note_conditions(
+        &mut self,
+        operation: &manifest::Operation,
+        grant: &Grant,
+        decided: &[(Verb, Option<Need>)],
+    ) {
+        let conditional = |(verb, need): &(Verb, Option<Need>)| {
+            let conditions = operation.conditions(&grant.slot, *verb);
+            let sentences: Vec<_> = conditions.map(VerbCondition::sentence).collect();
+            Some(ConditionalVerb {
+                slot: grant.slot.clone(),
+                verb: *verb,
+                target: Arc::clone(&grant.target),
+                need: need.clone()?,
+                condition: sentences.join(", or if "),
+            })
+        };
+        self.conditional.extend(decided.iter().filter_map(conditional));
+    }
+
+    /// Adds a grant. One without a verb is none: nothing of its target is opened for it.
     fn insert(&mut self, grant: Grant, targets: &Targets) {
+        if grant.verbs.is_empty() {
+            return;
+        }
         if let TargetKind::Process(process) = &grant.target.kind
             && let Some(connection) = process.connection.as_ref().and_then(|name| targets.get(name))
         {
@@ -262,6 +349,14 @@ impl BindingCheck<'_> {
         self.refusal(RefusalRule::UnknownSlot, message, &binding.slot.span, help)
     }
 
+    /// Whether the input needs a verb; `None` if every input does.
+    fn need(&self, operation: &manifest::Operation, slot: &str, verb: Verb) -> Option<Need> {
+        operation
+            .conditions(slot, verb)
+            .map(|condition| condition.need(&self.site.input))
+            .reduce(|need, next| need.or(|| next))
+    }
+
     fn unbound(&self, slot: &str, needed: &[Verb]) -> Refusal {
         let capability =
             self.manifest.slots.get(slot).map_or(Capability::Http, |slot| slot.capability);
@@ -286,7 +381,12 @@ impl BindingCheck<'_> {
         self.refusal(RefusalRule::Unbound, message, self.site.span, help)
     }
 
-    fn slot(&self, slot: &str, needed: &[Verb], binding: &Binding) -> Result<Grant, Refusal> {
+    fn slot(
+        &self,
+        slot: &str,
+        decided: &[(Verb, Option<Need>)],
+        binding: &Binding,
+    ) -> Result<Grant, Refusal> {
         let Some(target) = self.targets.get(&binding.target.value) else {
             let known: Vec<_> = self.targets.names().collect();
             let help = runbook_document::nearest(&binding.target.value, known.iter().copied())
@@ -321,13 +421,15 @@ impl BindingCheck<'_> {
             let help = format!("bind it to a `{}` target", declared.capability);
             return Err(self.refusal(RefusalRule::WrongKind, message, &binding.target.span, help));
         }
+        let is_granted = |need: &Option<Need>| need.as_ref().is_none_or(Need::is_granted);
+        let granted: Vec<_> = decided.iter().filter(|(_, need)| is_granted(need)).collect();
         if let Some(listed) = &target.verbs {
-            self.check_listed(slot, needed, declared, target, &listed.value)?;
+            self.check_listed(slot, &granted, declared, target, &listed.value)?;
         }
         Ok(Grant {
             slot: slot.to_owned(),
             capability: declared.capability,
-            verbs: needed.to_vec(),
+            verbs: granted.into_iter().map(|(verb, _)| *verb).collect(),
             target: Arc::clone(target),
         })
     }
@@ -337,7 +439,7 @@ impl BindingCheck<'_> {
     fn check_listed(
         &self,
         slot: &str,
-        needed: &[Verb],
+        needed: &[&(Verb, Option<Need>)],
         declared: &manifest::Slot,
         target: &Target,
         listed: &[Verb],
@@ -349,13 +451,22 @@ impl BindingCheck<'_> {
             span: target.span.clone(),
             help,
         };
-        let missing: Vec<Verb> =
-            needed.iter().copied().filter(|verb| !listed.contains(verb)).collect();
+        let missing: Vec<_> = needed.iter().filter(|(verb, _)| !listed.contains(verb)).collect();
         if !missing.is_empty() {
             // All at once: one after the other is one more round for each.
+            let template = missing.iter().find_map(|(_, need)| match need {
+                Some(Need::Unknown { at }) => Some(at.as_str()),
+                Some(Need::Met { .. } | Need::No) | None => None,
+            });
+            let may = if template.is_some() { "may need" } else { "needs" };
+            let because = template.map_or_else(String::new, |at| match at {
+                "" => ", because its input is a template".to_owned(),
+                at => format!(", because `{at}` of its input is a template"),
+            });
+            let missing: Vec<Verb> = missing.iter().map(|(verb, _)| *verb).collect();
             let all = manifest::list(&missing);
             let message = format!(
-                "`{}` needs {all} on slot `{slot}`, but target `{}` grants only {}",
+                "`{}` {may} {all} on slot `{slot}`{because}, but target `{}` grants only {}",
                 self.site.uses,
                 target.name,
                 manifest::list(listed)
@@ -466,8 +577,14 @@ optional = ["notes"]
             .map(|(slot, target)| Binding { slot: located(slot), target: located(target) })
             .collect();
         let uses = format!("docker:{operation}");
-        let site =
-            UseSite { step: "stop-app", uses: &uses, operation, source: &source, span: &(0..1) };
+        let site = UseSite {
+            step: "stop-app",
+            uses: &uses,
+            operation,
+            source: &source,
+            span: &(0..1),
+            input: KnownInput::empty(),
+        };
         let refusals = grant(&site, &manifest, &bindings, &all).err().unwrap_or_default();
         let place = |refusal: &Refusal| refusal.source.place(&refusal.span);
         refusals
@@ -489,6 +606,148 @@ optional = ["notes"]
     #[test]
     fn a_bound_step_gets_the_verbs_of_its_operation_and_no_more() {
         assert!(refusals("stop", APP, &[("container", "app")]).is_empty());
+    }
+
+    /// What granting says of a step whose plugin needs each verb of a capability only for an input
+    /// that names it under `wants`, or for one that names none.
+    fn granted_for(
+        capability: Capability,
+        toml: &str,
+        input: &serde_json::Value,
+        unknown: &[&str],
+    ) -> Result<Effective, Vec<String>> {
+        let names: Vec<_> = capability.verbs().map(|verb| verb.row().name).collect();
+        let verbs = format!("[\"{}\"]", names.join("\", \""));
+        let conditions: String = names
+            .iter()
+            .map(|verb| {
+                format!("{{ slot = \"s\", verb = \"{verb}\", any_of = [\"wants[].verb\"], is = \"{verb}\" }},\n")
+            })
+            .collect();
+        let plugin = format!(
+            "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n\
+             [slots.s]\ncapability = \"{capability}\"\nverbs = {verbs}\nreason = \"r\"\n\
+             [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = {{ s = {verbs} }}\n\
+             needed_if = [\n{conditions}]\n"
+        );
+        let mut diagnostics = Diagnostics::default();
+        let manifest = Manifest::parse(&Source::new("plugin.toml", plugin), &mut diagnostics)
+            .unwrap_or_else(|| panic!("{diagnostics:?}"));
+        let source = Source::new("r.toml", format!("[targets.t]\n{toml}\n"));
+        let document = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
+        let Some(runbook_document::Value::Table(table)) =
+            document.get("targets").map(|node| &node.value)
+        else {
+            panic!("no targets")
+        };
+        let mut all = Targets::default();
+        let folder = crate::targets::Folder::without_links(Path::new("/base")).expect("absolute");
+        all.read(&source, table, folder, &mut diagnostics);
+        assert!(!diagnostics.has_errors(), "{diagnostics:?}");
+        let located = |text: &str| Located { value: text.to_owned(), span: 0..1 };
+        let bindings = [Binding { slot: located("s"), target: located("t") }];
+        let unknown = unknown.iter().map(|&place| place.to_owned()).collect();
+        let site = UseSite {
+            step: "one",
+            uses: "p:o",
+            operation: "o",
+            source: &source,
+            span: &(0..1),
+            input: KnownInput { value: input, unknown: &unknown },
+        };
+        grant(&site, &manifest, &bindings, &all)
+            .map_err(|refusals| refusals.into_iter().map(|refusal| refusal.message).collect())
+    }
+
+    /// A target of each capability that has one.
+    const TARGETS: &[(Capability, &str)] = &[
+        (Capability::Http, "http = \"http://h\""),
+        (Capability::Sql, "sql = \"postgres://a@h/d\""),
+        (Capability::Docker, "docker = { name = \"c\" }"),
+        (Capability::Files, "files = \"x\"\naccess = \"write\""),
+        (Capability::Process, "process = \"/bin/x\"\narguments = []"),
+        (Capability::Secrets, "secret = \"x\"\npositions = [{ slot = \"s\", header = \"a\" }]"),
+    ];
+
+    #[test]
+    fn each_verb_is_granted_to_an_input_that_needs_it_or_may_need_it_and_to_no_other() {
+        use crate::gate::{Decision, Mode, Operation, decide};
+        for (capability, toml) in TARGETS {
+            for verb in capability.verbs() {
+                let name = verb.row().name;
+                let wants = serde_json::json!({ "wants": [{ "verb": name }, { "verb": "other" }] });
+                let template = serde_json::json!({ "wants": [{ "verb": "{{ x }}" }] });
+                let granted = |input: &serde_json::Value, unknown: &[&str]| {
+                    granted_for(*capability, toml, input, unknown)
+                        .unwrap_or_else(|refusals| panic!("{name}: {refusals:?}"))
+                };
+                // What is granted is the verb that the input names, whatever else is declared. A
+                // program that may run anything has only `run`, which its target says, so its
+                // other verb is judged by that before any input is.
+                let by_target = toml.starts_with("process") && verb == Verb::ProcessInspect;
+                if !by_target {
+                    let certain = granted(&wants, &[]);
+                    assert_eq!(certain.get("s").map(|grant| grant.verbs.clone()), Some(vec![verb]));
+                    let reason = certain.conditional_verb("s", verb).expect("it has one").reason();
+                    assert_eq!(reason, "needed by `wants[0].verb` of the input");
+                }
+                if *capability != Capability::Process {
+                    let possible = granted(&template, &["/wants/0/verb"]);
+                    assert_eq!(
+                        possible.get("s").map(|grant| grant.verbs.len()),
+                        Some(capability.verbs().count())
+                    );
+                    let reason = possible.conditional_verb("s", verb).expect("it has one").reason();
+                    assert_eq!(
+                        reason,
+                        "may be needed: `wants[0].verb` of the input is a template, known only at run time"
+                    );
+                }
+                for input in [
+                    serde_json::json!({}),
+                    serde_json::json!({ "wants": [] }),
+                    serde_json::json!({ "wants": [{ "verb": "other" }, {}] }),
+                    serde_json::json!({ "wants": name }),
+                    template.clone(),
+                ] {
+                    let none = granted(&input, &["/elsewhere"]);
+                    assert_eq!(none.iter().count(), 0, "{name} for {input}");
+                    assert!(none.secrets().is_empty(), "{name} for {input}");
+                    let operation = Operation::Docker { slot: "s", verb };
+                    let Decision::Deny(denial) = decide(&none, Mode::Effects, &operation) else {
+                        panic!("`{name}` is allowed for {input}")
+                    };
+                    let said = denial.to_string();
+                    let expected = format!(
+                        "is not granted: this input does not need it; it is needed if `wants[].verb` is `\"{name}\"`"
+                    );
+                    assert!(said.contains(&expected), "{said}");
+                    assert!(said.ends_with("(rule `input` of target `t`)"), "{said}");
+                }
+            }
+        }
+        let with_targets: Vec<_> = TARGETS.iter().map(|(capability, _)| *capability).collect();
+        for capability in Capability::all() {
+            let is_planned =
+                matches!(capability, Capability::Net | Capability::System | Capability::State);
+            assert!(is_planned || with_targets.contains(&capability), "{capability} has no target");
+        }
+    }
+
+    #[test]
+    fn a_target_that_lists_its_verbs_needs_to_list_only_those_that_the_input_needs() {
+        let toml = "http = \"http://h\"\nverbs = [\"get\"]";
+        let granted = |input: serde_json::Value, unknown: &[&str]| {
+            granted_for(Capability::Http, toml, &input, unknown).map(drop)
+        };
+        assert_eq!(granted(serde_json::json!({ "wants": [{ "verb": "get" }] }), &[]), Ok(()));
+        let needs = "`p:o` needs `delete` on slot `s`, but target `t` grants only `get`";
+        let deletes = serde_json::json!({ "wants": [{ "verb": "get" }, { "verb": "delete" }] });
+        assert_eq!(granted(deletes, &[]), Err(vec![needs.to_owned()]));
+        let template = serde_json::json!({ "wants": [{ "verb": "{{ x }}" }] });
+        let refusals = granted(template, &["/wants/0/verb"]).expect_err("it may be any of them");
+        let expected = "`p:o` may need `head`, `post`, `put`, `patch`, `delete` on slot `s`, because `wants[0].verb` of its input is a template, but target `t` grants only `get`";
+        assert_eq!(refusals, [expected]);
     }
 
     #[test]

@@ -4,7 +4,11 @@
 //! operations, as the custom section [`SECTION`] of the component, so that one digest covers code
 //! and declaration.
 
+mod condition;
+mod condition_schema;
+
 use crate::capability::{Capability, Verb};
+pub use condition::{InputPath, KnownInput, Need, NotAPath, Scalar, ValueTest, VerbCondition};
 pub use runbook_contract::Kind;
 use runbook_document::{Diagnostics, Key, Located, Node, Reader, Source, Table, Value};
 use serde::{Deserialize, Serialize};
@@ -59,6 +63,9 @@ pub struct Operation {
     pub slots: BTreeMap<String, Vec<Verb>>,
     /// Slots that need not be bound.
     pub optional: Vec<String>,
+    /// Verbs that only some inputs need. Every other verb of `slots` is needed by every input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needed_if: Vec<VerbCondition>,
     /// Whether running it again after an unknown outcome does no harm. Probes always are.
     pub idempotent: bool,
     /// Whether the plugin can undo it.
@@ -84,6 +91,36 @@ impl Operation {
             Kind::Probe | Kind::SmokeTest | Kind::Step => (!self.optional.iter().all(has))
                 .then_some("has an optional slot that is not among its slots"),
         }
+    }
+
+    /// The conditions under which it needs a verb on a slot; none if it always does.
+    pub fn conditions(&self, slot: &str, verb: Verb) -> impl Iterator<Item = &VerbCondition> {
+        self.needed_if
+            .iter()
+            .filter(move |condition| condition.slot == slot && condition.verb == verb)
+    }
+
+    /// What is wrong with one of the conditions: it names what the operation does not use, or a
+    /// place or value that the schema of the input does not have.
+    ///
+    /// # Errors
+    /// The number of the first wrong condition, from 1, and what is wrong with it.
+    pub fn check_conditions(&self) -> Result<(), String> {
+        for (index, condition) in self.needed_if.iter().enumerate() {
+            let VerbCondition { slot, verb, any_of, .. } = condition;
+            let uses = self.slots.get(slot).is_some_and(|verbs| verbs.contains(verb));
+            let problem = if !uses {
+                Some(format!("the operation does not use `{verb}` on slot `{slot}`"))
+            } else if any_of.is_empty() {
+                Some("`any_of` names no place of the input".to_owned())
+            } else {
+                condition_schema::problem(condition, &self.input)
+            };
+            if let Some(problem) = problem {
+                return Err(format!("entry {} of `needed_if`: {problem}", index + 1));
+            }
+        }
+        Ok(())
     }
 
     /// Whether any verb that it may use changes something.
@@ -211,6 +248,10 @@ impl Manifest {
                     problem,
                 });
             }
+            operation.check_conditions().map_err(|problem| ManifestError::Condition {
+                operation: operation_name.clone(),
+                problem,
+            })?;
         }
         Ok(())
     }
@@ -293,6 +334,14 @@ pub enum ManifestError {
         operation: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// A condition of an operation that fits neither its slots nor its input.
+    #[error("operation `{operation}` of the manifest: {problem}")]
+    Condition {
+        /// The operation.
+        operation: String,
+        /// Which condition, and what is wrong with it.
+        problem: String,
     },
     /// An operation uses more than its plugin declares.
     #[error("operation `{operation}` uses more of slot `{slot}` than the manifest declares")]
@@ -447,6 +496,8 @@ fn read_operation(
         let message = format!("`{}` is optional but not among the operation's slots", slot.value);
         reader.error("E0308", slot.span.clone(), message, "not in `slots`");
     }
+    let needed_if =
+        reader.each("needed_if", "condition", |reader| condition::read(reader, &used, declared));
     let kind = kind?;
     if let Some(undo) = undo.as_ref().filter(|undo| undo.value && kind.value != Kind::Step) {
         reader.error(
@@ -461,6 +512,7 @@ fn read_operation(
         summary: summary?.value,
         slots: used,
         optional: optional.into_iter().map(|slot| slot.value).collect(),
+        needed_if,
         idempotent: idempotent || kind.value == Kind::Probe,
         undo: undo.is_some_and(|undo| undo.value),
         input: serde_json::Value::Null,
@@ -810,6 +862,97 @@ slots = { db = ["query"] }
         let errors =
             parse(&GOOD.replace("name = \"ping\"", "name = \"Ping it\"")).expect_err("no name");
         assert_eq!(errors, ["12: E0303 operation name `Ping it` is not kebab case"]);
+    }
+
+    const CONDITION: &str = "needed_if = [{ slot = \"db\", verb = \"query\", any_of = [\"a[].b\"], is = \"x\", or_absent = true }]\n";
+
+    #[test]
+    fn a_condition_survives_the_way_into_the_section_and_back() {
+        for test in ["is = \"x\", or_absent = true", "is = true", "is = 3", "is = \"true\"", ""] {
+            let written = CONDITION.replace("is = \"x\", or_absent = true", test);
+            let manifest = parse(&format!("{GOOD}{written}")).expect("it is good");
+            assert_eq!(manifest.operations["ping"].needed_if.len(), 1);
+            let read = Manifest::from_section(&manifest.to_section()).expect("own output");
+            assert_eq!(read, manifest, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_condition_that_means_nothing_is_told_at_its_place() {
+        for (good, wrong, expected) in [
+            ("slot = \"db\"", "slot = \"dp\"", "16: E0313 `dp` is not among the operation's slots"),
+            (
+                "verb = \"query\"",
+                "verb = \"execute\"",
+                "16: E0313 the operation does not use `execute` on slot `db`",
+            ),
+            ("[\"a[].b\"]", "[]", "16: E0313 `any_of` names no place of the input"),
+            (
+                "[\"a[].b\"]",
+                "[\"a[0].b\"]",
+                "16: E0313 `a[0].b` is no path of an input: write keys with dots between them, and `[]` behind a list, such as `cases[].method`",
+            ),
+            (
+                "is = \"x\"",
+                "is = 1.5",
+                "16: E0313 `is` must be a text, a whole number, `true` or `false`",
+            ),
+            ("is = \"x\", ", "", "16: E0313 `or_absent` belongs to `is`, and there is no `is`"),
+            ("slot = \"db\", ", "", "16: E0202 condition 1 has no `slot`, which must be a string"),
+            (
+                "any_of = ",
+                "anyof = ",
+                "16: E0202 condition 1 has no `any_of`, which must be a list such as `[\"a\", \"b\"]`",
+            ),
+        ] {
+            let found = told(&format!("{GOOD}{}", CONDITION.replace(good, wrong)));
+            assert_eq!(found.first().map(String::as_str), Some(expected), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_condition_of_a_section_is_held_to_its_operation_and_its_input() {
+        type Change = fn(&mut VerbCondition);
+        let changes: [(&str, Change); 5] = [
+            ("does not use `query` on slot `other`", |condition| {
+                condition.slot = "other".to_owned();
+            }),
+            ("does not use `execute` on slot `db`", |condition| {
+                condition.verb = Verb::SqlExecute;
+            }),
+            ("names no place", |condition| condition.any_of.clear()),
+            ("has no key `bb` there", |condition| {
+                condition.any_of = vec![InputPath::parse("a[].bb").expect("a path")];
+            }),
+            ("is never there; it is one of `\"x\"`", |condition| {
+                condition.test = ValueTest::Is(Scalar::Text("y".to_owned()));
+            }),
+        ];
+        let mut manifest = parse(&format!("{GOOD}{CONDITION}")).expect("it is good");
+        manifest.operations.get_mut("ping").expect("it is there").input = serde_json::json!({
+            "type": "object",
+            "properties": { "a": { "type": "array", "items": {
+                "type": "object",
+                "properties": { "b": { "enum": ["x"] }, "bc": {} },
+                "additionalProperties": false,
+            } } },
+        });
+        assert!(Manifest::from_section(&manifest.to_section()).is_ok());
+        for (expected, change) in changes {
+            let mut wrong = manifest.clone();
+            let operation = wrong.operations.get_mut("ping").expect("it is there");
+            change(&mut operation.needed_if[0]);
+            let error = Manifest::from_section(&wrong.to_section()).expect_err(expected);
+            assert!(matches!(error, ManifestError::Condition { .. }), "{error:?}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        for path in ["a[0]", "", "a..b"] {
+            let text = String::from_utf8(manifest.to_section()).expect("JSON");
+            let wrong = text.replace("\"a[].b\"", &format!("\"{path}\""));
+            assert_ne!(wrong, text);
+            let error = Manifest::from_section(wrong.as_bytes()).expect_err(path);
+            assert!(error.to_string().contains("is no path of an input"), "{error}");
+        }
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub fn plugin() -> Json {
             "summary": { "description": "One line: what it does, in the third person", "type": "string" },
             "slots": used,
             "optional": { "description": "Slots that need not be bound", "type": "array", "items": { "type": "string" } },
+            "needed_if": {
+                "description": "Verbs that only some inputs need: they are granted to those alone, and every other verb to every input",
+                "type": "array",
+                "items": condition(&all_verbs),
+            },
             "idempotent": { "description": "Running it again after an unknown outcome does no harm", "type": "boolean" },
             "undo": { "description": "The plugin can undo it: it has `observe` and `undo`", "type": "boolean" },
         },
@@ -66,6 +71,31 @@ pub fn plugin() -> Json {
             },
             "operation": { "description": "What it offers", "type": "array", "items": operation },
         },
+    })
+}
+
+fn condition(verbs: &[&str]) -> Json {
+    let path = "^[A-Za-z0-9_-]+(\\[\\])*(\\.[A-Za-z0-9_-]+(\\[\\])*)*$";
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["slot", "verb", "any_of"],
+        "properties": {
+            "slot": { "description": "A slot of `slots`", "type": "string" },
+            "verb": { "description": "A verb that `slots` has for it", "enum": verbs },
+            "any_of": {
+                "description": "Places of the input, such as `cases[].method`; one that passes is enough",
+                "type": "array",
+                "minItems": 1,
+                "items": { "type": "string", "pattern": path },
+            },
+            "is": {
+                "description": "What the value there must be; without it, a value must be there",
+                "type": ["string", "integer", "boolean"],
+            },
+            "or_absent": { "description": "It passes also where nothing is written", "type": "boolean" },
+        },
+        "dependencies": { "or_absent": ["is"] },
     })
 }
 

@@ -130,6 +130,7 @@ fn fingerprint(manifest: &Manifest, imports: &BTreeSet<String>, exports: &[Strin
                     kind.name(),
                     &operation.slots,
                     &operation.optional,
+                    &operation.needed_if,
                     operation.idempotent,
                     operation.undo,
                     &operation.input,

@@ -14,6 +14,7 @@ use crate::signatures::TrustFiles;
 use crate::written_input::{node_at, params_of_sites};
 use crate::{text_file, waivers};
 use runbook_authority::grant::{self, Refusal, RefusalRule, UseSite as GrantSite};
+use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::{Folder, StoredSecret};
 use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Severity, Source, Value};
@@ -230,7 +231,7 @@ fn prepare_within(
                 continue;
             }
         };
-        match granted(&site, operation, plugin.manifest(), &targets) {
+        match granted(&site, operation, plugin.manifest(), &targets, params_of(&site.step)) {
             Ok(effective) => {
                 for boundary in &limits.boundaries {
                     boundary::check(boundary, &site, (plugin.manifest(), &effective), &mut later);
@@ -420,6 +421,12 @@ fn read_each<'a>(
     (targets, wrong)
 }
 
+/// The input of a call, as far as it is known before parameters have values and steps have run.
+fn known_input(site: &UseSite<'_>, params: &[Param]) -> Known {
+    let input = site.with.map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
+    Known::of_types(&input, params)
+}
+
 /// What is known of an input now is compared with the operation's schema now: all that has no
 /// template, the types of parameters, and that a template with text around it is a text. The rest
 /// is compared when it is rendered.
@@ -430,8 +437,7 @@ fn wrong_input(
     plugin: &Verified,
     params: &[Param],
 ) -> Vec<Diagnostic> {
-    let input = site.with.map_or_else(|| serde_json::json!({}), runbook_document::Table::to_json);
-    let known = Known::of_types(&input, params);
+    let known = known_input(site, params);
     let misfits = crate::misfits::misfits(plugin, operation, &known.value);
     let schema = plugin.manifest().operations.get(operation).map(|declared| &declared.input);
     let as_diagnostic = |misfit: &Misfit| {
@@ -560,6 +566,7 @@ fn granted(
     operation: &str,
     manifest: &Manifest,
     targets: &Targets,
+    params: &[Param],
 ) -> Result<Effective, Vec<grant::Refusal>> {
     let bindings: Vec<_> = site
         .bind
@@ -567,12 +574,16 @@ fn granted(
         .map(|Bind { slot, target, .. }| Binding { slot: slot.clone(), target: target.clone() })
         .collect();
     let step = site.step.as_str();
+    let known = known_input(site, params);
+    // A sample of a type says nothing about the value that a condition compares.
+    let unknown: BTreeSet<String> = known.unknown.into_iter().chain(known.sampled).collect();
     let grant_site = GrantSite {
         step,
         uses: &site.uses.value,
         operation,
         source: site.source,
         span: &site.uses.span,
+        input: KnownInput { value: &known.value, unknown: &unknown },
     };
     grant::grant(&grant_site, manifest, &bindings, targets)
 }

@@ -72,6 +72,14 @@ pub enum PackError {
         /// Each such slot with the place where the code names it.
         slots: Vec<UnknownSlot>,
     },
+    /// A condition of the manifest does not fit the input that the code describes.
+    #[error("operation `{operation}` of `plugin.toml`: {problem}")]
+    Condition {
+        /// The operation.
+        operation: String,
+        /// Which condition, and what is wrong with it.
+        problem: String,
+    },
     /// Manifest and code disagree about what an operation is.
     #[error("operation `{operation}` is a {} in `plugin.toml` and a {} in the code", manifest.name(), code.name())]
     KindDiffers {
@@ -174,6 +182,9 @@ fn merge(manifest: &mut Manifest, description: Description) -> Result<(), PackEr
         }
         operation.input = input;
         operation.output = output;
+        operation
+            .check_conditions()
+            .map_err(|problem| PackError::Condition { operation: name, problem })?;
     }
     match manifest.operations.iter().find(|(_, operation)| operation.input.is_null()) {
         Some((name, _)) => Err(PackError::NotInCode { operation: name.clone() }),

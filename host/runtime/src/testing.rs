@@ -6,6 +6,7 @@ use crate::{
     SecretUnavailable, Services, SharedScrubber,
 };
 use runbook_authority::grant::{self, UseSite};
+use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Targets};
 use runbook_contract::Mode;
@@ -92,6 +93,7 @@ pub(crate) fn effective(slots: &[Slot], targets: &str, base: &Path) -> Effective
         operation: "act",
         source: &source,
         span: &(0..0),
+        input: KnownInput::empty(),
     };
     grant::grant(&site, &manifest, &bindings, &all)
         .unwrap_or_else(|refusals| panic!("{refusals:?}"))

@@ -7,7 +7,7 @@ use runbook_sdk::prelude::*;
 use std::collections::BTreeMap;
 
 /// How a request is made.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Method {
     #[default]

@@ -15,6 +15,7 @@ pub use on_postgres::OnPostgres;
 use grammar::Grammar;
 use runbook_authority::gate::{Decision, Operation, decide};
 use runbook_authority::grant::{self, UseSite};
+use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets, Verb};
 use runbook_document::{Diagnostics, Located, Source, Value};
@@ -157,6 +158,7 @@ fn effective(server: Server, classes: &[&str]) -> Effective {
         operation: "check",
         source: &source,
         span: &(0..0),
+        input: KnownInput::empty(),
     };
     grant::grant(&site, &manifest, &bindings, &targets)
         .unwrap_or_else(|refusals| panic!("{refusals:?}"))

@@ -22,7 +22,7 @@ pub use used::{Used, UsedAt};
 
 use crate::boundary::Boundary;
 use crate::capability::{Effect, Risk, Verb, functions_of};
-use crate::grant::{Effective, Grant};
+use crate::grant::{ConditionalVerb, Effective, Grant};
 use crate::manifest::Manifest;
 use crate::scope::AccessScope;
 use crate::targets::{PathView, Target};
@@ -134,6 +134,19 @@ pub struct StepEntry {
     pub details: Vec<Detail>,
     /// One row for each verb of each bound slot.
     pub rows: Vec<Row>,
+    /// Verbs of the operation that are not granted because the input does not need them.
+    pub withheld: Vec<Withheld>,
+}
+
+/// A verb of an operation that one call of it is not granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Withheld {
+    /// The slot.
+    pub slot: String,
+    /// `http.delete`.
+    pub verb: String,
+    /// Why not, and which input would need it.
+    pub reason: String,
 }
 
 /// One verb of one slot.
@@ -149,6 +162,8 @@ pub struct Row {
     pub sentence: String,
     /// Why, in the author's words.
     pub reason: String,
+    /// What of the input makes it needed; `None` if every input needs it, or nothing is granted.
+    pub needed_by: Option<String>,
     /// The host functions behind the verb that the component imports; empty is none.
     pub imported: Vec<String>,
     /// Whether the manifest declares it. What is granted always is.
@@ -273,6 +288,7 @@ impl PluginEntry {
                     .sentence
                     .replace("{}", &format!("whatever `{name}` is bound to")),
                 reason: slot.reason.clone(),
+                needed_by: None,
                 imported: imported(*verb, component.imports),
                 declared: true,
                 granted: None,
@@ -317,7 +333,18 @@ impl StepEntry {
             .iter()
             .flat_map(|grant| rows_of(&call, grant, component, effective, lens))
             .collect();
-        Self { step: call.step.to_owned(), uses: call.uses.to_owned(), details: call.details, rows }
+        let withheld = effective.withheld().map(|verb| Withheld {
+            slot: verb.slot.clone(),
+            verb: verb.verb.full_name(),
+            reason: verb.reason(),
+        });
+        Self {
+            step: call.step.to_owned(),
+            uses: call.uses.to_owned(),
+            details: call.details,
+            rows,
+            withheld: withheld.collect(),
+        }
     }
 }
 
@@ -353,6 +380,7 @@ fn rows_of(
         risk: verb.row().risk,
         sentence: sentence::of(grant, verb, effective, &extent),
         reason: reason.clone(),
+        needed_by: effective.conditional_verb(&grant.slot, verb).map(ConditionalVerb::reason),
         imported: imported(verb, component.imports),
         declared: true,
         granted: Some(granted.clone()),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::capability::VERBS;
 use crate::grant::{Binding, UseSite, grant};
-use crate::manifest::Manifest;
+use crate::manifest::{KnownInput, Manifest};
 use crate::targets::{Folder, Targets};
 use runbook_document::{Diagnostics, Located, Source};
 use std::path::Path;
@@ -66,7 +66,14 @@ fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) 
         Binding { slot: located("s"), target: located("t") },
         Binding { slot: located("k"), target: located("key") },
     ];
-    let site = UseSite { step: "one", uses: "p:o", operation: "o", source: &source, span: &(0..0) };
+    let site = UseSite {
+        step: "one",
+        uses: "p:o",
+        operation: "o",
+        source: &source,
+        span: &(0..0),
+        input: KnownInput::empty(),
+    };
     grant(&site, &manifest, &bindings, &targets).unwrap_or_else(|refusals| panic!("{refusals:?}"))
 }
 

@@ -40,7 +40,7 @@ fn finding(finding: &Finding) -> Value {
 
 fn runbook(runbook: &RunbookEntry) -> Value {
     let step = |step: &runbook_authority::access_report::StepEntry| {
-        context! { id => &step.step, uses => &step.uses, rows => rows(&step.rows), details => details(&step.details) }
+        context! { id => &step.step, uses => &step.uses, rows => rows(&step.rows), withheld => Serde(&step.withheld), details => details(&step.details) }
     };
     let flow = |flow: &runbook_authority::access_report::Flow| {
         context! { risk => flow.risk.name(), sentence => flow.sentence() }
@@ -89,6 +89,7 @@ struct Right<'a> {
     verb: &'a str,
     sentence: &'a str,
     reason: &'a str,
+    needed_by: Option<&'a str>,
     place: Option<String>,
     imported: &'static str,
     is_within: bool,
@@ -118,6 +119,7 @@ fn right(row: &Row) -> Right<'_> {
         verb: &row.verb,
         sentence: &row.sentence,
         reason: &row.reason,
+        needed_by: row.needed_by.as_deref(),
         place: row
             .granted
             .as_ref()

@@ -4,7 +4,7 @@ use crate::phrases::counted;
 use crate::printed::push_line;
 use crate::table::table;
 use runbook_authority::access_report::{
-    AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry,
+    AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry, Withheld,
 };
 use std::fmt::Write as _;
 
@@ -48,10 +48,13 @@ fn push_runbook(text: &mut String, runbook: &RunbookEntry) {
     push_details(text, "  ", &runbook.details);
     for step in &runbook.steps {
         push_line(text, format_args!("  {}  {}", step.step, step.uses));
-        if step.rows.is_empty() {
+        if step.rows.is_empty() && step.withheld.is_empty() {
             text.push_str("    nothing: it is given no slot\n");
         }
         push_rows(text, &step.rows);
+        for Withheld { slot, verb, reason } in &step.withheld {
+            push_line(text, format_args!("    not granted: {verb} on `{slot}`: {reason}"));
+        }
         push_details(text, "    ", &step.details);
     }
     if !runbook.flows.is_empty() {
@@ -122,7 +125,7 @@ fn cells(row: &Row) -> Vec<String> {
         .granted
         .as_ref()
         .map(|granted| format!("[{}:{}]", granted.place.file, granted.place.line));
-    let mut notes: Vec<String> = place.into_iter().collect();
+    let mut notes: Vec<String> = place.into_iter().chain(row.needed_by.clone()).collect();
     if row.imported.is_empty() {
         notes.push("not imported".to_owned());
     }

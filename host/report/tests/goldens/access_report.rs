@@ -5,7 +5,7 @@ use runbook_authority::access_report::flow::End;
 use runbook_authority::access_report::{
     AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location,
     Origin, PluginEntry, RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation,
-    StepEntry,
+    StepEntry, Withheld,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
@@ -80,6 +80,7 @@ fn access_report() -> AccessReport {
     rows[1].boundary =
         Some(BoundaryStatus::Exceeded { witness: "POST https://api.example.com/v1/x".to_owned() });
     rows[1].used = Some(0);
+    rows[1].needed_by = Some("needed by `notices[0].to` of the input".to_owned());
     rows[1].imported = vec!["runbook:http/write".to_owned()];
     let details = vec![Detail {
         name: "input".to_owned(),
@@ -90,6 +91,11 @@ fn access_report() -> AccessReport {
         uses: "sender:send".to_owned(),
         details: details.clone(),
         rows,
+        withheld: vec![Withheld {
+            slot: "api".to_owned(),
+            verb: "http.delete".to_owned(),
+            reason: "this input does not need it; it is needed if `all` is `true`".to_owned(),
+        }],
     };
     let flow = Flow {
         risk: Risk::High,

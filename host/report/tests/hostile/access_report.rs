@@ -6,7 +6,7 @@ use runbook_authority::access_report::flow::End;
 use runbook_authority::access_report::{
     AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location,
     Origin, PluginEntry, Row, RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation,
-    StepEntry,
+    StepEntry, Withheld,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
@@ -79,6 +79,11 @@ fn report(text: &str) -> AccessReport {
         uses: text.to_owned(),
         details: detail(),
         rows: plugin.rows.clone(),
+        withheld: vec![Withheld {
+            slot: text.to_owned(),
+            verb: text.to_owned(),
+            reason: text.to_owned(),
+        }],
     };
     let flow = Flow {
         risk: Risk::High,

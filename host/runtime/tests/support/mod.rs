@@ -8,6 +8,7 @@
 )]
 
 use runbook_authority::grant::{self, UseSite};
+use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
 use runbook_contract::{Call, Phase, RunId, StepId};
@@ -176,7 +177,14 @@ pub fn effective(
         .map(|(slot, target)| Binding { slot: located(slot), target: located(target) })
         .collect();
     let uses = format!("guest:{operation}");
-    let site = UseSite { step: "step", uses: &uses, operation, source: &source, span: &(0..0) };
+    let site = UseSite {
+        step: "step",
+        uses: &uses,
+        operation,
+        source: &source,
+        span: &(0..0),
+        input: KnownInput::empty(),
+    };
     grant::grant(&site, manifest, &bindings, &targets)
         .unwrap_or_else(|refusals| panic!("{refusals:?}"))
 }

@@ -3,7 +3,7 @@
 use crate::schema_words::{fields, inline_table};
 use runbook_authority::Verb;
 use runbook_authority::capability::Capability;
-use runbook_authority::manifest::{Kind, Manifest, Operation};
+use runbook_authority::manifest::{Kind, Manifest, Operation, VerbCondition};
 use std::fmt::Write as _;
 
 /// Inputs, outputs and an example of one operation. `reference` is how a runbook names the plugin.
@@ -23,6 +23,10 @@ pub(super) fn usage(
     text.push_str("\n\n  output\n");
     let none = if operation.kind == Kind::SmokeTest { "one verdict a case" } else { "nothing" };
     text.push_str(&indented(&table(&operation.output, none)));
+    if !operation.needed_if.is_empty() {
+        text.push_str("\n\n  granted only to an input that needs it\n");
+        text.push_str(&indented(&runbook_report::table(&conditions(operation))));
+    }
     text.push_str("\n\n  example\n");
     text.push_str(&indented(&example(manifest, reference, name, operation)));
     text
@@ -31,6 +35,15 @@ pub(super) fn usage(
 fn table(schema: &serde_json::Value, none: &str) -> String {
     let rows: Vec<_> = fields(schema).iter().map(crate::schema_words::Field::row).collect();
     if rows.is_empty() { none.to_owned() } else { runbook_report::table(&rows) }
+}
+
+/// Each verb that only some inputs need, with what of an input makes it needed.
+fn conditions(operation: &Operation) -> Vec<Vec<String>> {
+    let row = |condition: &VerbCondition| {
+        let verb = condition.verb.full_name();
+        vec![condition.slot.clone(), verb, format!("if {}", condition.sentence())]
+    };
+    operation.needed_if.iter().map(row).collect()
 }
 
 fn indented(text: &str) -> String {

@@ -93,6 +93,7 @@ pub(super) fn manual_steps(runbook: &Runbook) -> Vec<StepEntry> {
                 uses: "manual".to_owned(),
                 details,
                 rows: Vec::new(),
+                withheld: Vec::new(),
             }
         })
         .collect()
