@@ -58,10 +58,7 @@ fn push(path: &str, node: &Node, found: &mut Vec<Written>) {
 
 fn id_of(item: &Node) -> Option<&str> {
     let Value::Table(table) = &item.value else { return None };
-    match &table.get("id")?.value {
-        Value::String(id) => Some(id),
-        _ => None,
-    }
+    if let Value::String(id) = &table.get("id")?.value { Some(id) } else { None }
 }
 
 /// One key whose value is another one.

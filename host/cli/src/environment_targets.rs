@@ -4,7 +4,7 @@
 
 use crate::runbook_file::RunbookFile;
 use crate::text_file;
-use runbook_authority::targets::{TargetKind, Targets};
+use runbook_authority::Targets;
 use runbook_document::{Diagnostic, Diagnostics, Source};
 use runbook_engine::Runbook;
 use runbook_engine::model::TargetOrigin;
@@ -78,14 +78,7 @@ fn bound<'a>(runbook: &'a Runbook, targets: &'a Targets) -> BTreeSet<&'a str> {
     for site in runbook.use_sites() {
         bound.extend(site.bind.iter().map(|bind| bind.target.value.as_str()));
     }
-    bound.extend(targets.iter().filter_map(|target| match &target.kind {
-        TargetKind::Process(process) => process.connection.as_deref(),
-        TargetKind::Http(_)
-        | TargetKind::Sql(_)
-        | TargetKind::Docker(_)
-        | TargetKind::Files(_)
-        | TargetKind::Secret(_) => None,
-    }));
+    bound.extend(targets.iter().filter_map(|target| target.connection()));
     bound
 }
 

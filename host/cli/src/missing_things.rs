@@ -2,7 +2,7 @@
 //! because the answer is certain.
 
 use runbook_authority::grant::Effective;
-use runbook_authority::targets::{SqlAddress, Target, TargetKind};
+use runbook_authority::targets::{RequiredPath, Target};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -58,15 +58,7 @@ pub fn stores(effective: &Effective, stores: &BTreeMap<String, PathBuf>) -> Vec<
 }
 
 fn missing(target: &Target) -> Option<Missing> {
-    let (what, path) = match &target.kind {
-        TargetKind::Process(process) => ("program", process.program.real()),
-        TargetKind::Files(files) => ("directory", files.root.real()),
-        TargetKind::Sql(sql) => match &sql.address {
-            SqlAddress::File(file) if !sql.create => ("database", file.real()),
-            SqlAddress::File(_) | SqlAddress::Server { .. } => return None,
-        },
-        TargetKind::Http(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => return None,
-    };
+    let RequiredPath { what, path } = target.required_path()?;
     let absent = || Missing {
         target: target.name.clone(),
         place: target.place(),

@@ -2,7 +2,7 @@
 
 use crate::prepared::Site;
 use crate::written_input::{node_at, params_of_sites};
-use runbook_authority::{Decision, Mode, Operation, TargetKind, Verb};
+use runbook_authority::{Decision, Mode, Operation, Verb};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node};
 use runbook_engine::model::Param;
 use runbook_engine::{Known, Runbook, StepId, UseSite};
@@ -54,7 +54,7 @@ fn judge(site: &Site, statement: &str) -> Option<Judged> {
     let of_sql =
         |verb: &&Verb| matches!(verb, Verb::SqlQuery | Verb::SqlExecute | Verb::SqlTransaction);
     let judge = |grant: &runbook_authority::Grant, verb: Verb| {
-        let TargetKind::Sql(target) = &grant.target.kind else { return None };
+        let target = grant.target.sql()?;
         let operation = Operation::Sql { slot: &grant.slot, verb, statement: Some(statement) };
         if let Decision::Deny(denial) =
             runbook_authority::gate::decide(&site.effective, Mode::Effects, &operation)

@@ -13,7 +13,7 @@ use crate::outgoing::Outgoing;
 use crate::permit::Permitted;
 use crate::services::{AuditCall, AuditEvent, AuditRecord, Services};
 use runbook_authority::gate::{self, Denial, Rule};
-use runbook_authority::{Decision, Effect, Effective, Grant, Operation, Target, TargetKind, Verb};
+use runbook_authority::{Decision, Effect, Effective, Grant, Operation, Target, Verb};
 use runbook_contract::Mode;
 use runbook_secrets::{Scrubber, Secret};
 use std::ops::{Deref, DerefMut};
@@ -372,14 +372,7 @@ impl Host {
     /// Tells the audit what was judged. Without its record nothing happens.
     fn audit(&mut self, operation: &Operation<'_>, decision: &Decision) -> Result<(), Fault> {
         let (slot, verb) = (operation.slot(), operation.verb());
-        let dialect = self.effective.get(slot).and_then(|grant| match &grant.target.kind {
-            TargetKind::Sql(sql) => Some(sql.dialect()),
-            TargetKind::Http(_)
-            | TargetKind::Docker(_)
-            | TargetKind::Files(_)
-            | TargetKind::Process(_)
-            | TargetKind::Secret(_) => None,
-        });
+        let dialect = self.effective.get(slot).and_then(|grant| grant.target.dialect());
         let scrubber = self.services.scrubber.current();
         let outgoing = Outgoing::new(&scrubber);
         let canonical = operation.canonical(dialect, &|text| scrubber.text(text));
@@ -431,18 +424,8 @@ impl Host {
     /// secret that is itself the target is what its slot stands for.
     fn target_secrets(&self, slot: &str) -> Vec<&str> {
         let Some(grant) = self.effective.get(slot) else { return Vec::new() };
-        let connection = match &grant.target.kind {
-            TargetKind::Secret(_) => return Vec::new(),
-            TargetKind::Process(process) => process.connection.as_deref(),
-            TargetKind::Http(_)
-            | TargetKind::Sql(_)
-            | TargetKind::Docker(_)
-            | TargetKind::Files(_) => None,
-        };
-        let connected = connection
-            .and_then(|name| self.effective.connection(name))
-            .map(|target| target.secrets());
-        let mut names = grant.target.secrets();
+        let connected = self.effective.lent(grant).map(|target| target.secrets());
+        let mut names = grant.target.injected_secrets();
         names.extend(connected.unwrap_or_default());
         names.sort_unstable();
         names.dedup();

@@ -204,36 +204,35 @@ pub trait FromValue: Sized {
     fn from_value(value: &Value) -> Option<Self>;
 }
 
+/// The number that the digits of a decimal are, if the type can hold it.
+fn of_decimal<T: std::str::FromStr>(value: &Value) -> Option<T> {
+    if let Value::Decimal(digits) = value { digits.parse().ok() } else { None }
+}
+
 impl FromValue for i64 {
     fn from_value(value: &Value) -> Option<Self> {
-        match value {
-            Value::Integer(number) => Some(*number),
-            Value::Decimal(digits) => digits.parse().ok(),
-            _ => None,
-        }
+        if let Value::Integer(number) = value { Some(*number) } else { of_decimal(value) }
     }
 }
 
 impl FromValue for f64 {
     #[expect(clippy::cast_precision_loss, reason = "who asks for a float takes one")]
     fn from_value(value: &Value) -> Option<Self> {
-        match value {
-            Value::Float(number) => Some(*number),
-            Value::Integer(number) => Some(*number as Self),
-            Value::Decimal(digits) => digits.parse().ok(),
-            _ => None,
+        if let Value::Float(number) = value {
+            return Some(*number);
         }
+        if let Value::Integer(number) = value { Some(*number as Self) } else { of_decimal(value) }
     }
 }
 
 impl FromValue for bool {
     fn from_value(value: &Value) -> Option<Self> {
-        match value {
-            Value::Boolean(truth) => Some(*truth),
-            Value::Integer(0) => Some(false),
-            Value::Integer(1) => Some(true),
-            _ => None,
+        // SQLite and MySQL have no type of their own for it.
+        let is_number = |number: i64| matches!(value, Value::Integer(own) if *own == number);
+        if let Value::Boolean(truth) = value {
+            return Some(*truth);
         }
+        (is_number(0) || is_number(1)).then(|| is_number(1))
     }
 }
 
@@ -248,7 +247,12 @@ impl FromValue for String {
             | Value::Uuid(text)
             | Value::Json(text)
             | Value::Other((_, text)) => Some(text.clone()),
-            _ => None,
+            Value::Null
+            | Value::Boolean(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Bytes(_)
+            | Value::Sequence(_) => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::capability::{Risk, VERBS, Verb};
 use crate::host_places;
 use crate::pattern::AddressClass;
 use crate::scope::Dimension;
-use crate::targets::{HttpBase, PathView, Target, TargetKind, TlsMode, is_here};
+use crate::targets::{PathView, Target};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -295,7 +295,7 @@ fn written_directories(runbook: &RunbookEntry) -> BTreeMap<&Path, String> {
     let mut writers: BTreeMap<&Path, (&str, &str, usize)> = BTreeMap::new();
     for step in &runbook.steps {
         for row in &step.rows {
-            if let Some(TargetKind::Files(files)) = row.target.as_ref().map(|target| &target.kind)
+            if let Some(files) = row.target.as_ref().and_then(|target| target.files())
                 && row.verb == Verb::FilesWrite.full_name()
             {
                 writers.entry(files.root.real()).or_insert((&row.slot, &step.step, 0)).2 += 1;
@@ -323,8 +323,7 @@ fn of_own_files(subject: &str, row: &Row, decided_by: &[PathBuf]) -> Option<Find
             Location::Line(granted.place.clone()),
         ));
     }
-    let TargetKind::Files(files) = &target.kind else { return None };
-    let directory = files.root.real();
+    let directory = target.files()?.root.real();
     let own =
         decided_by.iter().find(|file| super::changes(&row.verb) && file.starts_with(directory))?;
     let message = format!(
@@ -339,8 +338,8 @@ fn of_own_files(subject: &str, row: &Row, decided_by: &[PathBuf]) -> Option<Find
 
 /// A program whose text is in a folder that a step of the same runbook may write to.
 fn of_written_texts(subject: &str, row: &Row, writable: &BTreeMap<&Path, String>) -> Vec<Finding> {
-    let (Some(granted), Some(TargetKind::Process(process))) =
-        (&row.granted, row.target.as_ref().map(|target| &target.kind))
+    let (Some(granted), Some(process)) =
+        (&row.granted, row.target.as_ref().and_then(|target| target.process()))
     else {
         return Vec::new();
     };
@@ -507,23 +506,7 @@ fn is_metadata(word: &str) -> bool {
 fn unverified(target: &Target) -> Option<String> {
     let secrets = target.secrets();
     let secret = secrets.first()?;
-    let how = match &target.kind {
-        TargetKind::Sql(sql) => {
-            sql.address.tls_to_elsewhere().filter(|mode| *mode != TlsMode::VerifyFull)?.name()
-        }
-        TargetKind::Http(http) => match &http.base {
-            HttpBase::Url(base)
-                if base.scheme() == "http" && !is_here(base.host_str().unwrap_or_default()) =>
-            {
-                "http"
-            }
-            HttpBase::Url(_) | HttpBase::Secret(_) => return None,
-        },
-        TargetKind::Docker(_)
-        | TargetKind::Files(_)
-        | TargetKind::Process(_)
-        | TargetKind::Secret(_) => return None,
-    };
+    let how = target.unverified_transport()?;
     Some(format!("sends secret `{secret}` to {} by `{how}`", target.describe()))
 }
 

@@ -8,7 +8,7 @@
 use super::SourceLocation;
 use crate::capability::{Risk, Verb};
 use crate::grant::{Effective, Grant};
-use crate::targets::{HttpBase, Target, TargetKind};
+use crate::targets::{HttpBase, HttpTarget, Target, TargetKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -370,21 +370,9 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
     };
     Some(End {
         kind,
-        what: described(&grant.target),
+        what: grant.target.identity(),
         place: Some(SourceLocation::of(&grant.target)),
     })
-}
-
-/// What a target is; of a secret, which one.
-fn described(target: &Target) -> String {
-    match &target.kind {
-        TargetKind::Secret(secret) => target.describe_secret(&secret.secret),
-        TargetKind::Http(_)
-        | TargetKind::Sql(_)
-        | TargetKind::Docker(_)
-        | TargetKind::Files(_)
-        | TargetKind::Process(_) => target.describe(),
-    }
 }
 
 /// Secrets that the host itself puts where the target says.
@@ -405,7 +393,10 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkK
     let secrets = of(&grant.target).into_iter().chain(connection.map(of).unwrap_or_default());
     // An address that is itself a secret is known to the host alone, so sending it there reveals
     // nothing.
-    let is_address = |secret: &str| matches!(&grant.target.kind, TargetKind::Http(http) if http.base == HttpBase::Secret(secret.to_owned()));
+    let is_address = |secret: &str| {
+        let own = |http: &HttpTarget| http.base == HttpBase::Secret(secret.to_owned());
+        grant.target.http().is_some_and(own)
+    };
     secrets
         .filter(|secret| !is_address(secret))
         .map(|secret| {
@@ -417,7 +408,7 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkK
 
 /// Secrets that the plugin may have put into requests on other slots.
 fn of_positions(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkKind>)> {
-    let TargetKind::Secret(secret) = &grant.target.kind else { return Vec::new() };
+    let Some(secret) = grant.target.secret() else { return Vec::new() };
     let reached = secret.positions.iter().filter_map(|position| step.effective.get(&position.slot));
     reached
         .map(|http| {

@@ -106,9 +106,7 @@ fn of_process(target: &ProcessTarget, lent: Option<&Target>) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some(connection) = lent {
         let mut connected = vec![format!("connected to {}", connection.describe())];
-        if let TargetKind::Sql(sql) = &connection.kind {
-            connected.extend(of_sql(sql));
-        }
+        connected.extend(connection.sql().into_iter().flat_map(of_sql));
         parts.push(connected.join(", "));
     }
     if let Some(directory) = &target.directory {
@@ -123,25 +121,23 @@ fn of_process(target: &ProcessTarget, lent: Option<&Target>) -> Vec<String> {
     parts
 }
 
+/// Whether a dimension says something of a verb.
+type IsTold = fn(Verb) -> bool;
+
 /// What makes a grant narrower than its target's description says: `, only paths /health`.
 fn narrowed(extent: &AccessScope, verb: Verb) -> String {
-    const TELLING: &[Dimension] = &[
-        Dimension::Paths,
-        Dimension::Statements,
-        Dimension::Relations,
-        Dimension::Images,
-        Dimension::Commands,
-        Dimension::Arguments,
-        Dimension::Positions,
-    ];
-    let is_telling = |dimension: Dimension| match dimension {
-        Dimension::Images => {
+    /// The dimensions that are told, and of which verbs.
+    const TELLING: &[(Dimension, IsTold)] = &[
+        (Dimension::Paths, |_| true),
+        (Dimension::Statements, |verb| !matches!(verb, Verb::SqlBackup | Verb::SqlRestore)),
+        (Dimension::Relations, |_| true),
+        (Dimension::Images, |verb| {
             matches!(verb, Verb::DockerPull | Verb::DockerTag | Verb::DockerCreate)
-        }
-        Dimension::Commands => matches!(verb, Verb::DockerExec | Verb::DockerCreate),
-        Dimension::Statements => !matches!(verb, Verb::SqlBackup | Verb::SqlRestore),
-        _ => true,
-    };
+        }),
+        (Dimension::Commands, |verb| matches!(verb, Verb::DockerExec | Verb::DockerCreate)),
+        (Dimension::Arguments, |_| true),
+        (Dimension::Positions, |_| true),
+    ];
     let is_open = |dimension: Dimension, values: &Values| match values {
         Values::Texts(texts) if dimension == Dimension::Statements => {
             texts.len() == crate::pattern::StatementClass::names().len()
@@ -151,8 +147,8 @@ fn narrowed(extent: &AccessScope, verb: Verb) -> String {
     };
     let parts: Vec<_> = TELLING
         .iter()
-        .filter(|dimension| is_telling(**dimension))
-        .filter_map(|dimension| extent.get(*dimension).map(|values| (*dimension, values)))
+        .filter(|(_, is_told)| is_told(verb))
+        .filter_map(|(dimension, _)| extent.get(*dimension).map(|values| (*dimension, values)))
         .filter(|(dimension, values)| !is_open(*dimension, values))
         .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
         .collect();

@@ -49,12 +49,59 @@ pub struct Rule {
 
 /// Dimensions that a rule limits even if it does not mention them, because an omission must not
 /// grant them.
-pub const DEFAULTS: &[(Capability, Dimension, &str)] = &[
-    (Capability::Http, Dimension::Addresses, "every class but metadata and reserved"),
-    (Capability::Sql, Dimension::Superuser, "false"),
-    (Capability::Process, Dimension::Environment, crate::targets::HARMLESS_IN_WORDS),
-    (Capability::Docker, Dimension::Environment, "none"),
+pub const DEFAULTS: &[DefaultLimit] = &[
+    DefaultLimit {
+        capability: Capability::Http,
+        dimension: Dimension::Addresses,
+        words: "every class but metadata and reserved",
+        values: usual_addresses,
+    },
+    DefaultLimit {
+        capability: Capability::Sql,
+        dimension: Dimension::Superuser,
+        words: "false",
+        values: || Values::flag(false.into()),
+    },
+    DefaultLimit {
+        capability: Capability::Process,
+        dimension: Dimension::Environment,
+        words: crate::targets::HARMLESS_IN_WORDS,
+        values: harmless_variables,
+    },
+    DefaultLimit {
+        capability: Capability::Docker,
+        dimension: Dimension::Environment,
+        words: "none",
+        values: harmless_variables,
+    },
 ];
+
+/// What a rule lets through in a dimension that it does not mention.
+#[derive(Debug)]
+pub struct DefaultLimit {
+    /// The capability of the rule.
+    pub capability: Capability,
+    /// The dimension.
+    pub dimension: Dimension,
+    /// What is let through, for people.
+    pub words: &'static str,
+    /// The same for the comparison.
+    values: fn() -> Values,
+}
+
+fn usual_addresses() -> Values {
+    let unusual = [AddressClass::Metadata, AddressClass::Reserved];
+    Values::Addresses {
+        classes: AddressClass::all().filter(|class| !unusual.contains(class)).collect(),
+        named: BTreeSet::new(),
+    }
+}
+
+/// Variables of a program that steer nothing. Those of a container are patterns, none of which this
+/// covers.
+fn harmless_variables() -> Values {
+    Values::Texts(BTreeSet::from([Text::PlainVariable]))
+}
 
 impl Boundary {
     /// The boundary as it holds on one host, whose links `follow` follows. A directory, a file or
@@ -76,20 +123,8 @@ impl Boundary {
 
 impl Rule {
     fn fill_defaults(&mut self) {
-        for (capability, dimension, _) in DEFAULTS {
-            if *capability != self.capability || self.values.contains_key(dimension) {
-                continue;
-            }
-            let unusual = [AddressClass::Metadata, AddressClass::Reserved];
-            let values = match dimension {
-                Dimension::Addresses => Values::Addresses {
-                    classes: AddressClass::all().filter(|class| !unusual.contains(class)).collect(),
-                    named: BTreeSet::new(),
-                },
-                Dimension::Environment => Values::Texts(BTreeSet::from([Text::PlainVariable])),
-                _ => Values::flag(false.into()),
-            };
-            self.values.insert(*dimension, values);
+        for limit in DEFAULTS.iter().filter(|limit| limit.capability == self.capability) {
+            self.values.entry(limit.dimension).or_insert_with(limit.values);
         }
     }
 }

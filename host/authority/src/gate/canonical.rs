@@ -105,7 +105,8 @@ fn short(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::capability::Verb;
-    use crate::gate::{ContainerFacts, Creation};
+    use crate::gate::Creation;
+    use crate::targets::ContainerFacts;
 
     const PLAIN: Clean<'_> = &|text| Cow::Borrowed(text);
 

@@ -1,10 +1,12 @@
 use super::*;
-use crate::capability::VERBS;
+use crate::capability::{VERBS, Verb};
 use crate::grant::{Binding, UseSite, grant};
 use crate::manifest::{KnownInput, Manifest};
-use crate::targets::{Folder, Targets};
+use crate::targets::{ContainerFacts, Folder, SecretPlace, Targets};
 use runbook_document::{Diagnostics, Located, Source};
+use std::net::IpAddr;
 use std::path::Path;
+use url::Url;
 
 /// The authority of a step that binds slot `s` (and `k`, a secret) to the target that `toml`
 /// describes, with every verb declared.

@@ -219,10 +219,12 @@ fn read_dimension(
             Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{folder}{rest}"),
             Some(_) | None => path.to_owned(),
         });
-        match row.shape {
-            Shape::Directory if row.dimension == Dimension::Directories => Text::Directory(path),
-            _ if path == "*" => Text::Any,
-            _ => Text::Exact(path),
+        if row.shape == Shape::Directory && row.dimension == Dimension::Directories {
+            Text::Directory(path)
+        } else if path == "*" {
+            Text::Any
+        } else {
+            Text::Exact(path)
         }
     };
     Some(Values::Texts(written.into_iter().map(text).collect()))

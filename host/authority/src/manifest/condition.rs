@@ -4,7 +4,6 @@
 //! with one value. It has an answer for every input, also for one of which some places are not
 //! known yet.
 
-use super::Declared;
 use crate::capability::Verb;
 use runbook_document::{Located, Node, Reader, Value};
 use serde::{Deserialize, Serialize};
@@ -299,11 +298,12 @@ impl ValueTest {
     }
 }
 
-/// Reads one entry of `needed_if` of an operation that uses these verbs.
+/// Reads one entry of `needed_if` of an operation that uses these verbs. Slots that are `in_part`
+/// were not read whole, and what is wrong with them is told elsewhere.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     used: &BTreeMap<String, Vec<Verb>>,
-    declared: &Declared<'_>,
+    in_part: &BTreeSet<String>,
 ) -> Option<VerbCondition> {
     let slot = reader.required::<String>("slot");
     let verb = reader.required::<String>("verb");
@@ -311,7 +311,7 @@ pub(super) fn read(
     let is = reader.optional::<Node>("is");
     let or_absent = reader.optional::<bool>("or_absent").filter(|flag| flag.value);
     let slot_and_verb = slot.zip(verb).and_then(|(slot, verb)| {
-        let verb = find_verb(reader, used, declared, &slot, &verb)?;
+        let verb = find_verb(reader, used, in_part, &slot, &verb)?;
         Some((slot.value, verb))
     });
     if let Some(any_of) = any_of.as_ref().filter(|any_of| any_of.value.is_empty()) {
@@ -345,12 +345,12 @@ pub(super) fn read(
 fn find_verb(
     reader: &mut Reader<'_>,
     used: &BTreeMap<String, Vec<Verb>>,
-    declared: &Declared<'_>,
+    in_part: &BTreeSet<String>,
     slot: &Located<String>,
     verb: &Located<String>,
 ) -> Option<Verb> {
     let Some(verbs) = used.get(&slot.value) else {
-        if !declared.in_part.contains(&slot.value) {
+        if !in_part.contains(&slot.value) {
             let message = format!("`{}` is not among the operation's slots", slot.value);
             let known: Vec<_> = used.keys().map(String::as_str).collect();
             let help = runbook_document::suggestion(&slot.value, &known);

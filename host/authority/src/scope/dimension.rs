@@ -109,6 +109,9 @@ dimensions! {
     Timeout "timeout" Duration [Http Sql Process] [] "For one call";
 }
 
+/// The words of a dimension in grants of a capability.
+type WordsOf = fn(Capability) -> Vec<&'static str>;
+
 impl Dimension {
     /// The row of this dimension in `DIMENSIONS`.
     pub fn row(self) -> &'static DimensionRow {
@@ -130,13 +133,14 @@ impl Dimension {
 
     /// The words that there are, if not every text is one.
     pub fn words(self, capability: Capability) -> Option<Vec<&'static str>> {
-        match self {
-            Self::Verbs => Some(capability.verbs().map(|verb| verb.row().name).collect()),
-            Self::Statements => Some(StatementClass::names()),
-            Self::Engines => Some(vec!["postgres", "mysql", "sqlite"]),
-            Self::Schemes => Some(vec!["http", "https"]),
-            _ => None,
-        }
+        const WORDS: &[(Dimension, WordsOf)] = &[
+            (Dimension::Verbs, |of| of.verbs().map(|verb| verb.row().name).collect()),
+            (Dimension::Statements, |_| StatementClass::names()),
+            (Dimension::Engines, |_| vec!["postgres", "mysql", "sqlite"]),
+            (Dimension::Schemes, |_| vec!["http", "https"]),
+        ];
+        let (_, words) = WORDS.iter().find(|(dimension, _)| *dimension == self)?;
+        Some(words(capability))
     }
 
     /// The dimensions that grants of a capability have.

@@ -64,9 +64,9 @@ impl AccessScope {
     /// its statements, so it is every one that the user of that target can make. `None` without a
     /// connection.
     pub fn of_connection(plugin: &str, grant: &Grant, effective: &Effective) -> Option<Self> {
-        let TargetKind::Process(process) = &grant.target.kind else { return None };
-        let target = effective.connection(process.connection.as_ref()?)?;
-        let TargetKind::Sql(sql) = &target.kind else { return None };
+        let process = grant.target.process()?;
+        let target = effective.lent(grant)?;
+        let sql = target.sql()?;
         let unlimited = SqlTarget {
             statements: None,
             relations: None,

@@ -13,6 +13,7 @@ mod host_path;
 mod http;
 mod literal;
 mod process;
+mod questions;
 mod secret;
 mod sql;
 mod stored_secret;
@@ -29,6 +30,7 @@ pub use http::{HeaderEncoding, HttpBase, HttpTarget, Injected, parse_base};
 pub use literal::{Texts, diagnostic as template_diagnostic, template_in};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
+pub use questions::RequiredPath;
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
 pub(crate) use sql::is_here;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
@@ -263,13 +265,9 @@ impl Targets {
                     },
                 );
             }
-            if let TargetKind::Process(ProcessTarget { connection: Some(connection), .. }) =
-                &target.kind
-            {
-                let is_sql = self
-                    .get(connection)
-                    .is_some_and(|other| matches!(other.kind, TargetKind::Sql(_)));
-                if !is_sql && !wrong.contains(connection.as_str()) {
+            if let Some(connection) = target.connection() {
+                let is_sql = self.get(connection).is_some_and(|other| other.sql().is_some());
+                if !is_sql && !wrong.contains(connection) {
                     let message = format!(
                         "target `{}` takes its connection from `{connection}`, which is not a sql target",
                         target.name

@@ -18,7 +18,7 @@ use crate::shared_arguments::RunbookArgs;
 use crate::ui;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_authority::{Effect, Target, TargetKind};
+use runbook_authority::{Effect, Target};
 use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
 use runbook_engine::{
     Audience, Call, CallReturn, DryFinding, DryRun, DryStep, ErrorClass, Fault, Json, LeaseWatch,
@@ -344,14 +344,7 @@ fn order(step: &PlannedStep, above: Option<&PlannedStep>, line: Line) -> String 
 /// What a slot is bound to; of a program with the variables that it gets, because they can decide
 /// what it runs.
 fn thing(target: &Target) -> String {
-    let variables: Vec<String> = match &target.kind {
-        TargetKind::Process(process) => process.variables().collect(),
-        TargetKind::Http(_)
-        | TargetKind::Sql(_)
-        | TargetKind::Docker(_)
-        | TargetKind::Files(_)
-        | TargetKind::Secret(_) => Vec::new(),
-    };
+    let variables = target.variables();
     let with = if variables.is_empty() {
         String::new()
     } else {

@@ -28,7 +28,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 use runbook_authority::gate::Creation;
 use runbook_authority::targets::{ContainerFacts, DockerTarget};
-use runbook_authority::{Operation, Target, TargetKind, Verb};
+use runbook_authority::{Operation, Target, Verb};
 use runbook_secrets::Scrubber;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -377,10 +377,11 @@ impl Host {
         verb: Verb,
         name: &str,
     ) -> Result<(Engine, ContainerInspectResponse), Fault> {
-        let commit = match verb {
+        let commit = if verb == Verb::DockerExec {
             // The gate was asked about its command already.
-            Verb::DockerExec => self.provisional(slot, verb, 1),
-            _ => self.docker(slot, verb)?,
+            self.provisional(slot, verb, 1)
+        } else {
+            self.docker(slot, verb)?
         };
         let engine = Engine::connect(self.target(slot)?, commit, self.scrubber()).await?;
         let wanted = match (name, engine.docker_target().filter.single()) {
@@ -531,16 +532,7 @@ fn confined(target: &DockerTarget) -> HostConfig {
 }
 
 fn docker_of(target: &Target) -> &DockerTarget {
-    match &target.kind {
-        TargetKind::Docker(docker) => docker,
-        TargetKind::Http(_)
-        | TargetKind::Sql(_)
-        | TargetKind::Files(_)
-        | TargetKind::Process(_)
-        | TargetKind::Secret(_) => {
-            unreachable!("the gate lets docker operations through on docker targets only")
-        }
-    }
+    target.docker().expect("the gate lets docker operations through on docker targets only")
 }
 
 /// A name or an id, which becomes a part of a path of the engine's API: nothing in it may make

@@ -3,7 +3,7 @@
 use crate::bindings::runbook::secrets::{metadata, reveal};
 use crate::fault::Fault;
 use crate::host::{Host, HostCall};
-use runbook_authority::{Operation, TargetKind, Verb};
+use runbook_authority::{Operation, Verb};
 
 impl metadata::Host for HostCall<'_> {
     async fn describe(&mut self, slot: String) -> Result<metadata::SecretInfo, Fault> {
@@ -32,14 +32,8 @@ impl Host {
     /// The name in `[secrets]` that a slot is bound to, if `verb` may be used on the slot.
     fn secret_name(&mut self, slot: &str, verb: Verb) -> Result<String, Fault> {
         self.enter(&Operation::Secret { slot, verb })?;
-        match &self.target(slot)?.kind {
-            TargetKind::Secret(secret) => Ok(secret.secret.clone()),
-            TargetKind::Http(_)
-            | TargetKind::Sql(_)
-            | TargetKind::Docker(_)
-            | TargetKind::Files(_)
-            | TargetKind::Process(_) => Err(Fault::denied()),
-        }
+        let target = self.target(slot)?;
+        target.secret().map(|secret| secret.secret.clone()).ok_or_else(Fault::denied)
     }
 }
 

@@ -30,7 +30,8 @@ async fn requests(targets: &str) -> Vec<(Result<u16, Fault>, Vec<Verb>)> {
             Verb::HttpPost => call.post(slot, path, Vec::new(), body, Vec::new()).await,
             Verb::HttpPut => call.put(slot, path, Vec::new(), body, Vec::new()).await,
             Verb::HttpPatch => call.patch(slot, path, Vec::new(), body, Vec::new()).await,
-            _ => call.delete(slot, path, Vec::new()).await,
+            Verb::HttpDelete => call.delete(slot, path, Vec::new()).await,
+            other => unreachable!("{other} is not among the verbs above"),
         };
         drop(call);
         seen.push((answered.map(|response| response.status), host.acted()));

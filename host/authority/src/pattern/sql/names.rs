@@ -49,9 +49,11 @@ pub(super) fn called_after_a_blank(statement: &str) -> Vec<String> {
         "values",
     ];
     let tokens = tokens(Dialect::MySql, statement).unwrap_or_default();
-    let pairs = tokens.windows(2).filter_map(|pair| match pair {
-        [Token::Name { text, quoted: false, glued: false }, Token::Symbol('(')] => Some(text),
-        _ => None,
+    let pairs = tokens.windows(2).filter_map(|pair| {
+        let [Token::Name { text, quoted: false, glued: false }, Token::Symbol('(')] = pair else {
+            return None;
+        };
+        Some(text)
     });
     let is_at_risk = |name: &&String| {
         acting::reads_its_arguments_alone(Dialect::MySql, name)

@@ -11,7 +11,6 @@ use crate::prepare::{self, Scrutiny};
 use crate::prepared::{Prepared, Site};
 use crate::signatures::TrustFiles;
 use crate::{audited, boundary, lockfile, signatures, text_file, ui};
-use runbook_authority::TargetKind;
 use runbook_authority::access_report::{
     AccessReport, CallSite, Component, FindingRule, FlowStep, Gap, Origin, PluginEntry,
     RunbookEntry, SentenceContext, StepEntry, flows,
@@ -373,14 +372,7 @@ fn decided_by(path: &Path, prepared: &Prepared) -> Vec<PathBuf> {
         by_reference(prepared).into_keys().filter(|reference| plugins::is_file(reference));
     let components = components.map(|reference| prepared.folder.join(reference));
     let grants = prepared.sites.values().flat_map(|site| site.effective.iter());
-    let authorities = grants.filter_map(|grant| match &grant.target.kind {
-        TargetKind::Http(http) => http.ca.as_ref().map(|ca| ca.real().to_owned()),
-        TargetKind::Sql(_)
-        | TargetKind::Docker(_)
-        | TargetKind::Files(_)
-        | TargetKind::Process(_)
-        | TargetKind::Secret(_) => None,
-    });
+    let authorities = grants.filter_map(|grant| grant.target.authority_file().map(Path::to_owned));
     let files = texts
         .chain(components)
         .chain(authorities)

@@ -12,7 +12,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
 use directory::{Directory, Entry, file_type};
 use runbook_authority::targets::FilesTarget;
-use runbook_authority::{Digest, Operation, Target, TargetKind, Verb};
+use runbook_authority::{Digest, Operation, Target, Verb};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -123,16 +123,7 @@ impl Host {
 
 impl FilesSlot {
     fn files(&self) -> &FilesTarget {
-        match &self.target.kind {
-            TargetKind::Files(files) => files,
-            TargetKind::Http(_)
-            | TargetKind::Sql(_)
-            | TargetKind::Docker(_)
-            | TargetKind::Process(_)
-            | TargetKind::Secret(_) => {
-                unreachable!("the gate lets files operations through on files targets only")
-            }
-        }
+        self.target.files().expect("the gate lets files operations through on files targets only")
     }
 
     /// The host's own path of the directory. Never tell a guest.

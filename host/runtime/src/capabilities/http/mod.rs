@@ -16,7 +16,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
 use placed::place_of;
 use runbook_authority::gate::HeaderValue as GateValue;
 use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, parse_base};
-use runbook_authority::{Effect, Operation, Target, TargetKind, Verb};
+use runbook_authority::{Effect, Operation, Target, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -333,14 +333,7 @@ fn judged(value: &HeaderValue) -> GateValue<'_> {
 }
 
 fn http_target(target: &Target) -> Result<&HttpTarget, Fault> {
-    match &target.kind {
-        TargetKind::Http(http) => Ok(http),
-        TargetKind::Sql(_)
-        | TargetKind::Docker(_)
-        | TargetKind::Files(_)
-        | TargetKind::Process(_)
-        | TargetKind::Secret(_) => Err(Fault::denied()),
-    }
+    target.http().ok_or_else(Fault::denied)
 }
 
 fn header_name(name: &str) -> Result<HeaderName, Fault> {

@@ -6,7 +6,6 @@ use crate::fault::{Fault, FaultClass};
 use crate::host::Host;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use runbook_authority::TargetKind;
 use runbook_authority::targets::{HeaderEncoding, Injected, SecretFormat, SecretPlace};
 use runbook_secrets::Secret;
 use url::form_urlencoded;
@@ -20,7 +19,7 @@ impl Host {
         place: &SecretPlace,
     ) -> Result<Secret, Fault> {
         let target = self.target(secret_slot)?;
-        let TargetKind::Secret(secret) = &target.kind else { return Err(Fault::denied()) };
+        let secret = target.secret().ok_or_else(Fault::denied)?;
         let fits = |position: &&runbook_authority::targets::SecretPosition| {
             position.slot == http_slot && position.place == *place
         };

@@ -18,7 +18,7 @@ use group::Group;
 use program::Program;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{EnvironmentValue, ProcessTarget, SqlAddress};
-use runbook_authority::{Operation, Target, TargetKind, Verb};
+use runbook_authority::{Operation, Target, Verb};
 use runbook_launch::Refusal;
 use runbook_launch::sandbox::Allowance;
 use runbook_secrets::Secret;
@@ -175,7 +175,7 @@ impl Host {
             );
             Fault::new(FaultClass::Invalid, "process.connection", message)
         };
-        let TargetKind::Sql(sql) = &target.kind else { return Err(unusable()) };
+        let sql = target.sql().ok_or_else(unusable)?;
         let SqlAddress::Server { dialect: Dialect::Postgres, host, port, user, database, tls } =
             &sql.address
         else {
@@ -207,14 +207,7 @@ fn ssl_mode(tls: runbook_authority::targets::TlsMode) -> &'static str {
 }
 
 fn process_target(target: &Target) -> Result<&ProcessTarget, Fault> {
-    match &target.kind {
-        TargetKind::Process(process) => Ok(process),
-        TargetKind::Http(_)
-        | TargetKind::Sql(_)
-        | TargetKind::Docker(_)
-        | TargetKind::Files(_)
-        | TargetKind::Secret(_) => Err(Fault::denied()),
-    }
+    target.process().ok_or_else(Fault::denied)
 }
 
 /// What the guest sees of a program: `most` bytes of each stream. More was kept, to find secrets

@@ -142,15 +142,19 @@ fn lacking(dialect: Dialect, pieces: &[Piece<'_>]) -> Option<&'static str> {
 }
 
 fn of_verb(dialect: Dialect, verb: Verb, pieces: &[Piece<'_>], statement: &str) -> Option<String> {
-    match verb {
-        Verb::SqlQuery => changes(dialect, pieces, statement).then(|| ONLY_READS.to_owned()),
-        Verb::SqlTransaction => ends_by_itself(dialect, pieces)
-            .then(|| "it cannot be part of a transaction, which the host begins and ends; it is for `execute`".to_owned()),
-        Verb::SqlExecute if dialect == Dialect::Sqlite && is_any(pieces.first(), &["commit", "end", "release", "rollback"]) => {
-            Some("there is no transaction to end: each call has a connection of its own".to_owned())
-        }
-        _ => None,
-    }
+    let refused = if verb == Verb::SqlQuery {
+        changes(dialect, pieces, statement).then_some(ONLY_READS)
+    } else if verb == Verb::SqlTransaction {
+        ends_by_itself(dialect, pieces).then_some(
+            "it cannot be part of a transaction, which the host begins and ends; it is for `execute`",
+        )
+    } else {
+        let ends = ["commit", "end", "release", "rollback"];
+        let is_end =
+            verb == Verb::SqlExecute && dialect == Dialect::Sqlite && is_any(pieces.first(), &ends);
+        is_end.then_some("there is no transaction to end: each call has a connection of its own")
+    };
+    refused.map(str::to_owned)
 }
 
 /// Whether a query of the statement is refused by the way in which it would be run.

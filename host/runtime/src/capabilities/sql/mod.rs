@@ -19,7 +19,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::SqlTarget;
-use runbook_authority::{Operation, Target, TargetKind, Verb};
+use runbook_authority::{Operation, Target, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -267,16 +267,7 @@ impl Access {
 }
 
 fn sql_of(target: &Target) -> &SqlTarget {
-    match &target.kind {
-        TargetKind::Sql(sql) => sql,
-        TargetKind::Http(_)
-        | TargetKind::Docker(_)
-        | TargetKind::Files(_)
-        | TargetKind::Process(_)
-        | TargetKind::Secret(_) => {
-            unreachable!("the gate lets sql operations through on sql targets only")
-        }
-    }
+    target.sql().expect("the gate lets sql operations through on sql targets only")
 }
 
 impl Host {
@@ -325,11 +316,10 @@ impl Host {
                 .verbs
                 .iter()
                 .any(|verb| matches!(verb, Verb::SqlExecute | Verb::SqlTransaction));
-            let TargetKind::Sql(sql) = &grant.target.kind else { continue };
-            let goes_on = match sql.dialect() {
-                Dialect::MySql => changes,
+            let goes_on = match grant.target.dialect() {
+                Some(Dialect::MySql) => changes,
                 // It ends what its client does not wait for any more; a file has no server.
-                Dialect::Postgres | Dialect::Sqlite => false,
+                Some(Dialect::Postgres | Dialect::Sqlite) | None => false,
             };
             if goes_on {
                 let access = self.access(&grant.slot).await.map_err(Unfinished::Unasked)?;

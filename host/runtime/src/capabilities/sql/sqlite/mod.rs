@@ -337,9 +337,12 @@ fn single<'c>(connection: &'c Connection, text: &str) -> Result<rusqlite::Statem
 pub(super) fn refused(target: &SqlTarget, verb: Verb, statement: &str) -> Option<String> {
     let connection = Connection::open_in_memory().ok()?;
     let scope = Scope::of(target);
-    let judge = move |context: AuthContext<'_>| match verb {
-        Verb::SqlQuery => authorizer::may_read(&scope, &context),
-        _ => authorizer::may_write(&scope, &context),
+    let judge = move |context: AuthContext<'_>| {
+        if verb == Verb::SqlQuery {
+            authorizer::may_read(&scope, &context)
+        } else {
+            authorizer::may_write(&scope, &context)
+        }
     };
     connection.authorizer(Some(judge)).ok()?;
     let mut batch = Batch::new(&connection, statement);

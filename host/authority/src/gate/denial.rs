@@ -1,0 +1,151 @@
+//! What the gate answers, and the rules by which it denies a call.
+
+use crate::capability::Verb;
+
+/// The gate's decision about one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The call may happen.
+    Allow,
+    /// The call is denied, for the reason in [`Denial`].
+    Deny(Denial),
+}
+
+/// Which rule denies a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// The slot is not bound.
+    Unbound,
+    /// The verb is not granted on the slot.
+    Verb,
+    /// The input of the step does not need the verb.
+    Input,
+    /// Effects are off: plan, observe or dry run.
+    EffectsOff,
+    /// The path or query of a request is not allowed.
+    Path,
+    /// A request header is not allowed, or its value is not.
+    Header,
+    /// The address of a connection is of a class that is not allowed.
+    Address,
+    /// The server redirects more often than the target allows, or to another place.
+    Redirect,
+    /// The class of a statement is not allowed, or is unknown.
+    Statement,
+    /// A relation that a statement names is not allowed.
+    Relation,
+    /// The filter of the target does not let the container through.
+    Container,
+    /// The target does not list the image.
+    Image,
+    /// An argument of a program fits no pattern of the target.
+    Argument,
+    /// The target does not list a variable of a container that is made.
+    Environment,
+    /// The path below a directory is not allowed.
+    File,
+    /// The target does not let a secret go where the call would put it.
+    Position,
+    /// The call is not among the effects that were approved.
+    Approval,
+    /// A lock of the run is not held any more.
+    Lease,
+}
+
+const RULES: &[(Rule, &str)] = &[
+    (Rule::Unbound, "unbound"),
+    (Rule::Verb, "verb"),
+    (Rule::Input, "input"),
+    (Rule::EffectsOff, "effects-off"),
+    (Rule::Path, "path"),
+    (Rule::Header, "header"),
+    (Rule::Address, "address"),
+    (Rule::Redirect, "redirect"),
+    (Rule::Statement, "statement"),
+    (Rule::Relation, "relation"),
+    (Rule::Container, "container"),
+    (Rule::Image, "image"),
+    (Rule::Argument, "argument"),
+    (Rule::Environment, "environment"),
+    (Rule::File, "file"),
+    (Rule::Position, "position"),
+    (Rule::Approval, "approval"),
+    (Rule::Lease, "lease"),
+];
+
+impl Rule {
+    /// Its name in messages and the audit log.
+    pub fn name(self) -> &'static str {
+        RULES.iter().find(|(rule, _)| *rule == self).map_or("", |(_, name)| *name)
+    }
+
+    /// The key of a target whose value decides, if one does.
+    pub fn key(self, of: crate::Capability) -> Option<&'static str> {
+        match self {
+            Self::Verb => Some("verbs"),
+            Self::Path => Some("paths"),
+            Self::Header => Some("request_headers"),
+            Self::Address => Some("addresses"),
+            Self::Redirect => Some("redirects"),
+            Self::Statement => Some("statements"),
+            Self::Relation => Some("relations"),
+            Self::Container => Some("docker"),
+            Self::Image => Some("images"),
+            Self::Argument if of == crate::Capability::Docker => Some("command"),
+            Self::Argument => Some("arguments"),
+            Self::Environment => Some("environment"),
+            Self::File => Some("files"),
+            Self::Position => Some("positions"),
+            Self::Unbound | Self::Input | Self::EffectsOff | Self::Approval | Self::Lease => None,
+        }
+    }
+}
+
+/// Why a call is denied. For the operator; the plugin learns only that it was denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The rule that denies the call.
+    pub rule: Rule,
+    /// The slot that the call named.
+    pub slot: String,
+    /// The verb that the call used.
+    pub verb: Verb,
+    /// What was asked and what is allowed.
+    pub reason: String,
+    /// The name of the target that the slot is bound to; empty if it is bound to none.
+    pub target: String,
+    /// `file:line` of the target whose line would have to change; empty if there is none.
+    pub place: String,
+}
+
+impl std::fmt::Display for Denial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = match self.rule {
+            Rule::EffectsOff | Rule::Approval | Rule::Lease => "is denied",
+            Rule::Unbound
+            | Rule::Verb
+            | Rule::Input
+            | Rule::Path
+            | Rule::Header
+            | Rule::Address
+            | Rule::Redirect
+            | Rule::Statement
+            | Rule::Relation
+            | Rule::Container
+            | Rule::Image
+            | Rule::Argument
+            | Rule::Environment
+            | Rule::File
+            | Rule::Position => "is not granted",
+        };
+        let (verb, slot, rule) = (self.verb.full_name(), &self.slot, self.rule.name());
+        write!(f, "`{verb}` on slot `{slot}` {word}: {} (rule `{rule}`", self.reason)?;
+        if !self.target.is_empty() {
+            write!(f, " of target `{}`", self.target)?;
+        }
+        if let Some(key) = self.rule.key(self.verb.row().capability) {
+            write!(f, ", key `{key}`")?;
+        }
+        if self.place.is_empty() { write!(f, ")") } else { write!(f, ", {})", self.place) }
+    }
+}

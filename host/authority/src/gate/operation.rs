@@ -1,0 +1,215 @@
+//! What a host function asks the gate: one call in canonical form.
+
+use crate::capability::Verb;
+use crate::targets::{ContainerFacts, SecretPlace};
+use std::net::IpAddr;
+use url::Url;
+
+/// The value of a request header, as a plugin gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderValue<'a> {
+    /// A text that is sent as it is.
+    Plain(&'a str),
+    /// The name of a secrets slot.
+    Secret(&'a str),
+}
+
+/// A container to create, as a plugin asks for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Creation<'a> {
+    /// The name and the labels of the new container.
+    pub container: ContainerFacts<'a>,
+    /// The reference of the image that it is made of.
+    pub image: &'a str,
+    /// What runs in it; empty is what the image says.
+    pub command: &'a [String],
+    /// The variables that the plugin sets.
+    pub environment: &'a [(String, String)],
+}
+
+/// One call of a host function, in canonical form.
+#[derive(Debug, Clone, Copy)]
+pub enum Operation<'a> {
+    /// A request, before anything is resolved.
+    Http {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The path of the request, with its query.
+        path: &'a str,
+        /// The headers, as name and value.
+        headers: &'a [(&'a str, HeaderValue<'a>)],
+        /// Secrets in the body: place and secrets slot.
+        secrets: &'a [(SecretPlace, &'a str)],
+    },
+    /// A connection for a request, when its address is known.
+    Connect {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb of the request.
+        verb: Verb,
+        /// The base address of the slot's target.
+        base: &'a Url,
+        /// Where the connection would go.
+        address: IpAddr,
+    },
+    /// The next hop of a redirect.
+    Redirect {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb of the request.
+        verb: Verb,
+        /// The base address of the slot's target.
+        base: &'a Url,
+        /// The address that the server points to.
+        to: &'a Url,
+        /// How many hops were followed, this one included.
+        hop: u32,
+    },
+    /// A statement on a database, or a verb that runs none.
+    Sql {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The statement; `None` for what runs none (`kind`, `backup`, `restore`).
+        statement: Option<&'a str>,
+    },
+    /// A Docker verb, before a container is looked up.
+    Docker {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+    },
+    /// A Docker verb on an inspected container.
+    Container {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The container as the engine describes it.
+        container: ContainerFacts<'a>,
+    },
+    /// A container that is made, in all that a plugin says of it.
+    Create {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The container that is made, as the plugin asks for it.
+        creation: Creation<'a>,
+    },
+    /// A Docker verb on an image.
+    Image {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The reference of the image, such as `postgres:17`.
+        image: &'a str,
+    },
+    /// A program inside a container.
+    Exec {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The program and its arguments.
+        command: &'a [String],
+    },
+    /// A secret that the plugin asks about, or asks to see.
+    Secret {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+    },
+    /// A file or folder below the directory of a slot.
+    Files {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// Path below the slot's directory.
+        path: &'a str,
+    },
+    /// A program that is started on this host.
+    Process {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The arguments of the program, without its own name.
+        arguments: &'a [String],
+    },
+}
+
+impl<'a> Operation<'a> {
+    /// The name of the slot that the call is made on.
+    pub fn slot(&self) -> &'a str {
+        match self {
+            Self::Http { slot, .. }
+            | Self::Connect { slot, .. }
+            | Self::Redirect { slot, .. }
+            | Self::Sql { slot, .. }
+            | Self::Docker { slot, .. }
+            | Self::Container { slot, .. }
+            | Self::Create { slot, .. }
+            | Self::Image { slot, .. }
+            | Self::Exec { slot, .. }
+            | Self::Secret { slot, .. }
+            | Self::Files { slot, .. }
+            | Self::Process { slot, .. } => slot,
+        }
+    }
+
+    /// The verb that the call needs.
+    pub fn verb(&self) -> Verb {
+        match self {
+            Self::Http { verb, .. }
+            | Self::Connect { verb, .. }
+            | Self::Redirect { verb, .. }
+            | Self::Sql { verb, .. }
+            | Self::Docker { verb, .. }
+            | Self::Container { verb, .. }
+            | Self::Create { verb, .. }
+            | Self::Image { verb, .. }
+            | Self::Secret { verb, .. }
+            | Self::Files { verb, .. }
+            | Self::Exec { verb, .. }
+            | Self::Process { verb, .. } => *verb,
+        }
+    }
+}
+
+impl<'a> Operation<'a> {
+    /// The secrets slots whose values the call would carry, unseen by the plugin.
+    pub fn secret_slots(&self) -> Vec<&'a str> {
+        match self {
+            Self::Http { headers, secrets, .. } => {
+                let slot_of = |(_, value): &(&str, HeaderValue<'a>)| match value {
+                    HeaderValue::Plain(_) => None,
+                    HeaderValue::Secret(slot) => Some(*slot),
+                };
+                headers
+                    .iter()
+                    .filter_map(slot_of)
+                    .chain(secrets.iter().map(|(_, slot)| *slot))
+                    .collect()
+            }
+            Self::Connect { .. }
+            | Self::Redirect { .. }
+            | Self::Sql { .. }
+            | Self::Docker { .. }
+            | Self::Container { .. }
+            | Self::Create { .. }
+            | Self::Image { .. }
+            | Self::Exec { .. }
+            | Self::Secret { .. }
+            | Self::Files { .. }
+            | Self::Process { .. } => Vec::new(),
+        }
+    }
+}
