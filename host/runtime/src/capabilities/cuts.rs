@@ -550,7 +550,12 @@ const PLACES: &[(&str, usize, Why)] = &[
     ),
     (
         "runtime/src/capabilities/sql/mysql/wire.rs",
-        4,
+        3,
+        NoText("packets between server and driver; a row is dropped whole"),
+    ),
+    (
+        "runtime/src/capabilities/sql/mysql/wire/login.rs",
+        1,
         NoText("packets between server and driver; a row is dropped whole"),
     ),
     ("runtime/src/capabilities/sql/postgres/mod.rs", 2, Seen(&["cells"])),
