@@ -2,6 +2,7 @@
 
 use crate::home;
 use runbook_tests::env::TestEnv;
+use runbook_tests::running::Running;
 use runbook_tests::terminal::{Control, Terminal};
 use runbook_tests::{interrupt, wait_for};
 use std::net::TcpListener;
@@ -99,7 +100,7 @@ fn a_process_that_stands_still_is_not_called_dead_and_goes_on_when_it_is_let() {
         .env("RUNBOOK_TEST_LEASE_MS", "1500")
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    let child = command.spawn().expect("the program starts");
+    let child = Running::start(&mut command);
     wait_for_the_copy(&env);
     let run = env.newest_run();
     runbook_tests::send(&child, "STOP");

@@ -4,8 +4,8 @@
 use crate::home;
 use runbook_tests::docker::App;
 use runbook_tests::env::TestEnv;
+use runbook_tests::running::Running;
 use runbook_tests::{interrupt, wait_for};
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// Seconds between the request to end and the end by force.
@@ -37,7 +37,7 @@ impl Trial {
     }
 
     /// Starts the run, and returns when the application was asked to end.
-    fn begin(&self) -> (Child, Instant) {
+    fn begin(&self) -> (Running, Instant) {
         let child = self.env.spawn(&["exec", "r.toml", "--yes"]);
         wait_for("the application is asked to end", || !self.app.signals().is_empty());
         (child, Instant::now())

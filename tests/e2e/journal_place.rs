@@ -4,8 +4,8 @@
 use crate::{home, texts};
 use runbook_tests::env::{Finished, TestEnv, first_run};
 use runbook_tests::postgres::Postgres;
+use runbook_tests::running::Running;
 use runbook_tests::wait_for;
-use std::process::Child;
 
 /// Three effects, and a wait in the middle that ends when somebody says `go`.
 const RUNBOOK: &str = r#"
@@ -78,13 +78,13 @@ fn run(env: &TestEnv, journal: &str, arguments: &[&str]) -> Finished {
 }
 
 /// Starts the run, and waits until its first effect has happened and is recorded.
-fn begun(env: &TestEnv, journal: &str) -> Child {
+fn begun(env: &TestEnv, journal: &str) -> Running {
     let mut command = env.command(&["exec", "r.toml", "--yes"]);
     command
         .env("RUNBOOK_JOURNAL", journal)
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    let child = command.spawn().expect("the program starts");
+    let child = Running::start(&mut command);
     wait_for("the first effect", || effects(env) == ["first"]);
     // And its record: killed before that, its outcome would be unknown.
     let recorded = || {
@@ -97,7 +97,7 @@ fn begun(env: &TestEnv, journal: &str) -> Child {
     child
 }
 
-fn end(child: Child) -> Finished {
+fn end(child: Running) -> Finished {
     runbook_tests::env::finish(child.wait_with_output().expect("the program ends"))
 }
 

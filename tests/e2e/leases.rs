@@ -4,9 +4,10 @@
 use crate::{home, texts};
 use runbook_tests::env::{Finished, TestEnv, finish, first_run};
 use runbook_tests::postgres::Postgres;
+use runbook_tests::running::Running;
 use runbook_tests::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// Two effects under a lock; the second waits for somebody to say `go`, if the runbook says so.
 const RUNBOOK: &str = r#"
@@ -104,9 +105,8 @@ fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_from_one_who_li
     let postgres = Postgres::start(1);
     for (name, journal) in journals(&postgres, "namespaces") {
         let env = prepared(WAIT);
-        let mut first = contained(&env, &journal, &["exec", "r.toml", "--set", "who=a"])
-            .spawn()
-            .expect("`unshare` is there");
+        let mut first =
+            Running::start(&mut contained(&env, &journal, &["exec", "r.toml", "--set", "who=a"]));
         wait_for("the first effect", || effects(&env) == ["a first"]);
         let second = || {
             finish(
@@ -152,9 +152,8 @@ fn an_operator_in_another_pid_namespace_takes_no_lock_and_no_run_from_one_who_li
 #[test]
 fn the_lock_of_a_dead_operator_in_another_pid_namespace_is_free_when_its_lease_ends() {
     let env = prepared(WAIT);
-    let mut first = contained(&env, "shared.db", &["exec", "r.toml", "--set", "who=a"])
-        .spawn()
-        .expect("`unshare` is there");
+    let mut first =
+        Running::start(&mut contained(&env, "shared.db", &["exec", "r.toml", "--set", "who=a"]));
     wait_for("the first effect", || effects(&env) == ["a first"]);
     wait_for("it is recorded", || run(&env, "shared.db", &["runs"]).stdout.contains("running"));
     let id = first_run(&run(&env, "shared.db", &["runs"]));
@@ -178,7 +177,7 @@ struct Stopped {
     env: TestEnv,
     journal: String,
     moment: String,
-    child: Child,
+    child: Running,
     run: String,
 }
 
@@ -190,12 +189,8 @@ impl Stopped {
             .env("RUNBOOK_JOURNAL", &journal)
             .env("RUNBOOK_TEST_STOP", &moment)
             .env("RUNBOOK_TEST_LEASE_MS", SHORT);
-        let child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        wait_for(&format!("{moment}: it stands still"), || state_of(&child) == 'T');
+        let child = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        wait_for(&format!("{moment}: it stands still"), || child.stands_still());
         let run = first_run(&run(&env, &journal, &["runs"]));
         Self { env, journal, moment, child, run }
     }
@@ -210,11 +205,6 @@ impl Stopped {
         let output = finish(self.child.wait_with_output().expect("it ends"));
         (self.env, self.journal, self.run, output)
     }
-}
-
-fn state_of(child: &Child) -> char {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
-    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?')
 }
 
 /// Every moment at which the program can be made to stand still: after each record, and as each
@@ -326,11 +316,9 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
     for (name, journal) in journals(&postgres, "broken") {
         let env = prepared(WAIT);
         run(&env, &journal, &["locks"]).status(0);
-        let mut first = env
-            .command(&["exec", "r.toml", "--set", "who=a"])
-            .env("RUNBOOK_JOURNAL", &journal)
-            .spawn()
-            .expect("it starts");
+        let mut first = Running::start(
+            env.command(&["exec", "r.toml", "--set", "who=a"]).env("RUNBOOK_JOURNAL", &journal),
+        );
         wait_for("the first effect", || effects(&env) == ["a first"]);
         let listed = run(&env, &journal, &["locks", "--format", "json"]).status(0).stdout;
         let lock: serde_json::Value = serde_json::from_str(listed.trim()).expect("one lock");
@@ -387,11 +375,9 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
 fn no_lock_is_taken_without_a_record_of_it_in_the_audit_log() {
     let env = prepared(WAIT);
     let journal = env.path().join("j.db").display().to_string();
-    let mut first = env
-        .command(&["exec", "r.toml", "--set", "who=a"])
-        .env("RUNBOOK_JOURNAL", &journal)
-        .spawn()
-        .expect("it starts");
+    let mut first = Running::start(
+        env.command(&["exec", "r.toml", "--set", "who=a"]).env("RUNBOOK_JOURNAL", &journal),
+    );
     wait_for("the first effect", || effects(&env) == ["a first"]);
     env.file("no-folder", "");
     let taken = ["locks", "break", "thing", "--reason", "x", "--yes", "--audit-log", "no-folder"];

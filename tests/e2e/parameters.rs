@@ -3,6 +3,7 @@
 
 use crate::home;
 use runbook_tests::env::{Finished, TestEnv, finish};
+use runbook_tests::running::Running;
 use runbook_tests::terminal::{Control, Terminal};
 use runbook_tests::wait_for;
 
@@ -108,11 +109,8 @@ fn a_mistake_in_a_parameter_is_told_with_the_place_where_it_was_given() {
     std::fs::write(env.path().join("bytes.toml"), b"a = \"\xff\"").expect("written");
     run(&env, &["--params-file", "bytes.toml"], &[]).status(2).err("not UTF-8");
     let mut piped = env.command(&["exec", "r.toml", "--params-file", "-"]);
-    let mut child = piped
-        .stdin(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("it starts");
+    piped.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = Running::start(&mut piped);
     let _ = std::io::Write::write_all(
         &mut child.stdin.take().expect("piped"),
         "#".repeat((1 << 20) + 1).as_bytes(),

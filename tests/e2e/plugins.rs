@@ -2,6 +2,7 @@
 
 use crate::{BUNDLED, bundled, home};
 use runbook_tests::env::TestEnv;
+use runbook_tests::running::Running;
 
 /// A home with the bundled plugin `slack` as a file of a team.
 fn with_a_file() -> TestEnv {
@@ -180,11 +181,7 @@ fn the_program_compiles_plugins_in_a_child_with_limits() {
          [[preflight]]\nid = \"p\"\nuses = \"http:get\"\nbind.target = \"site\"\n",
     );
     let seen_in = |cache: &std::path::Path| {
-        let mut run = env
-            .command(&["exec", "c.toml"])
-            .env("RUNBOOK_CACHE", cache)
-            .spawn()
-            .expect("the program starts");
+        let mut run = Running::start(env.command(&["exec", "c.toml"]).env("RUNBOOK_CACHE", cache));
         let mut seen = Vec::new();
         while run.try_wait().expect("it is a child of ours").is_none() {
             seen.extend(

@@ -2,6 +2,7 @@
 
 use crate::home;
 use runbook_tests::env::TestEnv;
+use runbook_tests::running::Running;
 use rusqlite::Connection;
 
 const ID: &str = "0197a5c4-0000-4000-8000-00000000c0de";
@@ -94,12 +95,7 @@ fn one_id_is_never_taken_for_another_run() {
 fn of_callers_who_ask_at_once_one_begins_the_run_and_all_are_told() {
     let env = with_counter("");
     let started: Vec<_> = (0..8)
-        .map(|_| {
-            env.command(&exec(&[]))
-                .stderr(std::process::Stdio::piped())
-                .spawn()
-                .expect("the program starts")
-        })
+        .map(|_| Running::start(env.command(&exec(&[])).stderr(std::process::Stdio::piped())))
         .collect();
     for child in started {
         let ended = child.wait_with_output().expect("it ends");

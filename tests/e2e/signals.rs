@@ -3,9 +3,9 @@
 
 use crate::{home, repository, texts};
 use runbook_tests::env::{Finished, TestEnv, finish};
+use runbook_tests::running::Running;
 use runbook_tests::{send, wait_for};
 use rusqlite::Connection;
-use std::process::Child;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One thing is done, a probe looks until the test opens the gate, and another is done.
@@ -145,13 +145,13 @@ pub fn looks_at_the_gate(env: &TestEnv) -> i64 {
     journal.query_row(query, [], |row| row.get(0)).unwrap_or(0)
 }
 
-fn end(child: Child) -> Finished {
+fn end(child: Running) -> Finished {
     finish(child.wait_with_output().expect("it ends"))
 }
 
 /// Sends the signal until the program is gone: a handler that is there for faults of guests passes
 /// the first one on.
-fn kill(mut child: Child, signal: &str) {
+fn kill(mut child: Running, signal: &str) {
     wait_for("the program dies", || {
         let gone = child.try_wait().expect("it is ours").is_some();
         if !gone {

@@ -4,6 +4,7 @@
 use crate::home;
 use crate::signals::{done, looks_at_the_gate, open_gate, prepared, wait_for_the_gate};
 use runbook_tests::env::TestEnv;
+use runbook_tests::running::Running;
 use runbook_tests::terminal::{Control, Terminal};
 use runbook_tests::wait_for;
 use std::fs::OpenOptions;
@@ -182,12 +183,8 @@ fn a_pipe_that_does_not_block_and_has_no_room_delays_only_what_is_said() {
         while rustix::io::write(end, &[b'.'; 4096]).is_ok() {}
         while rustix::io::write(end, b".").is_ok() {}
     }
-    let mut child = env
-        .command(&["exec", "r.toml"])
-        .stdout(out_end)
-        .stderr(err_end)
-        .spawn()
-        .expect("it starts");
+    let mut child =
+        Running::start(env.command(&["exec", "r.toml"]).stdout(out_end).stderr(err_end));
     wait_for_the_gate(&env, 0);
     open_gate(&env);
     wait_for("the run has ended although nobody reads", || ended(&env));
@@ -217,12 +214,8 @@ fn a_signal_ends_a_program_that_only_waits_to_be_read() {
     rustix::fs::fcntl_setfl(&end, flags | rustix::fs::OFlags::NONBLOCK).expect("it can be set");
     while rustix::io::write(&end, &[b'.'; 4096]).is_ok() {}
     while rustix::io::write(&end, b".").is_ok() {}
-    let mut child = env
-        .command(&["exec", "r.toml"])
-        .stdout(end)
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts");
+    let mut child =
+        Running::start(env.command(&["exec", "r.toml"]).stdout(end).stderr(Stdio::null()));
     // Its tables may not be there yet.
     wait_for("the run has begun", || looks_at_the_gate(&env) > 0);
     wait_for("the run has ended", || ended(&env));

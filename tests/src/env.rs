@@ -1,8 +1,9 @@
 //! The program in a home of its own.
 
+use crate::running::Running;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A home with nothing in it, and the program to run there.
@@ -194,16 +195,12 @@ impl TestEnv {
         first_run(&self.run(&["runs", "--limit", "1"]).status(0))
     }
 
-    /// Starts the program in the background.
+    /// Starts the program in the background; it ends with the test at the latest.
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn spawn(&self, arguments: &[&str]) -> Child {
-        self.command(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts")
+    pub fn spawn(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod http;
 pub mod mariadb;
 pub mod postgres;
 pub mod registry;
+pub mod running;
 pub mod server;
 pub mod statements;
 pub mod terminal;

@@ -1,5 +1,4 @@
-//! What executions of runs need: the journal, the clock, who executes a run, the reports, and how
-//! the program ends.
+//! What executions of runs need: the journal, the clock, the reports, and how the program ends.
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
@@ -8,8 +7,8 @@ use crate::failure::Failure;
 use crate::process;
 use crate::ui;
 use runbook_engine::{
-    Account, Cause, Holder, LEASE_TTL, OutsideWindow, PauseReason, RunEnd, RunError, RunId,
-    Section, StepId, Stopped, Unwritten,
+    Account, Cause, Holder, LEASE_TTL, OutsideWindow, PauseReason, RunEnd, RunError, Section,
+    StepId, Stopped, Unwritten,
 };
 use runbook_journal::{Away, JournalError, Location, SqlJournal};
 use runbook_report::{Format, Summary};
@@ -60,66 +59,6 @@ pub fn outside_window(given: bool) -> OutsideWindow {
 /// Whether the process that holds a lease is proven dead.
 pub fn is_dead(context: &Context, holder: &Holder) -> bool {
     process::is_dead(context.process.as_ref(), holder)
-}
-
-/// Who executes a run now.
-pub enum Executor {
-    /// A process that lives, as far as can be known.
-    Somebody {
-        /// The holder of the run's lease.
-        holder: Box<Holder>,
-        /// How long its lease lives, unless it is renewed.
-        left: Duration,
-    },
-    /// A process of this machine that lives and stood still for longer than its lease: it was
-    /// stopped, or its machine slept.
-    StandsStill(Box<Holder>),
-    /// The run is paused, or its process died.
-    Nobody,
-}
-
-/// Who executes a run now, as its lease says.
-pub async fn executor(
-    context: &Context,
-    journal: &SqlJournal,
-    run: RunId,
-) -> Result<Executor, Failure> {
-    let held = journal
-        .holder(&format!("run:{run}"), jiff::Timestamp::now())
-        .await
-        .map_err(Failure::engine)?;
-    if let Some((holder, left)) = held.filter(|(holder, _)| !is_dead(context, holder)) {
-        return Ok(Executor::Somebody { holder: Box::new(holder), left });
-    }
-    let late = journal
-        .late_holder(&format!("run:{run}"), jiff::Timestamp::now())
-        .await
-        .map_err(Failure::engine)?;
-    let lives = |holder: &Holder| {
-        let is_seen = context
-            .process
-            .as_ref()
-            .zip(holder.process.as_ref())
-            .is_some_and(|(own, other)| own.sees(other));
-        is_seen && !is_dead(context, holder)
-    };
-    Ok(late
-        .filter(lives)
-        .map_or(Executor::Nobody, |holder| Executor::StandsStill(Box::new(holder))))
-}
-
-/// When the process that executes a run was seen last: now, or at the last heartbeat of its lease.
-pub async fn last_seen(
-    journal: &SqlJournal,
-    run: RunId,
-    executor: &Executor,
-) -> Result<Option<jiff::Timestamp>, Failure> {
-    match executor {
-        Executor::Somebody { .. } => Ok(Some(jiff::Timestamp::now())),
-        Executor::StandsStill(_) | Executor::Nobody => {
-            journal.last_seen(run, lease_ttl()).await.map_err(Failure::engine)
-        }
-    }
 }
 
 /// Writes the reports that were asked for: each is tried, whatever happens to another.

@@ -23,6 +23,8 @@ enum Moment {
     Entered,
     /// A host call has done its work, and its caller was not told yet.
     Returned,
+    /// The record of a run was read, and its lease was not yet.
+    Looked,
 }
 
 impl Moment {
@@ -31,6 +33,7 @@ impl Moment {
             Self::Record => "record",
             Self::Entered => "entered",
             Self::Returned => "returned",
+            Self::Looked => "looked",
         }
     }
 }
@@ -38,6 +41,8 @@ impl Moment {
 /// How many host calls there were.
 static ENTERED: AtomicU64 = AtomicU64::new(0);
 static RETURNED: AtomicU64 = AtomicU64::new(0);
+/// How many times a run was looked at.
+static LOOKED: AtomicU64 = AtomicU64::new(0);
 
 /// Kills or stops the program, if record `seq` (counted from 0) is the one that a test asked for.
 pub fn after_record(seq: u64) {
@@ -52,6 +57,11 @@ pub fn on_entry() {
 /// Kills or stops the program, if the host call that comes back is the one that a test asked for.
 pub fn on_return() {
     fail_if_asked(Moment::Returned, RETURNED.fetch_add(1, Ordering::SeqCst) + 1);
+}
+
+/// Kills or stops the program, if the look at a run is the one that a test asked for.
+pub fn after_reading() {
+    fail_if_asked(Moment::Looked, LOOKED.fetch_add(1, Ordering::SeqCst) + 1);
 }
 
 /// How long leases live, if a test says so.

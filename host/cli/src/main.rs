@@ -19,6 +19,7 @@ mod environment_targets;
 mod error_pages;
 mod events;
 mod execution;
+mod executor;
 mod exit_status;
 mod failpoints;
 mod failure;

@@ -98,6 +98,37 @@ pub(crate) fn decide(stored: Option<&Stored>, request: &LeaseRequest) -> Decisio
     }
 }
 
+/// How a lease stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseStatus {
+    /// Nobody has ever held it.
+    NeverTaken,
+    /// Whoever held it last has given it back.
+    GivenBack,
+    /// Somebody holds it.
+    Held {
+        /// Who.
+        holder: Holder,
+        /// How long it lives without a renewal.
+        left: Duration,
+    },
+    /// Its time is over: it was not given back, and nobody has taken it yet.
+    Overdue {
+        /// Who held it.
+        holder: Holder,
+    },
+}
+
+/// How a lease stands that is stored so, by the journal's clock.
+pub(crate) fn status(stored: Option<Stored>, now: Timestamp) -> LeaseStatus {
+    let Some(Stored { holder, expires, .. }) = stored else { return LeaseStatus::NeverTaken };
+    let Some(expires) = expires else { return LeaseStatus::GivenBack };
+    match left(expires, now) {
+        Duration::ZERO => LeaseStatus::Overdue { holder },
+        left => LeaseStatus::Held { holder, left },
+    }
+}
+
 /// How long a lease lives from `now` on.
 pub(crate) fn left(expires: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(expires.duration_since(now)).unwrap_or_default()
@@ -163,6 +194,18 @@ mod tests {
             "two processes never execute one run"
         );
         assert_eq!(check("run:1", holder(1, 1), 50, None), Decision::Give { token: 5, from: None });
+    }
+
+    #[test]
+    fn a_lease_that_was_never_taken_is_not_one_that_was_given_back() {
+        let stored = |expires| Some(Stored { token: 4, holder: holder(1, 1), expires });
+        let held = LeaseStatus::Held { holder: holder(1, 1), left: Duration::from_secs(1) };
+        let overdue = LeaseStatus::Overdue { holder: holder(1, 1) };
+        assert_eq!(status(None, at(100)), LeaseStatus::NeverTaken);
+        assert_eq!(status(stored(None), at(100)), LeaseStatus::GivenBack);
+        assert_eq!(status(stored(Some(at(101))), at(100)), held);
+        assert_eq!(status(stored(Some(at(100))), at(100)), overdue);
+        assert_eq!(status(stored(Some(at(99))), at(100)), overdue);
     }
 
     #[test]

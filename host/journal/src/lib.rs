@@ -27,7 +27,7 @@ mod sql;
 mod store;
 
 pub use error::JournalError;
-pub use lease::{Takeover, TakeoverReason};
+pub use lease::{LeaseStatus, Takeover, TakeoverReason};
 pub use location::{Location, LocationError, ServerUrl};
 pub use lock::{BrokenLock, LockOfRun};
 pub use measure::{bare_commits, lookups};

@@ -5,7 +5,6 @@ use super::with_secret;
 use runbook_tests::env::{Finished, TestEnv};
 use runbook_tests::mariadb::{self, MariaDb};
 use runbook_tests::wait_for;
-use std::process::Child;
 
 /// Statements that commit by themselves, each with what holds it up and what it would have changed
 /// by itself afterwards.
@@ -75,7 +74,7 @@ const SESSIONS: &str =
 
 /// Begins the run, and kills the program once its statement waits on the server.
 fn killed(env: &TestEnv, server: &MariaDb) -> String {
-    let mut child: Child = env.spawn(&["exec", "r.toml", "-y"]);
+    let mut child = env.spawn(&["exec", "r.toml", "-y"]);
     let waits = "select count(*) from information_schema.processlist where host like '%:%' and state like '%lock%'";
     wait_for("the statement waits on the server", || {
         if child.try_wait().expect("it is ours").is_some() {

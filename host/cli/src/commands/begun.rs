@@ -3,7 +3,8 @@
 
 use super::show;
 use crate::context::Context;
-use crate::execution::{self, Executor};
+use crate::execution;
+use crate::executor::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output_arguments::OutputArgs;
@@ -11,10 +12,6 @@ use crate::ui;
 use runbook_engine::{Journal as _, Plan, RunHeader, Stopped, StoredRun};
 use runbook_journal::{JournalError, SqlJournal};
 use runbook_report::{Format, Summary};
-use std::time::{Duration, Instant};
-
-/// The pause before it is looked again whether a run has begun, or has ended meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How the run stands that was begun under this id; `None` if there is none.
 ///
@@ -35,42 +32,18 @@ pub async fn tell(
     };
     refuse_another(&stored, asked, plan)?;
     told.look_before(context)?;
-    let (stored, executor) = settled(context, journal, stored).await?;
+    let (stored, executor) = executor::of_begun_run(context, journal, stored).await?;
     let mut summary = Summary::of(&stored.header, &stored.records);
     ui::note(&format!(
         "run {} was begun before under this id, and is not begun again",
         run.short()
     ));
-    show::stand_with(&executor, journal, run, stored.header.started, &mut summary).await?;
+    show::stand(&executor, journal, run, stored.header.started, &mut summary).await?;
     if !told.has_stdout() {
         ui::report(Format::Text, &summary)?;
     }
     execution::write_reports(&summary, &told.report);
     status(&stored, &executor).map(Some)
-}
-
-/// The run together with who executes it. A run that begins or ends between two looks would seem to
-/// be executed by nobody, though it is neither interrupted nor waiting. A run gets its lease a
-/// moment after its first line.
-async fn settled(
-    context: &Context,
-    journal: &SqlJournal,
-    mut stored: StoredRun,
-) -> Result<(StoredRun, Executor), Failure> {
-    let run = stored.header.run;
-    let since = Instant::now();
-    loop {
-        let executor = execution::executor(context, journal, run).await?;
-        let now = journal.load(run).await.map_err(Failure::engine)?;
-        let is_same = now.records.len() == stored.records.len();
-        let may_begin = now.records.is_empty() && since.elapsed() < execution::lease_ttl();
-        stored = now;
-        match executor {
-            Executor::Somebody { .. } | Executor::StandsStill(_) => return Ok((stored, executor)),
-            Executor::Nobody if is_same && !may_begin => return Ok((stored, executor)),
-            Executor::Nobody => tokio::time::sleep(LOOK_AGAIN).await,
-        }
-    }
 }
 
 /// Refuses an id that belongs to a run of something else: the caller must not be told that theirs
@@ -125,7 +98,9 @@ fn status(stored: &StoredRun, executor: &Executor) -> Result<ExitStatus, Failure
         (Some(Stopped::Ended { end, cause }), _) => {
             execution::status_of(&Stopped::Ended { end, cause }, None)
         }
-        (_, Executor::Somebody { .. } | Executor::StandsStill(_)) => ExitStatus::Refused,
+        (_, Executor::Somebody { .. } | Executor::StandsStill(_) | Executor::Beginning) => {
+            ExitStatus::Refused
+        }
         (Some(paused @ Stopped::Paused { .. }), Executor::Nobody) => {
             execution::status_of(&paused, None)
         }

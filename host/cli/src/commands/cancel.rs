@@ -4,7 +4,8 @@ use super::cancel_request;
 use super::resume::{self, ResumeOptions, decisions, load};
 use crate::completion;
 use crate::context::Context;
-use crate::execution::{self, Executor};
+use crate::execution;
+use crate::executor::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::question;
@@ -37,6 +38,7 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
     let (run, executor, reached) = execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
+        let (stored, executor) = executor::of_begun_run(context, &journal, stored).await?;
         let summary = Summary::of(&stored.header, &stored.records);
         if let Some(end) = summary.end {
             let message = format!(
@@ -46,7 +48,7 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
             );
             return Err(Failure::usage(message).hint(instead(end, &run.short())));
         }
-        Ok((run, execution::executor(context, &journal, run).await?, summary.reached()))
+        Ok((run, executor, summary.reached()))
     })?;
     match &executor {
         Executor::Somebody { .. } if !decisions.is_empty() => {
@@ -57,7 +59,7 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
             let journal = execution::open_journal(context).await?;
             cancel_request::send(context, &journal, run, holder, *left).await
         }),
-        Executor::StandsStill(_) | Executor::Nobody => {
+        Executor::StandsStill(_) | Executor::Beginning | Executor::Nobody => {
             let who = match &executor {
                 Executor::StandsStill(holder) => {
                     format!(
@@ -67,7 +69,7 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                         run.short()
                     )
                 }
-                Executor::Somebody { .. } | Executor::Nobody => {
+                Executor::Somebody { .. } | Executor::Beginning | Executor::Nobody => {
                     format!("Nobody executes run {} now", run.short())
                 }
             };

@@ -1,7 +1,8 @@
 //! `runbook runs`: lists runs, newest first.
 
 use crate::context::Context;
-use crate::execution::{self, Executor};
+use crate::execution;
+use crate::executor::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::shared_arguments::ListFormat;
@@ -102,7 +103,7 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
                 }
                 // Who executes it is asked of the journal and the system, for each run that has not
                 // ended.
-                let liveness = liveness(context, &journal, &run).await?;
+                let (run, liveness) = with_liveness(context, &journal, run).await?;
                 if args.wants_state(&run, liveness) {
                     listed.push((run, liveness));
                 }
@@ -159,20 +160,29 @@ enum Liveness {
     Interrupted,
 }
 
-async fn liveness(
+/// The run as it stands, by its record and its lease. Only one that would go on needs somebody who
+/// executes it.
+async fn with_liveness(
     context: &Context,
     journal: &SqlJournal,
-    run: &RunSummary,
-) -> Result<Liveness, Failure> {
-    match run.phase {
-        RunPhase::Paused | RunPhase::PausedUndoing | RunPhase::Ended(_) => Ok(Liveness::AsRecorded),
-        RunPhase::Waiting | RunPhase::Running | RunPhase::Undoing => {
-            Ok(match execution::executor(context, journal, run.run).await? {
-                Executor::Somebody { .. } => Liveness::AsRecorded,
-                Executor::StandsStill(_) => Liveness::StandsStill,
-                Executor::Nobody => Liveness::Interrupted,
-            })
+    listed: RunSummary,
+) -> Result<(RunSummary, Liveness), Failure> {
+    if !executor::is_needed(listed.phase) {
+        return Ok((listed, Liveness::AsRecorded));
+    }
+    let (run, executor) = executor::of_listed_run(context, journal, listed).await?;
+    let liveness = liveness(run.phase, &executor);
+    Ok((run, liveness))
+}
+
+fn liveness(phase: RunPhase, executor: &Executor) -> Liveness {
+    match executor {
+        Executor::Somebody { .. } | Executor::Beginning => Liveness::AsRecorded,
+        Executor::StandsStill(_) | Executor::Nobody if !executor::is_needed(phase) => {
+            Liveness::AsRecorded
         }
+        Executor::StandsStill(_) => Liveness::StandsStill,
+        Executor::Nobody => Liveness::Interrupted,
     }
 }
 

@@ -3,7 +3,8 @@
 use super::resume::load;
 use crate::completion;
 use crate::context::Context;
-use crate::execution::{self, Executor};
+use crate::execution;
+use crate::executor::{self, Executor};
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::live::Live;
@@ -65,6 +66,7 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
+        let (stored, executor) = executor::of_run(context, &journal, stored).await?;
         let stored_at = stored.header.started;
         let mut teller = match args.format {
             Shown::Events => Teller::Events(run),
@@ -73,16 +75,17 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
             }
             Shown::Report(_) => Teller::Silent(Box::new(Summary::of(&stored.header, &[]))),
         };
-        if args.follow {
-            follow(context, &journal, run, stored, &mut teller).await?;
+        let executor = if args.follow {
+            follow(context, &journal, stored, &mut teller).await?
         } else {
             stored.records.iter().try_for_each(|record| teller.tell(record))?;
-        }
+            executor
+        };
         let (Shown::Report(format), Some(mut summary)) = (args.format, teller.into_summary())
         else {
             return Ok(());
         };
-        stand(context, &journal, run, stored_at, &mut summary).await?;
+        stand(&executor, &journal, run, stored_at, &mut summary).await?;
         ui::report(format, &summary)
     })?;
     Ok(ExitStatus::Success)
@@ -91,26 +94,13 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
 /// Adds to what the records say what only the journal and this machine know: who executes the run,
 /// which run tries it again. Says who took a lock from it.
 pub async fn stand(
-    context: &Context,
-    journal: &SqlJournal,
-    run: RunId,
-    started: Timestamp,
-    summary: &mut Summary,
-) -> Result<Executor, Failure> {
-    let executor = execution::executor(context, journal, run).await?;
-    stand_with(&executor, journal, run, started, summary).await?;
-    Ok(executor)
-}
-
-/// The same, of who executes it as far as was seen.
-pub async fn stand_with(
     executor: &Executor,
     journal: &SqlJournal,
     run: RunId,
     started: Timestamp,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
-    let seen = execution::last_seen(journal, run, executor).await?.unwrap_or(started);
+    let seen = executor::last_seen(journal, run, executor).await?.unwrap_or(started);
     let execution = match executor {
         Executor::Somebody { holder, .. } => {
             Execution::By(format!("process {} on {}", holder.pid, holder.host))
@@ -118,6 +108,7 @@ pub async fn stand_with(
         Executor::StandsStill(holder) => {
             Execution::StandsStill { pid: holder.pid, host: holder.host.clone() }
         }
+        Executor::Beginning => Execution::Unknown,
         Executor::Nobody => Execution::Nobody,
     };
     summary.is_executed(execution, seen);
@@ -163,14 +154,14 @@ impl Teller {
 }
 
 /// Tells everything from the first record on, until the run ends, pauses, or is executed by nobody
-/// any more. It only reads; a run does not notice it.
+/// any more. It only reads; a run does not notice it. Returns who executes it then.
 async fn follow(
     context: &Context,
     journal: &SqlJournal,
-    run: RunId,
     stored: StoredRun,
     teller: &mut Teller,
-) -> Result<(), Failure> {
+) -> Result<Executor, Failure> {
+    let run = stored.header.run;
     let mut news = stored.records;
     let mut next = 0;
     let mut phase = RunPhase::Waiting;
@@ -182,28 +173,51 @@ async fn follow(
             next = record.seq + 1;
             phase = record.event.phase().unwrap_or(phase);
         }
-        match phase {
-            RunPhase::Ended(_) | RunPhase::Paused | RunPhase::PausedUndoing => return Ok(()),
-            RunPhase::Waiting | RunPhase::Running | RunPhase::Undoing => {}
+        if !executor::is_needed(phase) {
+            return Ok(Executor::Nobody);
         }
-        if quiet >= QUIET_LOOKS {
+        let left = if quiet < QUIET_LOOKS {
+            None
+        } else {
             quiet = 0;
-            match execution::executor(context, journal, run).await? {
-                Executor::Somebody { .. } => {}
-                Executor::StandsStill(holder) => {
-                    ui::note(&format!(
-                        "process {} on {} stands still; it was stopped, or its machine slept",
-                        holder.pid, holder.host
-                    ));
-                    return Ok(());
-                }
-                Executor::Nobody => {
-                    ui::note("nobody executes this run any more");
-                    return Ok(());
-                }
-            }
+            left_by(context, journal, run).await?
+        };
+        if left.is_none() {
+            tokio::time::sleep(LOOK).await;
         }
-        tokio::time::sleep(LOOK).await;
         news = journal.records_from(run, next).await.map_err(Failure::engine)?;
+        // What was written before it was left is told first.
+        if let (Some(executor), true) = (left, news.is_empty()) {
+            note_left(&executor);
+            return Ok(executor);
+        }
+    }
+}
+
+/// Who does not go on with a run, though it has not ended.
+async fn left_by(
+    context: &Context,
+    journal: &SqlJournal,
+    run: RunId,
+) -> Result<Option<Executor>, Failure> {
+    let listed = journal.summary(run).await.map_err(Failure::engine)?;
+    let (listed, executor) = executor::of_listed_run(context, journal, listed).await?;
+    Ok(match executor {
+        Executor::Somebody { .. } | Executor::Beginning => None,
+        Executor::StandsStill(_) | Executor::Nobody => {
+            executor::is_needed(listed.phase).then_some(executor)
+        }
+    })
+}
+
+fn note_left(executor: &Executor) {
+    match executor {
+        Executor::StandsStill(holder) => ui::note(&format!(
+            "process {} on {} stands still; it was stopped, or its machine slept",
+            holder.pid, holder.host
+        )),
+        Executor::Somebody { .. } | Executor::Beginning | Executor::Nobody => {
+            ui::note("nobody executes this run any more");
+        }
     }
 }

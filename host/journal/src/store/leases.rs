@@ -2,7 +2,7 @@
 
 use super::{SqlJournal, expiry, json};
 use crate::error::JournalError;
-use crate::lease::{self, Decision, Stored, Takeover, TakeoverReason, decide};
+use crate::lease::{self, Decision, LeaseStatus, Stored, Takeover, TakeoverReason, decide};
 use crate::sql;
 use jiff::Timestamp;
 use runbook_engine::{Acquired, Holder, Lease, LeaseRequest, Renewed, RunId};
@@ -11,6 +11,23 @@ use std::time::Duration;
 use uuid::Uuid;
 
 impl SqlJournal {
+    /// How a lease stands at `now`, at one look.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
+    pub async fn lease_status(
+        &self,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<LeaseStatus, JournalError> {
+        let row =
+            sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
+        let stored =
+            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
+        let now = self.now(now).await?;
+        Ok(lease::status(stored, now))
+    }
+
     /// Who holds a lease and how long it lives at `now` without a renewal, if anybody does.
     ///
     /// # Errors
@@ -20,17 +37,12 @@ impl SqlJournal {
         name: &str,
         now: Timestamp,
     ) -> Result<Option<(Holder, Duration)>, JournalError> {
-        let row =
-            sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
-        let stored =
-            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
-        let Some((holder, expires)) =
-            stored.and_then(|stored| Some((stored.holder, stored.expires?)))
-        else {
-            return Ok(None);
-        };
-        let left = lease::left(expires, self.now(now).await?);
-        Ok((!left.is_zero()).then_some((holder, left)))
+        match self.lease_status(name, now).await? {
+            LeaseStatus::Held { holder, left } => Ok(Some((holder, left))),
+            LeaseStatus::NeverTaken | LeaseStatus::GivenBack | LeaseStatus::Overdue { .. } => {
+                Ok(None)
+            }
+        }
     }
 
     /// Every time that this lease was taken from a holder that had not released it.
@@ -64,28 +76,6 @@ impl SqlJournal {
             insert.execute(&self.pools.writer).await.map(drop).map_err(|source| self.failed(source))
         })
         .await
-    }
-
-    /// Who holds a lease although its time is over: it was not given back, and nobody has taken it
-    /// yet.
-    ///
-    /// # Errors
-    /// [`JournalError`] if the journal cannot be read or the stored lease is not understood.
-    pub async fn late_holder(
-        &self,
-        name: &str,
-        now: Timestamp,
-    ) -> Result<Option<Holder>, JournalError> {
-        let row =
-            sqlx::query(sql::SELECT_LEASE).bind(name).fetch_optional(&self.pools.readers).await;
-        let stored =
-            row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
-        let Some((holder, expires)) =
-            stored.and_then(|stored| Some((stored.holder, stored.expires?)))
-        else {
-            return Ok(None);
-        };
-        Ok(lease::left(expires, self.now(now).await?).is_zero().then_some(holder))
     }
 
     /// When the process that executes a run, or died while it did, renewed its lease last, which it

@@ -56,6 +56,24 @@ impl SqlJournal {
             .collect()
     }
 
+    /// A run as it is listed.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read or has no such run.
+    pub async fn summary(&self, run: RunId) -> Result<RunSummary, JournalError> {
+        let id = run.to_string();
+        let row = sqlx::query(sql::FIND_RUNS)
+            .bind(&id)
+            .bind(&id)
+            .bind(1_i64)
+            .fetch_optional(&self.pools.readers)
+            .await;
+        match row.map_err(|source| self.failed(source))? {
+            Some(row) => sql::summary(&row),
+            None => Err(JournalError::NoRun { run: id }),
+        }
+    }
+
     /// The run that tries `run` again, if there is one.
     ///
     /// # Errors
