@@ -27,6 +27,9 @@ const READINGS: &[Reading] = &[
     Reading { file: "part.toml", command: &["exec", "--yes", "including.toml"], is_part: true },
     Reading { file: "part.toml", command: &["validate", "nesting.toml"], is_part: true },
     Reading { file: "part.toml", command: &["validate", "suiting.toml"], is_part: true },
+    Reading { file: "part.toml", command: &["validate", "inputs.toml"], is_part: true },
+    Reading { file: "part.sql", command: &["validate", "statement.toml"], is_part: true },
+    Reading { file: "part.sql", command: &["exec", "--yes", "statement.toml"], is_part: true },
     Reading {
         file: "targets.prod.toml",
         command: &["validate", "--env", "prod", "r.toml"],
@@ -55,6 +58,9 @@ fn prepared() -> TestEnv {
         "including.toml",
         &RUNBOOK.replacen("[runbook]", "include = [\"part.toml\"]\n[runbook]", 1),
     );
+    let in_file = |named: &str| RUNBOOK.replace("with = { statement = \"select 1\" }", named);
+    env.file("inputs.toml", &in_file("with_file = \"part.toml\""));
+    env.file("statement.toml", &in_file("with_file.statement = \"part.sql\""));
     env.file("nesting.toml", &with("", "[[step]]\nid = \"a\"\nrunbook = \"part.toml\"\n"));
     env.file("suiting.toml", &with("", "[[step]]\nid = \"a\"\nsuite = \"part.toml\"\n"));
     rusqlite::Connection::open(env.path().join("shop.db"))
@@ -114,6 +120,8 @@ fn no_line_of_a_file_elsewhere_is_quoted() {
         std::fs::create_dir(&work).expect("a folder can be made");
         for file in
             ["r.toml", "s.toml", "including.toml", "nesting.toml", "suiting.toml", "shop.db"]
+                .into_iter()
+                .chain(["inputs.toml", "statement.toml"])
         {
             std::fs::copy(env.path().join(file), work.join(file)).expect("copied");
         }

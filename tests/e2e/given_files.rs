@@ -33,6 +33,12 @@ const OTHERS: &[(&str, &str, &str, (&str, &str))] = &[
         ("2099-01-31", "\"soon\""),
     ),
     (
+        "shop.with.toml",
+        "a file of inputs",
+        "format = 1\n[[cases]]\nname = \"a\"\npath = \"/\"\n",
+        ("format = 1", "format = 2"),
+    ),
+    (
         "boundary.toml",
         "a boundary",
         "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"transaction\"]\n",

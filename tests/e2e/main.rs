@@ -65,6 +65,7 @@ mod terminal;
 mod traps;
 mod truncation;
 mod window;
+mod with_file;
 mod wrong_runbooks;
 
 use runbook_tests::env::TestEnv;

@@ -15,6 +15,10 @@ const FILES: &[(&str, &str)] = &[
 
 fn env() -> TestEnv {
     let env = home();
+    for folder in ["", "old/"] {
+        env.file(&format!("{folder}filed.sql"), "update t set a = 1;\n");
+        env.file(&format!("{folder}other.sql"), "update t set a = 2;\n");
+    }
     FILES.iter().for_each(|(name, text)| drop(env.file(name, text)));
     env
 }

@@ -21,6 +21,8 @@ pub enum KindOfFile {
     Targets,
     /// `waivers.toml`, which lies beside suites.
     Waivers,
+    /// Inputs of a call, which a runbook names by `with_file`.
+    Inputs,
     /// `boundary.toml`, the outer limit of every grant.
     Boundary,
     /// A trust file, which says whose signatures are accepted.
@@ -63,6 +65,12 @@ const ROWS: &[Row] = &[
         noun: "a file of waivers",
         keys: &["waiver"],
         name: |name| name == "waivers.toml",
+    },
+    Row {
+        kind: KindOfFile::Inputs,
+        noun: "a file of inputs",
+        keys: &["cases", "cleanup", "statement", "statements"],
+        name: |name| name.ends_with(".with.toml"),
     },
     Row {
         kind: KindOfFile::Boundary,
@@ -180,6 +188,7 @@ mod tests {
         let names = [
             "targets.prod.toml",
             "waivers.toml",
+            "shop.with.toml",
             "boundary.toml",
             "trust.toml",
             "settings.toml",

@@ -54,6 +54,7 @@ pub fn validate(file: &Path, kind: KindOfFile) -> Result<(), Failure> {
             prepare::check_shared(file, &shared, &mut found)?;
         }
         KindOfFile::Waivers => drop(Waivers::entries(&source, &mut found)),
+        KindOfFile::Inputs => runbook_engine::parse_inputs(&source, &mut found),
         KindOfFile::Boundary => drop(Boundary::parse(&source, &mut found)),
         KindOfFile::Trust => drop(Trust::parse(&source, &mut found)),
         KindOfFile::Settings => drop(host_policy::parse(&source, &mut found)),

@@ -437,11 +437,21 @@ fn wrong_input(
     plugin: &Verified,
     params: &[Param],
 ) -> Vec<Diagnostic> {
+    // What is missing may stand where nobody could read it.
+    if site.with.is_some_and(|with| with.is_partial) {
+        return Vec::new();
+    }
     let known = known_input(site, params);
     let misfits = crate::misfits::misfits(plugin, operation, &known.value);
     let schema = plugin.manifest().operations.get(operation).map(|declared| &declared.input);
     let as_diagnostic = |misfit: &Misfit| {
         let node = site.with.and_then(|with| node_at(with, &misfit.pointer));
+        let of_key = misfit
+            .key
+            .as_ref()
+            .map(|key| format!("{}/{}", misfit.pointer, key.replace('~', "~0").replace('/', "~1")));
+        let there = of_key.and_then(|pointer| node_at(site.with?, &pointer)).or(node);
+        let source = there.map_or(site.source, |node| node.source(site.source));
         let key = misfit.key.as_ref().and_then(|key| key_at(site.with?, &misfit.pointer, key));
         let whole = || site.with.map_or_else(|| site.span.clone(), |with| with.span.clone());
         let span = key.or_else(|| node.map(|node| node.span.clone())).unwrap_or_else(whole);
@@ -454,8 +464,7 @@ fn wrong_input(
             "the input of `{}` does not fit: at {place}: {}",
             site.uses.value, misfit.reason
         );
-        let diagnostic =
-            Diagnostic::error("E0230", site.source, span, message).label("does not fit");
+        let diagnostic = Diagnostic::error("E0230", source, span, message).label("does not fit");
         let written =
             node.and_then(String::from_node).filter(|_| known.sampled.contains(&misfit.pointer));
         let param = written.as_deref().and_then(runbook_engine::param_of);

@@ -31,7 +31,6 @@ pub fn longer_than_the_step(site: &UseSite<'_>, operation: &Operation) -> Option
         format!("`{key}` of {} is {spent}, and its `timeout` is {timeout}", step.subject());
     let span = written.map_or_else(|| site.span.clone(), |node| node.span.clone());
     let help = format!("a `timeout` longer than {spent}, or a shorter `{key}`");
-    Some(
-        Diagnostic::warning("E0239", site.source, span, message).label("may be cut off").help(help),
-    )
+    let source = written.map_or(site.source, |node| node.source(site.source));
+    Some(Diagnostic::warning("E0239", source, span, message).label("may be cut off").help(help))
 }

@@ -75,7 +75,8 @@ fn judge(site: &Site, statement: &str) -> Option<Judged> {
 
 fn told(use_site: &UseSite<'_>, node: &Node, judged: Judged) -> Diagnostic {
     const CODE: &str = "E0237";
-    let (source, span, uses) = (use_site.source, node.span.clone(), &use_site.uses.value);
+    let (source, span, uses) =
+        (node.source(use_site.source), node.span.clone(), &use_site.uses.value);
     match judged {
         Judged::Denied { reason, target } => {
             Diagnostic::error(CODE, source, span, format!("`{uses}` never runs this statement: {reason}"))

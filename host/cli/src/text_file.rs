@@ -40,7 +40,7 @@ pub fn named(path: &Path, name: String, text: String) -> Arc<Source> {
 }
 
 /// The text of the file that `name` names from `folder`, and that lies below it once links are
-/// followed. Its name ends in `.toml`, and no part of its path is hidden.
+/// followed. Its name ends in `.toml` or `.sql`, and no part of its path is hidden.
 ///
 /// # Errors
 /// As [`read`]; [`io::ErrorKind::PermissionDenied`] for a file that lies elsewhere, of which
@@ -66,16 +66,17 @@ pub fn locate_below(folder: &Path, name: &str) -> io::Result<PathBuf> {
     let Ok(inside) = real.strip_prefix(&root) else {
         return Err(elsewhere("it does not lie in the folder of the file that names it"));
     };
-    if !is_named_as_text(Path::new(name)) || !is_named_as_text(inside) {
+    let is_of_same_kind = Path::new(name).extension() == inside.extension();
+    if !is_named_as_text(Path::new(name)) || !is_named_as_text(inside) || !is_of_same_kind {
         return Err(elsewhere(
-            "what such a file names ends in `.toml`, and no part of its path begins with a dot",
+            "what such a file names ends in `.toml` or `.sql`, and no part of its path begins with a dot",
         ));
     }
     Ok(real)
 }
 
 /// Where a file lies that was named through a link into another folder, or to what is hidden or no
-/// `….toml`; `None` if it lies where its name says.
+/// `….toml` or `….sql`; `None` if it lies where its name says.
 pub fn elsewhere(path: &Path) -> Option<PathBuf> {
     let named =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -113,7 +114,7 @@ fn is_named_as_text(path: &Path) -> bool {
             false
         }
     };
-    path.extension().is_some_and(|extension| extension == "toml")
+    path.extension().is_some_and(|extension| extension == "toml" || extension == "sql")
         && !path.components().any(is_hidden)
 }
 
@@ -180,6 +181,7 @@ mod tests {
             fs::write(folder.join(file), text).expect("written");
         }
         symlink(folder.join(".git/config"), folder.join("to-hidden.toml")).expect("made");
+        symlink(folder.join("sub/good.toml"), folder.join("to-another-kind.sql")).expect("made");
         symlink(&folder, top.path().join("alias")).expect("made");
         for folder in [folder.clone(), top.path().join("alias")] {
             for name in ["sub/good.toml", "./sub/../sub/good.toml", "inside.toml"] {
@@ -192,6 +194,7 @@ mod tests {
                 ".hidden/a.toml",
                 "sub/plain",
                 "to-hidden.toml",
+                "to-another-kind.sql",
                 "../secret.toml",
                 "sub/../../secret.toml",
                 "link.toml",

@@ -10,8 +10,9 @@ use std::sync::Arc;
 /// A file may begin with a byte order mark.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Refuses a text in which such a character stands as it is. `None` if there is one.
-pub(crate) fn refuse_in_text(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<()> {
+/// Refuses a text in which a character stands as it is that lets it read otherwise than it is.
+/// `None` if there is one.
+pub fn refuse_hidden(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<()> {
     let text = source.text();
     let begin = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
     let Some(Found { offset, character }) = first_hidden(&text[begin..]) else { return Some(()) };

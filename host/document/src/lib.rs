@@ -13,7 +13,7 @@ mod reader;
 mod source;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use hidden::refuse_in_strings;
+pub use hidden::{refuse_hidden, refuse_in_strings};
 pub use node::{Key, Node, Table, Value};
 pub use quantity::{ByteSize, format_duration, parse_byte_size, parse_duration};
 pub use reader::{FromNode, Located, Reader};
@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// from it. Characters that make a file read otherwise than it is are refused like a mistake in the
 /// syntax; in a string that needs one it is written as an escape.
 pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Table> {
-    hidden::refuse_in_text(source, diagnostics)?;
+    hidden::refuse_hidden(source, diagnostics)?;
     let (table, errors) = toml::de::DeTable::parse_recoverable(source.text());
     if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start))
     {

@@ -1,6 +1,7 @@
 //! A TOML value with its place.
 
-use crate::source::Span;
+use crate::source::{Source, Span};
+use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 /// A value and where it stands.
@@ -10,6 +11,8 @@ pub struct Node {
     pub span: Span,
     /// The value that stands there.
     pub value: Value,
+    /// The file in which it stands, if that is another one than the file in which it is used.
+    pub elsewhere: Option<Arc<Source>>,
 }
 
 /// A TOML value. Dates keep their text: who needs one parses it.
@@ -47,6 +50,45 @@ impl Value {
 }
 
 impl Node {
+    /// A text, and where it stands in a file that is no TOML.
+    pub fn text(source: &Arc<Source>, span: Span) -> Self {
+        let value = Value::String(source.text().get(span.clone()).unwrap_or_default().to_owned());
+        Self { span, value, elsewhere: Some(Arc::clone(source)) }
+    }
+
+    /// A list of what stands in another file.
+    pub fn list(source: &Arc<Source>, span: Span, items: Vec<Self>) -> Self {
+        Self { span, value: Value::Array(items), elsewhere: Some(Arc::clone(source)) }
+    }
+
+    /// The same value, which with all that is in it stands in `source` and is used in another file.
+    #[must_use]
+    pub fn standing_in(mut self, source: &Arc<Source>) -> Self {
+        self.elsewhere = Some(Arc::clone(source));
+        self.value = match self.value {
+            Value::Array(items) => {
+                Value::Array(items.into_iter().map(|item| item.standing_in(source)).collect())
+            }
+            Value::Table(mut table) => {
+                for (_, node) in &mut table.entries {
+                    *node = node.clone().standing_in(source);
+                }
+                Value::Table(table)
+            }
+            plain @ (Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)) => plain,
+        };
+        self
+    }
+
+    /// The file in which the value stands, where it is used in `using`.
+    pub fn source<'a>(&'a self, using: &'a Arc<Source>) -> &'a Arc<Source> {
+        self.elsewhere.as_ref().unwrap_or(using)
+    }
+
     /// The date, such as `2027-01-31`, if it is one without a time.
     pub fn date(&self) -> Option<&str> {
         match &self.value {
@@ -92,6 +134,9 @@ pub struct Table {
     pub span: Span,
     /// Key and value, in file order.
     pub entries: Vec<(Key, Node)>,
+    /// Whether something of it could not be read, as a finding says: it cannot be told then whether
+    /// anything is missing.
+    pub is_partial: bool,
 }
 
 impl Table {
@@ -115,14 +160,16 @@ pub(crate) fn table_from_toml(span: Span, table: &DeTable<'_>) -> Table {
         .iter()
         .map(|(key, value)| {
             let key = Key { span: key.span(), name: key.get_ref().to_string() };
-            (
-                key,
-                Node { span: value.span(), value: value_from_toml(value.span(), value.get_ref()) },
-            )
+            (key, node_from_toml(value))
         })
         .collect();
     entries.sort_by_key(|(key, _)| key.span.start);
-    Table { span, entries }
+    Table { span, entries, is_partial: false }
+}
+
+fn node_from_toml(value: &toml::Spanned<DeValue<'_>>) -> Node {
+    let span = value.span();
+    Node { span: span.clone(), value: value_from_toml(span, value.get_ref()), elsewhere: None }
 }
 
 fn value_from_toml(span: Span, value: &DeValue<'_>) -> Value {
@@ -136,15 +183,7 @@ fn value_from_toml(span: Span, value: &DeValue<'_>) -> Value {
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(truth) => Value::Boolean(*truth),
         DeValue::Datetime(date) => Value::Datetime(date.to_string()),
-        DeValue::Array(items) => Value::Array(
-            items
-                .iter()
-                .map(|item| Node {
-                    span: item.span(),
-                    value: value_from_toml(item.span(), item.get_ref()),
-                })
-                .collect(),
-        ),
+        DeValue::Array(items) => Value::Array(items.iter().map(node_from_toml).collect()),
         DeValue::Table(table) => Value::Table(table_from_toml(span, table)),
     }
 }

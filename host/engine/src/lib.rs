@@ -53,7 +53,7 @@ pub use lint::{OutputRead, Wanted, output_reads};
 pub use model::{Runbook, UseSite};
 pub use operate::*;
 pub use params::{GivenParam, GivenValue, Params, check_param, resolve_params};
-pub use parse::{Loader, Shared, parse, parse_leniently, parse_shared};
+pub use parse::{Loader, Shared, parse, parse_inputs, parse_leniently, parse_shared};
 pub use plan::*;
 pub use range::Range;
 pub use retry_run::{RetryError, retry_of, runs_stood_on};

@@ -86,9 +86,9 @@ pub(super) fn check(runbook: &Runbook, diagnostics: &mut Diagnostics) {
         runbook.secrets.iter().map(|secret| secret.name.name.as_str()).collect();
     for site in runbook.use_sites() {
         table(site.with, site.source, diagnostics);
-        each_text(site.with, &mut |text, span| {
+        each_text(site.with, &mut |text, node| {
             if let Some(name) = named_secret(text, &secrets) {
-                diagnostics.push(sent_as_it_stands(site.source, span, name));
+                diagnostics.push(sent_as_it_stands(node.source(site.source), &node.span, name));
             }
         });
     }
@@ -127,15 +127,15 @@ fn sent_as_it_stands(
         .help(help)
 }
 
-fn each_text(table: Option<&Table>, seen: &mut dyn FnMut(&str, &runbook_document::Span)) {
+fn each_text(table: Option<&Table>, seen: &mut dyn FnMut(&str, &Node)) {
     for (_, value) in table.iter().flat_map(|table| &table.entries) {
         each_text_of(value, seen);
     }
 }
 
-fn each_text_of(value: &Node, seen: &mut dyn FnMut(&str, &runbook_document::Span)) {
+fn each_text_of(value: &Node, seen: &mut dyn FnMut(&str, &Node)) {
     match &value.value {
-        Value::String(text) => seen(text, &value.span),
+        Value::String(text) => seen(text, value),
         Value::Array(items) => items.iter().for_each(|item| each_text_of(item, seen)),
         Value::Table(inner) => each_text(Some(inner), seen),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
@@ -149,6 +149,7 @@ fn table(table: Option<&Table>, source: &Arc<Source>, diagnostics: &mut Diagnost
 }
 
 fn node(key: Option<&str>, value: &Node, source: &Arc<Source>, diagnostics: &mut Diagnostics) {
+    let source = value.source(source);
     match &value.value {
         Value::String(text) => {
             report(what_looks_secret(key, text), source, &value.span, diagnostics);

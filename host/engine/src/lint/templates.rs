@@ -342,6 +342,7 @@ fn node(
     names: &Names<'_>,
     diagnostics: &mut Diagnostics,
 ) {
+    let source = value.source(source);
     match &value.value {
         Value::String(string) => {
             let place = TextSpan { source, span: value.span.clone() };

@@ -104,6 +104,16 @@ pub(super) fn load_all(
     diagnostics: &mut Diagnostics,
 ) {
     for include in includes {
+        let extension = std::path::Path::new(&include.value).extension();
+        if extension.is_some_and(|extension| extension == "sql") {
+            let message = format!("`{}` is no file of targets and secrets", include.value);
+            diagnostics.push(
+                Diagnostic::error("E0225", runbook, include.span.clone(), message)
+                    .label("a file of statements")
+                    .help("name it where it is run: `with_file.statement` of a step"),
+            );
+            continue;
+        }
         let Some(source) = load_one(runbook, &include.value, &include.span, load, diagnostics)
         else {
             continue;
@@ -122,7 +132,7 @@ pub(super) fn load_all(
     }
 }
 
-fn load_one(
+pub(super) fn load_one(
     runbook: &Arc<Source>,
     name: &str,
     span: &runbook_document::Span,

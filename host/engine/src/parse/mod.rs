@@ -12,13 +12,16 @@ mod names;
 mod nest;
 pub(crate) mod params;
 mod sections;
+mod sql_text;
 mod step;
 mod suite;
 mod undo;
 mod uses;
 mod window;
+mod with_file;
 
 pub use include::parse_shared;
+pub use with_file::parse_inputs;
 
 use crate::lint;
 use crate::model::{Runbook, SecretEntry, TargetEntry};
@@ -90,8 +93,11 @@ fn read_whole(
     parsing: &mut Parsing<'_, '_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Runbook> {
-    let table = runbook_document::parse(source, diagnostics)?;
+    let mut table = runbook_document::parse(source, diagnostics)?;
+    let mut files = Vec::new();
+    with_file::put_in(&mut table, source, parsing.load, &mut files, diagnostics);
     let mut runbook = read_file(source, &table, parsing.environment, parsing.load, diagnostics)?;
+    runbook.sources.append(&mut files);
     lint::runbook(&runbook, &parsing.targets, diagnostics);
     let around = parsing.targets.len();
     parsing.targets.extend(runbook.targets.iter().map(|target| target.name.name.clone()));

@@ -42,7 +42,7 @@ fn read_one(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -
         written_in: section,
         title: reader.optional("title").map(|title| title.value),
         bind: read_bind(reader),
-        with: reader.optional::<Table>("with").map(|with| with.value),
+        with: super::with_file::read_with(reader),
         if_needs_failed: read_if_needs_failed(reader),
         needs: read_needs(section, reader),
         when: reader.optional("when"),
@@ -90,13 +90,7 @@ impl Looking {
         }
         let title = reader.optional("title").map(|title| title.value);
         let bind = read_bind(reader);
-        Self {
-            id,
-            uses,
-            title,
-            bind,
-            with: reader.optional::<Table>("with").map(|with| with.value),
-        }
+        Self { id, uses, title, bind, with: super::with_file::read_with(reader) }
     }
 
     /// A step that says no more than this; `None` if its id or what it uses is missing.
@@ -346,7 +340,7 @@ pub(super) fn read_notifies(reader: &mut Reader<'_>) -> Vec<Notify> {
             id: StepId::notify(number),
             on: on.map(|on| on.value).unwrap_or_default(),
             bind: read_bind(reader),
-            with: reader.optional::<Table>("with").map(|with| with.value),
+            with: super::with_file::read_with(reader),
             timeout: reader.optional("timeout").map(|timeout| timeout.value),
             source: Arc::clone(reader.source()),
             uses: uses?,

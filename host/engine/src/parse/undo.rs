@@ -3,7 +3,7 @@
 use super::uses::{check_uses, read_bind};
 use crate::event::Section;
 use crate::model::UndoDeclaration;
-use runbook_document::{Located, Node, Reader, Table, Value};
+use runbook_document::{Located, Node, Reader, Value};
 
 pub(super) fn read_undo(section: Section, reader: &mut Reader<'_>) -> Option<UndoDeclaration> {
     let undo = reader.optional::<Node>("undo");
@@ -56,7 +56,7 @@ fn read_undo_value(reader: &mut Reader<'_>, undo: &Located<Node>) -> Option<Undo
         }
         Value::Table(_) => reader.section("undo", "`undo`", |reader| {
             let uses = reader.required::<String>("uses");
-            let with = reader.optional::<Table>("with").map(|with| with.value);
+            let with = super::with_file::read_with(reader);
             let bind = read_bind(reader);
             let idempotent =
                 reader.optional::<bool>("idempotent").map(|idempotent| idempotent.value);

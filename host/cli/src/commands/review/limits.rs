@@ -75,6 +75,7 @@ fn is_limit(path: &Path) -> bool {
             | KindOfFile::Untold
             | KindOfFile::Targets
             | KindOfFile::Waivers
+            | KindOfFile::Inputs
             | KindOfFile::Manifest => false,
         }
 }

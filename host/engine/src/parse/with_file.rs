@@ -1,0 +1,280 @@
+//! `with_file`: inputs of a call that stand in files of their own.
+//!
+//! They are put in the place of `with` before anything else reads the runbook: whatever judges an
+//! input judges them too, and tells of the file and line in which they stand.
+
+use super::Loader;
+use super::sql_text::{self, Doubt};
+use runbook_document::{Diagnostic, Diagnostics, Key, Node, Reader, Source, Span, Table, Value};
+use std::sync::Arc;
+
+const KEY: &str = "with_file";
+
+/// The code of every finding about such a file but that it cannot be read.
+const CODE: &str = "E0240";
+
+/// What in a runbook or a suite may call a plugin.
+const SECTIONS: &[&str] = &["guard", "preflight", "step", "verify", "finally", "check", "notify"];
+
+/// The input whose file is cut into statements.
+const STATEMENTS: &str = "statements";
+
+/// What templates begin with.
+const MARKERS: [&str; 3] = ["{{", "{%", "{#"];
+
+/// Reads every file that a call of the runbook names, and puts what stands there into its `with`.
+/// Each file becomes one of `sources`.
+pub(super) fn put_in(
+    table: &mut Table,
+    runbook: &Arc<Source>,
+    load: &mut Loader<'_>,
+    sources: &mut Vec<Arc<Source>>,
+    diagnostics: &mut Diagnostics,
+) {
+    let mut files = Files { runbook, load, sources, diagnostics };
+    let sections =
+        table.entries.iter_mut().filter(|(key, _)| SECTIONS.contains(&key.name.as_str()));
+    for (section, node) in sections {
+        let Value::Array(calls) = &mut node.value else { continue };
+        for call in calls {
+            let Value::Table(call) = &mut call.value else { continue };
+            let subject = match call.get("id").map(|id| &id.value) {
+                Some(Value::String(id)) => format!("{} `{id}`", section.name),
+                Some(_) | None => section.name.clone(),
+            };
+            files.of_call(call, &subject);
+            let undo = call.entries.iter_mut().find(|(key, _)| key.name == "undo");
+            if let Some((_, Node { value: Value::Table(undo), .. })) = undo {
+                files.of_call(undo, &format!("the undo of {subject}"));
+            }
+        }
+    }
+}
+
+/// Reads `with`, in which the files of inputs stand already.
+pub(super) fn read_with(reader: &mut Reader<'_>) -> Option<Table> {
+    reader.knows(KEY);
+    reader.optional::<Table>("with").map(|with| with.value)
+}
+
+/// Reads a file of inputs by itself. All mistakes are reported.
+pub fn parse_inputs(source: &Arc<Source>, diagnostics: &mut Diagnostics) {
+    inputs(source, diagnostics);
+}
+
+/// The keys of a file of inputs, without its `format`.
+fn inputs(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Option<Vec<(Key, Node)>> {
+    let mut table = runbook_document::parse(source, diagnostics)?;
+    let (format, inputs): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut table.entries).into_iter().partition(|(key, _)| key.name == "format");
+    let format = Table { entries: format, ..table };
+    let mut reader = Reader::new(source, &format, "a file of inputs", diagnostics);
+    super::read_format(&mut reader);
+    Some(inputs.into_iter().map(|(key, node)| (key, node.standing_in(source))).collect())
+}
+
+struct Files<'a, 'l> {
+    runbook: &'a Arc<Source>,
+    load: &'a mut Loader<'l>,
+    sources: &'a mut Vec<Arc<Source>>,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl Files<'_, '_> {
+    fn of_call(&mut self, call: &mut Table, subject: &str) {
+        let Some(at) = call.entries.iter().position(|(key, _)| key.name == KEY) else { return };
+        let (key, named) = call.entries.remove(at);
+        if call.get("uses").is_none() {
+            let message = format!("`{KEY}` of {subject} has no meaning without `uses`");
+            let found = Diagnostic::error("E0220", self.runbook, key.span, message);
+            self.diagnostics.push(found.label("only beside `uses`"));
+            return;
+        }
+        let inputs = match named.value {
+            Value::String(name) => vec![self.all_inputs(&name, &named.span)],
+            Value::Table(each) => self.each_input(&each, subject),
+            other @ (Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_)) => {
+                self.wrong_type(&named.span, subject, other.kind());
+                vec![None]
+            }
+        };
+        self.add(call, key.span, inputs);
+    }
+
+    fn wrong_type(&mut self, span: &Span, subject: &str, kind: &str) {
+        let message =
+            format!("`{KEY}` of {subject} must be a file or a table of files, not {kind}");
+        let help = format!(
+            "write `{KEY} = \"shop.with.toml\"` for a file with inputs, or `{KEY}.statement = \"look.sql\"` for the text of one"
+        );
+        let found = Diagnostic::error("E0203", self.runbook, span.clone(), message);
+        self.diagnostics.push(found.label("wrong type").help(help));
+    }
+
+    /// `with_file = "shop.with.toml"`: all that it holds; `None` if it cannot be read.
+    fn all_inputs(&mut self, name: &str, span: &Span) -> Option<Vec<(Key, Node)>> {
+        let source = self.read(name, span, Ending::Toml)?;
+        inputs(&source, self.diagnostics)
+    }
+
+    /// `with_file.statement = "look.sql"`: for each input a text, or the statements in it; `None` for
+    /// one that cannot be read.
+    fn each_input(&mut self, files: &Table, subject: &str) -> Vec<Option<Vec<(Key, Node)>>> {
+        files.entries.iter().map(|(key, named)| self.one_input(key, named, subject)).collect()
+    }
+
+    fn one_input(&mut self, key: &Key, named: &Node, subject: &str) -> Option<Vec<(Key, Node)>> {
+        let Value::String(name) = &named.value else {
+            self.wrong_type(&named.span, subject, named.value.kind());
+            return None;
+        };
+        let source = self.read(name, &named.span, Ending::Sql)?;
+        Some(vec![(key.clone(), self.statements(key, &source)?)])
+    }
+
+    fn read(&mut self, name: &str, span: &Span, ending: Ending) -> Option<Arc<Source>> {
+        let is_named_so = std::path::Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == ending.extension());
+        if !is_named_so {
+            let message = format!("`{name}` does not end in `.{}`", ending.extension());
+            let found = Diagnostic::error(CODE, self.runbook, span.clone(), message);
+            self.diagnostics.push(found.label("another kind of file").help(ending.help()));
+            return None;
+        }
+        let source =
+            super::include::load_one(self.runbook, name, span, self.load, self.diagnostics)?;
+        if self.sources.iter().all(|known| known.name() != source.name()) {
+            self.sources.push(Arc::clone(&source));
+        }
+        Some(source)
+    }
+
+    /// The text of a SQL file as the input `key` takes it.
+    fn statements(&mut self, key: &Key, source: &Arc<Source>) -> Option<Node> {
+        runbook_document::refuse_hidden(source, self.diagnostics)?;
+        let text = source.text();
+        if let Some(marker) = MARKERS.iter().filter_map(|marker| text.find(marker)).min() {
+            let message = "a file of statements holds no template: its text is run as it stands";
+            let help = "write a placeholder (`$1`, `?`) here, and the value into `parameters` of `with`; a brace that is meant stands apart: `{ {`";
+            let found = Diagnostic::error(CODE, source, marker..marker + 2, message);
+            self.diagnostics.push(found.label("a template?").help(help));
+            return None;
+        }
+        match (sql_text::statements(text), key.name.as_str()) {
+            (Ok(found), _) if found.is_empty() => {
+                let message = "the file has no statement";
+                let found = Diagnostic::error(CODE, source, 0..text.len().min(1), message);
+                self.diagnostics
+                    .push(found.label("nothing to run").help("write the statement here"));
+                None
+            }
+            (Ok(found), STATEMENTS) => {
+                let items = found.into_iter().map(|span| Node::text(source, span)).collect();
+                Some(Node::list(source, 0..text.len(), items))
+            }
+            (Err((at, doubt)), STATEMENTS) => {
+                let (message, help) = in_words(doubt);
+                let found = Diagnostic::error(CODE, source, at..(at + 1).min(text.len()), message);
+                self.diagnostics.push(found.label("from here on").help(help));
+                None
+            }
+            (Ok(found), _) => Some(match <[Span; 1]>::try_from(found) {
+                Ok([only]) => Node::text(source, only),
+                Err(_) => Node::text(source, trimmed(text)),
+            }),
+            // One statement, whatever is in it, needs no cut.
+            (Err(_), _) => Some(Node::text(source, trimmed(text))),
+        }
+    }
+
+    /// Adds inputs to `with`. One that stands there too has two values, and which is meant is not
+    /// known.
+    fn add(&mut self, call: &mut Table, span: Span, inputs: Vec<Option<Vec<(Key, Node)>>>) {
+        let with = match call.entries.iter_mut().position(|(key, _)| key.name == "with") {
+            Some(at) => at,
+            None => {
+                let key = Key { span: span.clone(), name: "with".to_owned() };
+                let table = Table { span: span.clone(), entries: Vec::new(), is_partial: false };
+                let node = Node { span, value: Value::Table(table), elsewhere: None };
+                call.entries.push((key, node));
+                call.entries.len() - 1
+            }
+        };
+        // What else it is, is told by whoever reads it.
+        let Value::Table(with) = &mut call.entries[with].1.value else { return };
+        with.is_partial |= inputs.iter().any(Option::is_none);
+        for (key, node) in inputs.into_iter().flatten().flatten() {
+            let Some((first, _)) = with.entries.iter().find(|(known, _)| known.name == key.name)
+            else {
+                with.entries.push((key, node));
+                continue;
+            };
+            let source = node.elsewhere.as_ref().unwrap_or(self.runbook);
+            let message = format!(
+                "`{}` stands in this file, and in `with` at {}",
+                key.name,
+                self.runbook.place(&first.span)
+            );
+            let found = Diagnostic::error(CODE, source, node.span.clone(), message);
+            self.diagnostics.push(found.label("which one is meant?").help("remove one of them"));
+        }
+    }
+}
+
+/// What a file of inputs is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Inputs, as they stand in `with`.
+    Toml,
+    /// The text of one input.
+    Sql,
+}
+
+impl Ending {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Toml => "toml",
+            Self::Sql => "sql",
+        }
+    }
+
+    fn help(self) -> String {
+        match self {
+            Self::Toml => format!(
+                "`{KEY} = \"NAME.toml\"` names a file with inputs; `{KEY}.statement = \"NAME.sql\"` one with a statement"
+            ),
+            Self::Sql => format!(
+                "`{KEY}.statement = \"NAME.sql\"` names a file with a statement; `{KEY} = \"NAME.toml\"` one with inputs of any kind"
+            ),
+        }
+    }
+}
+
+fn trimmed(text: &str) -> Span {
+    let text_begin = text.trim_start_matches('\u{feff}').trim_start();
+    let start = text.len() - text_begin.len();
+    start..start + text_begin.trim_end().len()
+}
+
+fn in_words(doubt: Doubt) -> (&'static str, &'static str) {
+    match doubt {
+        Doubt::Open => ("a string, a quoted name or a comment does not end", "close it"),
+        Doubt::Dialect => (
+            "where this statement ends, databases read differently (a backslash in a string, `#`, `` ` ``, `[`, `--` without a blank, comments in comments)",
+            "write it so that all read the same, or write the statements into `statements` of `with`",
+        ),
+        Doubt::Executable => (
+            "MySQL runs what stands in this comment, and other databases do not",
+            "write it as a statement",
+        ),
+        Doubt::Body => (
+            "this statement has statements in it, so it cannot be told where it ends",
+            "give it a file of its own, as `statement` of a `sql:execute`",
+        ),
+    }
+}
