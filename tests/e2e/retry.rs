@@ -2,6 +2,7 @@
 
 use crate::{home, texts};
 use runbook_tests::env::TestEnv;
+use runbook_tests::http::Receiver;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
@@ -429,4 +430,38 @@ fn what_is_printed_after_an_unknown_outcome_can_be_typed() {
         env.run(&arguments).status(0).out("Succeeded");
         assert_eq!(effects(&env), ["first", "last"], "{way}");
     }
+}
+
+/// A message that a server may have taken although it answered that it failed.
+const PAGE: &str = r#"
+format = 1
+[runbook]
+name = "page"
+[defaults]
+on_failure = "stop"
+[targets.ops]
+http = "http://127.0.0.1:PORT"
+[[step]]
+id = "page"
+uses = "webhook:post"
+bind.webhook = "ops"
+with.json = { text = "look" }
+irreversible = "a message was sent"
+"#;
+
+#[test]
+fn a_stopped_run_whose_step_may_have_happened_names_the_command_that_decides_it() {
+    let env = home();
+    let refuses = Receiver::answering("503 Service Unavailable", "{}");
+    env.file("r.toml", &PAGE.replace("PORT", &refuses.port.to_string()));
+    env.run(&["exec", "r.toml", "--yes"]).status(7);
+    let failed = env.newest_run();
+    let shown = env.run(&["show", &failed]).status(0).stdout;
+    let told = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    let command = format!("retry {failed} --from page --decide page=done");
+    assert!(told.contains(&format!("`runbook {command}` (it happened)")), "{told}");
+    assert!(told.contains("`--decide page=retry` (it did not; do it again)"), "{told}");
+    let typed: Vec<&str> = command.split(' ').chain(["--yes"]).collect();
+    env.run(&typed).status(0).out("Succeeded");
+    assert_eq!(refuses.received().len(), 1, "it is not sent again");
 }

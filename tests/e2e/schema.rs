@@ -90,6 +90,7 @@ fn what_is_published_is_what_the_program_prints() {
         "configuration",
         "project",
         "validation",
+        "plan",
         "review",
         "report",
         "events",

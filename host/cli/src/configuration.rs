@@ -128,6 +128,7 @@ impl Configuration {
             boundary: typed.boundary,
             trust: typed.trust,
             verbose: typed.verbose,
+            quiet: typed.quiet,
         }
     }
 }
@@ -266,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn every_option_of_every_command_but_verbose_has_a_key() {
+    fn every_option_of_every_command_but_how_much_it_says_has_a_key() {
         let read = read(&whole()).expect("it is right");
         let command = Args::command();
         let options = command
             .get_opts()
             .filter(|option| option.is_global_set())
             .filter_map(clap::Arg::get_long);
-        for option in options.filter(|option| *option != "verbose") {
+        for option in options.filter(|option| !["verbose", "quiet"].contains(option)) {
             assert!(read.place(option).is_some(), "{option}");
         }
         assert_eq!(read.places.len(), KEYS.len());

@@ -55,8 +55,10 @@ pub struct Context {
     pub color_stdout: bool,
     /// Whether progress may be drawn on stderr.
     pub live: bool,
-    /// Whether stdout and stderr are one terminal: what is written to one need not be written to
-    /// the other.
+    /// Whether stdout and stderr lead to one place, such as a terminal, a pipe or a file: what is
+    /// said on one need not be said on the other.
+    pub one_place: bool,
+    /// Whether that is a terminal.
     pub one_terminal: bool,
     /// Whether a question can be asked.
     pub interactive: bool,
@@ -162,7 +164,8 @@ impl Context {
         Ok(Self {
             color_stderr: is_coloured(stderr_terminal),
             color_stdout: is_coloured(std::io::stdout().is_terminal()),
-            one_terminal: stderr_terminal && std::io::stdout().is_terminal() && is_one_device(),
+            one_place: is_one_place(),
+            one_terminal: stderr_terminal && std::io::stdout().is_terminal() && is_one_place(),
             live: stderr_terminal && moves,
             interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),
             journal: journal(args.journal.as_deref())?,
@@ -266,10 +269,14 @@ fn wants_color(variable: impl Fn(&str) -> Option<String>) -> Option<bool> {
     variable("CLICOLOR").is_some_and(|value| value == "0").then_some(false)
 }
 
-/// Whether stdout and stderr lead to one device.
-fn is_one_device() -> bool {
+/// Whether stdout and stderr lead to one place. A terminal has several names, and one device.
+fn is_one_place() -> bool {
+    let is_terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
     match (rustix::fs::fstat(std::io::stdout()), rustix::fs::fstat(std::io::stderr())) {
-        (Ok(stdout), Ok(stderr)) => stdout.st_rdev == stderr.st_rdev,
+        (Ok(stdout), Ok(stderr)) if is_terminal => stdout.st_rdev == stderr.st_rdev,
+        (Ok(stdout), Ok(stderr)) => {
+            (stdout.st_dev, stdout.st_ino) == (stderr.st_dev, stderr.st_ino)
+        }
         (Err(_), _) | (_, Err(_)) => false,
     }
 }

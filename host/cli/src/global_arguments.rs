@@ -73,6 +73,9 @@ pub struct GlobalArgs {
     /// Log on stderr what the program does; `-vv` logs more, `-vvv` everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Say only what is wrong, what needs a person, and what was asked for; of a run, how it ended
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
     /// Which parts of the program log, and how much, such as `debug` or
     /// `runbook_runtime=debug,info`; overrides `-v`
     #[arg(long, global = true, value_name = "FILTER", env = "RUNBOOK_LOG")]

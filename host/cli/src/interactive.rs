@@ -104,7 +104,7 @@ impl OperatorPrompt<'_> {
         instructions: &str,
     ) -> Option<runbook_engine::Json> {
         let indented: String = instructions.lines().map(|line| format!("\n    {line}")).collect();
-        ui::note(&ui::wrapped(&format!(
+        ui::tell(&ui::wrapped(&format!(
             "\nStep `{step}` is yours:{indented}\nCtrl-C leaves it open; the run then waits."
         )));
         let mut values: Vec<(String, String)> = Vec::new();
@@ -133,7 +133,7 @@ impl OperatorPrompt<'_> {
         }) {
             Ok(values) => Some(values),
             Err(wrong) => {
-                ui::note(&format!("  nothing was written: {}", wrong.join("; ")));
+                ui::tell(&format!("  nothing was written: {}", wrong.join("; ")));
                 None
             }
         }
@@ -149,7 +149,7 @@ impl OperatorPrompt<'_> {
             let text = self.line(question).await?;
             match fits(&text) {
                 Ok(()) => return Some(text),
-                Err(why) => ui::note(&ui::wrapped(&format!("  {why}; nothing was written"))),
+                Err(why) => ui::tell(&ui::wrapped(&format!("  {why}; nothing was written"))),
             }
         }
     }
@@ -194,7 +194,7 @@ impl OperatorPrompt<'_> {
 
     /// What the person says of a step. `None` if they leave it open.
     async fn judge(&self, step: &StepId, asked: &ApprovalRequest) -> Option<ApprovalVerdict> {
-        ui::note(&ui::wrapped(&format!("\n{}", shown(step, self.run, asked))));
+        ui::tell(&ui::wrapped(&format!("\n{}", shown(step, self.run, asked))));
         let approve = format!("approve {step}");
         loop {
             let question = format!(
@@ -211,7 +211,7 @@ impl OperatorPrompt<'_> {
                     return Some(ApprovalVerdict::Rejected { reason });
                 }
                 text if text == approve => return Some(ApprovalVerdict::Approved),
-                _ => ui::note("  that is none of them; nothing was written"),
+                _ => ui::tell("  that is none of them; nothing was written"),
             }
         }
     }
@@ -240,7 +240,7 @@ impl OperatorPrompt<'_> {
         };
         let waiting = open(&state);
         if !waiting.is_empty() {
-            ui::note(&format!(
+            ui::tell(&format!(
                 "\nwaiting for somebody else: {}; Ctrl-C leaves the run waiting",
                 waiting.join(", ")
             ));
@@ -262,7 +262,7 @@ impl OperatorPrompt<'_> {
     async fn decisions(&self, state: &RunState, steps: &[StepId]) -> Result<Next, Failure> {
         let mut decisions = BTreeMap::new();
         for step in steps {
-            ui::note(&format!("\n{}", unknown(state, step)));
+            ui::tell(&format!("\n{}", unknown(state, step)));
             let asked = Decision::ALL.iter().filter(|(decision, ..)| can_be_said(state, *decision));
             let words: Vec<String> =
                 asked.map(|(_, word, meaning)| format!("`{word}` ({meaning})")).collect();
@@ -275,7 +275,7 @@ impl OperatorPrompt<'_> {
                 }
                 match Decision::named(&text).filter(|decision| can_be_said(state, *decision)) {
                     Some(decision) => break decision,
-                    None => ui::note("  that is none of them; nothing was decided"),
+                    None => ui::tell("  that is none of them; nothing was decided"),
                 }
             };
             decisions.insert(step.clone(), decision);
@@ -307,7 +307,7 @@ impl OperatorPrompt<'_> {
             };
             match typed {
                 Line::Line(text) => return Some(text),
-                Line::NotText => ui::note("  that is not text; nothing was written"),
+                Line::NotText => ui::tell("  that is not text; nothing was written"),
                 Line::Gone => return None,
             }
         }

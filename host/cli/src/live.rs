@@ -22,6 +22,7 @@ pub struct Live {
     /// Where a moving view can be drawn.
     view: Option<View>,
     told: Told,
+    end: EndTold,
     /// Questions stand below what was told.
     asked: bool,
     run: RunId,
@@ -37,6 +38,17 @@ enum Told {
     Here,
     /// Not all of it, or elsewhere.
     Elsewhere,
+    /// Only what needs a person.
+    WhatNeedsPerson,
+}
+
+/// By what the operator is told how the run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndTold {
+    /// By a line like everything else, since nothing else tells it at the same place.
+    ByLine,
+    /// By what is shown of the whole run below that line.
+    ByReport,
 }
 
 /// The lines at the bottom of a terminal that change while a run goes on.
@@ -79,11 +91,13 @@ impl Live {
         });
         let told =
             if context.one_terminal && records.is_empty() { Told::Here } else { Told::Elsewhere };
+        let end = if context.one_place { EndTold::ByReport } else { EndTold::ByLine };
         Self {
             summary: Summary::of(header, records),
             color: context.color_stderr.into(),
             view,
             told,
+            end,
             asked: false,
             run: header.run,
             events: None,
@@ -104,7 +118,14 @@ impl Live {
     /// They cannot be written to where they are to go.
     pub fn telling(self, context: &Context, told: &OutputArgs) -> Result<Self, Failure> {
         told.look_before(context)?;
-        Ok(Self { events: told.open()?, ..self })
+        let end = if told.has_stdout() { EndTold::ByLine } else { self.end };
+        let view = Self { events: told.open()?, end, ..self };
+        Ok(if ui::is_quiet() {
+            let end = if told.has_stdout() { EndTold::ByLine } else { EndTold::ByReport };
+            Self { told: Told::WhatNeedsPerson, view: None, end, ..view }
+        } else {
+            view
+        })
     }
 
     /// Waits until all events are written.
@@ -124,6 +145,7 @@ impl Live {
             Told::Here if self.summary.paused.is_some() && !self.asked => Ok(()),
             Told::Here => ui::text(&runbook_report::closing(&self.summary)),
             Told::Elsewhere => ui::report(Format::Text, &self.summary),
+            Told::WhatNeedsPerson => ui::text(&runbook_report::outcome(&self.summary)),
         }
     }
 
@@ -149,14 +171,30 @@ impl Live {
         {
             ui::warning(&warning);
         }
-        if self.told == Told::Here
-            && matches!(record.event, RunEvent::Run(LifecycleEvent::RunEnded { .. }))
-        {
-            // `conclude` says it.
+        if !self.is_told(&record.event) {
             return;
         }
         for line in lines(&self.summary, record) {
             self.print(line.tone, &line.text);
+        }
+    }
+
+    /// Whether the operator is told of it by a line.
+    fn is_told(&self, event: &RunEvent) -> bool {
+        let is_end = matches!(event, RunEvent::Run(LifecycleEvent::RunEnded { .. }));
+        let is_pause = matches!(event, RunEvent::Run(LifecycleEvent::Paused { .. }));
+        let is_asked = matches!(
+            event,
+            RunEvent::Step {
+                event: StepEvent::ApprovalAsked { .. } | StepEvent::ManualAsked { .. },
+                ..
+            }
+        );
+        match (self.told, self.end) {
+            (_, EndTold::ByReport) if is_end => false,
+            (Told::Here | Told::Elsewhere, EndTold::ByReport | EndTold::ByLine) => true,
+            (Told::WhatNeedsPerson, EndTold::ByReport) => is_asked,
+            (Told::WhatNeedsPerson, EndTold::ByLine) => is_asked || is_end || is_pause,
         }
     }
 

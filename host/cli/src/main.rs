@@ -43,6 +43,7 @@ mod output_file;
 mod outputs;
 mod parameters;
 mod plan_file;
+mod plan_form;
 mod plugin_caller;
 mod plugins;
 mod prepare;
@@ -113,6 +114,9 @@ fn run() -> u8 {
         }
     };
     let family = args.command.family();
+    if args.global.quiet {
+        ui::be_quiet();
+    }
     let context = match surroundings(args.global, &matches, args.command.matter()) {
         Ok(context) => context,
         Err(failure) => {

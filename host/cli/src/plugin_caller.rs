@@ -307,7 +307,7 @@ fn warn_about_cache(origin: &CodeOrigin) {
     match origin {
         CodeOrigin::Cached | CodeOrigin::Compiled { problem: None } => {}
         CodeOrigin::Compiled { problem: Some(problem) } => {
-            crate::ui::warning(&format!("compiled plugins cannot be kept: {problem}"));
+            crate::ui::advice(&format!("compiled plugins cannot be kept: {problem}"));
         }
     }
 }

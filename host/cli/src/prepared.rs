@@ -1,6 +1,6 @@
 //! A runbook that is verified and granted: what the later stages are given.
 
-use runbook_authority::Effective;
+use runbook_authority::{Effect, Effective, Verb};
 use runbook_document::Source;
 use runbook_engine::{OperationFacts, Runbook, StepId};
 use runbook_runtime::Verified;
@@ -19,6 +19,14 @@ pub struct Site {
     pub plugin: Arc<Verified>,
     /// What it may do here.
     pub effective: Effective,
+}
+
+impl Site {
+    /// Whether the call may change something.
+    pub fn changes(&self) -> bool {
+        let changes = |verb: &Verb| verb.effect() == Effect::Change;
+        self.effective.iter().any(|grant| grant.verbs.iter().any(changes))
+    }
 }
 
 /// A runbook whose every step is verified and granted.

@@ -93,7 +93,7 @@ struct Lines;
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        ui::note(String::from_utf8_lossy(line).trim_end());
+        ui::tell(String::from_utf8_lossy(line).trim_end());
         Ok(line.len())
     }
 

@@ -27,6 +27,8 @@ pub enum FileKind {
     Project,
     /// One line of what `runbook validate --format json` prints
     Validation,
+    /// What `runbook plan --format json` prints
+    Plan,
     /// What `runbook review --format json` prints
     Review,
     /// What `runbook report --format json` prints
@@ -47,6 +49,7 @@ pub fn schema(file: FileKind) -> Json {
         FileKind::Project => published(include_str!("../../../schema/project.v1.json")),
         FileKind::Review => published(include_str!("../../../schema/review.v1.json")),
         FileKind::Validation => crate::validation::schema(),
+        FileKind::Plan => crate::plan_form::schema(),
         FileKind::Plugin => runbook_authority::schema::plugin(),
         FileKind::Boundary => runbook_authority::schema::boundary(),
         FileKind::Trust => runbook_authority::schema::trust(),

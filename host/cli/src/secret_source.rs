@@ -110,7 +110,7 @@ impl AgeSecretSource {
         for warning in old.into_iter().chain(expiring).filter(|_| is_new) {
             let place = format!("{}#{}", entry.path.display(), entry.source.name());
             let place = runbook_text::file(&place);
-            crate::ui::warning(&format!(
+            crate::ui::advice(&format!(
                 "secret `{name}` {warning}; `runbook secret rotate {place}`"
             ));
         }

@@ -130,14 +130,14 @@ impl CancelSignals {
             (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly)
                 if self.prompting.load(Ordering::SeqCst) =>
             {
-                ui::note("\nleft open; the run waits");
+                ui::tell("\nleft open; the run waits");
             }
             (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) => {
                 // What that means where the run stands is told when it is written down.
-                ui::note("cancelling: the run ends in order; once more to stop at once");
+                ui::tell("cancelling: the run ends in order; once more to stop at once");
             }
             (SignalMode::Run, CancelLevel::Now) => {
-                ui::note(&format!(
+                ui::tell(&format!(
                     "stopping at once; nothing more is undone; `runbook resume {}` continues the run",
                     self.named()
                 ));
@@ -161,7 +161,7 @@ impl CancelSignals {
         self.hung_up.send_replace(true);
         if !self.over.load(Ordering::SeqCst) {
             let run = self.named();
-            ui::note(&format!(
+            ui::tell(&format!(
                 "the terminal hung up; the run goes on without it: `runbook show {run} --follow` shows how, `runbook cancel {run}` ends it"
             ));
         }

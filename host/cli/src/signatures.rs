@@ -216,7 +216,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
         "signed {} {} ({})",
         inspected.manifest.name, inspected.manifest.version, inspected.digest
     ));
-    ui::said_line(&path.display().to_string());
+    ui::not_told(ui::line(&path.display().to_string()), "what was written");
     Ok(ExitStatus::Success)
 }
 

@@ -14,6 +14,7 @@ use runbook_report::{Format, Summary};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 /// Stderr of the program.
@@ -25,6 +26,19 @@ static NAMES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
 /// The journal that every command which is printed names, if it is not where one is looked for.
 static JOURNAL: OnceLock<String> = OnceLock::new();
+
+/// Whether only what must be told is told.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing is told but what is wrong, what needs a person, and what was asked for.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether only what must be told is told.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
 
 /// Makes every command that is printed from now on name this journal.
 pub fn name_journal(journal: String) {
@@ -93,15 +107,19 @@ pub fn json(value: &serde_json::Value) -> Result<(), Failure> {
     data(&runbook_text::json(&value.to_string()))
 }
 
-/// Says on stdout what was done. That it cannot be said does not make it undone, so it is no
-/// failure of the command.
+/// Says on stdout what was done, unless it is to be quiet. That it cannot be said does not make it
+/// undone, so it is no failure of the command.
 pub fn said(text: &str) {
-    not_told(data(&runbook_text::printed(text)), "what was done");
+    if !is_quiet() {
+        not_told(data(&runbook_text::printed(text)), "what was done");
+    }
 }
 
 /// Tells one line, even if names in it hold line breaks.
 pub fn said_line(text: &str) {
-    not_told(line(text), "what was done");
+    if !is_quiet() {
+        not_told(line(text), "what was done");
+    }
 }
 
 /// A warning on stderr in place of a failure: what was to be told could not be.
@@ -225,18 +243,41 @@ impl Painted {
     }
 }
 
-/// Writes a line for the operator to stderr. Nothing can be done if that fails, and a run must
-/// neither stop nor wait for it.
+/// Writes a line for the operator to stderr, unless it is to be quiet. Nothing can be done if that
+/// fails, and a run must neither stop nor wait for it.
 pub fn note(text: &str) {
+    if !is_quiet() {
+        tell(text);
+    }
+}
+
+/// The same, also where it is to be quiet: what a person is asked and must know to answer, and what
+/// they asked to be shown.
+pub fn tell(text: &str) {
     SCREEN.print(&runbook_text::printed(&by_name(&typed(text))));
 }
 
-/// Warns the operator in one line, even if names in it hold line breaks.
+/// Warns the operator that something was not done, or needs a person; in one line,
+/// even if names in it hold line breaks.
 pub fn warning(text: &str) {
-    note(&format!("warning: {}", runbook_text::line(text)));
+    tell(&format!("warning: {}", runbook_text::line(text)));
 }
 
-/// Prints a note as [`note`] does, with colours.
+/// Warns the operator of what holds as well without them, unless it is to be quiet.
+pub fn advice(text: &str) {
+    if !is_quiet() {
+        warning(text);
+    }
+}
+
+/// Shows findings that keep nothing from going on, unless it is to be quiet.
+pub fn advise(diagnostics: &Diagnostics, color: Color) {
+    if !diagnostics.is_empty() && !is_quiet() {
+        note_painted(&render_diagnostics(diagnostics, color));
+    }
+}
+
+/// Prints text as [`tell`] does, with colours.
 pub fn note_painted(text: &Painted) {
     SCREEN.print(&by_name(&text.0));
 }
@@ -249,7 +290,7 @@ pub fn wrong_command_line(error: &clap::Error) {
         // With colours, and help to stdout. Nothing can be done if that fails.
         let _ = error.print();
     } else {
-        note(text.trim_end());
+        tell(text.trim_end());
     }
 }
 

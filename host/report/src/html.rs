@@ -193,7 +193,7 @@ fn state_class(state: StepState) -> &'static str {
 fn detail(step: &StepSummary) -> Detail<'_> {
     let class = state_class(step.state);
     let case = |case: &runbook_engine::Case| {
-        format!("{} {}: {}", case.outcome.name(), case.name, case.detail)
+        format!("{} {}", case.outcome.name(), crate::phrases::case_text(case))
     };
     let lists = [
         List {

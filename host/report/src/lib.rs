@@ -35,7 +35,7 @@ pub use summary::{
     StepSummary, Summary,
 };
 pub use table::table;
-pub use text::{closing, plan_table};
+pub use text::{closing, outcome, plan_table};
 pub use timeline::{Activity, Span, SpanEnd, Timeline};
 pub use typed::naming_journal;
 pub use wrap::{cut, wrap_to_width};

@@ -1,6 +1,6 @@
 //! Small pieces of sentences that every report says in the same way.
 
-use runbook_engine::StepId;
+use runbook_engine::{Case, StepId};
 
 /// `1 error`, `2 errors`.
 pub fn counted(count: usize, noun: &str) -> String {
@@ -11,6 +11,15 @@ pub fn counted(count: usize, noun: &str) -> String {
 /// millisecond, as [`runbook_engine::RunId::short`] gives them.
 pub fn short(run: &str) -> &str {
     run.get(..13).unwrap_or(run)
+}
+
+/// `pay: status is 500`; the name alone of a case of which nothing more is known.
+pub(crate) fn case_text(case: &Case) -> String {
+    if case.detail.is_empty() {
+        case.name.clone()
+    } else {
+        format!("{}: {}", case.name, case.detail)
+    }
 }
 
 /// The steps between backticks.

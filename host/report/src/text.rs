@@ -1,11 +1,11 @@
 //! The report for a person's terminal.
 
-use crate::phrases::short;
+use crate::phrases::{case_text, short};
 use crate::printed::{one_line, push_line, value_text};
 use crate::summary::{Execution, StepState, StepSummary, Summary};
 use crate::table::table;
 use runbook_document::format_duration;
-use runbook_engine::Section;
+use runbook_engine::{RunEnd, Section};
 use std::fmt::Write as _;
 
 /// The report of a run.
@@ -30,6 +30,19 @@ pub fn closing(summary: &Summary) -> String {
         conclusion(summary),
         short(&summary.run)
     );
+    runbook_text::printed(&text).into_owned()
+}
+
+/// How a run ended or what it waits for, for somebody who was told nothing else of it: a line of one
+/// that simply succeeded.
+pub fn outcome(summary: &Summary) -> String {
+    let is_plain = summary.end == Some(RunEnd::Succeeded) && summary.to_continue.is_none();
+    if !is_plain {
+        return closing(summary).trim_start_matches('\n').to_owned();
+    }
+    let took = format_duration(summary.duration());
+    let text =
+        one_line(&format!("{} run {}, took {took}", conclusion(summary), short(&summary.run)));
     runbook_text::printed(&text).into_owned()
 }
 
@@ -134,10 +147,7 @@ fn step_detail(step: &StepSummary) -> String {
         );
     }
     for case in &step.cases {
-        push_line(
-            &mut text,
-            format_args!("  {:<7} {}: {}", case.outcome.name(), case.name, case.detail),
-        );
+        push_line(&mut text, format_args!("  {:<7} {}", case.outcome.name(), case_text(case)));
     }
     for log in &step.logs {
         push_line(&mut text, format_args!("  | {}", log.message));

@@ -62,7 +62,7 @@ pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Fail
             ));
             return Ok(ExitStatus::Success);
         }
-        ui::note(&interactive::shown(&question.step, question.run, &question.asked));
+        ui::tell(&interactive::shown(&question.step, question.run, &question.asked));
         let asked = format!("Approve this for step `{}`?", question.step);
         if !question::confirm(context, &asked, question::Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("nothing was recorded, as you answered"));

@@ -180,9 +180,7 @@ pub fn plan(
 ) -> Result<Plan, Failure> {
     let mut plan =
         Plan::build(&prepared.runbook, params, &prepared.facts).map_err(Failure::findings)?;
-    if !plan.warnings.is_empty() {
-        ui::note_painted(&ui::render_diagnostics(&plan.warnings, context.color_stderr.into()));
-    }
+    ui::advise(&plan.warnings, context.color_stderr.into());
     keep_names(&mut plan, file)?;
     Ok(plan)
 }
@@ -262,7 +260,7 @@ fn warn_of_own_journal(context: &Context, plan: &Plan) {
         return;
     }
     let locks: Vec<String> = plan.locks.exclusive.iter().map(|name| format!("`{name}`")).collect();
-    ui::warning(&format!(
+    ui::advice(&format!(
         "lock {} excludes only runs in the journal of this account, {}; whoever must be excluded names one journal with `--journal`",
         locks.join(", "),
         context.journal

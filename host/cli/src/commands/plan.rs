@@ -10,15 +10,16 @@ use crate::failure::Failure;
 use crate::output_file;
 use crate::parameters;
 use crate::plan_file::{PlanFile, Planned};
+use crate::plan_form::PlanForm;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare;
 use crate::prepared::Prepared;
 use crate::project;
-use crate::shared_arguments::RunbookArgs;
+use crate::shared_arguments::{ListFormat, RunbookArgs};
 use crate::ui;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
-use runbook_authority::{Effect, Target};
+use runbook_authority::Target;
 use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
 use runbook_engine::{
     Audience, Call, CallReturn, DryFinding, DryRun, DryStep, ErrorClass, Fault, Json, LeaseWatch,
@@ -45,6 +46,9 @@ pub struct PlanArgs {
     /// differs then
     #[arg(long, value_name = "PLAN", value_hint = clap::ValueHint::FilePath)]
     pub out: Option<PathBuf>,
+    /// text, or json: one JSON object (`runbook schema plan`)
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ListFormat,
 }
 
 /// Shows what a runbook would do, and writes the plan into a file if `--out` names one.
@@ -75,7 +79,12 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
         let caller = PluginCaller::new(context, &prepared, run, Purpose::Preview)?;
         Ok(DryRun { plan, operate: &caller, run, operator, environment, audience }.ask_all().await)
     })?;
-    ui::text(&render(&prepared, &plan, &found, audience))?;
+    match args.format {
+        ListFormat::Text => ui::text(&render(&prepared, &plan, &found, audience))?,
+        ListFormat::Json => {
+            ui::json(&PlanForm::of(&file, &prepared, &plan, &found, audience).json())?;
+        }
+    }
     if let Some(path) = &args.out {
         let planned = Planned {
             run,
@@ -177,7 +186,7 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
             indent(&runbook_report::table(&times))
         );
     }
-    let writing = prepared.sites.values().filter(|site| changes(site)).count();
+    let writing = prepared.sites.values().filter(|site| site.changes()).count();
     let contacted = match audience {
         Audience::Nobody => "Nothing was contacted.",
         Audience::Steps | Audience::Everybody => {
@@ -416,12 +425,6 @@ fn secrets(prepared: &Prepared, plan: &Plan) -> Vec<Vec<String>> {
         })
     };
     prepared.runbook.secrets.iter().filter_map(row).collect()
-}
-
-fn changes(site: &crate::prepared::Site) -> bool {
-    site.effective
-        .iter()
-        .any(|grant| grant.verbs.iter().any(|verb| verb.effect() == Effect::Change))
 }
 
 fn indent(text: &str) -> String {

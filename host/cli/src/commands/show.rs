@@ -119,7 +119,7 @@ pub async fn stand(
             "{} took the lock `{}` from this run at {at}: {}",
             lock.operator, lock.name, lock.reason
         );
-        ui::note(&runbook_text::line(&told));
+        ui::tell(&runbook_text::line(&told));
     }
     Ok(())
 }
@@ -212,12 +212,12 @@ async fn left_by(
 
 fn note_left(executor: &Executor) {
     match executor {
-        Executor::StandsStill(holder) => ui::note(&format!(
+        Executor::StandsStill(holder) => ui::tell(&format!(
             "process {} on {} stands still; it was stopped, or its machine slept",
             holder.pid, holder.host
         )),
         Executor::Somebody { .. } | Executor::Beginning | Executor::Nobody => {
-            ui::note("nobody executes this run any more");
+            ui::tell("nobody executes this run any more");
         }
     }
 }

@@ -64,10 +64,11 @@ pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure
 fn tell(context: &Context, file: &Path, checked: &Result<Passed, Failure>) -> Result<(), Failure> {
     match checked {
         Ok(Passed { holds, warnings, missing }) => {
-            if !warnings.is_empty() {
-                ui::note_painted(&ui::render_diagnostics(warnings, context.color_stderr.into()));
+            ui::advise(warnings, context.color_stderr.into());
+            missing.iter().for_each(|missing| ui::advice(missing));
+            if ui::is_quiet() {
+                return Ok(());
             }
-            missing.iter().for_each(|missing| ui::warning(missing));
             ui::line(&format!("{}: ok, {holds}", file.display()))
         }
         Err(failure) => {

@@ -24,6 +24,10 @@ pub(super) fn render(checks: &Checks) -> String {
             format_args!("::{command} title={}::{summary}", title.replace("##", "# # ")),
         );
     }
-    let _ = writeln!(text, "{} of {}", counts(checks), counted(checks.results.len(), "check"));
+    let of_all = match checks.results.len() {
+        0 => String::new(),
+        all => format!(" of {}", counted(all, "check")),
+    };
+    let _ = writeln!(text, "{}{of_all}", counts(checks));
     text
 }

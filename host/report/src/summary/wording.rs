@@ -176,7 +176,9 @@ impl Summary {
             .filter(|step| !account.undoable.contains(step))
             .cloned()
             .collect();
-        if !unknown.is_empty() && account.undoable.is_empty() {
+        // One that was stopped as it was may go on from there, once somebody has said what happened.
+        let is_stopped_as_it_was = self.stopping_step().is_some() && !self.has_undone();
+        if !unknown.is_empty() && account.undoable.is_empty() && !is_stopped_as_it_was {
             return format!("look at what {} left, and put it back by hand", quoted(&unknown));
         }
         let left: Vec<_> = self
@@ -196,10 +198,7 @@ impl Summary {
         } else {
             format!("; or `runbook undo {run}` puts back {}", quoted(&account.undoable))
         };
-        let is_failed =
-            |step: &&StepSummary| step.state == StepState::Failed && step.section == Section::Step;
-        let stopped = self.stopped_by.as_ref().and_then(|step| self.step(step)).filter(is_failed);
-        match stopped.or_else(|| self.steps.iter().find(is_failed)) {
+        match self.stopping_step() {
             Some(step) => {
                 let from = runbook_text::argument(&step.id);
                 let said = left::to_decide(&account.perhaps);
@@ -209,6 +208,23 @@ impl Summary {
             }
             None => format!("look at `runbook show {run}`{undo}"),
         }
+    }
+
+    /// The step whose failure left the run as it was.
+    fn stopping_step(&self) -> Option<&StepSummary> {
+        let is_failed = |step: &&StepSummary| {
+            let has_failed = matches!(step.state, StepState::Failed | StepState::UnknownOutcome);
+            has_failed && step.section == Section::Step
+        };
+        let stopped = self.stopped_by.as_ref().and_then(|step| self.step(step)).filter(is_failed);
+        stopped.or_else(|| self.steps.iter().find(is_failed))
+    }
+
+    /// Whether anything of it was undone, or was tried to be.
+    fn has_undone(&self) -> bool {
+        let is_undone =
+            |step: &StepSummary| matches!(step.state, StepState::Undone | StepState::UndoFailed);
+        self.steps.iter().any(is_undone)
     }
 }
 

@@ -1,0 +1,365 @@
+//! What `runbook plan --format json` writes: the plan for programs, such as a change request or a
+//! pipeline that judges it.
+
+use crate::commands::dry_run;
+use crate::prepared::Prepared;
+use runbook_engine::model::{OnBreach, Outside, section_noun};
+use runbook_engine::{
+    Audience, DryFinding, DryStep, Json, Plan, PlannedItems, PlannedStep, PlannedUndo,
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The version of this form.
+const FORMAT: u32 = 1;
+
+/// What a runbook would do.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct PlanForm {
+    /// The version of this form.
+    #[schemars(extend("const" = 1))]
+    format: u32,
+    /// The file, as it was named or found.
+    file: String,
+    /// `name` of the runbook.
+    name: String,
+    /// `title` of the runbook.
+    title: String,
+    /// `--env`, if one was given.
+    environment: Option<String>,
+    /// Parameters as typed JSON.
+    params: serde_json::Map<String, Json>,
+    /// `sha256:…` over the texts of the runbook.
+    digest: String,
+    /// Who was asked what they would do: `steps`, or `nobody` (`--offline`).
+    #[schemars(extend("enum" = ["steps", "nobody"]))]
+    asked: &'static str,
+    /// Locks that the run holds alone.
+    locks: Vec<String>,
+    /// When it may run; `null` if at any time.
+    window: Option<WindowForm>,
+    /// What is looked at while steps run.
+    guards: Vec<GuardForm>,
+    /// Its steps, in file order.
+    steps: Vec<StepForm>,
+    /// What is known of each call now: of guards, steps, and items of a `for_each`.
+    calls: Vec<CallForm>,
+    /// What each call may do, to what, and where that is granted.
+    authority: Vec<GrantForm>,
+    /// Secrets that calls use, by name.
+    secrets: Vec<SecretForm>,
+    /// How many calls may change something.
+    changing_calls: usize,
+}
+
+/// A maintenance window.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+struct WindowForm {
+    /// In words.
+    when: String,
+    /// Whether it is open now.
+    is_open: bool,
+    /// What happens outside of it.
+    outside: &'static str,
+}
+
+/// A guard.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+struct GuardForm {
+    /// Its id.
+    id: String,
+    /// `plugin:operation`.
+    uses: String,
+    /// How often it looks.
+    every_ms: u64,
+    /// How many breaches in a row it takes.
+    in_a_row: u32,
+    /// What happens then.
+    on_breach: &'static str,
+}
+
+/// A step as it is written.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+struct StepForm {
+    /// Its id.
+    id: String,
+    /// `preflight`, `step`, `verify` or `finally`.
+    section: &'static str,
+    /// What people call it.
+    title: String,
+    /// `plugin:operation`, or what it does instead.
+    uses: String,
+    /// Steps that must be settled before.
+    needs: Vec<String>,
+    /// The step that stands for the file in which it is written, if that is a nested one.
+    nested_in: Option<String>,
+    /// What it is repeated for.
+    for_each: Option<String>,
+    /// How many people must approve it; 0 if nobody is asked.
+    approvals: u32,
+    /// How it is undone.
+    undo: UndoForm,
+}
+
+/// How a step is undone.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum UndoForm {
+    /// It changes nothing.
+    NotNeeded,
+    /// By the plugin.
+    Auto,
+    /// By the operation that the runbook names.
+    Explicit,
+    /// Not at all.
+    Irreversible {
+        /// Why that is acceptable.
+        reason: String,
+    },
+}
+
+/// What is known of a call before the run.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+struct CallForm {
+    /// The step, or `STEP[KEY]` for an item.
+    id: String,
+    /// Its input; a template that depends on what is not known yet stands as it is.
+    input: Json,
+    /// What its undo is given, if that is another operation.
+    undo_input: Option<Json>,
+    /// Why it could not be undone, so that it would not be begun.
+    undo_problem: Option<String>,
+    /// What is known: `would` (it would change this), `nothing` (it would change nothing), `opens`
+    /// (the steps of another file), `skipped`, `later` (known at run time), `not-asked`, `found` (a
+    /// probe looked), `failed` (it could not say).
+    #[schemars(extend("enum" = ["would", "nothing", "opens", "skipped", "later", "not-asked", "found", "failed"]))]
+    finding: &'static str,
+    /// In words, as they are shown to people.
+    says: Vec<String>,
+    /// What it would change.
+    effects: Vec<EffectForm>,
+}
+
+/// A change that a step would make.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+struct EffectForm {
+    /// Capability and verb, such as `docker.stop`.
+    verb: String,
+    /// What it is done to.
+    target: String,
+    /// In one line.
+    summary: String,
+}
+
+/// One slot of one call.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+struct GrantForm {
+    /// The call: a step, or `STEP/undo`.
+    call: String,
+    /// The plugin's name for what it is given.
+    slot: String,
+    /// What may be done, such as `sql.query`.
+    verbs: Vec<String>,
+    /// The target's name in the runbook.
+    target: String,
+    /// What the target is.
+    reaches: String,
+    /// The file and line that grants it.
+    granted_at: String,
+}
+
+/// A secret that is used.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+struct SecretForm {
+    /// Its name; its value is never known here.
+    name: String,
+    /// Where it is kept.
+    source: String,
+    /// The calls that use it.
+    used_by: Vec<String>,
+}
+
+impl PlanForm {
+    /// Of a plan that was made, and what was found out about its calls.
+    pub fn of(
+        file: &Path,
+        prepared: &Prepared,
+        plan: &Plan,
+        found: &[DryStep],
+        audience: Audience,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            file: file.display().to_string(),
+            name: plan.name.clone(),
+            title: plan.title.clone(),
+            environment: prepared.environment.clone(),
+            params: plan.params.clone(),
+            digest: plan.digest.clone(),
+            asked: match audience {
+                Audience::Nobody => "nobody",
+                Audience::Steps | Audience::Everybody => "steps",
+            },
+            locks: plan.locks.exclusive.clone(),
+            window: window(plan),
+            guards: guards(plan),
+            steps: plan.steps.iter().map(|step| StepForm::of(step)).collect(),
+            calls: found.iter().map(CallForm::of).collect(),
+            authority: authority(prepared, plan),
+            secrets: secrets(prepared, plan),
+            changing_calls: prepared.sites.values().filter(|site| site.changes()).count(),
+        }
+    }
+
+    /// As one JSON object.
+    pub fn json(&self) -> Json {
+        serde_json::to_value(self).expect("its keys are strings")
+    }
+}
+
+fn window(plan: &Plan) -> Option<WindowForm> {
+    let window = plan.window.as_ref()?;
+    let outside = Outside::ALL.iter().find(|(value, _)| *value == window.outside);
+    Some(WindowForm {
+        when: window.to_string(),
+        is_open: window.is_open(jiff::Timestamp::now()),
+        outside: outside.map_or("", |(_, name)| *name),
+    })
+}
+
+fn guards(plan: &Plan) -> Vec<GuardForm> {
+    let form = |guard: &runbook_engine::PlannedGuard| GuardForm {
+        id: guard.id().to_string(),
+        uses: guard.look.uses.clone(),
+        every_ms: u64::try_from(guard.every.as_millis()).unwrap_or(u64::MAX),
+        in_a_row: guard.in_a_row,
+        on_breach: OnBreach::ALL
+            .iter()
+            .find(|(value, _)| *value == guard.on_breach)
+            .map_or("", |(_, name)| *name),
+    };
+    plan.guards.iter().map(form).collect()
+}
+
+impl StepForm {
+    fn of(step: &PlannedStep) -> Self {
+        let for_each = step.for_each.as_ref().map(|for_each| match &for_each.items {
+            PlannedItems::Expression(text) => text.trim().to_owned(),
+            PlannedItems::Literal(items) => items.to_string(),
+        });
+        Self {
+            id: step.id.to_string(),
+            section: section_noun(step.section),
+            title: step.title.clone(),
+            uses: step.uses.clone(),
+            needs: step.needs.iter().map(ToString::to_string).collect(),
+            nested_in: step.group.as_ref().map(ToString::to_string),
+            for_each,
+            approvals: step.approval.as_ref().map_or(0, |approval| approval.quorum),
+            undo: match &step.undo {
+                PlannedUndo::NotNeeded => UndoForm::NotNeeded,
+                PlannedUndo::Auto => UndoForm::Auto,
+                PlannedUndo::Explicit { .. } => UndoForm::Explicit,
+                PlannedUndo::Irreversible { reason } => {
+                    UndoForm::Irreversible { reason: reason.clone() }
+                }
+            },
+        }
+    }
+}
+
+impl CallForm {
+    fn of(step: &DryStep) -> Self {
+        let (undo_input, undo_problem) = match &step.undo {
+            Some(Ok(input)) => (Some(input.clone()), None),
+            Some(Err(reason)) => (None, Some(reason.clone())),
+            None => (None, None),
+        };
+        let says = dry_run::rows(step).into_iter().filter_map(|mut row| row.pop());
+        Self {
+            id: step.id.to_string(),
+            input: step.input.clone(),
+            undo_input,
+            undo_problem,
+            finding: name_of(&step.finding),
+            says: says.filter(|text| !text.is_empty()).collect(),
+            effects: effects(&step.finding),
+        }
+    }
+}
+
+fn name_of(finding: &DryFinding) -> &'static str {
+    match finding {
+        DryFinding::Found { .. } => "found",
+        DryFinding::Would(proposal) if proposal.effects.is_empty() => "nothing",
+        DryFinding::Would(_) => "would",
+        DryFinding::Opens { .. } => "opens",
+        DryFinding::Skipped => "skipped",
+        DryFinding::AtRunTime { .. } => "later",
+        DryFinding::NotAsked => "not-asked",
+        DryFinding::Failed(_) => "failed",
+    }
+}
+
+fn effects(finding: &DryFinding) -> Vec<EffectForm> {
+    match finding {
+        DryFinding::Would(proposal) => proposal
+            .effects
+            .iter()
+            .map(|effect| EffectForm {
+                verb: effect.verb.clone(),
+                target: effect.target.clone(),
+                summary: effect.summary.clone(),
+            })
+            .collect(),
+        DryFinding::Found { .. }
+        | DryFinding::Opens { .. }
+        | DryFinding::Skipped
+        | DryFinding::AtRunTime { .. }
+        | DryFinding::NotAsked
+        | DryFinding::Failed(_) => Vec::new(),
+    }
+}
+
+fn authority(prepared: &Prepared, plan: &Plan) -> Vec<GrantForm> {
+    let ids = plan.listing().into_iter().map(|listing| listing.id);
+    let sites = ids.filter_map(|id| prepared.sites.get(&id).map(|site| (id, site)));
+    sites
+        .flat_map(|(id, site)| {
+            let form = move |grant: &runbook_authority::Grant| GrantForm {
+                call: id.to_string(),
+                slot: grant.slot.clone(),
+                verbs: grant.verbs.iter().map(|verb| verb.full_name()).collect(),
+                target: grant.target.name.clone(),
+                reaches: grant.target.describe(),
+                granted_at: grant.target.place(),
+            };
+            site.effective.iter().map(form)
+        })
+        .collect()
+}
+
+fn secrets(prepared: &Prepared, plan: &Plan) -> Vec<SecretForm> {
+    let mut users: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for id in plan.listing().into_iter().map(|listing| listing.id) {
+        let Some(site) = prepared.sites.get(&id) else { continue };
+        for name in site.effective.secrets() {
+            users.entry(name).or_default().push(id.to_string());
+        }
+    }
+    let form = |secret: &runbook_engine::model::SecretEntry| {
+        let used_by = users.get(secret.name.name.as_str())?.clone();
+        let (name, source) = (secret.name.name.clone(), secret.source_uri.value.clone());
+        Some(SecretForm { name, source, used_by })
+    };
+    prepared.runbook.secrets.iter().filter_map(form).collect()
+}
+
+/// The schema of [`PlanForm`].
+pub fn schema() -> Json {
+    let mut schema = schemars::schema_for!(PlanForm).to_value();
+    schema["title"] = "runbook plan, JSON form 1".into();
+    schema["description"] = "What `runbook plan --format json` writes.".into();
+    schema
+}
