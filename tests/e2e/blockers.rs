@@ -42,7 +42,8 @@ impl Jam {
                 &waiting.to_string(),
             );
         }
-        jam.postgres.psql("postgres", "select pg_sleep(1.5)");
+        jam.postgres
+            .wait_until_older_than_a_second("pid in (select pid from pg_locks where not granted)");
         jam.env.run(&["secret", "keygen"]).status(0);
         jam.env.run_with_input(&["secret", "set", "s.age#word"], PASSWORD).status(0);
         jam
@@ -168,7 +169,8 @@ fn what_cannot_be_ended_is_said_and_fails_the_step() {
     );
     let mut waiter = jam.postgres.session("select count(*) from pg_description");
     jam.wait_for("select count(distinct pid) from pg_locks where not granted", "4");
-    jam.postgres.psql("postgres", "select pg_sleep(1.5)");
+    jam.postgres
+        .wait_until_older_than_a_second("pid in (select pid from pg_locks where not granted)");
     let failed = jam.exec("terminate-blockers", "{ older_than = \"1s\" }", &[]).status(1);
     assert!(failed.stdout.contains("1 terminated, 1 left"), "{}\n{}", failed.stdout, failed.stderr);
     assert_eq!(jam.pid_of("billing-worker"), "", "the others are ended all the same");

@@ -2,6 +2,8 @@
 
 use crate::{home, texts};
 use runbook_tests::env::TestEnv;
+use runbook_tests::running::Running;
+use std::process::Stdio;
 
 const RUNBOOK: &str = r#"
 format = 1
@@ -148,6 +150,18 @@ fn a_cancelled_run_is_undone_in_order() {
     assert!(!env.path().join("out/copy.db").exists());
 }
 
+/// What whoever follows a run is told on stderr.
+const FOLLOWED: &str = "followed.txt";
+
+/// Follows a run, and returns when the copy was told of.
+fn following(env: &TestEnv, run: &str) -> Running {
+    let notes = std::fs::File::create(env.path().join(FOLLOWED)).expect("it can be made");
+    let mut command = env.command(&["show", run, "--follow"]);
+    let watcher = Running::start(command.stdout(Stdio::piped()).stderr(notes));
+    runbook_tests::wait_for("it is told of the copy", || env.read(FOLLOWED).contains("✓ copy"));
+    watcher
+}
+
 #[test]
 fn a_run_is_followed_from_another_terminal_until_it_ends() {
     let env = prepared();
@@ -156,15 +170,13 @@ fn a_run_is_followed_from_another_terminal_until_it_ends() {
     runbook_tests::wait_for("it waits", || {
         env.path().join("out/copy.db").exists() && records(&env) > 14
     });
-    let mut watcher = env.spawn(&["show", &env.newest_run(), "--follow"]);
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut watcher = following(&env, &env.newest_run());
     assert_eq!(watcher.try_wait().expect("it can be asked"), None, "it ends while the run goes on");
     runbook_tests::interrupt(&child);
     let run = child.wait_with_output().expect("the program ends");
     let told_of = watcher.wait_with_output().expect("the other terminal ends");
     assert_eq!(told_of.status.code(), Some(0));
-    let [told, own] =
-        [&told_of, &run].map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+    let (told, own) = (env.read(FOLLOWED), String::from_utf8_lossy(&run.stderr).into_owned());
     // What the program answers to Ctrl-C, and says of the journal, is said to who started it; all
     // else is told to both.
     let is_own = |line: &&str| {
@@ -185,16 +197,13 @@ fn who_follows_a_run_whose_process_died_is_told_so() {
         env.path().join("out/copy.db").exists() && records(&env) > 14
     });
     let run = env.newest_run();
-    let watcher = env.spawn(&["show", &run, "--follow"]);
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let watcher = following(&env, &run);
     child.kill().expect("it runs");
     child.wait().expect("it ends");
     let told = watcher.wait_with_output().expect("it ends by itself");
     assert_eq!(told.status.code(), Some(0));
-    assert!(
-        String::from_utf8_lossy(&told.stderr).contains("nobody executes this run any more"),
-        "{told:?}"
-    );
+    let notes = env.read(FOLLOWED);
+    assert!(notes.contains("nobody executes this run any more"), "{notes}");
     assert!(
         String::from_utf8_lossy(&told.stdout).contains(&format!("runbook resume {run}")),
         "{told:?}"

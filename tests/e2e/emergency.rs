@@ -7,7 +7,6 @@ use runbook_tests::env::TestEnv;
 use runbook_tests::http::Receiver;
 use runbook_tests::postgres::{PASSWORD, Postgres, programs};
 use std::process::Command;
-use std::time::Duration;
 
 /// A stuck database, an application in a container, a webhook, and the runbook bound to them.
 struct Emergency {
@@ -83,7 +82,9 @@ fn the_emergency_runs_end_to_end() {
     let mut waiter = emergency.postgres.session("select count(*) from orders");
     let waits = "select count(distinct pid) from pg_locks where not granted";
     runbook_tests::wait_for("somebody waits", || emergency.postgres.psql("orders", waits) == "1");
-    std::thread::sleep(Duration::from_millis(1_500));
+    emergency
+        .postgres
+        .wait_until_older_than_a_second("pid in (select pid from pg_locks where not granted)");
     let started = emergency.app.started_at();
     emergency
         .exec(&["--set", "max_query_age=1s"])
@@ -219,7 +220,10 @@ fn killed_in_the_middle_it_is_resumed_and_no_step_runs_twice() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .expect("psql runs");
-    std::thread::sleep(Duration::from_millis(500));
+    let holds = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'orders'::regclass";
+    runbook_tests::wait_for("the table is locked", || {
+        emergency.postgres.psql("orders", holds) == "1"
+    });
     let mut child = emergency.env.spawn(&[
         "exec",
         "emergency-db.toml",
@@ -231,7 +235,10 @@ fn killed_in_the_middle_it_is_resumed_and_no_step_runs_twice() {
         "max_query_age=1h",
     ]);
     runbook_tests::wait_for("the application is stopped", || emergency.app.state() == "exited");
-    std::thread::sleep(Duration::from_millis(700));
+    let waits = "select count(distinct pid) from pg_locks where not granted";
+    runbook_tests::wait_for("the dump waits for the table", || {
+        emergency.postgres.psql("orders", waits) == "1"
+    });
     child.kill().expect("the program can be killed");
     child.wait().expect("the program ends");
     holder.kill().expect("psql can be killed");

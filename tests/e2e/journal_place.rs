@@ -6,6 +6,7 @@ use runbook_tests::env::{Finished, TestEnv, first_run};
 use runbook_tests::postgres::Postgres;
 use runbook_tests::running::Running;
 use runbook_tests::wait_for;
+use std::process::Stdio;
 
 /// Three effects, and a wait in the middle that ends when somebody says `go`.
 const RUNBOOK: &str = r#"
@@ -79,11 +80,13 @@ fn run(env: &TestEnv, journal: &str, arguments: &[&str]) -> Finished {
 
 /// Starts the run, and waits until its first effect has happened and is recorded.
 fn begun(env: &TestEnv, journal: &str) -> Running {
+    begun_telling(env, journal, Stdio::piped())
+}
+
+/// The same, where the notes go to a place of their own.
+fn begun_telling(env: &TestEnv, journal: &str, notes: Stdio) -> Running {
     let mut command = env.command(&["exec", "r.toml", "--yes"]);
-    command
-        .env("RUNBOOK_JOURNAL", journal)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+    command.env("RUNBOOK_JOURNAL", journal).stdout(Stdio::piped()).stderr(notes);
     let child = Running::start(&mut command);
     wait_for("the first effect", || effects(env) == ["first"]);
     // And its record: killed before that, its outcome would be unknown.
@@ -109,16 +112,18 @@ fn newest(env: &TestEnv, journal: &str) -> String {
 fn a_run_goes_on_when_its_server_comes_back() {
     let mut postgres = Postgres::start(0);
     let (env, url) = (prepared(), postgres.database("runs"));
-    let child = begun(&env, &url);
+    let notes = std::fs::File::create(env.path().join("notes")).expect("it can be made");
+    let child = begun_telling(&env, &url, notes.into());
     postgres.kill();
     say_go(&env);
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    wait_for("it waits for the journal", || env.read("notes").contains("does not answer since "));
     assert_eq!(effects(&env), ["first"], "no effect happens that the journal does not know of");
     postgres.start_again();
     // What it waits for is told once, and since when; and that it is over.
-    let told =
-        end(child).status(0).err("does not answer since ").err("the journal answers again, after ");
-    assert_eq!(told.stderr.matches("does not answer since ").count(), 1, "{}", told.stderr);
+    end(child).status(0);
+    let told = env.read("notes");
+    assert_eq!(told.matches("does not answer since ").count(), 1, "{told}");
+    assert!(told.contains("the journal answers again, after "), "{told}");
     assert_eq!(effects(&env), ["first", "second", "third"]);
     run(&env, &url, &["show", &newest(&env, &url)]).status(0).out("Succeeded");
 }

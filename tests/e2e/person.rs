@@ -132,13 +132,8 @@ fn who_started_the_run_waits_at_the_terminal_until_somebody_else_has_approved() 
     env.file("r.toml", &format!("{HEAD}{}", approval("not_self = true")));
     let (status, seen) = std::thread::scope(|scope| {
         let run = scope.spawn(|| typed(&env, &["exec", "r.toml"], ""));
-        let id = loop {
-            let runs = env.run(&["runs"]).stdout;
-            if runs.contains("paused") {
-                break runs.split_whitespace().next().expect("there is a run").to_owned();
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        };
+        wait_for("the run waits", || env.run(&["runs"]).stdout.contains("paused"));
+        let id = env.newest_run();
         let ada = env
             .command(&["approve", &id, "empty", "--yes"])
             .env("SUDO_UID", "1")

@@ -156,8 +156,9 @@ fn crowded(sessions: usize) -> (Postgres, Vec<std::process::Child>, TestEnv, Str
     runbook_tests::wait_for("all sleep", || {
         postgres.psql("orders", asleep) == sessions.to_string()
     });
-    // Older than a second, by the server's clock.
-    postgres.psql("orders", "select pg_sleep(1.5)");
+    if sessions > 0 {
+        postgres.wait_until_older_than_a_second("wait_event = 'PgSleep'");
+    }
     let env = home();
     env.run(&["secret", "keygen"]).status(0);
     env.run_with_input(&["secret", "set", "s.age#word"], PASSWORD).status(0);
@@ -224,7 +225,7 @@ fn terminate_blockers() {
     );
     let waiting = "select count(*) from pg_locks where not granted";
     runbook_tests::wait_for("all wait", || postgres.psql("orders", waiting) == "12");
-    postgres.psql("orders", "select pg_sleep(1.5)");
+    postgres.wait_until_older_than_a_second("pid in (select pid from pg_locks where not granted)");
     let more = "irreversible = \"clients connect again\"";
     let with = "{ older_than = \"1s\" }";
     let refused = step(

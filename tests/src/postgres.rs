@@ -172,6 +172,19 @@ impl Postgres {
         format!("postgres://journal@127.0.0.1:{}/{name}", self.port)
     }
 
+    /// Waits until the last statement of each of these sessions, and there is one, is older than a
+    /// second by the server's clock. `sessions` is a condition of `pg_stat_activity`.
+    ///
+    /// # Panics
+    /// If that is not so after half a minute.
+    pub fn wait_until_older_than_a_second(&self, sessions: &str) {
+        let ages = format!(
+            "select coalesce(bool_and(clock_timestamp() - query_start > interval '1.1 s'), false) \
+             from pg_stat_activity where {sessions}"
+        );
+        crate::wait_for(&ages, || self.psql("postgres", &ages) == "t");
+    }
+
     /// Runs SQL as the superuser and returns what `psql -At` prints.
     ///
     /// # Panics

@@ -13,12 +13,15 @@ use runbook_engine::{
     NotifyEvent, PauseReason, Record, Renewed, RetryOf, RunEnd, RunId, RunPhase, Stage, StepEvent,
 };
 use runbook_journal::{
-    DirtyRuns, JournalError, Location, Pruning, SqlJournal, TakeoverReason, lookups,
+    Away, DirtyRuns, JournalError, Location, Pruning, SqlJournal, TakeoverReason, lookups,
 };
 use runbook_tests::postgres::Postgres;
+use runbook_tests::wait_for;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use support::{at, ended, header, plain, request};
 use uuid::Uuid;
@@ -388,12 +391,13 @@ async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: Location) {
     };
     let first = held(journal.acquire(&wish(1, None)).await.unwrap());
     assert_eq!((first.token, &first.taken_from), (1, &None));
-    for _ in 0..3 {
+    // For longer than it lives without a renewal.
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < ttl * 2 {
         assert!(matches!(
             journal.acquire(&wish(2, None)).await.unwrap(),
             Acquired::Busy { token: 1, .. }
         ));
-        tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(
             journal.renew(&first, jiff::Timestamp::now(), ttl).await.unwrap(),
             Renewed::Held
@@ -407,8 +411,14 @@ async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: Location) {
         journal.holder("lock:db", jiff::Timestamp::now()).await.unwrap().is_some(),
         "a late release of an old holder frees nothing"
     );
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let third = held(journal.acquire(&wish(3, None)).await.unwrap());
+    let third = loop {
+        match journal.acquire(&wish(3, None)).await.unwrap() {
+            Acquired::Held(lease) => break lease,
+            // The second lives a moment longer.
+            Acquired::Busy { token, .. } => assert_eq!(token, second.token),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "the second lease ends at some time");
+    };
     assert_eq!(third.taken_from.as_ref().map(|holder| holder.run), Some(RunId(Uuid::from_u128(2))));
     assert_eq!(journal.renew(&second, jiff::Timestamp::now(), ttl).await.unwrap(), Renewed::Lost);
     held(journal.acquire(&wish(4, Some(third.token))).await.unwrap());
@@ -515,6 +525,7 @@ async fn a_record_and_a_takeover_at_one_moment_are_one_after_the_other(place: Lo
                 {
                     return seq;
                 }
+                // A process that gets slower until its lease is over: that is what is looked at.
                 tokio::time::sleep(Duration::from_micros(seq * 300)).await;
             }
             unreachable!("the lease is lost at some time")
@@ -799,36 +810,50 @@ fn restart(postgres: &mut Postgres) {
     let place = Location::parse(&postgres.database("restart")).unwrap();
     let run = RunId::generate();
     block_on(async {
-        let journal = open(&place).await;
+        let journal = open(&place).await.telling(note_away);
         journal.create(&header(run, 0)).await.unwrap();
         let wish = LeaseRequest { now: jiff::Timestamp::now(), ..request("lock:db", 1, 1, 0) };
         let lease = held(journal.acquire(&wish).await.unwrap());
+        let (written, is_enough) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let writer = tokio::spawn({
-            let journal = journal.clone();
+            let (journal, written, is_enough) =
+                (journal.clone(), Arc::clone(&written), Arc::clone(&is_enough));
             async move {
-                for seq in 0..200 {
+                while !is_enough.load(Ordering::SeqCst) {
+                    let seq = written.load(Ordering::SeqCst);
                     journal.append(run, &plain(seq)).await.unwrap();
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    written.store(seq + 1, Ordering::SeqCst);
                 }
             }
         });
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let written = || written.load(Ordering::SeqCst);
         tokio::task::block_in_place(|| {
+            wait_for("some records are written", || written() >= 20);
             postgres.kill();
-            std::thread::sleep(Duration::from_secs(1));
+            wait_for("the writer has noticed", || IS_AWAY.load(Ordering::SeqCst));
             postgres.start_again();
+            let before = written();
+            wait_for("it writes again", || written() >= before + 20);
         });
+        is_enough.store(true, Ordering::SeqCst);
         writer.await.unwrap();
         assert_eq!(
             journal.renew(&lease, jiff::Timestamp::now(), Duration::from_secs(30)).await.unwrap(),
             Renewed::Held
         );
         let records = journal.load(run).await.unwrap().records;
-        assert!(
-            records.len() == 200
-                && records.iter().zip(0..).all(|(record, seq)| *record == plain(seq))
-        );
+        assert_eq!(records.len() as u64, written());
+        assert!(records.iter().zip(0..).all(|(record, seq)| *record == plain(seq)));
     });
+}
+
+/// Whether the journal of [`restart`] has told that its server does not answer.
+static IS_AWAY: AtomicBool = AtomicBool::new(false);
+
+fn note_away(_: &Location, away: Away) {
+    if let Away::Gone { .. } = away {
+        IS_AWAY.store(true, Ordering::SeqCst);
+    }
 }
 
 /// The first try is committed, and the connection is cut before anybody hears of it: a trigger
@@ -844,7 +869,8 @@ fn lost_answer(postgres: &mut Postgres) {
         // that tries.
         sql(
             &place,
-            "CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$; \
+            "CREATE SEQUENCE cuts; \
+             CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('cuts'); PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$; \
              CREATE TRIGGER cut BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.seq = 1) EXECUTE FUNCTION cut();",
         )
         .await;
@@ -853,7 +879,12 @@ fn lost_answer(postgres: &mut Postgres) {
             let journal = journal.clone();
             async move { journal.append(run, &plain(1)).await }
         });
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        // A number that was drawn stays drawn, whatever becomes of the transaction.
+        tokio::task::block_in_place(|| {
+            wait_for("it was cut three times", || {
+                postgres.psql("lost", "select last_value >= 3 from cuts") == "t"
+            });
+        });
         assert!(!appending.is_finished(), "it is cut again and again, and goes on trying");
         let text = serde_json::to_string(&plain(1).event).unwrap();
         let at = plain(1).at.as_nanosecond();
