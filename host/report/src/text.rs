@@ -33,8 +33,8 @@ pub fn closing(summary: &Summary) -> String {
     runbook_text::printed(&text).into_owned()
 }
 
-/// How a run ended or what it waits for, for somebody who was told nothing else of it: a line of one
-/// that simply succeeded.
+/// How a run ended or what it waits for, for somebody who was told nothing else of it: a line of
+/// one that simply succeeded.
 pub fn outcome(summary: &Summary) -> String {
     let is_plain = summary.end == Some(RunEnd::Succeeded) && summary.to_continue.is_none();
     if !is_plain {

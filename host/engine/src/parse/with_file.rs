@@ -121,8 +121,8 @@ impl Files<'_, '_> {
         inputs(&source, self.diagnostics)
     }
 
-    /// `with_file.statement = "look.sql"`: for each input a text, or the statements in it; `None` for
-    /// one that cannot be read.
+    /// `with_file.statement = "look.sql"`: for each input a text, or the statements in it; `None`
+    /// for one that cannot be read.
     fn each_input(&mut self, files: &Table, subject: &str) -> Vec<Option<Vec<(Key, Node)>>> {
         files.entries.iter().map(|(key, named)| self.one_input(key, named, subject)).collect()
     }

@@ -176,7 +176,8 @@ impl Summary {
             .filter(|step| !account.undoable.contains(step))
             .cloned()
             .collect();
-        // One that was stopped as it was may go on from there, once somebody has said what happened.
+        // One that was stopped as it was may go on from there, once somebody has said what
+        // happened.
         let is_stopped_as_it_was = self.stopping_step().is_some() && !self.has_undone();
         if !unknown.is_empty() && account.undoable.is_empty() && !is_stopped_as_it_was {
             return format!("look at what {} left, and put it back by hand", quoted(&unknown));
