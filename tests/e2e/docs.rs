@@ -231,6 +231,13 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     found
 }
 
+/// The name of a file that a block says in its first line.
+fn named(block: &str) -> Option<&str> {
+    let first = block.lines().next()?;
+    let name = first.strip_prefix("# ").or_else(|| first.strip_prefix("-- "))?;
+    matches!(name.split('.').next_back(), Some("toml" | "sql")).then_some(name)
+}
+
 /// Every sample of the format that users copy is accepted: whole files as they stand, parts of them
 /// in the file that they leave out.
 #[test]
@@ -240,16 +247,16 @@ fn every_sample_of_a_document_that_is_a_runbook_or_a_part_of_one_is_valid() {
     let mut seen = 0;
     for path in documents {
         let text = std::fs::read_to_string(&path).expect("readable");
+        let beside = ["toml", "sql"].map(|language| blocks(&text, language)).concat();
         for block in blocks(&text, "toml") {
             let env = home();
+            // Files that a sample names by `with_file` are samples of the document, too.
+            for (name, block) in beside.iter().filter_map(|block| Some((named(block)?, block))) {
+                env.file(name, block);
+            }
             // A file of another kind says its name in its first line.
-            let named = block
-                .lines()
-                .next()
-                .and_then(|line| line.strip_prefix("# "))
-                .filter(|name| name.split('.').next_back() == Some("toml"));
-            let (name, text) =
-                named.map_or_else(|| ("r.toml", completed(&block)), |name| (name, block.clone()));
+            let (name, text) = named(&block)
+                .map_or_else(|| ("r.toml", completed(&block)), |name| (name, block.clone()));
             env.file(name, &text);
             let finished = env.run(&["validate", name]);
             assert_eq!(finished.status, 0, "{}:\n{block}\n{}", path.display(), finished.stderr);

@@ -358,7 +358,7 @@ fn a_lock_that_a_person_takes_from_a_run_lets_that_run_begin_no_effect() {
         // Who had the lock meanwhile is named.
         run(&env, &journal, &["resume", &id])
             .status(0)
-            .err("a run held it since this run gave it back")
+            .err("a run held it since this run released it")
             .err(&format!("runbook show {other}"));
         assert_eq!(effects(&env), ["a first", "b first", "b second", "a second"], "{name}");
         let audited = env.run(&["audit", "show", &id]).status(0).stdout;

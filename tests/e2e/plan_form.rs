@@ -13,7 +13,7 @@ title = "All that a plan has"
 type = "string"
 default = "ada"
 [secrets.word]
-source = "file:word"
+source = "age:secrets/prod.age#word"
 [targets.db]
 sql = "sqlite:n.db"
 [targets.api]
@@ -58,7 +58,6 @@ fn prepared() -> TestEnv {
     rusqlite::Connection::open(env.path().join("n.db"))
         .and_then(|db| db.execute_batch("create table said (what)"))
         .expect("made");
-    env.file("word", "word");
     env.file("r.toml", RUNBOOK);
     env
 }

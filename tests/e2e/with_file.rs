@@ -109,7 +109,7 @@ fn what_the_document_shows_is_good() {
     env.file(
         "r.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"shown\"\n[params.before]\ntype = \"string\"\ndefault = \"2026\"\n\
+            "format = 1\n[runbook]\nname = \"shown\"\n\
              [targets.orders]\nsql = \"sqlite:n.db\"\n[targets.api]\nhttp = \"http://127.0.0.1:1\"\n{steps}"
         ),
     );
@@ -119,7 +119,7 @@ fn what_the_document_shows_is_good() {
     env.run(&["validate", "r.toml", "shop.with.toml"]).status(0);
     env.file("shop.with.toml", &cases.replace("contains", "kontains"));
     let told = in_one_line(&env.run(&["validate", "r.toml"]).status(2));
-    assert!(told.contains("shop.with.toml:6:"), "{told}");
+    assert!(told.contains("shop.with.toml:7:"), "{told}");
 }
 
 #[test]
