@@ -8,8 +8,9 @@ use crate::output_arguments::OutputArgs;
 use crate::screen::{Moving, MovingLine, Progress};
 use crate::ui;
 use runbook_engine::{
-    AfterAttempt, AttemptEvent, AttemptResult, LifecycleEvent, LogLine, NotifyEvent, Record,
-    Reporter, RunEvent, RunHeader, RunId, RunState, Section, StepEvent, StepId, UndoEvent,
+    AfterAttempt, ApprovalEvent, AttemptEvent, AttemptResult, LifecycleEvent, LogLine, ManualEvent,
+    NotifyEvent, Record, Reporter, RunEvent, RunHeader, RunId, RunState, Section, StepEvent,
+    StepId, UndoEvent,
 };
 use runbook_report::{Format, StepSummary, Summary, Tone, lines};
 use std::collections::BTreeMap;
@@ -186,7 +187,8 @@ impl Live {
         let is_asked = matches!(
             event,
             RunEvent::Step {
-                event: StepEvent::ApprovalAsked { .. } | StepEvent::ManualAsked { .. },
+                event: StepEvent::Approval(ApprovalEvent::Asked { .. })
+                    | StepEvent::Manual(ManualEvent::Asked { .. }),
                 ..
             }
         );
