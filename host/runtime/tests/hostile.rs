@@ -55,7 +55,7 @@ async fn a_looping_guest_does_not_stop_the_others() {
     // One thread only: the looping guest, which is polled first, must give way by itself. It is
     // ended when the honest one has answered, and by nothing else.
     let ended = async { is_done.await.expect("the honest guest answers") };
-    let request = Call { timeout: Duration::from_secs(600), ..request(Phase::Check) };
+    let request = Call { timeout: Duration::from_mins(10), ..request(Phase::Check) };
     let looping = looping.call(request, Permit::default(), ended);
     let (looping, honest) = tokio::join!(looping, honest);
     assert!(honest.result.is_ok(), "{:?}", honest.result);
