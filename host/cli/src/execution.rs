@@ -214,19 +214,9 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
         RunError::Changed { .. } => Failure::refused(error)
             .hint("look at the difference, then continue with `--accept-changes`"),
         RunError::Journal { unwritten, source } => {
-            let known = unwritten.clone();
             let onward = source.downcast_ref().map_or(Onward::There, Onward::after);
-            let run = runbook_report::short(&summary.run);
-            // An error of the engine means that nothing was changed; this run is partly done.
-            let begun =
-                summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
-            let status = match onward {
-                Onward::There | Onward::Copy(_) if begun => ExitStatus::Waiting,
-                Onward::Lost if begun => ExitStatus::Dirty,
-                Onward::There | Onward::Copy(_) | Onward::Lost => ExitStatus::Engine,
-            };
-            let hints = after_the_journal(run, &known, &summary.account(), &onward);
-            Failure::Error { status, error: error.into(), hints }
+            let known = unwritten.clone();
+            journal_failure(error, &known, &onward, summary)
         }
         RunError::NotEnded { run } => {
             let run = run.short();
@@ -236,6 +226,25 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
         RunError::AlreadyEnded { .. } | RunError::Empty { .. } => Failure::usage(error),
         RunError::Illegal { .. } | RunError::LockLost { .. } => Failure::engine(error),
     }
+}
+
+/// The failure of a run whose journal cannot be written any more. An error of the engine says that
+/// nothing was changed; this run may be partly done.
+fn journal_failure(
+    error: RunError,
+    known: &[(StepId, Unwritten)],
+    onward: &Onward,
+    summary: &Summary,
+) -> Failure {
+    let begun = summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
+    let status = match onward {
+        Onward::There | Onward::Copy(_) if begun => ExitStatus::Waiting,
+        Onward::Lost if begun => ExitStatus::Dirty,
+        Onward::There | Onward::Copy(_) | Onward::Lost => ExitStatus::Engine,
+    };
+    let run = runbook_report::short(&summary.run);
+    let hints = after_the_journal(run, known, &summary.account(), onward);
+    Failure::Error { status, error: error.into(), hints }
 }
 
 /// Whole seconds, never too few.
