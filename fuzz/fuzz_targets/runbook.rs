@@ -23,6 +23,7 @@ fuzz_target!(|text: &str| {
             }
             let _ = runbook_engine::inputs_from(&runbook);
         }
-        Err(diagnostics) => assert!(diagnostics.has_errors(), "what is refused is refused with a reason"),
+        Err(diagnostics) => assert!(diagnostics.has_errors(), "what is refused is refused with a \
+                                                               reason"),
     }
 });

@@ -28,7 +28,8 @@ fn main() {
     let components = build(&folders, &TargetDir::Given(target_dir), Profile::Plugin)
         .unwrap_or_else(|error| fail(&error));
     let mut table = String::from(
-        "/// Every plugin inside the program, sorted by name.\npub const BUNDLED: &[Bundled] = &[\n",
+        "/// Every plugin inside the program, sorted by name.\n\
+         pub const BUNDLED: &[Bundled] = &[\n",
     );
     for (folder, packed) in folders.iter().zip(components) {
         let name = folder

@@ -101,9 +101,11 @@ fn a_denied_call_is_in_the_log_with_its_rule_and_no_secret_ever_is() {
         "r.toml",
         &format!(
             "format = 1\n[runbook]\nname = \"t\"\n[secrets.token]\nsource = \"age:s.age#token\"\n\
-             [targets.api]\nhttp = \"http://127.0.0.1:{}\"\npaths = [\"/allowed\"]\nheaders = {{ authorization = \"Bearer secret:token\" }}\n\
-             [[preflight]]\nid = \"one\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/allowed?key=hunter2-hunter2\" }}\n\
-             [[preflight]]\nid = \"two\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/denied\" }}\n",
+             [targets.api]\nhttp = \"http://127.0.0.1:{}\"\npaths = [\"/allowed\"]\n\
+             headers = {{ authorization = \"Bearer secret:token\" }}\n[[preflight]]\nid = \"one\"\n\
+             uses = \"http:get\"\nbind.target = \"api\"\n\
+             with = {{ path = \"/allowed?key=hunter2-hunter2\" }}\n[[preflight]]\nid = \"two\"\n\
+             uses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/denied\" }}\n",
             receiver.port
         ),
     );

@@ -259,8 +259,9 @@ fn revisions_of_git_are_compared() {
 fn naming_a_secret(source: &str) -> String {
     format!(
         "format = 1\n[runbook]\nname = \"t\"\n[secrets.a]\nsource = \"{source}\"\n\
-         [targets.api]\nhttp = \"https://api.example\"\nheaders = {{ Authorization = \"Bearer secret:a\" }}\n\
-         [[preflight]]\nid = \"look\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n"
+             [targets.api]\nhttp = \"https://api.example\"\n\
+             headers = {{ Authorization = \"Bearer secret:a\" }}\n[[preflight]]\nid = \"look\"\n\
+             uses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n"
     )
 }
 
@@ -301,7 +302,9 @@ fn which_secret_a_name_stands_for_is_reviewed_compared_locked_and_bounded() {
     // A boundary names the secret and not what somebody calls it.
     let boundary = |secrets: &str| {
         format!(
-            "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"api.example\"]\nheaders = [\"authorization\"]\nsecrets = [\"{secrets}\"]\n"
+            "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
+                 hosts = [\"api.example\"]\nheaders = [\"authorization\"]\n\
+                 secrets = [\"{secrets}\"]\n"
         )
     };
     for (pattern, file, status) in [
@@ -345,8 +348,9 @@ fn a_rule_of_the_other_sort_of_database_is_answered_with_the_key_that_is_meant()
     let env = home();
     let runbook = |target: &str| {
         format!(
-            "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"{target}\"\n[[preflight]]\nid = \"q\"\n\
-             uses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select 1\" }}\n"
+            "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"{target}\"\n\
+                 [[preflight]]\nid = \"q\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                 with = {{ statement = \"select 1\" }}\n"
         )
     };
     let boundary = |keys: &str| {

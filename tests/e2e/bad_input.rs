@@ -17,17 +17,21 @@ fn malformed_toml_is_shown_at_its_line() {
 
 #[test]
 fn an_unknown_key_comes_with_the_nearest_name() {
-    validate(&format!("{API}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\ntimout = \"5s\"\n"))
-        .status(2)
-        .err("unknown key `timout`")
-        .err("did you mean `timeout`?");
+    validate(&format!(
+        "{API}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
+         timout = \"5s\"\n"
+    ))
+    .status(2)
+    .err("unknown key `timout`")
+    .err("did you mean `timeout`?");
 }
 
 #[test]
 fn a_cycle_in_needs_is_shown() {
     let step = |id: &str, needs: &str| {
         format!(
-            "[[step]]\nid = \"{id}\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\nneeds = [\"{needs}\"]\n"
+            "[[step]]\nid = \"{id}\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
+                 with = {{ path = \"/\" }}\nneeds = [\"{needs}\"]\n"
         )
     };
     validate(&format!("{API}{}{}", step("a", "b"), step("b", "a"))).status(2).err("cycle");
@@ -36,7 +40,8 @@ fn a_cycle_in_needs_is_shown() {
 #[test]
 fn a_missing_parameter_is_an_error_with_the_flag_to_add() {
     let env = home();
-    let steps = "[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = { path = \"/\" }\n";
+    let steps = "[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
+                 with = { path = \"/\" }\n";
     env.file(
         "r.toml",
         &format!("{HEAD}[params.incident]\ntype = \"string\"\nrequired = true\n{API}{steps}"),
@@ -49,9 +54,12 @@ fn a_missing_parameter_is_an_error_with_the_flag_to_add() {
 
 #[test]
 fn an_undefined_name_in_a_template_is_found_before_anything_runs() {
-    validate(&format!("{API}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/{{{{ params.nobody }}}}\" }}\n"))
-        .status(2)
-        .err("nobody");
+    validate(&format!(
+        "{API}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
+         with = {{ path = \"/{{{{ params.nobody }}}}\" }}\n"
+    ))
+    .status(2)
+    .err("nobody");
 }
 
 #[test]
@@ -69,7 +77,8 @@ fn a_grant_wider_than_declared_is_refused() {
     let targets =
         "[targets.api]\nhttp = \"http://127.0.0.1:1\"\nverbs = [\"get\", \"head\", \"delete\"]\n";
     validate(&format!(
-        "{targets}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n"
+        "{targets}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
+         with = {{ path = \"/\" }}\n"
     ))
     .status(6)
     .err("grants `delete`")
@@ -78,7 +87,13 @@ fn a_grant_wider_than_declared_is_refused() {
 
 #[test]
 fn a_password_in_an_address_is_refused_and_not_repeated() {
-    validate("[targets.db]\nsql = \"postgres://a:hunter2hunter2@h/d\"\n[[preflight]]\nid = \"p\"\nuses = \"postgres:ping\"\nbind.db = \"db\"\n").status(2).err("it holds a password").err("secret:NAME");
+    validate(
+        "[targets.db]\nsql = \"postgres://a:hunter2hunter2@h/d\"\n[[preflight]]\nid = \"p\"\n\
+              uses = \"postgres:ping\"\nbind.db = \"db\"\n",
+    )
+    .status(2)
+    .err("it holds a password")
+    .err("secret:NAME");
 }
 
 #[test]
@@ -91,10 +106,13 @@ fn a_plugin_that_is_no_component_is_refused() {
 
 #[test]
 fn an_input_of_the_wrong_type_is_shown_at_its_line() {
-    validate(&format!("{API}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = 5 }}\n"))
-        .status(2)
-        .err("the input of `http:get` does not fit: at `/path`")
-        .err("r.toml:10");
+    validate(&format!(
+        "{API}[[preflight]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
+         with = {{ path = 5 }}\n"
+    ))
+    .status(2)
+    .err("the input of `http:get` does not fit: at `/path`")
+    .err("r.toml:10");
 }
 
 #[test]
@@ -109,7 +127,8 @@ fn a_plugin_that_does_not_exist_is_named() {
 fn a_writing_step_must_say_how_it_ends_badly() {
     let targets = "[targets.hook]\nhttp = \"http://127.0.0.1:1\"\n";
     validate(&format!(
-        "{targets}[[step]]\nid = \"a\"\nuses = \"webhook:post\"\nbind.webhook = \"hook\"\nwith = {{ text = \"x\" }}\n"
+        "{targets}[[step]]\nid = \"a\"\nuses = \"webhook:post\"\nbind.webhook = \"hook\"\n\
+         with = {{ text = \"x\" }}\n"
     ))
     .status(2)
     .err("irreversible");
@@ -117,14 +136,16 @@ fn a_writing_step_must_say_how_it_ends_badly() {
 
 #[test]
 fn all_mistakes_of_a_file_are_reported_at_once() {
-    let text = "[targets.a]\nhttp = \"ftp://x\"\n[targets.b]\nsql = \"nonsense\"\n[[preflight]]\nid = \"p\"\nuses = \"http:gte\"\nbind.target = \"a\"\n";
+    let text = "[targets.a]\nhttp = \"ftp://x\"\n[targets.b]\nsql = \"nonsense\"\n[[preflight]]\n\
+                id = \"p\"\nuses = \"http:gte\"\nbind.target = \"a\"\n";
     validate(text).status(2).err("scheme").err("address of a database").err("http:get");
 }
 
 #[test]
 fn a_dead_database_fails_the_preflight_and_changes_nothing() {
     let env = home();
-    let text = "[targets.db]\nsql = \"postgres://nobody@127.0.0.1:1/none\"\n[[preflight]]\nid = \"reachable\"\nuses = \"postgres:ping\"\nbind.db = \"db\"\n";
+    let text = "[targets.db]\nsql = \"postgres://nobody@127.0.0.1:1/none\"\n[[preflight]]\n\
+                id = \"reachable\"\nuses = \"postgres:ping\"\nbind.db = \"db\"\n";
     env.file("r.toml", &format!("{HEAD}{text}"));
     env.run(&["exec", "r.toml"]).status(4).err("reachable").out("No step had changed anything");
 }
@@ -132,7 +153,8 @@ fn a_dead_database_fails_the_preflight_and_changes_nothing() {
 #[test]
 fn a_docker_engine_that_is_away_says_what_to_do() {
     let env = home();
-    let text = "[targets.app]\ndocker = { name = \"x\" }\nsocket = \"/tmp/no-such-docker.sock\"\n[[preflight]]\nid = \"up\"\nuses = \"docker:status\"\nbind.container = \"app\"\n";
+    let text = "[targets.app]\ndocker = { name = \"x\" }\nsocket = \"/tmp/no-such-docker.sock\"\n\
+                [[preflight]]\nid = \"up\"\nuses = \"docker:status\"\nbind.container = \"app\"\n";
     env.file("r.toml", &format!("{HEAD}{text}"));
     env.run(&["exec", "r.toml"]).status(4).err("/tmp/no-such-docker.sock");
 }
@@ -142,7 +164,9 @@ fn a_journal_that_cannot_be_written_stops_the_run_before_the_first_effect() {
     let env = home();
     let hook = runbook_tests::http::Receiver::start();
     let text = format!(
-        "[targets.hook]\nhttp = \"http://127.0.0.1:{}\"\n[[step]]\nid = \"a\"\nuses = \"webhook:post\"\nbind.webhook = \"hook\"\nwith = {{ text = \"x\" }}\nirreversible = \"a message\"\n",
+        "[targets.hook]\nhttp = \"http://127.0.0.1:{}\"\n[[step]]\nid = \"a\"\n\
+         uses = \"webhook:post\"\nbind.webhook = \"hook\"\nwith = {{ text = \"x\" }}\n\
+         irreversible = \"a message\"\n",
         hook.port
     );
     env.file("r.toml", &format!("{HEAD}{text}"));
@@ -177,9 +201,11 @@ fn no_set_is_dropped_and_a_list_has_one_meaning() {
         .expect("a database");
     env.file(
         "r.toml",
-        "format = 1\n[runbook]\nname = \"lists\"\n[params.hosts]\ntype = \"list\"\ndefault = []\n[params.word]\ntype = \"string\"\ndefault = \"x\"\n\
-         [targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
-         with = { statement = \"select '{{ params.hosts | join('+') }}' as found\", first_row = { found = \"{{ params.hosts | join('+') }}\" } }\n",
+        "format = 1\n[runbook]\nname = \"lists\"\n[params.hosts]\ntype = \"list\"\ndefault = []\n\
+         [params.word]\ntype = \"string\"\ndefault = \"x\"\n[targets.db]\n\
+         sql = \"sqlite:work.db\"\ncreate = true\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\n\
+         bind.db = \"db\"\nwith = \
+         { statement = \"select '{{ params.hosts | join('+') }}' as found\", first_row = { found = \"{{ params.hosts | join('+') }}\" } }\n",
     );
     for (sets, expected) in LISTS {
         let mut arguments = vec!["exec", "r.toml"];

@@ -109,8 +109,9 @@ fn a_suite_that_is_exchanged_while_it_is_prepared_runs_as_it_was_compared() {
     let env = home();
     let suite = |number: u32| {
         format!(
-            "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[[check]]\nid = \"one\"\nuses = \"sql:query\"\n\
-             bind.db = \"db\"\nwith = {{ statement = \"select {number} as which\" }}\n"
+            "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
+                 [[check]]\nid = \"one\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                 with = {{ statement = \"select {number} as which\" }}\n"
         )
     };
     rusqlite::Connection::open(env.path().join("shop.db"))

@@ -26,10 +26,12 @@ impl Jam {
             env: home(),
         };
         jam.wait_for(
-            "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'orders'::regclass",
+            "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and \
+             relation = 'orders'::regclass",
             "1",
         );
-        let middle = "begin; lock table stock in access exclusive mode; select count(*) from orders; select pg_sleep(600)";
+        let middle = "begin; lock table stock in access exclusive mode; select count(*) from \
+                      orders; select pg_sleep(600)";
         for (waiting, sql) in [
             (1, middle),
             (2, "lock table stock in access share mode"),
@@ -60,9 +62,10 @@ impl Jam {
         arguments: &[&str],
     ) -> runbook_tests::env::Finished {
         let text = format!(
-            "format = 1\n[runbook]\nname = \"jam\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n\
-             sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n[[step]]\nid = \"free\"\n\
-             uses = \"postgres:{operation}\"\nbind.db = \"db\"\nwith = {with}\nirreversible = \"clients connect again\"\n",
+            "format = 1\n[runbook]\nname = \"jam\"\n[secrets.word]\nsource = \"age:s.age#word\"\n\
+             [targets.db]\nsql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\n\
+             password = \"secret:word\"\n[[step]]\nid = \"free\"\nuses = \"postgres:{operation}\"\n\
+             bind.db = \"db\"\nwith = {with}\nirreversible = \"clients connect again\"\n",
             self.postgres.port
         );
         self.env.file("jam.toml", &text);
@@ -114,7 +117,11 @@ fn the_session_that_holds_the_lock_is_ended_and_those_that_waited_go_on() {
         .out("1 terminated, for which 3 waited")
         .out("1 session waits still for a lock");
     assert_eq!(jam.pid_of("billing-worker"), "");
-    jam.wait_for("select count(*) from pg_stat_activity where wait_event = 'PgSleep' and usename = 'orders_admin'", "1");
+    jam.wait_for(
+        "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and usename = \
+         'orders_admin'",
+        "1",
+    );
     let served = "select count(*) from pg_locks where not granted";
     assert_eq!(
         jam.postgres.psql("orders", served),
@@ -142,7 +149,8 @@ fn a_transaction_that_is_never_idle_is_found_by_its_age_and_not_by_that_of_its_l
         .status(0)
         .out(" terminated");
     assert_eq!(jam.pid_of("billing-worker"), "");
-    let left = "select count(*) from pg_stat_activity where usename = 'orders_admin' and xact_start is not null";
+    let left = "select count(*) from pg_stat_activity where usename = 'orders_admin' and \
+                xact_start is not null";
     assert_eq!(jam.postgres.psql("orders", left), "0");
 }
 
@@ -164,7 +172,8 @@ fn what_cannot_be_ended_is_said_and_fails_the_step() {
         .spawn()
         .expect("psql runs");
     jam.wait_for(
-        "select count(*) from pg_locks where relation = 'pg_description'::regclass and granted and mode = 'AccessExclusiveLock'",
+        "select count(*) from pg_locks where relation = 'pg_description'::regclass and granted and \
+         mode = 'AccessExclusiveLock'",
         "1",
     );
     let mut waiter = jam.postgres.session("select count(*) from pg_description");
@@ -189,9 +198,10 @@ fn a_role_that_is_told_nothing_of_others_does_not_take_that_for_nothing() {
     );
     jam.env.run_with_input(&["secret", "set", "s.age#word"], "blind-word").status(0);
     let text = format!(
-        "format = 1\n[runbook]\nname = \"jam\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n\
-         sql = \"postgres://blind@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n[[step]]\nid = \"look\"\n\
-         uses = \"postgres:long-running\"\nbind.db = \"db\"\nwith = {{ older_than = \"1s\" }}\n",
+        "format = 1\n[runbook]\nname = \"jam\"\n[secrets.word]\nsource = \"age:s.age#word\"\n\
+         [targets.db]\nsql = \"postgres://blind@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n\
+         [[step]]\nid = \"look\"\nuses = \"postgres:long-running\"\nbind.db = \"db\"\n\
+         with = {{ older_than = \"1s\" }}\n",
         jam.postgres.port
     );
     jam.env.file("blind.toml", &text);

@@ -133,8 +133,9 @@ fn a_cancel_that_died_with_its_process_is_told_to_whoever_resumes_the_run() {
     let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db"))
         .expect("the journal is there");
     journal.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
-    let asked = "insert into cancel_requests (run, executor, at_ns, operator) \
-                 select run, '0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f', max(at_ns) + 1, 'ada@desk' from events group by run";
+    let asked = "insert into cancel_requests (run, executor, at_ns, operator) select run, \
+                 '0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f', max(at_ns) + 1, 'ada@desk' from events \
+                 group by run";
     assert_eq!(journal.execute(asked, []).expect("it can be written"), 1);
     let again = env.spawn(&["resume", &run]);
     let by = format!("executed by process {}", again.id());
@@ -159,8 +160,9 @@ fn who_resumes_a_run_that_lives_and_is_being_cancelled_is_not_told_that_its_proc
     let journal = rusqlite::Connection::open(env.path().join(".local/state/runbook/journal.db"))
         .expect("the journal is there");
     journal.busy_timeout(std::time::Duration::from_secs(5)).expect("it can wait");
-    let asked = "insert into cancel_requests (run, executor, at_ns, operator) \
-                 select run, '0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f', max(at_ns) + 1, 'ada@desk' from events group by run";
+    let asked = "insert into cancel_requests (run, executor, at_ns, operator) select run, \
+                 '0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f', max(at_ns) + 1, 'ada@desk' from events \
+                 group by run";
     assert_eq!(journal.execute(asked, []).expect("it can be written"), 1);
     env.run(&["resume", &run])
         .status(6)
@@ -179,8 +181,9 @@ fn a_cancel_in_finally_is_too_late_and_says_so() {
     let port = slow.local_addr().expect("it is bound").port();
     let copy = &RUNBOOK[..RUNBOOK.find("[[step]]\nid = \"wait\"").expect("it is there")];
     let always = format!(
-        "[[finally]]\nid = \"tell\"\nuses = \"http:post\"\nbind.target = \"api\"\nwith = {{ path = \"/\", body = \"x\" }}\n\
-         [targets.api]\nhttp = \"http://127.0.0.1:{port}\"\n"
+        "[[finally]]\nid = \"tell\"\nuses = \"http:post\"\nbind.target = \"api\"\n\
+                 with = {{ path = \"/\", body = \"x\" }}\n[targets.api]\n\
+                 http = \"http://127.0.0.1:{port}\"\n"
     );
     env.file("r.toml", &format!("{copy}{always}"));
     let child = env.spawn(&["exec", "r.toml", "--yes"]);
@@ -209,13 +212,16 @@ fn whose_undo_hangs() -> (TestEnv, TcpListener, String) {
     env.file(
         "r.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"hangs\"\n[targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n\
-             [targets.api]\nhttp = \"http://127.0.0.1:{port}\"\ntimeout = \"60s\"\n\
-             [[step]]\nid = \"make\"\nuses = \"sql:transaction\"\nbind.db = \"db\"\ntimeout = \"60s\"\n\
-             with = {{ statements = [\"create table t (a)\"] }}\n\
-             undo = {{ uses = \"http:post\", bind.target = \"api\", with = {{ path = \"/undo\", body = \"x\" }} }}\n\
-             [[step]]\nid = \"look\"\nneeds = [\"make\"]\nmanual = {{ instructions = \"look\", confirm = \"I looked\" }}\n\
-             [[step]]\nid = \"last\"\nneeds = [\"look\"]\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select 1\" }}\n"
+            "format = 1\n[runbook]\nname = \"hangs\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
+                  create = true\n[targets.api]\nhttp = \"http://127.0.0.1:{port}\"\n\
+                  timeout = \"60s\"\n[[step]]\nid = \"make\"\nuses = \"sql:transaction\"\n\
+                  bind.db = \"db\"\ntimeout = \"60s\"\n\
+                  with = {{ statements = [\"create table t (a)\"] }}\n\
+                  undo = {{ uses = \"http:post\", bind.target = \"api\", with = {{ path \
+                  = \"/undo\", body = \"x\" }} }}\n[[step]]\nid = \"look\"\nneeds = [\"make\"]\n\
+                  manual = {{ instructions = \"look\", confirm = \"I looked\" }}\n[[step]]\n\
+                  id = \"last\"\nneeds = [\"look\"]\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                  with = {{ statement = \"select 1\" }}\n"
         ),
     );
     env.run(&["exec", "r.toml", "--yes"]).status(5);

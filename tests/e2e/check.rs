@@ -91,7 +91,11 @@ fn what_cannot_be_told_is_never_healthy() {
     env.run(&["check", "shop.toml", "--no-such-flag"]).status(3).err("--no-such-flag");
     env.run(&["check"]).status(3);
     env.run(&["check", "--help"]).status(0);
-    env.file("r.toml", "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[step]]\nid = \"a\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n");
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[step]]\n\
+         id = \"a\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n",
+    );
     env.run(&["check", "r.toml"]).status(3).err("is a runbook").err("runbook exec");
     env.run(&["exec", "shop.toml"]).status(2).err("runbook check");
     // A server that takes the connection and never answers.
@@ -197,7 +201,8 @@ fn a_suite_is_granted_and_locked_as_a_runbook_is() {
 
 fn waiver(check: &str, expires: &str) -> String {
     format!(
-        "format = 1\n[[waiver]]\nsuite = \"shop\"\ncheck = \"{check}\"\nreason = \"known, SHOP-7\"\nexpires = {expires}\n"
+        "format = 1\n[[waiver]]\nsuite = \"shop\"\ncheck = \"{check}\"\n\
+             reason = \"known, SHOP-7\"\nexpires = {expires}\n"
     )
 }
 
@@ -247,11 +252,13 @@ fn a_watched_check_with_an_every_of_its_own_is_made_as_often_as_that() {
     let rare = Receiver::start();
     let check = |id: &str, more: &str| {
         format!(
-            "[[check]]\nid = \"{id}\"\nuses = \"http:get\"\nbind.target = \"{id}\"\nwith = {{ path = \"/\" }}\n{more}"
+            "[[check]]\nid = \"{id}\"\nuses = \"http:get\"\nbind.target = \"{id}\"\n\
+                 with = {{ path = \"/\" }}\n{more}"
         )
     };
     let targets = format!(
-        "[targets.often]\nhttp = \"http://127.0.0.1:{}\"\n[targets.rare]\nhttp = \"http://127.0.0.1:{}\"\n",
+        "[targets.often]\nhttp = \"http://127.0.0.1:{}\"\n[targets.rare]\n\
+         http = \"http://127.0.0.1:{}\"\n",
         server.port, rare.port
     );
     let (often, rare_check) = (check("often", ""), check("rare", "every = \"1h\"\n"));
@@ -276,7 +283,11 @@ fn a_watched_check_with_an_every_of_its_own_is_made_as_often_as_that() {
 fn who_watches_ends_when_nobody_reads_any_more() {
     use std::io::BufRead as _;
     let env = home();
-    env.file("s.toml", "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[check]]\nid = \"a\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n");
+    env.file(
+        "s.toml",
+        "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[check]]\n\
+         id = \"a\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n",
+    );
     rusqlite::Connection::open(env.path().join("work.db"))
         .expect("it opens")
         .execute_batch("create table t (a)")
@@ -295,12 +306,15 @@ fn who_watches_ends_when_nobody_reads_any_more() {
 #[test]
 fn check_constraints_are_compared_although_a_probe_opens_the_file_for_reading() {
     let env = home();
-    env.file("s.toml", "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[check]]\nid = \"a\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n");
+    env.file(
+        "s.toml",
+        "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[check]]\n\
+         id = \"a\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n",
+    );
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("it opens");
     let run = |statements: &str| database.execute_batch(statements).expect("good SQL");
-    run(
-        "create table orders (n int check (n > 0), \"a b\" text, constraint c check (\"a b\" <> 'check (' or n is null))",
-    );
+    run("create table orders (n int check (n > 0), \"a b\" text, constraint c check (\"a b\" <> \
+         'check (' or n is null))");
     run("insert into orders values (1, 'x'), (null, 'check (')");
     env.run(&["check", "s.toml"]).status(0).out("sound");
     run("pragma ignore_check_constraints = on; insert into orders values (-1, 'x')");

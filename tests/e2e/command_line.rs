@@ -109,7 +109,8 @@ fn so_it_is_with_every_other_question() {
         "r.toml",
         &DESTRUCTIVE.replace("risk = \"destructive\"\n", "").replace(
             "irreversible = \"an example\"",
-            "undo = { uses = \"sql:transaction\", bind.db = \"db\", with = { statements = [\"drop table dropped\"] } }",
+            "undo = \
+             { uses = \"sql:transaction\", bind.db = \"db\", with = { statements = [\"drop table dropped\"] } }",
         ),
     );
     env.run(&["exec", "r.toml"]).status(0);
@@ -182,8 +183,12 @@ fn doctor_tries_the_files_that_limit_runs_and_tells_a_mistyped_variable() {
 #[test]
 fn a_report_that_has_no_folder_is_refused_before_anything_runs() {
     let env = home();
-    env.file("r.toml", "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:x.db\"\ncreate = true\n\
-        [[step]]\nid = \"a\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nwith = { statement = \"create table t (x)\" }\nirreversible = \"no\"\n");
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:x.db\"\ncreate = true\n\
+         [[step]]\nid = \"a\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
+         with = { statement = \"create table t (x)\" }\nirreversible = \"no\"\n",
+    );
     for report in ["junit=nowhere/x.xml", "html=/nonexistent/x.html", "json=."] {
         env.run(&["exec", "r.toml", "--report", report]).status(2).err("could not be written");
     }
@@ -311,7 +316,8 @@ fn to_undo_or_cancel_what_is_undone_already_says_so() {
     let env = home();
     let reversible = DESTRUCTIVE.replace("risk = \"destructive\"\n", "").replace(
         "irreversible = \"an example\"",
-        "undo = { uses = \"sql:transaction\", bind.db = \"db\", with = { statements = [\"drop table dropped\"] } }",
+        "undo = \
+         { uses = \"sql:transaction\", bind.db = \"db\", with = { statements = [\"drop table dropped\"] } }",
     );
     env.file("r.toml", &reversible);
     env.run(&["exec", "r.toml"]).status(0);
@@ -378,7 +384,10 @@ fn an_example_of_a_parameter_fits_the_parameter() {
     for (kind, example) in kinds {
         env.file(
             "r.toml",
-            &format!("format = 1\n[runbook]\nname = \"r\"\n[params.a]\nrequired = true\n{kind}\n[[step]]\nid = \"a\"\nmanual = {{ instructions = \"x\" }}\n"),
+            &format!(
+                "format = 1\n[runbook]\nname = \"r\"\n[params.a]\nrequired = true\n{kind}\n\
+                 [[step]]\nid = \"a\"\nmanual = {{ instructions = \"x\" }}\n"
+            ),
         );
         let said = env.run(&["exec", "r.toml"]).status(2).stderr;
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -389,8 +398,9 @@ fn an_example_of_a_parameter_fits_the_parameter() {
 /// A runbook of one query that expects one row and gets one, or none.
 fn select(name: &str, n_rows: u8) -> String {
     format!(
-        "format = 1\n[runbook]\nname = \"{name}\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[[step]]\nid = \"look\"\n\
-         uses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select 1 where 1 = {n_rows}\", row_count = 1 }}\n"
+        "format = 1\n[runbook]\nname = \"{name}\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
+             [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+             with = {{ statement = \"select 1 where 1 = {n_rows}\", row_count = 1 }}\n"
     )
 }
 
@@ -433,7 +443,11 @@ fn runs_are_listed_by_state_runbook_and_age() {
 #[test]
 fn every_list_is_lines_of_json_for_programs() {
     let env = home();
-    env.file("r.toml", "format = 1\n[runbook]\nname = \"r\"\n[[step]]\nid = \"look\"\nmanual = { instructions = \"look\" }\n");
+    env.file(
+        "r.toml",
+        "format = 1\n[runbook]\nname = \"r\"\n[[step]]\nid = \"look\"\n\
+         manual = { instructions = \"look\" }\n",
+    );
     env.run(&["exec", "r.toml"]).status(5);
     env.run(&["secret", "keygen"]).status(0);
     env.run_with_input(&["secret", "set", "s.age#word"], "a value").status(0);

@@ -6,8 +6,8 @@ use runbook_tests::env::TestEnv;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-const RUNBOOK: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
-                       [[preflight]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
+const RUNBOOK: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[[preflight]]\n\
+     id = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
 
 /// What a shell would run, or take apart, if it stood there by itself.
 const STEMS: &[&str] = &[

@@ -90,8 +90,9 @@ fn bash_itself_completes() {
     let program = env!("CARGO_BIN_EXE_runbook");
     let folder = std::path::Path::new(program).parent().expect("it is in a folder").display();
     let script = format!(
-        "PATH={folder}:$PATH; source <(runbook completions bash); COMP_WORDS=(runbook show ''); COMP_CWORD=2; COMP_TYPE=9; \
-         _clap_complete_runbook runbook '' show; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        "PATH={folder}:$PATH; source <(runbook completions bash); COMP_WORDS=(runbook show \
+                 ''); COMP_CWORD=2; COMP_TYPE=9; _clap_complete_runbook runbook '' show; printf \
+                 '%s\\n' \"${{COMPREPLY[@]}}\""
     );
     let mut bash = Command::new("bash");
     bash.args(["-c", &script])

@@ -48,8 +48,9 @@ with = { statement = "select count(*) as n from effects", first_row = { n = 2 } 
 
 /// The same with a wait before it ends, for what nobody brings about.
 fn waiting() -> String {
-    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\", row_count = 2 }\n\
-        until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
+    let wait = "[[step]]\nid = \"wait\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                with = { statement = \"select 1 as n\", row_count = 2 }\n\
+                until = \"outcome == 'pass'\"\nevery = \"100ms\"\nwithin = \"60s\"\n";
     RUNBOOK.replace("[[verify]]", &format!("{wait}[[verify]]"))
 }
 
@@ -316,7 +317,8 @@ fn two_hundred_and_fifty_rows_are_all_items_or_none_is_begun() {
         ("max_bytes = \"1KiB\"\n", false),
     ] {
         let env = prepared();
-        let rows = "with recursive n (name) as (select 1 union all select name + 1 from n where name < 250) select name from n";
+        let rows = "with recursive n (name) as (select 1 union all select name + 1 from n where \
+                    name < 250) select name from n";
         let text = ITEMS
             .replace("select 'a' as name union select 'b' union select 'c'", rows)
             .replace("first_row = { n = 3 }", "first_row = { n = 250 }")

@@ -27,28 +27,35 @@ enum End {
 
 fn runbook(end: End) -> String {
     let mut text = String::from(
-        "format = 1\n[runbook]\nname = \"matrix\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[targets.out]\nfiles = \"out\"\naccess = \"write\"\n\
-         [locks]\nexclusive = [\"matrix\"]\n[[preflight]]\nid = \"sound\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n",
+        "format = 1\n[runbook]\nname = \"matrix\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
+         [targets.out]\nfiles = \"out\"\naccess = \"write\"\n[locks]\nexclusive = [\"matrix\"]\n\
+         [[preflight]]\nid = \"sound\"\nuses = \"sqlite:integrity-check\"\nbind.db = \"db\"\n",
     );
     for number in 1..=12 {
         let id = format!("s{number:02}");
         let step = if INSERTING.contains(&id.as_str()) {
             let only_once = if IDEMPOTENT.contains(&id.as_str()) {
                 format!(
-                    "idempotent = true\nwith.statements = [\"insert into effects select '{id}' where not exists (select 1 from effects where name = '{id}')\"]"
+                    "idempotent = true\nwith.statements = [\"insert into effects select '{id}' \
+                     where not exists (select 1 from effects where name = '{id}')\"]"
                 )
             } else {
                 format!("with.statements = [\"insert into effects values ('{id}')\"]")
             };
             format!(
                 "uses = \"sql:transaction\"\nbind.db = \"db\"\n{only_once}\n\
-                 undo = {{ uses = \"sql:transaction\", bind = {{ db = \"db\" }}, with = {{ statements = [\"delete from effects where name = '{id}'\"] }}, idempotent = true }}\n"
+                     undo = {{ uses = \"sql:transaction\", bind = {{ db = \"db\" }}, with = {{ \
+                     statements = [\"delete from effects where name = '{id}'\"] }}, idempotent = \
+                     true }}\n"
             )
         } else if number == 12 {
-            "uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select count(*) as n from effects\", first_row = { n = 8 } }\n".to_owned()
+            "uses = \"sql:query\"\nbind.db = \"db\"\n\
+             with = { statement = \"select count(*) as n from effects\", first_row = { n = 8 } }\n"
+                .to_owned()
         } else {
             format!(
-                "uses = \"sqlite:backup\"\nbind = {{ db = \"db\", directory = \"out\" }}\nwith.file = \"{id}.db\"\nundo = \"auto\"\n"
+                "uses = \"sqlite:backup\"\nbind = {{ db = \"db\", directory = \"out\" }}\n\
+                     with.file = \"{id}.db\"\nundo = \"auto\"\n"
             )
         };
         let _ = write!(text, "[[step]]\nid = \"{id}\"\n{step}");
@@ -59,7 +66,9 @@ fn runbook(end: End) -> String {
     };
     let _ = write!(
         text,
-        "[[verify]]\nid = \"all\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select count(*) as n from effects\", first_row = {{ n = {expected} }} }}\n"
+        "[[verify]]\nid = \"all\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+         with = {{ statement = \"select count(*) as n from effects\", first_row = {{ n = \
+         {expected} }} }}\n"
     );
     text
 }
@@ -71,8 +80,9 @@ fn prepared(end: End, journal: Option<&str>) -> TestEnv {
     std::fs::create_dir(env.path().join("out")).expect("a folder can be made");
     let database =
         rusqlite::Connection::open(env.path().join("work.db")).expect("a database can be made");
-    let tables = "create table effects (name text not null); create table inserted (name text not null); \
-        create trigger logged after insert on effects begin insert into inserted values (new.name); end";
+    let tables = "create table effects (name text not null); create table inserted (name text not \
+                  null); create trigger logged after insert on effects begin insert into inserted \
+                  values (new.name); end";
     database.execute_batch(tables).expect("tables can be made");
     if let Some(url) = journal {
         env.file("journal", url);

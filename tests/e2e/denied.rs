@@ -26,7 +26,8 @@ const DENIALS: &[(&str, &str, &str, &str)] = &[
         "key `request_headers`, r.toml:",
     ),
     (
-        "sql = \"sqlite:shop.db\"\ncreate = true\nstatements = [\"select\"]\nrelations = [\"orders\"]",
+        "sql = \"sqlite:shop.db\"\ncreate = true\nstatements = [\"select\"]\n\
+         relations = [\"orders\"]",
         "sql:query",
         "with = { statement = \"select * from {{ 'sqlite_master' }}\" }",
         "key `relations`, r.toml:",
@@ -93,11 +94,13 @@ fn a_denied_call_says_which_call_slot_target_key_and_line_wherever_it_is_told() 
 const MISSING: &[(&str, &str, &str)] = &[
     (
         "[targets.dir]\nfiles = \"bakups\"\naccess = \"write\"\n",
-        "uses = \"sqlite:backup\"\nbind = { db = \"db\", directory = \"dir\" }\nwith = { file = \"a.db\" }\nirreversible = \"adds a file\"\n",
+        "uses = \"sqlite:backup\"\nbind = { db = \"db\", directory = \"dir\" }\n\
+         with = { file = \"a.db\" }\nirreversible = \"adds a file\"\n",
         "bakups",
     ),
     (
-        "[targets.df]\nprocess = \"/usr/bin/no-such-program\"\narguments = [\"-P\", \"-k\", \"--\", \"/\"]\nread_only = true\n",
+        "[targets.df]\nprocess = \"/usr/bin/no-such-program\"\n\
+         arguments = [\"-P\", \"-k\", \"--\", \"/\"]\nread_only = true\n",
         "uses = \"disk:space\"\nbind.program = \"df\"\nwith = { paths = [\"/\"] }\n",
         "/usr/bin/no-such-program",
     ),
@@ -112,7 +115,13 @@ const MISSING: &[(&str, &str, &str)] = &[
 fn a_thing_of_this_machine_that_is_not_there_is_told_by_its_path_before_a_run_and_by_the_run() {
     for (target, step, path) in MISSING {
         let env = home();
-        env.file("r.toml", &format!("format = 1\n[runbook]\nname = \"r\"\n{target}[targets.db]\nsql = \"sqlite:db.db\"\n[[step]]\nid = \"one\"\n{step}"));
+        env.file(
+            "r.toml",
+            &format!(
+                "format = 1\n[runbook]\nname = \"r\"\n{target}[targets.db]\n\
+                 sql = \"sqlite:db.db\"\n[[step]]\nid = \"one\"\n{step}"
+            ),
+        );
         rusqlite::Connection::open(env.path().join("db.db"))
             .expect("a file")
             .execute_batch("create table t (x)")

@@ -336,7 +336,8 @@ fn the_suite_of_the_documents_runs_as_it_stands() {
     run("create table orders (customer, state); insert into orders values (1, 'new'), (2, 'sent')");
     env.run(&["check", "checks.toml"]).status(0).out("3 healthy");
     run(
-        "with recursive n(i) as (select 1 union all select i + 1 from n where i < 200) insert into orders select 1, 'new' from n",
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < 200) insert into \
+         orders select 1, 'new' from n",
     );
     env.run(&["check", "checks.toml"]).status(1).out("1 warning");
     run("insert into orders values (null, 'sent')");
@@ -412,8 +413,9 @@ fn the_lock_sample_of_the_review_guide_comes_out_and_what_is_accepted_runs() {
         .lines()
         .filter_map(|line| line.strip_prefix("    +"))
         .fold(String::new(), |text, line| text + line + "\n");
-    let before = "format = 1\n[runbook]\nname = \"r\"\n\n[targets.shop]\nsql = \"sqlite:shop.db\"\ncreate = true\n\n\
-        [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n";
+    let before = "format = 1\n[runbook]\nname = \"r\"\n\n[targets.shop]\nsql = \"sqlite:shop.db\"\n\
+                  create = true\n\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\n\
+                  bind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n";
     rusqlite::Connection::open(env.path().join("shop.db"))
         .expect("it opens")
         .execute_batch("create table o (a)")

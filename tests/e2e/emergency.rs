@@ -35,11 +35,11 @@ impl Emergency {
     fn targets(&self, api_port: u16) {
         let pg_dump = programs().join("pg_dump");
         let text = format!(
-            "format = 1\n[targets.orders]\nsql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:db-password\"\n\
-             [targets.pg-dump]\nprocess = \"{}\"\narguments = [\"--format=plain\", \"--no-password\"]\nconnection = \"orders\"\n\
-             [targets.backups]\nfiles = \"backups\"\naccess = \"write\"\n\
-             [targets.app]\ndocker = {{ name = \"{}\" }}\n\
-             [targets.api]\nhttp = \"http://127.0.0.1:{api_port}\"\n\
+            "format = 1\n[targets.orders]\nsql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\n\
+             password = \"secret:db-password\"\n[targets.pg-dump]\nprocess = \"{}\"\n\
+             arguments = [\"--format=plain\", \"--no-password\"]\nconnection = \"orders\"\n\
+             [targets.backups]\nfiles = \"backups\"\naccess = \"write\"\n[targets.app]\n\
+             docker = {{ name = \"{}\" }}\n[targets.api]\nhttp = \"http://127.0.0.1:{api_port}\"\n\
              [targets.ops]\nhttp = \"http://127.0.0.1:{}/hooks/ops\"\n",
             self.postgres.port,
             pg_dump.display(),
@@ -75,7 +75,8 @@ fn the_emergency_runs_end_to_end() {
     // others and the dump need.
     let script = "begin;\nlock table orders in access exclusive mode;\nselect 1 \\watch 0.3\n";
     let mut chatty = emergency.postgres.named_session("billing-worker", script);
-    let holds = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'orders'::regclass";
+    let holds = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and \
+                 relation = 'orders'::regclass";
     runbook_tests::wait_for("the table is locked", || {
         emergency.postgres.psql("orders", holds) == "1"
     });
@@ -104,9 +105,11 @@ fn the_emergency_runs_end_to_end() {
         "{messages:?}"
     );
     assert_eq!(emergency.ops.received()[0].line, "POST /hooks/ops");
-    let vacuumed = emergency
-        .postgres
-        .psql("orders", "select last_vacuum is not null or vacuum_count > 0 from pg_stat_user_tables where relname = 'orders'");
+    let vacuumed = emergency.postgres.psql(
+        "orders",
+        "select last_vacuum is not null or vacuum_count > 0 from pg_stat_user_tables where relname \
+         = 'orders'",
+    );
     assert_eq!(vacuumed, "t");
     backup_is_whole(&emergency);
     secret_is_nowhere(&emergency);
@@ -220,7 +223,8 @@ fn killed_in_the_middle_it_is_resumed_and_no_step_runs_twice() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .expect("psql runs");
-    let holds = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 'orders'::regclass";
+    let holds = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and \
+                 relation = 'orders'::regclass";
     runbook_tests::wait_for("the table is locked", || {
         emergency.postgres.psql("orders", holds) == "1"
     });
@@ -245,7 +249,8 @@ fn killed_in_the_middle_it_is_resumed_and_no_step_runs_twice() {
     holder.wait().expect("psql ends");
     emergency.postgres.psql(
         "postgres",
-        "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'orders' and pid <> pg_backend_pid()",
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'orders' and pid \
+         <> pg_backend_pid()",
     );
     let runs = emergency.env.run(&["runs"]).status(0).stdout;
     let run = runs.split_whitespace().next().expect("there is a run").to_owned();
@@ -367,8 +372,9 @@ fn a_container_is_restarted_by_a_step() {
     env.file(
         "r.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"restart\"\n[targets.app]\ndocker = {{ name = \"{}\" }}\n\
-             [[step]]\nid = \"again\"\nuses = \"docker:restart\"\nbind.container = \"app\"\nirreversible = \"it serves again\"\n",
+            "format = 1\n[runbook]\nname = \"restart\"\n[targets.app]\n\
+             docker = {{ name = \"{}\" }}\n[[step]]\nid = \"again\"\nuses = \"docker:restart\"\n\
+             bind.container = \"app\"\nirreversible = \"it serves again\"\n",
             app.name
         ),
     );

@@ -4,9 +4,10 @@ use crate::home;
 use runbook_tests::env::TestEnv;
 
 const RUNBOOK: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.shop]\nsql = \"sqlite:shop.db\"\ncreate = true\n\
-    [targets.other]\nsql = \"sqlite:other.db\"\ncreate = true\n\
-    [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n\
-    [[step]]\nid = \"two\"\nuses = \"sql:query\"\nbind.db = \"other\"\nwith = { statement = \"select 1 as one\" }\n";
+     [targets.other]\nsql = \"sqlite:other.db\"\ncreate = true\n[[step]]\nid = \"look\"\n\
+     uses = \"sql:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n\
+     [[step]]\nid = \"two\"\nuses = \"sql:query\"\nbind.db = \"other\"\n\
+     with = { statement = \"select 1 as one\" }\n";
 
 fn with(environment: &str) -> TestEnv {
     let env = home();
@@ -69,8 +70,9 @@ fn a_run_and_a_check_say_which_environment_they_are_in_even_if_a_variable_named_
     }
     env.file(
         "s.toml",
-        "format = 1\n[runbook]\nname = \"s\"\n[targets.shop]\nsql = \"sqlite:shop.db\"\ncreate = true\n\
-         [[check]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n",
+        "format = 1\n[runbook]\nname = \"s\"\n[targets.shop]\nsql = \"sqlite:shop.db\"\n\
+         create = true\n[[check]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\n\
+         with = { statement = \"select 1 as one\" }\n",
     );
     for (command, file) in [("exec", "r.toml"), ("check", "s.toml")] {
         let named = env.run(&[command, file, "--env", "stage"]).status(0);

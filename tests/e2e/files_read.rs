@@ -6,10 +6,11 @@ use runbook_tests::env::TestEnv;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-const RUNBOOK: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
-                       [[preflight]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
+const RUNBOOK: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[[preflight]]\n\
+     id = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
 const SUITE: &str = "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
-                     [[check]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
+                     [[check]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                     with = { statement = \"select 1\" }\n";
 
 /// A file that is read: its name, and a command that reads it.
 struct Reading {

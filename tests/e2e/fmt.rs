@@ -3,9 +3,11 @@
 use crate::{home, repository};
 use std::os::unix::fs::PermissionsExt as _;
 
-const UNTIDY: &str = "format=1\n\n\n\n[runbook]\nname   = \"untidy\" # what it is called\n[[step]]\n   id=\"look\"\nuses = \"http:get\"\nwith={path=\"/\"}\n";
+const UNTIDY: &str = "format=1\n\n\n\n[runbook]\nname   = \"untidy\" # what it is called\n\
+                      [[step]]\n   id=\"look\"\nuses = \"http:get\"\nwith={path=\"/\"}\n";
 
-const TIDY: &str = "format = 1\n\n[runbook]\nname = \"untidy\" # what it is called\n[[step]]\nid = \"look\"\nuses = \"http:get\"\nwith = { path = \"/\" }\n";
+const TIDY: &str = "format = 1\n\n[runbook]\nname = \"untidy\" # what it is called\n[[step]]\n\
+                    id = \"look\"\nuses = \"http:get\"\nwith = { path = \"/\" }\n";
 
 #[test]
 fn an_untidy_file_is_formatted_once() {

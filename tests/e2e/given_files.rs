@@ -29,7 +29,8 @@ const OTHERS: &[(&str, &str, &str, (&str, &str))] = &[
     (
         "waivers.toml",
         "a file of waivers",
-        "format = 1\n[[waiver]]\nsuite = \"other\"\ncheck = \"a\"\nreason = \"known\"\nexpires = 2099-01-31\n",
+        "format = 1\n[[waiver]]\nsuite = \"other\"\ncheck = \"a\"\nreason = \"known\"\n\
+         expires = 2099-01-31\n",
         ("2099-01-31", "\"soon\""),
     ),
     (
@@ -73,8 +74,8 @@ const OTHERS: &[(&str, &str, &str, (&str, &str))] = &[
         "plugin.toml",
         "the manifest of a plugin",
         "format = 1\n[plugin]\nname = \"mine\"\nversion = \"0.1.0\"\ndescription = \"looks\"\n\
-         [slots.db]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"looks\"\n\
-         [[operation]]\nname = \"look\"\nkind = \"probe\"\nsummary = \"looks\"\nslots = { db = [\"query\"] }\n",
+         [slots.db]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"looks\"\n[[operation]]\n\
+         name = \"look\"\nkind = \"probe\"\nsummary = \"looks\"\nslots = { db = [\"query\"] }\n",
         ("kind = \"probe\"", "kind = \"sonde\""),
     ),
 ];
@@ -207,12 +208,17 @@ fn a_folder_that_is_not_there_comes_with_the_nearest_one() {
 #[test]
 fn what_a_target_names_and_this_machine_lacks_is_a_warning_with_its_name() {
     let env = home();
-    let text = "format = 1\n[runbook]\nname = \"r\"\n[targets.dump]\nprocess = \"/opt/nowhere/pg_dump\"\narguments = [{ repeat = { regex = \".*\" } }]\n\
-        [targets.out]\nfiles = \"nowhere\"\naccess = \"write\"\n[targets.db]\nsql = \"sqlite:nowhere.db\"\n[targets.made]\nsql = \"sqlite:made.db\"\ncreate = true\n\
-        [[step]]\nid = \"a\"\nuses = \"sqlite:backup\"\nbind = { db = \"db\", directory = \"out\" }\nwith.file = \"x\"\nundo = \"auto\"\n\
-        [[step]]\nid = \"b\"\nuses = \"sql:query\"\nbind.db = \"made\"\nwith = { statement = \"select 1\" }\n\
-        [[step]]\nid = \"c\"\nuses = \"disk:space\"\nbind.program = \"df\"\nwith.paths = [\"/\"]\n\
-        [targets.df]\nprocess = \"/opt/nowhere/df\"\narguments = [{ repeat = { regex = \".*\" } }]\nread_only = true\n";
+    let text = "format = 1\n[runbook]\nname = \"r\"\n[targets.dump]\n\
+                process = \"/opt/nowhere/pg_dump\"\narguments = [{ repeat = { regex = \".*\" } }]\n\
+                [targets.out]\nfiles = \"nowhere\"\naccess = \"write\"\n[targets.db]\n\
+                sql = \"sqlite:nowhere.db\"\n[targets.made]\nsql = \"sqlite:made.db\"\n\
+                create = true\n[[step]]\nid = \"a\"\nuses = \"sqlite:backup\"\n\
+                bind = { db = \"db\", directory = \"out\" }\nwith.file = \"x\"\nundo = \"auto\"\n\
+                [[step]]\nid = \"b\"\nuses = \"sql:query\"\nbind.db = \"made\"\n\
+                with = { statement = \"select 1\" }\n[[step]]\nid = \"c\"\nuses = \"disk:space\"\n\
+                bind.program = \"df\"\nwith.paths = [\"/\"]\n[targets.df]\n\
+                process = \"/opt/nowhere/df\"\narguments = [{ repeat = { regex = \".*\" } }]\n\
+                read_only = true\n";
     env.file("r.toml", text);
     env.run(&["validate", "r.toml"])
         .status(0)
@@ -230,8 +236,10 @@ fn a_directory_that_is_not_there_is_said_without_a_path_of_the_host() {
     let env = home();
     env.file(
         "r.toml",
-        "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[targets.out]\nfiles = \"nowhere\"\naccess = \"write\"\n\
-         [[step]]\nid = \"a\"\nuses = \"sqlite:backup\"\nbind = { db = \"db\", directory = \"out\" }\nwith.file = \"x.db\"\nundo = \"auto\"\n",
+        "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
+         [targets.out]\nfiles = \"nowhere\"\naccess = \"write\"\n[[step]]\nid = \"a\"\n\
+         uses = \"sqlite:backup\"\nbind = { db = \"db\", directory = \"out\" }\n\
+         with.file = \"x.db\"\nundo = \"auto\"\n",
     );
     rusqlite::Connection::open(env.path().join("shop.db"))
         .expect("it opens")

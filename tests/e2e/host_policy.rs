@@ -25,7 +25,8 @@ with = { statements = ["create table if not exists t (x)"] }
 irreversible = "an example"
 "#;
 
-const WIDE: &str = "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"transaction\"]\nsuperuser = true\n";
+const WIDE: &str = "format = 1\n[[allow]]\ncapability = \"sql\"\n\
+                    verbs = [\"query\", \"transaction\"]\nsuperuser = true\n";
 const NARROW: &str = "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n";
 
 /// Builds an `/etc` whose entries are those of the host, but for `runbook`, and then becomes the
@@ -200,8 +201,10 @@ fn a_folder_below_which_a_place_of_the_host_is_mounted_is_not_granted() {
     let env = env();
     let runbook = |folder: &str| {
         format!(
-            "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[targets.out]\nfiles = \"{folder}\"\naccess = \"write\"\n\
-             [[step]]\nid = \"copy\"\nuses = \"sqlite:backup\"\nbind = {{ db = \"db\", directory = \"out\" }}\nwith = {{ file = \"copy.db\" }}\nundo = \"auto\"\n"
+            "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
+                 [targets.out]\nfiles = \"{folder}\"\naccess = \"write\"\n[[step]]\nid = \"copy\"\n\
+                 uses = \"sqlite:backup\"\nbind = {{ db = \"db\", directory = \"out\" }}\n\
+                 with = {{ file = \"copy.db\" }}\nundo = \"auto\"\n"
         )
     };
     env.file("elsewhere/below/x", "");
@@ -220,7 +223,8 @@ fn a_folder_below_which_a_place_of_the_host_is_mounted_is_not_granted() {
         }
         env.file("r.toml", &runbook(granted));
         let program = env.command(&["validate", "r.toml"]);
-        let script = "set -e\nmount --bind \"$HOME/$0\" \"$HOME/data/sub\"\nmkdir -p \"$HOME/data/sub/x\"\nexec \"$@\"";
+        let script = "set -e\nmount --bind \"$HOME/$0\" \"$HOME/data/sub\"\n\
+                      mkdir -p \"$HOME/data/sub/x\"\nexec \"$@\"";
         let mut command = Command::new("unshare");
         command
             .args(["--map-root-user", "--mount", "--", "sh", "-c", script, shown])

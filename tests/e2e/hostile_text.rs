@@ -45,7 +45,8 @@ approval = { expires = "15m" }
 "#;
 
 /// What a text of TOML may hold when it is written with escapes.
-const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}1A\r\u{202e}\u{2028}\u{200b}\nFORGED by a line\n::error::FORGED\n##[error]FORGED";
+const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}1A\r\u{202e}\u{2028}\u{200b}\nFORGED by a line\n\
+     ::error::FORGED\n##[error]FORGED";
 
 /// Nothing steers the terminal, and no line is forged.
 fn assert_is_text(finished: &Finished, what: &str) {
@@ -244,11 +245,13 @@ fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() 
     env.file(
         "r.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"tidy\"\n[params.note]\ntype = \"string\"\nrequired = true\n\
-             [targets.shop]\nsql = \"sqlite:shop.db\"\ncreate = true\n\
-             [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = {{ statement = \"select 'x'{escaped} as t\", first_row = {{ t = \"other\" }} }}\n\
-             on_failure = \"continue\"\n\
-             [[step]]\nid = \"ask\"\nmanual = {{ instructions = \"Look: {{{{ params.note }}}}\", form = {{ what = \"string\" }} }}\n"
+            "format = 1\n[runbook]\nname = \"tidy\"\n[params.note]\ntype = \"string\"\n\
+                  required = true\n[targets.shop]\nsql = \"sqlite:shop.db\"\ncreate = true\n\
+                  [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"shop\"\n\
+                  with = {{ statement = \"select 'x'{escaped} as t\", first_row = {{ t = \"other\" \
+                  }} }}\non_failure = \"continue\"\n[[step]]\nid = \"ask\"\n\
+                  manual = {{ instructions = \"Look: {{{{ params.note }}}}\", form = {{ what \
+                  = \"string\" }} }}\n"
         ),
     );
     rusqlite::Connection::open(env.path().join("shop.db"))
@@ -269,7 +272,11 @@ fn no_text_of_a_run_reaches_the_terminal_of_who_looks_at_it_as_more_than_text() 
         .execute("update runs set operator = ?1, title = ?1", [HOSTILE])
         .expect("it can be changed");
     journal
-        .execute("update events set event = json_set(event, '$.by', ?1) where json_extract(event, '$.by') is not null", [HOSTILE])
+        .execute(
+            "update events set event = json_set(event, '$.by', ?1) where json_extract(event, \
+             '$.by') is not null",
+            [HOSTILE],
+        )
         .expect("it can be changed");
     drop(journal);
     let line = |words: &[&str]| env.run(words);

@@ -13,9 +13,9 @@ const GRACE_S: u64 = 4;
 
 fn runbook(app: &App, head: &str, undo: &str, step: &str) -> String {
     format!(
-        "format = 1\n[runbook]\nname = \"stops\"\n{head}\n[undo]\nverify = true\n[targets.app]\ndocker = {{ name = \"{}\" }}\n\
-         [[step]]\nid = \"stop\"\nuses = \"docker:stop\"\nbind.container = \"app\"\nwith.grace = \"{GRACE_S}s\"\n\
-         {undo}\n{step}\n",
+        "format = 1\n[runbook]\nname = \"stops\"\n{head}\n[undo]\nverify = true\n[targets.app]\n\
+         docker = {{ name = \"{}\" }}\n[[step]]\nid = \"stop\"\nuses = \"docker:stop\"\n\
+         bind.container = \"app\"\nwith.grace = \"{GRACE_S}s\"\n{undo}\n{step}\n",
         app.name
     )
 }
@@ -107,8 +107,10 @@ fn a_timeout_that_is_shorter_than_the_grace_is_warned_of_and_leaves_the_applicat
 #[test]
 fn a_guard_that_breaches_in_the_grace_leaves_the_application_running() {
     let trial = Trial::new("stop-guard", "", "");
-    let guard = "[targets.db]\nsql = \"sqlite:work.db\"\n[[guard]]\nid = \"calm\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
-                 with = { statement = \"select 1 from alarm\", row_count = 0 }\nevery = \"100ms\"\non_breach = \"undo\"\n";
+    let guard = "[targets.db]\nsql = \"sqlite:work.db\"\n[[guard]]\nid = \"calm\"\n\
+                 uses = \"sql:query\"\nbind.db = \"db\"\n\
+                 with = { statement = \"select 1 from alarm\", row_count = 0 }\nevery = \"100ms\"\n\
+                 on_breach = \"undo\"\n";
     let db = rusqlite::Connection::open(trial.env.path().join("work.db")).expect("a file");
     db.execute_batch("create table alarm (n)").expect("a table");
     let text = trial.env.read("r.toml");
@@ -142,7 +144,8 @@ fn an_explicit_start_waits_for_the_stop_that_was_cut_off() {
     let start =
         format!("uses = \"docker:start\", bind.container = \"app\", with.grace = \"{GRACE_S}s\"");
     let finally = format!(
-        "[[finally]]\nid = \"start\"\nuses = \"docker:start\"\nbind.container = \"app\"\nwith.grace = \"{GRACE_S}s\"\n"
+        "[[finally]]\nid = \"start\"\nuses = \"docker:start\"\nbind.container = \"app\"\n\
+                 with.grace = \"{GRACE_S}s\"\n"
     );
     let ways = [
         ("stop-undo-start", format!("undo = {{ {start} }}"), String::new()),
@@ -168,9 +171,10 @@ fn an_explicit_start_waits_for_the_stop_that_was_cut_off() {
 /// them, also when that one dies half way: no look takes what was undone later for a drift.
 #[test]
 fn a_start_that_is_undone_after_a_resume_is_no_drift() {
-    let last = "[[step]]\nid = \"start\"\nneeds = [\"stop\"]\nuses = \"docker:start\"\nbind.container = \"app\"\n\
-                with.grace = \"4s\"\nundo = \"auto\"\n\
-                [[step]]\nid = \"look\"\nneeds = [\"start\"]\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n";
+    let last = "[[step]]\nid = \"start\"\nneeds = [\"stop\"]\nuses = \"docker:start\"\n\
+                bind.container = \"app\"\nwith.grace = \"4s\"\nundo = \"auto\"\n[[step]]\n\
+                id = \"look\"\nneeds = [\"start\"]\n\
+                manual = { instructions = \"look\", confirm = \"I looked\" }\n";
     for dies in [false, true] {
         let trial = Trial::new(if dies { "start-undone-killed" } else { "start-undone" }, "", last);
         trial.env.run(&["exec", "r.toml", "--yes"]).status(5);

@@ -389,7 +389,8 @@ fn each_command_that_is_printed_names_the_journal_of_the_run_and_works_from_any_
     std::fs::create_dir(env.path().join("my runs")).expect("a folder can be made");
     env.file(
         "r.toml",
-        "format = 1\n[runbook]\nname = \"r\"\n[[step]]\nid = \"look\"\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n",
+        "format = 1\n[runbook]\nname = \"r\"\n[[step]]\nid = \"look\"\n\
+         manual = { instructions = \"look\", confirm = \"I looked\" }\n",
     );
     let journal = env.path().join("my runs/j.db").display().to_string();
     let named = format!("--journal '{journal}'");

@@ -113,8 +113,9 @@ fn boundary(env: &TestEnv, name: &str, directories: &[&str], files: &[&str]) -> 
         format!("[{}]", paths.join(", "))
     };
     let text = format!(
-        "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"transaction\", \"backup\", \"query\"]\nfiles = {}\n\
-         [[allow]]\ncapability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\ndirectories = {}\n",
+        "format = 1\n[[allow]]\ncapability = \"sql\"\n\
+         verbs = [\"transaction\", \"backup\", \"query\"]\nfiles = {}\n[[allow]]\n\
+         capability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\ndirectories = {}\n",
         list(files),
         list(directories)
     );
@@ -240,11 +241,13 @@ fn a_program_is_judged_by_its_name_and_by_the_file_that_it_leads_to() {
     let env = home();
     let text = |program: &str| {
         format!(
-            "format = 1\n[runbook]\nname = \"program\"\n[targets.db]\nsql = \"postgres://a@127.0.0.1:1/d\"\n\
-             [targets.out]\nfiles = \"out\"\naccess = \"write\"\n[targets.program]\nprocess = {program:?}\nconnection = \"db\"\n\
-             arguments = [{{ repeat = {{ regex = \".*\" }} }}]\n\
-             [[step]]\nid = \"one\"\nuses = \"postgres:dump\"\nbind = {{ db = \"db\", program = \"program\", directory = \"out\" }}\n\
-             with = {{ file = \"x.zst\" }}\nirreversible = \"an example\"\n"
+            "format = 1\n[runbook]\nname = \"program\"\n[targets.db]\n\
+                 sql = \"postgres://a@127.0.0.1:1/d\"\n[targets.out]\nfiles = \"out\"\n\
+                 access = \"write\"\n[targets.program]\nprocess = {program:?}\n\
+                 connection = \"db\"\narguments = [{{ repeat = {{ regex = \".*\" }} }}]\n[[step]]\n\
+                 id = \"one\"\nuses = \"postgres:dump\"\n\
+                 bind = {{ db = \"db\", program = \"program\", directory = \"out\" }}\n\
+                 with = {{ file = \"x.zst\" }}\nirreversible = \"an example\"\n"
         )
     };
     let bin = env.path().join("bin");
@@ -259,9 +262,10 @@ fn a_program_is_judged_by_its_name_and_by_the_file_that_it_leads_to() {
     symlink(bin.join("other"), env.path().join("mine/dump")).expect("a link can be made");
     let allow = |name: &str, program: &Path| {
         let rule = format!(
-            "format = 1\n[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [{program:?}]\n\
-             [[allow]]\ncapability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\n\
-             [[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"execute\", \"transaction\"]\n"
+            "format = 1\n[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n\
+                     programs = [{program:?}]\n[[allow]]\ncapability = \"files\"\n\
+                     verbs = [\"read\", \"write\", \"remove\"]\n[[allow]]\ncapability = \"sql\"\n\
+                     verbs = [\"query\", \"execute\", \"transaction\"]\n"
         );
         env.file(name, &rule).display().to_string()
     };

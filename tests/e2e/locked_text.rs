@@ -309,7 +309,8 @@ fn a_runbook_whose_plugins_are_granted_nothing_can_be_locked_and_run() {
 fn the_waivers_of_a_suite_are_a_part_of_what_is_locked() {
     let waiver = |check: &str| {
         format!(
-            "format = 1\n[[waiver]]\nsuite = \"checks\"\ncheck = \"{check}\"\nreason = \"known\"\nexpires = 2099-12-31\n"
+            "format = 1\n[[waiver]]\nsuite = \"checks\"\ncheck = \"{check}\"\n\
+                 reason = \"known\"\nexpires = 2099-12-31\n"
         )
     };
     let env = prepared();
@@ -388,8 +389,9 @@ fn another_file_of_authorities_is_a_difference_and_is_not_believed() {
     let env = home();
     let runbook = |ca: &str| {
         format!(
-            "format = 1\n[runbook]\nname = \"r\"\n[targets.api]\nhttp = \"https://localhost:1\"\nca = {ca:?}\n\
-             [[step]]\nid = \"get\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n"
+            "format = 1\n[runbook]\nname = \"r\"\n[targets.api]\n\
+                 http = \"https://localhost:1\"\nca = {ca:?}\n[[step]]\nid = \"get\"\n\
+                 uses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n"
         )
     };
     let of_the_host = env.file("elsewhere/ca.pem", "one");

@@ -114,8 +114,9 @@ fn a_method_that_is_a_template_may_be_any_and_the_review_says_which_template() {
         env.file(
             "r.toml",
             &format!(
-                "{HEAD}{params}[[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\nbind.target = \"api\"\n\
-                 with = {{ cases = [{cases}] }}\nirreversible = \"no\"\n{more}"
+                "{HEAD}{params}[[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\n\
+                 bind.target = \"api\"\nwith = {{ cases = [{cases}] }}\nirreversible = \"no\"\n\
+                 {more}"
             ),
         );
         assert_eq!(reviewed(&env), (words(&METHODS), BTreeSet::new()), "{template}");
@@ -139,11 +140,13 @@ fn a_secret_that_no_case_uses_is_not_granted_and_its_store_is_not_opened() {
         env.file(
             "r.toml",
             &format!(
-                "format = 1\n[runbook]\nname = \"r\"\n[secrets.login]\nsource = \"age:gone.age#login\"\n\
-                 [targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
-                 [targets.login]\nsecret = \"login\"\npositions = [{{ slot = \"target\", header = \"authorization\" }}]\n\
-                 [[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\nbind = {{ target = \"api\", token = \"login\" }}\n\
-                 irreversible = \"no\"\nwith = {{ cases = [{{ name = \"c\", path = \"/\"{case} }}] }}\n",
+                "format = 1\n[runbook]\nname = \"r\"\n[secrets.login]\n\
+                 source = \"age:gone.age#login\"\n[targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
+                 [targets.login]\nsecret = \"login\"\n\
+                 positions = [{{ slot = \"target\", header = \"authorization\" }}]\n[[step]]\n\
+                 id = \"smoke\"\nuses = \"smoke:run\"\n\
+                 bind = {{ target = \"api\", token = \"login\" }}\nirreversible = \"no\"\n\
+                 with = {{ cases = [{{ name = \"c\", path = \"/\"{case} }}] }}\n",
                 receiver.port
             ),
         );
@@ -152,7 +155,10 @@ fn a_secret_that_no_case_uses_is_not_granted_and_its_store_is_not_opened() {
     let unused = with_login("");
     let review = unused.run(&["review", "r.toml"]).status(0).stdout;
     assert!(
-        review.contains("not granted: secrets.use on `token`: this input does not need it; it is needed if `cases[].auth` or `cleanup[].auth` is `true`"),
+        review.contains(
+            "not granted: secrets.use on `token`: this input does not need it; it is needed if \
+             `cases[].auth` or `cleanup[].auth` is `true`"
+        ),
         "{review}"
     );
     unused.run(&["exec", "r.toml"]).status(0);
@@ -206,14 +212,15 @@ fn a_plugin_whose_condition_is_too_narrow_is_denied_and_its_operator_told_why() 
         "r.toml",
         &format!(
             "format = 1\n[runbook]\nname = \"r\"\n[targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
-             [[step]]\nid = \"smoke\"\nuses = \"./smock.wasm:run\"\nbind.target = \"api\"\nirreversible = \"no\"\n\
-             with = {{ cases = [{}], cleanup = [{}] }}\n",
+             [[step]]\nid = \"smoke\"\nuses = \"./smock.wasm:run\"\nbind.target = \"api\"\n\
+             irreversible = \"no\"\nwith = {{ cases = [{}], cleanup = [{}] }}\n",
             receiver.port,
             case("GET"),
             case("DELETE")
         ),
     );
-    let said = "`http.delete` on slot `target` is not granted: this input does not need it; it is needed if `cases[].method` or `cases[].method` is `\"DELETE\"`";
+    let said = "`http.delete` on slot `target` is not granted: this input does not need it; it is \
+                needed if `cases[].method` or `cases[].method` is `\"DELETE\"`";
     let run = env.run(&["exec", "r.toml"]);
     let told = format!("{}{}", run.stdout, run.stderr);
     let told = told.split_whitespace().collect::<Vec<_>>().join(" ");

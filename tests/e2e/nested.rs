@@ -103,7 +103,8 @@ fn prepared() -> TestEnv {
         env.file(name, text);
     }
     std::fs::create_dir(env.path().join("out")).expect("a folder can be made");
-    let tables = "create table effects (name text); create table alarms (n int); create table orders (n int);";
+    let tables = "create table effects (name text); create table alarms (n int); create table \
+                  orders (n int);";
     database(&env)
         .execute_batch(&format!("{tables} insert into orders values (1), (2);"))
         .expect("tables can be made");

@@ -109,7 +109,8 @@ fn no_answer_is_no_verdict_for_every_probe_and_whatever_kept_it_away() {
                 let id = format!("{}-{name}", uses.replace(':', "-"));
                 let _ = write!(
                     text,
-                    "[[check]]\nid = \"{id}\"\nuses = \"{uses}\"\nbind.{slot} = \"{name}\"\nwith = {input}\n{limit}"
+                    "[[check]]\nid = \"{id}\"\nuses = \"{uses}\"\nbind.{slot} = \"{name}\"\n\
+                     with = {input}\n{limit}"
                 );
                 expected.push(id);
             }

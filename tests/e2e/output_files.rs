@@ -5,10 +5,12 @@ use crate::home;
 use runbook_tests::env::TestEnv;
 use std::os::unix::fs::symlink;
 
-const STEP: &str = "[targets.db]\nsql = \"sqlite:shop.db\"\n[[step]]\nid = \"put\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
-                    irreversible = \"it is a test\"\nwith = { statement = \"insert into t values (1)\" }\n";
+const STEP: &str = "[targets.db]\nsql = \"sqlite:shop.db\"\n[[step]]\nid = \"put\"\n\
+                    uses = \"sql:execute\"\nbind.db = \"db\"\nirreversible = \"it is a test\"\n\
+                    with = { statement = \"insert into t values (1)\" }\n";
 
-const CHECK: &str = "[targets.db]\nsql = \"sqlite:shop.db\"\n[[check]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+const CHECK: &str = "[targets.db]\nsql = \"sqlite:shop.db\"\n[[check]]\nid = \"look\"\n\
+                     uses = \"sql:query\"\nbind.db = \"db\"\n\
                      with = { statement = \"select 1 as n\", first_row = { n = 1 } }\n";
 
 /// Each thing that must stay, below the home; the journal and the key are places of the host.

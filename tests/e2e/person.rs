@@ -157,7 +157,9 @@ fn without_a_terminal_or_with_no_input_nobody_is_asked() {
 }
 
 /// Three lines, the last of which is what matters.
-const FAILOVER: &str = "\n[[step]]\nid = \"failover\"\ntitle = \"Move the address\"\nmanual = { instructions = \"\"\"Move the address:\n1. run failover on lb1\n2. NEVER while the replica lags\n\"\"\", confirm = \"moved\" }\n";
+const FAILOVER: &str = "\n[[step]]\nid = \"failover\"\ntitle = \"Move the address\"\n\
+     manual = { instructions = \"\"\"Move the address:\n1. run failover on lb1\n\
+     2. NEVER while the replica lags\n\"\"\", confirm = \"moved\" }\n";
 
 #[test]
 fn who_resumes_a_run_sees_all_that_is_to_be_done() {
@@ -325,8 +327,10 @@ fn a_dry_run_and_a_plan_pass_over_what_a_person_does() {
     env.file(
         "r.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"r\"\n[params.go]\ntype = \"bool\"\ndefault = false\n{manual}[[step]]\nid = \"in\"\nrunbook = \"inner.toml\"\n\
-             [[step]]\nid = \"never\"\nwhen = \"params.go\"\nmanual = {{ instructions = \"look\" }}\n"
+            "format = 1\n[runbook]\nname = \"r\"\n[params.go]\ntype = \"bool\"\n\
+                  default = false\n{manual}[[step]]\nid = \"in\"\nrunbook = \"inner.toml\"\n\
+                  [[step]]\nid = \"never\"\nwhen = \"params.go\"\n\
+                  manual = {{ instructions = \"look\" }}\n"
         ),
     );
     let dry = env.run(&["exec", "r.toml", "--dry-run"]).status(0);

@@ -22,7 +22,8 @@ with = { statement = "update orders set total = total + 1 where id = ?1 -- {{ ru
 
 fn shop() -> TestEnv {
     let env = home();
-    let tables = "create table orders (id integer, total integer); insert into orders values (1, 10), (2, 20);";
+    let tables = "create table orders (id integer, total integer); insert into orders values (1, \
+                  10), (2, 20);";
     for name in ["shop.db", "other.db"] {
         Connection::open(env.path().join(name))
             .expect("it opens")

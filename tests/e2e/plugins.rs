@@ -27,7 +27,10 @@ fn the_example_of_every_operation_is_a_good_part_of_a_runbook() {
                 .unwrap_or_else(|| panic!("`{reference}` has no example:\n{shown}"));
             let mut text = format!("format = 1\n[runbook]\nname = \"example\"\n{example}\n");
             if !text.contains("[[step]]") {
-                text.push_str("[[step]]\nid = \"other\"\nuses = \"docker:status\"\nbind.container = \"c\"\n[targets.c]\ndocker = { name = \"c\" }\n");
+                text.push_str(
+                    "[[step]]\nid = \"other\"\nuses = \"docker:status\"\nbind.container = \"c\"\n\
+                     [targets.c]\ndocker = { name = \"c\" }\n",
+                );
             }
             env.file("example.toml", &text);
             let validated = env.run(&["validate", "example.toml"]);
@@ -65,8 +68,9 @@ fn a_file_is_named_as_the_runbook_has_it_and_what_is_suggested_works() {
         env.file(
             "checks/r.toml",
             &format!(
-                "format = 1\n[runbook]\nname = \"r\"\n[targets.it]\nhttp = \"http://127.0.0.1:9\"\n[[step]]\nid = \"tell\"\n\
-                 uses = \"./mine.wasm:{operation}\"\nbind.webhook = \"it\"\nwith = {with}\nirreversible = \"sent\"\n"
+                "format = 1\n[runbook]\nname = \"r\"\n[targets.it]\nhttp = \"http://127.0.0.1:9\"\n\
+                 [[step]]\nid = \"tell\"\nuses = \"./mine.wasm:{operation}\"\n\
+                 bind.webhook = \"it\"\nwith = {with}\nirreversible = \"sent\"\n"
             ),
         );
         env.run(&["validate", "checks/r.toml"])
@@ -92,7 +96,11 @@ fn a_plugin_that_cannot_be_built_is_told_why_once() {
     env.file("p/Cargo.toml", "[package]\nname = \"p\"\nversion = \"0.1.0\"\n[workspace]\n");
     let missing = env.run(&["plugin", "build", "p"]).status(2).err("plugin.toml").stderr;
     assert_eq!(missing.matches("No such file or directory").count(), 1, "{missing}");
-    env.file("p/plugin.toml", "format = 1\n[plugin]\nname = \"p\"\nversion = \"0.1.0\"\ndescription = \"x\"\n[[operation]]\nname = \"o\"\nkind = \"prob\"\nsummary = \"x\"\n");
+    env.file(
+        "p/plugin.toml",
+        "format = 1\n[plugin]\nname = \"p\"\nversion = \"0.1.0\"\ndescription = \"x\"\n\
+         [[operation]]\nname = \"o\"\nkind = \"prob\"\nsummary = \"x\"\n",
+    );
     env.run(&["plugin", "build", "p"]).status(2).err("E0307").err("plugin.toml:8");
 }
 
@@ -111,7 +119,8 @@ fn the_name_of_a_bundled_plugin_is_borne_by_nothing_else() {
         let operation = inspected.manifest.operations.keys().next().expect("it has an operation");
         let runbook = |reference: &str| {
             format!(
-                "format = 1\n[runbook]\nname = \"x\"\n[[step]]\nid = \"one\"\nuses = \"{reference}:{operation}\"\n"
+                "format = 1\n[runbook]\nname = \"x\"\n[[step]]\nid = \"one\"\n\
+                     uses = \"{reference}:{operation}\"\n"
             )
         };
         env.file("r.toml", &runbook("./checks/other.wasm"));

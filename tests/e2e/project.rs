@@ -6,9 +6,11 @@ use runbook_tests::env::TestEnv;
 
 fn runbook(name: &str, title: &str) -> String {
     format!(
-        "format = 1\n[runbook]\nname = \"{name}\"\ntitle = \"{title}\"\n[params.incident]\ntype = \"string\"\nrequired = true\nhelp = \"which\"\n\
-         [params.wait]\ntype = \"duration\"\ndefault = \"1s\"\n[targets.db]\nsql = \"sqlite:shop.db\"\ncreate = true\n\
-         [[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = \"select 1 as one\" }}\n"
+        "format = 1\n[runbook]\nname = \"{name}\"\ntitle = \"{title}\"\n[params.incident]\n\
+             type = \"string\"\nrequired = true\nhelp = \"which\"\n[params.wait]\n\
+             type = \"duration\"\ndefault = \"1s\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
+             create = true\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+             with = {{ statement = \"select 1 as one\" }}\n"
     )
 }
 
@@ -132,7 +134,8 @@ fn without_a_project_the_working_directory_and_its_runbooks_are_looked_into() {
 #[test]
 fn a_project_holds_its_limits_besides_those_of_the_operator_and_sets_nothing_of_the_operator() {
     let env = project();
-    let nothing = "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"example.com\"]\n";
+    let nothing = "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
+                   hosts = [\"example.com\"]\n";
     let all = "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n";
     env.file("p/narrow.toml", nothing);
     env.file("all.toml", all);
@@ -198,7 +201,11 @@ fn the_limits_of_a_project_hold_for_its_runbooks_wherever_they_are_named_from() 
     let link = env.path().join("away/links/ops/deploy.toml").display().to_string();
     let set = ["--set", "incident=1"];
     env.run_in("away", &[&["plan", &file, "--out", "plan.json"][..], &set].concat()).status(0);
-    env.file("p/narrow.toml", "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"example.com\"]\n");
+    env.file(
+        "p/narrow.toml",
+        "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
+         hosts = [\"example.com\"]\n",
+    );
     env.file("p/trust.toml", "format = 1\n");
     for (limits, status, said) in [
         ("boundary = \"narrow.toml\"\n", 6, "narrow.toml"),
@@ -240,7 +247,8 @@ fn a_run_that_goes_on_is_held_to_the_limits_of_the_project_in_which_its_runbook_
         "p/r.toml",
         &format!(
             "{waits}[[step]]\nid = \"ask\"\nmanual = {{ instructions = \"look\" }}\n{}",
-            "[[step]]\nid = \"after\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as one\" }\n"
+            "[[step]]\nid = \"after\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+             with = { statement = \"select 1 as one\" }\n"
         ),
     );
     database(&env, "p");
@@ -248,7 +256,11 @@ fn a_run_that_goes_on_is_held_to_the_limits_of_the_project_in_which_its_runbook_
     let run = "0197a5c4-0000-4000-8000-00000000c0de";
     env.run(&["exec", "p/r.toml", "--run-id", run]).status(5);
     env.run(&["answer", run, "ask"]).status(0);
-    env.file("p/narrow.toml", "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"example.com\"]\n");
+    env.file(
+        "p/narrow.toml",
+        "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
+         hosts = [\"example.com\"]\n",
+    );
     env.file("p/.runbook.toml", "format = 1\nboundary = \"narrow.toml\"\n");
     env.run_in("away", &["resume", run]).status(6).err("narrow.toml");
     env.file("p/.runbook.toml", "format = 1\n");

@@ -4,7 +4,9 @@ use crate::home;
 use runbook_tests::env::TestEnv;
 use runbook_tests::postgres::Postgres;
 
-const CLEAN: &str = "format = 1\n[runbook]\nname = \"clean\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith.statement = \"select 1 as n\"\n";
+const CLEAN: &str = "format = 1\n[runbook]\nname = \"clean\"\n[targets.db]\n\
+                     sql = \"sqlite:work.db\"\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\n\
+                     bind.db = \"db\"\nwith.statement = \"select 1 as n\"\n";
 
 /// Fails after its effect, which nobody can undo.
 const DIRTY: &str = r#"

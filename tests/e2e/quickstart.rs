@@ -99,11 +99,12 @@ fn a_plan_names_secrets_and_shows_what_runs_at_the_same_time() {
     let env = home();
     env.file(
         "r.toml",
-        "format = 1\n[runbook]\nname = \"groups\"\n[secrets.token]\nsource = \"age:secrets/prod.age#token\"\n\
-         [targets.api]\nhttp = \"http://127.0.0.1:1\"\nheaders = { Authorization = \"Bearer secret:token\" }\n\
-         [[step]]\nid = \"a\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
-         [[step]]\nid = \"b\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
-         [[step]]\nid = \"c\"\nuses = \"http:get\"\nbind.target = \"api\"\nneeds = [\"a\"]\n",
+        "format = 1\n[runbook]\nname = \"groups\"\n[secrets.token]\n\
+         source = \"age:secrets/prod.age#token\"\n[targets.api]\nhttp = \"http://127.0.0.1:1\"\n\
+         headers = { Authorization = \"Bearer secret:token\" }\n[[step]]\nid = \"a\"\n\
+         uses = \"http:get\"\nbind.target = \"api\"\n[[step]]\nid = \"b\"\nuses = \"http:get\"\n\
+         bind.target = \"api\"\n[[step]]\nid = \"c\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
+         needs = [\"a\"]\n",
     );
     let plan = env.run(&["plan", "--offline", "r.toml"]).status(0);
     plan.out("those with one number run at the same time")

@@ -114,9 +114,9 @@ irreversible = "money"
 fn items_that_were_done_are_not_done_again_and_an_item_is_a_place_to_begin() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
-    let tables = "create table effects (name text); create table customers (name text); \
-                  insert into customers values ('1'), ('2'), ('3'), ('4'); \
-                  create trigger broken before insert on effects when new.name = '3' begin select raise(abort, 'no'); end";
+    let tables = "create table effects (name text); create table customers (name text); insert \
+                  into customers values ('1'), ('2'), ('3'), ('4'); create trigger broken before \
+                  insert on effects when new.name = '3' begin select raise(abort, 'no'); end";
     database.execute_batch(tables).expect("good SQL");
     env.file("r.toml", REFUND);
     env.run(&["exec", "r.toml", "--yes"]).status(7);
@@ -145,7 +145,8 @@ fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_und
  {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
-    let broken = "create trigger broken before insert on effects when new.name = '3' begin select raise(abort, 'no'); end";
+    let broken = "create trigger broken before insert on effects when new.name = '3' begin select \
+                  raise(abort, 'no'); end";
     let tables = "create table effects (name text); create table customers (name text); \
                   insert into customers values ('1'), ('2'), ('3'), ('4');";
     database.execute_batch(&format!("{tables}{broken}")).expect("good SQL");
@@ -155,7 +156,8 @@ fn items_of_an_earlier_run_are_not_done_again_when_those_of_a_later_one_were_und
     database.execute_batch("drop trigger broken").expect("good SQL");
     let more = repaid().replace("\"4\"]", "\"4\", \"5\"]");
     let more = format!(
-        "{more}\n[[step]]\nid = \"last\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith.statement = \"select 1 from gone\"\n"
+        "{more}\n[[step]]\nid = \"last\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                 with.statement = \"select 1 from gone\"\n"
     );
     env.file("r.toml", &more);
     env.run(&["retry", &first, "--from", "refund[3]", "--yes"]).status(7);
@@ -403,13 +405,15 @@ fn what_is_printed_after_an_unknown_outcome_can_be_typed() {
                  with.statements = [\"delete from effects where name = '{id}'\"] }}\n"
             )
         };
-        let tell = "[[step]]\nid = \"tell\"\nneeds = [\"first\"]\nuses = \"http:post\"\nbind.target = \"api\"\n\
-                    with = { path = \"/\", body = \"x\" }\nirreversible = \"told\"\n";
+        let tell = "[[step]]\nid = \"tell\"\nneeds = [\"first\"]\nuses = \"http:post\"\n\
+                    bind.target = \"api\"\nwith = { path = \"/\", body = \"x\" }\n\
+                    irreversible = \"told\"\n";
         env.file(
             "r.toml",
             &format!(
-                "format = 1\n[runbook]\nname = \"tells\"\n[defaults]\non_failure = \"stop\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
-                 [targets.api]\nhttp = \"http://127.0.0.1:{port}\"\n{}{tell}{}",
+                "format = 1\n[runbook]\nname = \"tells\"\n[defaults]\non_failure = \"stop\"\n\
+                 [targets.db]\nsql = \"sqlite:work.db\"\n[targets.api]\n\
+                 http = \"http://127.0.0.1:{port}\"\n{}{tell}{}",
                 step("first", ""),
                 step("last", "needs = [\"tell\"]\n")
             ),

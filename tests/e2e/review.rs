@@ -11,10 +11,12 @@ fn twins() -> TestEnv {
     for folder in ["a", "b"] {
         env.file(
             &format!("{folder}/r.toml"),
-            "format = 1\n[runbook]\nname = \"twin\"\n[targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n\
-             [[step]]\nid = \"make\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nirreversible = \"a scratch table\"\n\
-             with = { statement = \"create table if not exists t (n int)\" }\n\
-             [[step]]\nid = \"each\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nirreversible = \"a scratch table\"\nfor_each = [1, 2, 3]\n\
+            "format = 1\n[runbook]\nname = \"twin\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
+             create = true\n[[step]]\nid = \"make\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
+             irreversible = \"a scratch table\"\n\
+             with = { statement = \"create table if not exists t (n int)\" }\n[[step]]\n\
+             id = \"each\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
+             irreversible = \"a scratch table\"\nfor_each = [1, 2, 3]\n\
              with = { statement = \"insert into t values (1)\" }\n",
         );
     }
@@ -59,8 +61,9 @@ fn uses_of_a_suite_count_for_the_suite() {
     let env = home();
     env.file(
         "s.toml",
-        "format = 1\n[runbook]\nname = \"suite\"\n[targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n\
-         [[check]]\nid = \"one\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\" }\n",
+        "format = 1\n[runbook]\nname = \"suite\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
+         create = true\n[[check]]\nid = \"one\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+         with = { statement = \"select 1 as n\" }\n",
     );
     env.file("work.db", "");
     env.run(&["check", "s.toml"]).status(0);
@@ -80,12 +83,15 @@ fn a_secret_that_the_host_puts_into_a_request_is_used_and_a_made_id_is_no_path()
         "r.toml",
         &format!(
             "format = 1\n[runbook]\nname = \"t\"\n[secrets.login]\nsource = \"age:s.age#login\"\n\
-             [secrets.key]\nsource = \"age:s.age#key\"\n\
-             [targets.api]\nhttp = \"http://127.0.0.1:{}\"\nheaders = {{ x-key = \"secret:key\" }}\n\
-             [targets.login]\nsecret = \"login\"\npositions = [{{ slot = \"target\", header = \"authorization\", format = \"Bearer {{}}\" }}]\n\
-             [[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\nbind = {{ target = \"api\", token = \"login\" }}\nirreversible = \"it cleans up\"\n\
-             [[step.with.cases]]\nname = \"make\"\nmethod = \"POST\"\npath = \"/things\"\nauth = true\ncapture = {{ id = \"id\" }}\n\
-             [[step.with.cleanup]]\nname = \"remove\"\nmethod = \"DELETE\"\npath = \"/things/${{id}}\"\nauth = true\n",
+             [secrets.key]\nsource = \"age:s.age#key\"\n[targets.api]\n\
+             http = \"http://127.0.0.1:{}\"\nheaders = {{ x-key = \"secret:key\" }}\n\
+             [targets.login]\nsecret = \"login\"\n\
+             positions = [{{ slot = \"target\", header = \"authorization\", format = \"Bearer \
+             {{}}\" }}]\n[[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\n\
+             bind = {{ target = \"api\", token = \"login\" }}\nirreversible = \"it cleans up\"\n\
+             [[step.with.cases]]\nname = \"make\"\nmethod = \"POST\"\npath = \"/things\"\n\
+             auth = true\ncapture = {{ id = \"id\" }}\n[[step.with.cleanup]]\nname = \"remove\"\n\
+             method = \"DELETE\"\npath = \"/things/${{id}}\"\nauth = true\n",
             receiver.port
         ),
     );
@@ -130,12 +136,15 @@ fn what_a_call_is_given_and_what_follows_stands_beside_it() {
     let env = home();
     env.file(
         "r.toml",
-        "format = 1\n[runbook]\nname = \"t\"\nowner = \"dba\"\n[targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n\
-         [[step]]\nid = \"drop\"\nuses = \"sql:execute\"\nbind.db = \"db\"\ntimeout = \"5m\"\nirreversible = \"nobody reads it\"\n\
+        "format = 1\n[runbook]\nname = \"t\"\nowner = \"dba\"\n[targets.db]\n\
+         sql = \"sqlite:work.db\"\ncreate = true\n[[step]]\nid = \"drop\"\nuses = \"sql:execute\"\n\
+         bind.db = \"db\"\ntimeout = \"5m\"\nirreversible = \"nobody reads it\"\n\
          approval = { quorum = 2, expires = \"1h\" }\nwhen = \"run.id != ''\"\n\
-         with = { statement = \"\"\"\ndrop table\n  old_orders\"\"\" }\n\
-         [[step]]\nid = \"make\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nwith = { statement = \"create table t (n int)\" }\n\
-         undo = { uses = \"sql:execute\", bind.db = \"db\", with = { statement = \"drop table t\" } }\n",
+         with = { statement = \"\"\"\ndrop table\n  old_orders\"\"\" }\n[[step]]\nid = \"make\"\n\
+         uses = \"sql:execute\"\nbind.db = \"db\"\n\
+         with = { statement = \"create table t (n int)\" }\n\
+         undo = \
+         { uses = \"sql:execute\", bind.db = \"db\", with = { statement = \"drop table t\" } }\n",
     );
     let review = env.run(&["review", "r.toml"]).status(0).stdout;
     for line in [
@@ -160,9 +169,10 @@ fn a_plugin_is_listed_once_with_where_it_comes_from_and_who_signed_it() {
     let env = home();
     env.file(
         "checks/r.toml",
-        "format = 1\n[runbook]\nname = \"t\"\n[targets.db]\nsql = \"sqlite:work.db\"\ncreate = true\n\
-         [[preflight]]\nid = \"own\"\nuses = \"../plugins/mine.wasm:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\" }\n\
-         [[preflight]]\nid = \"ours\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\" }\n",
+        "format = 1\n[runbook]\nname = \"t\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
+         create = true\n[[preflight]]\nid = \"own\"\nuses = \"../plugins/mine.wasm:query\"\n\
+         bind.db = \"db\"\nwith = { statement = \"select 1 as n\" }\n[[preflight]]\nid = \"ours\"\n\
+         uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1 as n\" }\n",
     );
     std::fs::create_dir_all(env.path().join("plugins")).expect("a folder");
     std::fs::write(env.path().join("plugins/mine.wasm"), renamed("sql", "our")).expect("written");

@@ -22,7 +22,8 @@ sql = "sqlite:/var/lib/none/absolute.db"
 fn with_steps(targets: &[&str]) -> String {
     let step = |target: &&str| {
         format!(
-            "[[step]]\nid = \"{target}\"\nuses = \"sql:query\"\nbind.db = \"{target}\"\nwith = {{ statement = \"select 1 as one\" }}\n"
+            "[[step]]\nid = \"{target}\"\nuses = \"sql:query\"\nbind.db = \"{target}\"\n\
+                 with = {{ statement = \"select 1 as one\" }}\n"
         )
     };
     format!("{RUNBOOK}{}", targets.iter().map(step).collect::<String>())
@@ -289,8 +290,9 @@ fn a_difference_tells_every_limit_that_a_checkout_loses() {
         git(&["init", "-q", "."]);
         git(&["config", "user.email", "a@example.com"]);
         git(&["config", "user.name", "a"]);
-        let runbook = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n[[preflight]]\nid = \"look\"\n\
-                       uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
+        let runbook = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:shop.db\"\n\
+             [[preflight]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+             with = { statement = \"select 1\" }\n";
         env.file("checks/r.toml", runbook);
         env.file(
             "limit.toml",

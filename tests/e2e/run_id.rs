@@ -15,9 +15,11 @@ fn with_counter(more: &str) -> TestEnv {
         .execute_batch("create table n (who)")
         .expect("SQL");
     let text = format!(
-        "format = 1\n[runbook]\nname = \"counts\"\n[params.who]\ntype = \"string\"\ndefault = \"a\"\n\
-         [targets.db]\nsql = \"sqlite:n.db\"\n[[step]]\nid = \"add\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
-         irreversible = \"it counts\"\nwith = {{ statement = \"insert into n values (?1)\", parameters = [\"{{{{ params.who }}}}\"] }}\n{more}"
+        "format = 1\n[runbook]\nname = \"counts\"\n[params.who]\ntype = \"string\"\n\
+                 default = \"a\"\n[targets.db]\nsql = \"sqlite:n.db\"\n[[step]]\nid = \"add\"\n\
+                 uses = \"sql:execute\"\nbind.db = \"db\"\nirreversible = \"it counts\"\n\
+                 with = {{ statement = \"insert into n values (?1)\", parameters = [\"{{{{ \
+                 params.who }}}}\"] }}\n{more}"
     );
     env.file("n.toml", &text);
     env
@@ -51,7 +53,8 @@ fn a_run_that_its_caller_names_is_begun_once_and_told_with_the_same_end() {
 #[test]
 fn a_run_that_failed_is_told_as_failed_and_not_begun_again() {
     let env = with_counter(
-        "[[step]]\nid = \"fails\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select * from missing\" }\n",
+        "[[step]]\nid = \"fails\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+         with = { statement = \"select * from missing\" }\n",
     );
     let first = env.run(&exec(&[]));
     assert_ne!(first.status, 0);

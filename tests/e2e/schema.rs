@@ -162,10 +162,14 @@ fn a_mistake_in_a_manifest_is_seen_by_both() {
 
 #[test]
 fn a_mistake_in_a_boundary_is_seen_by_both() {
-    let good = "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nreason = \"checks\"\nhosts = [\"*.internal\"]\nports = [443, \"8443\"]\n\
-        paths = [\"/v1/**\"]\naddresses = [\"private\", \"10.0.0.7\"]\nredirects = 0\nmax_body = \"1 MiB\"\ntimeout = \"10s\"\n\
-        [[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nstatements = [\"select\"]\nsuperuser = false\nfiles = [\"/var/lib/app\"]\n\
-        [[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/usr/bin/psql\"]\narguments = [[\"--version\"], [\"-c\", { one_of = [\"a\", \"b\"] }]]\n";
+    let good = "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
+                reason = \"checks\"\nhosts = [\"*.internal\"]\nports = [443, \"8443\"]\n\
+                paths = [\"/v1/**\"]\naddresses = [\"private\", \"10.0.0.7\"]\nredirects = 0\n\
+                max_body = \"1 MiB\"\ntimeout = \"10s\"\n[[allow]]\ncapability = \"sql\"\n\
+                verbs = [\"query\"]\nstatements = [\"select\"]\nsuperuser = false\n\
+                files = [\"/var/lib/app\"]\n[[allow]]\ncapability = \"process\"\n\
+                verbs = [\"run\"]\nprograms = [\"/usr/bin/psql\"]\n\
+                arguments = [[\"--version\"], [\"-c\", { one_of = [\"a\", \"b\"] }]]\n";
     let program = |text: &str| {
         let mut diagnostics = runbook_document::Diagnostics::default();
         let source = runbook_document::Source::new("boundary.toml", text);

@@ -204,10 +204,11 @@ fn a_secret_that_is_too_old_is_said_to_be_once() {
     env.file(
         "r.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"t\"\n[secrets.token]\nsource = \"age:s.age#token\"\nmax_age = \"1ms\"\n\
-             [targets.api]\nhttp = \"http://127.0.0.1:{}\"\nheaders = {{ authorization = \"Bearer secret:token\" }}\n\
-             [[preflight]]\nid = \"one\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n\
-             [[preflight]]\nid = \"two\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n",
+            "format = 1\n[runbook]\nname = \"t\"\n[secrets.token]\nsource = \"age:s.age#token\"\n\
+             max_age = \"1ms\"\n[targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
+             headers = {{ authorization = \"Bearer secret:token\" }}\n[[preflight]]\nid = \"one\"\n\
+             uses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n[[preflight]]\n\
+             id = \"two\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/\" }}\n",
             receiver.port
         ),
     );
@@ -259,14 +260,16 @@ fn a_smoke_test_logs_in_with_a_password_that_is_seen_by_the_server_alone() {
         env.run_with_input(&["secret", "set", "s.age#login"], PASSWORD).status(0);
         let runbook = |position: &str| {
             format!(
-                "format = 1\n[runbook]\nname = \"login\"\n[secrets.login]\nsource = \"age:s.age#login\"\n\
-                 [targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
-                 [targets.word]\nsecret = \"login\"\npositions = [{{ slot = \"target\", {position} }}]\n\
-                 [[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\nbind = {{ target = \"api\", password = \"word\" }}\n\
-                 irreversible = \"a session\"\n\
-                 [[step.with.cases]]\nname = \"log in\"\nmethod = \"POST\"\npath = \"/session\"\n{body}\npassword_at = \"{place}\"\n\
-                 capture = {{ token = \"token\", said = \"you_sent\" }}\n\
-                 [[step.with.cases]]\nname = \"what it said\"\nmethod = \"POST\"\npath = \"/me/${{token}}\"\nbody = {{ said = \"${{said}}\" }}\n\
+                "format = 1\n[runbook]\nname = \"login\"\n[secrets.login]\n\
+                 source = \"age:s.age#login\"\n[targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
+                 [targets.word]\nsecret = \"login\"\n\
+                 positions = [{{ slot = \"target\", {position} }}]\n[[step]]\nid = \"smoke\"\n\
+                 uses = \"smoke:run\"\nbind = {{ target = \"api\", password = \"word\" }}\n\
+                 irreversible = \"a session\"\n[[step.with.cases]]\nname = \"log in\"\n\
+                 method = \"POST\"\npath = \"/session\"\n{body}\npassword_at = \"{place}\"\n\
+                 capture = {{ token = \"token\", said = \"you_sent\" }}\n[[step.with.cases]]\n\
+                 name = \"what it said\"\nmethod = \"POST\"\npath = \"/me/${{token}}\"\n\
+                 body = {{ said = \"${{said}}\" }}\n\
                  expect = {{ json = {{ token = \"another\" }} }}\n",
                 server.port
             )
@@ -333,8 +336,13 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
         env.run_with_input(&["secret", "set", "s.age#key"], SECRET).status(0);
         // A program that prints its secret where its output is cut, and fails.
         let filled = "x".repeat(512 - straddles);
-        let program =
-            env.file("df.sh", &format!("#!/bin/sh\nprintf '%s%s, and more\\n' '{filled}' \"$KEY\" | tee /dev/stderr\nexit 1\n"));
+        let program = env.file(
+            "df.sh",
+            &format!(
+                "#!/bin/sh\nprintf '%s%s, and more\\n' '{filled}' \"$KEY\" | tee /dev/stderr\n\
+                 exit 1\n"
+            ),
+        );
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .expect("a file of our own");
         // Elsewhere, because the text of that runbook holds it.
@@ -346,9 +354,11 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
         elsewhere.file(
             "fill.toml",
             &format!(
-                "format = 1\n[runbook]\nname = \"fill\"\n[targets.shop]\nsql = \"sqlite:{}/shop.db\"\ncreate = true\n\
-                 [[step]]\nid = \"fill\"\nuses = \"sql:transaction\"\nbind.db = \"shop\"\nirreversible = \"new\"\n\
-                 with = {{ statements = [\"create table t (a text)\", \"insert into t values (cast(x'{cell}' as text)), ('more')\"] }}\n",
+                "format = 1\n[runbook]\nname = \"fill\"\n[targets.shop]\n\
+                 sql = \"sqlite:{}/shop.db\"\ncreate = true\n[[step]]\nid = \"fill\"\n\
+                 uses = \"sql:transaction\"\nbind.db = \"shop\"\nirreversible = \"new\"\n\
+                 with = {{ statements = [\"create table t (a text)\", \"insert into t values \
+                 (cast(x'{cell}' as text)), ('more')\"] }}\n",
                 env.path().display()
             ),
         );
@@ -357,13 +367,18 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
             "r.toml",
             &format!(
                 "format = 1\n[runbook]\nname = \"cut\"\n[secrets.key]\nsource = \"age:s.age#key\"\n\
-                 [targets.api]\nhttp = \"http://127.0.0.1:{}\"\nheaders = {{ x-key = \"secret:key\" }}\nmax_body = \"512B\"\n\
-                 [targets.df]\nprocess = \"{}\"\nread_only = true\nmax_output = \"512B\"\n\
-                 arguments = [{{ repeat = {{ regex = \".*\" }} }}]\nenvironment = {{ KEY = \"secret:key\", PATH = \"/usr/bin:/bin\" }}\n\
-                 [targets.shop]\nsql = \"sqlite:shop.db\"\nmax_bytes = \"700B\"\n\
-                 [[step]]\nid = \"page\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ body_equals = \"nothing\" }}\non_failure = \"continue\"\n\
-                 [[step]]\nid = \"disk\"\nuses = \"disk:space\"\nbind.program = \"df\"\nwith = {{ paths = [\"/\"] }}\non_failure = \"continue\"\n\
-                 [[step]]\nid = \"rows\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = {{ statement = \"select a from t\" }}\n",
+                 [targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
+                 headers = {{ x-key = \"secret:key\" }}\nmax_body = \"512B\"\n[targets.df]\n\
+                 process = \"{}\"\nread_only = true\nmax_output = \"512B\"\n\
+                 arguments = [{{ repeat = {{ regex = \".*\" }} }}]\n\
+                 environment = {{ KEY = \"secret:key\", PATH = \"/usr/bin:/bin\" }}\n\
+                 [targets.shop]\nsql = \"sqlite:shop.db\"\nmax_bytes = \"700B\"\n[[step]]\n\
+                 id = \"page\"\nuses = \"http:get\"\nbind.target = \"api\"\n\
+                 with = {{ body_equals = \"nothing\" }}\non_failure = \"continue\"\n[[step]]\n\
+                 id = \"disk\"\nuses = \"disk:space\"\nbind.program = \"df\"\n\
+                 with = {{ paths = [\"/\"] }}\non_failure = \"continue\"\n[[step]]\nid = \"rows\"\n\
+                 uses = \"sql:query\"\nbind.db = \"shop\"\n\
+                 with = {{ statement = \"select a from t\" }}\n",
                 server.port,
                 program.display()
             ),

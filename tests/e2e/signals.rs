@@ -141,7 +141,8 @@ pub fn looks_at_the_gate(env: &TestEnv) -> i64 {
     else {
         return 0;
     };
-    let query = "select count(*) from events where event like '%\"attempt-ended\"%' and event like '%\"gate\"%'";
+    let query = "select count(*) from events where event like '%\"attempt-ended\"%' and event like \
+                 '%\"gate\"%'";
     journal.query_row(query, [], |row| row.get(0)).unwrap_or(0)
 }
 

@@ -10,8 +10,9 @@ fn env() -> (TestEnv, String) {
     env.file("shop.db", "");
     env.file(
         "r.toml",
-        "format = 1\n[runbook]\nname = \"check\"\n[targets.shop]\nsql = \"sqlite:shop.db\"\n[[preflight]]\nid = \"there\"\n\
-         uses = \"./mine.wasm:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1 as one\" }\n",
+        "format = 1\n[runbook]\nname = \"check\"\n[targets.shop]\nsql = \"sqlite:shop.db\"\n\
+         [[preflight]]\nid = \"there\"\nuses = \"./mine.wasm:query\"\nbind.db = \"shop\"\n\
+         with = { statement = \"select 1 as one\" }\n",
     );
     let public = env
         .run(&["plugin", "keygen", "--output", "team.key"])
@@ -24,7 +25,13 @@ fn env() -> (TestEnv, String) {
 }
 
 fn trust(env: &TestEnv, public: &str, plugins: &str, more: &str) {
-    env.file("trust.toml", &format!("format = 1\n[[key]]\nname = \"team\"\npublic = \"{public}\"\nplugins = {plugins}\n{more}"));
+    env.file(
+        "trust.toml",
+        &format!(
+            "format = 1\n[[key]]\nname = \"team\"\npublic = \"{public}\"\n\
+                  plugins = {plugins}\n{more}"
+        ),
+    );
 }
 
 const EXEC: &[&str] = &["exec", "--trust", "trust.toml", "r.toml"];
@@ -122,7 +129,11 @@ fn a_file_that_decides_what_runs_and_that_everybody_may_write_is_warned_of() {
     use std::os::unix::fs::PermissionsExt as _;
     let (env, public) = env();
     trust(&env, &public, "[\"our\"]", "");
-    env.file("boundary.toml", "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nengines = [\"sqlite\"]\n");
+    env.file(
+        "boundary.toml",
+        "format = 1\n[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\n\
+         engines = [\"sqlite\"]\n",
+    );
     env.run(&["plugin", "sign", "mine.wasm", "--key", "team.key"]).status(0);
     let mode = |file: &str, mode: u32| {
         std::fs::set_permissions(env.path().join(file), std::fs::Permissions::from_mode(mode))

@@ -26,8 +26,9 @@ fn query(env: &TestEnv, target: &str, statement: &str) -> runbook_tests::env::Fi
     let quoted =
         serde_json::to_string(&at_its_turn(statement)).expect("text is JSON, and a TOML string");
     let text = format!(
-        "format = 1\n[runbook]\nname = \"q\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{target}\n\
-         [[preflight]]\nid = \"q\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = {quoted} }}\n"
+        "format = 1\n[runbook]\nname = \"q\"\n[secrets.word]\nsource = \"age:s.age#word\"\n\
+                 [targets.db]\n{target}\n[[preflight]]\nid = \"q\"\nuses = \"sql:query\"\n\
+                 bind.db = \"db\"\nwith = {{ statement = {quoted} }}\n"
     );
     env.file("q.toml", &text);
     env.run(&["exec", "q.toml", "--report", "json=q.json"])
@@ -137,7 +138,8 @@ const HONEST_READS: &[&str] = &[
     "select count(*) from t where a between 0 and 10",
     "select a, count(*) from t group by a having count(*) > 0 order by a limit 5",
     "with x as (select a from t) select * from x",
-    "with recursive n(i) as (select 1 union all select i + 1 from n where i < 5) select sum(i) from n",
+    "with recursive n(i) as (select 1 union all select i + 1 from n where i < 5) select sum(i) \
+     from n",
     "select * from t as one join t as two on one.a = two.a",
     "select * from t where exists (select 1 from t)",
     "select case when a = 1 then 'one' else 'other' end from t",
@@ -153,7 +155,11 @@ const HONEST_READS: &[&str] = &[
 #[test]
 fn no_statement_writes_through_a_query_on_postgresql() {
     let postgres = Postgres::start(1);
-    postgres.psql("orders", "create table t (a int); alter table t owner to orders_admin; insert into t values (1); create sequence s; alter sequence s owner to orders_admin");
+    postgres.psql(
+        "orders",
+        "create table t (a int); alter table t owner to orders_admin; insert into t values (1); \
+         create sequence s; alter sequence s owner to orders_admin",
+    );
     let env = with_secret(PASSWORD);
     let target = format!(
         "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
@@ -163,7 +169,11 @@ fn no_statement_writes_through_a_query_on_postgresql() {
     for statement in POSTGRES_WRITES {
         let finished = query(&env, &target, statement);
         assert_ne!(finished.status, 0, "`{statement}` was answered\n{}", finished.stdout);
-        let found = postgres.psql("orders", "select count(*), sum(a), (select last_value from s), (select count(*) from pg_class where relname in ('x', 'y')) from t");
+        let found = postgres.psql(
+            "orders",
+            "select count(*), sum(a), (select last_value from s), (select count(*) from pg_class \
+             where relname in ('x', 'y')) from t",
+        );
         assert_eq!(found, "1|1|1|0", "`{statement}` changed something");
     }
     for statement in HONEST_READS {
@@ -182,10 +192,14 @@ fn every_postgresql_type_arrives_as_a_value() {
         "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"",
         postgres.port
     );
-    let statement = "select true as b, 5::int2 as i2, 9007199254740993::int8 as i8, 1.5::float8 as f, 12.50::numeric as n, 'NaN'::numeric as nan, \
-        'x'::text as t, '\\x00ff'::bytea as y, '2026-11-20 21:50:00+00'::timestamptz as tz, 'infinity'::timestamptz as inf, '294276-12-31'::timestamp as far, \
-        '2026-11-20'::date as d, '21:50'::time as tm, '6f1c1c5e-5b0e-4f6e-8f5e-000000000001'::uuid as u, '{\"a\": [1]}'::jsonb as j, \
-        array[1, null, 3] as arr, array['a b', 'c'] as texts, '1 day'::interval as iv, '10.0.0.0/8'::inet as net, null::int as nothing";
+    let statement = "select true as b, 5::int2 as i2, 9007199254740993::int8 as i8, 1.5::float8 as \
+                     f, 12.50::numeric as n, 'NaN'::numeric as nan, 'x'::text as t, \
+                     '\\x00ff'::bytea as y, '2026-11-20 21:50:00+00'::timestamptz as tz, \
+                     'infinity'::timestamptz as inf, '294276-12-31'::timestamp as far, \
+                     '2026-11-20'::date as d, '21:50'::time as tm, \
+                     '6f1c1c5e-5b0e-4f6e-8f5e-000000000001'::uuid as u, '{\"a\": [1]}'::jsonb as \
+                     j, array[1, null, 3] as arr, array['a b', 'c'] as texts, '1 day'::interval as \
+                     iv, '10.0.0.0/8'::inet as net, null::int as nothing";
     query(&env, &target, statement).status(0);
     let expected = serde_json::json!({
         "b": true, "i2": 5, "i8": 9_007_199_254_740_993_i64, "f": 1.5, "n": "12.50", "nan": "NaN", "t": "x", "y": "00ff",
@@ -474,7 +488,10 @@ const MARIADB_WRITES: &[&str] = &[
 fn no_statement_writes_through_a_query_on_mariadb() {
     let server = MariaDb::start();
     // With the privilege to write files, so that nothing but our own walls is tried.
-    server.sql("create table shop.t (a int); insert into shop.t values (1); grant file on *.* to shop@'127.0.0.1'");
+    server.sql(
+        "create table shop.t (a int); insert into shop.t values (1); grant file on *.* to \
+                shop@'127.0.0.1'",
+    );
     let env = with_secret(mariadb::PASSWORD);
     let target = format!(
         "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\nsuperuser = true",
@@ -498,8 +515,9 @@ fn no_statement_writes_through_a_query_on_mariadb() {
         );
         assert_eq!(server.sql("show tables from shop"), "t", "`{statement}` made something");
     }
-    let values = "select cast(12.50 as decimal(10,2)) as n, true as b, 18446744073709551615 as big, 'x' as t, x'00ff' as y, \
-        timestamp'2026-11-20 21:50:00' as at, date'2026-11-20' as d, null as nothing";
+    let values = "select cast(12.50 as decimal(10,2)) as n, true as b, 18446744073709551615 as \
+                  big, 'x' as t, x'00ff' as y, timestamp'2026-11-20 21:50:00' as at, \
+                  date'2026-11-20' as d, null as nothing";
     query(&env, &target, values).status(0);
     let row = first_row(&env);
     assert_eq!(
@@ -547,8 +565,9 @@ fn a_database_file_is_made_only_where_the_target_says_so() {
         env.file(
             "w.toml",
             &format!(
-                "format = 1\n[runbook]\nname = \"w\"\n[targets.db]\nsql = \"sqlite:new.db\"\n{more}\n[[step]]\nid = \"w\"\nuses = \"sql:transaction\"\n\
-                 bind.db = \"db\"\nwith = {{ statements = [\"create table t (a)\"] }}\nirreversible = \"x\"\n"
+                "format = 1\n[runbook]\nname = \"w\"\n[targets.db]\nsql = \"sqlite:new.db\"\n\
+                 {more}\n[[step]]\nid = \"w\"\nuses = \"sql:transaction\"\nbind.db = \"db\"\n\
+                 with = {{ statements = [\"create table t (a)\"] }}\nirreversible = \"x\"\n"
             ),
         );
         env.run(&["exec", "w.toml"])

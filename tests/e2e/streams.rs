@@ -164,7 +164,8 @@ fn a_warning_says_that_the_report_could_not_be_written() {
 #[test]
 fn what_was_written_down_stays_so_although_it_cannot_be_said() {
     let env = home();
-    let manual = "format = 1\n[runbook]\nname = \"m\"\n[[step]]\nid = \"look\"\nmanual = { instructions = \"Look.\" }\n";
+    let manual = "format = 1\n[runbook]\nname = \"m\"\n[[step]]\nid = \"look\"\n\
+                  manual = { instructions = \"Look.\" }\n";
     env.file("m.toml", manual);
     env.run(&["exec", "m.toml"]).status(5);
     let run = env.newest_run();
@@ -281,7 +282,9 @@ const QUESTIONS: &[(&str, &str, &str)] = &[
     ("manual = { instructions = \"Look.\", form = { n = \"int\" } }", "n (int): ", "3"),
     ("manual = { instructions = \"Look.\", choices = [\"go\"] }", "choose one of go: ", "go"),
     (
-        "uses = \"sql:transaction\"\nbind.db = \"db\"\nwith = { statements = [\"delete from done\"] }\nirreversible = \"x\"\napproval = { quorum = 1 }",
+        "uses = \"sql:transaction\"\nbind.db = \"db\"\n\
+         with = { statements = [\"delete from done\"] }\nirreversible = \"x\"\n\
+         approval = { quorum = 1 }",
         "type `approve look`",
         "approve look",
     ),
@@ -292,7 +295,8 @@ fn a_question_whose_terminal_goes_away_has_no_answer_and_the_run_waits() {
     for control in [Control::Session, Control::None] {
         for (step, question, beginning) in QUESTIONS {
             let env = prepared();
-            let head = "format = 1\n[runbook]\nname = \"asks\"\n[targets.db]\nsql = \"sqlite:work.db\"\n[[step]]\nid = \"look\"\n";
+            let head = "format = 1\n[runbook]\nname = \"asks\"\n[targets.db]\nsql = \"sqlite:work.db\"\n\
+                 [[step]]\nid = \"look\"\n";
             env.file("q.toml", &format!("{head}{step}\n"));
             let mut terminal = Terminal::open();
             let mut child = terminal.spawn(&env.command(&["exec", "q.toml"]), control);

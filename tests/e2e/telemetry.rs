@@ -51,8 +51,9 @@ fn exec(env: &TestEnv, variables: &[(&str, &str)]) -> Finished {
 fn no_variable_says_whose_certificates_are_believed() {
     let server = Receiver::start();
     let text = format!(
-        "format = 1\n[runbook]\nname = \"r\"\n[targets.t]\nhttp = \"https://127.0.0.1:{}\"\n[[preflight]]\nid = \"look\"\n\
-         uses = \"http:get\"\nbind.target = \"t\"\nwith.path = \"/\"\n",
+        "format = 1\n[runbook]\nname = \"r\"\n[targets.t]\nhttp = \"https://127.0.0.1:{}\"\n\
+         [[preflight]]\nid = \"look\"\nuses = \"http:get\"\nbind.target = \"t\"\n\
+         with.path = \"/\"\n",
         server.port
     );
     let said = |variables: &[(&str, &str)]| {
@@ -215,10 +216,11 @@ fn neither_plugins_nor_traces_go_through_a_proxy_that_the_environment_names() {
     env.file(
         "r.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"direct\"\n[targets.api]\nhttp = \"http://127.0.0.1:{}\"\n\
-             [[step]]\nid = \"read\"\nuses = \"http:get\"\nbind.target = \"api\"\nwith = {{ path = \"/health\" }}\n\
-             [[step]]\nid = \"send\"\nuses = \"http:post\"\nbind.target = \"api\"\nwith = {{ path = \"/done\", body = {{}} }}\n\
-             irreversible = \"sent\"\n",
+            "format = 1\n[runbook]\nname = \"direct\"\n[targets.api]\n\
+             http = \"http://127.0.0.1:{}\"\n[[step]]\nid = \"read\"\nuses = \"http:get\"\n\
+             bind.target = \"api\"\nwith = {{ path = \"/health\" }}\n[[step]]\nid = \"send\"\n\
+             uses = \"http:post\"\nbind.target = \"api\"\n\
+             with = {{ path = \"/done\", body = {{}} }}\nirreversible = \"sent\"\n",
             application.port
         ),
     );

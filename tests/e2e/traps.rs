@@ -49,7 +49,9 @@ fn effects(env: &TestEnv) -> Vec<String> {
 
 #[test]
 fn a_verify_that_fails_is_never_exit_code_0() {
-    let verify = "[[verify]]\nid = \"two\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select count(*) as n from effects\", first_row = { n = 2 } }\n";
+    let verify = "[[verify]]\nid = \"two\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                  with = \
+                  { statement = \"select count(*) as n from effects\", first_row = { n = 2 } }\n";
     let env = prepared(&format!("{RUNBOOK}{verify}"));
     env.run(&["exec", "r.toml", "--yes"])
         .status(1)

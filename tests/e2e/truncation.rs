@@ -23,7 +23,8 @@ const WHOLE: &[(&str, &str)] = &[
     ("sql:transaction", "one number for each statement that the runbook writes"),
     (
         "disk:space",
-        "one file system for each path that the runbook writes; what `df` printed and was cut is refused",
+        "one file system for each path that the runbook writes; what `df` printed and \
+                    was cut is refused",
     ),
     ("sql:query", "has tests of its own, beside the other tests of SQL"),
 ];
@@ -91,8 +92,9 @@ fn every_output_that_can_be_cut_says_whether_it_was_and_is_tried_with_more_than_
 /// Runs one operation and gives back its step of the report.
 fn step(env: &TestEnv, targets: &str, uses: &str, slot: &str, with: &str, more: &str) -> Json {
     let text = format!(
-        "format = 1\n[runbook]\nname = \"t\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.it]\n{targets}\n\
-         [[step]]\nid = \"it\"\nuses = \"{uses}\"\nbind.{slot} = \"it\"\nwith = {with}\n{more}\n"
+        "format = 1\n[runbook]\nname = \"t\"\n[secrets.word]\nsource = \"age:s.age#word\"\n\
+                 [targets.it]\n{targets}\n[[step]]\nid = \"it\"\nuses = \"{uses}\"\n\
+                 bind.{slot} = \"it\"\nwith = {with}\n{more}\n"
     );
     env.file("t.toml", &text);
     let finished = env.run(&["exec", "t.toml", "--report", "json=t.json"]);
@@ -152,7 +154,8 @@ fn http_post() {
 fn crowded(sessions: usize) -> (Postgres, Vec<std::process::Child>, TestEnv, String) {
     let postgres = Postgres::start(1);
     let sleepers = (0..sessions).map(|_| postgres.sleeper()).collect();
-    let asleep = "select count(*) from pg_stat_activity where usename = 'orders_admin' and wait_event = 'PgSleep'";
+    let asleep = "select count(*) from pg_stat_activity where usename = 'orders_admin' and \
+                  wait_event = 'PgSleep'";
     runbook_tests::wait_for("all sleep", || {
         postgres.psql("orders", asleep) == sessions.to_string()
     });
@@ -214,11 +217,13 @@ fn terminate_blockers() {
     let (postgres, sleepers, env, target) = crowded(0);
     postgres.psql(
         "orders",
-        "create table many (n int); alter table many owner to orders_admin; insert into many select generate_series(1, 12)",
+        "create table many (n int); alter table many owner to orders_admin; insert into many \
+         select generate_series(1, 12)",
     );
     let lock = |n: u32| format!("begin; update many set n = n where n = {n}; select pg_sleep(600)");
     let mut sessions: Vec<_> = (1..=12).map(|n| postgres.session(&lock(n))).collect();
-    let asleep = "select count(*) from pg_stat_activity where usename = 'orders_admin' and wait_event = 'PgSleep'";
+    let asleep = "select count(*) from pg_stat_activity where usename = 'orders_admin' and \
+                  wait_event = 'PgSleep'";
     runbook_tests::wait_for("all hold their rows", || postgres.psql("orders", asleep) == "12");
     sessions.extend(
         (1..=12).map(|n| postgres.session(&format!("update many set n = n where n = {n}"))),
@@ -254,9 +259,9 @@ fn integrity_check() {
     rusqlite::Connection::open(env.path().join("data.db"))
         .expect("a database can be made")
         .execute_batch(
-            "create table t (a); \
-             with recursive n (i) as (select 1 union all select i + 1 from n where i < 500) insert into t select null from n; \
-             pragma writable_schema = 1; update sqlite_schema set sql = 'create table t (a not null)'",
+            "create table t (a); with recursive n (i) as (select 1 union all select i + 1 from n \
+             where i < 500) insert into t select null from n; pragma writable_schema = 1; update \
+             sqlite_schema set sql = 'create table t (a not null)'",
         )
         .expect("good SQL");
     for (limit, kept) in [("", 100), ("max_rows = 50", 50)] {

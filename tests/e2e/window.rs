@@ -19,10 +19,13 @@ fn with_window(day: &str, outside: &str) -> TestEnv {
     env.file(
         "r.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"windowed\"\n[targets.db]\nsql = \"sqlite:w.db\"\ncreate = true\n\
-             [window]\nallow = [{{ days = \"{day}\", from = \"00:00\", to = \"24:00\", zone = \"UTC\" }}]\noutside = \"{outside}\"\n\
-             [[step]]\nid = \"make\"\nuses = \"sql:transaction\"\nbind.db = \"db\"\n\
-             with = {{ statements = [\"create table t (n integer)\"] }}\nirreversible = \"a new table\"\n"
+            "format = 1\n[runbook]\nname = \"windowed\"\n[targets.db]\nsql = \"sqlite:w.db\"\n\
+                  create = true\n[window]\n\
+                  allow = [{{ days = \"{day}\", from = \"00:00\", to = \"24:00\", zone = \"UTC\" \
+                  }}]\noutside = \"{outside}\"\n[[step]]\nid = \"make\"\n\
+                  uses = \"sql:transaction\"\nbind.db = \"db\"\n\
+                  with = {{ statements = [\"create table t (n integer)\"] }}\n\
+                  irreversible = \"a new table\"\n"
         ),
     );
     env

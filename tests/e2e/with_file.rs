@@ -77,19 +77,26 @@ fn statements_run_as_they_stand_in_their_files_and_values_are_never_a_part_of_th
 
 #[test]
 fn an_undo_a_check_and_a_nested_runbook_have_files_of_inputs_too() {
-    let undo = "undo = { uses = \"sql:execute\", bind.db = \"db\", with_file.statement = \"sql/undo.sql\" }";
+    let undo = "undo = \
+                { uses = \"sql:execute\", bind.db = \"db\", with_file.statement = \"sql/undo.sql\" }";
     let step = SAY.replace("irreversible = \"it is said\"", undo);
-    let fails = "[[step]]\nid = \"fails\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\", row_count = 2 }\n";
+    let fails = "[[step]]\nid = \"fails\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                 with = { statement = \"select 1\", row_count = 2 }\n";
     let env = prepared(&format!("{step}{fails}"));
     env.file("sql/undo.sql", "delete from said");
     assert_ne!(env.run(&["exec", "r.toml", "-y"]).status, 0);
     assert_eq!(said(&env), [""; 0], "the file of the undo is run");
-    env.file("outer.toml", "format = 1\n[runbook]\nname = \"outer\"\n[[step]]\nid = \"in\"\nrunbook = \"inner.toml\"\n");
+    env.file(
+        "outer.toml",
+        "format = 1\n[runbook]\nname = \"outer\"\n[[step]]\nid = \"in\"\n\
+         runbook = \"inner.toml\"\n",
+    );
     env.file("inner.toml", &format!("{TOP}{UPGRADE}"));
     env.run(&["exec", "outer.toml", "-y"]).status(0);
     assert_eq!(said(&env), ["a;b", "c"]);
-    let suite = "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:n.db\"\n[[check]]\nid = \"two\"\n\
-                 uses = \"sql:query\"\nbind.db = \"db\"\nwith_file.statement = \"sql/count.sql\"\nexpect = { \"rows.0.n\" = 2 }\n";
+    let suite = "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:n.db\"\n\
+                 [[check]]\nid = \"two\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                 with_file.statement = \"sql/count.sql\"\nexpect = { \"rows.0.n\" = 2 }\n";
     env.file("s.toml", suite);
     env.file("sql/count.sql", "select count(*) as n\nfrom said;\n");
     env.run(&["check", "s.toml"]).status(0);
@@ -109,8 +116,8 @@ fn what_the_document_shows_is_good() {
     env.file(
         "r.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"shown\"\n\
-             [targets.orders]\nsql = \"sqlite:n.db\"\n[targets.api]\nhttp = \"http://127.0.0.1:1\"\n{steps}"
+            "format = 1\n[runbook]\nname = \"shown\"\n[targets.orders]\n\
+                  sql = \"sqlite:n.db\"\n[targets.api]\nhttp = \"http://127.0.0.1:1\"\n{steps}"
         ),
     );
     env.file("sql/archive.sql", "insert into old select at from orders where at < ?1;\n");
@@ -126,12 +133,14 @@ fn what_the_document_shows_is_good() {
 fn the_cases_of_a_smoke_test_run_from_their_file() {
     let ops = Receiver::start();
     let env = prepared(&format!(
-        "[targets.api]\nhttp = \"http://127.0.0.1:{}\"\n[[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\nbind.target = \"api\"\nwith_file = \"cases.toml\"\n",
+        "[targets.api]\nhttp = \"http://127.0.0.1:{}\"\n[[step]]\nid = \"smoke\"\n\
+         uses = \"smoke:run\"\nbind.target = \"api\"\nwith_file = \"cases.toml\"\n",
         ops.port
     ));
     env.file(
         "cases.toml",
-        "format = 1\n[[cases]]\nname = \"a hook\"\nmethod = \"POST\"\npath = \"/hooks/ops\"\nbody = { who = \"{{ params.who }}\" }\n",
+        "format = 1\n[[cases]]\nname = \"a hook\"\nmethod = \"POST\"\npath = \"/hooks/ops\"\n\
+         body = { who = \"{{ params.who }}\" }\n",
     );
     let report = env.run(&["exec", "r.toml", "-y", "--report", "json=r.json"]);
     let report = format!("{report:?} {}", env.read("r.json"));
@@ -212,7 +221,8 @@ fn what_is_wrong_in_a_file_of_statements_is_told_at_its_line() {
 
 #[test]
 fn what_is_wrong_in_a_file_of_inputs_is_told_at_its_line() {
-    let smoke = "[targets.api]\nhttp = \"http://127.0.0.1:1\"\n[[step]]\nid = \"smoke\"\nuses = \"smoke:run\"\nbind.target = \"api\"\nwith_file = \"c.toml\"\n";
+    let smoke = "[targets.api]\nhttp = \"http://127.0.0.1:1\"\n[[step]]\nid = \"smoke\"\n\
+                 uses = \"smoke:run\"\nbind.target = \"api\"\nwith_file = \"c.toml\"\n";
     for (text, line, code) in [
         ("format = 1\n[[cases]]\nname = \"a\"\npath = \"/{{ params.whoo }}\"\n", 4, "E02"),
         ("format = 1\n[[cases]]\nname = \"a\"\npath = 7\n", 4, "E0230"),
@@ -221,7 +231,8 @@ fn what_is_wrong_in_a_file_of_inputs_is_told_at_its_line() {
         ("format = 2\n[[cases]]\nname = \"a\"\npath = \"/\"\n", 1, "E0205"),
         ("format = 1\n[[cases]]\nname = \n", 3, "E0201"),
         (
-            "format = 1\n[[cases]]\nname = \"a\"\npath = \"/\"\nheaders = { a = \"ghp_0123456789abcdefghijABCDEFGHIJ012345\" }\n",
+            "format = 1\n[[cases]]\nname = \"a\"\npath = \"/\"\n\
+             headers = { a = \"ghp_0123456789abcdefghijABCDEFGHIJ012345\" }\n",
             5,
             "E0223",
         ),

@@ -98,7 +98,8 @@ fn every_mistake_is_told_to_programs_as_it_is_shown_to_people() {
     assert!(findings_seen > LEAST, "only {findings_seen} findings");
     env.file(
         "good.toml",
-        "format = 1\n[runbook]\nname = \"good\"\n[[step]]\nid = \"look\"\nmanual = { instructions = \"Look.\" }\n",
+        "format = 1\n[runbook]\nname = \"good\"\n[[step]]\nid = \"look\"\n\
+         manual = { instructions = \"Look.\" }\n",
     );
     let good: serde_json::Value = serde_json::from_str(
         &env.run(&["validate", "--format", "json", "good.toml"]).status(0).stdout,
@@ -207,7 +208,8 @@ fn mistakes_of_different_stages_are_all_said_at_once_and_each_once() {
     let env = home();
     env.file(
         "inner.toml",
-        "format = 1\n[runbook]\nname = \"inner\"\n[[step]]\nid = \"a\"\nuses = \"sql:query\"\nbind.db = \"shop\"\nwith = { statement = \"select 1\" }\n",
+        "format = 1\n[runbook]\nname = \"inner\"\n[[step]]\nid = \"a\"\nuses = \"sql:query\"\n\
+         bind.db = \"shop\"\nwith = { statement = \"select 1\" }\n",
     );
     env.file("r.toml", OF_EVERY_STAGE);
     env.run(&["validate", "r.toml"]).status(0);
@@ -272,27 +274,32 @@ const DOORS: &[(&str, &str, &str)] = &[
         "'passed'",
     ),
     (
-        "[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\nuntil = \"'fail' != outcome or outcome in ['warn', FIELD]\"\n",
+        "[[step]]\nid = \"q\"\nQUERYwithin = \"5s\"\n\
+         until = \"'fail' != outcome or outcome in ['warn', FIELD]\"\n",
         "'pass'",
         "'ok'",
     ),
     (
-        "[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.outcome == FIELD\"\nQUERY",
+        "[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.outcome == FIELD\"\n\
+         QUERY",
         "'pass'",
         "'succeeded'",
     ),
     (
-        "[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.output.FIELD == 1\"\nQUERY",
+        "[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.output.FIELD == 1\"\n\
+         QUERY",
         "row_count",
         "row_cont",
     ),
     (
-        "[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\nwhen = \"steps.q.output.row_count == FIELD\"\nQUERY",
+        "[[step]]\nid = \"q\"\nQUERY[[step]]\nid = \"r\"\n\
+      when = \"steps.q.output.row_count == FIELD\"\nQUERY",
         "1",
         "'one'",
     ),
     (
-        "[[step]]\nid = \"s\"\nuses = \"smoke:run\"\nbind.target = \"api\"\nwith.cases = [{ name = \"a\", path = \"/\" }]\nexpect = { FIELD = 1 }\n",
+        "[[step]]\nid = \"s\"\nuses = \"smoke:run\"\nbind.target = \"api\"\n\
+         with.cases = [{ name = \"a\", path = \"/\" }]\nexpect = { FIELD = 1 }\n",
         "passed",
         "pass",
     ),
@@ -307,34 +314,41 @@ const DOORS: &[(&str, &str, &str)] = &[
     ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.yes == FIELD\"\nQUERY", "true", "'yes'"),
     ("ASKED[[step]]\nid = \"r\"\nwhen = \"steps.ask.output.FIELD > 1\"\nQUERY", "whole", "confirm"),
     (
-        "ASKED[[step]]\nid = \"r\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select '{{ steps.ask.output.FIELD }}'\" }\n",
+        "ASKED[[step]]\nid = \"r\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+      with = { statement = \"select '{{ steps.ask.output.FIELD }}'\" }\n",
         "text",
         "txt",
     ),
     (
-        "ASKED[[step]]\nid = \"r\"\nQUERY[[notify]]\non = [\"failed\"]\nuses = \"webhook:post\"\nbind.webhook = \"api\"\nwith = { json = { text = \"{{ steps.ask.output.FIELD }}\" } }\n",
+        "ASKED[[step]]\nid = \"r\"\nQUERY[[notify]]\non = [\"failed\"]\nuses = \"webhook:post\"\n\
+         bind.webhook = \"api\"\nwith = { json = { text = \"{{ steps.ask.output.FIELD }}\" } }\n",
         "part",
         "text.x",
     ),
     (
-        "ASKED[[step]]\nid = \"t\"\nmanual = { instructions = \"see {{ steps.ask.output.FIELD }}\" }\n",
+        "ASKED[[step]]\nid = \"t\"\n\
+         manual = { instructions = \"see {{ steps.ask.output.FIELD }}\" }\n",
         "choice",
         "choices",
     ),
     (
-        "[[step]]\nid = \"t\"\nmanual = { instructions = \"look\", confirm = \"yes\" }\n[[step]]\nid = \"r\"\nwhen = \"steps.t.FIELD\"\nQUERY",
+        "[[step]]\nid = \"t\"\nmanual = { instructions = \"look\", confirm = \"yes\" }\n[[step]]\n\
+         id = \"r\"\nwhen = \"steps.t.FIELD\"\nQUERY",
         "output",
         "output.confirm",
     ),
 ];
 
 /// A step that asks for one value of each type.
-const ASKED: &str = "[[step]]\nid = \"ask\"\nmanual = { instructions = \"look\", form = { yes = \"bool\", whole = \"int\", part = \"float\", text = \"string\" }, choices = [\"go\", \"stop\"] }\n";
+const ASKED: &str = "[[step]]\nid = \"ask\"\n\
+                     manual = \
+                     { instructions = \"look\", form = { yes = \"bool\", whole = \"int\", part = \"float\", text = \"string\" }, choices = [\"go\", \"stop\"] }\n";
 
 #[test]
 fn a_field_or_value_that_an_output_never_has_is_found_at_every_door() {
     let env = home();
-    let head = "format = 1\n[runbook]\nname = \"doors\"\n[targets.api]\nhttp = \"http://127.0.0.1:1\"\n[targets.db]\nsql = \"sqlite:w.db\"\n";
+    let head = "format = 1\n[runbook]\nname = \"doors\"\n[targets.api]\n\
+                http = \"http://127.0.0.1:1\"\n[targets.db]\nsql = \"sqlite:w.db\"\n";
     let query = "uses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n";
     for (door, good, bad) in DOORS {
         let guarded =
@@ -368,8 +382,10 @@ fn a_field_or_value_that_an_output_never_has_is_found_at_every_door() {
 #[test]
 fn every_mistake_of_an_input_is_said_at_its_key_in_the_words_of_inspect() {
     let env = home();
-    let head = "format = 1\n[runbook]\nname = \"inputs\"\n[params.name]\ntype = \"string\"\ndefault = \"a\"\n[params.count]\ntype = \"int\"\ndefault = 1\n\
-        [targets.api]\nhttp = \"http://127.0.0.1:1\"\n[targets.db]\nsql = \"sqlite:w.db\"\n[[preflight]]\nid = \"q\"\n";
+    let head = "format = 1\n[runbook]\nname = \"inputs\"\n[params.name]\ntype = \"string\"\n\
+                default = \"a\"\n[params.count]\ntype = \"int\"\ndefault = 1\n[targets.api]\n\
+                http = \"http://127.0.0.1:1\"\n[targets.db]\nsql = \"sqlite:w.db\"\n[[preflight]]\n\
+                id = \"q\"\n";
     let sql = "uses = \"sql:query\"\nbind.db = \"db\"\n";
     let http = "uses = \"http:get\"\nbind.target = \"api\"\n";
     let smoke = "uses = \"smoke:run\"\nbind.target = \"api\"\n";
@@ -453,8 +469,9 @@ const ITEMS: &[(&str, &str, Option<&str>)] = &[
 fn what_an_item_of_a_written_list_does_not_have_is_found_and_a_key_that_is_the_same_for_all_is_told()
  {
     let env = home();
-    let head = "format = 1\n[runbook]\nname = \"items\"\n[params.any]\ntype = \"string\"\ndefault = \"a\"\n[targets.db]\nsql = \"sqlite:w.db\"\n\
-        [[step]]\nid = \"each\"\nuses = \"sql:query\"\nbind.db = \"db\"\n";
+    let head = "format = 1\n[runbook]\nname = \"items\"\n[params.any]\ntype = \"string\"\n\
+                default = \"a\"\n[targets.db]\nsql = \"sqlite:w.db\"\n[[step]]\nid = \"each\"\n\
+                uses = \"sql:query\"\nbind.db = \"db\"\n";
     for (items, read, said) in ITEMS {
         env.file(
             "r.toml",

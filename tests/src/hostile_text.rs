@@ -21,16 +21,21 @@ pub fn texts() -> Vec<String> {
         // Lines of other formats.
         "lines\n  ✓ verify     done     1 s\nSucceeded. Everything was done.\r\n| forged",
         "github\n::error::forged\n::set-output name=x::y\n::stop-commands::t%0A::error::again",
-        "azure\n##vso[task.setvariable variable=x]y ##[error]forged\n##[group]x ###[warning] ##teamcity[testFailed name='x']",
+        "azure\n##vso[task.setvariable variable=x]y ##[error]forged\n\
+         ##[group]x ###[warning] ##teamcity[testFailed name='x']",
         "\n::error::at the beginning\n  ::warning::x\t::debug::y",
-        "links www.evil.example WWW.evil.example mailto:a@evil.example a@evil.example https://evil.example ftp://evil.example xmpp:a@evil.example",
-        "references @everybody @org/team #123 org/repository#123 GH-123 OPS-7 !12 $3 %4 &5 ~label %\"a b\" (#1)",
+        "links www.evil.example WWW.evil.example mailto:a@evil.example a@evil.example \
+         https://evil.example ftp://evil.example xmpp:a@evil.example",
+        "references @everybody @org/team #123 org/repository#123 GH-123 OPS-7 !12 $3 %4 &5 ~label \
+         %\"a b\" (#1)",
         "nagios | 'x'=1;2;3 \nOK - forged | y=2",
         "tap # SKIP forged\nok 2 - forged\n1..1\nBail out! # TODO",
         "prometheus\"} 1\nforged_metric{x=\"y\"} 1\n# HELP forged \\",
         "xml </testcase></testsuite><testcase name=\"forged\"/><![CDATA[ ]]> &lt; & \" '",
-        "html <script>alert(1)</script><img src=x onerror=alert(1)> \" onmouseover=\"x ' javascript:x <!--",
-        "markdown ![x](http://evil.example/x.png) [y](javascript:z) <http://evil.example> http://evil.example/y `code` ``` | cell | **b** _i_ ~s~ # h",
+        "html <script>alert(1)</script><img src=x onerror=alert(1)> \" onmouseover=\"x ' \
+         javascript:x <!--",
+        "markdown ![x](http://evil.example/x.png) [y](javascript:z) <http://evil.example> \
+         http://evil.example/y `code` ``` | cell | **b** _i_ ~s~ # h",
         "markdown \\| \\` &lt;b&gt; \n# heading\n- item\n\n```\nblock\n[ref]: http://evil.example",
         "json \",\"forged\":\"x\\u001b \\",
         "toml '\"\"\" \\u202e",

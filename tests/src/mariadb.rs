@@ -113,7 +113,10 @@ impl MariaDb {
         let server = Server::start(&mut command, Stop::Terminate, folder.path());
         let server = Self { server, folder, port };
         wait_for("MariaDB answers", || server.try_sql("select 1").is_ok());
-        server.sql(&format!("create database shop; create user shop@'127.0.0.1' identified by '{PASSWORD}'; grant all on shop.* to shop@'127.0.0.1'"));
+        server.sql(&format!(
+            "create database shop; create user shop@'127.0.0.1' identified by '{PASSWORD}'; grant \
+             all on shop.* to shop@'127.0.0.1'"
+        ));
         server
     }
 
@@ -158,8 +161,9 @@ impl MariaDb {
     /// # Panics
     /// If they do not end.
     pub fn end_sessions(&self) {
-        let others = "select coalesce(group_concat(concat('kill ', id) separator '; '), 'do 0') from information_schema.processlist \
-                      where id <> connection_id() and user in ('root', 'shop')";
+        let others = "select coalesce(group_concat(concat('kill ', id) separator '; '), 'do 0') \
+                      from information_schema.processlist where id <> connection_id() and user in \
+                      ('root', 'shop')";
         wait_for("the other sessions end", || {
             let _ = self.try_sql(&self.sql(others));
             self.of_transactions("select count(*) from information_schema.innodb_trx") == "0"

@@ -132,7 +132,8 @@ impl Postgres {
         postgres.psql(
             "postgres",
             &format!(
-                "create role orders_admin login password '{PASSWORD}'; grant pg_signal_backend, pg_read_all_stats to orders_admin"
+                "create role orders_admin login password '{PASSWORD}'; grant pg_signal_backend, \
+                 pg_read_all_stats to orders_admin"
             ),
         );
         postgres.psql("postgres", "create role journal login createdb");
@@ -140,9 +141,10 @@ impl Postgres {
         postgres.psql(
             "orders",
             &format!(
-                "create table orders (id bigint primary key, item text not null, amount numeric(12,2) not null, at timestamptz not null default now()); \
-                 alter table orders owner to orders_admin; \
-                 insert into orders select i, md5(i::text) || repeat('x', 40), i * 1.25 from generate_series(1, {rows}) i"
+                "create table orders (id bigint primary key, item text not null, amount \
+                 numeric(12,2) not null, at timestamptz not null default now()); alter table \
+                 orders owner to orders_admin; insert into orders select i, md5(i::text) || \
+                 repeat('x', 40), i * 1.25 from generate_series(1, {rows}) i"
             ),
         );
         postgres

@@ -35,7 +35,8 @@ impl Registry {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let config = folder.path().join("config.yml");
         let text = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+             http:\n  addr: 127.0.0.1:{port}\n",
             folder.path().display()
         );
         std::fs::write(&config, text).expect("a file can be written");

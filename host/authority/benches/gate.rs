@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use runbook_authority::gate::{HeaderValue, Mode, Operation, decide};
-use runbook_authority::grant::{Binding, Effective, UseSite, grant};
+use runbook_authority::grant::{Binding, Effective, GrantSite, grant};
 use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::{ContainerFacts, Folder, Targets};
 use runbook_authority::{Manifest, Verb};
@@ -70,7 +70,7 @@ fn effective() -> Effective {
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
     let bindings = ["api", "app", "program", "db"]
         .map(|name| Binding { slot: located(name), target: located(name) });
-    let site = UseSite {
+    let site = GrantSite {
         step: "s",
         uses: "p:o",
         operation: "o",

@@ -32,7 +32,7 @@ pub enum Capability {
 /// Whether a verb changes anything outside of the plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Effect {
+pub enum VerbEffect {
     /// Observes only; answers in a dry run.
     Read,
     /// Changes something; refused in a dry run.
@@ -85,7 +85,7 @@ pub struct VerbRow {
     /// Its name in manifests, grants and reports.
     pub name: &'static str,
     /// Whether it changes anything.
-    pub effect: Effect,
+    pub effect: VerbEffect,
     /// How much harm it can do.
     pub risk: Risk,
     /// What it allows, with `{}` for what the slot is bound to.
@@ -97,7 +97,8 @@ macro_rules! verbs {
         /// One thing that a capability can be used for. Its meaning is the sentence of its row in
         /// [`VERBS`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[expect(missing_docs, reason = "each verb is described by its row in `VERBS`, which this macro makes from the same line")]
+        #[expect(missing_docs, reason = "each verb is described by its row in `VERBS`, which this \
+                                         macro makes from the same line")]
         pub enum Verb { $($verb),* }
 
         /// Every verb, in the order in which reports show them.
@@ -105,7 +106,7 @@ macro_rules! verbs {
             verb: Verb::$verb,
             capability: Capability::$capability,
             name: $name,
-            effect: Effect::$effect,
+            effect: VerbEffect::$effect,
             risk: Risk::$risk,
             sentence: $sentence,
         }),*];
@@ -165,7 +166,7 @@ impl Verb {
     }
 
     /// Whether it changes anything.
-    pub fn effect(self) -> Effect {
+    pub fn effect(self) -> VerbEffect {
         self.row().effect
     }
 

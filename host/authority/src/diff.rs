@@ -3,9 +3,9 @@
 //! A grant that reaches anything new is widened, even if it lost something else; the change then
 //! names one call that was not possible before.
 
-use crate::boundary::{Rule, uncovered};
+use crate::boundary::{BoundaryRule, uncovered};
 use crate::capability::{Risk, Verb};
-use crate::scope::{AccessScope, Call, Dimension};
+use crate::scope::{AccessScope, ConcreteCall, Dimension};
 use crate::snapshot::{GrantFacts, PluginFacts, SlotFacts, Snapshot};
 use crate::written::{self, Rewritten};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ impl Direction {
 
 /// One difference between two moments.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Change {
+pub struct AccessChange {
     /// Whether more became possible, or less.
     pub direction: Direction,
     /// How much harm it can do.
@@ -54,7 +54,7 @@ pub struct Change {
 }
 
 /// Every difference between two moments, the widest first.
-pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
+pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<AccessChange> {
     let mut changes = Vec::new();
     for (reference, pair) in pairs(&old.plugins, &new.plugins) {
         plugin(reference, pair, &mut changes);
@@ -72,8 +72,8 @@ pub fn diff(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
 
 /// Every key of the runbooks' files that has another value: it changes what a run does, but not its
 /// authority. A runbook whose texts were not kept gives no such change.
-pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
-    let change = |subject: String, what: String| Change {
+pub fn changed_keys(old: &Snapshot, new: &Snapshot) -> Vec<AccessChange> {
+    let change = |subject: String, what: String| AccessChange {
         direction: Direction::Changed,
         risk: Risk::Info,
         subject,
@@ -120,10 +120,16 @@ fn pairs<'a, K: Ord, V>(
     keys.into_iter().map(move |key| (key, (old.get(key), new.get(key))))
 }
 
-fn plugin(reference: &str, pair: Pair<'_, PluginFacts>, changes: &mut Vec<Change>) {
+fn plugin(reference: &str, pair: Pair<'_, PluginFacts>, changes: &mut Vec<AccessChange>) {
     let subject = format!("plugin `{reference}`");
     let mut push = |direction, risk, what: String| {
-        changes.push(Change { direction, risk, subject: subject.clone(), what, witness: None });
+        changes.push(AccessChange {
+            direction,
+            risk,
+            subject: subject.clone(),
+            what,
+            witness: None,
+        });
     };
     let (old, new) = match pair {
         (Some(old), Some(new)) => (old, new),
@@ -211,9 +217,9 @@ fn import_risk(import: &str) -> Risk {
         .map_or(Risk::Info, |verb| verb.row().risk)
 }
 
-fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<Change>) {
+fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<AccessChange>) {
     let mut push = |direction, risk, what: String, witness: Option<String>| {
-        changes.push(Change { direction, risk, subject: subject.to_owned(), what, witness });
+        changes.push(AccessChange { direction, risk, subject: subject.to_owned(), what, witness });
     };
     match pair {
         (None, Some(new)) => {
@@ -265,7 +271,7 @@ fn reach(
 
 enum Reach {
     Within,
-    Beyond(Box<Call>),
+    Beyond(Box<ConcreteCall>),
     Unknown,
 }
 
@@ -275,7 +281,7 @@ fn beyond(extent: &AccessScope, other: &AccessScope) -> Reach {
     if extent.values.keys().any(|dimension| is_new(dimension) && opens(*dimension)) {
         return one_call_of(extent).map_or(Reach::Unknown, |call| Reach::Beyond(Box::new(call)));
     }
-    let rule = Rule {
+    let rule = BoundaryRule {
         capability: other.capability,
         reason: None,
         values: other.values.clone(),
@@ -345,6 +351,6 @@ fn one_call(extent: &AccessScope) -> Option<String> {
 }
 
 /// Some call that the extent lets through.
-fn one_call_of(extent: &AccessScope) -> Option<Call> {
+fn one_call_of(extent: &AccessScope) -> Option<ConcreteCall> {
     uncovered(extent, &[]).ok().flatten()
 }

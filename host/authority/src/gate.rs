@@ -14,10 +14,10 @@ mod sql;
 
 pub use approved::{Approved, ApprovedEffect, shown_arguments, shown_creation, shown_statement};
 pub use canonical::Clean;
-pub use denial::{Decision, Denial, Rule};
+pub use denial::{Denial, GateDecision, Rule};
 pub use operation::{Creation, HeaderValue, Operation};
 
-use crate::capability::Effect;
+use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, Effective, Grant};
 use crate::pattern::relative_file_path;
 use crate::targets::TargetKind;
@@ -27,10 +27,10 @@ pub use runbook_contract::Mode;
 use sql::judge_statement;
 
 /// Decides one call of a host function by what the step is granted.
-pub fn decide(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Decision {
+pub fn decide(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> GateDecision {
     match judge(effective, mode, operation) {
-        Ok(()) => Decision::Allow,
-        Err(denial) => Decision::Deny(denial),
+        Ok(()) => GateDecision::Allow,
+        Err(denial) => GateDecision::Deny(denial),
     }
 }
 
@@ -66,7 +66,7 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
             Some(grant),
         );
     }
-    if mode == Mode::ReadOnly && verb.effect() == Effect::Change {
+    if mode == Mode::ReadOnly && verb.effect() == VerbEffect::Change {
         return deny(
             Rule::EffectsOff,
             "nothing may be changed here: this is a plan, an observation or a dry run".to_owned(),
@@ -81,7 +81,8 @@ fn judge(effective: &Effective, mode: Mode, operation: &Operation<'_>) -> Result
 /// mistake it is that the plugin asks for it.
 fn too_narrow(conditional: &ConditionalVerb) -> String {
     format!(
-        "{}; that it asked all the same is a mistake in the plugin or in `needed_if` of its manifest",
+        "{}; that it asked all the same is a mistake in the plugin or in `needed_if` of its \
+         manifest",
         conditional.reason()
     )
 }

@@ -23,7 +23,7 @@ pub struct Binding {
 
 /// Where a plugin is used: for messages.
 #[derive(Debug, Clone)]
-pub struct UseSite<'a> {
+pub struct GrantSite<'a> {
     /// The id of the step.
     pub step: &'a str,
     /// The operation that is used, as `plugin:operation`.
@@ -45,7 +45,7 @@ pub struct UseSite<'a> {
 /// not bound, a target of another kind, or one that grants more than is declared or less than is
 /// needed.
 pub fn grant(
-    site: &UseSite<'_>,
+    site: &GrantSite<'_>,
     manifest: &Manifest,
     bindings: &[Binding],
     targets: &Targets,
@@ -80,7 +80,7 @@ pub fn grant(
 }
 
 struct BindingCheck<'a> {
-    site: &'a UseSite<'a>,
+    site: &'a GrantSite<'a>,
     manifest: &'a Manifest,
     targets: &'a Targets,
 }
@@ -143,7 +143,8 @@ impl BindingCheck<'_> {
             .collect();
         let help = match fitting.as_slice() {
             [] => format!(
-                "add a target with `{capability} = …` and `bind.{slot} = \"its-name\"` to step `{}`",
+                "add a target with `{capability} = …` and `bind.{slot} = \"its-name\"` to step \
+                 `{}`",
                 self.site.step
             ),
             [first, ..] => format!("add `bind.{slot} = \"{first}\"` to step `{}`", self.site.step),
@@ -250,7 +251,8 @@ impl BindingCheck<'_> {
                 format!("set `access = \"write\"` in `[targets.{}]`, if that is right", target.name)
             } else if target.process().is_some() && missing == [Verb::ProcessInspect] {
                 format!(
-                    "set `read_only = true` in `[targets.{}]`: the program is then run where it can change nothing",
+                    "set `read_only = true` in `[targets.{}]`: the program is then run where it \
+                     can change nothing",
                     target.name
                 )
             } else {
@@ -261,8 +263,9 @@ impl BindingCheck<'_> {
         let wider = if target.files().is_some() {
             // A directory's access is one word for several verbs: it is too wide only if the plugin
             // changes nothing at all.
-            let changes =
-                |verbs: &[Verb]| verbs.iter().any(|verb| verb.effect() == crate::Effect::Change);
+            let changes = |verbs: &[Verb]| {
+                verbs.iter().any(|verb| verb.effect() == crate::VerbEffect::Change)
+            };
             (changes(listed) && !changes(&declared.verbs)).then_some(Verb::FilesWrite)
         } else {
             listed.iter().find(|verb| !declared.verbs.contains(verb)).copied()

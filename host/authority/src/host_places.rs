@@ -2,7 +2,7 @@
 //! without a sandbox, the journal says what was approved, the audit log what was done,
 //! `/etc/runbook` what is allowed. No target may reach them.
 
-use crate::capability::{Effect, Verb};
+use crate::capability::{Verb, VerbEffect};
 use crate::grant::{Effective, Grant};
 use crate::targets::{SqlAddress, TargetKind};
 use std::path::{Component, Path, PathBuf};
@@ -46,7 +46,7 @@ impl std::fmt::Debug for HostPlaces<'_> {
 
 /// A grant that reaches a place of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reached {
+pub struct ReachedPlace {
     /// The part of the grant that does: ``directory `/home/ops` ``.
     pub by: String,
     /// How it relates to the place, and which place: ``holds the journal, `/home/ops/journal.db`
@@ -70,12 +70,12 @@ struct Granted<'a> {
     path: &'a Path,
     reach: Reach,
     /// Whether something can be changed there.
-    effect: Effect,
+    effect: VerbEffect,
 }
 
 impl HostPlaces<'_> {
     /// The places that the grants of one step reach, with the grant of each.
-    pub fn reached<'g>(&self, effective: &'g Effective) -> Vec<(&'g Grant, Reached)> {
+    pub fn reached<'g>(&self, effective: &'g Effective) -> Vec<(&'g Grant, ReachedPlace)> {
         effective
             .iter()
             .filter_map(|grant| self.reached_by(grant).map(|reached| (grant, reached)))
@@ -83,10 +83,10 @@ impl HostPlaces<'_> {
     }
 
     /// The first place that a grant reaches.
-    pub fn reached_by(&self, grant: &Grant) -> Option<Reached> {
+    pub fn reached_by(&self, grant: &Grant) -> Option<ReachedPlace> {
         let granted = granted(&grant.target.kind, &grant.verbs)?;
         let counts = |place: &&HostPlace| {
-            granted.effect == Effect::Change || place.privacy == Privacy::Private
+            granted.effect == VerbEffect::Change || place.privacy == Privacy::Private
         };
         let by_name = self.places.iter().filter(counts).find_map(|place| {
             let how = self.how(&granted, &place.path)?;
@@ -126,18 +126,18 @@ impl HostPlaces<'_> {
 }
 
 impl Granted<'_> {
-    fn reached(&self, how: &str) -> Reached {
-        Reached { by: format!("{} `{}`", self.kind, self.path.display()), how: how.to_owned() }
+    fn reached(&self, how: &str) -> ReachedPlace {
+        ReachedPlace { by: format!("{} `{}`", self.kind, self.path.display()), how: how.to_owned() }
     }
 }
 
 /// The path of this host that a target names for files. What a program may do is not limited by its
 /// working directory, so that one counts only where it is a place of the host, or below one.
 fn granted<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Option<Granted<'a>> {
-    let changes = verbs.iter().any(|verb| verb.effect() == Effect::Change);
+    let changes = verbs.iter().any(|verb| verb.effect() == VerbEffect::Change);
     match target {
         TargetKind::Files(files) => {
-            let effect = if changes { Effect::Change } else { Effect::Read };
+            let effect = if changes { VerbEffect::Change } else { VerbEffect::Read };
             Some(Granted {
                 kind: "directory",
                 path: files.root.real(),
@@ -151,7 +151,7 @@ fn granted<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Option<Granted<'a>> {
                 kind: "database",
                 path: path.real(),
                 reach: Reach::Itself,
-                effect: Effect::Change,
+                effect: VerbEffect::Change,
             }),
             SqlAddress::Server { .. } => None,
         },
@@ -159,7 +159,7 @@ fn granted<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Option<Granted<'a>> {
             kind: "working directory",
             path: directory.real(),
             reach: Reach::Itself,
-            effect: Effect::Change,
+            effect: VerbEffect::Change,
         }),
         TargetKind::Http(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => None,
     }
@@ -177,8 +177,8 @@ const SETTINGS: &str = "/etc/runbook";
 
 /// The default places of every host that a target reaches: for a review on another host than that
 /// of the run.
-pub(crate) fn default_place(target: &TargetKind, verbs: &[Verb]) -> Option<Reached> {
-    let granted = granted(target, verbs).filter(|granted| granted.effect == Effect::Change)?;
+pub(crate) fn default_place(target: &TargetKind, verbs: &[Verb]) -> Option<ReachedPlace> {
+    let granted = granted(target, verbs).filter(|granted| granted.effect == VerbEffect::Change)?;
     let parts: Vec<_> = granted
         .path
         .components()

@@ -5,6 +5,7 @@
 //! the audit and the tests, so what a report says is what the runtime does. The decisions behind it
 //! are in `docs/adr`, the threats and tests in `docs/security.md`.
 #![deny(missing_docs)]
+#![warn(clippy::missing_errors_doc)]
 
 pub mod access_report;
 pub mod boundary;
@@ -25,9 +26,9 @@ pub mod trust;
 pub mod written;
 
 pub use boundary::Boundary;
-pub use capability::{Capability, Effect, FUNCTIONS, Risk, VERBS, Verb};
+pub use capability::{Capability, FUNCTIONS, Risk, VERBS, Verb, VerbEffect};
 pub use digest::Digest;
-pub use gate::{Decision, Denial, Mode, Operation};
+pub use gate::{Denial, GateDecision, Mode, Operation};
 pub use grant::{Binding, Effective, Grant, Refusal};
 pub use manifest::{Kind, Manifest};
 pub use scope::{AccessScope, Dimension};

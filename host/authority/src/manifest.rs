@@ -126,7 +126,10 @@ impl Operation {
 
     /// Whether any verb that it may use changes something.
     pub fn writes(&self) -> bool {
-        self.slots.values().flatten().any(|verb| verb.effect() == crate::capability::Effect::Change)
+        self.slots
+            .values()
+            .flatten()
+            .any(|verb| verb.effect() == crate::capability::VerbEffect::Change)
     }
 }
 

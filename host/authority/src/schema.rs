@@ -30,23 +30,30 @@ pub fn plugin() -> Json {
         "required": ["name", "kind", "summary"],
         "properties": {
             "name": { "description": "After the colon in `uses`", "type": "string" },
-            "kind": { "description": "A probe changes nothing, a smoke test cleans up after itself, a step acts", "enum": kinds },
-            "summary": { "description": "One line: what it does, in the third person", "type": "string" },
+            "kind": { "description": "A probe changes nothing, a smoke test cleans up after \
+                                      itself, a step acts", "enum": kinds },
+            "summary": { "description": "One line: what it does, in the third person",
+            "type": "string" },
             "slots": used,
-            "optional": { "description": "Slots that need not be bound", "type": "array", "items": { "type": "string" } },
+            "optional": { "description": "Slots that need not be bound", "type": "array",
+            "items": { "type": "string" } },
             "needed_if": {
-                "description": "Verbs that only some inputs need: they are granted to those alone, and every other verb to every input",
+                "description": "Verbs that only some inputs need: they are granted to those alone, \
+                                and every other verb to every input",
                 "type": "array",
                 "items": condition(&all_verbs),
             },
-            "idempotent": { "description": "Running it again after an unknown outcome does no harm", "type": "boolean" },
-            "undo": { "description": "The plugin can undo it: it has `observe` and `undo`", "type": "boolean" },
+            "idempotent": { "description": "Running it again after an unknown outcome does no harm",
+            "type": "boolean" },
+            "undo": { "description": "The plugin can undo it: it has `observe` and `undo`",
+            "type": "boolean" },
         },
     });
     json!({
         "$schema": DRAFT,
         "title": "plugin.toml, format 1",
-        "description": "What a plugin is and needs. Put `#:schema schema/plugin.v1.json` on its first line. `runbook plugin build` checks more.",
+        "description": "What a plugin is and needs. Put `#:schema schema/plugin.v1.json` on its \
+                        first line. `runbook plugin build` checks more.",
         "type": "object",
         "additionalProperties": false,
         "required": ["format", "plugin"],
@@ -58,7 +65,8 @@ pub fn plugin() -> Json {
                 "additionalProperties": false,
                 "required": ["name", "version", "description"],
                 "properties": {
-                    "name": { "description": "Before the colon in `uses`", "type": "string", "pattern": KEBAB_CASE },
+                    "name": { "description": "Before the colon in `uses`", "type": "string",
+                    "pattern": KEBAB_CASE },
                     "version": { "description": "Semantic version", "type": "string" },
                     "description": { "description": "One line", "type": "string" },
                 },
@@ -84,7 +92,8 @@ fn condition(verbs: &[&str]) -> Json {
             "slot": { "description": "A slot of `slots`", "type": "string" },
             "verb": { "description": "A verb that `slots` has for it", "enum": verbs },
             "any_of": {
-                "description": "Places of the input, such as `cases[].method`; one that passes is enough",
+                "description": "Places of the input, such as `cases[].method`; one that passes is \
+                                enough",
                 "type": "array",
                 "minItems": 1,
                 "items": { "type": "string", "pattern": path },
@@ -93,7 +102,8 @@ fn condition(verbs: &[&str]) -> Json {
                 "description": "What the value there must be; without it, a value must be there",
                 "type": ["string", "integer", "boolean"],
             },
-            "or_absent": { "description": "It passes also where nothing is written", "type": "boolean" },
+            "or_absent": { "description": "It passes also where nothing is written",
+            "type": "boolean" },
         },
         "dependencies": { "or_absent": ["is"] },
     })
@@ -106,8 +116,10 @@ fn slot(capability: Capability) -> Json {
         "required": ["capability", "verbs", "reason"],
         "properties": {
             "capability": { "description": "Which kind of thing", "const": capability.name() },
-            "verbs": { "description": "The most that any operation does with it", "type": "array", "minItems": 1, "items": { "enum": verbs(capability) } },
-            "reason": { "description": "Why the plugin needs it, for who reviews it", "type": "string" },
+            "verbs": { "description": "The most that any operation does with it", "type": "array",
+            "minItems": 1, "items": { "enum": verbs(capability) } },
+            "reason": { "description": "Why the plugin needs it, for who reviews it",
+            "type": "string" },
         },
     })
 }
@@ -118,14 +130,16 @@ pub fn boundary() -> Json {
     json!({
         "$schema": DRAFT,
         "title": "boundary.toml, format 1",
-        "description": "The outermost limit of what any runbook on this host may be granted. Put `#:schema schema/boundary.v1.json` on its first line.",
+        "description": "The outermost limit of what any runbook on this host may be granted. Put \
+                        `#:schema schema/boundary.v1.json` on its first line.",
         "type": "object",
         "additionalProperties": false,
         "required": ["format"],
         "properties": {
             "format": { "description": "The format of this file", "const": 1 },
             "allow": {
-                "description": "A grant is inside if every call that it lets through is covered by some rule; what a rule does not mention it does not limit",
+                "description": "A grant is inside if every call that it lets through is covered by \
+                                some rule; what a rule does not mention it does not limit",
                 "type": "array",
                 "items": { "oneOf": rules },
             },
@@ -148,7 +162,8 @@ fn rule(capability: Capability) -> Json {
         value["description"] = Json::from(row.meaning);
         properties.insert(row.key.to_owned(), value);
     }
-    json!({ "type": "object", "additionalProperties": false, "required": ["capability", "verbs"], "properties": properties })
+    json!({ "type": "object", "additionalProperties": false, "required": ["capability", "verbs"],
+        "properties": properties })
 }
 
 fn values(capability: Capability, row: &DimensionRow) -> Json {
@@ -165,10 +180,12 @@ fn values(capability: Capability, row: &DimensionRow) -> Json {
             json!({ "type": "array", "items": { "type": "string", "pattern": "^(/|\\*$)" } })
         }
         Shape::Address => {
-            json!({ "type": "array", "items": { "anyOf": [{ "enum": AddressClass::names() }, { "type": "string", "pattern": "^[0-9a-fA-F:.]+$" }] } })
+            json!({ "type": "array", "items": { "anyOf": [{ "enum": AddressClass::names() },
+                { "type": "string", "pattern": "^[0-9a-fA-F:.]+$" }] } })
         }
         Shape::Arguments => {
-            json!({ "type": "array", "items": { "type": "array", "items": { "type": ["string", "object"] } } })
+            json!({ "type": "array", "items": { "type": "array",
+                "items": { "type": ["string", "object"] } } })
         }
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Count => json!({ "type": "integer", "minimum": 0 }),
@@ -185,15 +202,18 @@ pub fn trust() -> Json {
         "required": ["name", "public", "plugins"],
         "properties": {
             "name": { "description": "Whose it is", "type": "string" },
-            "public": { "description": "The key, as `runbook plugin keygen` prints it", "type": "string", "pattern": "^ed25519:[0-9a-f]{64}$" },
-            "plugins": { "description": "The plugins that it may sign; `*` is any run of characters", "type": "array", "items": { "type": "string" } },
+            "public": { "description": "The key, as `runbook plugin keygen` prints it",
+            "type": "string", "pattern": "^ed25519:[0-9a-f]{64}$" },
+            "plugins": { "description": "The plugins that it may sign; `*` is any run of \
+                                         characters", "type": "array", "items": { "type": "string" } },
             "expires": { "description": "The last day on which it is accepted, as 2027-01-31" },
         },
     });
     json!({
         "$schema": DRAFT,
         "title": "trust.toml, format 1",
-        "description": "Whose signatures are accepted for which plugins. Put `#:schema schema/trust.v1.json` on its first line.",
+        "description": "Whose signatures are accepted for which plugins. Put \
+                        `#:schema schema/trust.v1.json` on its first line.",
         "type": "object",
         "additionalProperties": false,
         "required": ["format"],

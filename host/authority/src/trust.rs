@@ -150,8 +150,9 @@ impl Signature {
     /// The text of a signature file.
     pub fn render(&self) -> String {
         format!(
-            "# The signature of a plugin: over the digest of its bytes, manifest included. Check it with `runbook plugin verify`.\n\
-             format = {FORMAT}\nalgorithm = \"ed25519\"\ndigest = \"{}\"\nkey = \"{}\"\nsignature = \"{}\"\n",
+            "# The signature of a plugin: over the digest of its bytes, manifest included. Check \
+             it with `runbook plugin verify`.\nformat = {FORMAT}\nalgorithm = \"ed25519\"\n\
+             digest = \"{}\"\nkey = \"{}\"\nsignature = \"{}\"\n",
             self.digest,
             self.key,
             to_hex(&self.bytes)
@@ -280,7 +281,8 @@ fn read<T>(
     let text = reader.required::<String>(key)?;
     let value = parse(&text.value);
     if value.is_none() {
-        let help = "copy it as a whole, as `runbook plugin keygen` or `runbook plugin sign` has written it";
+        let help = "copy it as a whole, as `runbook plugin keygen` or `runbook plugin sign` has \
+                    written it";
         reader.error_with_help(
             "E0123",
             text.span,
@@ -358,7 +360,8 @@ mod tests {
     fn a_signature_of_an_accepted_key_for_the_plugin_is_trusted() {
         let (key, digest) = (key(), Digest::of(b"component"));
         let trust = trust(&format!(
-            "[[key]]\nname = \"team\"\npublic = \"{}\"\nplugins = [\"lag\", \"acme-*\"]\nexpires = 2027-01-31\n",
+            "[[key]]\nname = \"team\"\npublic = \"{}\"\nplugins = [\"lag\", \"acme-*\"]\n\
+             expires = 2027-01-31\n",
             key.public()
         ));
         let signature = reread(&key.sign(&digest));
@@ -406,7 +409,10 @@ mod tests {
             "format = 1\n[[key]]\nname = \"a\"\n",
             "format = 1\n[[key]]\nname = \"a\"\npublic = \"ed25519:00\"\nplugins = []\n",
             "format = 1\n[[keys]]\n",
-            "format = 1\n[[key]]\nname = \"a\"\npublic = \"ed25519:0000000000000000000000000000000000000000000000000000000000000000\"\nplugins = []\nexpires = \"soon\"\n",
+            "format = 1\n[[key]]\nname = \"a\"\n\
+             public \
+             = \"ed25519:0000000000000000000000000000000000000000000000000000000000000000\"\n\
+             plugins = []\nexpires = \"soon\"\n",
         ] {
             let mut diagnostics = Diagnostics::default();
             assert_eq!(

@@ -110,7 +110,9 @@ mod tests {
 
     #[test]
     fn every_leaf_of_a_file_is_one_key_in_file_order() {
-        let text = "a = 1\nempty = {}\n[t]\nlist = [1, 2]\n[[step]]\nid = \"x\"\nwith = { b = [{ c = true }, 2] }\n[[step]]\nid = \"x\"\n[[notify]]\non = [\"start\"]\n";
+        let text = "a = 1\nempty = {}\n[t]\nlist = [1, 2]\n[[step]]\nid = \"x\"\n\
+                    with = { b = [{ c = true }, 2] }\n[[step]]\nid = \"x\"\n[[notify]]\n\
+                    on = [\"start\"]\n";
         let found: Vec<_> =
             of(text).into_iter().map(|Written { key, value }| format!("{key} = {value}")).collect();
         let expected = [

@@ -61,7 +61,8 @@ fn start(env: &TestEnv) {
 /// 25 steps that use 6 plugins.
 fn plan(env: &TestEnv) {
     let mut text = String::from(
-        "format = 1\n[runbook]\nname = \"bench\"\n[targets.db]\nsql = \"postgres://a@127.0.0.1:1/b\"\n[targets.file]\nsql = \"sqlite:x.db\"\n\
+        "format = 1\n[runbook]\nname = \"bench\"\n[targets.db]\n\
+         sql = \"postgres://a@127.0.0.1:1/b\"\n[targets.file]\nsql = \"sqlite:x.db\"\n\
          [targets.app]\ndocker = { name = \"x\" }\n[targets.api]\nhttp = \"http://127.0.0.1:1\"\n",
     );
     let uses = [
@@ -74,8 +75,14 @@ fn plan(env: &TestEnv) {
         let _ =
             write!(text, "[[step]]\nid = \"s{index}\"\nuses = \"{}\"\n", uses[index % uses.len()]);
     }
-    text.push_str("[[step]]\nid = \"tell\"\nuses = \"webhook:post\"\nbind.webhook = \"api\"\nwith = { text = \"x\" }\nirreversible = \"a message\"\n");
-    text.push_str("[[step]]\nid = \"rows\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = { statement = \"select 1\" }\n");
+    text.push_str(
+        "[[step]]\nid = \"tell\"\nuses = \"webhook:post\"\nbind.webhook = \"api\"\n\
+                   with = { text = \"x\" }\nirreversible = \"a message\"\n",
+    );
+    text.push_str(
+        "[[step]]\nid = \"rows\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                   with = { statement = \"select 1\" }\n",
+    );
     env.file("plan.toml", &text);
     let found = measure(env, &["plan", "--offline", "plan.toml"], 100);
     report(
@@ -160,7 +167,8 @@ fn branches(env: &TestEnv) {
         }
     });
     let mut text = format!(
-        "format = 1\n[runbook]\nname = \"branches\"\n[targets.api]\nhttp = \"http://127.0.0.1:{port}\"\n"
+        "format = 1\n[runbook]\nname = \"branches\"\n[targets.api]\n\
+                 http = \"http://127.0.0.1:{port}\"\n"
     );
     for index in 0..200 {
         let _ = write!(
@@ -189,13 +197,21 @@ fn branches(env: &TestEnv) {
 
 /// A journal with 100,000 runs, each with all its records, in SQLite and in PostgreSQL.
 fn kept(env: &TestEnv) {
-    env.file("kept.toml", "format = 1\n[runbook]\nname = \"kept\"\n[targets.db]\nsql = \"sqlite:kept.db\"\ncreate = true\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith.statement = \"select 1 as n\"\n");
+    env.file(
+        "kept.toml",
+        "format = 1\n[runbook]\nname = \"kept\"\n[targets.db]\nsql = \"sqlite:kept.db\"\n\
+         create = true\n[[step]]\nid = \"look\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+         with.statement = \"select 1 as n\"\n",
+    );
     drop(rusqlite::Connection::open(env.path().join("kept.db")).expect("a database can be made"));
     let copies = |id: &str, like: &str| {
-        let numbers = "WITH RECURSIVE numbers(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)";
+        let numbers = "WITH RECURSIVE numbers(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM \
+             numbers WHERE n < 100000)";
         format!(
-            "INSERT INTO runs {numbers} SELECT {id}, name, title, operator, environment, phase, started_ns - n, ended_ns - n, digest, sources, params FROM runs, numbers; \
-             INSERT INTO events {numbers} SELECT {id}, seq, at_ns, event FROM events, numbers WHERE events.run NOT LIKE '{like}';"
+            "INSERT INTO runs {numbers} SELECT {id}, name, title, operator, environment, \
+                 phase, started_ns - n, ended_ns - n, digest, sources, params FROM runs, numbers; \
+                 INSERT INTO events {numbers} SELECT {id}, seq, at_ns, event FROM events, numbers \
+                 WHERE events.run NOT LIKE '{like}';"
         )
     };
     let measure_both = |name: &str, journal: &str| {
@@ -249,7 +265,14 @@ fn dump(env: &TestEnv) {
         .and_then(|text| text.parse().ok())
         .unwrap_or(1_000);
     let postgres = Postgres::start(1);
-    postgres.psql("orders", &format!("create table big as select i, md5(i::text) || md5((i * 7)::text) as a, repeat(md5((i % 1000)::text), 28) as b from generate_series(1, {megabytes} * 1000) i; alter table big owner to orders_admin"));
+    postgres.psql(
+        "orders",
+        &format!(
+            "create table big as select i, md5(i::text) || md5((i * 7)::text) as a, \
+                  repeat(md5((i % 1000)::text), 28) as b from generate_series(1, {megabytes} * \
+                  1000) i; alter table big owner to orders_admin"
+        ),
+    );
     let size = postgres.psql("orders", "select pg_size_pretty(pg_database_size('orders'))");
     let pg_dump = programs().join("pg_dump");
     let shell = format!(
@@ -275,11 +298,14 @@ fn dump(env: &TestEnv) {
         "dump.toml",
         &format!(
             "format = 1\n[runbook]\nname = \"dump\"\n[secrets.db]\nsource = \"age:s.age#db\"\n\
-             [targets.db]\nsql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:db\"\n\
-             [targets.program]\nprocess = \"{}\"\narguments = [\"--format=plain\", \"--no-password\"]\nconnection = \"db\"\n\
-             [targets.out]\nfiles = \"out\"\naccess = \"write\"\n\
-             [[step]]\nid = \"dump\"\nuses = \"postgres:dump\"\nbind = {{ db = \"db\", program = \"program\", directory = \"out\" }}\n\
-             with = {{ file = \"{{{{ run.id }}}}.sql.zst\" }}\nirreversible = \"adds a file\"\ntimeout = \"20m\"\n",
+             [targets.db]\nsql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\n\
+             password = \"secret:db\"\n[targets.program]\nprocess = \"{}\"\n\
+             arguments = [\"--format=plain\", \"--no-password\"]\nconnection = \"db\"\n\
+             [targets.out]\nfiles = \"out\"\naccess = \"write\"\n[[step]]\nid = \"dump\"\n\
+             uses = \"postgres:dump\"\n\
+             bind = {{ db = \"db\", program = \"program\", directory = \"out\" }}\n\
+             with = {{ file = \"{{{{ run.id }}}}.sql.zst\" }}\nirreversible = \"adds a file\"\n\
+             timeout = \"20m\"\n",
             postgres.port,
             pg_dump.display()
         ),

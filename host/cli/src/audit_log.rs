@@ -1,12 +1,12 @@
 //! Writes the audit log of a run: calls, host calls and actions of operators, as records.
 
-use crate::audit_records::{Judgement, LogOpened, Record, RunOpened, members};
+use crate::audit_records::{AuditLogRecord, Judgement, LogOpened, RunOpened, members};
 use crate::audited;
 use crate::context::Context;
 use crate::failpoints;
 use crate::failure::Failure;
 use crate::prepared::Prepared;
-use runbook_authority::{Decision, Effect};
+use runbook_authority::{GateDecision, VerbEffect};
 use runbook_engine::{Call, RunId};
 use runbook_journal::LockOfRun;
 use runbook_journal::audit::{AuditError, AuditLog, Rotation, RunAudit, Urgency};
@@ -92,7 +92,8 @@ impl AuditWriter {
     /// plugin fails.
     pub fn called(&self, call: &Call, plugin: &str, digest: &str) -> Called {
         let (step, attempt) = (call.step.as_str(), call.attempt);
-        let record = Record::Called { step, attempt, phase: call.phase.name(), plugin, digest };
+        let record =
+            AuditLogRecord::Called { step, attempt, phase: call.phase.name(), plugin, digest };
         let _ = append(&self.run, Urgency::Buffered, &record);
         Called { step: step.to_owned(), attempt, since: Instant::now() }
     }
@@ -104,8 +105,12 @@ impl AuditWriter {
             Err(fault) => &fault.code,
         };
         let duration_us = called.since.elapsed().as_micros();
-        let record =
-            Record::Ended { step: &called.step, attempt: called.attempt, ended, duration_us };
+        let record = AuditLogRecord::Ended {
+            step: &called.step,
+            attempt: called.attempt,
+            ended,
+            duration_us,
+        };
         let _ = append(&self.run, Urgency::Flushed, &record);
     }
 }
@@ -121,7 +126,7 @@ pub fn lock_taken(context: &Context, lock: &LockOfRun, reason: &str) -> Result<(
         LogOpened { purpose: INTERVENTION, operator: by, version: env!("CARGO_PKG_VERSION") };
     let log = AuditLog::new(&context.audit_log, Rotation::default());
     let opened = log.open_run(&lock.holder.run.to_string(), format_args!("{}", members(&opened)));
-    let record = Record::LockTaken { lock: &lock.name, token: lock.token, by, reason };
+    let record = AuditLogRecord::LockTaken { lock: &lock.name, token: lock.token, by, reason };
     let written = opened.and_then(|run| append(&run, Urgency::Flushed, &record));
     written.map_err(|error| {
         Failure::engine(error)
@@ -137,7 +142,8 @@ fn check_place(context: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!(
-        "runs on this host write their audit log to `{}`, as `/etc/runbook/settings.toml` says, and not to `{}`",
+        "runs on this host write their audit log to `{}`, as `/etc/runbook/settings.toml` says, \
+         and not to `{}`",
         of_host.display(),
         context.audit_log.display()
     );
@@ -148,8 +154,8 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
     let call = record.call;
     let (step, plugin, attempt, digest) = (call.step, call.plugin, call.attempt, call.digest);
     match record.event {
-        AuditEvent::Judged { decision: Decision::Allow, .. } => failpoints::on_entry(),
-        AuditEvent::Judged { decision: Decision::Deny(_), .. } => {}
+        AuditEvent::Judged { decision: GateDecision::Allow, .. } => failpoints::on_entry(),
+        AuditEvent::Judged { decision: GateDecision::Deny(_), .. } => {}
         AuditEvent::Returned { .. } => failpoints::on_return(),
     }
     match record.event {
@@ -157,12 +163,14 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
             // The record of a change, and of every denial, is handed to the operating system before
             // it takes effect.
             let urgency = match (decision, verb.effect()) {
-                (Decision::Allow, Effect::Read) => Urgency::Buffered,
-                (Decision::Allow, Effect::Change) | (Decision::Deny(_), _) => Urgency::Flushed,
+                (GateDecision::Allow, VerbEffect::Read) => Urgency::Buffered,
+                (GateDecision::Allow, VerbEffect::Change) | (GateDecision::Deny(_), _) => {
+                    Urgency::Flushed
+                }
             };
             let decision = match decision {
-                Decision::Allow => Judgement::Allow,
-                Decision::Deny(denial) => Judgement::Deny {
+                GateDecision::Allow => Judgement::Allow,
+                GateDecision::Deny(denial) => Judgement::Deny {
                     rule: denial.rule.name(),
                     key: denial.rule.key(verb.row().capability).unwrap_or_default(),
                     target: &denial.target,
@@ -170,7 +178,7 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
                 },
             };
             let function = verb.full_name();
-            let record = Record::Judged {
+            let record = AuditLogRecord::Judged {
                 step,
                 attempt,
                 plugin,
@@ -189,12 +197,12 @@ fn write(run: &RunAudit, record: &AuditRecord<'_>) -> Result<(), AuditError> {
             append(
                 run,
                 Urgency::Buffered,
-                &Record::Returned { step, attempt, slot, function, bytes, duration_us },
+                &AuditLogRecord::Returned { step, attempt, slot, function, bytes, duration_us },
             )
         }
     }
 }
 
-fn append(run: &RunAudit, urgency: Urgency, record: &Record<'_>) -> Result<(), AuditError> {
+fn append(run: &RunAudit, urgency: Urgency, record: &AuditLogRecord<'_>) -> Result<(), AuditError> {
     run.append(urgency, format_args!("{}", members(record)))
 }

@@ -39,7 +39,7 @@ pub struct LogOpened<'a> {
 /// A record of a run.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Record<'a> {
+pub enum AuditLogRecord<'a> {
     /// A plugin is called.
     Called {
         /// The id of the step that calls.
@@ -148,7 +148,7 @@ pub fn members(record: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Judgement, Record, RunOpened, members};
+    use super::{AuditLogRecord, Judgement, RunOpened, members};
 
     /// Programs read these lines: a member that is renamed, moved or left out breaks them.
     #[test]
@@ -167,23 +167,28 @@ mod tests {
             members(&opened),
             r#""purpose":"preview","runbook":"r.toml","path":"/r.toml","environment":null,"prefix":"","name":"n","operator":"ada \"a\"","version":"1.0.0""#
         );
-        let called =
-            Record::Called { step: "s", attempt: 1, phase: "execute", plugin: "p", digest: "d" };
+        let called = AuditLogRecord::Called {
+            step: "s",
+            attempt: 1,
+            phase: "execute",
+            plugin: "p",
+            digest: "d",
+        };
         assert_eq!(
             members(&called),
             r#""kind":"called","step":"s","attempt":1,"phase":"execute","plugin":"p","digest":"d""#
         );
-        let ended = Record::Ended { step: "s", attempt: 1, ended: "ok", duration_us: 7 };
+        let ended = AuditLogRecord::Ended { step: "s", attempt: 1, ended: "ok", duration_us: 7 };
         assert_eq!(
             members(&ended),
             r#""kind":"ended","step":"s","attempt":1,"ended":"ok","duration_us":7"#
         );
-        let taken = Record::LockTaken { lock: "db", token: 3, by: "ada", reason: "r" };
+        let taken = AuditLogRecord::LockTaken { lock: "db", token: 3, by: "ada", reason: "r" };
         assert_eq!(
             members(&taken),
             r#""kind":"lock-taken","lock":"db","token":3,"by":"ada","reason":"r""#
         );
-        let returned = Record::Returned {
+        let returned = AuditLogRecord::Returned {
             step: "s",
             attempt: 1,
             slot: "api",
@@ -199,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_judgement_is_written_exactly_so() {
-        let judged = |secrets, decision| Record::Judged {
+        let judged = |secrets, decision| AuditLogRecord::Judged {
             step: "s",
             attempt: 1,
             plugin: "p",

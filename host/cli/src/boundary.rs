@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::project::Project;
 use crate::{text_file, writable};
 use runbook_authority::boundary::Exceeded;
-use runbook_authority::scope::{Call, CallValue, Dimension};
+use runbook_authority::scope::{CallValue, ConcreteCall, Dimension};
 use runbook_authority::{Boundary, Capability, Effective, Manifest};
 use runbook_document::{Diagnostic, Diagnostics};
 use runbook_engine::UseSite;
@@ -100,7 +100,7 @@ fn help(boundary: &Boundary, exceeded: &Exceeded) -> String {
 
 /// Says that the nearest rule is about servers and the call about a SQLite file, or the reverse: no
 /// value of its keys would allow the call.
-fn other_sort(call: &Call, leaves: &[(Dimension, String)]) -> Option<String> {
+fn other_sort(call: &ConcreteCall, leaves: &[(Dimension, String)]) -> Option<String> {
     if call.capability != Capability::Sql {
         return None;
     }
@@ -109,15 +109,23 @@ fn other_sort(call: &Call, leaves: &[(Dimension, String)]) -> Option<String> {
     };
     match call.values.get(&Dimension::Files) {
         Some(CallValue::Text(file))
-            if leaves_one(&[Dimension::Hosts, Dimension::Databases, Dimension::Ports, Dimension::Users]) =>
+            if leaves_one(&[
+                Dimension::Hosts,
+                Dimension::Databases,
+                Dimension::Ports,
+                Dimension::Users,
+            ]) =>
         {
             Some(format!(
-                ", which are of servers; a SQLite file is allowed by `files = [{file:?}]`, or its folder, in a rule of its own"
+                ", which are of servers; a SQLite file is allowed by `files = [{file:?}]`, or its \
+                 folder, in a rule of its own"
             ))
         }
-        None if leaves_one(&[Dimension::Files]) => {
-            Some(", which are of SQLite files; a server is allowed by `hosts` and `databases`, in a rule of its own".to_owned())
-        }
+        None if leaves_one(&[Dimension::Files]) => Some(
+            ", which are of SQLite files; a server is allowed by `hosts` and `databases`, in a \
+             rule of its own"
+                .to_owned(),
+        ),
         Some(CallValue::Text(_) | CallValue::Arguments(_) | CallValue::Number(_)) | None => None,
     }
 }

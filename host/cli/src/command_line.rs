@@ -173,7 +173,8 @@ pub fn command() -> clap::Command {
         groups.push('\n');
     }
     let template = format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}"
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n\
+                 {{options}}{{after-help}}"
     );
     with_common_options_folded(plain).help_template(template)
 }

@@ -4,7 +4,7 @@
 
 use crate::directories::config_directory;
 use crate::failure::Failure;
-use crate::global_arguments::{Color, GlobalArgs};
+use crate::global_arguments::{ColorChoice, GlobalArgs};
 use crate::program_log::LogFormat;
 use crate::{file_format, text_file, writable};
 use clap::parser::ValueSource;
@@ -37,7 +37,7 @@ pub const KEYS: [&str; 12] = [
 /// What the file says. What it does not say is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configuration {
-    color: Option<Color>,
+    color: Option<ColorChoice>,
     no_input: Option<bool>,
     journal: Option<String>,
     identity: Option<Vec<PathBuf>>,
@@ -289,7 +289,7 @@ mod tests {
             read.complete(args.global, &matches)
         };
         let taken = complete(&["runbook", "doctor"]);
-        assert_eq!(taken.color, Color::Never);
+        assert_eq!(taken.color, ColorChoice::Never);
         assert!(taken.no_input && taken.locked);
         assert_eq!(taken.journal.as_deref(), Some("postgres://me@db/journal"));
         assert_eq!(taken.identity, [Path::new("/home/me/one.txt"), Path::new("/two.txt")]);
@@ -310,7 +310,7 @@ mod tests {
             "--log",
             "info",
         ]);
-        assert_eq!(typed.color, Color::Always);
+        assert_eq!(typed.color, ColorChoice::Always);
         assert_eq!(typed.journal.as_deref(), Some("j.db"));
         assert_eq!(typed.identity, [Path::new("mine")]);
         assert_eq!(typed.cache.as_deref(), Some(Path::new("c")));

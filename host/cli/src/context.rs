@@ -4,7 +4,7 @@ use crate::account;
 use crate::configuration::{self, Configuration};
 use crate::directories::{cache_directory, config_directory, state_directory};
 use crate::failure::Failure;
-use crate::global_arguments::{Color, GlobalArgs};
+use crate::global_arguments::{ColorChoice, GlobalArgs};
 use crate::host_policy::HostPolicy;
 use crate::process;
 use crate::program_log::LogFormat;
@@ -12,14 +12,14 @@ use crate::project::Project;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _};
 use runbook_engine::ProcessIdentity;
-use runbook_journal::Location;
+use runbook_journal::JournalLocation;
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// It is the default; a file that it names need not exist.
     Default,
     /// The operator, by flag or environment.
@@ -63,13 +63,13 @@ pub struct Context {
     /// Whether a question can be asked.
     pub interactive: bool,
     /// Where the journal is.
-    pub journal: Location,
+    pub journal: JournalLocation,
     /// Where `journal` comes from.
-    pub journal_origin: Origin,
+    pub journal_origin: SettingOrigin,
     /// Private keys to try, in order.
     pub identities: Vec<PathBuf>,
     /// Where `identities` comes from.
-    pub identity_origin: Origin,
+    pub identity_origin: SettingOrigin,
     /// Where passphrases are read from instead of the terminal.
     pub passphrase_file: Option<PathBuf>,
     /// The files of all boundaries in force: that of the host, and one that the operator adds. Each
@@ -124,12 +124,12 @@ impl Context {
     /// The journal as a command names it from any folder, if it is not the default.
     pub fn named_journal(&self) -> Option<String> {
         match (self.journal_origin, &self.journal) {
-            (Origin::Default, _) => None,
-            (Origin::Given, Location::File(path)) => {
+            (SettingOrigin::Default, _) => None,
+            (SettingOrigin::Given, JournalLocation::File(path)) => {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                 Some(path.display().to_string())
             }
-            (Origin::Given, server @ Location::Server(_)) => Some(server.to_string()),
+            (SettingOrigin::Given, server @ JournalLocation::Server(_)) => Some(server.to_string()),
         }
     }
 
@@ -148,11 +148,11 @@ impl Context {
         let stderr_terminal = std::io::stderr().is_terminal();
         let moves = std::env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
         let is_coloured = |is_terminal: bool| match args.color {
-            Color::Auto => {
+            ColorChoice::Auto => {
                 wants_color(|name| std::env::var(name).ok()).unwrap_or(is_terminal && moves)
             }
-            Color::Always => true,
-            Color::Never => false,
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
         };
         let host_policy = HostPolicy::load()?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -169,9 +169,17 @@ impl Context {
             live: stderr_terminal && moves,
             interactive: !args.no_input && stderr_terminal && std::io::stdin().is_terminal(),
             journal: journal(args.journal.as_deref())?,
-            journal_origin: if args.journal.is_some() { Origin::Given } else { Origin::Default },
+            journal_origin: if args.journal.is_some() {
+                SettingOrigin::Given
+            } else {
+                SettingOrigin::Default
+            },
             identities,
-            identity_origin: if args.identity.is_empty() { Origin::Default } else { Origin::Given },
+            identity_origin: if args.identity.is_empty() {
+                SettingOrigin::Default
+            } else {
+                SettingOrigin::Given
+            },
             passphrase_file: args.passphrase_file.clone(),
             boundaries: limits(
                 [
@@ -283,19 +291,19 @@ fn is_one_place() -> bool {
 
 /// Reads the location of the journal. Clap does not read it, because it shows what it refuses, and
 /// somebody may have put a password into the URL.
-fn journal(given: Option<&str>) -> Result<Location, Failure> {
+fn journal(given: Option<&str>) -> Result<JournalLocation, Failure> {
     match given {
         Some(text) => {
             let unusable = |error: runbook_journal::LocationError| {
                 Failure::usage(format!("`--journal`: {error}"))
             };
-            let location = Location::parse(text).map_err(unusable)?;
+            let location = JournalLocation::parse(text).map_err(unusable)?;
             location
                 .check_environment(|name| std::env::var_os(name).is_some())
                 .map_err(unusable)?;
             Ok(location)
         }
-        None => Ok(Location::File(state_directory()?.join("journal.db"))),
+        None => Ok(JournalLocation::File(state_directory()?.join("journal.db"))),
     }
 }
 

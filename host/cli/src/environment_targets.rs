@@ -34,7 +34,8 @@ pub fn strays(runbook: &Runbook, targets: &Targets, neighbors: Neighbors<'_>) ->
         }
         let own: Vec<&str> = of_origin(runbook, TargetOrigin::Runbook).collect();
         let message = format!(
-            "target `{name}` of the environment replaces no target of the runbook, and is bound nowhere"
+            "target `{name}` of the environment replaces no target of the runbook, and is \
+                     bound nowhere"
         );
         let help = match runbook_document::nearest(name, own.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),

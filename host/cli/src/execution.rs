@@ -10,7 +10,7 @@ use runbook_engine::{
     Account, Cause, Holder, LEASE_TTL, OutsideWindow, PauseReason, RunEnd, RunError, Section,
     StepId, Stopped, Unwritten,
 };
-use runbook_journal::{Away, JournalError, Location, SqlJournal};
+use runbook_journal::{Away, JournalError, JournalLocation, SqlJournal};
 use runbook_report::{Format, Summary};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,10 +37,11 @@ pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
 }
 
 /// Tells those who wait that the server of the journal is away, and since when.
-fn tell_away(journal: &Location, away: Away) {
+fn tell_away(journal: &JournalLocation, away: Away) {
     match away {
         Away::Gone { since, patience } => ui::warning(&format!(
-            "the journal {journal} does not answer since {}; the run waits for it, {} at most, and begins nothing meanwhile",
+            "the journal {journal} does not answer since {}; the run waits for it, {} at most, and \
+             begins nothing meanwhile",
             (jiff::Timestamp::now() - since).strftime("%H:%M:%S UTC"),
             runbook_document::format_duration(patience)
         )),
@@ -99,7 +100,9 @@ impl Onward {
                 let copy = copy.display().to_string();
                 let copy = runbook_text::argument(&copy);
                 format!(
-                    "its locks are free in the place of the lost file: check with `runbook runs` that nobody has begun the same; then `runbook resume {run} --journal {copy}{decided}`"
+                    "its locks are free in the place of the lost file: check with `runbook runs` \
+                     that nobody has begun the same; then \
+                     `runbook resume {run} --journal {copy}{decided}`"
                 )
             }
             Self::Lost => "it cannot be resumed: put back by hand what it changed".to_owned(),
@@ -156,8 +159,13 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
         RunError::Busy { run, left, .. } => {
             let (id, left) = (run.short(), in_seconds(*left));
             Failure::refused(error)
-                .hint(format!("`runbook show {id} --follow` shows how it goes, and `runbook cancel {id}` asks to end it"))
-                .hint(format!("if that process is dead, its lease ends in {left}: then `runbook resume {id}`"))
+                .hint(format!(
+                    "`runbook show {id} --follow` shows how it goes, and `runbook cancel {id}` \
+                     asks to end it"
+                ))
+                .hint(format!(
+                    "if that process is dead, its lease ends in {left}: then `runbook resume {id}`"
+                ))
         }
         RunError::LockBusy { left, .. } => {
             let (run, left) = (runbook_report::short(&summary.run), in_seconds(*left));
@@ -190,8 +198,10 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
         RunError::UndoUnclear { steps } => {
             let step = runbook_text::argument(steps.first().map_or("STEP", |step| step.as_str()))
                 .into_owned();
-            Failure::usage(error)
-                .hint(format!("look, then say so: `--decide {step}=done` (it is undone), `--decide {step}=retry` (it is not; undo it) or `--decide {step}=not-done` (it is not; leave it)"))
+            Failure::usage(error).hint(format!(
+                "look, then say so: `--decide {step}=done` (it is undone), `--decide {step}=retry` \
+                 (it is not; undo it) or `--decide {step}=not-done` (it is not; leave it)"
+            ))
         }
         RunError::NothingAsked { step, .. } | RunError::NoStep { step, .. } => {
             let run = runbook_report::short(&summary.run);
@@ -220,8 +230,10 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
         }
         RunError::NotEnded { run } => {
             let run = run.short();
-            Failure::usage(error)
-                .hint(format!("`runbook resume {run}` goes on with it, also with an undo that has begun; `runbook cancel {run}` ends and undoes it"))
+            Failure::usage(error).hint(format!(
+                "`runbook resume {run}` goes on with it, also with an undo that has begun; \
+                 `runbook cancel {run}` ends and undoes it"
+            ))
         }
         RunError::AlreadyEnded { .. } | RunError::Empty { .. } => Failure::usage(error),
         RunError::Illegal { .. } | RunError::LockLost { .. } => Failure::engine(error),

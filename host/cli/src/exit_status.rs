@@ -47,7 +47,8 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     (
         ExitStatus::Failed,
         1,
-        "failed, or ended by `runbook cancel`; all that can be undone is undone and verified, or nothing was changed",
+        "failed, or ended by `runbook cancel`; all that can be undone is undone and verified, or \
+         nothing was changed",
     ),
     (ExitStatus::Usage, 2, "the command line, a runbook or a file is wrong; nothing was executed"),
     (ExitStatus::Engine, 3, "an error of the engine or a plugin before any effect"),
@@ -67,12 +68,14 @@ pub const EXIT_STATUSES: &[(ExitStatus, u8, &str)] = &[
     (
         ExitStatus::Interrupted,
         130,
-        "interrupted (Ctrl-C) after orderly cleanup; stopped at once (a second Ctrl-C) nothing is undone, and `resume` goes on",
+        "interrupted (Ctrl-C) after orderly cleanup; stopped at once (a second Ctrl-C) nothing is \
+         undone, and `resume` goes on",
     ),
     (
         ExitStatus::Terminated,
         143,
-        "terminated (SIGTERM) after orderly cleanup; stopped at once (a second signal) nothing is undone, and `resume` goes on",
+        "terminated (SIGTERM) after orderly cleanup; stopped at once (a second signal) nothing is \
+         undone, and `resume` goes on",
     ),
 ];
 
@@ -83,13 +86,16 @@ pub const CHECK_STATUSES: &[(Health, u8, &str)] = &[
     (
         Health::Warning,
         1,
-        "a threshold was passed, or a check with `critical = false` failed; 0 with `--fail-on critical`",
+        "a threshold was passed, or a check with `critical = false` failed; 0 with \
+         `--fail-on critical`",
     ),
     (Health::Critical, 2, "a critical check failed: an answer came, and it is wrong"),
     (
         Health::Unknown,
         3,
-        "unknown: a check got no answer (nobody listens, the name is not found, a time limit is over), could not look or saw no data, none was made, or a file or the command line is wrong",
+        "unknown: a check got no answer (nobody listens, the name is not found, a time limit is \
+         over), could not look or saw no data, none was made, or a file or the command line is \
+         wrong",
     ),
 ];
 

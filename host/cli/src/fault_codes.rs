@@ -10,39 +10,47 @@ const OF_THE_ENGINE: &[(&str, &str)] = &[
     ("cancelled", "The call was stopped, because the run was cancelled or has failed."),
     (
         "cleanup-timeout",
-        "`cleanup_timeout` of the runbook was over before this was done. Give it more time, and run `runbook undo RUN`.",
+        "`cleanup_timeout` of the runbook was over before this was done. Give it more time, and \
+         run `runbook undo RUN`.",
     ),
     (
         "expect",
-        "The step did not give what `expect` in the runbook, or the operation itself, asks for. The message says what was seen.",
+        "The step did not give what `expect` in the runbook, or the operation itself, asks \
+                for. The message says what was seen.",
     ),
     (
         "items",
-        "What `for_each` names is no list that it can go through, or items of it failed. The message says which.",
+        "What `for_each` names is no list that it can go through, or items of it failed. The \
+               message says which.",
     ),
     (
         "items-cut",
-        "The list of `for_each` is cut off: there are more items. Raise `max_rows` or `max_bytes` of the target that it was read from.",
+        "The list of `for_each` is cut off: there are more items. Raise `max_rows` or \
+                   `max_bytes` of the target that it was read from.",
     ),
     (
         "lease-lost",
-        "This run may not hold its locks any more, so nothing new was begun. `runbook locks` says who holds them.",
+        "This run may not hold its locks any more, so nothing new was begun. \
+                    `runbook locks` says who holds them.",
     ),
     ("manual", "Nobody answered the manual step within its time."),
     (
         "max-effects",
-        "The run has made as many effects as `[limits] max_effects` allows, and was stopped before the next one.",
+        "The run has made as many effects as `[limits] max_effects` allows, and was \
+                     stopped before the next one.",
     ),
     ("operator", "An operator recorded what became of this step."),
     ("params", "The parameters of a nested runbook or suite do not fit what it declares."),
     ("rejected", "An approver rejected this step."),
     (
         "still-needed",
-        "What this step made is kept, because a later step that depends on it could not be put back. Repair that one, then `runbook undo RUN`.",
+        "What this step made is kept, because a later step that depends on it could not be put \
+         back. Repair that one, then `runbook undo RUN`.",
     ),
     (
         "still-runs",
-        "What an earlier attempt began is still running outside. Wait until it has ended, then `runbook resume RUN`.",
+        "What an earlier attempt began is still running outside. Wait until it has \
+                    ended, then `runbook resume RUN`.",
     ),
     ("template", "A template or expression has no value. The message names what is missing."),
     (
@@ -51,19 +59,23 @@ const OF_THE_ENGINE: &[(&str, &str)] = &[
     ),
     (
         "undo-cut-off",
-        "The undo was stopped in the middle, so whether it took effect is unknown. Look, then `runbook undo RUN`.",
+        "The undo was stopped in the middle, so whether it took effect is unknown. Look, then \
+         `runbook undo RUN`.",
     ),
     (
         "undo-input",
-        "The input of `undo` cannot be made, so the step was not begun: nobody could have put it back.",
+        "The input of `undo` cannot be made, so the step was not begun: nobody could \
+                    have put it back.",
     ),
     (
         "unobservable",
-        "The step cannot observe its target, so whether its undo took effect is unknown. A person must look.",
+        "The step cannot observe its target, so whether its undo took effect is unknown. A person \
+         must look.",
     ),
     (
         "until",
-        "The expression of `until` did not hold before `within` was over. The message says what was seen last.",
+        "The expression of `until` did not hold before `within` was over. The message says \
+               what was seen last.",
     ),
 ];
 
@@ -80,7 +92,9 @@ pub fn explained(code: &str) -> Option<String> {
         let (_, meaning) = OF_THE_ENGINE.iter().find(|(known, _)| *known == name)?;
         return Some(format!("{code}: a fault of the engine\n  {meaning}\n{CLASSES}"));
     } else if family == "plugin" {
-        "of the bridge between host and plugin: the plugin was given, or gave back, what it does not declare".to_owned()
+        "of the bridge between host and plugin: the plugin was given, or gave back, what it does \
+         not declare"
+            .to_owned()
     } else {
         let is_plugin = BUNDLED.iter().any(|bundled| bundled.name == family);
         let is_capability = Capability::all().any(|capability| capability.name() == family);
@@ -97,14 +111,16 @@ pub fn explained(code: &str) -> Option<String> {
         "`runbook plugin inspect FILE` shows what it takes and gives back.".to_owned()
     } else {
         format!(
-            "The message beside it says what happened; `runbook plugin inspect {family}` shows what the plugin does."
+            "The message beside it says what happened; `runbook plugin inspect {family}` shows \
+                 what the plugin does."
         )
     };
     Some(format!("{code}: a fault {whose}\n  {see}\n{CLASSES}"))
 }
 
 /// What the word before a code is for.
-const CLASSES: &str = "  The word before the code in a report is its class, which `retry.on` of a step may name (`runbook explain step.retry.on`).\n";
+const CLASSES: &str = "  The word before the code in a report is its class, which `retry.on` of a step may name \
+     (`runbook explain step.retry.on`).\n";
 
 #[cfg(test)]
 mod tests {

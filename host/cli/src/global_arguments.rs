@@ -9,7 +9,7 @@ pub const COMMON_OPTIONS: &str = "Options of every command";
 
 /// When colour is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Color {
+pub enum ColorChoice {
     /// On a terminal, unless `NO_COLOR` is set.
     Auto,
     /// Even where there is no terminal.
@@ -24,7 +24,7 @@ pub enum Color {
 pub struct GlobalArgs {
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value = "auto", env = "RUNBOOK_COLOR")]
-    pub color: Color,
+    pub color: ColorChoice,
     /// Never ask a question; a question that would be needed is an error
     #[arg(long, global = true, env = "RUNBOOK_NO_INPUT", value_parser = BoolishValueParser::new())]
     pub no_input: bool,

@@ -124,7 +124,8 @@ pub fn check(
         let diagnostic = Diagnostic::error("E0118", &target.source, target.span.clone(), message)
             .label("reaches a place of the host");
         diagnostics.push(diagnostic.help(
-            "grant another folder, such as one below that of the runbook that holds nothing of the host; `runbook doctor` shows where the host keeps its own files",
+            "grant another folder, such as one below that of the runbook that holds nothing of \
+                 the host; `runbook doctor` shows where the host keeps its own files",
         ));
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What came from the terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Typed {
+pub enum TypedLine {
     /// A line that was finished with Enter, without the space around it.
     Line(String),
     /// A line that is not UTF-8.
@@ -21,7 +21,7 @@ pub enum Typed {
 }
 
 /// One line, read here and now.
-pub fn line() -> Typed {
+pub fn line() -> TypedLine {
     from(&mut io::stdin().lock(), || {
         let stdin = rustix::stdio::stdin();
         match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None) {
@@ -32,24 +32,25 @@ pub fn line() -> Typed {
 }
 
 /// `wait` waits for more where another program made the descriptor non-blocking.
-fn from(input: &mut impl BufRead, mut wait: impl FnMut() -> io::Result<()>) -> Typed {
+fn from(input: &mut impl BufRead, mut wait: impl FnMut() -> io::Result<()>) -> TypedLine {
     let mut bytes = Vec::new();
     loop {
         match input.read_until(b'\n', &mut bytes) {
             Ok(_) if bytes.last() == Some(&b'\n') => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait().is_ok() => {}
-            Ok(_) | Err(_) => return Typed::Gone,
+            Ok(_) | Err(_) => return TypedLine::Gone,
         }
     }
-    String::from_utf8(bytes).map_or(Typed::NotText, |text| Typed::Line(text.trim().to_owned()))
+    String::from_utf8(bytes)
+        .map_or(TypedLine::NotText, |text| TypedLine::Line(text.trim().to_owned()))
 }
 
 /// The thread that reads the terminal. There is one for the whole program: a thread that waits for
 /// a key cannot be stopped, and a second one would compete for the same answer.
 struct Reader {
     ask: UnboundedSender<()>,
-    lines: Mutex<UnboundedReceiver<Typed>>,
+    lines: Mutex<UnboundedReceiver<TypedLine>>,
     asked: AtomicBool,
 }
 
@@ -62,12 +63,12 @@ static READER: LazyLock<Reader> = LazyLock::new(|| {
 });
 
 /// Reads one line. If the future is dropped before a line was typed, the next call gets it.
-pub async fn next_line() -> Typed {
+pub async fn next_line() -> TypedLine {
     let mut lines = READER.lines.lock().await;
     if !READER.asked.swap(true, Ordering::SeqCst) && READER.ask.send(()).is_err() {
-        return Typed::Gone;
+        return TypedLine::Gone;
     }
-    let typed = lines.recv().await.unwrap_or(Typed::Gone);
+    let typed = lines.recv().await.unwrap_or(TypedLine::Gone);
     READER.asked.store(false, Ordering::SeqCst);
     typed
 }
@@ -76,17 +77,17 @@ pub async fn next_line() -> Typed {
 mod tests {
     use super::*;
 
-    fn typed(text: &[u8]) -> Typed {
+    fn typed(text: &[u8]) -> TypedLine {
         from(&mut io::BufReader::new(text), || Ok(()))
     }
 
     #[test]
     fn only_a_line_that_was_finished_is_an_answer() {
-        assert_eq!(typed(b"yes\nno\n"), Typed::Line("yes".to_owned()));
-        assert_eq!(typed(b"\n"), Typed::Line(String::new()));
-        assert_eq!(typed(b"yes"), Typed::Gone);
-        assert_eq!(typed(b""), Typed::Gone);
-        assert_eq!(typed(b"\xff\n"), Typed::NotText);
+        assert_eq!(typed(b"yes\nno\n"), TypedLine::Line("yes".to_owned()));
+        assert_eq!(typed(b"\n"), TypedLine::Line(String::new()));
+        assert_eq!(typed(b"yes"), TypedLine::Gone);
+        assert_eq!(typed(b""), TypedLine::Gone);
+        assert_eq!(typed(b"\xff\n"), TypedLine::NotText);
     }
 
     /// Gives what it has piece by piece; `None` is an error.
@@ -114,8 +115,8 @@ mod tests {
             waited += 1;
             Ok(())
         });
-        assert_eq!((typed, waited), (Typed::Line("yes".to_owned()), 1));
+        assert_eq!((typed, waited), (TypedLine::Line("yes".to_owned()), 1));
         let pieces = Pieces(vec![Ok(b"yes"), Err(io::ErrorKind::Other)]);
-        assert_eq!(from(&mut io::BufReader::new(pieces), || Ok(())), Typed::Gone);
+        assert_eq!(from(&mut io::BufReader::new(pieces), || Ok(())), TypedLine::Gone);
     }
 }

@@ -5,7 +5,7 @@
 use crate::commands::record_decision;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::input::{self, Typed as Line};
+use crate::input::{self, TypedLine as Line};
 use crate::live::Live;
 use crate::signals::CancelSignals;
 use crate::ui;

@@ -11,7 +11,7 @@ use crate::text_file;
 use crate::ui;
 use crate::waivers;
 use crate::writable;
-use runbook_authority::diff::{Change, Direction, diff};
+use runbook_authority::diff::{AccessChange, Direction, diff};
 use runbook_authority::lockfile::{self, FILE_NAME};
 use runbook_authority::snapshot::{PluginFacts, RunbookFacts};
 use runbook_authority::{Digest, Snapshot};
@@ -214,7 +214,7 @@ pub fn check_reach(
         return Ok(());
     };
     let now = snapshot(prepared, runbook, &place.entry)?;
-    let wider: Vec<Change> = diff(&part(&locked, &place.entry, &now), &now)
+    let wider: Vec<AccessChange> = diff(&part(&locked, &place.entry, &now), &now)
         .into_iter()
         .filter(|change| change.direction != Direction::Narrowed)
         .collect();
@@ -233,7 +233,7 @@ pub fn check_reach(
 /// How a runbook departs from its entry.
 pub struct Difference {
     /// In what plugins may do.
-    pub reach: Vec<Change>,
+    pub reach: Vec<AccessChange>,
     /// In the files that it is made of.
     pub texts: Vec<TextChange>,
     /// Whether the entry keeps no text, so that there is nothing to compare with.
@@ -279,7 +279,7 @@ pub fn command_arguments(runbook: &Path, environment: Option<&str>) -> String {
 }
 
 /// Changes, one a line, with what would be possible below each that widens.
-pub fn render(changes: &[Change]) -> String {
+pub fn render(changes: &[AccessChange]) -> String {
     let mut text = String::new();
     for change in changes {
         let (direction, risk) = (change.direction.name(), change.risk.name());

@@ -66,7 +66,8 @@ impl Declared {
             maker: "manual".to_owned(),
             authority: "as its `form` and `choices` ask for it",
             measurements: Measurements::None,
-            without_fields: "nothing is asked for there; a person gives values by `form = { NAME = \"TYPE\" }`, and one of `choices`",
+            without_fields: "nothing is asked for there; a person gives values by \
+                             `form = { NAME = \"TYPE\" }`, and one of `choices`",
         }
     }
 }

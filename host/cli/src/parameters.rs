@@ -3,7 +3,7 @@
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::input::{self, Typed};
+use crate::input::{self, TypedLine};
 use crate::shared_arguments::ParamArgs;
 use crate::ui;
 use runbook_engine::model::Param;
@@ -134,7 +134,7 @@ fn ask(param: &Param) -> Option<GivenParam> {
     for _ in 0..TRIES {
         ui::prompt(&format!("{name}{about}: "));
         ui::flush();
-        let Typed::Line(text) = input::line() else { return None };
+        let TypedLine::Line(text) = input::line() else { return None };
         if text.is_empty() {
             return None;
         }

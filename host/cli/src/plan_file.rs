@@ -12,7 +12,7 @@ use runbook_document::{Diagnostics, Source};
 use runbook_engine::{
     DryFinding, DryStep, GivenParam, GivenValue, Json, Params, Plan, RunId, Runbook, resolve_params,
 };
-use runbook_journal::Location;
+use runbook_journal::JournalLocation;
 use runbook_report::push_line;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -82,7 +82,7 @@ pub struct Planned<'a> {
     /// Who made it, or runs it.
     pub operator: &'a str,
     /// The journal of its run.
-    pub journal: &'a Location,
+    pub journal: &'a JournalLocation,
     /// The path of the runbook.
     pub file: &'a Path,
     /// The runbook, verified and granted.
@@ -170,7 +170,11 @@ impl PlanFile {
     ///
     /// # Errors
     /// The journal is another.
-    pub fn refuse_another_journal(&self, path: &Path, journal: &Location) -> Result<(), Failure> {
+    pub fn refuse_another_journal(
+        &self,
+        path: &Path,
+        journal: &JournalLocation,
+    ) -> Result<(), Failure> {
         let here = name_of(journal);
         if self.journal == here {
             return Ok(());
@@ -277,13 +281,13 @@ impl PlanFile {
 }
 
 /// A journal by one name from every folder.
-fn name_of(journal: &Location) -> String {
+fn name_of(journal: &JournalLocation) -> String {
     match journal {
-        Location::File(path) => {
+        JournalLocation::File(path) => {
             let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             runbook_runtime::follow_links(&absolute).display().to_string()
         }
-        server @ Location::Server(_) => server.to_string(),
+        server @ JournalLocation::Server(_) => server.to_string(),
     }
 }
 

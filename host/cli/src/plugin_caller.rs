@@ -16,9 +16,9 @@ use runbook_contract::{
 };
 use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, Operate, STILL_RUNS};
 use runbook_runtime::{
-    self as runtime, CallOutcome, CodeOrigin, Compiler, InTime, Launcher, Limits, Linked, Permit,
-    Runtime, RuntimeConfig, SecretSource, SecretUnavailable, Services, SharedScrubber, Unfinished,
-    Verified,
+    self as runtime, CallLimits, CallOutcome, CodeOrigin, Compiler, InTime, Launcher, Linked,
+    Permit, Runtime, RuntimeConfig, SecretSource, SecretUnavailable, Services, SharedScrubber,
+    Unfinished, Verified,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -84,7 +84,7 @@ impl PluginCaller {
                 component,
                 &site.operation,
                 site.effective.clone(),
-                Limits::default(),
+                CallLimits::default(),
                 services.clone(),
             );
             linked.insert(step.clone(), link.map_err(Failure::engine)?);
@@ -164,7 +164,7 @@ impl Operate for PluginCaller {
         self.audit.ended(&called, &outcome);
         let changed = |calls: &&runtime::HostCalls| {
             calls.allowed > calls.without_effect
-                && calls.verb.effect() == runbook_authority::Effect::Change
+                && calls.verb.effect() == runbook_authority::VerbEffect::Change
         };
         let acted: BTreeSet<String> =
             outcome.host_calls.iter().filter(changed).map(|calls| calls.verb.full_name()).collect();

@@ -51,8 +51,8 @@ impl Plugins {
             )));
         }
         if is_file(reference) {
-            if let Origin::Impostor(bundled) =
-                Origin::of(reference, &verified.manifest().name, &bytes)
+            if let Provenance::Impostor(bundled) =
+                Provenance::of(reference, &verified.manifest().name, &bytes)
             {
                 return Err(impostor(reference, bundled));
             }
@@ -67,7 +67,7 @@ impl Plugins {
 /// Where a plugin's code comes from. Boundaries and trust files name plugins by their names, so a
 /// name of a bundled plugin says that it is the bundled one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum Provenance {
     /// It is inside the program.
     Bundled,
     /// It is a file with the same bytes as this bundled plugin.
@@ -78,7 +78,7 @@ pub enum Origin {
     Impostor(&'static str),
 }
 
-impl Origin {
+impl Provenance {
     /// The origin of the plugin that `reference` names, whose manifest calls it `name`.
     pub fn of(reference: &str, name: &str, component: &[u8]) -> Self {
         if !is_file(reference) {
@@ -95,11 +95,13 @@ impl Origin {
 /// The refusal of a file with the name of a bundled plugin and other code.
 pub fn impostor(reference: &str, bundled: &str) -> Failure {
     Failure::refused(format!(
-        "plugin `{reference}` calls itself `{bundled}`, which is the name of a bundled plugin, and is other code than that"
+        "plugin `{reference}` calls itself `{bundled}`, which is the name of a bundled plugin, and \
+         is other code than that"
     ))
     .hint(format!(
-        "for the bundled one write `uses = \"{bundled}:…\"`; a plugin of your own needs a name of its own in `plugin.toml`: what a \
-         boundary allows `{bundled}`, it does not allow to others"
+        "for the bundled one write `uses = \"{bundled}:…\"`; a plugin of your own needs \
+                   a name of its own in `plugin.toml`: what a boundary allows `{bundled}`, it does \
+                   not allow to others"
     ))
 }
 
@@ -128,7 +130,8 @@ pub fn load(reference: &str, folder: &Path) -> Result<Arc<[u8]>, Failure> {
             Err(match runbook_document::nearest(reference, BUNDLED.iter().map(|bundled| bundled.name)) {
                 Some(near) => failure.hint(format!("did you mean `{near}`?")),
                 None => failure.hint(
-                    "see `runbook plugin list`; a plugin of your own is named by its path, as in `./checks/mine.wasm:operation`",
+                    "see `runbook plugin list`; a plugin of your own is named by its path, as in \
+                     `./checks/mine.wasm:operation`",
                 ),
             })
         }

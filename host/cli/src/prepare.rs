@@ -13,7 +13,7 @@ use crate::schema_words;
 use crate::signatures::TrustFiles;
 use crate::written_input::{node_at, params_of_sites};
 use crate::{text_file, waivers};
-use runbook_authority::grant::{self, Refusal, RefusalRule, UseSite as GrantSite};
+use runbook_authority::grant::{self, GrantSite, Refusal, RefusalRule};
 use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::{Folder, StoredSecret};
 use runbook_authority::{Binding, Boundary, Effective, Manifest, Targets};

@@ -1,6 +1,6 @@
 //! A runbook that is verified and granted: what the later stages are given.
 
-use runbook_authority::{Effect, Effective, Verb};
+use runbook_authority::{Effective, Verb, VerbEffect};
 use runbook_document::Source;
 use runbook_engine::{OperationFacts, Runbook, StepId};
 use runbook_runtime::Verified;
@@ -24,7 +24,7 @@ pub struct Site {
 impl Site {
     /// Whether the call may change something.
     pub fn changes(&self) -> bool {
-        let changes = |verb: &Verb| verb.effect() == Effect::Change;
+        let changes = |verb: &Verb| verb.effect() == VerbEffect::Change;
         self.effective.iter().any(|grant| grant.verbs.iter().any(changes))
     }
 }

@@ -70,8 +70,10 @@ pub fn begin(
     // Who says in which form wants to see something.
     let verbosity = verbosity.max(u8::from(format.is_some()));
     let wrong = |error: String| {
-        Failure::usage(format!("`RUNBOOK_LOG`: {error}"))
-            .hint("write a level (`error`, `warn`, `info`, `debug`, `trace`), or parts with levels: `runbook_runtime=debug,info`")
+        Failure::usage(format!("`RUNBOOK_LOG`: {error}")).hint(
+            "write a level (`error`, `warn`, `info`, `debug`, `trace`), or parts with \
+                   levels: `runbook_runtime=debug,info`",
+        )
     };
     let Some(targets) = targets(verbosity, filter).map_err(wrong)? else { return Ok(()) };
     let layer = tracing_subscriber::fmt::layer()

@@ -175,7 +175,8 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Diagnostics) -> Project {
             let message = format!(
                 "`{key}` is set by each operator, never by a project, which comes with a checkout"
             );
-            let help = "write it into `config.toml` of your configuration directory, `runbook/` below `$XDG_CONFIG_HOME` or `~/.config`";
+            let help = "write it into `config.toml` of your configuration directory, `runbook/` below \
+                 `$XDG_CONFIG_HOME` or `~/.config`";
             reader.error_with_help("E0125", node.span.clone(), message, "not in a project", help);
         }
     }
@@ -399,7 +400,8 @@ mod tests {
     fn a_project_says_where_runbooks_are_and_what_holds_besides() {
         let plain = read("format = 1\n").expect("it is right");
         assert_eq!(plain.folders, [Path::new("/srv/checks"), Path::new("/srv/checks/runbooks")]);
-        let whole = "format = 1\nrunbooks = [\"ops\", \"/etc/ops\"]\nboundary = \"b.toml\"\ntrust = \"t.toml\"\nlocked = true\n";
+        let whole = "format = 1\nrunbooks = [\"ops\", \"/etc/ops\"]\nboundary = \"b.toml\"\n\
+                     trust = \"t.toml\"\nlocked = true\n";
         let whole = read(whole).expect("it is right");
         assert_eq!(whole.folders, [Path::new("/srv/checks/ops"), Path::new("/etc/ops")]);
         assert_eq!(whole.boundary.as_deref(), Some(Path::new("/srv/checks/b.toml")));

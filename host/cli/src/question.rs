@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::input::{self, Typed};
+use crate::input::{self, TypedLine};
 use crate::ui::{flush, prompt};
 use runbook_secrets::SecretString;
 
@@ -38,8 +38,8 @@ pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool
     prompt(&format!("{question} [y/N] "));
     flush();
     Ok(match input::line() {
-        Typed::Line(answer) => matches!(answer.to_lowercase().as_str(), "y" | "yes"),
-        Typed::NotText | Typed::Gone => false,
+        TypedLine::Line(answer) => matches!(answer.to_lowercase().as_str(), "y" | "yes"),
+        TypedLine::NotText | TypedLine::Gone => false,
     })
 }
 

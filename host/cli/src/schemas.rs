@@ -69,7 +69,10 @@ fn targets() -> Json {
         .map(|key| (key.to_owned(), schema["properties"][key].take()));
     schema["properties"] = Json::Object(own.into_iter().collect());
     schema["title"] = "targets, format 1".into();
-    schema["description"] = "Targets and secrets that runbooks include, or take by `--env NAME` from `targets.NAME.toml`. Put `#:schema schema/targets.v1.json` on its first line.".into();
+    schema["description"] =
+        "Targets and secrets that runbooks include, or take by `--env NAME` from \
+         `targets.NAME.toml`. Put `#:schema schema/targets.v1.json` on its first line."
+            .into();
     schema["required"] = vec!["format"].into();
     if let Some(entries) = schema.as_object_mut() {
         entries.remove("anyOf");

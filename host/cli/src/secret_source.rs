@@ -8,7 +8,7 @@ use runbook_authority::{Texts, template_diagnostic, template_in};
 use runbook_document::{Diagnostic, Located};
 use runbook_engine::Runbook;
 use runbook_runtime::{BoxFuture, SecretFacts, SecretSource, SecretUnavailable};
-use runbook_secrets::{Secret, Source, Store};
+use runbook_secrets::{Secret, SecretReference, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ pub struct AgeSecretSource {
 }
 
 struct Entry {
-    source: Source,
+    source: SecretReference,
     path: PathBuf,
     max_age: Option<Duration>,
     expires: Option<jiff::civil::Date>,
@@ -168,7 +168,9 @@ impl SecretSource for AgeSecretSource {
 }
 
 /// Where a secret comes from, or what is wrong with how the runbook says it.
-pub fn source_of(secret: &runbook_engine::model::SecretEntry) -> Result<Source, Diagnostic> {
+pub fn source_of(
+    secret: &runbook_engine::model::SecretEntry,
+) -> Result<SecretReference, Diagnostic> {
     let Located { value, span } = &secret.source_uri;
     if let Some(template) = template_in(value, Texts::OfTarget) {
         let subject = format!("the source of secret `{}`", secret.name.name);

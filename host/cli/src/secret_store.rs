@@ -1,6 +1,6 @@
 //! Opens secret stores when a secret is first needed, and keeps them open for one command.
 
-use crate::context::{Context, Origin};
+use crate::context::{Context, SettingOrigin};
 use crate::failure::Failure;
 use crate::question;
 use crate::ui;
@@ -14,7 +14,7 @@ use std::path::Path;
 pub fn identities(context: &Context) -> Result<Identities, Failure> {
     let mut identities = Identities::default();
     for path in &context.identities {
-        if context.identity_origin == Origin::Default && !path.exists() {
+        if context.identity_origin == SettingOrigin::Default && !path.exists() {
             continue;
         }
         let text = files::read_private(path).map_err(Failure::usage)?;
@@ -51,7 +51,7 @@ pub fn open(context: &Context, path: &Path) -> Result<Option<Store>, Failure> {
     let store = Store::open(&bytes, &origin, &identities(context)?, &prompt(context));
     store.map(Some).map_err(|error| {
         let failure = Failure::usage(error);
-        if context.identity_origin == Origin::Default {
+        if context.identity_origin == SettingOrigin::Default {
             failure.hint("name the private key with `--identity FILE` or `RUNBOOK_IDENTITY`")
         } else {
             failure

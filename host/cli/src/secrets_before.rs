@@ -80,8 +80,10 @@ fn refuse(missing: Vec<Unavailable>, so: &str) -> Result<(), Failure> {
     if told.is_empty() {
         return Ok(());
     }
-    Err(Failure::engine(format!("{} ({so})", told.join(", and ")))
-        .hint("`runbook secret list STORE` shows what a store has, and `runbook secret set STORE#NAME` puts it there"))
+    Err(Failure::engine(format!("{} ({so})", told.join(", and "))).hint(
+        "`runbook secret list STORE` shows what a store has, and \
+               `runbook secret set STORE#NAME` puts it there",
+    ))
 }
 
 fn warn(missing: Vec<Unavailable>) {

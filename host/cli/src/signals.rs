@@ -138,7 +138,8 @@ impl CancelSignals {
             }
             (SignalMode::Run, CancelLevel::Now) => {
                 ui::tell(&format!(
-                    "stopping at once; nothing more is undone; `runbook resume {}` continues the run",
+                    "stopping at once; nothing more is undone; `runbook resume {}` continues the \
+                     run",
                     self.named()
                 ));
             }
@@ -162,7 +163,8 @@ impl CancelSignals {
         if !self.over.load(Ordering::SeqCst) {
             let run = self.named();
             ui::tell(&format!(
-                "the terminal hung up; the run goes on without it: `runbook show {run} --follow` shows how, `runbook cancel {run}` ends it"
+                "the terminal hung up; the run goes on without it: `runbook show {run} --follow` \
+                 shows how, `runbook cancel {run}` ends it"
             ));
         }
     }

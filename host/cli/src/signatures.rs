@@ -91,7 +91,8 @@ fn read_trust(path: &Path) -> Result<Trust, Failure> {
 fn refusal(name: &str, (file, trust): (&Path, &Path), untrusted: &Untrusted) -> Failure {
     let help = match untrusted {
         Untrusted::OtherDigest { .. } | Untrusted::Forged { .. } => format!(
-            "put back the file that was signed; or, if the change is right, have it reviewed and signed: `runbook plugin sign {} --key FILE`",
+            "put back the file that was signed; or, if the change is right, have it reviewed and \
+             signed: `runbook plugin sign {} --key FILE`",
             runbook_text::file(&file.display().to_string())
         ),
         Untrusted::Unsigned => {
@@ -104,7 +105,8 @@ fn refusal(name: &str, (file, trust): (&Path, &Path), untrusted: &Untrusted) -> 
         | Untrusted::OtherPlugins { .. }
         | Untrusted::Expired { .. } => {
             format!(
-                "have `{}` changed by its owner, or the plugin signed by a key that is accepted for it",
+                "have `{}` changed by its owner, or the plugin signed by a key that is accepted \
+                 for it",
                 trust.display()
             )
         }

@@ -2,7 +2,7 @@
 
 use crate::prepared::Site;
 use crate::written_input::{node_at, params_of_sites};
-use runbook_authority::{Decision, Mode, Operation, Verb};
+use runbook_authority::{GateDecision, Mode, Operation, Verb};
 use runbook_document::{Diagnostic, Diagnostics, FromNode as _, Node};
 use runbook_engine::model::Param;
 use runbook_engine::{Known, Runbook, StepId, UseSite};
@@ -56,7 +56,7 @@ fn judge(site: &Site, statement: &str) -> Option<Judged> {
     let judge = |grant: &runbook_authority::Grant, verb: Verb| {
         let target = grant.target.sql()?;
         let operation = Operation::Sql { slot: &grant.slot, verb, statement: Some(statement) };
-        if let Decision::Deny(denial) =
+        if let GateDecision::Deny(denial) =
             runbook_authority::gate::decide(&site.effective, Mode::Effects, &operation)
         {
             return Some(Judged::Denied { reason: denial.reason, target: denial.place });
@@ -78,14 +78,25 @@ fn told(use_site: &UseSite<'_>, node: &Node, judged: Judged) -> Diagnostic {
     let (source, span, uses) =
         (node.source(use_site.source), node.span.clone(), &use_site.uses.value);
     match judged {
-        Judged::Denied { reason, target } => {
-            Diagnostic::error(CODE, source, span, format!("`{uses}` never runs this statement: {reason}"))
-                .label("denied when its turn comes")
-                .help(format!("write another statement, or allow it by the target ({target})"))
-        }
-        Judged::Refused(reason) => Diagnostic::error(CODE, source, span, format!("`{uses}` never runs this statement: {reason}"))
-            .label("refused when its turn comes")
-            .help("write one statement that it runs: `sql:query` looks, `sql:execute` changes, `sql:transaction` takes several"),
+        Judged::Denied { reason, target } => Diagnostic::error(
+            CODE,
+            source,
+            span,
+            format!("`{uses}` never runs this statement: {reason}"),
+        )
+        .label("denied when its turn comes")
+        .help(format!("write another statement, or allow it by the target ({target})")),
+        Judged::Refused(reason) => Diagnostic::error(
+            CODE,
+            source,
+            span,
+            format!("`{uses}` never runs this statement: {reason}"),
+        )
+        .label("refused when its turn comes")
+        .help(
+            "write one statement that it runs: `sql:query` looks, `sql:execute` changes, \
+               `sql:transaction` takes several",
+        ),
         Judged::Doubtful(reason) => Diagnostic::warning(
             CODE,
             source,

@@ -60,7 +60,8 @@ impl TextChange {
             if removed == added {
                 let _ = writeln!(
                     text,
-                    "    (these lines differ only in white space, line ends or characters that are not shown)"
+                    "    (these lines differ only in white space, line ends or characters that are \
+                     not shown)"
                 );
             }
         }
@@ -92,7 +93,8 @@ mod tests {
             rendered(Some("a\nb\nc\nd\ne\nf\ng\nh\ni\n"), Some("a\nb\nc\nd\nE\nf\ng\nh\ni\n"));
         assert_eq!(
             text,
-            "  file `r.toml` has another text:\n    @@ -2,7 +2,7 @@\n     b\n     c\n     d\n    -e\n    +E\n     f\n     g\n     h"
+            "  file `r.toml` has another text:\n    @@ -2,7 +2,7 \
+             @@\n     b\n     c\n     d\n    -e\n    +E\n     f\n     g\n     h"
         );
     }
 

@@ -69,7 +69,8 @@ pub fn locate_below(folder: &Path, name: &str) -> io::Result<PathBuf> {
     let is_of_same_kind = Path::new(name).extension() == inside.extension();
     if !is_named_as_text(Path::new(name)) || !is_named_as_text(inside) || !is_of_same_kind {
         return Err(elsewhere(
-            "what such a file names ends in `.toml` or `.sql`, and no part of its path begins with a dot",
+            "what such a file names ends in `.toml` or `.sql`, and no part of its path begins with \
+             a dot",
         ));
     }
     Ok(real)

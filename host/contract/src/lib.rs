@@ -5,6 +5,8 @@
 //! and its answer down, with the version of the format, so that they can be kept, replayed, or sent
 //! to another host.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod call;
 mod fault;
 mod ids;

@@ -127,7 +127,8 @@ proptest! {
     }
 
     #[test]
-    fn a_record_that_is_cut_anywhere_is_refused(call in call(), result in result(), at in any::<prop::sample::Index>()) {
+    fn a_record_that_is_cut_anywhere_is_refused(call in call(), result in result(),
+        at in any::<prop::sample::Index>()) {
         let line = CallRecord { call, result }.to_line().expect("it is JSON");
         let ends: Vec<usize> = line.char_indices().map(|(end, _)| end).collect();
         let cut = &line[..ends[at.index(ends.len())]];
@@ -137,7 +138,8 @@ proptest! {
     #[test]
     fn a_record_of_another_format_is_refused_by_its_number(call in call(), result in result()) {
         let line = CallRecord { call, result }.to_line().expect("it is JSON");
-        let other = line.replacen(&format!("\"format\":{FORMAT}"), &format!("\"format\":{}", FORMAT + 1), 1);
+        let other = line.replacen(&format!("\"format\":{FORMAT}"),
+            &format!("\"format\":{}", FORMAT + 1), 1);
         let refused = CallRecord::from_line(&other).expect_err("it is newer");
         prop_assert_eq!(refused.to_string(), "a record of format 2; this version reads format 1");
     }

@@ -126,7 +126,8 @@ mod tests {
         assert_eq!(
             messages("a = 1\n# \u{202e}txt\n"),
             [
-                "2:3: E0290 the file has U+202E (direction embedding or override) here, which is not seen and lets it read otherwise than it is"
+                "2:3: E0290 the file has U+202E (direction embedding or override) here, which is not \
+              seen and lets it read otherwise than it is"
             ]
         );
         for hidden in ["\u{200b}", "\u{9b}", "\u{e0041}", "\u{2028}", "\u{ffff}", "\u{1b}", "\r"] {
@@ -153,9 +154,8 @@ mod tests {
         let found = messages("[a]\nb = [\"x\", \"y\\u202Ez\"]\n");
         assert_eq!(
             found,
-            [
-                "2:11: E0290 `b` must be one line of text, but has U+202E (direction embedding or override)"
-            ]
+            ["2:11: E0290 `b` must be one line of text, but has U+202E (direction embedding or \
+              override)"]
         );
     }
 

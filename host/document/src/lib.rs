@@ -5,6 +5,8 @@
 //! shown at once, and an unknown key is always an error. The crate reads text that it is given; it
 //! never opens a file.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod diagnostic;
 mod hidden;
 mod node;

@@ -433,7 +433,8 @@ mod tests {
             found,
             [
                 "1: the file has no `name`, which must be a string",
-                "1: `timeout` of the file must be a duration with its unit, such as `\"5m\"`, not the integer `5`"
+                "1: `timeout` of the file must be a duration with its unit, such as `\"5m\"`, not \
+                 the integer `5`"
             ]
         );
     }

@@ -68,7 +68,8 @@ pub enum RetryError {
     /// A run that tries another one again either does a step or takes it as done, so `fail` is no
     /// decision.
     #[error(
-        "`{step}=fail` is not possible here: say `{step}=done` (it happened) or `{step}=retry` (it did not)"
+        "`{step}=fail` is not possible here: say `{step}=done` (it happened) or `{step}=retry` \
+             (it did not)"
     )]
     NoWay {
         /// The step that was decided about.

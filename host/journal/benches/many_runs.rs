@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use runbook_engine::Journal as _;
-use runbook_journal::{Location, SqlJournal};
+use runbook_journal::{JournalLocation, SqlJournal};
 use sqlx::Connection as _;
 
 const RUNS: u32 = 100_000;
@@ -13,7 +13,7 @@ fn look_up(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("journal.db");
     let journal = runtime.block_on(async {
-        let journal = SqlJournal::open(&Location::File(path.clone())).await.expect("opened");
+        let journal = SqlJournal::open(&JournalLocation::File(path.clone())).await.expect("opened");
         fill(&path).await;
         journal
     });
@@ -35,10 +35,12 @@ async fn fill(path: &std::path::Path) {
     let sources =
         "[[\"runbook.toml\",\"".to_owned() + &"# a line of the runbook\\n".repeat(80) + "\"]]";
     let statement = format!(
-        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {RUNS}) \
-         INSERT INTO runs (run, name, title, operator, environment, phase, started_ns, ended_ns, digest, sources, params) \
-         SELECT printf('%08x-0000-7000-8000-%012x', n, n), 'emergency-db', 'Database emergency', 'ops', NULL, \
-         '{{\"ended\":\"succeeded\"}}', n * 1000, n * 1000 + 5, 'sha256:00', '{sources}', '{{}}' FROM numbers"
+        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE \
+                 n < {RUNS}) INSERT INTO runs (run, name, title, operator, environment, phase, \
+                 started_ns, ended_ns, digest, sources, params) SELECT \
+                 printf('%08x-0000-7000-8000-%012x', n, n), 'emergency-db', 'Database emergency', \
+                 'ops', NULL, '{{\"ended\":\"succeeded\"}}', n * 1000, n * 1000 + 5, 'sha256:00', \
+                 '{sources}', '{{}}' FROM numbers"
     );
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
     let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("connected");

@@ -8,7 +8,7 @@ use runbook_engine::{
     OperationFacts, Options, Outcome, Plan, Record, Report, Response, Run, RunId, parse,
     resolve_params,
 };
-use runbook_journal::{Location, SqlJournal, bare_commits};
+use runbook_journal::{JournalLocation, SqlJournal, bare_commits};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -70,9 +70,10 @@ async fn main() {
         .expect("the plan is good");
     let mut ratios = Vec::new();
     for round in 0..5 {
-        let journal = SqlJournal::open(&Location::File(folder.path().join(format!("{round}.db"))))
-            .await
-            .expect("a journal can be made");
+        let journal =
+            SqlJournal::open(&JournalLocation::File(folder.path().join(format!("{round}.db"))))
+                .await
+                .expect("a journal can be made");
         let options = Options {
             run: RunId::generate(),
             operator: "bench".to_owned(),

@@ -2,7 +2,7 @@
 //! place, with `error`, that knows which database a journal is in.
 
 use crate::error::{JournalError, is_busy};
-use crate::location::{Location, ServerUrl};
+use crate::location::{JournalLocation, ServerUrl};
 use crate::opened_files::OpenedFiles;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -58,7 +58,7 @@ enum Role {
 impl Pools {
     /// Connects, and brings the tables up to date.
     pub(crate) async fn open(
-        location: &Location,
+        location: &JournalLocation,
         wait: Duration,
         sharing: Sharing,
     ) -> Result<Self, JournalError> {
@@ -79,8 +79,8 @@ impl Pools {
             // A file stays open for as long as the journal does: what lies beside it goes when the
             // last connection is closed.
             let (idle, lifetime) = match location {
-                Location::File(_) => (None, None),
-                Location::Server(_) => (Some(IDLE_TIMEOUT), Some(MAX_LIFETIME)),
+                JournalLocation::File(_) => (None, None),
+                JournalLocation::Server(_) => (Some(IDLE_TIMEOUT), Some(MAX_LIFETIME)),
             };
             AnyPoolOptions::new()
                 .max_connections(connections)
@@ -129,7 +129,7 @@ impl Pools {
 /// The connection that finds or makes the file. Of two that turn a new file to WAL at one moment,
 /// SQLite refuses one at once, without waiting, because each would wait for the other.
 async fn first(
-    location: &Location,
+    location: &JournalLocation,
     options: &AnyConnectOptions,
     session: &str,
     wait: Duration,
@@ -155,27 +155,27 @@ async fn connect(options: &AnyConnectOptions, session: &str) -> Result<AnyConnec
 
 /// How a transaction that writes begins. In SQLite, one that begins by reading and writes later
 /// fails if another process wrote in between, however long it waits.
-pub(crate) fn begin(location: &Location) -> &'static str {
+pub(crate) fn begin(location: &JournalLocation) -> &'static str {
     match location {
-        Location::File(_) => "BEGIN IMMEDIATE",
-        Location::Server(_) => "BEGIN",
+        JournalLocation::File(_) => "BEGIN IMMEDIATE",
+        JournalLocation::Server(_) => "BEGIN",
     }
 }
 
 /// Whether a record and the renewal of the leases that it needs fit into one statement. To a server
 /// each statement of a transaction costs one round trip. SQLite has no statement that writes to two
 /// tables.
-pub(crate) fn fences_in_one(location: &Location) -> bool {
+pub(crate) fn fences_in_one(location: &JournalLocation) -> bool {
     match location {
-        Location::File(_) => false,
-        Location::Server(_) => true,
+        JournalLocation::File(_) => false,
+        JournalLocation::Server(_) => true,
     }
 }
 
-fn url(location: &Location) -> String {
+fn url(location: &JournalLocation) -> String {
     match location {
-        Location::File(path) => file_url(path),
-        Location::Server(url) => ServerUrl::written_out(url),
+        JournalLocation::File(path) => file_url(path),
+        JournalLocation::Server(url) => ServerUrl::written_out(url),
     }
 }
 
@@ -186,35 +186,45 @@ fn file_url(path: &Path) -> String {
 }
 
 /// What is set in each session. First of all that a commit that was answered is on the disk.
-fn session(location: &Location, wait: Duration, sharing: Sharing) -> String {
+fn session(location: &JournalLocation, wait: Duration, sharing: Sharing) -> String {
     let wait = wait.as_millis();
     let locking = match sharing {
         Sharing::Shared => "NORMAL",
         Sharing::Alone => "EXCLUSIVE",
     };
     match location {
-        Location::File(_) => format!(
-            "PRAGMA busy_timeout = {wait}; PRAGMA locking_mode = {locking}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-             PRAGMA foreign_keys = ON;"
-        ),
-        Location::Server(_) => format!(
-            "SET synchronous_commit = on; SET application_name = 'runbook'; SET lock_timeout = {wait}; \
-             SET statement_timeout = 30000; SET idle_in_transaction_session_timeout = 30000;"
-        ),
+        JournalLocation::File(_) => {
+            format!(
+                "PRAGMA busy_timeout = {wait}; PRAGMA locking_mode = {locking}; PRAGMA \
+                     journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+            )
+        }
+        JournalLocation::Server(_) => {
+            format!(
+                "SET synchronous_commit = on; SET application_name = 'runbook'; SET \
+                     lock_timeout = {wait}; SET statement_timeout = 30000; SET \
+                     idle_in_transaction_session_timeout = 30000;"
+            )
+        }
     }
 }
 
 /// Lets one process at a time make the tables; the lock goes when the transaction ends. (That of
 /// sqlx goes before, so the next one would not see what the first has made.) `BEGIN IMMEDIATE` does
 /// the same for a file.
-fn only_one(location: &Location) -> Option<&'static str> {
+fn only_one(location: &JournalLocation) -> Option<&'static str> {
     match location {
-        Location::File(_) => None,
-        Location::Server(_) => Some("SELECT pg_advisory_xact_lock(hashtext('runbook.migrate'))"),
+        JournalLocation::File(_) => None,
+        JournalLocation::Server(_) => {
+            Some("SELECT pg_advisory_xact_lock(hashtext('runbook.migrate'))")
+        }
     }
 }
 
-async fn migrate(location: &Location, connection: &mut AnyConnection) -> Result<(), JournalError> {
+async fn migrate(
+    location: &JournalLocation,
+    connection: &mut AnyConnection,
+) -> Result<(), JournalError> {
     let failed = |source| JournalError::of(location, source);
     let mut transaction = connection.begin_with(begin(location)).await.map_err(failed)?;
     if let Some(lock) = only_one(location) {

@@ -1,7 +1,7 @@
 //! Errors of the journal, each with its help.
 
 use crate::disk_room;
-use crate::location::Location;
+use crate::location::JournalLocation;
 use crate::opened_files::FileChange;
 use runbook_engine::{RunId, RunSummary};
 use std::io;
@@ -16,18 +16,19 @@ pub enum JournalError {
     )]
     Full {
         /// The journal whose disk is full.
-        place: Location,
+        place: JournalLocation,
         /// What the database says.
         #[source]
         source: sqlx::Error,
     },
     /// Reading or writing failed at the device.
     #[error(
-        "the disk of the journal `{place}` does not work; look at the kernel's log, move the journal to another disk"
+        "the disk of the journal `{place}` does not work; look at the kernel's log, move the \
+             journal to another disk"
     )]
     Disk {
         /// The journal whose device does not work.
-        place: Location,
+        place: JournalLocation,
         /// What the database says.
         #[source]
         source: sqlx::Error,
@@ -47,35 +48,38 @@ pub enum JournalError {
     #[error("the journal `{place}` is locked by another process; see what it does, then try again")]
     Locked {
         /// The journal that is locked.
-        place: Location,
+        place: JournalLocation,
         /// What the database says.
         #[source]
         source: sqlx::Error,
     },
     /// The file is no journal, or was changed by something else.
     #[error(
-        "the journal `{place}` is damaged or is no journal; keep a copy of it, then restore a backup or move it away to begin anew"
+        "the journal `{place}` is damaged or is no journal; keep a copy of it, then restore a \
+             backup or move it away to begin anew"
     )]
     Damaged {
         /// The journal that is damaged.
-        place: Location,
+        place: JournalLocation,
         /// What the database says.
         #[source]
         source: sqlx::Error,
     },
     /// The database may not write or open the file.
     #[error(
-        "the journal `{place}` cannot be opened for writing; it and its folder must belong to you and be writable"
+        "the journal `{place}` cannot be opened for writing; it and its folder must belong to \
+             you and be writable"
     )]
     Denied {
         /// The journal that cannot be opened for writing.
-        place: Location,
+        place: JournalLocation,
         /// What the database says.
         #[source]
         source: sqlx::Error,
     },
     /// The folder or the file of the journal cannot be made or read.
-    #[error("the place of the journal `{path}` cannot be used; choose one in a folder that belongs to you", path = path.display())]
+    #[error("the place of the journal `{path}` cannot be used; choose one in a folder that belongs \
+             to you", path = path.display())]
     Place {
         /// The file or folder that cannot be used.
         path: PathBuf,
@@ -93,11 +97,12 @@ pub enum JournalError {
     },
     /// A newer program has changed the tables.
     #[error(
-        "the journal `{place}` was written by a newer runbook (schema {found}); upgrade this one, or use another journal"
+        "the journal `{place}` was written by a newer runbook (schema {found}); upgrade this \
+             one, or use another journal"
     )]
     Newer {
         /// The journal that is newer than this program.
-        place: Location,
+        place: JournalLocation,
         /// The version of its tables.
         found: i64,
     },
@@ -105,7 +110,7 @@ pub enum JournalError {
     #[error("the tables of the journal `{place}` cannot be brought up to date")]
     Schema {
         /// The journal whose tables could not be changed.
-        place: Location,
+        place: JournalLocation,
         /// The error of the migration.
         #[source]
         source: sqlx::migrate::MigrateError,
@@ -114,29 +119,31 @@ pub enum JournalError {
     #[error("the journal `{place}` cannot be used")]
     Database {
         /// The journal that gave the error.
-        place: Location,
+        place: JournalLocation,
         /// What the database says.
         #[source]
         source: sqlx::Error,
     },
     /// The server of the journal does not answer, and did not for as long as it was waited for.
     #[error(
-        "the server of the journal `{place}` cannot be reached; see that it runs and that this machine reaches it"
+        "the server of the journal `{place}` cannot be reached; see that it runs and that this \
+             machine reaches it"
     )]
     Unreachable {
         /// The journal whose server does not answer.
-        place: Location,
+        place: JournalLocation,
         /// The error of the last attempt to connect.
         #[source]
         source: sqlx::Error,
     },
     /// The server of the journal does not let this user in, or not write.
     #[error(
-        "the server of the journal `{place}` refuses; look at user, password (`PGPASSWORD` or `~/.pgpass`), database and rights"
+        "the server of the journal `{place}` refuses; look at user, password (`PGPASSWORD` or \
+             `~/.pgpass`), database and rights"
     )]
     Refused {
         /// The journal whose server refuses.
-        place: Location,
+        place: JournalLocation,
         /// What the server says.
         #[source]
         source: sqlx::Error,
@@ -149,7 +156,8 @@ pub enum JournalError {
     },
     /// There is such a record already, because another process executes the same run.
     #[error(
-        "record {seq} of run {run} is in the journal already: another process executes this run; leave it to that one"
+        "record {seq} of run {run} is in the journal already: another process executes this \
+             run; leave it to that one"
     )]
     RecordExists {
         /// The run that the record belongs to.
@@ -219,15 +227,15 @@ impl JournalError {
     }
 
     /// Sorts an error of the database.
-    pub(crate) fn of(place: &Location, source: sqlx::Error) -> Self {
+    pub(crate) fn of(place: &JournalLocation, source: sqlx::Error) -> Self {
         match place {
-            Location::File(_) => Self::of_file(place.clone(), source),
-            Location::Server(_) => Self::of_server(place.clone(), source),
+            JournalLocation::File(_) => Self::of_file(place.clone(), source),
+            JournalLocation::Server(_) => Self::of_server(place.clone(), source),
         }
     }
 
     /// Sorts an error of SQLite by its result code (sqlite.org/rescode.html).
-    fn of_file(place: Location, source: sqlx::Error) -> Self {
+    fn of_file(place: JournalLocation, source: sqlx::Error) -> Self {
         match primary_code(&source) {
             Some(13) => Self::Full { place, source },
             Some(10 | 14) if place.file().is_some_and(disk_room::is_full) => {
@@ -242,7 +250,7 @@ impl JournalError {
     }
 
     /// Sorts an error of PostgreSQL by its error code (Appendix A of its manual).
-    fn of_server(place: Location, source: sqlx::Error) -> Self {
+    fn of_server(place: JournalLocation, source: sqlx::Error) -> Self {
         let is_away = matches!(
             source,
             sqlx::Error::Io(_)
@@ -274,7 +282,10 @@ impl JournalError {
     }
 
     /// The same for an error on the way to the newest tables.
-    pub(crate) fn of_migration(place: &Location, error: sqlx::migrate::MigrateError) -> Self {
+    pub(crate) fn of_migration(
+        place: &JournalLocation,
+        error: sqlx::migrate::MigrateError,
+    ) -> Self {
         use sqlx::migrate::MigrateError as Migrate;
         match error {
             Migrate::VersionMissing(found) | Migrate::VersionTooNew(found, _) => {

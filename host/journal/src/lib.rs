@@ -10,6 +10,7 @@
 //! sqlx itself reads the password from `PGPASSWORD` or the file of `PGPASSFILE`, `~/.pgpass` if
 //! absent.
 
+#![warn(clippy::missing_errors_doc)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops where it fails"))]
 
 pub mod audit;
@@ -28,7 +29,7 @@ mod store;
 
 pub use error::JournalError;
 pub use lease::{LeaseStatus, Takeover, TakeoverReason};
-pub use location::{Location, LocationError, ServerUrl};
+pub use location::{JournalLocation, LocationError, ServerUrl};
 pub use lock::{BrokenLock, LockOfRun};
 pub use measure::{bare_commits, lookups};
 pub use opened_files::FileChange;

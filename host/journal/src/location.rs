@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 /// Where a journal is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
+pub enum JournalLocation {
     /// The path of one SQLite file.
     File(PathBuf),
     /// A PostgreSQL database. Boxed, because nearly every journal is a file.
@@ -24,7 +24,8 @@ pub struct ServerUrl(Url);
 pub enum LocationError {
     /// It begins like a URL but is not one.
     #[error(
-        "this is no URL of a PostgreSQL database: {reason}; write it as in `postgres://runbook@db.internal/runbook`"
+        "this is no URL of a PostgreSQL database: {reason}; write it as in \
+             `postgres://runbook@db.internal/runbook`"
     )]
     Url {
         /// What is wrong with the URL, as a clause for the message.
@@ -32,7 +33,8 @@ pub enum LocationError {
     },
     /// It has a password in it.
     #[error(
-        "the URL of the journal holds a password; put that into `PGPASSWORD` or `~/.pgpass`, where `ps` does not show it"
+        "the URL of the journal holds a password; put that into `PGPASSWORD` or `~/.pgpass`, \
+             where `ps` does not show it"
     )]
     Password,
     /// The environment would change where the journal is or how it is reached, though nobody who
@@ -96,7 +98,7 @@ const FOLLOWED: &[Followed] = &[
     },
 ];
 
-impl Location {
+impl JournalLocation {
     /// A URL that begins with `postgres://` or `postgresql://`, or else a path.
     ///
     /// A server that is neither on this machine nor asked for with another `sslmode` must prove by
@@ -204,7 +206,7 @@ impl ServerUrl {
     }
 }
 
-impl fmt::Display for Location {
+impl fmt::Display for JournalLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
@@ -213,7 +215,7 @@ impl fmt::Display for Location {
     }
 }
 
-impl From<&Path> for Location {
+impl From<&Path> for JournalLocation {
     fn from(path: &Path) -> Self {
         Self::File(path.to_owned())
     }
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_server_elsewhere_must_prove_who_it_is_unless_the_url_says_otherwise() {
-        let shown = |text: &str| Location::parse(text).unwrap().to_string();
+        let shown = |text: &str| JournalLocation::parse(text).unwrap().to_string();
         assert_eq!(
             shown("postgres://ops@db.internal/runbook"),
             "postgres://ops@db.internal/runbook?sslmode=verify-full"
@@ -246,22 +248,25 @@ mod tests {
         for text in
             ["postgres://ops:hunter2@db/runbook", "postgres://ops@db/runbook?password=hunter2"]
         {
-            let error = Location::parse(text).unwrap_err();
+            let error = JournalLocation::parse(text).unwrap_err();
             assert!(error == LocationError::Password && !error.to_string().contains("hunter2"));
         }
     }
 
     #[test]
     fn what_is_no_url_is_a_path() {
-        assert_eq!(Location::parse("runs.db").unwrap(), Location::File(PathBuf::from("runs.db")));
-        assert!(matches!(Location::parse("postgres://db"), Err(LocationError::Url { .. })));
+        assert_eq!(
+            JournalLocation::parse("runs.db").unwrap(),
+            JournalLocation::File(PathBuf::from("runs.db"))
+        );
+        assert!(matches!(JournalLocation::parse("postgres://db"), Err(LocationError::Url { .. })));
     }
 
     #[test]
     fn a_variable_that_the_url_does_not_outweigh_is_refused_by_its_name() {
-        let bare = Location::parse("postgres:///runbook").unwrap();
+        let bare = JournalLocation::parse("postgres:///runbook").unwrap();
         let full = "postgres://ops@db.internal/runbook?sslrootcert=a&sslcert=b&sslkey=c&sslmode=verify-full";
-        let full = Location::parse(full).unwrap();
+        let full = JournalLocation::parse(full).unwrap();
         for followed in FOLLOWED {
             let refused =
                 bare.check_environment(|name| name == followed.variable).unwrap_err().to_string();
@@ -273,7 +278,7 @@ mod tests {
                 full.check_environment(|name| name == followed.variable).is_ok(),
                 followed.variable != "PGOPTIONS"
             );
-            Location::parse("runs.db").unwrap().check_environment(|_| true).unwrap();
+            JournalLocation::parse("runs.db").unwrap().check_environment(|_| true).unwrap();
         }
         for password in ["PGPASSWORD", "PGPASSFILE"] {
             bare.check_environment(|name| name == password).unwrap();
@@ -282,9 +287,9 @@ mod tests {
 
     #[test]
     fn what_has_a_default_is_written_out_for_the_driver() {
-        let written = |text: &str| match Location::parse(text).unwrap() {
-            Location::Server(url) => url.written_out(),
-            Location::File(path) => panic!("{}", path.display()),
+        let written = |text: &str| match JournalLocation::parse(text).unwrap() {
+            JournalLocation::Server(url) => url.written_out(),
+            JournalLocation::File(path) => panic!("{}", path.display()),
         };
         assert_eq!(
             written("postgres://ops@127.0.0.1/runbook"),

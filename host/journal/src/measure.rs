@@ -1,7 +1,7 @@
 //! The cost of a bare synced commit, as a baseline for the engine's overhead.
 
 use crate::error::JournalError;
-use crate::location::Location;
+use crate::location::JournalLocation;
 use crate::sql;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
@@ -21,7 +21,7 @@ pub async fn bare_commits(
     n: u32,
     size_bytes: usize,
 ) -> Result<Duration, JournalError> {
-    let place = Location::from(path);
+    let place = JournalLocation::from(path);
     let failed = |source| JournalError::of(&place, source);
     let mut connection = SqliteConnection::connect_with(&options(path)).await.map_err(failed)?;
     sqlx::query("CREATE TABLE bare (number INTEGER PRIMARY KEY, data TEXT NOT NULL)")

@@ -20,27 +20,28 @@ pub(crate) const INSERT_EVENT: &str =
     "INSERT INTO events (run, seq, at_ns, event) VALUES ($1, $2, $3, $4)";
 pub(crate) const SET_PHASE: &str =
     "UPDATE runs SET phase = $2, ended_ns = $3, took_ms = COALESCE($4, took_ms) WHERE run = $1";
-pub(crate) const SELECT_RUN: &str = "SELECT run, name, title, operator, environment, started_ns, digest, sources, params \
-    FROM runs WHERE run = $1";
+pub(crate) const SELECT_RUN: &str = "SELECT run, name, title, operator, environment, started_ns, digest, sources, params FROM runs \
+     WHERE run = $1";
 pub(crate) const SELECT_EVENTS: &str =
     "SELECT seq, at_ns, event FROM events WHERE run = $1 AND seq >= $2 ORDER BY seq";
-pub(crate) const LIST_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by \
-    FROM runs ORDER BY started_ns DESC, run DESC LIMIT $1";
+pub(crate) const LIST_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by FROM \
+     runs ORDER BY started_ns DESC, run DESC LIMIT $1";
 /// Finds the runs from `$1` to `$2`, both whole ids. They compare as their digits do, whatever the
 /// collation of the server does with hyphens.
-pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by \
-    FROM runs WHERE run >= $1 AND run <= $2 ORDER BY started_ns DESC, run DESC LIMIT $3";
+pub(crate) const FIND_RUNS: &str = "SELECT run, name, title, operator, phase, started_ns, ended_ns, took_ms, tried_again_by FROM \
+     runs WHERE run >= $1 AND run <= $2 ORDER BY started_ns DESC, run DESC LIMIT $3";
 
 /// How long the last runs of a runbook took that succeeded.
-pub(crate) const SELECT_DURATIONS: &str = "SELECT took_ms FROM runs \
-    WHERE name = $1 AND ended_ns IS NOT NULL AND phase IN ($2, $3) ORDER BY started_ns DESC LIMIT $4";
+pub(crate) const SELECT_DURATIONS: &str = "SELECT took_ms FROM runs WHERE name = $1 AND ended_ns IS NOT NULL AND phase IN ($2, $3) ORDER \
+     BY started_ns DESC LIMIT $4";
 /// Finds runs that ended before `$1`, but for those in phase `$2` and those that a process executes
 /// at `$3`.
-pub(crate) const SELECT_PRUNABLE: &str = "SELECT run FROM runs WHERE ended_ns IS NOT NULL AND ended_ns < $1 AND phase <> $2 \
-    AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = 'run:' || runs.run AND leases.expires_ns > $3) \
-    ORDER BY ended_ns LIMIT $4";
+pub(crate) const SELECT_PRUNABLE: &str = "SELECT run FROM runs WHERE ended_ns IS NOT NULL AND ended_ns < $1 AND phase <> $2 AND NOT \
+     EXISTS (SELECT 1 FROM leases WHERE leases.name = 'run:' || runs.run AND leases.expires_ns > \
+     $3) ORDER BY ended_ns LIMIT $4";
 pub(crate) const COUNT_PRUNABLE: &str = "SELECT count(*) AS n FROM runs WHERE ended_ns IS NOT NULL AND ended_ns < $1 AND phase <> $2 \
-    AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = 'run:' || runs.run AND leases.expires_ns > $3)";
+     AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = 'run:' || runs.run AND \
+     leases.expires_ns > $3)";
 pub(crate) const DELETE_EVENTS: &str = "DELETE FROM events WHERE run = $1";
 pub(crate) const DELETE_RUN: &str = "DELETE FROM runs WHERE run = $1 AND ended_ns IS NOT NULL";
 pub(crate) const DELETE_LEASE: &str = "DELETE FROM leases WHERE name = $1";
@@ -53,45 +54,50 @@ pub(crate) const SELECT_CLOCK: &str =
 
 pub(crate) const SELECT_LEASE: &str =
     "SELECT token, run, executor, host, pid, process, expires_ns FROM leases WHERE name = $1";
-pub(crate) const INSERT_LEASE: &str = "INSERT INTO leases (name, token, run, executor, host, pid, process, expires_ns) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING";
+pub(crate) const INSERT_LEASE: &str = "INSERT INTO leases (name, token, run, executor, host, pid, process, expires_ns) VALUES ($1, \
+     $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING";
 /// Takes a lease only from token `$9` that ends at `$10` (-1 if it was given back). So the faster
 /// of two wins, whether it took or renewed the lease, also where transactions do not exclude each
 /// other.
-pub(crate) const TAKE_LEASE: &str = "UPDATE leases SET token = $2, run = $3, executor = $4, host = $5, pid = $6, process = $7, expires_ns = $8 \
-    WHERE name = $1 AND token = $9 AND COALESCE(expires_ns, -1) = $10";
+pub(crate) const TAKE_LEASE: &str = "UPDATE leases SET token = $2, run = $3, executor = $4, host = $5, pid = $6, process = $7, \
+     expires_ns = $8 WHERE name = $1 AND token = $9 AND COALESCE(expires_ns, -1) = $10";
 pub(crate) const RENEW_LEASE: &str =
     "UPDATE leases SET expires_ns = $3 WHERE name = $1 AND token = $2 AND expires_ns IS NOT NULL";
 pub(crate) const RELEASE_LEASE: &str =
     "UPDATE leases SET expires_ns = NULL WHERE name = $1 AND token = $2";
-pub(crate) const SELECT_LOCKS: &str = "SELECT name, token, run, executor, host, pid, process, expires_ns FROM leases \
-    WHERE name LIKE 'lock:%' AND expires_ns IS NOT NULL ORDER BY name";
+pub(crate) const SELECT_LOCKS: &str = "SELECT name, token, run, executor, host, pid, process, expires_ns FROM leases WHERE name LIKE \
+     'lock:%' AND expires_ns IS NOT NULL ORDER BY name";
 /// Releases a lease and raises its token once more, so that a token is skipped that belongs to no
 /// run.
-pub(crate) const BREAK_LEASE: &str = "UPDATE leases SET token = token + 1, expires_ns = NULL WHERE name = $1 AND token = $2 AND expires_ns IS NOT NULL";
-pub(crate) const INSERT_BROKEN: &str = "INSERT INTO broken_locks (name, token, run, at_ns, operator, reason) VALUES ($1, $2, $3, $4, $5, $6)";
+pub(crate) const BREAK_LEASE: &str = "UPDATE leases SET token = token + 1, expires_ns = NULL WHERE name = $1 AND token = $2 AND \
+     expires_ns IS NOT NULL";
+pub(crate) const INSERT_BROKEN: &str = "INSERT INTO broken_locks (name, token, run, at_ns, operator, reason) VALUES ($1, $2, $3, $4, \
+     $5, $6)";
 pub(crate) const SELECT_BROKEN: &str =
     "SELECT name, at_ns, operator, reason FROM broken_locks WHERE run = $1 ORDER BY at_ns, name";
 pub(crate) const DELETE_BROKEN: &str = "DELETE FROM broken_locks WHERE run = $1";
 
 /// A token is given once; a statement that is tried again has given it already.
-pub(crate) const INSERT_HOLDER: &str = "INSERT INTO lock_holders (name, token, run) VALUES ($1, $2, $3) ON CONFLICT (name, token) DO NOTHING";
-pub(crate) const SELECT_HOLDERS: &str = "SELECT run FROM lock_holders WHERE name = $1 AND token > $2 AND token < $3 ORDER BY token LIMIT $4";
+pub(crate) const INSERT_HOLDER: &str = "INSERT INTO lock_holders (name, token, run) VALUES ($1, $2, $3) ON CONFLICT (name, token) DO \
+     NOTHING";
+pub(crate) const SELECT_HOLDERS: &str = "SELECT run FROM lock_holders WHERE name = $1 AND token > $2 AND token < $3 ORDER BY token \
+     LIMIT $4";
 pub(crate) const DELETE_HOLDERS: &str = "DELETE FROM lock_holders WHERE run = $1";
 
-pub(crate) const INSERT_TAKEOVER: &str = "INSERT INTO takeovers \
-    (name, token, at_ns, reason, run, from_token, from_run, from_executor, from_host, from_pid, from_process) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-pub(crate) const SELECT_TAKEOVERS: &str = "SELECT name, token, at_ns, reason, from_run, from_executor, from_host, from_pid, \
-    from_process FROM takeovers WHERE name = $1 ORDER BY token";
+pub(crate) const INSERT_TAKEOVER: &str = "INSERT INTO takeovers (name, token, at_ns, reason, run, from_token, from_run, from_executor, \
+     from_host, from_pid, from_process) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+pub(crate) const SELECT_TAKEOVERS: &str = "SELECT name, token, at_ns, reason, from_run, from_executor, from_host, from_pid, from_process \
+     FROM takeovers WHERE name = $1 ORDER BY token";
 
-pub(crate) const INSERT_CANCEL: &str = "INSERT INTO cancel_requests (run, executor, at_ns, operator) VALUES ($1, $2, $3, $4) \
-    ON CONFLICT (run, executor) DO NOTHING";
+pub(crate) const INSERT_CANCEL: &str = "INSERT INTO cancel_requests (run, executor, at_ns, operator) VALUES ($1, $2, $3, $4) ON \
+     CONFLICT (run, executor) DO NOTHING";
 pub(crate) const SELECT_RETRY: &str = "SELECT tried_again_by FROM runs WHERE run = $1";
 /// Of two that try the same run again at one moment, the second one finds the first.
-pub(crate) const SET_RETRY: &str = "UPDATE runs SET tried_again_by = $2 WHERE run = $1 AND (tried_again_by IS NULL OR tried_again_by = $2)";
+pub(crate) const SET_RETRY: &str = "UPDATE runs SET tried_again_by = $2 WHERE run = $1 AND (tried_again_by IS NULL OR \
+     tried_again_by = $2)";
 /// A run that never began.
-pub(crate) const FORGET_RUN: &str = "DELETE FROM runs WHERE run = $1 AND NOT EXISTS (SELECT 1 FROM events WHERE events.run = runs.run)";
+pub(crate) const FORGET_RUN: &str = "DELETE FROM runs WHERE run = $1 AND NOT EXISTS (SELECT 1 FROM events WHERE events.run = \
+     runs.run)";
 pub(crate) const SELECT_CANCEL: &str =
     "SELECT operator FROM cancel_requests WHERE run = $1 AND executor = $2";
 pub(crate) const SELECT_LAST_CANCEL: &str =

@@ -11,7 +11,7 @@ use crate::connect::{self, Pools, Sharing};
 use crate::disk_room::Reserve;
 use crate::error::JournalError;
 use crate::journal_file;
-use crate::location::Location;
+use crate::location::JournalLocation;
 use crate::sql;
 use jiff::{SignedDuration, Timestamp};
 use runbook_engine::RunId;
@@ -41,7 +41,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// their connections.
 #[derive(Clone)]
 pub struct SqlJournal {
-    location: Location,
+    location: JournalLocation,
     pools: Arc<Pools>,
     /// Space kept free on the disk of a file; `None` for a server, whose disk others watch.
     reserve: Option<Arc<Reserve>>,
@@ -71,7 +71,7 @@ pub enum Away {
 #[derive(Default)]
 struct AwayFlag {
     is_gone: AtomicBool,
-    tell: OnceLock<fn(&Location, Away)>,
+    tell: OnceLock<fn(&JournalLocation, Away)>,
 }
 
 impl SqlJournal {
@@ -81,7 +81,7 @@ impl SqlJournal {
     /// # Errors
     /// [`JournalError`] if the file or server cannot be reached, opened for writing or locked, is
     /// no journal, has no space left, or was written by a newer program.
-    pub async fn open(location: &Location) -> Result<Self, JournalError> {
+    pub async fn open(location: &JournalLocation) -> Result<Self, JournalError> {
         Self::open_waiting(location, BUSY_TIMEOUT).await
     }
 
@@ -89,8 +89,11 @@ impl SqlJournal {
     ///
     /// # Errors
     /// The errors of [`open`](Self::open).
-    pub async fn open_waiting(location: &Location, wait: Duration) -> Result<Self, JournalError> {
-        if let Location::File(path) = location {
+    pub async fn open_waiting(
+        location: &JournalLocation,
+        wait: Duration,
+    ) -> Result<Self, JournalError> {
+        if let JournalLocation::File(path) = location {
             let owned = path.clone();
             tokio::task::spawn_blocking(move || journal_file::prepare(&owned))
                 .await
@@ -127,7 +130,7 @@ impl SqlJournal {
     /// Sets who is told, once each time, that the server is away and that it is back. The first
     /// call decides.
     #[must_use]
-    pub fn telling(self, tell: fn(&Location, Away)) -> Self {
+    pub fn telling(self, tell: fn(&JournalLocation, Away)) -> Self {
         let _ = self.away.tell.set(tell);
         self
     }
@@ -141,7 +144,7 @@ impl SqlJournal {
     }
 
     /// Where the journal is.
-    pub fn location(&self) -> &Location {
+    pub fn location(&self) -> &JournalLocation {
         &self.location
     }
 
@@ -294,8 +297,9 @@ mod tests {
     #[tokio::test]
     async fn each_commit_is_synced() {
         let folder = tempfile::tempdir().unwrap();
-        let journal =
-            SqlJournal::open(&Location::File(folder.path().join("journal.db"))).await.unwrap();
+        let journal = SqlJournal::open(&JournalLocation::File(folder.path().join("journal.db")))
+            .await
+            .unwrap();
         for pool in [&journal.pools.writer, &journal.pools.readers] {
             let synchronous: i64 =
                 sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await.unwrap();

@@ -13,7 +13,7 @@ use runbook_engine::{
     NotifyEvent, PauseReason, Record, Renewed, RetryOf, RunEnd, RunId, RunPhase, Stage, StepEvent,
 };
 use runbook_journal::{
-    Away, DirtyRuns, JournalError, Location, Pruning, SqlJournal, TakeoverReason, lookups,
+    Away, DirtyRuns, JournalError, JournalLocation, Pruning, SqlJournal, TakeoverReason, lookups,
 };
 use runbook_tests::postgres::Postgres;
 use runbook_tests::wait_for;
@@ -26,7 +26,7 @@ use std::time::Duration;
 use support::{at, ended, header, plain, request};
 use uuid::Uuid;
 
-type Check = fn(Location) -> Pin<Box<dyn Future<Output = ()>>>;
+type Check = fn(JournalLocation) -> Pin<Box<dyn Future<Output = ()>>>;
 
 macro_rules! checks {
     ($($name:ident),* $(,)?) => { &[$((stringify!($name), |place| Box::pin($name(place)))),*] };
@@ -79,10 +79,12 @@ fn main() -> ExitCode {
         tell(
             name,
             "SQLite",
-            passes(|| block_on(check(Location::File(folder.path().join("state/journal.db"))))),
+            passes(|| {
+                block_on(check(JournalLocation::File(folder.path().join("state/journal.db"))));
+            }),
         );
         let url = postgres.database(&name[..name.len().min(60)]);
-        tell(name, "PostgreSQL", passes(|| block_on(check(Location::parse(&url).unwrap()))));
+        tell(name, "PostgreSQL", passes(|| block_on(check(JournalLocation::parse(&url).unwrap()))));
     }
     for (name, check) in OF_A_SERVER.iter().filter(|(name, _)| is_chosen(name)) {
         tell(name, "PostgreSQL", passes(|| check(&mut postgres)));
@@ -98,7 +100,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(future)
 }
 
-async fn open(place: &Location) -> SqlJournal {
+async fn open(place: &JournalLocation) -> SqlJournal {
     SqlJournal::open(place).await.unwrap()
 }
 
@@ -110,17 +112,17 @@ fn held(acquired: Acquired) -> Lease {
 }
 
 /// Runs a statement by a connection of its own.
-async fn sql(place: &Location, statement: &str) {
+async fn sql(place: &JournalLocation, statement: &str) {
     use sqlx::Connection;
     let statement = sqlx::AssertSqlSafe(statement.to_owned());
     match place {
-        Location::File(path) => {
+        JournalLocation::File(path) => {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
             sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
             connection.close().await.unwrap();
         }
-        Location::Server(_) => {
+        JournalLocation::Server(_) => {
             let mut connection = sqlx::PgConnection::connect(&place.to_string()).await.unwrap();
             sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
             connection.close().await.unwrap();
@@ -128,7 +130,7 @@ async fn sql(place: &Location, statement: &str) {
     }
 }
 
-async fn what_is_kept_comes_back_from_a_journal_that_is_opened_again(place: Location) {
+async fn what_is_kept_comes_back_from_a_journal_that_is_opened_again(place: JournalLocation) {
     let run = RunId::generate();
     let journal = open(&place).await;
     let header = header(run, 0);
@@ -147,7 +149,7 @@ async fn what_is_kept_comes_back_from_a_journal_that_is_opened_again(place: Loca
     );
 }
 
-async fn the_list_is_newest_first_and_follows_the_events(place: Location) {
+async fn the_list_is_newest_first_and_follows_the_events(place: JournalLocation) {
     let journal = open(&place).await;
     let runs = [RunId::generate(), RunId::generate(), RunId::generate()];
     for (second, run) in [(10, runs[0]), (30, runs[1]), (20, runs[2])] {
@@ -194,7 +196,7 @@ async fn the_list_is_newest_first_and_follows_the_events(place: Location) {
 
 /// Each run that had a lock meanwhile, once, and none that had it before or after, nor one that was
 /// removed.
-async fn who_held_a_lock_meanwhile_is_known_by_name(place: Location) {
+async fn who_held_a_lock_meanwhile_is_known_by_name(place: JournalLocation) {
     let journal = open(&place).await;
     let runs: Vec<RunId> = (0..5).map(|_| RunId::generate()).collect();
     for (second, run) in [0, 1, 2, 2, 3, 4].into_iter().zip([0, 1, 2, 2, 3, 4].map(|at| runs[at])) {
@@ -214,7 +216,7 @@ async fn who_held_a_lock_meanwhile_is_known_by_name(place: Location) {
     assert_eq!(between(0, 9).await, [runs[0], runs[1], runs[3], runs[4]]);
 }
 
-async fn a_run_or_record_that_is_there_already_is_never_written_over(place: Location) {
+async fn a_run_or_record_that_is_there_already_is_never_written_over(place: JournalLocation) {
     let run = RunId::generate();
     let journal = open(&place).await;
     journal.create(&header(run, 0)).await.unwrap();
@@ -239,7 +241,7 @@ async fn a_run_or_record_that_is_there_already_is_never_written_over(place: Loca
     );
 }
 
-async fn of_many_who_try_a_run_again_at_one_moment_exactly_one_begins(place: Location) {
+async fn of_many_who_try_a_run_again_at_one_moment_exactly_one_begins(place: JournalLocation) {
     let old = RunId::generate();
     let journal = open(&place).await;
     journal.create(&header(old, 0)).await.unwrap();
@@ -286,7 +288,7 @@ async fn of_many_who_try_a_run_again_at_one_moment_exactly_one_begins(place: Loc
     assert_eq!(journal.tried_again_by(one).await.unwrap(), None);
 }
 
-async fn what_is_not_there_is_said_so(place: Location) {
+async fn what_is_not_there_is_said_so(place: JournalLocation) {
     let run = RunId::generate();
     let journal = open(&place).await;
     for error in [
@@ -299,7 +301,9 @@ async fn what_is_not_there_is_said_so(place: Location) {
     }
 }
 
-async fn the_beginning_of_an_id_finds_its_run_and_an_ambiguous_one_lists_them(place: Location) {
+async fn the_beginning_of_an_id_finds_its_run_and_an_ambiguous_one_lists_them(
+    place: JournalLocation,
+) {
     let journal = open(&place).await;
     let ids = [
         "0193ab12-7700-7000-8000-000000000001",
@@ -331,7 +335,7 @@ async fn the_beginning_of_an_id_finds_its_run_and_an_ambiguous_one_lists_them(pl
     }
 }
 
-async fn who_follows_a_run_gets_only_what_is_new(place: Location) {
+async fn who_follows_a_run_gets_only_what_is_new(place: JournalLocation) {
     let run = RunId::generate();
     let journal = open(&place).await;
     journal.create(&header(run, 0)).await.unwrap();
@@ -342,7 +346,7 @@ async fn who_follows_a_run_gets_only_what_is_new(place: Location) {
     assert_eq!(journal.records_from(run, 4).await.unwrap(), []);
 }
 
-async fn of_many_who_want_a_lease_at_once_exactly_one_gets_it(place: Location) {
+async fn of_many_who_want_a_lease_at_once_exactly_one_gets_it(place: JournalLocation) {
     let journal = open(&place).await;
     for round in 0..10 {
         let name = format!("lock:{round}");
@@ -360,7 +364,7 @@ async fn of_many_who_want_a_lease_at_once_exactly_one_gets_it(place: Location) {
     }
 }
 
-async fn a_call_that_is_dropped_in_the_middle_leaves_the_journal_usable(place: Location) {
+async fn a_call_that_is_dropped_in_the_middle_leaves_the_journal_usable(place: JournalLocation) {
     let run = RunId::generate();
     let journal = open(&place).await;
     journal.create(&header(run, 0)).await.unwrap();
@@ -380,7 +384,7 @@ async fn a_call_that_is_dropped_in_the_middle_leaves_the_journal_usable(place: L
 }
 
 /// By real clocks: a server judges by its own.
-async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: Location) {
+async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: JournalLocation) {
     let journal = open(&place).await;
     let ttl = Duration::from_millis(400);
     let wish = |run, steal| LeaseRequest {
@@ -434,7 +438,7 @@ async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: Location) {
 
 /// By each way in which a lease goes, for each lease, for records that change the run's phase and
 /// those that do not.
-async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Location) {
+async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: JournalLocation) {
     let journal = open(&place).await;
     let long = Duration::from_secs(30);
     let now = jiff::Timestamp::now;
@@ -507,7 +511,7 @@ async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Locat
 
 /// One process writes as fast as it can with leases that live for a moment; another takes the lock
 /// as soon as it may.
-async fn a_record_and_a_takeover_at_one_moment_are_one_after_the_other(place: Location) {
+async fn a_record_and_a_takeover_at_one_moment_are_one_after_the_other(place: JournalLocation) {
     let (writer, taker) = (open(&place).await, open(&place).await);
     for round in 0..30u64 {
         let run = RunId::generate();
@@ -540,7 +544,7 @@ async fn a_record_and_a_takeover_at_one_moment_are_one_after_the_other(place: Lo
     }
 }
 
-async fn a_cancel_is_asked_of_one_execution_of_a_run(place: Location) {
+async fn a_cancel_is_asked_of_one_execution_of_a_run(place: JournalLocation) {
     let (journal, run, now) = (open(&place).await, RunId::generate(), at(0));
     let [first, second] = [Uuid::from_u128(1), Uuid::from_u128(2)];
     assert_eq!(journal.cancel_request(run, first).await.unwrap(), None);
@@ -559,7 +563,7 @@ const LATER_EVENTS: &[&str] = &["cancel-requested"];
 
 /// As the first version of the program left it: its tables, its runs, and nothing of what came
 /// later.
-async fn a_journal_of_the_first_version_is_brought_up_to_date(place: Location) {
+async fn a_journal_of_the_first_version_is_brought_up_to_date(place: JournalLocation) {
     let journal = open(&place).await;
     let run = RunId::generate();
     journal.create(&header(run, 0)).await.unwrap();
@@ -593,7 +597,8 @@ async fn a_journal_of_the_first_version_is_brought_up_to_date(place: Location) {
     for (seq, (of, kind)) in all.iter().enumerate() {
         let is = format!(r#"{{"of":"{of}","type":"{kind}","x":1}}"#);
         let found = format!(
-            "INSERT INTO events SELECT run, 100000 + {seq}, 0, event FROM events WHERE seq = {} AND event = '{is}';",
+            "INSERT INTO events SELECT run, 100000 + {seq}, 0, event FROM events WHERE seq = {} \
+             AND event = '{is}';",
             seq + 100
         );
         sql(&place, &found).await;
@@ -621,16 +626,16 @@ fn kinds() -> [(&'static str, Vec<String>); 4] {
 }
 
 /// How many events there are of which a condition holds.
-async fn count(place: &Location, condition: &str) -> usize {
+async fn count(place: &JournalLocation, condition: &str) -> usize {
     use sqlx::{Connection, Row};
     let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM events WHERE {condition}"));
     let n: i64 = match place {
-        Location::File(path) => {
+        JournalLocation::File(path) => {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
             sqlx::raw_sql(statement).fetch_one(&mut connection).await.unwrap().get(0)
         }
-        Location::Server(_) => {
+        JournalLocation::Server(_) => {
             let mut connection = sqlx::PgConnection::connect(&place.to_string()).await.unwrap();
             sqlx::raw_sql(statement).fetch_one(&mut connection).await.unwrap().get(0)
         }
@@ -640,12 +645,13 @@ async fn count(place: &Location, condition: &str) -> usize {
 
 /// Takes away what versions after the first have made.
 fn of_later_versions() -> &'static str {
-    "DROP TABLE lock_holders; DROP TABLE broken_locks; DROP INDEX runs_by_end; DROP INDEX runs_by_name; DROP TABLE cancel_requests; \
-     ALTER TABLE leases DROP COLUMN process; ALTER TABLE takeovers DROP COLUMN from_process; \
-     ALTER TABLE runs DROP COLUMN tried_again_by; ALTER TABLE runs DROP COLUMN took_ms;"
+    "DROP TABLE lock_holders; DROP TABLE broken_locks; DROP INDEX runs_by_end; DROP INDEX \
+     runs_by_name; DROP TABLE cancel_requests; ALTER TABLE leases DROP COLUMN process; ALTER TABLE \
+     takeovers DROP COLUMN from_process; ALTER TABLE runs DROP COLUMN tried_again_by; ALTER TABLE \
+     runs DROP COLUMN took_ms;"
 }
 
-async fn a_journal_of_a_newer_program_is_refused(place: Location) {
+async fn a_journal_of_a_newer_program_is_refused(place: JournalLocation) {
     open(&place).await.close().await;
     let blob = if place.file().is_some() { "x'00'" } else { "'\\x00'" };
     let is_done = if place.file().is_some() { "1" } else { "true" };
@@ -661,7 +667,7 @@ async fn a_journal_of_a_newer_program_is_refused(place: Location) {
     assert!(matches!(error, JournalError::Newer { found: 99, .. }), "{error:?}");
 }
 
-async fn only_runs_that_have_ended_long_ago_are_pruned(place: Location) {
+async fn only_runs_that_have_ended_long_ago_are_pruned(place: JournalLocation) {
     let journal = open(&place).await;
     let runs: Vec<RunId> = (0..6).map(|_| RunId::generate()).collect();
     for run in &runs {
@@ -691,7 +697,7 @@ async fn only_runs_that_have_ended_long_ago_are_pruned(place: Location) {
     assert_eq!(journal.prune(&pruning).await.unwrap(), 0);
 }
 
-async fn what_is_usual_is_known_by_name(place: Location) {
+async fn what_is_usual_is_known_by_name(place: JournalLocation) {
     let journal = open(&place).await;
     for (number, end) in
         [RunEnd::Succeeded, RunEnd::SucceededWithWarnings, RunEnd::Dirty].into_iter().enumerate()
@@ -709,7 +715,7 @@ async fn what_is_usual_is_known_by_name(place: Location) {
     assert!(journal.durations("other", 10).await.unwrap().is_empty());
 }
 
-async fn several_who_open_a_new_journal_at_once_all_can(place: Location) {
+async fn several_who_open_a_new_journal_at_once_all_can(place: JournalLocation) {
     let open = || block_on(async { SqlJournal::open(&place).await.map(drop) });
     tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
@@ -723,7 +729,7 @@ async fn several_who_open_a_new_journal_at_once_all_can(place: Location) {
 
 /// What a person waits for: the list, one run by a part of its id, and its records. How long that
 /// takes is measured by `benches/many_runs.rs`.
-async fn runs_are_listed_found_and_read_by_an_index(place: Location) {
+async fn runs_are_listed_found_and_read_by_an_index(place: JournalLocation) {
     let _journal = open(&place).await;
     sql(&place, &many_runs(&place, 20_000)).await;
     sql(&place, "ANALYZE").await;
@@ -741,7 +747,7 @@ async fn runs_are_listed_found_and_read_by_an_index(place: Location) {
 }
 
 /// How the database answers a statement, line by line.
-async fn explained(place: &Location, statement: &str) -> Vec<String> {
+async fn explained(place: &JournalLocation, statement: &str) -> Vec<String> {
     use sqlx::{Connection, Row};
     let run = "'00000001-0000-7000-8000-000000000001'";
     let values = |first: &str, second: &str| {
@@ -753,7 +759,7 @@ async fn explained(place: &Location, statement: &str) -> Vec<String> {
         (false, false) => values(run, run),
     };
     match place {
-        Location::File(path) => {
+        JournalLocation::File(path) => {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
             let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
             let statement = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {whole}"));
@@ -765,7 +771,7 @@ async fn explained(place: &Location, statement: &str) -> Vec<String> {
                 .map(|row| row.get("detail"))
                 .collect()
         }
-        Location::Server(_) => {
+        JournalLocation::Server(_) => {
             let mut connection = sqlx::PgConnection::connect(&place.to_string()).await.unwrap();
             let statement = sqlx::AssertSqlSafe(format!("EXPLAIN {whole}"));
             sqlx::raw_sql(statement)
@@ -780,20 +786,23 @@ async fn explained(place: &Location, statement: &str) -> Vec<String> {
 }
 
 /// A statement that adds so many runs of one record each.
-fn many_runs(place: &Location, n: u32) -> String {
+fn many_runs(place: &JournalLocation, n: u32) -> String {
     let id = if place.file().is_some() {
         "printf('%08x-0000-7000-8000-%012x', n, n)"
     } else {
         "lpad(to_hex(n), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(n), 12, '0')"
     };
     let numbers = format!(
-        "WITH RECURSIVE numbers(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < {n})"
+        "WITH RECURSIVE numbers(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 \
+                 FROM numbers WHERE n < {n})"
     );
     let event = serde_json::to_string(&plain(0).event).unwrap();
     format!(
-        "INSERT INTO runs (run, name, title, operator, environment, phase, started_ns, ended_ns, digest, sources, params) {numbers} SELECT {id}, 'emergency-db', 'Database emergency', 'ops', NULL, '{{\"ended\":\"succeeded\"}}', \
-         n * 1000, n * 1000 + 5, 'sha256:00', '[]', '{{}}' FROM numbers; \
-         INSERT INTO events {numbers} SELECT {id}, 0, n * 1000, '{event}' FROM numbers;"
+        "INSERT INTO runs (run, name, title, operator, environment, phase, started_ns, \
+             ended_ns, digest, sources, params) {numbers} SELECT {id}, 'emergency-db', 'Database \
+             emergency', 'ops', NULL, '{{\"ended\":\"succeeded\"}}', n * 1000, n * 1000 + 5, \
+             'sha256:00', '[]', '{{}}' FROM numbers; INSERT INTO events {numbers} SELECT {id}, 0, \
+             n * 1000, '{event}' FROM numbers;"
     )
 }
 
@@ -807,7 +816,7 @@ const OF_A_SERVER: &[(&str, ServerCheck)] = &[
 ];
 
 fn restart(postgres: &mut Postgres) {
-    let place = Location::parse(&postgres.database("restart")).unwrap();
+    let place = JournalLocation::parse(&postgres.database("restart")).unwrap();
     let run = RunId::generate();
     block_on(async {
         let journal = open(&place).await.telling(note_away);
@@ -850,7 +859,7 @@ fn restart(postgres: &mut Postgres) {
 /// Whether the journal of [`restart`] has told that its server does not answer.
 static IS_AWAY: AtomicBool = AtomicBool::new(false);
 
-fn note_away(_: &Location, away: Away) {
+fn note_away(_: &JournalLocation, away: Away) {
     if let Away::Gone { .. } = away {
         IS_AWAY.store(true, Ordering::SeqCst);
     }
@@ -860,7 +869,7 @@ fn note_away(_: &Location, away: Away) {
 /// waits in the commit, and the server ends the session that waits.
 fn lost_answer(postgres: &mut Postgres) {
     let url = postgres.database("lost");
-    let place = Location::parse(&url).unwrap();
+    let place = JournalLocation::parse(&url).unwrap();
     let run = RunId::generate();
     block_on(async {
         let journal = open(&place).await;
@@ -869,9 +878,11 @@ fn lost_answer(postgres: &mut Postgres) {
         // that tries.
         sql(
             &place,
-            "CREATE SEQUENCE cuts; \
-             CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('cuts'); PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$; \
-             CREATE TRIGGER cut BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.seq = 1) EXECUTE FUNCTION cut();",
+            "CREATE SEQUENCE cuts; CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql \
+                     AS $$ BEGIN PERFORM nextval('cuts'); PERFORM \
+                     pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$; CREATE TRIGGER \
+                     cut BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.seq = 1) EXECUTE FUNCTION \
+                     cut();",
         )
         .await;
         journal.append(run, &plain(0)).await.unwrap();
@@ -888,8 +899,14 @@ fn lost_answer(postgres: &mut Postgres) {
         assert!(!appending.is_finished(), "it is cut again and again, and goes on trying");
         let text = serde_json::to_string(&plain(1).event).unwrap();
         let at = plain(1).at.as_nanosecond();
-        sql(&place, &format!("ALTER TABLE events DISABLE TRIGGER cut; INSERT INTO events VALUES ('{run}', 1, {at}, '{text}');"))
-            .await;
+        sql(
+            &place,
+            &format!(
+                "ALTER TABLE events DISABLE TRIGGER cut; INSERT INTO events VALUES ('{run}', 1, \
+                 {at}, '{text}');"
+            ),
+        )
+        .await;
         appending.await.unwrap().unwrap();
         assert_eq!(journal.load(run).await.unwrap().records, [plain(0), plain(1)]);
     });
@@ -897,7 +914,7 @@ fn lost_answer(postgres: &mut Postgres) {
 
 /// A caller whose clock is an hour ahead takes nothing from one whose clock is right.
 fn clock_of_the_server(postgres: &mut Postgres) {
-    let place = Location::parse(&postgres.database("clock")).unwrap();
+    let place = JournalLocation::parse(&postgres.database("clock")).unwrap();
     block_on(async {
         let journal = open(&place).await;
         let now = jiff::Timestamp::now();
@@ -913,10 +930,10 @@ fn clock_of_the_server(postgres: &mut Postgres) {
 
 fn not_let_in(postgres: &mut Postgres) {
     let url = postgres.database("closed").replace("journal@", "nobody-of-this-name@");
-    let error = block_on(SqlJournal::open(&Location::parse(&url).unwrap())).err().unwrap();
+    let error = block_on(SqlJournal::open(&JournalLocation::parse(&url).unwrap())).err().unwrap();
     assert!(matches!(error, JournalError::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains("PGPASSWORD"), "{error}");
-    let gone = Location::parse("postgres://journal@127.0.0.1:1/journal").unwrap();
+    let gone = JournalLocation::parse("postgres://journal@127.0.0.1:1/journal").unwrap();
     let error = block_on(SqlJournal::open(&gone)).err().unwrap();
     assert!(matches!(error, JournalError::Unreachable { .. }), "{error:?}");
 }

@@ -9,7 +9,7 @@
 mod support;
 
 use runbook_engine::{Acquired, Holder, Journal, Lease, LeaseRequest, RunEnd, RunId};
-use runbook_journal::{JournalError, Location, SqlJournal};
+use runbook_journal::{JournalError, JournalLocation, SqlJournal};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn open(path: &Path) -> SqlJournal {
-    SqlJournal::open(&Location::from(path)).await.unwrap()
+    SqlJournal::open(&JournalLocation::from(path)).await.unwrap()
 }
 
 fn survives_a_kill(folder: &Path) {
@@ -416,7 +416,7 @@ fn read_only_disk(folder: &Path) {
 
 fn on_read_only_disk(path: &Path) {
     wait(async {
-        let error = SqlJournal::open(&Location::from(path)).await.err().unwrap();
+        let error = SqlJournal::open(&JournalLocation::from(path)).await.err().unwrap();
         assert!(matches!(error, JournalError::Place { .. }), "{error:?}");
         assert!(
             error.to_string().contains("choose one in a folder that belongs to you"),

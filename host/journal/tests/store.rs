@@ -9,7 +9,7 @@ use runbook_engine::{
     Acquired, Appended, AttemptEvent, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd,
     RunId,
 };
-use runbook_journal::{JournalError, Location, SqlJournal, TakeoverReason, bare_commits};
+use runbook_journal::{JournalError, JournalLocation, SqlJournal, TakeoverReason, bare_commits};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Folder {
     }
 
     async fn journal(&self) -> SqlJournal {
-        SqlJournal::open(&Location::File(self.path())).await.unwrap()
+        SqlJournal::open(&JournalLocation::File(self.path())).await.unwrap()
     }
 }
 
@@ -63,9 +63,8 @@ async fn a_lease_is_held_renewed_released_and_its_token_only_grows() {
         journal.renew(&first, at(29), Duration::from_secs(30)).await.unwrap(),
         Renewed::Held
     );
-    assert!(
-        matches!(journal.acquire(&request("lock:db", 2, 2, 58)).await.unwrap(), Acquired::Busy { left, .. } if left == Duration::from_secs(1))
-    );
+    assert!(matches!(journal.acquire(&request("lock:db", 2, 2, 58)).await.unwrap(),
+            Acquired::Busy { left, .. } if left == Duration::from_secs(1)));
     journal.release(&first).await.unwrap();
     assert_eq!(journal.holder("lock:db", at(0)).await.unwrap(), None);
     assert_eq!(
@@ -133,7 +132,7 @@ async fn a_file_that_is_no_journal_is_refused_and_left_alone() {
     let junk =
         "not a database, but longer than the header of one is, so that it is looked at ".repeat(20);
     std::fs::write(folder.path(), &junk).unwrap();
-    let error = SqlJournal::open(&Location::File(folder.path())).await.err().unwrap();
+    let error = SqlJournal::open(&JournalLocation::File(folder.path())).await.err().unwrap();
     assert!(matches!(error, JournalError::Damaged { .. }), "{error:?}");
     assert_eq!(std::fs::read_to_string(folder.path()).unwrap(), junk);
 }
@@ -150,7 +149,7 @@ async fn a_damaged_journal_says_so() {
     let mut bytes = std::fs::read(folder.path()).unwrap();
     bytes[4096..].fill(0xa5);
     std::fs::write(folder.path(), bytes).unwrap();
-    let error = match SqlJournal::open(&Location::File(folder.path())).await {
+    let error = match SqlJournal::open(&JournalLocation::File(folder.path())).await {
         Ok(journal) => journal.load(run).await.unwrap_err(),
         Err(error) => error,
     };
@@ -161,8 +160,13 @@ async fn a_damaged_journal_says_so() {
 async fn a_journal_of_a_newer_program_is_refused() {
     let folder = Folder::new();
     folder.journal().await.close().await;
-    sql(&folder.path(), "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'future', 1, x'00', 1)").await;
-    let error = SqlJournal::open(&Location::File(folder.path())).await.err().unwrap();
+    sql(
+        &folder.path(),
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (99, 'future', 1, x'00', 1)",
+    )
+    .await;
+    let error = SqlJournal::open(&JournalLocation::File(folder.path())).await.err().unwrap();
     assert!(matches!(error, JournalError::Newer { found: 99, .. }), "{error:?}");
 }
 
@@ -193,7 +197,7 @@ async fn a_journal_that_another_connection_holds_is_locked_and_then_works_again(
     use sqlx::Connection;
     let (folder, run) = (Folder::new(), RunId::generate());
     let journal =
-        SqlJournal::open_waiting(&Location::File(folder.path()), Duration::from_millis(50))
+        SqlJournal::open_waiting(&JournalLocation::File(folder.path()), Duration::from_millis(50))
             .await
             .unwrap();
     journal.create(&header(run, 0)).await.unwrap();
@@ -217,7 +221,7 @@ async fn a_folder_or_a_missing_root_in_the_place_of_the_journal_is_refused() {
         PathBuf::from("/proc/self/journal.db"),
         PathBuf::from("/dev/null/journal.db"),
     ] {
-        let error = SqlJournal::open(&Location::File(path)).await.err().unwrap();
+        let error = SqlJournal::open(&JournalLocation::File(path)).await.err().unwrap();
         assert!(matches!(error, JournalError::Place { .. }), "{error:?}");
     }
 }
@@ -233,11 +237,14 @@ async fn the_floor_for_an_append_can_be_measured() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn numbers_times_and_texts_come_back_exactly(float in any::<f64>(), integer in any::<i64>(), text in ".{0,30}", nanosecond in 0i64..i64::MAX) {
+    fn numbers_times_and_texts_come_back_exactly(float in any::<f64>(), integer in any::<i64>(),
+        text in ".{0,30}", nanosecond in 0i64..i64::MAX) {
         prop_assume!(float.is_finite());
         let input = serde_json::json!({"f": float, "i": integer, "t": text});
-        let event = AttemptEvent::Started { attempt: 1, input, input_digest: String::new(), proposal: None, undo: runbook_engine::UndoPlan::NotNeeded }.of("a".into());
-        let record = Record { seq: 0, at: jiff::Timestamp::from_nanosecond(nanosecond.into()).unwrap(), event };
+        let event = AttemptEvent::Started { attempt: 1, input, input_digest: String::new(),
+            proposal: None, undo: runbook_engine::UndoPlan::NotNeeded }.of("a".into());
+        let record = Record { seq: 0,
+            at: jiff::Timestamp::from_nanosecond(nanosecond.into()).unwrap(), event };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let stored = runtime.block_on(async {
             let (folder, run) = (Folder::new(), RunId::generate());
@@ -286,7 +293,8 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (process.clone(), lease.clone(), prop::bool::weighted(0.2))
             .prop_map(|(process, lease, steal)| Act::Acquire { process, lease, steal }),
-        1 => (process.clone(), lease.clone()).prop_map(|(process, lease)| Act::Renew { process, lease }),
+        1 => (process.clone(), lease.clone()).prop_map(|(process, lease)| Act::Renew { process,
+            lease }),
         1 => (process.clone(), lease).prop_map(|(process, lease)| Act::Release { process, lease }),
         3 => process.prop_map(|process| Act::Append { process }),
         2 => (-40i64..40).prop_map(|seconds| Act::Clock { seconds }),
@@ -316,7 +324,8 @@ proptest! {
     /// leases as the few lines above say, and a record is written by nobody but who holds every
     /// lease that it needs.
     #[test]
-    fn leases_follow_their_model_and_only_their_holders_write(acts in prop::collection::vec(act(), 1..60)) {
+    fn leases_follow_their_model_and_only_their_holders_write(acts in prop::collection::vec(act(),
+        1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (folder, run, ttl) = (Folder::new(), RunId::generate(), Duration::from_secs(30));
@@ -331,24 +340,28 @@ proptest! {
                     Act::Acquire { process, lease, steal } => {
                         let (number, known) = (process as u128, &mut told[lease]);
                         let steal = steal.then_some(known.token);
-                        let request = LeaseRequest { steal, ..request(NAMES[lease], RUNS[process], number, now) };
+                        let request = LeaseRequest { steal,
+                            ..request(NAMES[lease], RUNS[process], number, now) };
                         let expected = known.may_take(process, lease, now, steal.is_some());
                         match journal.acquire(&request).await.unwrap() {
                             Acquired::Held(held) => {
                                 assert!(expected, "{process} took it");
-                                *known = Told { token: known.token + 1, holder: Some(process), expires: now + TTL };
+                                *known = Told { token: known.token + 1, holder: Some(process),
+                                    expires: now + TTL };
                                 assert_eq!(held.token, known.token);
                                 own[process][lease] = Some(held);
                             }
                             Acquired::Busy { token, left, .. } => {
                                 assert!(!expected, "{process} did not get it");
                                 let seconds = u64::try_from(known.expires - now).unwrap();
-                                assert_eq!((token, left), (known.token, Duration::from_secs(seconds)));
+                                assert_eq!((token, left),
+                                    (known.token, Duration::from_secs(seconds)));
                             }
                         }
                     }
                     Act::Renew { process, lease } => {
-                        let (Some(held), known) = (&own[process][lease], &mut told[lease]) else { continue };
+                        let (Some(held), known) = (&own[process][lease],
+                            &mut told[lease]) else { continue };
                         let is_held = known.token == held.token && known.holder == Some(process);
                         let renewed = journal.renew(held, at(now), ttl).await.unwrap();
                         assert_eq!(renewed == Renewed::Held, is_held);
@@ -357,7 +370,8 @@ proptest! {
                         }
                     }
                     Act::Release { process, lease } => {
-                        let (Some(held), known) = (&own[process][lease], &mut told[lease]) else { continue };
+                        let (Some(held), known) = (&own[process][lease],
+                            &mut told[lease]) else { continue };
                         journal.release(held).await.unwrap();
                         if known.token == held.token {
                             known.holder = None;
@@ -367,7 +381,8 @@ proptest! {
                         let [Some(first), Some(second)] = &own[process] else { continue };
                         let leases = [first, second];
                         let is_held = |index: usize| {
-                            told[index].token == leases[index].token && told[index].holder == Some(process)
+                            told[index].token == leases[index].token
+                                && told[index].holder == Some(process)
                         };
                         let expected = (0..2).find(|index| !is_held(*index));
                         let fence = Fence { leases: &leases, now: at(now), ttl };
@@ -379,7 +394,8 @@ proptest! {
                                 told.iter_mut().for_each(|known| known.expires = now + TTL);
                             }
                             Appended::Lost { lease } => {
-                                assert_eq!(Some(lease.as_str()), expected.map(|index| NAMES[index]));
+                                assert_eq!(Some(lease.as_str()),
+                                    expected.map(|index| NAMES[index]));
                             }
                         }
                     }

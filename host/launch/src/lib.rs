@@ -12,7 +12,7 @@ mod syscalls;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use sandbox::{Allowance, Missing};
+use sandbox::{Allowance, MissingFeature};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -43,7 +43,7 @@ pub type Inherited = i32;
 pub struct Spec {
     /// The process that starts the launcher. If it is gone already, nothing is started.
     pub parent: i32,
-    /// Where a [`Refusal`] is written.
+    /// Where a [`LaunchRefusal`] is written.
     pub status: Inherited,
     /// The program's path: what is executed, unless `content` is given, and what the program sees
     /// as its own name.
@@ -72,13 +72,13 @@ pub struct Interpreter {
 
 /// Why a program was not started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum Refusal {
+pub enum LaunchRefusal {
     /// The host that wanted the program is gone.
     #[error("the process that wanted it is gone")]
     Orphan,
     /// The sandbox cannot be made here.
     #[error(transparent)]
-    Sandbox(#[from] Missing),
+    Sandbox(#[from] MissingFeature),
     /// A step of the launcher itself.
     #[error("{what}: {}", io::Error::from_raw_os_error(*errno))]
     System {
@@ -113,7 +113,7 @@ impl Status {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn read(mut self) -> io::Result<Option<Refusal>> {
+    pub fn read(mut self) -> io::Result<Option<LaunchRefusal>> {
         let mut text = Vec::new();
         self.0.rewind()?;
         (&mut self.0).take(64 << 10).read_to_end(&mut text)?;
@@ -143,7 +143,7 @@ pub fn run(spec: Option<&OsStr>) -> ExitCode {
     ExitCode::from(NOT_STARTED)
 }
 
-fn become_program(spec: &Spec) -> Refusal {
+fn become_program(spec: &Spec) -> LaunchRefusal {
     match prepare(spec) {
         // `exec` comes back only with an error.
         Ok(mut command) => system("it cannot be executed", &command.exec()),
@@ -151,7 +151,7 @@ fn become_program(spec: &Spec) -> Refusal {
     }
 }
 
-fn prepare(spec: &Spec) -> Result<Command, Refusal> {
+fn prepare(spec: &Spec) -> Result<Command, LaunchRefusal> {
     if spec.read_only.is_some() {
         // First: a process that becomes another user's forgets whose end it watches.
         sandbox::limit_tasks()?;
@@ -167,15 +167,15 @@ fn prepare(spec: &Spec) -> Result<Command, Refusal> {
 /// Has the kernel kill this process when its parent ends.
 ///
 /// # Errors
-/// [`Refusal`], if that cannot be arranged, or the parent has ended already.
-pub fn die_with(parent: i32) -> Result<(), Refusal> {
+/// [`LaunchRefusal`], if that cannot be arranged, or the parent has ended already.
+pub fn die_with(parent: i32) -> Result<(), LaunchRefusal> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| system("the end of the host cannot be watched", &error.into()))?;
     // It may have died before that was arranged.
     if getppid().map(|parent| parent.as_raw_nonzero().get()) == Some(parent) {
         Ok(())
     } else {
-        Err(Refusal::Orphan)
+        Err(LaunchRefusal::Orphan)
     }
 }
 
@@ -210,8 +210,8 @@ fn inherited(number: Inherited) -> io::Result<File> {
     Ok(rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?.into())
 }
 
-fn system(what: &str, error: &io::Error) -> Refusal {
-    Refusal::System { what: what.to_owned(), errno: error.raw_os_error().unwrap_or(0) }
+fn system(what: &str, error: &io::Error) -> LaunchRefusal {
+    LaunchRefusal::System { what: what.to_owned(), errno: error.raw_os_error().unwrap_or(0) }
 }
 
 /// The number by which a launcher will know a file that it inherits.

@@ -40,14 +40,14 @@ pub struct Walls {
 /// What this system lacks for a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("it cannot be kept from changing something here: {part} ({reason})")]
-pub struct Missing {
+pub struct MissingFeature {
     /// The part of the sandbox.
     pub part: String,
     /// Why it cannot be had.
     pub reason: String,
 }
 
-impl Missing {
+impl MissingFeature {
     fn new(part: &str, reason: impl std::fmt::Display) -> Self {
         Self { part: part.to_owned(), reason: reason.to_string() }
     }
@@ -65,10 +65,10 @@ const NEWEST: ABI = ABI::V6;
 /// Whether the kernel has what the sandbox needs.
 ///
 /// # Errors
-/// [`Missing`] says which part is not there.
-pub fn available() -> Result<(), Missing> {
+/// [`MissingFeature`] says which part is not there.
+pub fn available() -> Result<(), MissingFeature> {
     ruleset()?;
-    syscalls::program().map_err(|error| Missing::new(SECCOMP, error)).map(|_| ())
+    syscalls::program().map_err(|error| MissingFeature::new(SECCOMP, error)).map(|_| ())
 }
 
 /// The numbers of the system calls that are not refused, some of them with some arguments only.
@@ -80,16 +80,16 @@ pub fn system_calls() -> impl Iterator<Item = i64> {
 /// reading, because for root there is no such limit.
 ///
 /// # Errors
-/// [`Missing`], if that cannot be had.
-pub fn limit_tasks() -> Result<(), Missing> {
-    identity::limit_tasks().map_err(|error| Missing::new("a limit of processes", error))
+/// [`MissingFeature`], if that cannot be had.
+pub fn limit_tasks() -> Result<(), MissingFeature> {
+    identity::limit_tasks().map_err(|error| MissingFeature::new("a limit of processes", error))
 }
 
 /// Gives up every way to change something, for this process and all that come of it.
 ///
 /// # Errors
-/// [`Missing`] says what cannot be given up; nothing may be run then.
-pub fn enter(allowance: &Allowance) -> Result<(), Missing> {
+/// [`MissingFeature`] says what cannot be given up; nothing may be run then.
+pub fn enter(allowance: &Allowance) -> Result<(), MissingFeature> {
     let limits = [
         (Resource::Cpu, allowance.cpu_s),
         (Resource::As, allowance.memory),
@@ -101,13 +101,15 @@ pub fn enter(allowance: &Allowance) -> Result<(), Missing> {
     ];
     for (resource, limit) in limits {
         let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
-        setrlimit(resource, limit).map_err(|error| Missing::new("limits of a process", error))?;
+        setrlimit(resource, limit)
+            .map_err(|error| MissingFeature::new("limits of a process", error))?;
     }
-    let status = ruleset()?.restrict_self().map_err(|error| Missing::new(LANDLOCK, error))?;
+    let status =
+        ruleset()?.restrict_self().map_err(|error| MissingFeature::new(LANDLOCK, error))?;
     if status.ruleset == RulesetStatus::NotEnforced || !status.no_new_privs {
-        return Err(Missing::new(LANDLOCK, "it is not enforced"));
+        return Err(MissingFeature::new(LANDLOCK, "it is not enforced"));
     }
-    syscalls::restrict().map_err(|error| Missing::new(SECCOMP, error))
+    syscalls::restrict().map_err(|error| MissingFeature::new(SECCOMP, error))
 }
 
 /// Limits what this process may use, and gives up files, connections and other processes, for the
@@ -117,8 +119,8 @@ pub fn enter(allowance: &Allowance) -> Result<(), Missing> {
 /// without it is accepted.
 ///
 /// # Errors
-/// [`Missing`], if a limit cannot be set.
-pub fn enclose(walls: &Walls) -> Result<(), Missing> {
+/// [`MissingFeature`], if a limit cannot be set.
+pub fn enclose(walls: &Walls) -> Result<(), MissingFeature> {
     // One second between the signal that tells the reason and the one that cannot be ignored.
     let limits = [
         (Resource::Cpu, walls.cpu_s, walls.cpu_s + 1),
@@ -127,7 +129,8 @@ pub fn enclose(walls: &Walls) -> Result<(), Missing> {
     ];
     for (resource, current, maximum) in limits {
         let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
-        setrlimit(resource, limit).map_err(|error| Missing::new("limits of a process", error))?;
+        setrlimit(resource, limit)
+            .map_err(|error| MissingFeature::new("limits of a process", error))?;
     }
     if let Ok(nothing) = handled().and_then(|ruleset| ruleset.create().map_err(landlock_missing)) {
         let _ = nothing.restrict_self();
@@ -136,13 +139,13 @@ pub fn enclose(walls: &Walls) -> Result<(), Missing> {
     Ok(())
 }
 
-fn landlock_missing(error: landlock::RulesetError) -> Missing {
-    Missing::new(LANDLOCK, error)
+fn landlock_missing(error: landlock::RulesetError) -> MissingFeature {
+    MissingFeature::new(LANDLOCK, error)
 }
 
-fn ruleset() -> Result<landlock::RulesetCreated, Missing> {
-    let everything = PathFd::new("/").map_err(|error| Missing::new(LANDLOCK, error))?;
-    let null = PathFd::new("/dev/null").map_err(|error| Missing::new(LANDLOCK, error))?;
+fn ruleset() -> Result<landlock::RulesetCreated, MissingFeature> {
+    let everything = PathFd::new("/").map_err(|error| MissingFeature::new(LANDLOCK, error))?;
+    let null = PathFd::new("/dev/null").map_err(|error| MissingFeature::new(LANDLOCK, error))?;
     handled()?
         .create()
         .map_err(landlock_missing)?
@@ -153,7 +156,7 @@ fn ruleset() -> Result<landlock::RulesetCreated, Missing> {
 }
 
 /// All that is refused unless a rule allows it.
-fn handled() -> Result<Ruleset, Missing> {
+fn handled() -> Result<Ruleset, MissingFeature> {
     Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(LEAST))

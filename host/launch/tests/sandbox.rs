@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use runbook_launch::sandbox::{Allowance, available};
-use runbook_launch::{Refusal, Spec, Status, VARIABLE, number_of};
+use runbook_launch::{LaunchRefusal, Spec, Status, VARIABLE, number_of};
 use rustix::io::FdFlags;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ enum Walls {
 const WALLS: [Walls; 2] = [Walls::None, Walls::ReadOnly];
 
 /// Runs a program through the launcher; what it printed, and why it was not started.
-fn launch(program: &str, arguments: &[&str], walls: Walls) -> (Output, Option<Refusal>) {
+fn launch(program: &str, arguments: &[&str], walls: Walls) -> (Output, Option<LaunchRefusal>) {
     let status = Status::new().unwrap();
     rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
     let spec = Spec {
@@ -108,7 +108,8 @@ const CHANGES: &[(&str, &str)] = &[
     (PERL, "use POSIX; mkfifo('fifo', 0600) or exit 1"),
     (
         PERL,
-        "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0) or exit 1; bind(S, sockaddr_un('sock')) or exit 1",
+        "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0) or exit 1; bind(S, sockaddr_un('sock')) \
+            or exit 1",
     ),
 ];
 
@@ -156,7 +157,8 @@ fn no_connection_and_no_packet_leaves() {
     let inet = |port| format!("pack_sockaddr_in({port}, inet_aton('127.0.0.1'))");
     let connect = |family: &str, kind: &str, to: &str| {
         format!(
-            "use Socket; socket(S, {family}, {kind}, 0) or exit 1; connect(S, {to}) or exit 1; send(S, 'x', 0) or exit 1"
+            "use Socket; socket(S, {family}, {kind}, 0) or exit 1; connect(S, {to}) or exit 1; \
+                 send(S, 'x', 0) or exit 1"
         )
     };
     let ways = [
@@ -234,7 +236,8 @@ fn no_other_process_is_reached() {
 
 #[test]
 fn reading_counting_and_piping_work() {
-    let script = "cat /etc/passwd | wc -l >/dev/null && ls -l / 2>/dev/null | head -n 1 && test -n \"$(cat /proc/self/status)\" && df / >/dev/null";
+    let script = "cat /etc/passwd | wc -l >/dev/null && ls -l / 2>/dev/null | head -n 1 && test \
+                  -n \"$(cat /proc/self/status)\" && df / >/dev/null";
     let (output, refusal) = launch(SH, &["-c", script], Walls::ReadOnly);
     assert_eq!(refusal, None);
     assert!(output.status.success(), "{output:?}");
@@ -257,7 +260,8 @@ fn memory_and_output_files_are_limited() {
 fn a_program_that_goes_on_forking_is_refused_by_the_kernel() {
     let forks = |most: u32| {
         format!(
-            "my $n = 0; for (1..{most}) {{ my $p = fork(); last unless defined $p; if (!$p) {{ sleep 5; exit }} $n++ }} print $n"
+            "my $n = 0; for (1..{most}) {{ my $p = fork(); last unless defined $p; if (!$p) {{ \
+                 sleep 5; exit }} $n++ }} print $n"
         )
     };
     let made = |walls| {
@@ -273,7 +277,8 @@ fn a_program_that_goes_on_forking_is_refused_by_the_kernel() {
 
 #[test]
 fn of_the_rights_of_root_only_that_of_reading_is_left() {
-    let facts = "$/ = undef; open(F, '<', '/proc/self/status'); <F> =~ /CapEff:\\t(\\w+)/; print $1, ' ', $<, ' ', (open(S, '<', '/etc/shadow') ? 1 : 0)";
+    let facts = "$/ = undef; open(F, '<', '/proc/self/status'); <F> =~ /CapEff:\\t(\\w+)/; print \
+                 $1, ' ', $<, ' ', (open(S, '<', '/etc/shadow') ? 1 : 0)";
     let (output, refusal) = launch(PERL, &["-e", facts], Walls::ReadOnly);
     assert_eq!(refusal, None);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -299,7 +304,8 @@ fn every_system_call_that_is_not_listed_is_refused() {
     let unlisted: Vec<_> =
         (0..600).filter(|number| !listed.contains(number) && !probes.contains(number)).collect();
     let script = format!(
-        "for my $n ({}) {{ $! = 0; syscall($n, -1, -1, -1, -1, -1, -1); print $n, ' ', $!+0, \"\\n\" }}",
+        "for my $n ({}) {{ $! = 0; syscall($n, -1, -1, -1, -1, -1, -1); print $n, ' ', \
+         $!+0, \"\\n\" }}",
         unlisted.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     );
     let (output, _) = launch(PERL, &["-e", &script], Walls::ReadOnly);
@@ -342,7 +348,7 @@ fn without_a_part_of_the_sandbox_nothing_is_run_and_the_part_is_named() {
         let script = format!("echo x > {}; echo ran", ran.display());
         let (output, refusal) =
             on_an_older_kernel(number, errno, || launch(SH, &["-c", &script], Walls::ReadOnly));
-        let Some(Refusal::Sandbox(missing)) = refusal else { panic!("{part}: {refusal:?}") };
+        let Some(LaunchRefusal::Sandbox(missing)) = refusal else { panic!("{part}: {refusal:?}") };
         assert!(missing.part.contains(part), "{missing}");
         assert!(
             output.stdout.is_empty() && !output.status.success() && !ran.exists(),
@@ -372,5 +378,5 @@ fn nothing_is_started_for_a_host_that_is_gone() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_runbook-launch")).arg(spec.to_string()).output().unwrap();
     assert!(output.stdout.is_empty());
-    assert_eq!(status.read().unwrap(), Some(Refusal::Orphan));
+    assert_eq!(status.read().unwrap(), Some(LaunchRefusal::Orphan));
 }

@@ -20,7 +20,8 @@ const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
 pub enum BuildError {
     /// The wasm target is not installed.
     #[error(
-        "the Rust target `{TARGET}` is not installed; run `rustup target add {TARGET}` (or, on Debian, `apt-get install rustc-web rust-web-src`: it is then built from source)"
+        "the Rust target `{TARGET}` is not installed; run `rustup target add {TARGET}` (or, on \
+             Debian, `apt-get install rustc-web rust-web-src`: it is then built from source)"
     )]
     NoTarget,
     /// cargo could not be started.
@@ -50,7 +51,8 @@ pub enum BuildError {
         path: PathBuf,
     },
     /// The package makes no wasm module.
-    #[error("`{}` makes no `cdylib`, which is what becomes a plugin; add `[lib]` with `crate-type = [\"cdylib\", \"rlib\"]`", path.display())]
+    #[error("`{}` makes no `cdylib`, which is what becomes a plugin; add `[lib]` with \
+             `crate-type = [\"cdylib\", \"rlib\"]`", path.display())]
     NoCdylib {
         /// The `Cargo.toml` of the package.
         path: PathBuf,

@@ -9,6 +9,8 @@
 //! instructions and memory: its `describe` answers the JSON Schemas of the operations. After that,
 //! reviewing or listing the plugin never runs it.
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod cargo;
 mod describe;
 mod slots;
@@ -40,7 +42,8 @@ pub enum PackError {
     Describe(#[from] DescribeError),
     /// The manifest names an operation that the code does not have.
     #[error(
-        "operation `{operation}` is in `plugin.toml` but not in the code; register it with `runbook_sdk::plugin!` or remove it"
+        "operation `{operation}` is in `plugin.toml` but not in the code; register it with \
+             `runbook_sdk::plugin!` or remove it"
     )]
     NotInCode {
         /// The name of the operation in `plugin.toml`.
@@ -59,7 +62,8 @@ pub enum PackError {
     },
     /// The code names slots that no operation may use: each call would be denied.
     #[error(
-        "the code names {}, which no operation lists: every call would be denied; add each to `slots` of the operations that use it",
+        "the code names {}, which no operation lists: every call would be denied; add each to \
+         `slots` of the operations that use it",
         quoted(slots)
     )]
     SlotsOfNoOperation {

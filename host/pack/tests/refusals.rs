@@ -31,7 +31,8 @@ fn source(text: &str) -> Arc<Source> {
 /// A module whose `describe` has this body.
 fn describing(body: &str) -> Vec<u8> {
     let text = format!(
-        "(module (memory (export \"memory\") 1) (func (export \"runbook:plugin/info@1.0.0#describe\") (result i32) {body}))"
+        "(module (memory (export \"memory\") 1) (func \
+                 (export \"runbook:plugin/info@1.0.0#describe\") (result i32) {body}))"
     );
     wat::parse_str(text).expect("the test's module is well formed")
 }

@@ -4,6 +4,8 @@
 //! device, and a step can make a pipe: what is not a regular file is never waited for and never
 //! read.
 
+#![warn(clippy::missing_errors_doc)]
+
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -49,7 +49,9 @@ pub fn event_schema() -> serde_json::Value {
     let mut schema = schemars::schema_for!(EventLine<'_>).to_value();
     schema["title"] = "runbook event, JSON form 1".into();
     schema["description"] =
-        "One line of what `runbook exec --events`, `resume`, `undo`, `check` and `runbook show --format jsonl` write.".into();
+        "One line of what `runbook exec --events`, `resume`, `undo`, `check` and \
+         `runbook show --format jsonl` write."
+            .into();
     schema["properties"]["format"] =
         serde_json::json!({ "const": FORMAT, "description": "The version of this form." });
     schema

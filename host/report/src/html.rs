@@ -2,8 +2,8 @@
 
 use crate::html_page;
 use crate::phrases::{counted, short};
-use crate::summary::{StepState, StepSummary, Summary};
-use crate::timeline::{Activity, Span, SpanEnd};
+use crate::summary::{StepStatus, StepSummary, Summary};
+use crate::timeline::{Activity, SpanEnd, TimelineSpan};
 use jiff::Timestamp;
 use minijinja::value::Serde;
 use runbook_document::format_duration;
@@ -153,7 +153,7 @@ fn param_text(value: &serde_json::Value) -> String {
 }
 
 fn row<'a>(summary: &Summary, axis: &Axis, step: &'a StepSummary) -> Row<'a> {
-    let spans: Vec<&Span> = summary
+    let spans: Vec<&TimelineSpan> = summary
         .timeline
         .spans()
         .iter()
@@ -170,7 +170,7 @@ fn row<'a>(summary: &Summary, axis: &Axis, step: &'a StepSummary) -> Row<'a> {
 }
 
 /// The sign and the word.
-fn state_text(state: StepState) -> String {
+fn state_text(state: StepStatus) -> String {
     format!("{} {}", state.sign(), state.word())
 }
 
@@ -178,15 +178,15 @@ fn was_touched(step: &StepSummary) -> bool {
     step.attempts > 0 || !step.summary.is_empty()
 }
 
-fn state_class(state: StepState) -> &'static str {
+fn state_class(state: StepStatus) -> &'static str {
     match state {
-        StepState::Succeeded => "good",
-        StepState::Warned
-        | StepState::WaitingForPerson
-        | StepState::Undone
-        | StepState::Undoing => "warned",
-        StepState::Failed | StepState::UnknownOutcome | StepState::UndoFailed => "failed",
-        StepState::Pending | StepState::Skipped | StepState::Running => "quiet",
+        StepStatus::Succeeded => "good",
+        StepStatus::Warned
+        | StepStatus::WaitingForPerson
+        | StepStatus::Undone
+        | StepStatus::Undoing => "warned",
+        StepStatus::Failed | StepStatus::UnknownOutcome | StepStatus::UndoFailed => "failed",
+        StepStatus::Pending | StepStatus::Skipped | StepStatus::Running => "quiet",
     }
 }
 
@@ -319,12 +319,12 @@ struct Bar {
     summary: String,
 }
 
-fn bars(spans: &[&Span]) -> Vec<Bar> {
+fn bars(spans: &[&TimelineSpan]) -> Vec<Bar> {
     let attempts =
         spans.iter().filter(|span| matches!(span.activity, Activity::Attempt(_))).count();
     let merged = attempts > BARS_IN_A_ROW;
     let mut bars: Vec<Bar> = Vec::new();
-    let (mut first, mut last): (Option<&Span>, Option<&Span>) = (None, None);
+    let (mut first, mut last): (Option<&TimelineSpan>, Option<&TimelineSpan>) = (None, None);
     for span in spans {
         if merged && matches!(span.activity, Activity::Attempt(_)) {
             first = first.or(Some(span));
@@ -339,7 +339,7 @@ fn bars(spans: &[&Span]) -> Vec<Bar> {
     bars
 }
 
-fn bar(span: &Span) -> Bar {
+fn bar(span: &TimelineSpan) -> Bar {
     let end = match span.end {
         SpanEnd::Open => "b-open",
         SpanEnd::Good => "b-good",

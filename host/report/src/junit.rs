@@ -2,7 +2,7 @@
 //! and for checks.
 
 use crate::printed::one_line;
-use crate::summary::{RunVerdict, StepState, StepSummary, Summary};
+use crate::summary::{RunVerdict, StepStatus, StepSummary, Summary};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use runbook_engine::{Case as SmokeCase, Outcome};
 use std::time::Duration;
@@ -98,7 +98,7 @@ pub(crate) fn document(
 /// of its smoke tests.
 pub(crate) fn render(summary: &Summary) -> String {
     let shown =
-        summary.steps.iter().filter(|step| step.attempts > 0 || step.state != StepState::Pending);
+        summary.steps.iter().filter(|step| step.attempts > 0 || step.state != StepStatus::Pending);
     let cases: Vec<_> =
         std::iter::once(run_case(summary)).chain(shown.flat_map(step_cases)).collect();
     document(&summary.name, summary.started, Some(summary.duration_ms), &cases)
@@ -125,22 +125,24 @@ fn run_case(summary: &Summary) -> Case {
 }
 
 fn step_cases(step: &StepSummary) -> Vec<Case> {
-    let undo = step.undo.as_ref().filter(|_| step.state == StepState::UndoFailed);
+    let undo = step.undo.as_ref().filter(|_| step.state == StepStatus::UndoFailed);
     let why = undo.unwrap_or(&step.summary).clone();
     let not_yet = || format!("{}: {}", step.state.word(), step.summary);
     let ended = match step.state {
-        StepState::Skipped => Ended::Skipped(why),
-        StepState::UnknownOutcome => Ended::Unknown(why),
-        StepState::Failed | StepState::UndoFailed => Ended::Failed(why),
-        StepState::WaitingForPerson => Ended::Skipped(not_yet()),
-        StepState::Pending | StepState::Running | StepState::Undoing => Ended::Unknown(not_yet()),
-        StepState::Succeeded | StepState::Warned | StepState::Undone if step.fault.is_some() => {
+        StepStatus::Skipped => Ended::Skipped(why),
+        StepStatus::UnknownOutcome => Ended::Unknown(why),
+        StepStatus::Failed | StepStatus::UndoFailed => Ended::Failed(why),
+        StepStatus::WaitingForPerson => Ended::Skipped(not_yet()),
+        StepStatus::Pending | StepStatus::Running | StepStatus::Undoing => {
+            Ended::Unknown(not_yet())
+        }
+        StepStatus::Succeeded | StepStatus::Warned | StepStatus::Undone if step.fault.is_some() => {
             Ended::Failed(why)
         }
-        StepState::Undone => {
+        StepStatus::Undone => {
             Ended::Skipped(format!("it was undone: {}", step.undo.as_deref().unwrap_or_default()))
         }
-        StepState::Succeeded | StepState::Warned => Ended::Good,
+        StepStatus::Succeeded | StepStatus::Warned => Ended::Good,
     };
     let own = Case {
         class: step.uses.clone(),

@@ -3,6 +3,8 @@
 //! Everything here is a pure function of the events of a run: the live view, `runbook show` after a
 //! crash and the report of a finished run fold the same events and therefore say the same.
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod access_report;
 pub mod checks;
 mod difference;
@@ -31,11 +33,11 @@ pub use json::schema as report_schema;
 pub use phrases::{counted, short};
 pub use printed::{push_line, value_text};
 pub use summary::{
-    Cancelled, EarlierRun, Execution, LaterRun, NotSent, Reached, RunVerdict, StepState,
+    Cancelled, EarlierRun, Execution, LaterRun, NotSent, Reached, RunVerdict, StepStatus,
     StepSummary, Summary,
 };
 pub use table::table;
 pub use text::{closing, outcome, plan_table};
-pub use timeline::{Activity, Span, SpanEnd, Timeline};
+pub use timeline::{Activity, SpanEnd, Timeline, TimelineSpan};
 pub use typed::naming_journal;
 pub use wrap::{cut, wrap_to_width};

@@ -2,7 +2,7 @@
 
 use crate::phrases::{case_text, short};
 use crate::printed::{one_line, push_line, value_text};
-use crate::summary::{Execution, StepState, StepSummary, Summary};
+use crate::summary::{Execution, StepStatus, StepSummary, Summary};
 use crate::table::table;
 use runbook_document::format_duration;
 use runbook_engine::{RunEnd, Section};
@@ -48,7 +48,8 @@ pub fn outcome(summary: &Summary) -> String {
 
 /// What a failed run has changed for good; empty if nothing.
 fn stays(summary: &Summary) -> String {
-    let stays = summary.steps.iter().filter(|step| step.stays() && step.state != StepState::Undone);
+    let stays =
+        summary.steps.iter().filter(|step| step.stays() && step.state != StepStatus::Undone);
     let stays: Vec<_> = stays.map(|step| step.id.as_str()).collect();
     if stays.is_empty() || summary.cause.is_none() {
         return String::new();
@@ -95,7 +96,7 @@ fn rows(summary: &Summary) -> Vec<Vec<String>> {
         | Section::Finally
         | Section::Guard
         | Section::Check => true,
-        Section::Undo | Section::Notify => step.state != StepState::Pending,
+        Section::Undo | Section::Notify => step.state != StepStatus::Pending,
     });
     shown.map(row).collect()
 }
@@ -183,20 +184,26 @@ fn unfinished(summary: &Summary) -> String {
     match &summary.execution {
         Execution::Unknown => {
             format!(
-                "Not ended: {state}. If nothing executes it any more, continue with `runbook resume {run}`."
+                "Not ended: {state}. If nothing executes it any more, continue with \
+                     `runbook resume {run}`."
             )
         }
         Execution::By(who) => one_line(&format!(
-            "Not ended: {state}, executed by {who}. `runbook show {run} --follow` shows how it goes."
+            "Not ended: {state}, executed by {who}. `runbook show {run} --follow` shows how it \
+             goes."
         )),
         Execution::StandsStill { pid, host } => one_line(&format!(
-            "Not ended: {state}. Process {pid} on {host} is alive but stands still: it was stopped, or its machine slept, for longer than \
-             its lease.\nNext: let it go on (`kill -CONT {pid}` there), or take the run over with `runbook resume {run}`: the process \
-             then begins nothing more. `runbook cancel {run}` ends the run from here."
+            "Not ended: {state}. Process {pid} on {host} is alive but stands still: it was \
+             stopped, or its machine slept, for longer than its lease.\n\
+             Next: let it go on (`kill -CONT {pid}` there), or take the run over with \
+             `runbook resume {run}`: the process then begins nothing more. `runbook cancel {run}` \
+             ends the run from here."
         )),
         Execution::Nobody => {
             format!(
-                "Interrupted: nobody executes it any more.\nNext: continue with `runbook resume {run}`, or end it with `runbook cancel {run}`."
+                "Interrupted: nobody executes it any more.\n\
+                     Next: continue with `runbook resume {run}`, or end it with \
+                     `runbook cancel {run}`."
             )
         }
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 /// What went on between two moments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct Span {
+pub struct TimelineSpan {
     /// The step; `None` for the run itself.
     pub step: Option<String>,
     /// What went on in this time.
@@ -26,7 +26,7 @@ pub struct Span {
     pub summary: String,
 }
 
-/// What went on during a `Span`.
+/// What went on during a `TimelineSpan`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type", content = "number")]
 pub enum Activity {
@@ -48,7 +48,7 @@ pub enum Activity {
     Dead,
 }
 
-/// How the activity of a `Span` ended.
+/// How the activity of a `TimelineSpan` ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpanEnd {
@@ -97,7 +97,7 @@ impl Activity {
 #[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Timeline {
-    spans: Vec<Span>,
+    spans: Vec<TimelineSpan>,
     /// When the last record was written.
     #[serde(skip)]
     last: Option<Timestamp>,
@@ -114,7 +114,7 @@ impl Timeline {
     }
 
     /// In the order in which they began.
-    pub fn spans(&self) -> &[Span] {
+    pub fn spans(&self) -> &[TimelineSpan] {
         &self.spans
     }
 
@@ -150,7 +150,7 @@ impl Timeline {
             LifecycleEvent::UndoRequested { by, .. } => {
                 let summary = format!("it had ended; undo asked for by {by}");
                 let from = self.last.unwrap_or(at);
-                self.spans.push(Span {
+                self.spans.push(TimelineSpan {
                     step: None,
                     activity: Activity::Pause,
                     from,
@@ -261,7 +261,7 @@ impl Timeline {
 
     fn begin(&mut self, step: Option<&StepId>, activity: Activity, from: Timestamp) {
         let step = step.map(ToString::to_string);
-        self.spans.push(Span {
+        self.spans.push(TimelineSpan {
             step,
             activity,
             from,
@@ -271,8 +271,8 @@ impl Timeline {
         });
     }
 
-    fn open(&mut self, step: Option<&StepId>) -> Option<&mut Span> {
-        let of_step = |span: &&mut Span| {
+    fn open(&mut self, step: Option<&StepId>) -> Option<&mut TimelineSpan> {
+        let of_step = |span: &&mut TimelineSpan| {
             span.step.as_deref() == step.map(StepId::as_str) && span.end == SpanEnd::Open
         };
         self.spans.iter_mut().rev().find(of_step)
@@ -319,7 +319,7 @@ impl Timeline {
         }
         if let Some(last) = last.filter(|_| !paused) {
             let summary = format!("resumed by {by}");
-            self.spans.push(Span {
+            self.spans.push(TimelineSpan {
                 step: None,
                 activity: Activity::Dead,
                 from: last,

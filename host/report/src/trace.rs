@@ -5,7 +5,7 @@
 //! people than a journal.
 
 use crate::summary::{StepSummary, Summary};
-use crate::timeline::{Activity, Span, SpanEnd};
+use crate::timeline::{Activity, SpanEnd, TimelineSpan};
 use jiff::Timestamp;
 use runbook_authority::Digest;
 use runbook_engine::RunEnd;
@@ -62,7 +62,7 @@ pub fn trace(summary: &Summary) -> Option<Vec<TraceSpan>> {
     Some(spans)
 }
 
-fn of_span(summary: &Summary, root: u64, span: &Span) -> TraceSpan {
+fn of_span(summary: &Summary, root: u64, span: &TimelineSpan) -> TraceSpan {
     let step = span.step.as_ref().and_then(|id| summary.steps.iter().find(|step| step.id == *id));
     let what = span.activity.text();
     let name = span.step.as_ref().map_or_else(|| what.clone(), |step| format!("{step}: {what}"));
@@ -99,10 +99,10 @@ fn of_step(step: &StepSummary) -> Vec<(&'static str, String)> {
 
 /// The span of the nested file, or of the list, that a step is part of: `restore.backup` of
 /// `restore`, `vacuum[orders]` of `vacuum`.
-fn parent(summary: &Summary, span: &Span) -> Option<String> {
+fn parent(summary: &Summary, span: &TimelineSpan) -> Option<String> {
     let step = span.step.as_deref()?;
     let groups = summary.timeline.spans().iter().filter(|group| group.activity == Activity::Group);
-    let holds = |group: &&Span| {
+    let holds = |group: &&TimelineSpan| {
         let rest = group.step.as_deref().and_then(|of| step.strip_prefix(of));
         rest.is_some_and(|rest| rest.starts_with(['.', '[']))
     };
@@ -110,7 +110,7 @@ fn parent(summary: &Summary, span: &Span) -> Option<String> {
 }
 
 /// What tells a span of a run from every other.
-fn key(span: &Span) -> String {
+fn key(span: &TimelineSpan) -> String {
     format!(
         "{}\n{}\n{}",
         span.step.as_deref().unwrap_or_default(),

@@ -37,13 +37,14 @@ mod tests {
     #[test]
     fn every_command_that_looks_into_the_journal_names_one_that_is_not_the_default_and_no_other_text_changes()
      {
-        let text = "continue with `runbook resume 01 --decide a=done` (it is) or `--decide a=retry`; `runbook exec r.toml`; runbook show 01";
+        let text = "continue with `runbook resume 01 --decide a=done` (it is) or \
+                    `--decide a=retry`; `runbook exec r.toml`; runbook show 01";
         assert_eq!(naming_journal(text, None), text);
         let named = naming_journal(text, Some("/tmp/my runs/j.db"));
         assert_eq!(
             named,
-            "continue with `runbook resume 01 --decide a=done --journal '/tmp/my runs/j.db'` (it is) or `--decide a=retry`; \
-             `runbook exec r.toml`; runbook show 01"
+            "continue with `runbook resume 01 --decide a=done --journal '/tmp/my runs/j.db'` (it \
+             is) or `--decide a=retry`; `runbook exec r.toml`; runbook show 01"
         );
         assert_eq!(naming_journal(&named, Some("/tmp/my runs/j.db")), named, "once");
         for verb in LOOK_INTO_THE_JOURNAL {

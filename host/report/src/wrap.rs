@@ -92,7 +92,8 @@ mod tests {
         let line = "✗ none-lost  failed  2 ms  `n` of the first row is 998, expected 1000";
         assert_eq!(
             wrap_to_width(line, 60),
-            "✗ none-lost  failed  2 ms  `n` of the first row is 998,\n                           expected 1000"
+            "✗ none-lost  failed  2 ms  `n` of the first row is \
+             998,\n                           expected 1000"
         );
     }
 
@@ -115,7 +116,8 @@ mod tests {
     #[test]
     fn a_command_is_never_broken() {
         let wrapped = wrap_to_width(
-            "next: find out whether it did, then say so: `runbook resume 01a1 --decide s01=done` (it did)",
+            "next: find out whether it did, then say so: `runbook resume 01a1 --decide s01=done` \
+             (it did)",
             60,
         );
         assert!(wrapped.contains("`runbook resume 01a1 --decide s01=done`"), "{wrapped}");

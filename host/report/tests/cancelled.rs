@@ -34,19 +34,26 @@ fn everywhere(summary: &Summary) -> Vec<(String, String)> {
 }
 
 fn started(section: &str) -> Vec<Value> {
-    let step = |id: &str, section: &str| json!({ "id": id, "title": id, "section": section, "uses": "u", "digest": "d" });
+    let step = |id: &str, section: &str| {
+        json!({ "id": id, "title": id, "section": section,
+        "uses": "u", "digest": "d" })
+    };
     vec![
-        json!({ "of": "run", "type": "run-started", "runbook": "r", "title": "t", "steps": [step("pay", "step"), step("tell", section)], "params": {} }),
+        json!({ "of": "run", "type": "run-started", "runbook": "r", "title": "t",
+            "steps": [step("pay", "step"), step("tell", section)], "params": {} }),
         json!({ "of": "run", "type": "steps-began", "locks": [] }),
     ]
 }
 
 fn attempt(step: &str, undo: &str) -> [Value; 2] {
     let proposal = json!({ "effects": [], "summary": "s", "before": null });
-    let result = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] });
+    let result = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {},
+        "changed": true, "measurements": [], "cases": [] });
     [
-        json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": undo }),
-        json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }),
+        json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": 1, "input": {},
+            "input_digest": "d", "proposal": proposal, "undo": undo }),
+        json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": 1, "result": result,
+            "then": { "type": "final" }, "duration_ms": 5 }),
     ]
 }
 
@@ -64,7 +71,8 @@ fn a_cancel_says_what_it_means_where_the_run_is() {
     };
     assert!(told(&events).0.starts_with("ada@desk cancels the run: running steps are stopped"));
     let mut undoing = events.clone();
-    undoing.push(json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" }, "order": ["pay"] }));
+    undoing.push(json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" },
+        "order": ["pay"] }));
     assert!(told(&undoing).0.contains("being undone already"));
     events.push(json!({ "of": "run", "type": "finally-began", "end": "succeeded", "cause": null }));
     let (line, _) = told(&events);
@@ -89,9 +97,12 @@ fn a_run_that_is_being_cancelled_and_waits_for_a_decision_says_so_with_what_each
     events.push(attempt("pay", "explicit")[0].clone());
     events.push(json!({ "of": "run", "type": "resumed", "by": "b" }));
     events.push(cancelled());
-    events.push(json!({ "of": "step", "type": "recovered", "step": "pay", "attempt": 1, "decision": { "type": "ask-operator", "known": "k", "before": null, "now": null } }));
-    events.push(json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" }, "order": ["pay"] }));
-    events.push(json!({ "of": "run", "type": "paused", "reason": { "type": "unknown-outcome", "steps": ["pay"] } }));
+    events.push(json!({ "of": "step", "type": "recovered", "step": "pay", "attempt": 1,
+        "decision": { "type": "ask-operator", "known": "k", "before": null, "now": null } }));
+    events.push(json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" },
+        "order": ["pay"] }));
+    events.push(json!({ "of": "run", "type": "paused",
+        "reason": { "type": "unknown-outcome", "steps": ["pay"] } }));
     let summary = summary(&events);
     for (format, text) in everywhere(&summary) {
         assert!(
@@ -127,8 +138,10 @@ fn what_always_runs_is_no_part_of_the_account_and_every_end_names_it_and_who_was
         }
         events.push(json!({ "of": "run", "type": "finally-began", "end": end, "cause": cause }));
         events.extend(attempt("tell", "not-needed"));
-        events.push(json!({ "of": "notify", "type": "notify-started", "notify": "notify/1", "on": "dirty" }));
-        events.push(json!({ "of": "notify", "type": "notify-ended", "notify": "notify/1", "on": "dirty", "fault": fault }));
+        events.push(json!({ "of": "notify", "type": "notify-started", "notify": "notify/1",
+            "on": "dirty" }));
+        events.push(json!({ "of": "notify", "type": "notify-ended", "notify": "notify/1",
+            "on": "dirty", "fault": fault }));
         events.push(json!({ "of": "run", "type": "run-ended", "end": end, "cause": cause }));
         let summary = summary(&events);
         assert!(!summary.account().changed.contains(&"tell".into()), "{end}");

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use runbook_engine::{Record, RunEvent, RunHeader};
-use runbook_report::{Activity, Format, Span, SpanEnd, Summary, Timeline, render};
+use runbook_report::{Activity, Format, SpanEnd, Summary, Timeline, TimelineSpan, render};
 use serde_json::json;
 
 fn records(events: &[(&str, serde_json::Value)]) -> Vec<Record> {
@@ -15,15 +15,18 @@ fn records(events: &[(&str, serde_json::Value)]) -> Vec<Record> {
 }
 
 fn started(step: &str, attempt: u32) -> serde_json::Value {
-    json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": attempt, "input": {}, "input_digest": "sha256:0", "proposal": null, "undo": "not-needed" })
+    json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": attempt, "input": {},
+        "input_digest": "sha256:0", "proposal": null, "undo": "not-needed" })
 }
 
 fn ended(step: &str, attempt: u32, summary: &str) -> serde_json::Value {
-    let result = json!({ "type": "succeeded", "outcome": "pass", "summary": summary, "output": null, "changed": false });
-    json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": attempt, "result": result, "then": { "type": "final" }, "duration_ms": 1 })
+    let result = json!({ "type": "succeeded", "outcome": "pass", "summary": summary, "output": null,
+        "changed": false });
+    json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": attempt,
+        "result": result, "then": { "type": "final" }, "duration_ms": 1 })
 }
 
-fn one(spans: &[Span]) -> Vec<(Option<&str>, Activity, SpanEnd)> {
+fn one(spans: &[TimelineSpan]) -> Vec<(Option<&str>, Activity, SpanEnd)> {
     spans.iter().map(|span| (span.step.as_deref(), span.activity, span.end)).collect()
 }
 
@@ -74,8 +77,10 @@ fn a_pause_ends_when_the_run_goes_on() {
 
 fn page_of(text: &str, records: &[Record]) -> String {
     let header: RunHeader = serde_json::from_value(json!({
-        "run": "01a1fd21-3b49-73af-9d20-e1f0f68dfbeb", "name": "n", "title": text, "sources": [], "digest": "sha256:0",
-        "params": { text: text }, "environment": text, "operator": text, "started": "2026-01-01T10:00:00Z"
+        "run": "01a1fd21-3b49-73af-9d20-e1f0f68dfbeb", "name": "n", "title": text, "sources": [],
+        "digest": "sha256:0",
+        "params": { text: text }, "environment": text, "operator": text,
+        "started": "2026-01-01T10:00:00Z"
     }))
     .unwrap();
     render(Format::Html, &Summary::of(&header, records))
@@ -84,8 +89,10 @@ fn page_of(text: &str, records: &[Record]) -> String {
 #[test]
 fn whatever_its_texts_hold_the_page_has_no_markup_of_theirs() {
     let hostile = "\"'></td><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\u{1b}[2J";
-    let listing = json!([{ "id": hostile, "title": hostile, "section": "step", "uses": hostile, "digest": hostile }]);
-    let begun = json!({ "of": "run", "type": "run-started", "runbook": "n", "title": hostile, "steps": listing, "params": {} });
+    let listing = json!([{ "id": hostile, "title": hostile, "section": "step", "uses": hostile,
+        "digest": hostile }]);
+    let begun = json!({ "of": "run", "type": "run-started", "runbook": "n", "title": hostile,
+        "steps": listing, "params": {} });
     let page = page_of(
         hostile,
         &records(&[
@@ -103,11 +110,13 @@ fn whatever_its_texts_hold_the_page_has_no_markup_of_theirs() {
 
 #[test]
 fn a_night_of_waiting_leaves_room_for_the_work() {
-    let listing = json!([{ "id": "a", "title": "a", "section": "step", "uses": "test:do", "digest": "sha256:0" }]);
+    let listing = json!([{ "id": "a", "title": "a", "section": "step", "uses": "test:do",
+        "digest": "sha256:0" }]);
     let events = [
         (
             "00:00",
-            json!({ "of": "run", "type": "run-started", "runbook": "n", "title": "t", "steps": listing, "params": {} }),
+            json!({ "of": "run", "type": "run-started", "runbook": "n", "title": "t",
+                "steps": listing, "params": {} }),
         ),
         ("00:00", started("a", 1)),
         ("00:10", ended("a", 1, "well")),

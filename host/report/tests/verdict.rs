@@ -7,7 +7,7 @@ mod support;
 use runbook_engine::RunEnd;
 use runbook_engine::model::Criticality;
 use runbook_report::checks::{CHECK_FORMATS, CheckFormat, CheckResult, Checks, Health, Warnings};
-use runbook_report::{Execution, FORMATS, Format, RunVerdict, StepState, Summary, render};
+use runbook_report::{Execution, FORMATS, Format, RunVerdict, StepStatus, Summary, render};
 use serde_json::{Value, json};
 use support::{AT, summary};
 
@@ -16,14 +16,17 @@ fn green() -> Vec<Value> {
     let step =
         |id: &str| json!({ "id": id, "title": id, "section": "step", "uses": "u", "digest": "d" });
     let proposal = json!({ "effects": [], "summary": "s", "before": null });
-    let mut events = vec![
-        json!({ "of": "run", "type": "run-started", "runbook": "r", "title": "t", "steps": [step("a"), step("b")], "params": {} }),
-    ];
+    let mut events =
+        vec![json!({ "of": "run", "type": "run-started", "runbook": "r", "title": "t",
+            "steps": [step("a"), step("b")], "params": {} })];
     events.push(json!({ "of": "run", "type": "steps-began", "locks": [] }));
     for id in ["a", "b"] {
-        events.push(json!({ "of": "step", "type": "attempt-started", "step": id, "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": "auto" }));
-        let result = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] });
-        events.push(json!({ "of": "step", "type": "attempt-ended", "step": id, "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
+        events.push(json!({ "of": "step", "type": "attempt-started", "step": id, "attempt": 1,
+            "input": {}, "input_digest": "d", "proposal": proposal, "undo": "auto" }));
+        let result = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {},
+            "changed": true, "measurements": [], "cases": [] });
+        events.push(json!({ "of": "step", "type": "attempt-ended", "step": id, "attempt": 1,
+            "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
     }
     events
 }
@@ -55,7 +58,8 @@ fn runs() -> Vec<(String, Summary, bool)> {
         vec![json!({ "of": "run", "type": "finally-began", "end": "succeeded", "cause": null })],
         false,
     );
-    let undo = json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" }, "order": ["b", "a"] });
+    let undo = json!({ "of": "run", "type": "undo-began", "cause": { "type": "cancel" },
+        "order": ["b", "a"] });
     add(
         "undoing".into(),
         vec![
@@ -167,21 +171,32 @@ fn a_report_for_ci_is_red_for_what_failed_and_skipped_for_what_waits_with_the_re
 #[test]
 fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
     let begun = [
-        json!({ "of": "step", "type": "attempt-ended", "step": "b", "attempt": 1, "result": { "type": "failed", "fault": { "class": "assertion", "code": "c", "message": "m" }, "outcome": "fail", "output": null, "measurements": [], "cases": [] }, "then": { "type": "retry", "delay_ms": 5 }, "duration_ms": 5 }),
-        json!({ "of": "step", "type": "manual-asked", "step": "b", "instructions": "i", "options": ["--set v=STRING"] }),
-        json!({ "of": "step", "type": "approval-asked", "step": "b", "digest": "d", "input": {}, "proposal": { "effects": [], "summary": "s", "before": null }, "quorum": 1, "expires_ms": null }),
+        json!({ "of": "step", "type": "attempt-ended", "step": "b", "attempt": 1,
+            "result": { "type": "failed",
+            "fault": { "class": "assertion", "code": "c", "message": "m" }, "outcome": "fail",
+            "output": null, "measurements": [], "cases": [] },
+            "then": { "type": "retry", "delay_ms": 5 }, "duration_ms": 5 }),
+        json!({ "of": "step", "type": "manual-asked", "step": "b", "instructions": "i",
+            "options": ["--set v=STRING"] }),
+        json!({ "of": "step", "type": "approval-asked", "step": "b", "digest": "d", "input": {},
+            "proposal": { "effects": [], "summary": "s", "before": null }, "quorum": 1,
+            "expires_ms": null }),
         json!({ "of": "step", "type": "group-began", "step": "b", "params": {} }),
-        json!({ "of": "step", "type": "items-listed", "step": "b", "items": [{ "key": "k", "value": 1 }] }),
-        json!({ "of": "step", "type": "still-waiting", "step": "b", "call": "plan", "waited_ms": 60_000, "at_most_ms": 90_000, "then": "goes-on" }),
+        json!({ "of": "step", "type": "items-listed", "step": "b",
+            "items": [{ "key": "k", "value": 1 }] }),
+        json!({ "of": "step", "type": "still-waiting", "step": "b", "call": "plan",
+            "waited_ms": 60_000, "at_most_ms": 90_000, "then": "goes-on" }),
         json!({ "of": "step", "type": "undo-started", "step": "a", "attempt": 1 }),
-        json!({ "of": "step", "type": "attempt-started", "step": "b", "attempt": 1, "input": {}, "input_digest": "d", "proposal": null, "undo": "not-needed" }),
+        json!({ "of": "step", "type": "attempt-started", "step": "b", "attempt": 1, "input": {},
+            "input_digest": "d", "proposal": null, "undo": "not-needed" }),
     ];
     for event in begun {
         for end in ["cancelled", "failed-clean", "dirty", "undone"] {
             let mut events = green();
             events.truncate(4);
             events.push(event.clone());
-            events.push(json!({ "of": "run", "type": "run-ended", "end": end, "cause": { "type": "cancel" } }));
+            events.push(json!({ "of": "run", "type": "run-ended", "end": end,
+                "cause": { "type": "cancel" } }));
             for step in &summary(&events).steps {
                 if step.id == "b" && step.attempts > 0 {
                     // An interrupted look is no finding, whatever it saw so far.
@@ -193,7 +208,7 @@ fn a_run_that_has_ended_has_no_step_that_runs_or_waits() {
                 }
                 let open = matches!(
                     step.state,
-                    StepState::Running | StepState::WaitingForPerson | StepState::Undoing
+                    StepStatus::Running | StepStatus::WaitingForPerson | StepStatus::Undoing
                 );
                 assert!(!open, "{event} {end}: {step:?}");
             }
@@ -233,7 +248,7 @@ fn no_format_of_checks_says_healthy_unless_the_check_passed() {
             let result = CheckResult::of("s", "c", step, Criticality::Critical);
             assert_eq!(
                 result.health == Health::Healthy,
-                step.state == StepState::Succeeded,
+                step.state == StepStatus::Succeeded,
                 "{name}: {:?}",
                 step.state
             );
@@ -262,13 +277,21 @@ fn what_only_may_have_been_changed_is_not_said_to_be_changed_and_no_undo_is_prom
         let mut events = green();
         events.truncate(2);
         let proposal = json!({ "effects": [], "summary": "s", "before": null });
-        events.push(json!({ "of": "step", "type": "attempt-started", "step": "a", "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": undo }));
-        events.push(json!({ "of": "step", "type": "attempt-ended", "step": "a", "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
-        events.push(json!({ "of": "run", "type": "run-ended", "end": "dirty", "cause": { "type": "step", "step": "a" } }));
+        events.push(json!({ "of": "step", "type": "attempt-started", "step": "a", "attempt": 1,
+            "input": {}, "input_digest": "d", "proposal": proposal, "undo": undo }));
+        events.push(json!({ "of": "step", "type": "attempt-ended", "step": "a", "attempt": 1,
+            "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
+        events.push(json!({ "of": "run", "type": "run-ended", "end": "dirty",
+            "cause": { "type": "step", "step": "a" } }));
         render(Format::Text, &summary(&events))
     };
-    let failed = |class: &str| json!({ "type": "failed", "fault": { "class": class, "code": "c", "message": "m" }, "outcome": null, "output": null, "measurements": [], "cases": [] });
-    let done = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] });
+    let failed = |class: &str| {
+        json!({ "type": "failed",
+        "fault": { "class": class, "code": "c", "message": "m" }, "outcome": null, "output": null,
+        "measurements": [], "cases": [] })
+    };
+    let done = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {},
+        "changed": true, "measurements": [], "cases": [] });
     for undo in ["auto", "explicit", "irreversible", "not-needed"] {
         for (result, sure) in [
             (failed("unknown"), false),
@@ -303,21 +326,28 @@ fn undone_run(left: &[(&str, &str, &str)]) -> Summary {
     let proposal = json!({ "effects": [], "summary": "s", "before": null });
     let result = |kind: &str| match kind {
         "done" => {
-            json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] })
+            json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {},
+                "changed": true, "measurements": [], "cases": [] })
         }
         class => {
-            json!({ "type": "failed", "fault": { "class": class, "code": "c", "message": "m" }, "outcome": null, "output": null, "measurements": [], "cases": [] })
+            json!({ "type": "failed", "fault": { "class": class, "code": "c", "message": "m" },
+                "outcome": null, "output": null, "measurements": [], "cases": [] })
         }
     };
     for (step, undo, came) in left {
-        events.push(json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": undo }));
-        events.push(json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": 1, "result": result(came), "then": { "type": "final" }, "duration_ms": 5 }));
+        events.push(json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": 1,
+            "input": {}, "input_digest": "d", "proposal": proposal, "undo": undo }));
+        events.push(json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": 1,
+            "result": result(came), "then": { "type": "final" }, "duration_ms": 5 }));
     }
     for (step, ..) in left.iter().filter(|(_, undo, _)| *undo == "auto") {
         events.push(json!({ "of": "step", "type": "undo-started", "step": step, "attempt": 1 }));
-        events.push(json!({ "of": "step", "type": "undo-ended", "step": step, "attempt": 1, "result": { "type": "done", "summary": "s" }, "then": { "type": "final" }, "duration_ms": 5 }));
+        events.push(json!({ "of": "step", "type": "undo-ended", "step": step, "attempt": 1,
+            "result": { "type": "done", "summary": "s" }, "then": { "type": "final" },
+            "duration_ms": 5 }));
     }
-    events.push(json!({ "of": "run", "type": "run-ended", "end": "undone", "cause": { "type": "step", "step": "b" } }));
+    events.push(json!({ "of": "run", "type": "run-ended", "end": "undone",
+        "cause": { "type": "step", "step": "b" } }));
     summary(&events)
 }
 
@@ -368,38 +398,44 @@ fn a_run_that_ends_undone_names_what_has_no_undo() {
 fn items_undone(undos: [Option<&str>; 2]) -> Summary {
     let mut events = green();
     events.truncate(2);
-    events
-        .push(json!({ "of": "step", "type": "items-listed", "step": "a", "items": [{ "key": "1", "value": 1 }, { "key": "2", "value": 2 }] }));
+    events.push(json!({ "of": "step", "type": "items-listed", "step": "a",
+            "items": [{ "key": "1", "value": 1 }, { "key": "2", "value": 2 }] }));
     let proposal = json!({ "effects": [], "summary": "s", "before": null });
-    let done = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {}, "changed": true, "measurements": [], "cases": [] });
+    let done = json!({ "type": "succeeded", "outcome": "pass", "summary": "s", "output": {},
+        "changed": true, "measurements": [], "cases": [] });
     let failed =
         json!({ "type": "failed", "fault": { "class": "conflict", "code": "c", "message": "m" } });
     for (item, undo) in ["a[1]", "a[2]"].into_iter().zip(undos) {
         let plan = if undo.is_some() { "auto" } else { "irreversible" };
-        events.push(json!({ "of": "step", "type": "attempt-started", "step": item, "attempt": 1, "input": {}, "input_digest": "d", "proposal": proposal, "undo": plan }));
-        events.push(json!({ "of": "step", "type": "attempt-ended", "step": item, "attempt": 1, "result": done, "then": { "type": "final" }, "duration_ms": 5 }));
+        events.push(json!({ "of": "step", "type": "attempt-started", "step": item, "attempt": 1,
+            "input": {}, "input_digest": "d", "proposal": proposal, "undo": plan }));
+        events.push(json!({ "of": "step", "type": "attempt-ended", "step": item, "attempt": 1,
+            "result": done, "then": { "type": "final" }, "duration_ms": 5 }));
     }
-    events.push(json!({ "of": "step", "type": "items-ended", "step": "a", "result": done, "then": { "type": "final" } }));
+    events.push(json!({ "of": "step", "type": "items-ended", "step": "a", "result": done,
+        "then": { "type": "final" } }));
     for (item, undo) in ["a[1]", "a[2]"].into_iter().zip(undos) {
         let Some(undo) = undo else { continue };
         let result =
             if undo == "done" { json!({ "type": "done", "summary": "s" }) } else { failed.clone() };
         events.push(json!({ "of": "step", "type": "undo-started", "step": item, "attempt": 1 }));
-        events.push(json!({ "of": "step", "type": "undo-ended", "step": item, "attempt": 1, "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
+        events.push(json!({ "of": "step", "type": "undo-ended", "step": item, "attempt": 1,
+            "result": result, "then": { "type": "final" }, "duration_ms": 5 }));
     }
     let end = if undos.contains(&Some("failed")) { "dirty" } else { "undone" };
-    events.push(json!({ "of": "run", "type": "run-ended", "end": end, "cause": { "type": "step", "step": "b" } }));
+    events.push(json!({ "of": "run", "type": "run-ended", "end": end,
+        "cause": { "type": "step", "step": "b" } }));
     summary(&events)
 }
 
 #[test]
 fn what_stands_for_others_is_not_done_when_they_are_undone() {
     for (undos, state) in [
-        ([None, None], StepState::Succeeded),
-        ([Some("done"), None], StepState::Succeeded),
-        ([Some("done"), Some("done")], StepState::Undone),
-        ([Some("done"), Some("failed")], StepState::UndoFailed),
-        ([Some("failed"), Some("failed")], StepState::UndoFailed),
+        ([None, None], StepStatus::Succeeded),
+        ([Some("done"), None], StepStatus::Succeeded),
+        ([Some("done"), Some("done")], StepStatus::Undone),
+        ([Some("done"), Some("failed")], StepStatus::UndoFailed),
+        ([Some("failed"), Some("failed")], StepStatus::UndoFailed),
     ] {
         let found = items_undone(undos);
         assert_eq!(found.steps[0].state, state, "{undos:?}");
@@ -412,7 +448,7 @@ fn what_stands_for_others_is_not_done_when_they_are_undone() {
         let own = own.split("<testcase").next().unwrap_or_default();
         assert_eq!(
             own.contains("skipped") || own.contains("failure"),
-            state != StepState::Succeeded,
+            state != StepStatus::Succeeded,
             "{undos:?}: {junit}"
         );
     }

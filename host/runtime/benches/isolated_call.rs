@@ -12,19 +12,21 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use runbook_authority::Effective;
 use runbook_contract::{Call, Phase};
 use runbook_runtime::{
-    Allocation, Limits, Linked, Permit, Prepared, Runtime, RuntimeConfig, Services, inspect, verify,
+    Allocation, CallLimits, Linked, Permit, PreparedComponent, Runtime, RuntimeConfig, Services,
+    inspect, verify,
 };
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-fn prepared(allocation: Allocation) -> Prepared {
+fn prepared(allocation: Allocation) -> PreparedComponent {
     let runtime =
         Runtime::new(RuntimeConfig { allocation, ..RuntimeConfig::with_cache(None) }).unwrap();
     runtime.prepare(&verify(inspect(support::rogue()).unwrap()).unwrap()).unwrap()
 }
 
-fn noop(prepared: &Prepared) -> Linked {
-    Linked::new(prepared, "noop", Effective::none(), Limits::default(), Services::none()).unwrap()
+fn noop(prepared: &PreparedComponent) -> Linked {
+    Linked::new(prepared, "noop", Effective::none(), CallLimits::default(), Services::none())
+        .unwrap()
 }
 
 fn request() -> Call {

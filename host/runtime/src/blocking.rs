@@ -45,7 +45,8 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce(&Stop) -> T + Send 
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
             Err(_) => unreachable!(
-                "a blocking task that has started is never cancelled, and the runtime outlives its calls"
+                "a blocking task that has started is never cancelled, and the runtime outlives its \
+                 calls"
             ),
         },
     }

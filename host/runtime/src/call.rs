@@ -3,11 +3,11 @@
 
 use crate::bindings::runbook::plugin::types::{self as wit, Job};
 use crate::capabilities::{clock, sql};
-use crate::compile::{PrepareError, Prepared};
+use crate::compile::{PrepareError, PreparedComponent};
 use crate::engine_pool::PooledEngine;
 use crate::fault::Fault as WitFault;
 use crate::host::{CallId, CallTrace, Host};
-use crate::limits::{LimitReached, Limits};
+use crate::limits::{CallLimits, LimitReached};
 use crate::outcome::CallOutcome;
 use crate::outgoing::Outgoing;
 use crate::permit::{Permit, Permitted};
@@ -37,7 +37,7 @@ pub enum Unfinished {
 pub struct Linked(Arc<LinkedInner>);
 
 struct LinkedInner {
-    prepared: Prepared,
+    prepared: PreparedComponent,
     operation: String,
     plugin: Arc<str>,
     digest: Arc<str>,
@@ -45,7 +45,7 @@ struct LinkedInner {
     input: Schema,
     output: Schema,
     effective: Arc<Effective>,
-    limits: Arc<Limits>,
+    limits: Arc<CallLimits>,
     services: Arc<Services>,
 }
 
@@ -56,10 +56,10 @@ impl Linked {
     /// [`PrepareError::UnknownOperation`], and [`PrepareError::Schema`] if a schema of the
     /// operation cannot be used.
     pub fn new(
-        prepared: &Prepared,
+        prepared: &PreparedComponent,
         operation: &str,
         effective: Effective,
-        limits: Limits,
+        limits: CallLimits,
         services: Services,
     ) -> Result<Self, PrepareError> {
         let manifest = prepared.manifest();

@@ -54,7 +54,8 @@ pub enum TooMuchCode {
     },
     /// A type with too many parameters or results.
     #[error(
-        "one of its functions or blocks has {found} parameters or results; at most {MAX_ARITY} are compiled"
+        "one of its functions or blocks has {found} parameters or results; at most {MAX_ARITY} \
+             are compiled"
     )]
     Arity {
         /// How many parameters or results it has.

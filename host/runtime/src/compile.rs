@@ -1,4 +1,4 @@
-//! [`Verified`] → [`Prepared`]: compiled (or taken from the cache) and type-checked against the
+//! [`Verified`] → [`PreparedComponent`]: compiled (or taken from the cache) and type-checked against the
 //! linker. No guest code has run.
 
 use crate::bindings::exports::runbook::plugin::{probe, smoke_test, step};
@@ -125,7 +125,8 @@ pub enum PrepareError {
     },
     /// An import or export has other types than the contract.
     #[error(
-        "plugin `{plugin}` does not fit the plugin contract: {reason}; build it against the contract of this host"
+        "plugin `{plugin}` does not fit the plugin contract: {reason}; build it against the \
+             contract of this host"
     )]
     Contract {
         /// The name of the plugin.
@@ -168,7 +169,7 @@ pub enum CodeOrigin {
 
 /// A component that is ready to be instantiated. Cheap to clone.
 #[derive(Clone)]
-pub struct Prepared(pub(crate) Arc<PreparedInner>);
+pub struct PreparedComponent(pub(crate) Arc<PreparedInner>);
 
 pub(crate) struct PreparedInner {
     pub(crate) manifest: Manifest,
@@ -206,14 +207,14 @@ impl Runtime {
     ///
     /// # Errors
     /// [`PrepareError`] says why the component cannot be run. A cache that cannot be used is no
-    /// error, see [`Prepared::origin`].
-    pub fn prepare(&self, verified: &Verified) -> Result<Prepared, PrepareError> {
+    /// error, see [`PreparedComponent::origin`].
+    pub fn prepare(&self, verified: &Verified) -> Result<PreparedComponent, PrepareError> {
         let _span = tracing::info_span!("prepare", plugin = %verified.manifest().name).entered();
         let (component, origin) = self.component(verified)?;
         tracing::info!(cached = matches!(origin, CodeOrigin::Cached), "component ready");
         let pool = self.place_on_each_engine(verified, component)?;
         let (manifest, digest) = (verified.manifest().clone(), verified.digest().clone());
-        Ok(Prepared(Arc::new(PreparedInner {
+        Ok(PreparedComponent(Arc::new(PreparedInner {
             manifest,
             digest,
             origin,
@@ -390,7 +391,7 @@ fn tick(engine: &Engine) -> Result<(), RuntimeError> {
     clock.spawn(run).map(|_| ()).map_err(|source| RuntimeError::Clock { source })
 }
 
-impl Prepared {
+impl PreparedComponent {
     /// What the plugin says of itself.
     pub fn manifest(&self) -> &Manifest {
         &self.0.manifest
@@ -407,7 +408,7 @@ impl Prepared {
     }
 }
 
-impl std::fmt::Debug for Prepared {
+impl std::fmt::Debug for PreparedComponent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Prepared")
             .field("plugin", &self.0.manifest.name)

@@ -7,13 +7,13 @@
 use crate::fault::{Fault, FaultClass};
 use crate::inert_wasi::Wasi;
 use crate::launcher::Launcher;
-use crate::limits::{Growth, Limits};
+use crate::limits::{CallLimits, Growth};
 use crate::log::Log;
 use crate::outgoing::Outgoing;
 use crate::permit::Permitted;
 use crate::services::{AuditCall, AuditEvent, AuditRecord, Services};
 use runbook_authority::gate::{self, Denial, Rule};
-use runbook_authority::{Decision, Effect, Effective, Grant, Operation, Target, Verb};
+use runbook_authority::{Effective, GateDecision, Grant, Operation, Target, Verb, VerbEffect};
 use runbook_contract::Mode;
 use runbook_secrets::{Scrubber, Secret};
 use std::ops::{Deref, DerefMut};
@@ -144,7 +144,7 @@ pub(crate) struct Host {
     mode: Mode,
     permit: Permitted,
     services: Arc<Services>,
-    limits: Arc<Limits>,
+    limits: Arc<CallLimits>,
     id: CallId,
     deadline: Instant,
     entered: u32,
@@ -178,7 +178,7 @@ impl Host {
         effective: Arc<Effective>,
         mode: Mode,
         services: Arc<Services>,
-        limits: Arc<Limits>,
+        limits: Arc<CallLimits>,
         id: CallId,
         deadline: Instant,
     ) -> Self {
@@ -215,8 +215,8 @@ impl Host {
     /// guest, without the reason, which is kept for the operator.
     pub(crate) fn enter(&mut self, operation: &Operation<'_>) -> Result<(), Fault> {
         let decision = match gate::decide(&self.effective, self.mode, operation) {
-            Decision::Allow => self.permit.decide(operation),
-            denied @ Decision::Deny(_) => denied,
+            GateDecision::Allow => self.permit.decide(operation),
+            denied @ GateDecision::Deny(_) => denied,
         };
         self.entered = self.entered.saturating_add(1);
         if self.entered > self.limits.host_calls {
@@ -227,10 +227,10 @@ impl Host {
         self.audit(operation, &decision)?;
         // Last of all: between this and the effect nothing may take time.
         let decision = match decision {
-            Decision::Allow
-                if operation.verb().effect() == Effect::Change && !self.permit.is_in_time() =>
+            GateDecision::Allow
+                if operation.verb().effect() == VerbEffect::Change && !self.permit.is_in_time() =>
             {
-                let late = Decision::Deny(out_of_time(operation));
+                let late = GateDecision::Deny(out_of_time(operation));
                 self.audit(operation, &late)?;
                 late
             }
@@ -238,8 +238,8 @@ impl Host {
         };
         self.count(operation, &decision);
         match decision {
-            Decision::Allow => Ok(()),
-            Decision::Deny(denial) => {
+            GateDecision::Allow => Ok(()),
+            GateDecision::Deny(denial) => {
                 if self.denials.len() < KEPT_DENIALS {
                     self.denials.push(denial);
                 }
@@ -347,7 +347,7 @@ impl Host {
     #[cfg(test)]
     pub(crate) fn acted(&self) -> Vec<Verb> {
         let changed = |calls: &&HostCalls| {
-            calls.allowed > calls.without_effect && calls.verb.effect() == Effect::Change
+            calls.allowed > calls.without_effect && calls.verb.effect() == VerbEffect::Change
         };
         self.calls.iter().filter(changed).map(|calls| calls.verb).collect()
     }
@@ -370,7 +370,7 @@ impl Host {
     }
 
     /// Tells the audit what was judged. Without its record nothing happens.
-    fn audit(&mut self, operation: &Operation<'_>, decision: &Decision) -> Result<(), Fault> {
+    fn audit(&mut self, operation: &Operation<'_>, decision: &GateDecision) -> Result<(), Fault> {
         let (slot, verb) = (operation.slot(), operation.verb());
         let dialect = self.effective.get(slot).and_then(|grant| grant.target.dialect());
         let scrubber = self.services.scrubber.current();
@@ -401,7 +401,7 @@ impl Host {
             })?;
         }
         match decision {
-            Decision::Allow if self.open.is_none() => {
+            GateDecision::Allow if self.open.is_none() => {
                 let span = tracing::info_span!("host call", slot = %named, verb = %verb.full_name(), operation = %clean);
                 self.open = Some(Open {
                     slot: slot.to_owned(),
@@ -410,8 +410,8 @@ impl Host {
                     span,
                 });
             }
-            Decision::Allow => {}
-            Decision::Deny(denial) => {
+            GateDecision::Allow => {}
+            GateDecision::Deny(denial) => {
                 let (verb, rule) = (verb.full_name(), denial.rule.name());
                 let (target, place) = (&denial.target, &denial.place);
                 tracing::warn!(slot = %named, %verb, operation = %clean, rule, target, place, "denied");
@@ -461,9 +461,9 @@ impl Host {
         AuditCall { run, step, attempt: *attempt, plugin, digest }
     }
 
-    fn count(&mut self, operation: &Operation<'_>, decision: &Decision) {
+    fn count(&mut self, operation: &Operation<'_>, decision: &GateDecision) {
         let (slot, verb) = (operation.slot(), operation.verb());
-        let denied = matches!(decision, Decision::Deny(_));
+        let denied = matches!(decision, GateDecision::Deny(_));
         if !denied && is_second_look(operation) {
             return;
         }

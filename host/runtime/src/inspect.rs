@@ -81,7 +81,8 @@ pub enum InspectError {
     /// There is code in a component inside this one. Such a composition is refused, because nobody
     /// reviewed its parts by themselves.
     #[error(
-        "it has code in a component inside of it; plugins are not composed: review and build each by itself"
+        "it has code in a component inside of it; plugins are not composed: review and build \
+             each by itself"
     )]
     NestedCode,
     /// A start function: code that runs before anything is called.
@@ -93,7 +94,8 @@ pub enum InspectError {
     StringEncoding,
     /// There is no custom section with a manifest.
     #[error(
-        "it has no manifest: the custom section `{SECTION}` is missing; make the plugin with `runbook plugin build`"
+        "it has no manifest: the custom section `{SECTION}` is missing; make the plugin with \
+             `runbook plugin build`"
     )]
     NoManifest,
     /// There are two or more custom sections with a manifest.

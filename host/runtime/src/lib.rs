@@ -1,10 +1,11 @@
 //! Loads, verifies, links and calls plugin components; the capabilities behind their imports.
 //!
 //! The way of one call: bytes → [`inspect`] → [`Inspected`] → [`verify`] → [`Verified`] →
-//! [`Runtime::prepare`] → [`Prepared`] → [`Linked::new`] (with an operation and what it was
+//! [`Runtime::prepare`] → [`PreparedComponent`] → [`Linked::new`] (with an operation and what it was
 //! granted) → [`Linked::call`] → [`CallOutcome`]. Each is the only argument of the next, so nothing
 //! can be compiled before it was verified, nor called before it was granted.
 
+#![warn(clippy::missing_errors_doc)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
 mod bindings;
@@ -43,14 +44,14 @@ pub use capabilities::{Foreseen, foresee};
 pub use code::TooMuchCode;
 pub use compile::bare_engine as engine;
 pub use compile::{
-    CodeOrigin, OnCompile, PrepareError, Prepared, Runtime, RuntimeConfig, RuntimeError,
+    CodeOrigin, OnCompile, PrepareError, PreparedComponent, Runtime, RuntimeConfig, RuntimeError,
 };
 pub use compiler::{COMPILE_MODE, CompileLimits, Compiler, serve as serve_compiler};
 pub use config::Allocation;
 pub use host::HostCalls;
 pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect, inspect_built_in};
 pub use launcher::Launcher;
-pub use limits::Limits;
+pub use limits::CallLimits;
 pub use links::follow_links;
 pub use net::tls::{ca_digest, system_tls};
 pub use outcome::CallOutcome;
@@ -60,4 +61,4 @@ pub use services::{
     SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,
 };
 pub use value::{Mismatch, SchemaError};
-pub use verify::{Finding, Verified, VerifyError, verify};
+pub use verify::{Verified, VerifyError, VerifyProblem, verify};

@@ -5,7 +5,7 @@ use wasmtime::ResourceLimiter;
 
 /// The limits of one call. The defaults are well above the needs of every bundled plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct CallLimits {
     /// Bytes of linear memory, of all memories together. 64 MiB: a plugin holds answers, never
     /// dumps.
     pub memory: usize,
@@ -32,7 +32,7 @@ pub struct Limits {
     pub timeout: Duration,
 }
 
-impl Default for Limits {
+impl Default for CallLimits {
     fn default() -> Self {
         Self {
             memory: 64 << 20,
@@ -78,7 +78,7 @@ pub(crate) struct Growth {
 }
 
 impl Growth {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &CallLimits) -> Self {
         Self { memory: limits.memory, table: limits.table, used: 0 }
     }
 }

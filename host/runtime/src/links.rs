@@ -85,8 +85,9 @@ mod tests {
                 std::fs::set_permissions(folder.join("tool"), executable).unwrap();
             }
             let targets = format!(
-                "[targets.files]\nfiles = \"top/dir\"\n[targets.db]\nsql = \"sqlite:top/dir/a.db\"\n\
-                 [targets.program]\nprocess = {:?}\n[targets.there]\nprocess = \"/bin/pwd\"\ndirectory = \"top/dir\"\n",
+                "[targets.files]\nfiles = \"top/dir\"\n[targets.db]\n\
+                 sql = \"sqlite:top/dir/a.db\"\n[targets.program]\nprocess = {:?}\n\
+                 [targets.there]\nprocess = \"/bin/pwd\"\ndirectory = \"top/dir\"\n",
                 home.join("top/dir/tool")
             );
             let mut host = host(SLOTS, &targets, &home);

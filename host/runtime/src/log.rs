@@ -1,6 +1,6 @@
 //! What a plugin logs in one call: capped, and cleaned when the call has ended.
 
-use crate::limits::Limits;
+use crate::limits::CallLimits;
 use crate::outgoing::{Kept, Outgoing};
 use runbook_contract::{LogLevel, LogLine};
 
@@ -23,7 +23,7 @@ struct Message {
 }
 
 impl Log {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &CallLimits) -> Self {
         Self {
             messages: Vec::new(),
             lines: limits.log_lines,
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_flood_keeps_the_first_lines_and_counts_the_rest() {
-        let mut log = Log::new(&Limits { log_lines: 3, ..Limits::default() });
+        let mut log = Log::new(&CallLimits { log_lines: 3, ..CallLimits::default() });
         (0..1000).for_each(|n| log.add(LogLevel::Info, format!("line {n}")));
         let lines = lines(log);
         assert_eq!(lines.len(), 4);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_message_of_several_lines_is_several_lines() {
-        let mut log = Log::new(&Limits { log_lines: 3, ..Limits::default() });
+        let mut log = Log::new(&CallLimits { log_lines: 3, ..CallLimits::default() });
         log.add(
             LogLevel::Error,
             "panicked at lib.rs:5:\n\n  no \u{1b}[2Jqueue\r\nthird\nfourth".to_owned(),
@@ -118,14 +118,14 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_between_characters() {
-        let mut log = Log::new(&Limits { log_line: 7, ..Limits::default() });
+        let mut log = Log::new(&CallLimits { log_line: 7, ..CallLimits::default() });
         log.add(LogLevel::Info, "ääääääääää".to_owned());
         assert_eq!(lines(log)[0].message, "äää…");
     }
 
     #[test]
     fn all_lines_together_stay_below_the_cap() {
-        let mut log = Log::new(&Limits { log_bytes: 100, ..Limits::default() });
+        let mut log = Log::new(&CallLimits { log_bytes: 100, ..CallLimits::default() });
         (0..50).for_each(|_| log.add(LogLevel::Info, "x".repeat(30)));
         assert_eq!(lines(log).len(), 3 + 1);
     }
@@ -135,7 +135,7 @@ mod tests {
         let secret = Secret::from("s3cr3t-t0ken");
         let scrubber = Scrubber::new([("token", &secret)]);
         for cap in 6..30 {
-            let mut log = Log::new(&Limits { log_line: cap, ..Limits::default() });
+            let mut log = Log::new(&CallLimits { log_line: cap, ..CallLimits::default() });
             log.add(LogLevel::Info, "pass: s3cr3t-t0ken, and more than may be kept".to_owned());
             let lines = log.into_lines(&Outgoing::new(&scrubber));
             assert!(!lines[0].message.contains("s3cr"), "cut at {cap}: {}", lines[0].message);

@@ -126,7 +126,8 @@ impl<'a> Outgoing<'a> {
                 notes.extend(none.into_iter().map(|Measurement { label, value, .. }| LogLine {
                     level: LogLevel::Warn,
                     message: format!(
-                        "the plugin measured `{label}` and answered with {value}, which is no number; it is left out"
+                        "the plugin measured `{label}` and answered with {value}, which is no \
+                         number; it is left out"
                     ),
                 }));
                 let output = self.scrubber.json(completion.output);

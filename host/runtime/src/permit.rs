@@ -2,7 +2,7 @@
 //! holds its locks.
 
 use runbook_authority::gate::{Approved, ApprovedEffect};
-use runbook_authority::{Decision, Effective, Operation};
+use runbook_authority::{Effective, GateDecision, Operation};
 use std::fmt;
 use std::sync::Arc;
 
@@ -42,8 +42,8 @@ impl Permitted {
     }
 
     /// Whether it was approved, which then counts as done.
-    pub(crate) fn decide(&mut self, operation: &Operation<'_>) -> Decision {
-        self.approved.as_mut().map_or(Decision::Allow, |approved| approved.decide(operation))
+    pub(crate) fn decide(&mut self, operation: &Operation<'_>) -> GateDecision {
+        self.approved.as_mut().map_or(GateDecision::Allow, |approved| approved.decide(operation))
     }
 
     /// Whether a change may begin now.

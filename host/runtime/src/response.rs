@@ -2,7 +2,7 @@
 //! they came; see [`outgoing`](crate::outgoing).
 
 use crate::bindings::runbook::plugin::types as wit;
-use crate::limits::Limits;
+use crate::limits::CallLimits;
 use crate::value::Schema;
 use runbook_contract::{
     Case, Completion, Effect, ErrorClass, Fault, Measurement, Proposal, Report, Response,
@@ -23,7 +23,7 @@ pub(crate) enum RawResponse {
 pub(crate) struct ResponseValidator<'a> {
     pub(crate) operation: &'a str,
     pub(crate) output: &'a Schema,
-    pub(crate) limits: &'a Limits,
+    pub(crate) limits: &'a CallLimits,
 }
 
 impl ResponseValidator<'_> {

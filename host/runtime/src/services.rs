@@ -1,7 +1,7 @@
 //! What a call needs from its surroundings: secrets, the scrubber, the audit.
 
 use crate::launcher::Launcher;
-use runbook_authority::{Decision, Verb};
+use runbook_authority::{GateDecision, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -156,7 +156,7 @@ pub enum AuditEvent<'a> {
         /// of the first look at a call only.
         target_secrets: &'a [&'a str],
         /// What the gate answered.
-        decision: &'a Decision,
+        decision: &'a GateDecision,
     },
     /// A host function has come back.
     Returned {

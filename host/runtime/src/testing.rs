@@ -2,10 +2,10 @@
 
 use crate::host::{CallId, Host};
 use crate::{
-    AuditEvent, AuditSink, BoxFuture, Launcher, Limits, SecretFacts, SecretSource,
+    AuditEvent, AuditSink, BoxFuture, CallLimits, Launcher, SecretFacts, SecretSource,
     SecretUnavailable, Services, SharedScrubber,
 };
-use runbook_authority::grant::{self, UseSite};
+use runbook_authority::grant::{self, GrantSite};
 use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Targets};
@@ -51,7 +51,8 @@ pub(crate) type Slot = (&'static str, &'static [&'static str], &'static str);
 pub(crate) fn effective(slots: &[Slot], targets: &str, base: &Path) -> Effective {
     use std::fmt::Write as _;
     let mut toml = String::from(
-        "format = 1\n[plugin]\nname = \"guest\"\nversion = \"1.0.0\"\ndescription = \"d\"\n[[operation]]\nname = \"act\"\nkind = \"step\"\nsummary = \"s\"\n",
+        "format = 1\n[plugin]\nname = \"guest\"\nversion = \"1.0.0\"\ndescription = \"d\"\n\
+         [[operation]]\nname = \"act\"\nkind = \"step\"\nsummary = \"s\"\n",
     );
     let names = |verbs: &[&str]| {
         verbs.iter().map(|verb| verb.split_once('.').unwrap().1.to_owned()).collect::<Vec<_>>()
@@ -87,7 +88,7 @@ pub(crate) fn effective(slots: &[Slot], targets: &str, base: &Path) -> Effective
         .iter()
         .map(|(slot, _, target)| Binding { slot: located(slot), target: located(target) })
         .collect();
-    let site = UseSite {
+    let site = GrantSite {
         step: "step",
         uses: "guest:act",
         operation: "act",
@@ -105,14 +106,14 @@ pub(crate) fn host(slots: &[Slot], targets: &str, base: &Path) -> Host {
 }
 
 pub(crate) fn host_with(effective: Effective, mode: Mode, timeout: Duration) -> Host {
-    host_within(effective, mode, timeout, Limits::default())
+    host_within(effective, mode, timeout, CallLimits::default())
 }
 
 pub(crate) fn host_within(
     effective: Effective,
     mode: Mode,
     timeout: Duration,
-    limits: Limits,
+    limits: CallLimits,
 ) -> Host {
     let secrets = Arc::new(Fixed(&[
         ("token", "s3cr3t-t0ken"),
@@ -167,7 +168,7 @@ pub(crate) fn host_auditing(scrubber: Scrubber, told: Arc<Mutex<String>>) -> Hos
         plugin: "test".into(),
         digest: "none".into(),
     };
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(CallLimits::default());
     let deadline = Instant::now() + Duration::from_secs(20);
     Host::new(Arc::new(Effective::none()), Mode::Effects, Arc::new(services), limits, id, deadline)
 }

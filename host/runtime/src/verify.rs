@@ -97,7 +97,7 @@ impl Inspected {
 
 /// One reason why a component is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
+pub enum VerifyProblem {
     /// A function is imported whose verb no slot declares.
     Undeclared {
         /// The function that is imported.
@@ -141,37 +141,40 @@ pub enum Finding {
     },
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for VerifyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Undeclared { import, verb } => write!(
                 f,
-                "it imports {import}, but no slot declares `{verb}`; add `\"{verb}\"` to the verbs of a `{}` slot in plugin.toml, \
-                 or do not call it",
+                "it imports {import}, but no slot declares `{verb}`; add `\"{verb}\"` to the verbs \
+                 of a `{}` slot in plugin.toml, or do not call it",
                 verb.row().capability
             ),
             Self::Planned { import } => {
                 write!(
                     f,
-                    "it imports {import}, which this version of the host does not have yet; do not call it"
+                    "it imports {import}, which this version of the host does not have yet; do not \
+                     call it"
                 )
             }
             Self::OtherVersion { import, known } => {
                 write!(
                     f,
-                    "it imports {import}, but this host has `{known}`; build it against that, or use a newer host"
+                    "it imports {import}, but this host has `{known}`; build it against that, or \
+                     use a newer host"
                 )
             }
             Self::UnknownFunction { import } => {
                 write!(
                     f,
-                    "it imports {import}, and the interface has no such function here; use a newer host"
+                    "it imports {import}, and the interface has no such function here; use a newer \
+                     host"
                 )
             }
             Self::Wasi { import } => write!(
                 f,
-                "it imports {import}, a part of WASI that this host does not have; build it without that (in Rust for the target \
-                 `wasm32-unknown-unknown`)"
+                "it imports {import}, a part of WASI that this host does not have; build it \
+                 without that (in Rust for the target `wasm32-unknown-unknown`)"
             ),
             Self::Unknown { import } => {
                 write!(
@@ -182,7 +185,8 @@ impl fmt::Display for Finding {
             Self::NotExported { kind, interface } => {
                 write!(
                     f,
-                    "its manifest has operations of kind `{}`, but it does not export `{interface}`",
+                    "its manifest has operations of kind `{}`, but it does not export \
+                     `{interface}`",
                     kind.name()
                 )
             }
@@ -210,7 +214,7 @@ pub struct VerifyError {
     /// The name of the plugin.
     pub plugin: String,
     /// Every reason; never empty.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<VerifyProblem>,
 }
 
 impl fmt::Display for VerifyError {
@@ -252,7 +256,7 @@ fn verb_of(import: &Import) -> Option<Verb> {
     function_row(&import.interface, import.function.as_deref()?)?.verb
 }
 
-fn judge(import: &Import, declared: &BTreeSet<Verb>) -> Option<Finding> {
+fn judge(import: &Import, declared: &BTreeSet<Verb>) -> Option<VerifyProblem> {
     if inert_wasi::has(&import.interface) {
         return None;
     }
@@ -262,9 +266,13 @@ fn judge(import: &Import, declared: &BTreeSet<Verb>) -> Option<Finding> {
         return (!is_types_of_contract(&import.interface)).then(|| unknown(import));
     };
     match function_row(&import.interface, function) {
-        Some(row) if row.availability == Availability::Planned => Some(Finding::Planned { import }),
+        Some(row) if row.availability == Availability::Planned => {
+            Some(VerifyProblem::Planned { import })
+        }
         Some(row) => match row.verb {
-            Some(verb) if !declared.contains(&verb) => Some(Finding::Undeclared { import, verb }),
+            Some(verb) if !declared.contains(&verb) => {
+                Some(VerifyProblem::Undeclared { import, verb })
+            }
             Some(_) | None => None,
         },
         None => Some(unknown(import)),
@@ -283,15 +291,15 @@ fn is_types_of_contract(interface: &str) -> bool {
             || wanted == Some(("runbook:plugin".to_owned(), "1.0.0".to_owned())))
 }
 
-fn unknown(import: Import) -> Finding {
+fn unknown(import: Import) -> VerifyProblem {
     if import.interface.starts_with("wasi:") {
-        return Finding::Wasi { import };
+        return VerifyProblem::Wasi { import };
     }
     let same_name = |known: &&str| known.split('@').next() == import.interface.split('@').next();
     match FUNCTIONS.iter().map(|row| row.interface).find(same_name) {
-        Some(known) if known == import.interface => Finding::UnknownFunction { import },
-        Some(known) => Finding::OtherVersion { import, known },
-        None => Finding::Unknown { import },
+        Some(known) if known == import.interface => VerifyProblem::UnknownFunction { import },
+        Some(known) => VerifyProblem::OtherVersion { import, known },
+        None => VerifyProblem::Unknown { import },
     }
 }
 
@@ -304,12 +312,12 @@ pub(crate) fn interface_of(kind: Kind) -> &'static str {
     }
 }
 
-fn missing_exports(inspected: &Inspected) -> impl Iterator<Item = Finding> {
+fn missing_exports(inspected: &Inspected) -> impl Iterator<Item = VerifyProblem> {
     let kinds = [Kind::Probe, Kind::SmokeTest, Kind::Step];
     kinds.into_iter().filter_map(|kind| {
         let interface = interface_of(kind);
         let needed = inspected.manifest.operations.values().any(|operation| operation.kind == kind);
         (needed && !inspected.exports.iter().any(|export| export == interface))
-            .then_some(Finding::NotExported { kind, interface })
+            .then_some(VerifyProblem::NotExported { kind, interface })
     })
 }

@@ -6,7 +6,8 @@ mod support;
 
 use runbook_contract::Phase;
 use runbook_runtime::{
-    CacheProblem, CodeOrigin, Permit, Prepared, Runtime, RuntimeConfig, Verified, inspect, verify,
+    CacheProblem, CodeOrigin, Permit, PreparedComponent, Runtime, RuntimeConfig, Verified, inspect,
+    verify,
 };
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ fn plugin(output: &str) -> Verified {
     verify(inspect(bytes).unwrap()).unwrap()
 }
 
-fn start(cache: &Path) -> Prepared {
+fn start(cache: &Path) -> PreparedComponent {
     Runtime::new(RuntimeConfig::with_cache(Some(cache.to_owned())))
         .unwrap()
         .prepare(&plugin("{}"))
@@ -40,8 +41,8 @@ fn only_file(folder: &Path) -> PathBuf {
     files[0].clone()
 }
 
-async fn answers(prepared: &Prepared) -> bool {
-    let linked = linked(prepared, runbook_runtime::Limits::default());
+async fn answers(prepared: &PreparedComponent) -> bool {
+    let linked = linked(prepared, runbook_runtime::CallLimits::default());
     linked
         .call(request(Phase::Check), Permit::default(), std::future::pending())
         .await

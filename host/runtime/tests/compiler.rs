@@ -6,8 +6,8 @@ mod support;
 
 use runbook_contract::Phase;
 use runbook_runtime::{
-    Allocation, CodeOrigin, CompileLimits, Compiler, Launcher, Permit, PrepareError, Prepared,
-    Runtime, RuntimeConfig, Verified, inspect, verify,
+    Allocation, CodeOrigin, CompileLimits, Compiler, Launcher, Permit, PrepareError,
+    PreparedComponent, Runtime, RuntimeConfig, Verified, inspect, verify,
 };
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,8 @@ fn plugin(functions: usize) -> Verified {
     let branch = |at: usize| {
         let (to, from) = (at % 900, (at * 7 + 13) % 900);
         format!(
-            "(if (local.get {from}) (then (local.set {to} (i32.add (local.get {from}) (i32.load (local.get {to})))))) "
+            "(if (local.get {from}) (then (local.set {to} (i32.add (local.get {from}) \
+                 (i32.load (local.get {to})))))) "
         )
     };
     let heavy = format!(
@@ -39,7 +40,7 @@ fn plugin(functions: usize) -> Verified {
     verify(inspect(component(&core, &[], PROBE_INTERFACE, &manifest(PROBE))).unwrap()).unwrap()
 }
 
-fn prepare(config: RuntimeConfig, plugin: &Verified) -> Result<Prepared, PrepareError> {
+fn prepare(config: RuntimeConfig, plugin: &Verified) -> Result<PreparedComponent, PrepareError> {
     Runtime::new(config).unwrap().prepare(plugin)
 }
 
@@ -50,8 +51,8 @@ fn config(limits: CompileLimits, cache: Option<&Path>) -> RuntimeConfig {
     }
 }
 
-async fn answers(prepared: &Prepared) -> bool {
-    let linked = linked(prepared, runbook_runtime::Limits::default());
+async fn answers(prepared: &PreparedComponent) -> bool {
+    let linked = linked(prepared, runbook_runtime::CallLimits::default());
     linked
         .call(request(Phase::Check), Permit::default(), std::future::pending())
         .await

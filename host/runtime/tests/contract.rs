@@ -6,7 +6,7 @@ mod support;
 
 use runbook_authority::capability::{Availability, FUNCTIONS, FunctionRow};
 use runbook_contract::{ErrorClass, Phase};
-use runbook_runtime::{Finding, Permit, inspect, verify};
+use runbook_runtime::{Permit, VerifyProblem, inspect, verify};
 use std::collections::BTreeSet;
 use support::{
     component, contract, linked, manifest, manifest_with_slot, prepare, request, runtime,
@@ -122,7 +122,7 @@ async fn every_linked_function_denies_what_was_not_granted() {
             manifest_with_slot(verb.row().capability.name(), &[verb.row().name], "smoke-test");
         let bytes =
             component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&declared));
-        let linked = linked(&prepare(&runtime, bytes), runbook_runtime::Limits::default());
+        let linked = linked(&prepare(&runtime, bytes), runbook_runtime::CallLimits::default());
         let outcome =
             linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await;
         let name = format!("{} {}", row.interface, row.function);
@@ -156,7 +156,7 @@ fn a_function_that_no_slot_declares_is_refused_before_anything_is_compiled() {
         let bytes =
             component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&text));
         let error = verify(inspect(bytes).unwrap()).expect_err(row.function);
-        let [Finding::Undeclared { import, verb }] = error.findings.as_slice() else {
+        let [VerifyProblem::Undeclared { import, verb }] = error.findings.as_slice() else {
             panic!("{error}")
         };
         assert_eq!(
@@ -177,6 +177,6 @@ fn a_planned_function_is_refused() {
         let bytes =
             component(&caller(&resolve, row), &[row.interface], SMOKE_TEST, &manifest(&declared));
         let error = verify(inspect(bytes).unwrap()).expect_err(row.function);
-        assert!(matches!(error.findings.as_slice(), [Finding::Planned { .. }]), "{error}");
+        assert!(matches!(error.findings.as_slice(), [VerifyProblem::Planned { .. }]), "{error}");
     }
 }

@@ -45,7 +45,7 @@ async fn a_guest_that_loops_for_ever_is_stopped_at_its_deadline() {
 async fn a_looping_guest_does_not_stop_the_others() {
     let core = probe("", "", "(loop $for_ever (br $for_ever)) unreachable", "{}");
     let prepared = prepare(&runtime(), component(&core, &[], PROBE_INTERFACE, &manifest(PROBE)));
-    let looping = linked(&prepared, runbook_runtime::Limits::default());
+    let looping = linked(&prepared, runbook_runtime::CallLimits::default());
     let (done, is_done) = tokio::sync::oneshot::channel();
     let honest = async move {
         let outcome = call(&probe("", "", "(i32.const 0)", "{}"), &[], SOON).await;
@@ -80,7 +80,8 @@ async fn a_guest_that_is_born_too_big_is_stopped_by_the_limit() {
 
 #[tokio::test]
 async fn a_guest_that_calls_itself_for_ever_is_a_trap() {
-    let globals = "(func $deeper (param i32) (result i32) (i32.add (call $deeper (local.get 0)) (i32.const 1)))";
+    let globals = "(func $deeper (param i32) (result i32) (i32.add (call $deeper (local.get 0)) \
+                   (i32.const 1)))";
     let (class, code, _) =
         fault(&probe("", globals, "(call $deeper (i32.const 1))", "{}"), &[], SOON).await;
     assert_eq!((class, code.as_str()), (ErrorClass::Trap, "trap.stack-overflow"));
@@ -127,7 +128,7 @@ async fn an_output_that_does_not_fit_its_schema_is_refused() {
     manifest.operations.get_mut("check").unwrap().output = schema;
     let core = probe("", "", "(i32.const 0)", "{\"rows\": \"many\"}");
     let prepared = prepare(&runtime(), component(&core, &[], PROBE_INTERFACE, &manifest));
-    let outcome = linked(&prepared, runbook_runtime::Limits::default())
+    let outcome = linked(&prepared, runbook_runtime::CallLimits::default())
         .call(request(Phase::Check), Permit::default(), std::future::pending())
         .await;
     let fault = outcome.result.unwrap_err();
@@ -142,7 +143,7 @@ async fn an_input_that_does_not_fit_its_schema_never_reaches_the_guest() {
         serde_json::json!({ "type": "object", "required": ["path"] });
     let core = probe("", "", "unreachable", "{}");
     let prepared = prepare(&runtime(), component(&core, &[], PROBE_INTERFACE, &manifest));
-    let outcome = linked(&prepared, runbook_runtime::Limits::default())
+    let outcome = linked(&prepared, runbook_runtime::CallLimits::default())
         .call(request(Phase::Check), Permit::default(), std::future::pending())
         .await;
     let fault = outcome.result.unwrap_err();
@@ -204,7 +205,7 @@ async fn a_guest_that_sleeps_is_cut_off_and_a_cancelled_one_too() {
 
     let prepared =
         prepare(&runtime(), component(&core, &[CLOCK], PROBE_INTERFACE, &manifest(PROBE)));
-    let linked = linked(&prepared, runbook_runtime::Limits::default());
+    let linked = linked(&prepared, runbook_runtime::CallLimits::default());
     let cancel = tokio::time::sleep(Duration::from_millis(100));
     let outcome = linked.call(request(Phase::Check), Permit::default(), cancel).await;
     assert_eq!(outcome.result.unwrap_err().class, ErrorClass::Cancelled);
@@ -225,10 +226,11 @@ async fn a_guest_that_sleeps_is_cut_off_and_a_cancelled_one_too() {
 async fn nothing_is_left_for_the_next_call() {
     // Writes over its own answer after it was read once: a second call in the same memory would
     // fail.
-    let body = "(if (i32.eqz (global.get $called)) (then (global.set $called (i32.const 1))) (else unreachable)) (i32.const 0)";
+    let body = "(if (i32.eqz (global.get $called)) (then (global.set $called (i32.const 1))) (else \
+                unreachable)) (i32.const 0)";
     let core = probe("", "(global $called (mut i32) (i32.const 0))", body, "{}");
     let prepared = prepare(&runtime(), component(&core, &[], PROBE_INTERFACE, &manifest(PROBE)));
-    let linked = linked(&prepared, runbook_runtime::Limits::default());
+    let linked = linked(&prepared, runbook_runtime::CallLimits::default());
     for _ in 0..3 {
         assert!(
             linked
@@ -246,7 +248,7 @@ async fn a_phase_that_the_operation_does_not_have_is_refused() {
         &runtime(),
         component(&probe("", "", "unreachable", "{}"), &[], PROBE_INTERFACE, &manifest(PROBE)),
     );
-    let linked = linked(&prepared, runbook_runtime::Limits::default());
+    let linked = linked(&prepared, runbook_runtime::CallLimits::default());
     for phase in [Phase::Plan, Phase::Observe, Phase::Undo { before: serde_json::Value::Null }] {
         let fault = linked
             .call(request(phase), Permit::default(), std::future::pending())

@@ -99,7 +99,8 @@ const PROPOSALS: &[(&str, Proposal)] = {
         (
             "BULK_MEMORY",
             Used(
-                "(component (core module (memory 1) (func (memory.copy (i32.const 0) (i32.const 0) (i32.const 0)))))",
+                "(component (core module (memory 1) (func (memory.copy (i32.const 0) (i32.const \
+                  0) (i32.const 0)))))",
             ),
         ),
         (
@@ -114,15 +115,13 @@ const PROPOSALS: &[(&str, Proposal)] = {
         ("COMPONENT_MODEL", Used("(component)")),
         (
             "SIMD",
-            Off(
-                "(component (core module (func (drop (i32x4.extract_lane 0 (v128.const i64x2 0 0))))))",
-            ),
+            Off("(component (core module (func (drop (i32x4.extract_lane 0 (v128.const i64x2 0 \
+                 0))))))"),
         ),
         (
             "RELAXED_SIMD",
-            Off(
-                "(component (core module (func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))))",
-            ),
+            Off("(component (core module (func (param v128) (drop (i8x16.relaxed_swizzle \
+                 (local.get 0) (local.get 0))))))"),
         ),
         ("THREADS", Off("(component (core module (memory 1 1 shared)))")),
         (
@@ -135,14 +134,14 @@ const PROPOSALS: &[(&str, Proposal)] = {
         ("MEMORY64", Off("(component (core module (memory i64 1)))")),
         (
             "FUNCTION_REFERENCES",
-            Off(
-                "(component (core module (type $t (func)) (func (param (ref $t)) (call_ref $t (local.get 0)))))",
-            ),
+            Off("(component (core module (type $t (func)) (func (param (ref $t)) (call_ref $t \
+                 (local.get 0)))))"),
         ),
         (
             "MEMORY_CONTROL",
             Off(
-                "(component (core module (memory 1) (func (memory.discard (i32.const 0) (i32.const 0)))))",
+                "(component (core module (memory 1) (func (memory.discard (i32.const 0) (i32.const \
+                 0)))))",
             ),
         ),
         ("GC", Off("(component (core module (type (struct (field i32)))))")),
@@ -151,18 +150,16 @@ const PROPOSALS: &[(&str, Proposal)] = {
         ("STACK_SWITCHING", Off("(component (core module (type $f (func)) (type (cont $f))))")),
         (
             "WIDE_ARITHMETIC",
-            Off(
-                "(component (core module (func (i64.mul_wide_s (i64.const 0) (i64.const 0)) drop drop)))",
-            ),
+            Off("(component (core module (func (i64.mul_wide_s (i64.const 0) (i64.const 0)) drop \
+                 drop)))"),
         ),
         ("CM_VALUES", Off("(component (import \"a\" (value string)))")),
         ("CM_NESTED_NAMES", Off("(component (import \"a:b:c/d\" (func)))")),
         ("CM_ASYNC", Off("(component (type (future u8)))")),
         (
             "CM_ASYNC_STACKFUL",
-            Off(
-                "(component (import \"a\" (func $f async)) (core func (canon lower (func $f) async)))",
-            ),
+            Off("(component (import \"a\" (func $f async)) (core func (canon lower (func $f) \
+                 async)))"),
         ),
         ("CM_MORE_ASYNC_BUILTINS", Off("(component (core func (canon subtask.cancel async)))")),
         ("CM_THREADING", Off("(component (core func (canon thread.index)))")),
@@ -171,14 +168,14 @@ const PROPOSALS: &[(&str, Proposal)] = {
         (
             "CM_GC",
             Off(
-                "(component (import \"f\" (func $f)) (core type $t (func)) (core func (canon lower (func $f) gc (core-type $t))))",
+                "(component (import \"f\" (func $f)) (core type $t (func)) (core func (canon lower \
+                 (func $f) gc (core-type $t))))",
             ),
         ),
         (
             "CUSTOM_DESCRIPTORS",
-            Off(
-                "(component (core module (rec (type $a (descriptor $b) (struct)) (type $b (describes $a) (struct)))))",
-            ),
+            Off("(component (core module (rec (type $a (descriptor $b) (struct)) (type $b \
+                 (describes $a) (struct)))))"),
         ),
         ("COMPACT_IMPORTS", Unseen("an encoding of imports, refused by the reader by its byte")),
         ("CM_MAP", Off("(component (type (map string u8)))")),
@@ -333,7 +330,8 @@ fn an_import_from_outside_of_the_contract_is_refused_by_name() {
     );
     assert_eq!(
         text,
-        "plugin `guest` is refused: it imports `steal` of `other:thing/evil@1.0.0`, which is not part of the plugin contract; remove it"
+        "plugin `guest` is refused: it imports `steal` of `other:thing/evil@1.0.0`, which is not \
+         part of the plugin contract; remove it"
     );
     let text = of(
         "wasi:http/outgoing-handler@0.2.6",
@@ -372,7 +370,8 @@ fn a_bare_import_is_refused() {
     let core = probe(r#"(import "$root" "steal" (func $f))"#, "", "(call $f) (i32.const 0)", "{}");
     let text = refusal(of_world(
         &core,
-        "package test:guest; world guest { import steal: func(); export runbook:plugin/probe@1.0.0; }",
+        "package test:guest; world guest \
+         { import steal: func(); export runbook:plugin/probe@1.0.0; }",
     ));
     assert!(text.contains("`steal`") && text.contains("not part of the plugin contract"), "{text}");
 }
@@ -402,7 +401,8 @@ fn an_import_with_other_types_than_the_contract_does_not_link() {
     let plugin = std::fs::read_to_string(wit.join("plugin/plugin.wit")).unwrap();
     let plugin = plugin[..plugin.find("/// All that a plugin may import").unwrap()].to_owned();
     resolve.push_str("plugin.wit", &plugin).unwrap();
-    let guest = "package test:guest; world guest { import runbook:base/clock@1.0.0; export runbook:plugin/probe@1.0.0; }";
+    let guest = "package test:guest; world guest \
+                 { import runbook:base/clock@1.0.0; export runbook:plugin/probe@1.0.0; }";
     let package = resolve.push_str("guest.wit", guest).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
     let mut module = wat::parse_str(&core).unwrap();

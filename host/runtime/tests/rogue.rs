@@ -7,9 +7,9 @@ use runbook_authority::Effective;
 use runbook_authority::gate::{ApprovedEffect, shown_arguments, shown_statement};
 use runbook_contract::{Call, Drift, ErrorClass, Phase, Proposal, Response};
 use runbook_runtime::{
-    Allocation, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, CallOutcome,
-    Launcher, Limits, Linked, Permit, Prepared, Runtime, RuntimeConfig, SecretFacts, SecretSource,
-    SecretUnavailable, Services, inspect, verify,
+    Allocation, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, CallLimits,
+    CallOutcome, Launcher, Linked, Permit, PreparedComponent, Runtime, RuntimeConfig, SecretFacts,
+    SecretSource, SecretUnavailable, Services, inspect, verify,
 };
 use runbook_secrets::Secret;
 use std::num::NonZeroU32;
@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use support::{effective, request, rogue, runtime};
 
 /// Compiled once for all tests.
-fn prepared() -> &'static Prepared {
-    static PREPARED: OnceLock<Prepared> = OnceLock::new();
+fn prepared() -> &'static PreparedComponent {
+    static PREPARED: OnceLock<PreparedComponent> = OnceLock::new();
     PREPARED.get_or_init(|| support::prepare(&runtime(), rogue()))
 }
 
@@ -31,7 +31,8 @@ async fn call(
     timeout: Duration,
 ) -> CallOutcome {
     let linked =
-        Linked::new(prepared(), operation, granted, Limits::default(), Services::none()).unwrap();
+        Linked::new(prepared(), operation, granted, CallLimits::default(), Services::none())
+            .unwrap();
     let request = Call { input, timeout, ..request(Phase::Check) };
     linked.call(request, Permit::default(), std::future::pending()).await
 }
@@ -98,7 +99,8 @@ async fn a_slot_that_is_not_bound_is_denied_by_name_to_the_operator_only() {
     assert_eq!((fault.class, fault.message.as_str()), (ErrorClass::Denied, "not granted"));
     assert_eq!(
         outcome.denials[0].to_string(),
-        "`http.get` on slot `api` is not granted: the slot is not bound in this step (rule `unbound`)"
+        "`http.get` on slot `api` is not granted: the slot is not bound in this step (rule \
+         `unbound`)"
     );
 }
 
@@ -224,7 +226,8 @@ async fn a_secret_that_a_plugin_may_see_still_leaves_in_no_way() {
             Path::new("/"),
         );
         let services = Services { secrets: Arc::new(Store), ..Services::none() };
-        let linked = Linked::new(prepared(), "tell", granted, Limits::default(), services).unwrap();
+        let linked =
+            Linked::new(prepared(), "tell", granted, CallLimits::default(), services).unwrap();
         let request = Call { input: serde_json::json!({ "path": path }), ..request(Phase::Check) };
         let outcome = linked.call(request, Permit::default(), std::future::pending()).await;
         let all = format!("{outcome:?}");
@@ -241,7 +244,7 @@ async fn the_audit_is_told_of_every_judged_call() {
     let sink = Arc::clone(&seen);
     let audit: AuditSink = Arc::new(move |record: &AuditRecord<'_>| {
         if let AuditEvent::Judged { slot, verb, operation, decision, .. } = record.event {
-            let allowed = matches!(decision, runbook_authority::Decision::Allow);
+            let allowed = matches!(decision, runbook_authority::GateDecision::Allow);
             sink.lock().unwrap().push(format!(
                 "{} {slot} {} {operation} {allowed}",
                 record.call.step,
@@ -252,7 +255,7 @@ async fn the_audit_is_told_of_every_judged_call() {
     });
     let services = Services { audit: Some(audit), ..Services::none() };
     let linked =
-        Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
+        Linked::new(prepared(), "get", Effective::none(), CallLimits::default(), services).unwrap();
     let request = Call { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
     assert!(linked.call(request, Permit::default(), std::future::pending()).await.result.is_err());
     assert_eq!(*seen.lock().unwrap(), ["step api http.get GET / false"]);
@@ -264,7 +267,7 @@ async fn without_a_record_nothing_is_done() {
         Arc::new(|_| Err(AuditUnavailable { reason: "the disk is full".to_owned() }));
     let services = Services { audit: Some(audit), ..Services::none() };
     let linked =
-        Linked::new(prepared(), "get", Effective::none(), Limits::default(), services).unwrap();
+        Linked::new(prepared(), "get", Effective::none(), CallLimits::default(), services).unwrap();
     let request = Call { input: serde_json::json!({ "path": "/" }), ..request(Phase::Check) };
     let outcome = linked.call(request, Permit::default(), std::future::pending()).await;
     assert!(format!("{:?}", outcome.result).contains("audit.unavailable"), "{outcome:?}");
@@ -277,7 +280,7 @@ async fn more_calls_than_places_in_the_pool_wait_for_their_turn() {
         Runtime::new(RuntimeConfig { allocation, ..RuntimeConfig::with_cache(None) }).unwrap();
     let prepared = support::prepare(&runtime, rogue());
     let linked =
-        Linked::new(&prepared, "noop", Effective::none(), Limits::default(), Services::none())
+        Linked::new(&prepared, "noop", Effective::none(), CallLimits::default(), Services::none())
             .unwrap();
     let calls: Vec<_> = (0..200)
         .map(|_| {
@@ -306,13 +309,15 @@ async fn deeds(
     approved: &[ApprovedEffect],
     deeds: &[Deed<'_>],
 ) -> (Vec<String>, Vec<String>) {
-    let targets = "[targets.db]\nsql = \"sqlite:it.db\"\n[targets.out]\nfiles = \".\"\naccess = \"write\"\n\
-                   [targets.program]\nprocess = \"/bin/echo\"\narguments = [{ repeat = { regex = \".*\" } }]\n";
+    let targets = "[targets.db]\nsql = \"sqlite:it.db\"\n[targets.out]\nfiles = \".\"\n\
+                   access = \"write\"\n[targets.program]\nprocess = \"/bin/echo\"\n\
+                   arguments = [{ repeat = { regex = \".*\" } }]\n";
     let bound = [("db", "db"), ("out", "out"), ("program", "program")];
     let granted = effective(prepared().manifest(), "depart", targets, &bound, folder);
     let launcher = Launcher { program: runbook_tests::launcher(), arguments: Vec::new() };
     let services = Services { launcher: Some(launcher), ..Services::none() };
-    let linked = Linked::new(prepared(), "depart", granted, Limits::default(), services).unwrap();
+    let linked =
+        Linked::new(prepared(), "depart", granted, CallLimits::default(), services).unwrap();
     let proposal =
         Proposal { effects: Vec::new(), summary: String::new(), before: serde_json::Value::Null };
     let input = serde_json::json!({ "deeds": deeds });

@@ -5,7 +5,7 @@ mod support;
 
 use runbook_authority::Effective;
 use runbook_contract::{Phase, Response};
-use runbook_runtime::{CallOutcome, Limits, Linked, Permit, Services, inspect, verify};
+use runbook_runtime::{CallLimits, CallOutcome, Linked, Permit, Services, inspect, verify};
 use support::{PROBE, manifest, probe, request, runtime, with_section};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
@@ -41,7 +41,7 @@ async fn call(imports: &str, body: &str) -> CallOutcome {
     assert!(verified.needs_inert_wasi());
     let prepared = runtime().prepare(&verified).unwrap();
     let linked =
-        Linked::new(&prepared, "check", Effective::none(), Limits::default(), Services::none())
+        Linked::new(&prepared, "check", Effective::none(), CallLimits::default(), Services::none())
             .unwrap();
     linked.call(request(Phase::Check), Permit::default(), std::future::pending()).await
 }
@@ -56,7 +56,8 @@ async fn there_is_no_environment_no_argument_and_no_directory() {
     ] {
         let imports = format!(r#"(import "{interface}" "{function}" (func $get (param i32)))"#);
         // Ends in a trap if the list that is returned at 8192 has any element.
-        let body = "(call $get (i32.const 8192)) (if (i32.load (i32.const 8196)) (then unreachable)) (i32.const 0)";
+        let body = "(call $get (i32.const 8192)) (if (i32.load (i32.const 8196)) (then \
+                    unreachable)) (i32.const 0)";
         let outcome = call(&imports, body).await;
         assert!(
             matches!(outcome.result, Ok(Response::Report(_))),
@@ -70,7 +71,8 @@ async fn there_is_no_environment_no_argument_and_no_directory() {
 async fn what_is_printed_goes_to_the_log() {
     let imports = r#"(import "wasi:cli/stdout@0.2.6" "get-stdout" (func $stdout (result i32)))
         (import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-write-and-flush" (func $write (param i32 i32 i32 i32)))"#;
-    let body = "(call $write (call $stdout) (i32.const 1000) (i32.const 2) (i32.const 8192)) (i32.const 0)";
+    let body = "(call $write (call $stdout) (i32.const 1000) (i32.const 2) (i32.const 8192)) \
+                (i32.const 0)";
     let outcome = call(imports, body).await;
     assert!(outcome.result.is_ok(), "{:?}", outcome.result);
     assert_eq!(outcome.logs.len(), 1);

@@ -189,7 +189,8 @@ pub enum FileError {
         path: PathBuf,
     },
     /// A private key is never written over.
-    #[error("`{path}` exists, and a private key is never written over; choose another name or move it away", path = path.display())]
+    #[error("`{path}` exists, and a private key is never written over; choose another name or move \
+             it away", path = path.display())]
     Exists {
         /// The file that exists already.
         path: PathBuf,

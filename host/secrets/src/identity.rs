@@ -222,7 +222,8 @@ pub fn keygen(created: jiff::Timestamp) -> NewIdentity {
 pub enum IdentityError {
     /// Neither text nor an age file.
     #[error(
-        "`{origin}` is not an identity file; give one that `runbook secret keygen`, `age-keygen` or `ssh-keygen` made"
+        "`{origin}` is not an identity file; give one that `runbook secret keygen`, \
+             `age-keygen` or `ssh-keygen` made"
     )]
     NotText {
         /// The name of the file, as it was given.
@@ -244,7 +245,8 @@ pub enum IdentityError {
     },
     /// It begins like an SSH private key, and is none.
     #[error(
-        "`{origin}` is not a whole SSH private key; check that all lines from BEGIN to END are there"
+        "`{origin}` is not a whole SSH private key; check that all lines from BEGIN to END are \
+             there"
     )]
     Ssh {
         /// The name of the file, as it was given.
@@ -252,7 +254,8 @@ pub enum IdentityError {
     },
     /// An SSH key that age has no use for.
     #[error(
-        "`{origin}` is an SSH key of a kind that age cannot use; use an `ssh-ed25519` or `ssh-rsa` key"
+        "`{origin}` is an SSH key of a kind that age cannot use; use an `ssh-ed25519` or \
+             `ssh-rsa` key"
     )]
     SshKind {
         /// The name of the file, as it was given.

@@ -25,6 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![warn(clippy::missing_errors_doc)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops where it fails"))]
 
 mod content;
@@ -42,7 +43,7 @@ pub use prompt::{Prompt, Question};
 pub use recipient::{RecipientError, Recipients, WorkFactor};
 pub use scrub::Scrubber;
 pub use secret::Secret;
-pub use source::{Source, SourceError};
+pub use source::{SecretReference, SourceError};
 pub use store::{Store, StoreError};
 
 /// The type of a passphrase: wiped from memory when dropped, and never shown by `Debug`.

@@ -155,7 +155,8 @@ pub enum RecipientError {
     },
     /// There is no key at all.
     #[error(
-        "{origin} lists nobody to encrypt to; add a line with a public key (`runbook secret keygen` makes a pair)"
+        "{origin} lists nobody to encrypt to; add a line with a public key \
+             (`runbook secret keygen` makes a pair)"
     )]
     None {
         /// The name of the list, as it was given.

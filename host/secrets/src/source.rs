@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 /// A reference to one secret of one store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Source {
+pub struct SecretReference {
     path: PathBuf,
     name: String,
 }
 
-impl Source {
+impl SecretReference {
     /// The store's file as written; a relative one is meant from the folder of the runbook.
     pub fn path(&self) -> &Path {
         &self.path
@@ -23,7 +23,7 @@ impl Source {
     }
 }
 
-impl FromStr for Source {
+impl FromStr for SecretReference {
     type Err = SourceError;
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
@@ -41,7 +41,7 @@ impl FromStr for Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SecretReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "age:{}#{}", self.path.display(), self.name)
     }
@@ -70,7 +70,8 @@ pub enum SourceError {
     },
     /// The name holds something else than the letters that a name may have.
     #[error(
-        "`{name}` is not a name of a secret; use 1 to 128 letters, digits, `-`, `_` or `.`, beginning with a letter or digit"
+        "`{name}` is not a name of a secret; use 1 to 128 letters, digits, `-`, `_` or `.`, \
+             beginning with a letter or digit"
     )]
     Name {
         /// The name as it was written.
@@ -93,14 +94,14 @@ mod tests {
 
     #[test]
     fn a_source_has_a_path_and_a_name_and_is_written_as_it_was_read() {
-        let source: Source = "age:secrets/prod.age#orders-db".parse().unwrap();
+        let source: SecretReference = "age:secrets/prod.age#orders-db".parse().unwrap();
         assert_eq!((source.path(), source.name()), (Path::new("secrets/prod.age"), "orders-db"));
         assert_eq!(source.to_string(), "age:secrets/prod.age#orders-db");
     }
 
     #[test]
     fn what_is_not_a_source_says_how_to_write_one() {
-        let message = |text: &str| text.parse::<Source>().unwrap_err().to_string();
+        let message = |text: &str| text.parse::<SecretReference>().unwrap_err().to_string();
         assert!(message("env:DB").contains("age:secrets/prod.age#orders-db"));
         assert!(message("age:prod.age").contains("add its name"));
         assert!(message("age:#x").contains("names no store"));

@@ -239,7 +239,8 @@ pub enum StoreError {
     },
     /// A key is needed, and there is none at all.
     #[error(
-        "`{origin}` is opened with a private key, and there is none; give one, or make one with `runbook secret keygen`"
+        "`{origin}` is opened with a private key, and there is none; give one, or make one \
+             with `runbook secret keygen`"
     )]
     NoKeyAtHand {
         /// The name of the store's file, as it was given.
@@ -247,7 +248,8 @@ pub enum StoreError {
     },
     /// None of the keys fits.
     #[error(
-        "`{origin}` is not encrypted to any of your keys ({n} tried); give another key, or ask somebody who can open it to add yours to `{origin}.recipients`"
+        "`{origin}` is not encrypted to any of your keys ({n} tried); give another key, or ask \
+             somebody who can open it to add yours to `{origin}.recipients`"
     )]
     NoKey {
         /// The name of the store's file, as it was given.
@@ -270,7 +272,8 @@ pub enum StoreError {
         question: Question,
     },
     /// The file asks for more work than is sensible.
-    #[error("`{origin}` asks for a scrypt work factor of {required}, more than {max} is refused; encrypt it again with less", max = WorkFactor::MAX.log_n())]
+    #[error("`{origin}` asks for a scrypt work factor of {required}, more than {max} is refused; \
+             encrypt it again with less", max = WorkFactor::MAX.log_n())]
     TooMuchWork {
         /// The name of the store's file, as it was given.
         origin: String,
@@ -293,7 +296,8 @@ pub enum StoreError {
     },
     /// The decrypted text is not what it should be. It is not quoted, because it is secret.
     #[error(
-        "the decrypted content of `{origin}` is not understood at line {line}; look at it with `age -d` and put it right"
+        "the decrypted content of `{origin}` is not understood at line {line}; look at it with \
+             `age -d` and put it right"
     )]
     Content {
         /// The name of the store's file, as it was given.

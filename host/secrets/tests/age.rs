@@ -13,7 +13,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const CONTENT: &str = "format = 1\n[secrets.orders-db]\nvalue = \"corr\\\"ect\"\nchanged = \"2026-11-20T22:00:00Z\"\n";
+const CONTENT: &str = "format = 1\n[secrets.orders-db]\nvalue = \"corr\\\"ect\"\n\
+     changed = \"2026-11-20T22:00:00Z\"\n";
 
 fn now() -> jiff::Timestamp {
     "2026-11-20T22:00:00Z".parse().unwrap()

@@ -10,6 +10,8 @@
 //! a run of such characters becomes one. Text that is in order is borrowed and stays as it is:
 //! letters of every script, emoji and their joiners included.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod character;
 
 pub use character::describe;

@@ -93,7 +93,8 @@ fn await_stop(job: &Job, input: &Input) -> Result<()> {
         }
         if waited >= allowed {
             let message = format!(
-                "{} was asked to stop, and the engine may do it within the next {} s: there was no time to wait for that",
+                "{} was asked to stop, and the engine may do it within the next {} s: there was no \
+                 time to wait for that",
                 input.name,
                 left.saturating_sub(waited).as_secs() + 1
             );

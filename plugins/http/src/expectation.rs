@@ -179,7 +179,8 @@ mod tests {
             found.failures(),
             [
                 "status is 500, expected 200 or 204",
-                "header `Content-Type` does not contain `text/html`; it starts with `application/json; charset=utf-8`",
+                "header `Content-Type` does not contain `text/html`; it starts with \
+                 `application/json; charset=utf-8`",
                 "the body does not contain `up`; it starts with `{\"status\":\"down\"}`",
                 "the body is not `OK`; it is 17 bytes and starts with `{\"status\":\"down\"}`",
                 "`status` is \"down\", expected \"ok\"",
@@ -211,9 +212,8 @@ mod tests {
         assert!(compare("Content-Type", exactly("application/json; charset=utf-8")).is_empty());
         assert_eq!(
             compare("content-type", exactly("application/json")),
-            [
-                "header `content-type` is `application/json; charset=utf-8`, expected `application/json`"
-            ]
+            ["header `content-type` is `application/json; charset=utf-8`, expected \
+              `application/json`"]
         );
         assert_eq!(compare("etag", exactly("x")), ["there is no header `etag`, expected `x`"]);
     }

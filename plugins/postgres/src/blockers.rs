@@ -72,21 +72,24 @@ const SINCE: &str = "coalesce(xact_start, state_change)";
 
 fn statement() -> String {
     format!(
-        "with recursive waiting as materialized (select pid, usename, query_start, query, pg_blocking_pids(pid) as blocked_by \
-         from pg_stat_activity where datname = current_database() and pid in (select pid from pg_locks where not granted)), \
-         edges as (select pid as waiter, unnest(blocked_by) as blocker from waiting), \
-         reach(head, waiter) as (select blocker, waiter from edges where blocker not in (select waiter from edges) \
-         union select reach.head, edges.waiter from reach join edges on edges.blocker = reach.waiter) \
-         select reach.head::bigint as pid, coalesce(max(a.usename), '') as who, coalesce(max(a.application_name), '') as application, \
-         coalesce(max(a.backend_type), '') as kind, coalesce(max(a.state), '') as state, \
-         max(extract(epoch from now() - {SINCE}))::bigint as age_s, \
-         coalesce(bool_or({SINCE} < now() - make_interval(secs => $1::float8)), false) as old, \
-         array_agg(reach.waiter::bigint order by w.query_start, reach.waiter) as waiters, \
-         (array_agg(format('process %s of %s for %s s: %s', w.pid, coalesce(w.usename, '?'), \
-         coalesce(extract(epoch from now() - w.query_start)::bigint::text, '?'), regexp_replace(w.query, '\\s+', ' ', 'g')) \
-         order by w.query_start, w.pid))[1] as longest, count(*) over () as total \
-         from reach join waiting w on w.pid = reach.waiter left join pg_stat_activity a on a.pid = reach.head and reach.head > 0 \
-         group by reach.head order by count(*) desc, reach.head"
+        "with recursive waiting as materialized (select pid, usename, query_start, query, \
+             pg_blocking_pids(pid) as blocked_by from pg_stat_activity where datname = \
+             current_database() and pid in (select pid from pg_locks where not granted)), edges as \
+             (select pid as waiter, unnest(blocked_by) as blocker from waiting), reach(head, \
+             waiter) as (select blocker, waiter from edges where blocker not in (select waiter \
+             from edges) union select reach.head, edges.waiter from reach join edges on \
+             edges.blocker = reach.waiter) select reach.head::bigint as pid, \
+             coalesce(max(a.usename), '') as who, coalesce(max(a.application_name), '') as \
+             application, coalesce(max(a.backend_type), '') as kind, coalesce(max(a.state), '') as \
+             state, max(extract(epoch from now() - {SINCE}))::bigint as age_s, \
+             coalesce(bool_or({SINCE} < now() - make_interval(secs => $1::float8)), false) as old, \
+             array_agg(reach.waiter::bigint order by w.query_start, reach.waiter) as waiters, \
+             (array_agg(format('process %s of %s for %s s: %s', w.pid, coalesce(w.usename, '?'), \
+             coalesce(extract(epoch from now() - w.query_start)::bigint::text, '?'), \
+             regexp_replace(w.query, '\\s+', ' ', 'g')) order by w.query_start, w.pid))[1] as \
+             longest, count(*) over () as total from reach join waiting w on w.pid = reach.waiter \
+             left join pg_stat_activity a on a.pid = reach.head and reach.head > 0 group by \
+             reach.head order by count(*) desc, reach.head"
     )
 }
 
@@ -98,8 +101,8 @@ fn heads(older_than: Span) -> Result<Vec<Head>> {
     let total = rows.iter().next().map_or(Ok(0), |row| row.get::<i64>("total"))?;
     if rows.truncated || count(total) > found.len() as u64 {
         let message = format!(
-            "{} of {total} blockers pass the target's `max_rows` and `max_bytes`; nothing was ended: raise them, or end them by \
-             `terminate-queries` with `by = \"transaction\"`",
+            "{} of {total} blockers pass the target's `max_rows` and `max_bytes`; nothing was \
+             ended: raise them, or end them by `terminate-queries` with `by = \"transaction\"`",
             found.len()
         );
         return Err(Fault::limit("postgres.too-many-blockers", message));
@@ -214,8 +217,10 @@ impl Step for TerminateBlockers {
             info!("terminating {}; {}", head.name(), head.waits());
         }
         let condition = format!(
-            "backend_type = 'client backend' and pid <> pg_backend_pid() and {SINCE} < now() - make_interval(secs => $1::float8) \
-             and exists (select 1 from pg_locks l where not l.granted and pg_stat_activity.pid = any(pg_blocking_pids(l.pid)))"
+            "backend_type = 'client backend' and pid <> pg_backend_pid() and {SINCE} < \
+                     now() - make_interval(secs => $1::float8) and exists (select 1 from pg_locks \
+                     l where not l.granted and pg_stat_activity.pid = \
+                     any(pg_blocking_pids(l.pid)))"
         );
         let processes: Vec<i64> = chosen.iter().map(|head| head.pid).collect();
         let ending = end(&processes, &condition, params![input.older_than.0.as_secs_f64()])?;

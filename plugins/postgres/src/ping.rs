@@ -30,11 +30,11 @@ pub(crate) struct Output {
     long_running: i64,
 }
 
-const STATEMENT: &str = "select current_setting('server_version') as version, pg_is_in_recovery() as standby, \
-    (select count(*) from pg_stat_activity where backend_type = 'client backend') as connections, \
-    current_setting('max_connections')::bigint as max_connections, \
-    (select count(*) from pg_stat_activity where backend_type = 'client backend' and state = 'active' \
-     and pid <> pg_backend_pid() and query_start < now() - interval '5 minutes') as long_running";
+const STATEMENT: &str = "select current_setting('server_version') as version, pg_is_in_recovery() as standby, (select \
+     count(*) from pg_stat_activity where backend_type = 'client backend') as connections, \
+     current_setting('max_connections')::bigint as max_connections, (select count(*) from \
+     pg_stat_activity where backend_type = 'client backend' and state = 'active' and pid <> \
+     pg_backend_pid() and query_start < now() - interval '5 minutes') as long_running";
 
 pub(crate) fn ping(_job: &Job, input: Input) -> Result<Report<Output>> {
     let start = clock::monotonic();

@@ -44,8 +44,8 @@ impl By {
     /// Client sessions of this database but our own in which something is older than `$1` seconds.
     pub(crate) fn condition(self) -> String {
         format!(
-            "backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid() and datname = current_database() \
-             and {} < now() - make_interval(secs => $1::float8)",
+            "backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid() and \
+             datname = current_database() and {} < now() - make_interval(secs => $1::float8)",
             self.column()
         )
     }
@@ -81,13 +81,14 @@ pub(crate) struct Look {
 /// The sessions that are older than `older_than`, but those in `except`.
 pub(crate) fn look(by: By, older_than: Span, except: &[i64]) -> Result<Look> {
     let statement = format!(
-        "with old as (select pid::bigint as pid, coalesce(usename, '') as who, coalesce(application_name, '') as application, \
-         coalesce(state, '') as state, extract(epoch from now() - {column})::bigint as age_s, \
-         regexp_replace(query, '\\s+', ' ', 'g') as query, {column} as began, count(*) over () as total \
-         from pg_stat_activity where {condition} and pid::bigint <> all($2::int8[])), \
-         unseen as (select count(*) as n from pg_stat_activity \
-         where datname = current_database() and query = '<insufficient privilege>') \
-         select old.*, unseen.n as unseen from unseen left join old on true order by old.began, old.pid",
+        "with old as (select pid::bigint as pid, coalesce(usename, '') as who, \
+         coalesce(application_name, '') as application, coalesce(state, '') as state, \
+         extract(epoch from now() - {column})::bigint as age_s, regexp_replace(query, '\\s+', ' ', \
+         'g') as query, {column} as began, count(*) over () as total from pg_stat_activity where \
+         {condition} and pid::bigint <> all($2::int8[])), unseen as (select count(*) as n from \
+         pg_stat_activity where datname = current_database() and query = '<insufficient \
+         privilege>') select old.*, unseen.n as unseen from unseen left join old on true order by \
+         old.began, old.pid",
         column = by.column(),
         condition = by.condition()
     );

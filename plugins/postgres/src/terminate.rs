@@ -27,8 +27,8 @@ pub(crate) fn end(sessions: &[i64], condition: &str, parameters: &[Value]) -> Re
     // before the other conditions, and so for every process, this one included.
     let last = parameters.len() + 1;
     let statement = format!(
-        "with chosen as materialized (select pid from pg_stat_activity where pid = ${last}::int4 and {condition}) \
-         select pg_terminate_backend(pid) from chosen"
+        "with chosen as materialized (select pid from pg_stat_activity where pid = \
+                 ${last}::int4 and {condition}) select pg_terminate_backend(pid) from chosen"
     );
     let mut ending = Ending::default();
     let mut signalled = Vec::new();
@@ -59,7 +59,8 @@ fn wait_until_gone(sessions: &[i64]) -> Result<Vec<i64>> {
             break;
         }
         let rows = database().query(
-            "select coalesce(array_agg(pid::bigint), '{}') as pids from pg_stat_activity where pid::bigint = any($1::int8[])",
+            "select coalesce(array_agg(pid::bigint), '{}') as pids from pg_stat_activity where \
+             pid::bigint = any($1::int8[])",
             params![crate::sessions::pids(&there)],
         )?;
         there = integers(rows.first()?.value("pids")?);

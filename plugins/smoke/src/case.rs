@@ -298,8 +298,9 @@ mod tests {
         assert_eq!(outcome, Outcome::Fail);
         assert_eq!(
             reason,
-            "status is 500, expected 200 to 299; the body does not contain `book`; it starts with `{\"item\":\"pen\"}`; \
-             `item` is \"pen\", expected \"book\"; there is no `id` to capture as `id`"
+            "status is 500, expected 200 to 299; the body does not contain `book`; it starts with \
+             `{\"item\":\"pen\"}`; `item` is \"pen\", expected \"book\"; there is no `id` to \
+             capture as `id`"
         );
     }
 

@@ -30,9 +30,11 @@ fn run(_job: &Job, input: Input) -> Result<Vec<Verdict>> {
     for case in input.cases.iter().chain(&input.cleanup) {
         if let Some(text) = case.secret_text() {
             let message = format!(
-                "case `{}` would send the text `{text}` as it stands: a request never names a secret. For a header, bind the secret to the slot \
-                 `token` and say `auth = true`; for a body, bind it to `password` and say `password_at`. `positions` of its target says \
-                 where it goes: `header`, `basic`, `json` or `form` (`runbook explain targets.positions`)",
+                "case `{}` would send the text `{text}` as it stands: a request never names a \
+                 secret. For a header, bind the secret to the slot `token` and say `auth = true`; \
+                 for a body, bind it to `password` and say `password_at`. `positions` of its \
+                 target says where it goes: `header`, `basic`, `json` or `form` \
+                 (`runbook explain targets.positions`)",
                 case.name()
             );
             return Err(Fault::invalid("smoke.secret-text", message));

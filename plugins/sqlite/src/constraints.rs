@@ -125,7 +125,8 @@ mod tests {
             ("create table t (a check /* ( */ (a <> ')'))", &["a <> ')'"]),
             ("create table t (a check (a <> 'it''s (') -- check (x)\n)", &["a <> 'it''s ('"]),
             (
-                "create table t (\"check (a)\" int, [check (b)] int, `check (c)` int default 'check (d)')",
+                "create table t (\"check (a)\" int, [check (b)] int, `check (c)` int default 'check \
+              (d)')",
                 &[],
             ),
             ("create table t (\"a)\" check (\"a)\" > 0))", &["\"a)\" > 0"]),

@@ -30,6 +30,7 @@
 //!
 //! `runbook plugin build FOLDER` makes one component file of it.
 #![deny(missing_docs)]
+#![warn(clippy::missing_errors_doc)]
 
 #[cfg(target_family = "wasm")]
 mod arena;

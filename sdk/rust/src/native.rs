@@ -21,7 +21,8 @@ pub(crate) fn must_have_a_host(_name: &str) {}
 #[track_caller]
 pub(crate) fn must_have_a_host(name: &str) {
     panic!(
-        "host calls answer only inside `runbook`: `{name}` was called in a native build, such as `cargo test`; keep what a plugin decides \
-         in functions that take what a host call returned, and test those (\"Testing\" in the README of runbook-sdk)"
+        "host calls answer only inside `runbook`: `{name}` was called in a native build, such \
+            as `cargo test`; keep what a plugin decides in functions that take what a host call \
+            returned, and test those (\"Testing\" in the README of runbook-sdk)"
     );
 }

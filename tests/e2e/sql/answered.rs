@@ -25,8 +25,10 @@ fn file(env: &TestEnv, address: &str, target: &str, with: &str, uses: &str) {
     env.file(
         "t.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"t\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{address}\n{target}\n\
-             [[step]]\nid = \"s\"\nuses = \"sql:{uses}\"\nbind.db = \"db\"\nirreversible = \"it is a test\"\nwith = {{ {with} }}\n"
+            "format = 1\n[runbook]\nname = \"t\"\n[secrets.word]\n\
+                  source = \"age:s.age#word\"\n[targets.db]\n{address}\n{target}\n[[step]]\n\
+                  id = \"s\"\nuses = \"sql:{uses}\"\nbind.db = \"db\"\n\
+                  irreversible = \"it is a test\"\nwith = {{ {with} }}\n"
         ),
     );
 }
@@ -57,7 +59,8 @@ fn did_not_happen(env: &TestEnv, finished: &Finished, ended: &Ended, uses: &str)
 }
 
 /// Waits, in its transaction, until somebody waits for it.
-const UNTIL_WAITED_FOR: &str = "do $$ begin while not exists (select from pg_locks where not granted) loop perform pg_sleep(0.02); end loop; end $$;";
+const UNTIL_WAITED_FOR: &str = "do $$ begin while not exists (select from pg_locks where not granted) loop perform \
+     pg_sleep(0.02); end loop; end $$;";
 
 /// What another session does, which holds order 1 before the change begins.
 fn postgres_helper(code: &str) -> String {
@@ -67,12 +70,18 @@ fn postgres_helper(code: &str) -> String {
         "57014-cancel" => format!(
             "{hold} {UNTIL_WAITED_FOR} select pg_cancel_backend({waiting}); select pg_sleep(600);"
         ),
-        "57P01" => format!(
-            "{hold} {UNTIL_WAITED_FOR} select pg_terminate_backend({waiting}); select pg_sleep(600);"
-        ),
-        "40P01" => format!(
-            "set deadlock_timeout = '1h'; {hold} {UNTIL_WAITED_FOR} update orders set amount = 7 where id = 2; select pg_sleep(600);"
-        ),
+        "57P01" => {
+            format!(
+                "{hold} {UNTIL_WAITED_FOR} select pg_terminate_backend({waiting}); select \
+                     pg_sleep(600);"
+            )
+        }
+        "40P01" => {
+            format!(
+                "set deadlock_timeout = '1h'; {hold} {UNTIL_WAITED_FOR} update orders set \
+                     amount = 7 where id = 2; select pg_sleep(600);"
+            )
+        }
         "40001" => format!("{hold} {UNTIL_WAITED_FOR} commit; select pg_sleep(600);"),
         _ => format!("{hold} select pg_sleep(600);"),
     }
@@ -91,14 +100,19 @@ fn postgres_session(postgres: &Postgres, script: &str) -> Child {
     std::io::Write::write_all(&mut input, script.as_bytes()).expect("psql reads");
     drop(input);
     wait_for("the row is held", || {
-        postgres.psql("orders", "select count(*) from pg_locks l join pg_class c on c.oid = l.relation where c.relname = 'orders' and l.mode = 'RowExclusiveLock'") != "0"
+        postgres.psql(
+            "orders",
+            "select count(*) from pg_locks l join pg_class c on c.oid = l.relation where c.relname \
+             = 'orders' and l.mode = 'RowExclusiveLock'",
+        ) != "0"
     });
     child
 }
 
 #[test]
 fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
-    let two = "with a as (update orders set amount = 0 where id = 2 returning id) update orders set amount = 0 where id = 1 and exists (select from a)";
+    let two = "with a as (update orders set amount = 0 where id = 2 returning id) update orders \
+               set amount = 0 where id = 1 and exists (select from a)";
     let cases = [
         (
             "57014",
@@ -131,7 +145,8 @@ fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
             "55P03",
             Ended {
                 code: "55P03",
-                statement: "with a as (select id from orders for update nowait) update orders set amount = 0 from a",
+                statement: "with a as (select id from orders for update nowait) update orders set \
+                            amount = 0 from a",
                 target: "",
                 says: "could not obtain lock",
             },
@@ -185,14 +200,23 @@ fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
     ];
     for (uses, with) in VERBS {
         let postgres = Postgres::start(3);
-        postgres.psql("orders", "alter role orders_admin set default_transaction_isolation = 'repeatable read'; alter role orders_admin set deadlock_timeout = '100ms'; \
-            create table late (id bigint references orders deferrable initially deferred); alter table late owner to orders_admin");
+        postgres.psql(
+            "orders",
+            "alter role orders_admin set default_transaction_isolation = 'repeatable read'; alter \
+             role orders_admin set deadlock_timeout = '100ms'; create table late (id bigint \
+             references orders deferrable initially deferred); alter table late owner to \
+             orders_admin",
+        );
         let env = with_secret(PASSWORD);
         for (helper, ended) in &cases {
-            let before = postgres
-                .psql("orders", "select md5(string_agg(o::text, ',' order by id)), (select count(*) from late) from orders o");
+            let before = postgres.psql(
+                "orders",
+                "select md5(string_agg(o::text, ',' order by id)), (select count(*) from late) \
+                 from orders o",
+            );
             let address = format!(
-                "sql = \"postgres://orders_admin@127.0.0.1:{}/orders?sslmode=disable\"\npassword = \"secret:word\"",
+                "sql = \"postgres://orders_admin@127.0.0.1:{}/orders?sslmode=disable\"\n\
+                 password = \"secret:word\"",
                 postgres.port
             );
             let statement = serde_json::to_string(&at_its_turn(ended.statement))
@@ -202,14 +226,21 @@ fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
             did_not_happen(&env, &env.run(EXEC), ended, uses);
             other.kill().expect("psql ends");
             other.wait().expect("psql ends");
-            postgres.psql("orders", "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'psql' and pid <> pg_backend_pid()");
+            postgres.psql(
+                "orders",
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = \
+                 'psql' and pid <> pg_backend_pid()",
+            );
             wait_for("the other session is gone", || {
                 postgres
                     .psql("orders", "select count(*) from pg_locks where mode = 'RowExclusiveLock'")
                     == "0"
             });
-            let after = postgres
-                .psql("orders", "select md5(string_agg(o::text, ',' order by id)), (select count(*) from late) from orders o");
+            let after = postgres.psql(
+                "orders",
+                "select md5(string_agg(o::text, ',' order by id)), (select count(*) from late) \
+                 from orders o",
+            );
             // The other session has committed its own row, to make ours fail.
             assert!(before == after || *helper == "40001", "{helper}: {before} {after}");
             assert_eq!(
@@ -225,15 +256,18 @@ fn what_postgresql_said_that_it_did_not_do_did_not_happen() {
 fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
     let server = MariaDb::start();
     server.sql(
-        "use shop; create table t (id int primary key, n int) engine = innodb; insert into t values (1, 1), (2, 1); \
-         create table big (id int primary key, n int) engine = innodb; insert into big select seq, 0 from seq_1_to_500; \
-         set global innodb_lock_wait_timeout = 50",
+        "use shop; create table t (id int primary key, n int) engine = innodb; insert into \
+                t values (1, 1), (2, 1); create table big (id int primary key, n int) engine = \
+                innodb; insert into big select seq, 0 from seq_1_to_500; set global \
+                innodb_lock_wait_timeout = 50",
     );
     server.sql(
-        "delimiter //\ncreate procedure shop.until_waited_for() begin while not exists (select 1 from information_schema.innodb_trx \
-         where trx_state = 'LOCK WAIT') do do sleep(0.2); end while; end//\ndelimiter ;",
+        "delimiter //\ncreate procedure shop.until_waited_for() begin while not exists \
+                (select 1 from information_schema.innodb_trx where trx_state = 'LOCK WAIT') do do \
+                sleep(0.2); end while; end//\ndelimiter ;",
     );
-    let waiting = "select coalesce(max(trx_mysql_thread_id), 0) from information_schema.innodb_trx where trx_state = 'LOCK WAIT'";
+    let waiting = "select coalesce(max(trx_mysql_thread_id), 0) from information_schema.innodb_trx \
+                   where trx_state = 'LOCK WAIT'";
     let cases = [
         Ended {
             code: "70100",
@@ -292,7 +326,8 @@ fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
                 "do sleep(600)"
             };
             let mut other = server.session(&format!(
-                "use shop; begin; update big set n = n + 1; update t set n = 7 where id = 1; select 'held'; {then}"
+                "use shop; begin; update big set n = n + 1; update t set n = 7 where id = 1; \
+                 select 'held'; {then}"
             ));
             let finished = std::thread::scope(|scope| {
                 let run = scope.spawn(|| env.run(EXEC));
@@ -319,7 +354,10 @@ fn what_mariadb_said_that_it_did_not_do_did_not_happen() {
 #[test]
 fn a_connection_that_is_killed_before_its_commit_did_nothing() {
     let server = MariaDb::start();
-    server.sql("use shop; create table t (id int primary key, n int) engine = innodb; insert into t values (1, 1)");
+    server.sql(
+        "use shop; create table t (id int primary key, n int) engine = innodb; insert into \
+                t values (1, 1)",
+    );
     let env = with_secret(mariadb::PASSWORD);
     let address = format!(
         "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"",
@@ -328,7 +366,8 @@ fn a_connection_that_is_killed_before_its_commit_did_nothing() {
     file(&env, &address, "", "statement = \"update t set n = 0\"", "execute");
     let mut other =
         server.session("use shop; begin; update t set n = 7; select 'held'; do sleep(600)");
-    let waiting = "select coalesce(max(trx_mysql_thread_id), 0) from information_schema.innodb_trx where trx_state = 'LOCK WAIT'";
+    let waiting = "select coalesce(max(trx_mysql_thread_id), 0) from information_schema.innodb_trx \
+                   where trx_state = 'LOCK WAIT'";
     let finished = std::thread::scope(|scope| {
         let run = scope.spawn(|| env.run(&["exec", "t.toml", "-y"]));
         wait_for("it waits for the row", || server.of_transactions(waiting) != "0");
@@ -349,12 +388,18 @@ fn a_connection_that_is_killed_before_its_commit_did_nothing() {
 fn what_mariadb_refused_to_define_did_not_happen_and_what_it_did_in_part_may_have() {
     let server = MariaDb::start();
     server.sql(
-        "use shop; create table t (id int primary key, n int, key i (n)); create table u (id int); create table kept (id int); create table log (id int); \
-         create view v as select 1 as a; create procedure p() select 1; create trigger tr before insert on u for each row set @a = 1; create sequence s; \
-         create event e on schedule every 1 year do set @a = 1; create database other; create table other.x (id int); \
-         create function noted() returns int modifies sql data return last_insert_id()",
+        "use shop; create table t (id int primary key, n int, key i (n)); create table u \
+                (id int); create table kept (id int); create table log (id int); create view v as \
+                select 1 as a; create procedure p() select 1; create trigger tr before insert on u \
+                for each row set @a = 1; create sequence s; create event e on schedule every 1 \
+                year do set @a = 1; create database other; create table other.x (id int); create \
+                function noted() returns int modifies sql data return last_insert_id()",
     );
-    server.sql_each("delimiter //\nuse shop//\ncreate definer = shop@'127.0.0.1' procedure half() begin insert into log values (1); insert into nosuch values (1); end//\n");
+    server.sql_each(
+        "delimiter //\nuse shop//\n\
+                     create definer = shop@'127.0.0.1' procedure half() begin insert into log \
+                     values (1); insert into nosuch values (1); end//\n",
+    );
     let env = with_secret(mariadb::PASSWORD);
     let target = format!(
         "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\n",
@@ -370,10 +415,15 @@ fn what_mariadb_refused_to_define_did_not_happen_and_what_it_did_in_part_may_hav
             })
             .collect()
     };
-    let state = "select md5(group_concat(x order by x)) from (select concat_ws('/', table_schema, table_name, column_name, column_type) as x from information_schema.columns \
-                 where table_schema in ('shop', 'other') union all select concat_ws('/', table_name, index_name) from information_schema.statistics where table_schema = 'shop' \
-                 union all select concat_ws('/', routine_name) from information_schema.routines where routine_schema = 'shop' union all select schema_name from information_schema.schemata \
-                 union all select trigger_name from information_schema.triggers union all select event_name from information_schema.events) as all_of_it";
+    let state = "select md5(group_concat(x order by x)) from (select concat_ws('/', table_schema, \
+                 table_name, column_name, column_type) as x from information_schema.columns where \
+                 table_schema in ('shop', 'other') union all select concat_ws('/', table_name, \
+                 index_name) from information_schema.statistics where table_schema = 'shop' union \
+                 all select concat_ws('/', routine_name) from information_schema.routines where \
+                 routine_schema = 'shop' union all select schema_name from \
+                 information_schema.schemata union all select trigger_name from \
+                 information_schema.triggers union all select event_name from \
+                 information_schema.events) as all_of_it";
     let before = server.sql(state);
     let refused = asked(&[
         "alter table nosuch add column x int",
@@ -443,8 +493,9 @@ fn what_mariadb_could_not_take_back_is_not_called_clean() {
         ("create table t (id int primary key) engine = myisam", ""),
         (
             "create table t (id int primary key) engine = innodb",
-            "create database other; create table other.log (id int) engine = myisam; grant all on other.* to shop@'127.0.0.1'; \
-             create trigger t_log after insert on t for each row insert into other.log values (new.id)",
+            "create database other; create table other.log (id int) engine = myisam; grant all on \
+             other.* to shop@'127.0.0.1'; create trigger t_log after insert on t for each row \
+             insert into other.log values (new.id)",
         ),
     ] {
         let server = MariaDb::start();
@@ -481,8 +532,15 @@ fn what_sqlite_said_that_it_did_not_do_did_not_happen() {
     let env = crate::home();
     let database =
         rusqlite::Connection::open(env.path().join("data.db")).expect("a database can be made");
-    database.execute_batch("pragma journal_mode = delete; create table t (id integer primary key, n int not null); insert into t values (1, 1), (2, 1); create table late (id int references t deferrable initially deferred)").expect("good SQL");
-    let endless = "insert into t (n) with recursive c(i) as (select 1 union all select i + 1 from c) select i from c";
+    database
+        .execute_batch(
+            "pragma journal_mode = delete; create table t (id integer primary key, n int not \
+             null); insert into t values (1, 1), (2, 1); create table late (id int references t \
+             deferrable initially deferred)",
+        )
+        .expect("good SQL");
+    let endless = "insert into t (n) with recursive c(i) as (select 1 union all select i + 1 from \
+                   c) select i from c";
     let cases = [
         (
             "",

@@ -13,10 +13,13 @@ fn file(env: &TestEnv, port: u16, target: &str, step: &str) {
     env.file(
         "t.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"t\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n\
-             sql = \"postgres://orders_admin@127.0.0.1:{port}/orders?sslmode=disable\"\npassword = \"secret:word\"\n{target}\n\
-             [[step]]\nid = \"s\"\nuses = \"sql:transaction\"\nbind.db = \"db\"\nirreversible = \"it is a test\"\n\
-             with = {{ statements = [\"insert into orders (id, item, amount) values (100, 'x', 1)\", \"update orders set amount = 0 where id = 1\"] }}\n{step}\n"
+            "format = 1\n[runbook]\nname = \"t\"\n[secrets.word]\n\
+                  source = \"age:s.age#word\"\n[targets.db]\n\
+                  sql = \"postgres://orders_admin@127.0.0.1:{port}/orders?sslmode=disable\"\n\
+                  password = \"secret:word\"\n{target}\n[[step]]\nid = \"s\"\n\
+                  uses = \"sql:transaction\"\nbind.db = \"db\"\nirreversible = \"it is a test\"\n\
+                  with = {{ statements = [\"insert into orders (id, item, amount) values (100, \
+                  'x', 1)\", \"update orders set amount = 0 where id = 1\"] }}\n{step}\n"
         ),
     );
 }
@@ -37,7 +40,8 @@ fn holder(postgres: &Postgres) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("psql runs");
-    let sleeps = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and wait_event = 'PgSleep'";
+    let sleeps = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and \
+                  wait_event = 'PgSleep'";
     wait_for("the row is held", || postgres.psql("orders", sleeps) == "1");
     child
 }

@@ -17,7 +17,8 @@ const STATEMENTS: &[(&str, &str, &str)] = &[
     (
         "alter table orders add column late int",
         "begin; select id from shop.orders limit 0; select 'held'",
-        "select count(*) from information_schema.columns where table_name = 'orders' and column_name = 'late'",
+        "select count(*) from information_schema.columns where table_name = 'orders' and \
+         column_name = 'late'",
     ),
     (
         "update kept set total = 111",
@@ -29,13 +30,16 @@ const STATEMENTS: &[(&str, &str, &str)] = &[
 fn server() -> MariaDb {
     let server = MariaDb::start();
     server.sql(
-        "create table shop.orders (id int primary key, total int); insert into shop.orders values (1, 10); \
-         create table shop.kept (id int primary key, total int) engine = myisam; insert into shop.kept values (1, 10); \
-         create user clerk@'127.0.0.1' identified by 'shop-word'; grant all on shop.* to clerk@'127.0.0.1'; \
-         create definer = shop@'127.0.0.1' procedure shop.slow() modifies sql data update shop.orders set total = 111 where id = 1 and get_lock('gate', 600)",
+        "create table shop.orders (id int primary key, total int); insert into shop.orders \
+                values (1, 10); create table shop.kept (id int primary key, total int) engine = \
+                myisam; insert into shop.kept values (1, 10); create user clerk@'127.0.0.1' \
+                identified by 'shop-word'; grant all on shop.* to clerk@'127.0.0.1'; create \
+                definer = shop@'127.0.0.1' procedure shop.slow() modifies sql data update \
+                shop.orders set total = 111 where id = 1 and get_lock('gate', 600)",
     );
     server.sql(
-        "create procedure shop.as_root() modifies sql data update shop.orders set total = 111 where id = 1 and get_lock('gate', 600)",
+        "create procedure shop.as_root() modifies sql data update shop.orders set total = \
+                111 where id = 1 and get_lock('gate', 600)",
     );
     server
 }
@@ -52,7 +56,8 @@ fn file(
 ) {
     let target = |name: &str, user: &str, timeout: &str| {
         format!(
-            "[targets.{name}]\nsql = \"mysql://{user}@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\ntimeout = \"{timeout}\"\n",
+            "[targets.{name}]\nsql = \"mysql://{user}@127.0.0.1:{}/shop\"\n\
+             password = \"secret:word\"\ntimeout = \"{timeout}\"\n",
             server.port
         )
     };
@@ -60,9 +65,12 @@ fn file(
     env.file(
         "r.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"r\"\n[secrets.word]\nsource = \"age:s.age#word\"\n{targets}\
-             [[step]]\nid = \"s\"\nuses = \"sql:execute\"\nbind.db = \"db\"\ntimeout = \"2m\"\nwith = {{ statement = \"{statement}\" }}\n\
-             undo = {{ uses = \"sql:execute\", bind.db = \"other\", with = {{ statement = \"insert into undone values (1)\" }}{more} }}\n"
+            "format = 1\n[runbook]\nname = \"r\"\n[secrets.word]\n\
+                  source = \"age:s.age#word\"\n{targets}[[step]]\nid = \"s\"\n\
+                  uses = \"sql:execute\"\nbind.db = \"db\"\ntimeout = \"2m\"\n\
+                  with = {{ statement = \"{statement}\" }}\n\
+                  undo = {{ uses = \"sql:execute\", bind.db = \"other\", with = {{ statement \
+                  = \"insert into undone values (1)\" }}{more} }}\n"
         ),
     );
     server.sql("create or replace table shop.undone (id int)");
@@ -75,7 +83,8 @@ const SESSIONS: &str =
 /// Begins the run, and kills the program once its statement waits on the server.
 fn killed(env: &TestEnv, server: &MariaDb) -> String {
     let mut child = env.spawn(&["exec", "r.toml", "-y"]);
-    let waits = "select count(*) from information_schema.processlist where host like '%:%' and state like '%lock%'";
+    let waits = "select count(*) from information_schema.processlist where host like '%:%' and \
+                 state like '%lock%'";
     wait_for("the statement waits on the server", || {
         if child.try_wait().expect("it is ours").is_some() {
             let mut said = String::new();

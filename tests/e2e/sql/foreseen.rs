@@ -92,7 +92,8 @@ fn foreseen(env: &TestEnv, asked: &[Statement]) -> (BTreeSet<usize>, BTreeSet<us
         };
         let more = if *operation == "query" { "" } else { "irreversible = \"it is a test\"\n" };
         text += &format!(
-            "[targets.t{number}]\n{target}\n[[step]]\nid = \"s{number}\"\nuses = \"sql:{operation}\"\nbind.db = \"t{number}\"\n{more}"
+            "[targets.t{number}]\n{target}\n[[step]]\nid = \"s{number}\"\n\
+             uses = \"sql:{operation}\"\nbind.db = \"t{number}\"\n{more}"
         );
         text += &format!("with.{key}\n");
         steps.insert(text.lines().count(), number);
@@ -217,13 +218,15 @@ fn what_validate_says_of_a_statement_its_turn_says_on_postgresql() {
     );
     let env = with_secret(PASSWORD);
     let target = format!(
-        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\ntimeout = \"5s\"",
+        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n\
+         timeout = \"5s\"",
         postgres.port
     );
     compare(&env, &target, &texts(), &["query: ; select 1"]);
     postgres.psql(
         "orders",
-        "create table if not exists secrets (id bigint primary key, v varchar(40), n int); grant all on secrets to orders_admin",
+        "create table if not exists secrets (id bigint primary key, v varchar(40), n int); grant \
+         all on secrets to orders_admin",
     );
     compare_generated(&env, &target, Server::Postgres);
     let unforeseen = writes_unforeseen(&env, &target, POSTGRES_WRITES, HONEST_READS);
@@ -289,10 +292,11 @@ fn what_validate_says_of_a_statement_its_turn_says_on_sqlite() {
 }
 
 /// One statement that changes, and one that never runs where it stands.
-const REFUSED: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:r.db\"\n\
-    [[step]]\nid = \"first\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nirreversible = \"it is a test\"\nwith.statement = \"insert into t values (1)\"\n\
-    [[step]]\nid = \"ask\"\nmanual = { instructions = \"look\", confirm = \"looked\" }\n\
-    [[step]]\nid = \"second\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith.statement = \"STATEMENT\"\n";
+const REFUSED: &str = "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:r.db\"\n[[step]]\n\
+     id = \"first\"\nuses = \"sql:execute\"\nbind.db = \"db\"\nirreversible = \"it is a test\"\n\
+     with.statement = \"insert into t values (1)\"\n[[step]]\nid = \"ask\"\n\
+     manual = { instructions = \"look\", confirm = \"looked\" }\n[[step]]\nid = \"second\"\n\
+     uses = \"sql:query\"\nbind.db = \"db\"\nwith.statement = \"STATEMENT\"\n";
 
 fn rows(env: &TestEnv) -> i64 {
     let database =
@@ -329,7 +333,8 @@ fn what_validate_refuses_no_command_runs_plans_or_locks() {
     env.run(&["runs"]).status(0).without("r.toml");
     // A suite is no better.
     let suite = "format = 1\n[runbook]\nname = \"s\"\n[targets.db]\nsql = \"sqlite:r.db\"\n\
-        [[check]]\nid = \"c\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith.statement = \"select 1; select 2\"\n";
+                 [[check]]\nid = \"c\"\nuses = \"sql:query\"\nbind.db = \"db\"\n\
+                 with.statement = \"select 1; select 2\"\n";
     env.file("s.toml", suite);
     // What a suite could not look at is unknown.
     for (command, status) in [("validate", 2), ("check", 3), ("lock", 2)] {

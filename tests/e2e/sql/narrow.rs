@@ -22,8 +22,9 @@ fn statement(env: &TestEnv, target: &str, operation: &str, statement: &str) -> (
     env.file(
         "n.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"n\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{target}\n\
-             [[step]]\nid = \"s\"\nuses = \"sql:{operation}\"\nbind.db = \"db\"\nwith = {{ {input} }}\n{more}"
+            "format = 1\n[runbook]\nname = \"n\"\n[secrets.word]\n\
+                  source = \"age:s.age#word\"\n[targets.db]\n{target}\n[[step]]\nid = \"s\"\n\
+                  uses = \"sql:{operation}\"\nbind.db = \"db\"\nwith = {{ {input} }}\n{more}"
         ),
     );
     let finished = env.run(&["exec", "n.toml", "-y", "--report", "json=n.json"]);
@@ -40,9 +41,9 @@ pub(super) struct Statement {
 /// Runs many statements by one process, each as a step that fails alone, and returns what
 /// [`statement`] does for each: so hundreds take seconds.
 pub(super) fn statements(env: &TestEnv, asked: &[Statement]) -> Vec<(bool, String)> {
-    let mut text =
-        "format = 1\n[runbook]\nname = \"n\"\n[defaults]\non_failure = \"continue\"\n[secrets.word]\nsource = \"age:s.age#word\"\n"
-            .to_owned();
+    let mut text = "format = 1\n[runbook]\nname = \"n\"\n[defaults]\non_failure = \"continue\"\n\
+         [secrets.word]\nsource = \"age:s.age#word\"\n"
+        .to_owned();
     for (number, Statement { target, operation, text: statement }) in asked.iter().enumerate() {
         let quoted = serde_json::to_string(&at_its_turn(statement))
             .expect("text is JSON, and a TOML string");
@@ -53,7 +54,8 @@ pub(super) fn statements(env: &TestEnv, asked: &[Statement]) -> Vec<(bool, Strin
         };
         let more = if *operation == "query" { "" } else { "irreversible = \"it is a test\"\n" };
         text += &format!(
-            "[targets.t{number}]\n{target}\n[[step]]\nid = \"s{number}\"\nuses = \"sql:{operation}\"\nbind.db = \"t{number}\"\nwith = {{ {input} }}\n{more}"
+            "[targets.t{number}]\n{target}\n[[step]]\nid = \"s{number}\"\n\
+             uses = \"sql:{operation}\"\nbind.db = \"t{number}\"\nwith = {{ {input} }}\n{more}"
         );
     }
     env.file("n.toml", &text);
@@ -74,25 +76,30 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_postgresql()
     postgres.psql(
         "orders",
         &format!(
-            "drop table orders; create table customers (id int primary key, name text); insert into customers values (1, '{MARK}'); \
-             create table orders (id int primary key, v text, customer int references customers); insert into orders values (1, 'a', 1); \
-             create table lines (id int, an_order int references orders on delete cascade); insert into lines values (1, 1); \
-             create table audit (v text); create table quiet (v text); \
-             create view seen as select o.v, c.name from orders o join customers c on c.id = o.customer; \
-             create function tells() returns text language plpgsql as 'begin return (select name from customers limit 1); end'; \
-             create function changes() returns int language plpgsql as 'begin update customers set name = ''x''; return 1; end'; \
-             create function adds() returns int language plpgsql as 'begin insert into orders values (9, ''z'', 1); return 1; end'; \
-             create function noted() returns trigger language plpgsql as 'begin insert into audit values (new.v); return new; end'; \
-             create trigger noted before insert on quiet for each row execute function noted(); \
-             create table parts (id int) partition by range (id); create table parts_one partition of parts for values from (0) to (9); \
-             create table \"Orders\" (v text); insert into \"Orders\" values ('{MARK}'); \
-             grant all on all tables in schema public to orders_admin"
+            "drop table orders; create table customers (id int primary key, name text); \
+                  insert into customers values (1, '{MARK}'); create table orders (id int primary \
+                  key, v text, customer int references customers); insert into orders values (1, \
+                  'a', 1); create table lines (id int, an_order int references orders on delete \
+                  cascade); insert into lines values (1, 1); create table audit (v text); create \
+                  table quiet (v text); create view seen as select o.v, c.name from orders o join \
+                  customers c on c.id = o.customer; create function tells() returns text language \
+                  plpgsql as 'begin return (select name from customers limit 1); end'; create \
+                  function changes() returns int language plpgsql as 'begin update customers set \
+                  name = ''x''; return 1; end'; create function adds() returns int language \
+                  plpgsql as 'begin insert into orders values (9, ''z'', 1); return 1; end'; \
+                  create function noted() returns trigger language plpgsql as 'begin insert into \
+                  audit values (new.v); return new; end'; create trigger noted before insert on \
+                  quiet for each row execute function noted(); create table parts (id int) \
+                  partition by range (id); create table parts_one partition of parts for values \
+                  from (0) to (9); create table \"Orders\" (v text); insert into \"Orders\" values \
+                  ('{MARK}'); grant all on all tables in schema public to orders_admin"
         ),
     );
     let env = with_secret(PASSWORD);
     let target = |more: &str| {
         format!(
-            "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n{more}",
+            "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n\
+             {more}",
             postgres.port
         )
     };
@@ -131,7 +138,8 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_postgresql()
         "select adds()",
     );
     assert!(!done, "{told}");
-    let state = "select (select count(*) from orders), (select name from customers), (select count(*) from lines), (select count(*) from audit), (select count(*) from quiet)";
+    let state = "select (select count(*) from orders), (select name from customers), (select \
+                 count(*) from lines), (select count(*) from audit), (select count(*) from quiet)";
     assert_eq!(postgres.psql("orders", state), format!("1|{MARK}|1|0|0"));
     // A view, a partition and a foreign key belong to what is named.
     for (names, operation, text) in [
@@ -155,9 +163,10 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_postgresql()
 /// anybody can ask for them.
 fn hides(name: &str, arguments: &str, returns: &str, value: &str) -> String {
     format!(
-        "create function {name}({arguments}) returns {returns} language plpgsql as $$ declare found text; begin \
-         begin select c.name into found from customers c limit 1; raise exception using message = found; \
-         exception when others then found := sqlerrm; end; {value}; end $$;"
+        "create function {name}({arguments}) returns {returns} language plpgsql as $$ declare \
+             found text; begin begin select c.name into found from customers c limit 1; raise \
+             exception using message = found; exception when others then found := sqlerrm; end; \
+             {value}; end $$;"
     )
 }
 
@@ -236,7 +245,8 @@ fn ways_to_a_function() -> Vec<(String, String)> {
     // A function of the server's that runs a text.
     way(
         format!(
-            "{} create domain known as text check (query_to_xml('select tells()', true, true, '') is not null);",
+            "{} create domain known as text check (query_to_xml('select tells()', true, true, '') \
+             is not null);",
             cries("tells", "", "text")
         ),
         "select 'x'::known",
@@ -329,7 +339,10 @@ fn ways_to_a_function() -> Vec<(String, String)> {
             cries("compares", "mood, text", "boolean"),
             operators
                 .iter()
-                .map(|operator| format!("create operator {operator} (leftarg = mood, rightarg = text, function = compares);"))
+                .map(|operator| format!(
+                    "create operator {operator} (leftarg = mood, rightarg = text, function = \
+                     compares);"
+                ))
                 .collect::<String>()
         );
         way(made, &format!("select {expression} from moods m"));
@@ -357,8 +370,10 @@ fn ways_to_a_function() -> Vec<(String, String)> {
         })
         .concat();
     let class = format!(
-        "{} create function less(mood, mood) returns boolean language sql as 'select false'; {made} create operator class moody default for type mood using btree as \
-         operator 1 <<<, operator 2 <<=, operator 3 ===, operator 4 >>=, operator 5 >>>, function 1 ranks(mood, mood);",
+        "{} create function less(mood, mood) returns boolean language sql as 'select false'; \
+         {made} create operator class moody default for type mood using btree as operator 1 <<<, \
+         operator 2 <<=, operator 3 ===, operator 4 >>=, operator 5 >>>, function 1 ranks(mood, \
+         mood);",
         cries("ranks", "mood, mood", "int")
     );
     for statement in [
@@ -378,16 +393,20 @@ fn a_function_that_hides_what_it_reads_is_reached_by_no_way() {
     postgres.psql(
         "orders",
         &format!(
-            "drop table orders; create table customers (name text); insert into customers values ('{MARK}'); \
-             create table orders (id int, v text); insert into orders values (1, 'a'); create type mood as (v text); \
-             create table moods (f mood); insert into moods values (row('a')), (row('b')); create table pairs (f mood); insert into pairs values (row('a')); \
-             grant all on all tables in schema public to orders_admin"
+            "drop table orders; create table customers (name text); insert into customers \
+                  values ('{MARK}'); create table orders (id int, v text); insert into orders \
+                  values (1, 'a'); create type mood as (v text); create table moods (f mood); \
+                  insert into moods values (row('a')), (row('b')); create table pairs (f mood); \
+                  insert into pairs values (row('a')); grant all on all tables in schema public to \
+                  orders_admin"
         ),
     );
     let env = with_secret(PASSWORD);
     let target = |database: &str| {
         format!(
-            "sql = \"postgres://orders_admin@127.0.0.1:{}/{database}\"\npassword = \"secret:word\"\nrelations = [\"orders\", \"moods\", \"pairs\", \"holder\"]\n",
+            "sql = \"postgres://orders_admin@127.0.0.1:{}/{database}\"\n\
+             password = \"secret:word\"\n\
+             relations = [\"orders\", \"moods\", \"pairs\", \"holder\"]\n",
             postgres.port
         )
     };
@@ -439,10 +458,12 @@ fn a_function_that_hides_what_it_reads_is_reached_by_no_way() {
     postgres.psql(
         "orders",
         &format!(
-            "create domain plain as text check (length(value) < 9 and value ~ '^\\w+$' and value <> 'y'); create type scale as range (subtype = int); \
-             create type small as enum ('s'); create function v(int) returns int language sql as 'select 1'; \
-             create operator ## (leftarg = int, rightarg = int, function = int4pl); {} revoke execute on function hidden(int, int) from public; \
-             create operator ### (leftarg = int, rightarg = int, function = hidden); create extension if not exists citext",
+            "create domain plain as text check (length(value) < 9 and value ~ '^\\w+$' and value \
+             <> 'y'); create type scale as range (subtype = int); create type small as enum ('s'); \
+             create function v(int) returns int language sql as 'select 1'; create operator ## \
+             (leftarg = int, rightarg = int, function = int4pl); {} revoke execute on function \
+             hidden(int, int) from public; create operator ### (leftarg = int, rightarg = int, \
+             function = hidden); create extension if not exists citext",
             hides("hidden", "int, int", "int", "return 1")
         ),
     );
@@ -463,9 +484,11 @@ fn no_type_shows_what_another_relation_is_called_or_made_of() {
     let postgres = Postgres::start(1);
     postgres.psql(
         "orders",
-        "drop table orders; create table orders (id int, v text, secrets int); insert into orders values (1, 'a', 2); create table secrets (id int, hidden_column text); \
-         create domain alias as oid; create domain of_types as regtype; create domain of_rows as secrets; create type of_names as (a regclass); \
-         create type span as range (subtype = regclass); grant all on all tables in schema public to orders_admin",
+        "drop table orders; create table orders (id int, v text, secrets int); insert into orders \
+         values (1, 'a', 2); create table secrets (id int, hidden_column text); create domain \
+         alias as oid; create domain of_types as regtype; create domain of_rows as secrets; create \
+         type of_names as (a regclass); create type span as range (subtype = regclass); grant all \
+         on all tables in schema public to orders_admin",
     );
     let types = postgres.psql(
         "orders",
@@ -474,7 +497,8 @@ fn no_type_shows_what_another_relation_is_called_or_made_of() {
     assert!(types.split_whitespace().count() >= 22, "{types}");
     let env = with_secret(PASSWORD);
     let target = format!(
-        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\nrelations = [\"orders\"]\n",
+        "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n\
+         relations = [\"orders\"]\n",
         postgres.port
     );
     let oid = postgres.psql("orders", "select 'secrets'::regclass::oid");
@@ -558,13 +582,19 @@ fn what_a_function_defines_or_empties_is_held_to_the_classes_on_postgresql() {
         "alter sequence wiped_x_seq increment 2",
         "create domain made as int",
     ];
-    let mut setup = "create table wiped (x serial, z int); create index wiped_x on wiped (x); insert into wiped select i, i from generate_series(1, 9) i; create table victim (x int); create view seen as select 1 as x; \
-                     create function spare() returns int language sql as 'select 1'; create materialized view kept as select 1 as x; create table log (x int); analyze wiped;"
-        .to_owned();
+    let mut setup =
+        "create table wiped (x serial, z int); create index wiped_x on wiped (x); insert into \
+         wiped select i, i from generate_series(1, 9) i; create table victim (x int); create view \
+         seen as select 1 as x; create function spare() returns int language sql as 'select 1'; \
+         create materialized view kept as select 1 as x; create table log (x int); analyze \
+         wiped;"
+            .to_owned();
     for (number, effect) in effects.iter().enumerate() {
         setup += &format!(
-            "create function act_{number}() returns int language plpgsql as $act$ begin {effect}; return 1; end $act$; \
-             create function quietly_{number}() returns int language plpgsql as $act$ begin begin {effect}; exception when division_by_zero then null; end; return 1; end $act$;"
+            "create function act_{number}() returns int language plpgsql as $act$ begin {effect}; \
+             return 1; end $act$; create function quietly_{number}() returns int language plpgsql \
+             as $act$ begin begin {effect}; exception when division_by_zero then null; end; return \
+             1; end $act$;"
         );
     }
     // As the role that the steps have, so that it may do all of this.
@@ -575,13 +605,18 @@ fn what_a_function_defines_or_empties_is_held_to_the_classes_on_postgresql() {
     let env = with_secret(PASSWORD);
     let target = |classes: &str| {
         format!(
-            "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\nstatements = [{classes}]\n",
+            "sql = \"postgres://orders_admin@127.0.0.1:{}/orders\"\npassword = \"secret:word\"\n\
+             statements = [{classes}]\n",
             postgres.port
         )
     };
-    let state = "select md5(string_agg(t, ',' order by t)) from (select c::text from pg_class c union all select p::text from pg_proc p union all select n::text from pg_namespace n \
-                 union all select d::text from pg_description d union all select a::text from pg_default_acl a union all select t::text from pg_type t union all select t::text from pg_trigger t \
-                 union all select s::text from pg_sequence s union all select w.x::text from wiped w union all select s.starelid || 'statistics' from pg_statistic s where starelid >= 16384) as a(t)";
+    let state = "select md5(string_agg(t, ',' order by t)) from (select c::text from pg_class c \
+                 union all select p::text from pg_proc p union all select n::text from \
+                 pg_namespace n union all select d::text from pg_description d union all select \
+                 a::text from pg_default_acl a union all select t::text from pg_type t union all \
+                 select t::text from pg_trigger t union all select s::text from pg_sequence s \
+                 union all select w.x::text from wiped w union all select s.starelid || \
+                 'statistics' from pg_statistic s where starelid >= 16384) as a(t)";
     let before = postgres.psql("orders", state);
     let mut asked = Vec::new();
     for number in 0..effects.len() {
@@ -634,18 +669,21 @@ fn a_stored_function_with_the_name_of_a_built_in_one_is_not_called_on_mariadb() 
     use runbook_authority::pattern::{Dialect, functions_of_arguments};
     let server = MariaDb::start();
     server.sql(&format!(
-        "create table shop.secrets (password text); insert into shop.secrets values ('{MARK}'); create table shop.orders (id int); insert into shop.orders values (1)"
+        "create table shop.secrets (password text); insert into shop.secrets values ('{MARK}'); \
+         create table shop.orders (id int); insert into shop.orders values (1)"
     ));
     let env = with_secret(mariadb::PASSWORD);
     let target = format!(
-        "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\nrelations = [\"orders\"]\n",
+        "sql = \"mysql://shop@127.0.0.1:{}/shop\"\npassword = \"secret:word\"\n\
+         relations = [\"orders\"]\n",
         server.port
     );
     // A name that this server takes for no function of somebody's own is refused here already.
     let names: Vec<&str> = functions_of_arguments(Dialect::MySql).collect();
     let made = |name: &&str| {
         format!(
-            "create function shop.`{name}`(x int) returns text reads sql data return (select max(password) from shop.secrets);"
+            "create function shop.`{name}`(x int) returns text reads sql data return (select \
+                 max(password) from shop.secrets);"
         )
     };
     server.sql_each(&names.iter().map(made).collect::<String>());
@@ -709,7 +747,8 @@ fn no_function_of_the_catalog_that_is_let_through_answers_about_another_relation
     let postgres = Postgres::start(1);
     let names = postgres.psql(
         "orders",
-        "select string_agg(distinct proname, ' ') from pg_proc where pronamespace = 'pg_catalog'::regnamespace and prokind <> 'p'",
+        "select string_agg(distinct proname, ' ') from pg_proc where pronamespace = \
+         'pg_catalog'::regnamespace and prokind <> 'p'",
     );
     let is_let_through = |name: &&str| {
         let facts =
@@ -742,23 +781,25 @@ fn no_function_of_the_catalog_that_is_let_through_answers_about_another_relation
         .filter(|name| !slow.contains(name))
         .map(|name| format!("'{name}'"))
         .collect();
-    let arguments = "case t when 'oid'::regtype then 'NUMBER::oid' when 'int4'::regtype then 'NUMBER::int4' \
-                     when 'int8'::regtype then 'NUMBER::int8' when 'name'::regtype then '''vault''::name' \
-                     when 'text'::regtype then '''vault''::text' when 'anyelement'::regtype then '''vault''::text' \
-                     when '\"any\"'::regtype then 'NUMBER::oid' when 'bool'::regtype then 'true' when 'numeric'::regtype then '2::numeric' end";
+    let arguments = "case t when 'oid'::regtype then 'NUMBER::oid' when 'int4'::regtype then \
+                     'NUMBER::int4' when 'int8'::regtype then 'NUMBER::int8' when 'name'::regtype \
+                     then '''vault''::name' when 'text'::regtype then '''vault''::text' when \
+                     'anyelement'::regtype then '''vault''::text' when '\"any\"'::regtype then \
+                     'NUMBER::oid' when 'bool'::regtype then 'true' when 'numeric'::regtype then \
+                     '2::numeric' end";
     postgres.psql(
         "orders",
         &format!(
-            "create table vault (a int primary key); insert into vault values (1), (2); \
-             create function answer(call text) returns text language plpgsql as $$ declare found text; begin \
-             execute 'select ' || call || '::text' into found; return coalesce(found, 'null'); \
-             exception when others then return sqlstate; end $$; \
-             create table calls as select p.proname || '(' || coalesce((select string_agg({arguments}, ', ' order by n) \
-               from unnest(p.proargtypes) with ordinality as a(t, n)), '') || ')' as call \
-             from pg_proc p where p.pronamespace = 'pg_catalog'::regnamespace and p.prokind = 'f' and not p.proretset \
-             and p.proname in ({}) and p.pronargs between 1 and 4 and not exists \
-               (select from unnest(p.proargtypes) as a(t) where ({arguments}) is null); \
-             update calls set call = replace(call, 'NUMBER', 'vault'::regclass::oid::text)",
+            "create table vault (a int primary key); insert into vault values (1), (2); create \
+             function answer(call text) returns text language plpgsql as $$ declare found text; \
+             begin execute 'select ' || call || '::text' into found; return coalesce(found, \
+             'null'); exception when others then return sqlstate; end $$; create table calls as \
+             select p.proname || '(' || coalesce((select string_agg({arguments}, ', ' order by n) \
+             from unnest(p.proargtypes) with ordinality as a(t, n)), '') || ')' as call from \
+             pg_proc p where p.pronamespace = 'pg_catalog'::regnamespace and p.prokind = 'f' and \
+             not p.proretset and p.proname in ({}) and p.pronargs between 1 and 4 and not exists \
+             (select from unnest(p.proargtypes) as a(t) where ({arguments}) is null); update calls \
+             set call = replace(call, 'NUMBER', 'vault'::regclass::oid::text)",
             list.join(", ")
         ),
     );
@@ -766,7 +807,8 @@ fn no_function_of_the_catalog_that_is_let_through_answers_about_another_relation
         postgres.psql("orders", "select count(*) from calls").trim().parse().expect("a number");
     assert!(count > 60, "{count} calls");
     let answers = || {
-        let query = "select md5(call || answer(call)) || ' = ' || call || ' = ' || left(answer(call), 60) from calls order by call";
+        let query = "select md5(call || answer(call)) || ' = ' || call || ' = ' || \
+                     left(answer(call), 60) from calls order by call";
         postgres.psql("orders", query)
     };
     let with = answers();
@@ -788,7 +830,8 @@ fn what_is_let_through_as_a_select_only_reads_on_mariadb() {
         &env,
         &target,
         "execute",
-        "create function writes() returns int modifies sql data begin update t set a = 2; return 1; end",
+        "create function writes() returns int modifies sql data begin update t set a = 2; return \
+         1; end",
     );
     assert!(done, "{told}");
     for operation in ["execute", "transaction"] {
@@ -824,10 +867,11 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_sqlite() {
     rusqlite::Connection::open(&path)
         .expect("a database can be made")
         .execute_batch(&format!(
-            "create table customers (name text); insert into customers values ('{MARK}'); create table orders (v text); insert into orders values ('a'); \
-             create table quiet (v text); create table audit (v text); create view seen as select name from customers; \
-             create trigger noted after insert on quiet begin insert into audit values (new.v); end; create virtual table words using fts5(v); \
-             insert into words values ('one two')"
+            "create table customers (name text); insert into customers values ('{MARK}'); create \
+             table orders (v text); insert into orders values ('a'); create table quiet (v text); \
+             create table audit (v text); create view seen as select name from customers; create \
+             trigger noted after insert on quiet begin insert into audit values (new.v); end; \
+             create virtual table words using fts5(v); insert into words values ('one two')"
         ))
         .expect("good SQL");
     let named = |names: &str| format!("sql = \"sqlite:data.db\"\nrelations = [{names}]");
@@ -853,7 +897,8 @@ fn what_a_statement_reaches_through_others_is_held_to_the_target_on_sqlite() {
         (
             "\"orders\", \"n\"",
             "query",
-            "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3) select i from n",
+            "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3) select i \
+             from n",
         ),
     ] {
         let (done, told) = statement(&env, &named(names), operation, text);
@@ -885,12 +930,15 @@ fn a_statement_that_its_target_never_allows_is_found_by_validate() {
         ("", "statement = \"drop table orders\"", false),
     ] {
         let operation = if with.starts_with("statements") { "transaction" } else { "execute" };
-        let undo = "undo = { uses = \"sql:execute\", bind.db = \"all\", with = { statement = \"drop table t\" } }";
+        let undo = "undo = \
+                    { uses = \"sql:execute\", bind.db = \"all\", with = { statement = \"drop table t\" } }";
         env.file(
             "v.toml",
             &format!(
-                "format = 1\n[runbook]\nname = \"v\"\n[params.x]\ntype = \"string\"\ndefault = \"a\"\n[targets.all]\nsql = \"sqlite:v.db\"\n[targets.db]\nsql = \"sqlite:v.db\"\n{narrowed}\n\
-                 [[step]]\nid = \"s\"\nuses = \"sql:{operation}\"\nbind.db = \"db\"\nwith = {{ {with} }}\n{undo}\n"
+                "format = 1\n[runbook]\nname = \"v\"\n[params.x]\ntype = \"string\"\n\
+                 default = \"a\"\n[targets.all]\nsql = \"sqlite:v.db\"\n[targets.db]\n\
+                 sql = \"sqlite:v.db\"\n{narrowed}\n[[step]]\nid = \"s\"\n\
+                 uses = \"sql:{operation}\"\nbind.db = \"db\"\nwith = {{ {with} }}\n{undo}\n"
             ),
         );
         let finished = env.run(&["validate", "v.toml"]);

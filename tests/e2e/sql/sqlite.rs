@@ -195,7 +195,8 @@ fn run(env: &TestEnv, verb: Verb, groups: &[(Vec<String>, Vec<String>)]) -> Vec<
             .collect();
         let more = if verb == Verb::Query { "" } else { "irreversible = \"it is a test\"\n" };
         text += &format!(
-            "[[step]]\nid = \"s{index}\"\nuses = \"sql:{operation}\"\nbind.db = \"db\"\nwith = {{ {} }}\non_failure = \"continue\"\n{more}",
+            "[[step]]\nid = \"s{index}\"\nuses = \"sql:{operation}\"\nbind.db = \"db\"\n\
+             with = {{ {} }}\non_failure = \"continue\"\n{more}",
             fields.join(", ")
         );
     }
@@ -327,8 +328,9 @@ fn a_copy_that_becomes_larger_than_the_target_allows_is_not_restored() {
     fs::write(env.path().join("copies/bomb.db.zst"), bomb).expect("a file can be written");
     env.file(
         "restore.toml",
-        "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:data.db\"\nmax_copy = \"1MiB\"\n\
-         [targets.copies]\nfiles = \"copies\"\n[[step]]\nid = \"r\"\nuses = \"sqlite:restore\"\nbind = { db = \"db\", directory = \"copies\" }\n\
+        "format = 1\n[runbook]\nname = \"r\"\n[targets.db]\nsql = \"sqlite:data.db\"\n\
+         max_copy = \"1MiB\"\n[targets.copies]\nfiles = \"copies\"\n[[step]]\nid = \"r\"\n\
+         uses = \"sqlite:restore\"\nbind = { db = \"db\", directory = \"copies\" }\n\
          with = { file = \"bomb.db.zst\" }\nirreversible = \"it is a test\"\n",
     );
     env.run(&["exec", "restore.toml", "-y"])
@@ -394,7 +396,8 @@ fn a_journal_beside_a_database_that_names_another_file_deletes_nothing() {
             "r.toml",
             &format!(
                 "format = 1\n[runbook]\nname = \"t\"\n[targets.db]\nsql = \"sqlite:a.db\"\n\
-                 [[step]]\nid = \"one\"\nuses = \"{uses}\"\nbind.db = \"db\"\nirreversible = \"a test\"\n{with}\n"
+                 [[step]]\nid = \"one\"\nuses = \"{uses}\"\nbind.db = \"db\"\n\
+                 irreversible = \"a test\"\n{with}\n"
             ),
         );
         let finished = env.run(&["exec", "r.toml", "--yes"]);

@@ -38,8 +38,9 @@ fn file(env: &TestEnv, target: &str, statement: &str) {
     env.file(
         "w.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"w\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{target}\n\
-             [[preflight]]\nid = \"q\"\nuses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = {quoted} }}\n"
+            "format = 1\n[runbook]\nname = \"w\"\n[secrets.word]\n\
+                  source = \"age:s.age#word\"\n[targets.db]\n{target}\n[[preflight]]\nid = \"q\"\n\
+                  uses = \"sql:query\"\nbind.db = \"db\"\nwith = {{ statement = {quoted} }}\n"
         ),
     );
 }
@@ -152,7 +153,8 @@ fn a_large_value_is_not_held(env: &TestEnv, target: &str, value: &str) {
     let (code, small) = peak_of(env, &["exec", "w.toml"]);
     assert_eq!(code, 0);
     let between = format!(
-        "select 1 as i, 'before' as v union all select 2, {value} union all select 3, 'after' order by i"
+        "select 1 as i, 'before' as v union all select 2, {value} union all select 3, \
+                 'after' order by i"
     );
     for (statement, before) in [(format!("select {value} as v"), false), (between, true)] {
         file(env, &target, &statement);
@@ -180,8 +182,10 @@ fn a_large_value_is_not_held(env: &TestEnv, target: &str, value: &str) {
     env.file(
         "e.toml",
         &format!(
-            "format = 1\n[runbook]\nname = \"e\"\n[secrets.word]\nsource = \"age:s.age#word\"\n[targets.db]\n{target}\n[[step]]\nid = \"s\"\n\
-             uses = \"sql:execute\"\nbind.db = \"db\"\nwith = {{ statement = \"select {value}\" }}\nirreversible = \"a test\"\n"
+            "format = 1\n[runbook]\nname = \"e\"\n[secrets.word]\n\
+                  source = \"age:s.age#word\"\n[targets.db]\n{target}\n[[step]]\nid = \"s\"\n\
+                  uses = \"sql:execute\"\nbind.db = \"db\"\n\
+                  with = {{ statement = \"select {value}\" }}\nirreversible = \"a test\"\n"
         ),
     );
     let (code, large) = peak_of(env, &["exec", "e.toml", "-y"]);
@@ -221,7 +225,8 @@ fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows_
         rusqlite::Connection::open(env.path().join("large.db")).expect("a database can be made");
     database
         .execute_batch(&format!(
-            "create table t (i int, v blob); insert into t values (1, 'before'), (2, zeroblob({LARGE})), (3, 'after')"
+            "create table t (i int, v blob); insert into t values (1, 'before'), (2, \
+             zeroblob({LARGE})), (3, 'after')"
         ))
         .expect("it can be filled");
     drop(database);
@@ -246,10 +251,12 @@ fn a_value_of_hundreds_of_megabytes_takes_no_more_memory_than_the_target_allows_
 fn the_connection_to_mariadb_is_encrypted_exactly_if_its_target_says_so() {
     let mariadb = MariaDb::start_with_tls();
     let env = with_secret(mariadb::PASSWORD);
-    let cipher = "select variable_value <> '' as encrypted from information_schema.session_status where variable_name = 'Ssl_cipher'";
+    let cipher = "select variable_value <> '' as encrypted from information_schema.session_status \
+                  where variable_name = 'Ssl_cipher'";
     let ask = |port: u16, mode: &str| {
         let target = format!(
-            "sql = \"mysql://shop@127.0.0.1:{port}/shop?sslmode={mode}\"\npassword = \"secret:word\""
+            "sql = \"mysql://shop@127.0.0.1:{port}/shop?sslmode={mode}\"\n\
+                     password = \"secret:word\""
         );
         file(&env, &target, cipher);
         exec(&env, &["exec", "w.toml", "--report", "json=w.json"])

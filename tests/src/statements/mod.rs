@@ -13,8 +13,8 @@ pub use on_mariadb::OnMariaDb;
 pub use on_postgres::OnPostgres;
 
 use grammar::Grammar;
-use runbook_authority::gate::{Decision, Operation, decide};
-use runbook_authority::grant::{self, UseSite};
+use runbook_authority::gate::{GateDecision, Operation, decide};
+use runbook_authority::grant::{self, GrantSite};
 use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets, Verb};
@@ -107,7 +107,7 @@ impl Gate {
             .or_insert_with(|| effective(case.server, &case.classes));
         let operation =
             Operation::Sql { slot: "s", verb: Verb::SqlExecute, statement: Some(&case.statement) };
-        matches!(decide(effective, Mode::Effects, &operation), Decision::Allow)
+        matches!(decide(effective, Mode::Effects, &operation), GateDecision::Allow)
     }
 }
 
@@ -136,7 +136,8 @@ fn effective(server: Server, classes: &[&str]) -> Effective {
         Server::MariaDb => "mysql",
     };
     let toml = format!(
-        "[targets.t]\nsql = \"{scheme}://a@h/d\"\nrelations = [\"orders\", \"seen\"]\nstatements = {classes:?}\n"
+        "[targets.t]\nsql = \"{scheme}://a@h/d\"\nrelations = [\"orders\", \"seen\"]\n\
+                 statements = {classes:?}\n"
     );
     let source = Source::new("runbook.toml", toml);
     let mut diagnostics = Diagnostics::default();
@@ -152,7 +153,7 @@ fn effective(server: Server, classes: &[&str]) -> Effective {
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
     let located = |text: &str| Located { value: text.to_owned(), span: 0..0 };
     let bindings = [Binding { slot: located("s"), target: located("t") }];
-    let site = UseSite {
+    let site = GrantSite {
         step: "step",
         uses: "guest:check",
         operation: "check",

@@ -29,8 +29,9 @@ impl OnMariaDb {
     pub async fn start() -> Self {
         let server = MariaDb::start();
         server.sql(&format!(
-            "set global userstat = 1; set global innodb_flush_log_at_trx_commit = 0; create database other; \
-             grant all on other.* to shop@'127.0.0.1'; create sequence shop.ids; {}",
+            "set global userstat = 1; set global innodb_flush_log_at_trx_commit = 0; create \
+             database other; grant all on other.* to shop@'127.0.0.1'; create sequence shop.ids; \
+             {}",
             tables()
         ));
         let options = MySqlConnectOptions::new()
@@ -44,9 +45,10 @@ impl OnMariaDb {
         let mut started =
             Self { server, connection, gate: Gate::default(), before: Statistics::new() };
         for statement in [
-            "set session sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT', \
-             max_statement_time = 2",
-            "create function reads_secrets() returns text reads sql data return (select max(v) from secrets)",
+            "set session sql_mode = \
+             'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT', max_statement_time = 2",
+            "create function reads_secrets() returns text reads sql data return (select max(v) \
+             from secrets)",
             "create function writes_secrets() returns int modifies sql data \
              begin update secrets set v = 'PWNED'; return 1; end",
         ] {
@@ -96,15 +98,17 @@ impl OnMariaDb {
             return Err(format!("{case} changed rows"));
         }
         let tables = self.texts(
-            "select group_concat(table_name order by table_name) from information_schema.tables where table_schema = 'shop'",
+            "select group_concat(table_name order by table_name) from \
+                    information_schema.tables where table_schema = 'shop'",
         );
         let tables = tables.await;
         if tables != ["ids,orders,secrets,seen,vault"] && !case.grants("define") {
             return Err(format!("{case} left {tables:?}"));
         }
         let words = self.texts(
-            "select group_concat(v order by id) from shop.secrets union all select group_concat(v order by id) from shop.vault \
-             union all select group_concat(v order by id) from other.orders",
+            "select group_concat(v order by id) from shop.secrets union all select \
+                    group_concat(v order by id) from shop.vault union all select group_concat(v \
+                    order by id) from other.orders",
         );
         let words = words.await;
         if words.iter().any(|text| text != "a,b,c") {
@@ -126,10 +130,11 @@ impl OnMariaDb {
 
     async fn define_again(&mut self) {
         let text = format!(
-            "drop view if exists shop.made; drop table if exists shop.made; drop view if exists shop.orders; \
-             drop table if exists shop.seen; create or replace table shop.orders {TABLES}; \
-             insert into shop.orders values (1, 'a', 1), (2, 'b', 2), (3, 'c', 3); \
-             create or replace view shop.seen as select * from shop.orders"
+            "drop view if exists shop.made; drop table if exists shop.made; drop view if \
+                     exists shop.orders; drop table if exists shop.seen; create or replace table \
+                     shop.orders {TABLES}; insert into shop.orders values (1, 'a', 1), (2, 'b', \
+                     2), (3, 'c', 3); create or replace view shop.seen as select * from \
+                     shop.orders"
         );
         for statement in text.split(';').map(str::trim) {
             // Of a kind that is not there, the drop says so; the rest must work.
@@ -165,7 +170,7 @@ impl OnMariaDb {
 
     async fn statistics(&mut self) -> Statistics {
         let question = "select concat(table_schema, '.', table_name), concat(rows_read), concat(rows_changed) \
-                        from information_schema.table_statistics where table_schema in ('shop', 'other')";
+             from information_schema.table_statistics where table_schema in ('shop', 'other')";
         let rows = sqlx::raw_sql(question)
             .fetch_all(&mut self.connection)
             .await
@@ -184,7 +189,8 @@ fn tables() -> String {
     let mut text = String::new();
     for table in ["shop.orders", "shop.secrets", "shop.vault", "other.orders"] {
         text += &format!(
-            "create or replace table {table} {TABLES}; insert into {table} values (1, 'a', 1), (2, 'b', 2), (3, 'c', 3);"
+            "create or replace table {table} {TABLES}; insert into {table} values (1, 'a', 1), (2, \
+             'b', 2), (3, 'c', 3);"
         );
     }
     text + "create or replace view shop.seen as select * from shop.orders;"

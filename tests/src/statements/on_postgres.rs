@@ -32,7 +32,8 @@ impl OnPostgres {
             "drop table orders cascade; create schema other; create sequence ids;".to_owned();
         for table in ["orders", "secrets", "vault", "\"Orders\"", "other.orders"] {
             setup += &format!(
-                "create table {table} {TABLES}; insert into {table} values (1, 'a', 1), (2, 'b', 2), (3, 'c', 3);"
+                "create table {table} {TABLES}; insert into {table} values (1, 'a', 1), (2, 'b', \
+                 2), (3, 'c', 3);"
             );
         }
         setup += "create view seen as select * from orders;";
@@ -105,8 +106,8 @@ impl OnPostgres {
 
     /// Which relations this transaction holds that are not the system's own.
     async fn relations(&mut self) -> BTreeSet<String> {
-        let locks = "select relation::regclass::text from pg_locks where pid = pg_backend_pid() and locktype = 'relation' \
-                     and relation >= 16384";
+        let locks = "select relation::regclass::text from pg_locks where pid = pg_backend_pid() \
+                     and locktype = 'relation' and relation >= 16384";
         let rows = sqlx::query(locks)
             .fetch_all(&mut self.connection)
             .await
@@ -121,7 +122,7 @@ impl OnPostgres {
     /// How many rows were inserted, updated and deleted.
     async fn changed(&mut self) -> [i64; 3] {
         let changed = "select coalesce(sum(n_tup_ins), 0)::int8, coalesce(sum(n_tup_upd), 0)::int8, \
-                       coalesce(sum(n_tup_del), 0)::int8 from pg_stat_xact_user_tables";
+             coalesce(sum(n_tup_del), 0)::int8 from pg_stat_xact_user_tables";
         let row = sqlx::query(changed)
             .fetch_one(&mut self.connection)
             .await

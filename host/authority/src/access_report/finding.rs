@@ -2,7 +2,8 @@
 
 use super::open_grant::OpenGrant;
 use super::{
-    BoundaryStatus, Granted, Origin, PluginEntry, Row, RunbookEntry, SourceLocation, program_text,
+    BoundaryStatus, Granted, PluginEntry, PluginOrigin, Row, RunbookEntry, SourceLocation,
+    program_text,
 };
 use crate::access_report::flow::{SinkKind, SourceKind};
 use crate::capability::{Risk, VERBS, Verb};
@@ -87,35 +88,98 @@ macro_rules! rules {
     ($($rule:ident $id:literal $name:literal $risk:ident $about:literal $help:literal;)*) => {
         /// Every rule of the review.
         pub const FINDING_RULES: &[FindingRow] = &[$(FindingRow {
-            rule: FindingRule::$rule, id: $id, name: $name, risk: Risk::$risk, about: $about, help: $help,
+            rule: FindingRule::$rule, id: $id, name: $name, risk: Risk::$risk, about: $about,
+                help: $help,
         }),*];
     };
 }
 
 rules! {
-    BeyondBoundary "RB001" "beyond-boundary" Critical "A grant allows a call that the boundary does not." "Narrow the target, or have the boundary changed by its owner.";
-    RevealsSecret "RB002" "reveals-secret" Critical "A plugin is given the plain text of a secret." "Use the secret by position or injection instead: the plugin then never sees it.";
-    DataLeaves "RB003" "data-leaves" High "Rows, files, container data or a revealed secret can reach a network destination." "Limit paths and verbs of the destination, or split the step.";
-    UnpinnedProgram "RB004" "unpinned-program" High "A program is run whose file may be any file at that path." "Add its `sha256` to the target; for a script, this pins the script only, and `interpreter_sha256` pins its interpreter.";
-    HiddenDestination "RB005" "hidden-destination" Medium "The whole address is a secret, so a reader cannot tell where data goes." "Write the address into the target, and only its secret part into the store.";
-    Superuser "RB006" "superuser" High "The role may be a superuser, and no transaction is read-only for a superuser." "Make a role with only what the steps need.";
-    AnyStatement "RB007" "any-statement" Medium "Statements that change the database are limited neither to classes nor to relations." "Add `statements` or `relations` to the target.";
-    AnyPath "RB008" "any-path" Medium "Every path of the service may be changed." "Add `paths` to the target.";
-    MetadataAddress "RB009" "metadata-address" Critical "A metadata service of a cloud, which hands out credentials, may be reached." "Remove `metadata` from the target's `addresses`.";
-    DeclaredUnused "RB010" "declared-unused" Low "A slot declares a verb that the code cannot use." "Ask the author to remove it from plugin.toml.";
-    InertWasi "RB011" "inert-wasi" Info "The component imports WASI, and the host links it to empty implementations." "Nothing, if that is expected of its toolchain.";
-    OpenInterpreter "RB012" "open-interpreter" Critical "A program that runs texts (a shell, a language, psql) may be given its text by the plugin: as an argument that is open, on standard input, or in a file that a step may write. So the plugin can run any command." "Fix each argument, name the text by one of them, keep it where no step writes, or grant the intended program instead of the interpreter. A `sha256` of the interpreter does not help here.";
-    SystemDirectory "RB013" "system-directory" High "A directory is granted that holds the system, everybody's files, or keys." "Grant only the folder below it that is needed.";
-    EveryContainer "RB014" "every-container" High "The filter matches every container of the engine." "Name the containers by `name`, `label` or `project`.";
-    SystemProgram "RB016" "system-program" Low "A program of the system's packages is run. Its file changes with each upgrade, and only root can replace it." "Add its `sha256` if an upgrade must be reviewed, too.";
-    SteeringVariable "RB017" "steering-variable" High "A program gets a variable by which it runs other code, reads other files or connects elsewhere, whatever its path and digest." "Remove the variable, or list it with its value as `environment` of the boundary's rule.";
-    OwnRunbook "RB018" "own-runbook" High "A grant reaches files that control runs: the runbook itself and its lockfile, or places of the host such as its settings, its journal, or its cache of compiled code. A step can change what runs next time." "Grant a folder that holds none of these files, such as `files = \"./dumps\"`.";
-    UnverifiedServer "RB019" "unverified-server" Medium "A secret is sent over a network to a server that is not verified: an attacker between them can take its place." "Write `?sslmode=verify-full` behind the address of a database, and `https` in that of a service.";
-    WronglySigned "RB020" "wrongly-signed" High "A plugin file has a signature that does not match its bytes: the file or the signature was changed after signing." "Put back the file that was signed; or, if the change is right, have it reviewed and signed again.";
-    OtherEnvironment "RB022" "other-environment" High "There are targets of an environment beside the runbooks, and this review does not cover them: it does not show what a run with `--env` may reach." "Review again with `--env NAME`, once for each environment.";
-    TwoSources "RB023" "two-sources" Medium "One name stands for different secrets in runbooks that are reviewed together: the name does not say which one is meant." "Give one of them another name, or let both files `include` the same `[secrets]`.";
-    NotReviewed "RB021" "not-reviewed" Critical "A file that was to be reviewed cannot be read, or a folder is a link that is not followed: this review does not cover its content." "Correct the file, or name the folder that the link leads to, and review again.";
-    Unsigned "RB015" "unsigned-plugin" Medium "A plugin file has no signature by a key that the trust file accepts." "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
+    BeyondBoundary "RB001" "beyond-boundary" Critical
+        "A grant allows a call that the boundary does not."
+        "Narrow the target, or have the boundary changed by its owner.";
+    RevealsSecret "RB002" "reveals-secret" Critical
+        "A plugin is given the plain text of a secret."
+        "Use the secret by position or injection instead: the plugin then never sees it.";
+    DataLeaves "RB003" "data-leaves" High
+        "Rows, files, container data or a revealed secret can reach a network destination."
+        "Limit paths and verbs of the destination, or split the step.";
+    UnpinnedProgram "RB004" "unpinned-program" High
+        "A program is run whose file may be any file at that path."
+        "Add its `sha256` to the target; for a script, this pins the script only, and \
+         `interpreter_sha256` pins its interpreter.";
+    HiddenDestination "RB005" "hidden-destination" Medium
+        "The whole address is a secret, so a reader cannot tell where data goes."
+        "Write the address into the target, and only its secret part into the store.";
+    Superuser "RB006" "superuser" High
+        "The role may be a superuser, and no transaction is read-only for a superuser."
+        "Make a role with only what the steps need.";
+    AnyStatement "RB007" "any-statement" Medium
+        "Statements that change the database are limited neither to classes nor to relations."
+        "Add `statements` or `relations` to the target.";
+    AnyPath "RB008" "any-path" Medium
+        "Every path of the service may be changed."
+        "Add `paths` to the target.";
+    MetadataAddress "RB009" "metadata-address" Critical
+        "A metadata service of a cloud, which hands out credentials, may be reached."
+        "Remove `metadata` from the target's `addresses`.";
+    DeclaredUnused "RB010" "declared-unused" Low
+        "A slot declares a verb that the code cannot use."
+        "Ask the author to remove it from plugin.toml.";
+    InertWasi "RB011" "inert-wasi" Info
+        "The component imports WASI, and the host links it to empty implementations."
+        "Nothing, if that is expected of its toolchain.";
+    OpenInterpreter "RB012" "open-interpreter" Critical
+        "A program that runs texts (a shell, a language, psql) may be given its text by the \
+         plugin: as an argument that is open, on standard input, or in a file that a step may \
+         write. So the plugin can run any command."
+        "Fix each argument, name the text by one of them, keep it where no step writes, or grant \
+         the intended program instead of the interpreter. A `sha256` of the interpreter does not \
+         help here.";
+    SystemDirectory "RB013" "system-directory" High
+        "A directory is granted that holds the system, everybody's files, or keys."
+        "Grant only the folder below it that is needed.";
+    EveryContainer "RB014" "every-container" High
+        "The filter matches every container of the engine."
+        "Name the containers by `name`, `label` or `project`.";
+    SystemProgram "RB016" "system-program" Low
+        "A program of the system's packages is run. Its file changes with each upgrade, and only \
+         root can replace it."
+        "Add its `sha256` if an upgrade must be reviewed, too.";
+    SteeringVariable "RB017" "steering-variable" High
+        "A program gets a variable by which it runs other code, reads other files or connects \
+         elsewhere, whatever its path and digest."
+        "Remove the variable, or list it with its value as `environment` of the boundary's rule.";
+    OwnRunbook "RB018" "own-runbook" High
+        "A grant reaches files that control runs: the runbook itself and its lockfile, or places \
+         of the host such as its settings, its journal, or its cache of compiled code. A step can \
+         change what runs next time."
+        "Grant a folder that holds none of these files, such as `files = \"./dumps\"`.";
+    UnverifiedServer "RB019" "unverified-server" Medium
+        "A secret is sent over a network to a server that is not verified: an attacker between \
+         them can take its place."
+        "Write `?sslmode=verify-full` behind the address of a database, and `https` in that of a \
+         service.";
+    WronglySigned "RB020" "wrongly-signed" High
+        "A plugin file has a signature that does not match its bytes: the file or the signature \
+         was changed after signing."
+        "Put back the file that was signed; or, if the change is right, have it reviewed and \
+         signed again.";
+    OtherEnvironment "RB022" "other-environment" High
+        "There are targets of an environment beside the runbooks, and this review does not cover \
+         them: it does not show what a run with `--env` may reach."
+        "Review again with `--env NAME`, once for each environment.";
+    TwoSources "RB023" "two-sources" Medium
+        "One name stands for different secrets in runbooks that are reviewed together: the name \
+         does not say which one is meant."
+        "Give one of them another name, or let both files `include` the same `[secrets]`.";
+    NotReviewed "RB021" "not-reviewed" Critical
+        "A file that was to be reviewed cannot be read, or a folder is a link that is not \
+         followed: this review does not cover its content."
+        "Correct the file, or name the folder that the link leads to, and review again.";
+    Unsigned "RB015" "unsigned-plugin" Medium
+        "A plugin file has no signature by a key that the trust file accepts."
+        "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
 }
 
 impl FindingRule {
@@ -227,8 +291,8 @@ fn finding(rule: FindingRule, subject: &str, message: String, location: Location
 fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
     let subject = format!("plugin `{}`", plugin.reference);
     let location = match &plugin.origin {
-        Origin::Bundled => Location::Bundled(plugin.name.clone()),
-        Origin::File { path, .. } => Location::File(path.clone()),
+        PluginOrigin::Bundled => Location::Bundled(plugin.name.clone()),
+        PluginOrigin::File { path, .. } => Location::File(path.clone()),
     };
     let mut findings = Vec::new();
     let mut push =
@@ -237,13 +301,13 @@ fn of_plugin(plugin: &PluginEntry) -> Vec<Finding> {
         push(FindingRule::InertWasi, "needs inert WASI".to_owned());
     }
     match &plugin.origin {
-        Origin::File { signature, is_wrongly_signed: true, .. } => {
+        PluginOrigin::File { signature, is_wrongly_signed: true, .. } => {
             push(FindingRule::WronglySigned, format!("signature: {signature}"));
         }
-        Origin::File { signature, is_trusted: false, .. } => {
+        PluginOrigin::File { signature, is_trusted: false, .. } => {
             push(FindingRule::Unsigned, format!("signature: {signature}"));
         }
-        Origin::File { .. } | Origin::Bundled => {}
+        PluginOrigin::File { .. } | PluginOrigin::Bundled => {}
     }
     for row in plugin.rows.iter().filter(|row| row.imported.is_empty()) {
         let message = format!(

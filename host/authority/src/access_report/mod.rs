@@ -21,7 +21,7 @@ pub use flow::{Flow, FlowStep, SinkKind, SourceKind, flows};
 pub use used::{Used, UsedAt};
 
 use crate::boundary::Boundary;
-use crate::capability::{Effect, Risk, Verb, functions_of};
+use crate::capability::{Risk, Verb, VerbEffect, functions_of};
 use crate::grant::{ConditionalVerb, Effective, Grant};
 use crate::manifest::Manifest;
 use crate::scope::AccessScope;
@@ -65,7 +65,7 @@ pub struct PluginEntry {
     /// Whether it is given a WASI with nothing in it.
     pub needs_inert_wasi: bool,
     /// Where its bytes come from.
-    pub origin: Origin,
+    pub origin: PluginOrigin,
     /// One row for each verb of each slot.
     pub rows: Vec<Row>,
 }
@@ -73,7 +73,7 @@ pub struct PluginEntry {
 /// Where the bytes of a plugin come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Origin {
+pub enum PluginOrigin {
     /// A part of this program.
     Bundled,
     /// A component file, whose bytes may be signed.
@@ -258,7 +258,7 @@ pub struct Component<'a> {
     /// Whether it is given a WASI with nothing in it.
     pub needs_inert_wasi: bool,
     /// Where its bytes come from.
-    pub origin: &'a Origin,
+    pub origin: &'a PluginOrigin,
 }
 
 /// One call of a runbook, as the access report names it.
@@ -483,5 +483,7 @@ impl AccessReport {
 
 /// Whether a verb, by its full name, changes anything.
 pub fn changes(full_name: &str) -> bool {
-    crate::VERBS.iter().any(|row| row.effect == Effect::Change && row.verb.full_name() == full_name)
+    crate::VERBS
+        .iter()
+        .any(|row| row.effect == VerbEffect::Change && row.verb.full_name() == full_name)
 }

@@ -312,7 +312,8 @@ mod tests {
         fn an_argument_is_open_by_its_letters_and_not_by_its_length(
             pieces in proptest::collection::vec(
                 proptest::sample::select(vec![
-                    "a", "-", "/", "=", " ", ";", "[ -~]", "[a-z]", "[a-z;]", "[^a]", ".", "\\w", "\\s", "(?:a|b c)", "{1,3}", "{0,9}", "?",
+                    "a", "-", "/", "=", " ", ";", "[ -~]", "[a-z]", "[a-z;]", "[^a]", ".", "\\w",
+                    "\\s", "(?:a|b c)", "{1,3}", "{0,9}", "?",
                     "*", "|", "\\$", "'", "(?i)", "(?s)", "é",
                 ]),
                 0..6,
@@ -320,22 +321,27 @@ mod tests {
         ) {
             let Ok(pattern) = ArgumentPattern::regex(&pieces.concat()) else { return Ok(()) };
             let letters = ["a", "b", "-", "/", "=", " ", ";", "$", "'", "\n", "é"];
-            let is_name = |text: &str| !text.starts_with('-') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-/=".contains(c));
+            let is_name = |text: &str| !text.starts_with('-')
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || "-/=".contains(c));
             let pairs = letters.iter().flat_map(|one| letters.map(|two| format!("{one}{two}")));
             let threes = letters.iter().flat_map(|one| letters.iter().flat_map(move |two| letters.map(|three| format!("{one}{two}{three}"))));
             let texts = letters.map(str::to_owned).into_iter().chain(pairs).chain(threes);
             let worst = texts.into_iter().find(|text| pattern.matches(text) && !is_name(text));
             let is_option = is_value_of_one_option(&pattern);
             for (program, before) in [
-                ("/bin/sh", &["-c"][..]), ("/bin/sh", &["/opt/x.sh"]), ("/usr/bin/python3", &["-c"]), ("/usr/bin/psql", &["-c"]),
-                ("/usr/bin/psql", &["-d"]), ("/usr/bin/env", &[]), ("/usr/bin/sudo", &["systemctl", "restart"]), ("/usr/bin/ssh", &["host"]),
+                ("/bin/sh", &["-c"][..]), ("/bin/sh", &["/opt/x.sh"]),
+                    ("/usr/bin/python3", &["-c"]), ("/usr/bin/psql", &["-c"]),
+                ("/usr/bin/psql", &["-d"]), ("/usr/bin/env", &[]),
+                    ("/usr/bin/sudo", &["systemctl", "restart"]), ("/usr/bin/ssh", &["host"]),
                 ("/usr/bin/awk", &[]), ("/usr/bin/make", &["-f", "x"]),
             ] {
                 let fixed: Vec<_> = before.iter().map(|text| literal(text)).collect();
                 let one = [fixed.as_slice(), std::slice::from_ref(&pattern)].concat();
-                let many = [fixed.as_slice(), &[ArgumentPattern::Repeat(Box::new(pattern.clone()))]].concat();
+                let many = [fixed.as_slice(),
+                    &[ArgumentPattern::Repeat(Box::new(pattern.clone()))]].concat();
                 if worst.is_some() && !is_option {
-                    proptest::prop_assert!(is_found(program, &one) && is_found(program, &many), "{program} {one:?}: {worst:?}");
+                    proptest::prop_assert!(is_found(program, &one) && is_found(program, &many),
+                        "{program} {one:?}: {worst:?}");
                 }
                 proptest::prop_assert_eq!(is_found(program, &one), is_found(program, &many));
             }

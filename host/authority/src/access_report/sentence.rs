@@ -211,7 +211,8 @@ mod tests {
     }
 
     const LIMIT: In = In::Elsewhere(
-        "a limit of size, count or time: it widens nothing, and stands in the JSON and the lockfile",
+        "a limit of size, count or time: it widens nothing, and stands in the JSON and the \
+         lockfile",
     );
     const VERBS: In = In::Elsewhere("each verb is a row of its own");
     const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
@@ -358,7 +359,8 @@ mod tests {
             "connection",
             In::Sentence(
                 "connection = \"lent\"",
-                "connected to database pay on db.internal:5432 as root, sslmode prefer, so the server is not verified, with password secret:pw",
+                "connected to database pay on db.internal:5432 as root, sslmode prefer, so the \
+                 server is not verified, with password secret:pw",
             ),
         ),
         (Capability::Process, "max_output", LIMIT),
@@ -380,7 +382,8 @@ mod tests {
         let effective = if target.contains("lent") {
             effective_with(
                 target,
-                "[targets.lent]\nsql = \"postgres://root@db.internal/pay\"\npassword = \"secret:pw\"\n",
+                "[targets.lent]\nsql = \"postgres://root@db.internal/pay\"\n\
+                 password = \"secret:pw\"\n",
             )
         } else if capability == Capability::Files {
             effective_for("files", &["read"], target)

@@ -27,7 +27,7 @@ fn entry_of(effective: &Effective, boundary: Option<&str>) -> RunbookEntry {
         size_bytes: 1,
         imports: &imports,
         needs_inert_wasi: false,
-        origin: &Origin::Bundled,
+        origin: &PluginOrigin::Bundled,
     };
     let mut diagnostics = Diagnostics::default();
     let boundary = boundary.map(|text| {
@@ -127,7 +127,8 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         (
             "process",
             ["run"],
-            "process = \"/bin/sh\"\nsha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"",
+            "process = \"/bin/sh\"\n\
+             sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"",
             "open-interpreter",
         ),
         (
@@ -170,7 +171,8 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         (
             "process",
             ["run"],
-            "process = \"/bin/x\"\nsha256 = \"sha256:0000000000000000000000000000000000000000000000000000000000000000\"",
+            "process = \"/bin/x\"\n\
+             sha256 = \"sha256:0000000000000000000000000000000000000000000000000000000000000000\"",
             "unpinned-program",
         ),
         ("sql", ["execute"], "sql = \"postgres://a@h/d\"\nrelations = [\"a\"]", "any-statement"),
@@ -185,7 +187,8 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         (
             "process",
             ["run"],
-            "process = \"/usr/bin/psql\"\narguments = [{ regex = \"--dbname=[a-z]{1,20}\" }, \"-f\", \"/x.sql\"]",
+            "process = \"/usr/bin/psql\"\n\
+             arguments = [{ regex = \"--dbname=[a-z]{1,20}\" }, \"-f\", \"/x.sql\"]",
             "open-interpreter",
         ),
         ("process", ["inspect"], "process = \"/bin/sh\"\nread_only = true", "open-interpreter"),
@@ -285,7 +288,8 @@ fn a_grant_that_reaches_a_place_of_any_host_is_found() {
 
 #[test]
 fn what_is_beyond_the_boundary_is_the_first_finding() {
-    let boundary = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";
+    let boundary = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n[[allow]]\n\
+                    capability = \"secrets\"\nverbs = [\"use\"]\n";
     let report = AccessReport::new(
         Vec::new(),
         vec![entry(
@@ -317,7 +321,9 @@ fn what_is_beyond_the_boundary_is_the_first_finding() {
 #[test]
 fn a_declared_verb_without_an_import_is_found() {
     let manifest = manifest(
-        "[slots.s]\ncapability = \"http\"\nverbs = [\"get\", \"post\"]\nreason = \"r\"\n[[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = { s = [\"get\", \"post\"] }\n",
+        "[slots.s]\ncapability = \"http\"\nverbs = [\"get\", \"post\"]\nreason = \"r\"\n\
+                  [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\n\
+                  slots = { s = [\"get\", \"post\"] }\n",
     );
     let digest = crate::Digest::of(b"x");
     let imports = BTreeSet::from(["runbook:http/reader@1.0.0#get".to_owned()]);
@@ -328,7 +334,7 @@ fn a_declared_verb_without_an_import_is_found() {
         size_bytes: 1,
         imports: &imports,
         needs_inert_wasi: true,
-        origin: &Origin::Bundled,
+        origin: &PluginOrigin::Bundled,
     };
     let report = AccessReport::new(
         vec![PluginEntry::new(&component, &SentenceContext::default())],
@@ -360,7 +366,8 @@ fn rows_that_a_later_step_is_given_can_reach_its_destination() {
     let post =
         effective_for("http", &["post"], "# one line more\nhttp = \"https://hooks.example\"");
     let chained = sentences(&[("read", &query, &[]), ("tell", &post, &["read"])]);
-    let leak = "high rows of database d on h:5432 as a can reach https://hooks.example by `read`, then `tell`";
+    let leak = "high rows of database d on h:5432 as a can reach https://hooks.example by `read`, \
+                then `tell`";
     assert!(chained.iter().any(|sentence| sentence == leak), "{chained:#?}");
     let apart = sentences(&[("read", &query, &[]), ("tell", &post, &[])]);
     assert!(!apart.iter().any(|sentence| sentence.contains("then")), "{apart:#?}");
@@ -374,7 +381,8 @@ fn a_chain_of_steps_carries_data_all_the_way() {
     let found = sentences(&[("a", &read, &[]), ("b", &middle, &["a"]), ("c", &post, &["b"])]);
     assert!(
         found.iter().any(|sentence| sentence
-            == "high files of directory /base/data can reach https://hooks.example by `a`, then `b`, then `c`"),
+            == "high files of directory /base/data can reach https://hooks.example by `a`, then \
+                `b`, then `c`"),
         "{found:#?}"
     );
 }
@@ -388,7 +396,8 @@ fn a_placed_secret_goes_where_the_target_says_and_nowhere_else() {
     let found = sentences(&[("one", &effective, &[])]);
     assert!(
         found.iter().any(|sentence| sentence
-            == "low the value of secret `token` (age:/base/s.age#token) is sent, unseen by the plugin, to https://api.internal by `one`"),
+            == "low the value of secret `token` (age:/base/s.age#token) is sent, unseen by the \
+                plugin, to https://api.internal by `one`"),
         "{found:#?}"
     );
     assert!(!found.iter().any(|sentence| sentence.contains("plain text")), "{found:#?}");
@@ -419,7 +428,8 @@ fn a_text_that_a_program_runs_and_that_a_step_may_write_is_found() {
         "process = \"/usr/bin/psql\"\narguments = [\"--file=/dumps/x.sql\"]",
         "process = \"/usr/bin/env\"\narguments = [\"sh\", \"/dumps/x.sql\"]",
         "process = \"/usr/bin/git\"\ndirectory = \"/dumps/repository\"\narguments = [\"status\"]",
-        "process = \"/usr/bin/python3\"\ndirectory = \"/dumps\"\narguments = [\"-c\", \"import tool\"]",
+        "process = \"/usr/bin/python3\"\ndirectory = \"/dumps\"\n\
+         arguments = [\"-c\", \"import tool\"]",
     ] {
         let found = written_then_run("/dumps", process);
         assert!(
@@ -441,14 +451,17 @@ fn a_text_that_a_program_runs_and_that_a_step_may_write_is_found() {
 
 #[test]
 fn every_variable_of_a_program_is_shown_with_its_value_and_a_secret_by_its_name() {
-    let target = "process = \"/opt/x\"\nenvironment = { LANG = \"C\", TOKEN = \"secret:token\", LD_PRELOAD = \"/tmp/x.so\" }";
+    let target = "process = \"/opt/x\"\n\
+                  environment = \
+                  { LANG = \"C\", TOKEN = \"secret:token\", LD_PRELOAD = \"/tmp/x.so\" }";
     let report = AccessReport::new(Vec::new(), vec![entry("process", &["run"], target, None)]);
     let row = report.runbooks[0].steps[0]
         .rows
         .iter()
         .find(|row| row.slot == "s" && row.verb == "process.run")
         .expect("granted");
-    let variables = "; with environment LANG=C, LD_PRELOAD=/tmp/x.so, TOKEN=secret:token; secret:token is age:/base/s.age#token";
+    let variables = "; with environment LANG=C, LD_PRELOAD=/tmp/x.so, TOKEN=secret:token; \
+                     secret:token is age:/base/s.age#token";
     assert!(row.sentence.ends_with(variables), "{}", row.sentence);
     let reach = &row.granted.as_ref().expect("granted").reach["environment"];
     assert_eq!(reach, &["LANG=C", "LD_PRELOAD=/tmp/x.so", "TOKEN=secret:token"]);
@@ -464,7 +477,8 @@ fn every_variable_of_a_program_is_shown_with_its_value_and_a_secret_by_its_name(
     );
 }
 
-const LENT: &str = "[targets.lent]\nsql = \"postgres://root@forbidden.internal/payroll\"\npassword = \"secret:pw\"\n";
+const LENT: &str = "[targets.lent]\nsql = \"postgres://root@forbidden.internal/payroll\"\n\
+                    password = \"secret:pw\"\n";
 
 #[test]
 fn a_database_that_is_lent_to_a_program_stands_in_the_row_the_findings_and_both_ends_of_flows() {
@@ -497,7 +511,8 @@ fn a_database_that_is_lent_to_a_program_stands_in_the_row_the_findings_and_both_
 
 #[test]
 fn the_rules_for_databases_hold_for_one_that_is_lent_to_a_program() {
-    let program = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n[[allow]]\ncapability = \"secrets\"\nverbs = [\"use\"]\n";
+    let program = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n[[allow]]\n\
+                   capability = \"secrets\"\nverbs = [\"use\"]\n";
     let naming = |database: &str| {
         program.replacen("\nverbs", &format!("\nconnections = [\"{database}\"]\nverbs"), 1)
     };

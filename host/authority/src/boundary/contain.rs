@@ -5,11 +5,11 @@
 //! rule. What a rule leaves of a box is at most one smaller box for each dimension, so taking the
 //! rules away one by one either leaves nothing, or a box with a call in it that no rule covers.
 
-use super::{Boundary, Rule};
+use super::{Boundary, BoundaryRule};
 use crate::capability::Capability;
 use crate::grant::{Effective, Grant};
 use crate::pattern::{StatementClass, TooComplex};
-use crate::scope::{AccessScope, Call, CallValue, Dimension, Rest, Values};
+use crate::scope::{AccessScope, CallValue, ConcreteCall, Dimension, Rest, Values};
 use crate::targets::PathView;
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const MAX_BOXES: usize = 20_000;
 pub struct Exceeded {
     /// A call that the grant allows and no rule covers; `None` if the comparison was too complex,
     /// which counts as exceeded.
-    pub witness: Option<Call>,
+    pub witness: Option<ConcreteCall>,
     /// The rule that comes nearest.
     pub nearest: Option<Nearest>,
 }
@@ -37,8 +37,12 @@ pub struct Nearest {
 }
 
 /// A call that the grant lets through and none of the rules covers.
-pub(crate) fn uncovered(extent: &AccessScope, rules: &[&Rule]) -> Result<Option<Call>, TooComplex> {
-    let rules: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.may_cover(extent)).collect();
+pub(crate) fn uncovered(
+    extent: &AccessScope,
+    rules: &[&BoundaryRule],
+) -> Result<Option<ConcreteCall>, TooComplex> {
+    let rules: Vec<&BoundaryRule> =
+        rules.iter().copied().filter(|rule| rule.may_cover(extent)).collect();
     let whole = extent
         .values
         .iter()
@@ -91,13 +95,13 @@ impl Boundary {
     }
 
     /// Whether one concrete call is covered by some rule.
-    pub fn permits(&self, call: &Call) -> bool {
+    pub fn permits(&self, call: &ConcreteCall) -> bool {
         self.rules
             .iter()
             .any(|rule| rule.capability == call.capability && rule.leaves(call).is_empty())
     }
 
-    fn nearest(&self, call: &Call) -> Option<Nearest> {
+    fn nearest(&self, call: &ConcreteCall) -> Option<Nearest> {
         let same = self.rules.iter().filter(|rule| rule.capability == call.capability);
         let (rule, leaves) =
             same.map(|rule| (rule, rule.leaves(call))).min_by_key(|(_, leaves)| leaves.len())?;
@@ -121,7 +125,7 @@ fn must_be_there(dimension: Dimension) -> bool {
     )
 }
 
-impl Rule {
+impl BoundaryRule {
     fn may_cover(&self, extent: &AccessScope) -> bool {
         self.capability == extent.capability
             && self.values.keys().all(|dimension| {
@@ -130,7 +134,7 @@ impl Rule {
     }
 
     /// The dimensions in which a call is outside of the rule.
-    fn leaves(&self, call: &Call) -> Vec<Dimension> {
+    fn leaves(&self, call: &ConcreteCall) -> Vec<Dimension> {
         let is_outside = |dimension: Dimension, values: &Values| match call.values.get(&dimension) {
             None => must_be_there(dimension),
             Some(value) => !values.has(value),
@@ -159,8 +163,8 @@ impl Search {
     fn uncovered<'a>(
         &mut self,
         cut: &Cut<'a>,
-        rules: &[&'a Rule],
-    ) -> Result<Option<Call>, TooComplex> {
+        rules: &[&'a BoundaryRule],
+    ) -> Result<Option<ConcreteCall>, TooComplex> {
         self.boxes += 1;
         if self.boxes > MAX_BOXES {
             return Err(TooComplex);
@@ -181,7 +185,7 @@ impl Search {
         Ok(None)
     }
 
-    fn call(&self, cut: &Cut<'_>) -> Result<Call, TooComplex> {
+    fn call(&self, cut: &Cut<'_>) -> Result<ConcreteCall, TooComplex> {
         let mut values = BTreeMap::new();
         for (dimension, rest) in &cut.rests {
             values.insert(
@@ -198,6 +202,6 @@ impl Search {
         {
             values.insert(Dimension::Statements, CallValue::Text(select.to_owned()));
         }
-        Ok(Call { capability: self.capability, values })
+        Ok(ConcreteCall { capability: self.capability, values })
     }
 }

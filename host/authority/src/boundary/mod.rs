@@ -31,12 +31,12 @@ pub struct Boundary {
     /// The file that it was read from.
     pub source: Arc<Source>,
     /// Its rules, in file order.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<BoundaryRule>,
 }
 
 /// One `[[allow]]` rule of a boundary.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
+pub struct BoundaryRule {
     /// The capability whose grants it covers.
     pub capability: Capability,
     /// Why it is allowed, in the words of the security team.
@@ -121,7 +121,7 @@ impl Boundary {
     }
 }
 
-impl Rule {
+impl BoundaryRule {
     fn fill_defaults(&mut self) {
         for limit in DEFAULTS.iter().filter(|limit| limit.capability == self.capability) {
             self.values.entry(limit.dimension).or_insert_with(limit.values);

@@ -1,6 +1,6 @@
 //! Reads `boundary.toml`.
 
-use super::{Boundary, FORMAT, Rule};
+use super::{Boundary, BoundaryRule, FORMAT};
 use crate::capability::Capability;
 use crate::pattern::{AddressClass, PathPattern};
 use crate::scope::{Dimension, DimensionRow, Shape, Text, Values};
@@ -34,7 +34,7 @@ impl Boundary {
     }
 }
 
-fn read_rule(reader: &mut Reader<'_>) -> Option<Rule> {
+fn read_rule(reader: &mut Reader<'_>) -> Option<BoundaryRule> {
     let span = reader.table().span.clone();
     let capability = reader.required::<String>("capability").and_then(|typed| {
         let found = Capability::find(&typed.value);
@@ -68,7 +68,7 @@ fn read_rule(reader: &mut Reader<'_>) -> Option<Rule> {
             values.insert(row.dimension, read);
         }
     }
-    let mut rule = Rule { capability, reason, values, span };
+    let mut rule = BoundaryRule { capability, reason, values, span };
     rule.fill_defaults();
     Some(rule)
 }

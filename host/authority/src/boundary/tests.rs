@@ -1,9 +1,9 @@
 use super::*;
 use crate::Verb;
 use crate::gate::tests::{effective, effective_for};
-use crate::gate::{Decision, HeaderValue, Mode, Operation, decide};
+use crate::gate::{GateDecision, HeaderValue, Mode, Operation, decide};
 use crate::grant::Effective;
-use crate::scope::{AccessScope, Call, CallValue};
+use crate::scope::{AccessScope, CallValue, ConcreteCall};
 use crate::targets::ContainerFacts;
 use proptest::prelude::*;
 use runbook_document::Diagnostics;
@@ -45,7 +45,9 @@ fn a_boundary_without_rules_allows_nothing() {
     assert_eq!(found.as_deref(), Some("GET https://api.internal:443/anything"));
 }
 
-const API: &str = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\", \"head\"]\nschemes = [\"https\"]\nhosts = [\"*.internal\"]\nports = [443]\npaths = [\"/v1/**\"]\n";
+const API: &str = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\", \"head\"]\n\
+                   schemes = [\"https\"]\nhosts = [\"*.internal\"]\nports = [443]\n\
+                   paths = [\"/v1/**\"]\n";
 
 #[test]
 fn a_request_that_no_rule_covers_is_shown() {
@@ -76,8 +78,9 @@ fn a_request_that_no_rule_covers_is_shown() {
 
 #[test]
 fn two_rules_together_cover_what_neither_covers_alone() {
-    let rules = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\", \"post\"]\npaths = [\"/a/*\"]\n\
-                 [[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\npaths = [\"/b\"]\n";
+    let rules = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\", \"post\"]\n\
+                 paths = [\"/a/*\"]\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
+                 paths = [\"/b\"]\n";
     let check = |verbs: &[&str]| {
         witness("http", verbs, "http = \"http://localhost\"\npaths = [\"/a/x\", \"/b\"]", rules)
     };
@@ -94,7 +97,9 @@ fn an_address_behind_a_secret_exceeds_every_boundary_that_names_a_host() {
         "http",
         &["post"],
         "http = \"secret:hook\"",
-        "[[allow]]\ncapability = \"http\"\nverbs = [\"post\"]\nhosts = [\"*.internal\"]\naddresses = [\"public\", \"private\", \"loopback\", \"link-local\", \"metadata\", \"reserved\"]\n",
+        "[[allow]]\ncapability = \"http\"\nverbs = [\"post\"]\nhosts = [\"*.internal\"]\n\
+         addresses = \
+         [\"public\", \"private\", \"loopback\", \"link-local\", \"metadata\", \"reserved\"]\n",
     );
     assert_eq!(
         found.as_deref(),
@@ -146,7 +151,8 @@ fn the_witness_of_a_query_reads_unless_the_rules_let_all_reading_through() {
 
 #[test]
 fn statements_and_relations_are_limits_of_their_own() {
-    let rules = "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"execute\"]\nstatements = [\"select\", \"maintain\"]\nrelations = [\"public.*\"]\n";
+    let rules = "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\", \"execute\"]\n\
+                 statements = [\"select\", \"maintain\"]\nrelations = [\"public.*\"]\n";
     let target = |more: &str| format!("sql = \"postgres://a@db/orders\"\n{more}");
     let narrow = target("statements = [\"select\"]\nrelations = [\"public.orders\"]\n");
     assert_eq!(witness("sql", &["query"], &narrow, rules), None);
@@ -154,7 +160,8 @@ fn statements_and_relations_are_limits_of_their_own() {
         witness("sql", &["query", "execute"], &target("statements = [\"select\"]\n"), rules)
             .as_deref(),
         Some(
-            "execute with a `select` statement on postgres a@db:5432/orders [boundary.toml:2: relations = public.*]"
+            "execute with a `select` statement on postgres a@db:5432/orders [boundary.toml:2: \
+              relations = public.*]"
         )
     );
     let found = witness("sql", &["execute"], &target("relations = [\"public.orders\"]\n"), rules);
@@ -175,7 +182,8 @@ fn containers_by_label_are_not_containers_by_name() {
     assert_eq!(
         witness("docker", &["stop"], "docker = { label = \"role=api\" }", rules).as_deref(),
         Some(
-            "stop container any-container labelled role=api [boundary.toml:2: containers = orders-*]"
+            "stop container any-container labelled role=api [boundary.toml:2: containers = \
+              orders-*]"
         )
     );
     let by_label =
@@ -186,8 +194,10 @@ fn containers_by_label_are_not_containers_by_name() {
 
 #[test]
 fn arguments_directories_and_digests_are_compared() {
-    let rules = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/usr/bin/pg_dump\"]\n\
-                 arguments = [[\"--format=plain\", { regex = \"--table=[a-z_]+\" }]]\ntimeout = \"10m\"\n";
+    let rules = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n\
+                 programs = [\"/usr/bin/pg_dump\"]\n\
+                 arguments = [[\"--format=plain\", { regex = \"--table=[a-z_]+\" }]]\n\
+                 timeout = \"10m\"\n";
     let target = |arguments: &str| {
         format!("process = \"/usr/bin/pg_dump\"\narguments = {arguments}\ntimeout = \"5m\"\n")
     };
@@ -216,7 +226,8 @@ fn arguments_directories_and_digests_are_compared() {
         .is_some(),
         "no time limit"
     );
-    let folders = "[[allow]]\ncapability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\ndirectories = [\"/var/backups\"]\n";
+    let folders = "[[allow]]\ncapability = \"files\"\nverbs = [\"read\", \"write\", \"remove\"]\n\
+                   directories = [\"/var/backups\"]\n";
     assert_eq!(witness("files", &["read"], "files = \"/var/backups/orders\"", folders), None);
     assert!(witness("files", &["read"], "files = \"/var/backups/../../etc\"", folders).is_some());
     assert!(witness("files", &["read"], "files = \"/var/backups-old\"", folders).is_some());
@@ -224,7 +235,8 @@ fn arguments_directories_and_digests_are_compared() {
 
 #[test]
 fn a_pattern_that_cannot_be_compared_counts_as_exceeded() {
-    let rules = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\narguments = [[{ regex = '\\w{60}' }]]\n";
+    let rules = "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n\
+                 arguments = [[{ regex = '\\w{60}' }]]\n";
     let target = "process = \"/bin/x\"\narguments = [{ regex = '\\w{60}' }]\ntimeout = \"1s\"\n";
     assert_eq!(witness("process", &["run"], target, rules).as_deref(), Some("unknown"));
 }
@@ -245,7 +257,8 @@ fn every_form_of_a_host_is_taken() {
     ] {
         let mut diagnostics = Diagnostics::default();
         let text = format!(
-            "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"{host}\"]\n"
+            "format = 1\n[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
+                     hosts = [\"{host}\"]\n"
         );
         assert!(
             Boundary::parse(&Source::new("boundary.toml", text), &mut diagnostics).is_some(),
@@ -288,14 +301,17 @@ fn every_mistake_of_a_boundary_is_an_error() {
         ),
         (
             "[[allow]]\ncapability = \"sql\"\nverbs = [\"query\"]\nfiles = [\"/data/*.db\"]\n",
-            "`/data/*.db` is a pattern, and `files` has none (a folder holds for all that is below it: write `/data`",
+            "`/data/*.db` is a pattern, and `files` has none (a folder holds for all that is below \
+             it: write `/data`",
         ),
         (
             "[[allow]]\ncapability = \"files\"\nverbs = [\"read\"]\ndirectories = [\"/var/**\"]\n",
-            "`/var/**` is a pattern, and `directories` has none (a folder holds for all that is below it: write `/var`",
+            "`/var/**` is a pattern, and `directories` has none (a folder holds for all that is \
+             below it: write `/var`",
         ),
         (
-            "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"http://127.0.0.1:8080\"]\n",
+            "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
+             hosts = [\"http://127.0.0.1:8080\"]\n",
             "`http://127.0.0.1:8080` is not a host (a host stands without scheme, port and path",
         ),
         (
@@ -365,7 +381,7 @@ fn gate_allows(effective: &Effective, verb: &str, path: &str) -> bool {
     let verb = crate::Verb::find(Capability::Http, verb).expect("a verb");
     let headers: [(&str, HeaderValue<'_>); 0] = [];
     let operation = Operation::Http { slot: "s", verb, path, headers: &headers, secrets: &[] };
-    decide(effective, Mode::Effects, &operation) == Decision::Allow
+    decide(effective, Mode::Effects, &operation) == GateDecision::Allow
 }
 
 proptest! {
@@ -388,7 +404,7 @@ proptest! {
                         continue;
                     }
                     let whole = http.url(base, path).expect("a path that the gate allows").path().to_owned();
-                    let call = Call { capability: Capability::Http, values: BTreeMap::from([
+                    let call = ConcreteCall { capability: Capability::Http, values: BTreeMap::from([
                         (Dimension::Plugins, text("p")), (Dimension::Verbs, text(verb)), (Dimension::Schemes, text(base.scheme())),
                         (Dimension::Hosts, text(base.host_str().expect("a host"))),
                         (Dimension::Ports, text(&base.port_or_known_default().expect("a port").to_string())),
@@ -425,7 +441,7 @@ proptest! {
         let allows = |verb: &str, name: &str, labels: &[(String, String)]| {
             let verb = crate::Verb::find(Capability::Docker, verb).expect("a verb");
             let operation = Operation::Container { slot: "s", verb, container: ContainerFacts { name, labels } };
-            decide(&effective, Mode::Effects, &operation) == Decision::Allow
+            decide(&effective, Mode::Effects, &operation) == GateDecision::Allow
         };
         let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         match boundary.check(&extent(&effective)) {
@@ -438,7 +454,7 @@ proptest! {
                         // A rule about labels covers a container by any one of its labels.
                         let mut as_seen = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
                         as_seen.push(crate::scope::ANY_LABEL.to_owned());
-                        let covered = as_seen.iter().any(|label| boundary.permits(&Call { capability: Capability::Docker, values: BTreeMap::from([
+                        let covered = as_seen.iter().any(|label| boundary.permits(&ConcreteCall { capability: Capability::Docker, values: BTreeMap::from([
                             (Dimension::Verbs, text(verb)), (Dimension::Containers, text(name)), (Dimension::Labels, text(label))]) }));
                         prop_assert!(covered, "{verb} {name} {labels:?}");
                     }
@@ -458,13 +474,14 @@ proptest! {
         rules in prop::collection::vec(argument_list(), 0..4), granted in argument_list(),
     ) {
         let forms = rules.iter().map(|form| format!("[{}]", form.join(", "))).collect::<Vec<_>>().join(", ");
-        let boundary = boundary(&format!("[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\narguments = [{forms}]\n"));
+        let boundary = boundary(&format!("[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\n\
+                                          arguments = [{forms}]\n"));
         let target = format!("process = \"/bin/x\"\narguments = [{}]\ntimeout = \"1s\"", granted.join(", "));
         let effective = effective("process", &target);
         let allows = |arguments: &[String]| {
-            decide(&effective, Mode::Effects, &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments }) == Decision::Allow
+            decide(&effective, Mode::Effects, &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments }) == GateDecision::Allow
         };
-        let permits = |arguments: Vec<String>| boundary.permits(&Call { capability: Capability::Process, values: BTreeMap::from([
+        let permits = |arguments: Vec<String>| boundary.permits(&ConcreteCall { capability: Capability::Process, values: BTreeMap::from([
             (Dimension::Verbs, text("run")), (Dimension::Arguments, CallValue::Arguments(arguments))]) });
         match boundary.check(&extent(&effective)) {
             Ok(()) => {
@@ -786,7 +803,7 @@ proptest! {
             let statement = STATEMENTS.iter().find(|(name, _)| *name == class).expect("a class").1.replace("NAME", relation);
             let verb = crate::Verb::find(Capability::Sql, verb).expect("a verb");
             let operation = Operation::Sql { slot: "s", verb, statement: Some(&statement) };
-            decide(&effective, Mode::Effects, &operation) == Decision::Allow
+            decide(&effective, Mode::Effects, &operation) == GateDecision::Allow
         };
         match boundary.check(&extent(&effective)) {
             Ok(()) => {
@@ -795,7 +812,7 @@ proptest! {
                     if !allows(verb, class, relation) {
                         continue;
                     }
-                    let call = Call { capability: Capability::Sql, values: BTreeMap::from([
+                    let call = ConcreteCall { capability: Capability::Sql, values: BTreeMap::from([
                         (Dimension::Verbs, text(verb)), (Dimension::Statements, text(class)), (Dimension::Relations, text(relation)),
                         (Dimension::Superuser, text("false")) ]) };
                     prop_assert!(boundary.permits(&call), "{verb} {class} {relation}");
@@ -840,16 +857,18 @@ proptest! {
     ) {
         prop_assume!(!granted.is_empty() && !allowed.is_empty());
         let effective = effective_for("docker", &["stop"], &format!("docker = {{ pattern = \"{granted}\" }}"));
-        let boundary = boundary(&format!("[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\ncontainers = [\"{allowed}\"]\n"));
+        let boundary = boundary(&format!("[[allow]]\ncapability = \"docker\"\nverbs = [\"stop\"]\n\
+                                          containers = [\"{allowed}\"]\n"));
         let allows = |name: &str| {
             let container = ContainerFacts { name, labels: &[] };
-            decide(&effective, Mode::Effects, &Operation::Container { slot: "s", verb: crate::Verb::DockerStop, container }) == Decision::Allow
+            decide(&effective, Mode::Effects, &Operation::Container { slot: "s", verb: crate::Verb::DockerStop, container }) == GateDecision::Allow
         };
-        let call = |name: &str| Call { capability: Capability::Docker, values: BTreeMap::from([
+        let call = |name: &str| ConcreteCall { capability: Capability::Docker, values: BTreeMap::from([
             (Dimension::Verbs, text("stop")), (Dimension::Containers, text(name)) ]) };
         match boundary.check(&extent(&effective)) {
             Ok(()) => for name in short_texts(&["a", "b", "A", "-", ".", "\\", "é", "("]).iter().filter(|name| !name.is_empty() && allows(name)) {
-                prop_assert!(boundary.permits(&call(name)), "{name:?} of {granted:?} is not in {allowed:?}");
+                prop_assert!(boundary.permits(&call(name)), "{name:?} of {granted:?} is not in \
+                                                             {allowed:?}");
             },
             Err(exceeded) => {
                 let witness = exceeded.witness.expect("these patterns are small").shown(Dimension::Containers);
@@ -869,16 +888,17 @@ proptest! {
         let is_pattern = |text: &str| crate::pattern::PathPattern::parse(text).is_some();
         prop_assume!(is_pattern(&granted) && is_pattern(&allowed));
         let effective = effective_for("http", &["get"], &format!("http = \"https://h{base}\"\npaths = [\"{granted}\"]"));
-        let boundary = boundary(&format!("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\npaths = [\"{allowed}\"]\n"));
+        let boundary = boundary(&format!("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n\
+                                          paths = [\"{allowed}\"]\n"));
         let crate::targets::TargetKind::Http(http) = &effective.get("s").expect("bound").target.kind else { panic!("http") };
         let crate::targets::HttpBase::Url(url) = &http.base else { panic!("an address") };
         // The path that is sent, if the gate lets it through.
         let sent = |path: &str| {
             let operation = Operation::Http { slot: "s", verb: crate::Verb::HttpGet, path, headers: &[], secrets: &[] };
-            let is_allowed = decide(&effective, Mode::Effects, &operation) == Decision::Allow;
+            let is_allowed = decide(&effective, Mode::Effects, &operation) == GateDecision::Allow;
             is_allowed.then(|| http.url(url, path).ok().map(|url| url.path().to_owned())).flatten()
         };
-        let call = |path: &str| Call { capability: Capability::Http, values: BTreeMap::from([
+        let call = |path: &str| ConcreteCall { capability: Capability::Http, values: BTreeMap::from([
             (Dimension::Verbs, text("get")), (Dimension::Paths, text(path)) ]) };
         match boundary.check(&extent(&effective)) {
             Ok(()) => for path in short_texts(&["a", "b", "/", ".", "%41", "~", "+", "/a"]) {
@@ -920,7 +940,8 @@ proptest! {
 fn a_variable_that_is_not_harmless_is_outside_of_a_rule_that_does_not_name_it() {
     let rule = |more: &str| {
         format!(
-            "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/opt/x\"]\n{more}"
+            "[[allow]]\ncapability = \"process\"\nverbs = [\"run\"]\nprograms = [\"/opt/x\"]\n\
+                 {more}"
         )
     };
     let check = |variables: &str, more: &str| {

@@ -1,8 +1,8 @@
 //! Judges the changes of a step that asked for approval: only what a person has approved may
 //! happen. It is asked after the grant.
 
-use super::{Creation, Decision, Denial, Operation, Rule};
-use crate::capability::{Effect, Verb};
+use super::{Creation, Denial, GateDecision, Operation, Rule};
+use crate::capability::{Verb, VerbEffect};
 use std::collections::BTreeSet;
 
 /// One effect that was shown to the person who approved.
@@ -140,9 +140,9 @@ impl Approved {
 
     /// Whether an operation is within what was approved, which then counts as done. Reading always
     /// is.
-    pub fn decide(&mut self, operation: &Operation<'_>) -> Decision {
-        if operation.verb().effect() == Effect::Read {
-            return Decision::Allow;
+    pub fn decide(&mut self, operation: &Operation<'_>) -> GateDecision {
+        if operation.verb().effect() == VerbEffect::Read {
+            return GateDecision::Allow;
         }
         let part = part(operation);
         let may_be =
@@ -173,10 +173,10 @@ impl Approved {
                 self.candidates.clear();
             }
         }
-        Decision::Allow
+        GateDecision::Allow
     }
 
-    fn deny(&self, operation: &Operation<'_>, beyond: Beyond) -> Decision {
+    fn deny(&self, operation: &Operation<'_>, beyond: Beyond) -> GateDecision {
         let verb = operation.verb();
         let name = verb.full_name();
         let several = if self.slots_of(&name).len() > 1 {
@@ -202,7 +202,7 @@ impl Approved {
                 self.list()
             ),
         };
-        Decision::Deny(Denial {
+        GateDecision::Deny(Denial {
             rule: Rule::Approval,
             slot: operation.slot().to_owned(),
             verb,

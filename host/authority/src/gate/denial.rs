@@ -4,7 +4,7 @@ use crate::capability::Verb;
 
 /// The gate's decision about one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
+pub enum GateDecision {
     /// The call may happen.
     Allow,
     /// The call is denied, for the reason in [`Denial`].

@@ -114,7 +114,8 @@ pub(super) fn judge_position(
         SecretPlace::Form(name) => format!("form = {name:?}"),
     };
     denied(&format!(
-        "it is not among the target's `positions`; add {{ slot = {http_slot:?}, {line} }} if that is right"
+        "it is not among the target's `positions`; add {{ slot = {http_slot:?}, {line} \
+                     }} if that is right"
     ))
 }
 
@@ -128,7 +129,8 @@ pub(super) fn judge_address(target: &HttpTarget, base: &Url, address: IpAddr) ->
     Err((
         Rule::Address,
         format!(
-            "`{host}` leads to {address}, a {class} address; add `addresses = [\"{class}\"]` to the target if that is right"
+            "`{host}` leads to {address}, a {class} address; add `addresses = [\"{class}\"]` \
+                 to the target if that is right"
         ),
     ))
 }

@@ -11,7 +11,8 @@ pub(super) fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
     let Some(facts) = classify(target.dialect(), statement) else {
         return Err((
             Rule::Statement,
-            "the target allows only named classes or relations, and this is not one statement that every reader takes alike"
+            "the target allows only named classes or relations, and this is not one statement that \
+             every reader takes alike"
                 .to_owned(),
         ));
     };
@@ -44,8 +45,9 @@ pub(super) fn judge_statement(target: &SqlTarget, statement: &str) -> Judged {
         facts.relations.iter().find_map(|name| name.strip_prefix(crate::pattern::FUNCTION))
     {
         let message = format!(
-            "`{function}` may read any relation, and the target names relations: ask for what it does by a view that the target names, or \
-             leave `relations` out and give the step a role that may see no more"
+            "`{function}` may read any relation, and the target names relations: ask for \
+                     what it does by a view that the target names, or leave `relations` out and \
+                     give the step a role that may see no more"
         );
         return Err((Rule::Relation, message));
     }

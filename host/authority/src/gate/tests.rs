@@ -1,6 +1,6 @@
 use super::*;
 use crate::capability::{VERBS, Verb};
-use crate::grant::{Binding, UseSite, grant};
+use crate::grant::{Binding, GrantSite, grant};
 use crate::manifest::{KnownInput, Manifest};
 use crate::targets::{ContainerFacts, Folder, SecretPlace, Targets};
 use runbook_document::{Diagnostics, Located, Source};
@@ -35,9 +35,10 @@ fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) 
     let verbs = verbs.iter().map(|verb| format!("\"{verb}\"")).collect::<Vec<_>>().join(",");
     let manifest = format!(
         "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n\
-         [slots.s]\ncapability = \"{capability}\"\nverbs = [{verbs}]\nreason = \"r\"\n\
-         [slots.k]\ncapability = \"secrets\"\nverbs = [\"use\"]\nreason = \"r\"\n\
-         [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = {{ s = [{verbs}], k = [\"use\"] }}\noptional = [\"k\"]\n"
+                 [slots.s]\ncapability = \"{capability}\"\nverbs = [{verbs}]\nreason = \"r\"\n\
+                 [slots.k]\ncapability = \"secrets\"\nverbs = [\"use\"]\nreason = \"r\"\n\
+                 [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\n\
+                 slots = {{ s = [{verbs}], k = [\"use\"] }}\noptional = [\"k\"]\n"
     );
     let mut diagnostics = Diagnostics::default();
     let manifest = Manifest::parse(&Source::new("plugin.toml", manifest), &mut diagnostics)
@@ -45,7 +46,8 @@ fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) 
     let source = Source::new(
         "r.toml",
         format!(
-            "[targets.t]\n{toml}\n[targets.key]\nsecret = \"token\"\npositions = [{{ slot = \"s\", header = \"authorization\" }}]\n{others}"
+            "[targets.t]\n{toml}\n[targets.key]\nsecret = \"token\"\n\
+                 positions = [{{ slot = \"s\", header = \"authorization\" }}]\n{others}"
         ),
     );
     let table = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
@@ -68,7 +70,7 @@ fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) 
         Binding { slot: located("s"), target: located("t") },
         Binding { slot: located("k"), target: located("key") },
     ];
-    let site = UseSite {
+    let site = GrantSite {
         step: "one",
         uses: "p:o",
         operation: "o",
@@ -81,8 +83,8 @@ fn effective_beside(capability: &str, verbs: &[&str], toml: &str, others: &str) 
 
 fn rule(effective: &Effective, operation: &Operation<'_>) -> Option<&'static str> {
     match decide(effective, Mode::Effects, operation) {
-        Decision::Allow => None,
-        Decision::Deny(denial) => Some(denial.rule.name()),
+        GateDecision::Allow => None,
+        GateDecision::Deny(denial) => Some(denial.rule.name()),
     }
 }
 
@@ -166,12 +168,12 @@ fn every_change_is_denied_where_effects_are_off() {
         for row in VERBS {
             for operation in every_operation(row.verb, &url, &[]) {
                 let denied_as_change = match decide(&effective, Mode::ReadOnly, &operation) {
-                    Decision::Allow => false,
-                    Decision::Deny(denial) => denial.rule == Rule::EffectsOff,
+                    GateDecision::Allow => false,
+                    GateDecision::Deny(denial) => denial.rule == Rule::EffectsOff,
                 };
                 assert_eq!(
                     denied_as_change,
-                    row.effect == Effect::Change,
+                    row.effect == VerbEffect::Change,
                     "{operation:?} on a {kind} target"
                 );
             }
@@ -186,7 +188,7 @@ fn an_operation_is_allowed_on_the_one_kind_of_target_that_it_is_about() {
     for (kind, effective) in every_target() {
         let effective = effective.with_every_verb();
         for operation in every_operation(Verb::ProcessRun, &url, &[]) {
-            if decide(&effective, Mode::Effects, &operation) == Decision::Allow {
+            if decide(&effective, Mode::Effects, &operation) == GateDecision::Allow {
                 let name = format!("{operation:?}");
                 allowed.push(format!("{kind}: {}", name.split(' ').next().unwrap_or_default()));
             } else {
@@ -241,7 +243,8 @@ fn request_paths_are_held_to_the_patterns() {
 fn headers_that_steer_a_request_belong_to_the_host() {
     let effective = effective(
         "http",
-        "http = \"http://h\"\nrequest_headers = [\"X-Trace\"]\nheaders = { Authorization = \"Bearer secret:token\" }",
+        "http = \"http://h\"\nrequest_headers = [\"X-Trace\"]\n\
+         headers = { Authorization = \"Bearer secret:token\" }",
     );
     assert_eq!(
         rule(

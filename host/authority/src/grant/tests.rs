@@ -46,7 +46,7 @@ fn refusals(operation: &str, targets: &str, bindings: &[(&str, &str)]) -> Vec<St
         .map(|(slot, target)| Binding { slot: located(slot), target: located(target) })
         .collect();
     let uses = format!("docker:{operation}");
-    let site = UseSite {
+    let site = GrantSite {
         step: "stop-app",
         uses: &uses,
         operation,
@@ -90,7 +90,10 @@ fn granted_for(
     let conditions: String = names
         .iter()
         .map(|verb| {
-            format!("{{ slot = \"s\", verb = \"{verb}\", any_of = [\"wants[].verb\"], is = \"{verb}\" }},\n")
+            format!(
+                "{{ slot = \"s\", verb = \"{verb}\", any_of = [\"wants[].verb\"], is \
+                     = \"{verb}\" }},\n"
+            )
         })
         .collect();
     let plugin = format!(
@@ -116,7 +119,7 @@ fn granted_for(
     let located = |text: &str| Located { value: text.to_owned(), span: 0..1 };
     let bindings = [Binding { slot: located("s"), target: located("t") }];
     let unknown = unknown.iter().map(|&place| place.to_owned()).collect();
-    let site = UseSite {
+    let site = GrantSite {
         step: "one",
         uses: "p:o",
         operation: "o",
@@ -140,7 +143,7 @@ const TARGETS: &[(Capability, &str)] = &[
 
 #[test]
 fn each_verb_is_granted_to_an_input_that_needs_it_or_may_need_it_and_to_no_other() {
-    use crate::gate::{Decision, Mode, Operation, decide};
+    use crate::gate::{GateDecision, Mode, Operation, decide};
     for (capability, toml) in TARGETS {
         for verb in capability.verbs() {
             let name = verb.row().name;
@@ -169,7 +172,8 @@ fn each_verb_is_granted_to_an_input_that_needs_it_or_may_need_it_and_to_no_other
                 let reason = possible.conditional_verb("s", verb).expect("it has one").reason();
                 assert_eq!(
                     reason,
-                    "may be needed: `wants[0].verb` of the input is a template, known only at run time"
+                    "may be needed: `wants[0].verb` of the input is a template, known only at run \
+                     time"
                 );
             }
             for input in [
@@ -183,12 +187,13 @@ fn each_verb_is_granted_to_an_input_that_needs_it_or_may_need_it_and_to_no_other
                 assert_eq!(none.iter().count(), 0, "{name} for {input}");
                 assert!(none.secrets().is_empty(), "{name} for {input}");
                 let operation = Operation::Docker { slot: "s", verb };
-                let Decision::Deny(denial) = decide(&none, Mode::Effects, &operation) else {
+                let GateDecision::Deny(denial) = decide(&none, Mode::Effects, &operation) else {
                     panic!("`{name}` is allowed for {input}")
                 };
                 let said = denial.to_string();
                 let expected = format!(
-                    "is not granted: this input does not need it; it is needed if `wants[].verb` is `\"{name}\"`"
+                    "is not granted: this input does not need it; it is needed if `wants[].verb` \
+                     is `\"{name}\"`"
                 );
                 assert!(said.contains(&expected), "{said}");
                 assert!(said.ends_with("(rule `input` of target `t`)"), "{said}");
@@ -215,7 +220,8 @@ fn a_target_that_lists_its_verbs_needs_to_list_only_those_that_the_input_needs()
     assert_eq!(granted(deletes, &[]), Err(vec![needs.to_owned()]));
     let template = serde_json::json!({ "wants": [{ "verb": "{{ x }}" }] });
     let refusals = granted(template, &["/wants/0/verb"]).expect_err("it may be any of them");
-    let expected = "`p:o` may need `head`, `post`, `put`, `patch`, `delete` on slot `s`, because `wants[0].verb` of its input is a template, but target `t` grants only `get`";
+    let expected = "`p:o` may need `head`, `post`, `put`, `patch`, `delete` on slot `s`, because \
+                    `wants[0].verb` of its input is a template, but target `t` grants only `get`";
     assert_eq!(refusals, [expected]);
 }
 
@@ -224,7 +230,8 @@ fn an_unbound_slot_is_refused_with_the_line_to_add() {
     assert_eq!(
         refusals("stop", APP, &[]),
         [
-            "unbound-slot slot `container` of `docker:stop` is not bound; it needs `inspect`, `stop` [r.toml:1] add `bind.container = \"app\"` to step `stop-app`"
+            "unbound-slot slot `container` of `docker:stop` is not bound; it needs `inspect`, `stop` \
+          [r.toml:1] add `bind.container = \"app\"` to step `stop-app`"
         ]
     );
 }
@@ -235,10 +242,9 @@ fn a_grant_wider_than_declared_is_refused_at_the_target() {
         "[targets.app]\ndocker = { name = \"app\" }\nverbs = [\"inspect\", \"stop\", \"exec\"]\n";
     assert_eq!(
         refusals("stop", targets, &[("container", "app")]),
-        [
-            "grant-wider-than-declared target `app` grants `exec`, but slot `container` of plugin `docker` declares only `inspect`, `start`, `stop` \
-          [r.toml:2] remove `exec` from the verbs of `[targets.app]`, or bind another target"
-        ]
+        ["grant-wider-than-declared target `app` grants `exec`, but slot `container` of plugin \
+          `docker` declares only `inspect`, `start`, `stop` [r.toml:2] remove `exec` from the \
+          verbs of `[targets.app]`, or bind another target"]
     );
 }
 

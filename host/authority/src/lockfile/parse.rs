@@ -26,8 +26,12 @@ pub fn parse(
         1 => Some(Format::GrantsOnly),
         FORMAT => Some(Format::Whole),
         unknown => {
-            let message = format!("lockfile format {unknown} is not known; this host reads formats 1 to {FORMAT}");
-            let help = "use the version of `runbook` that wrote it, or remove it and write it anew with `runbook lock`";
+            let message = format!(
+                "lockfile format {unknown} is not known; this host reads formats 1 to {FORMAT}"
+            );
+            let help =
+                "use the version of `runbook` that wrote it, or remove it and write it anew with \
+                 `runbook lock`";
             reader.error_with_help("E0122", format.span, message, "unknown format", help);
             None
         }
@@ -56,8 +60,16 @@ fn each_once<K: Ord + Clone + std::fmt::Debug, V>(
         let (name, value) = read(reader)?;
         if found.insert(name.clone(), value).is_some() {
             let message = format!("there are two entries for {key} {name:?}");
-            let help = "take the lockfile from the revision that was reviewed, or write it anew with `runbook lock`";
-            reader.error_with_help("E0122", reader.table().span.clone(), message, "the second one", help);
+            let help =
+                "take the lockfile from the revision that was reviewed, or write it anew with \
+                 `runbook lock`";
+            reader.error_with_help(
+                "E0122",
+                reader.table().span.clone(),
+                message,
+                "the second one",
+                help,
+            );
         }
         Some(())
     });
@@ -170,7 +182,8 @@ fn read_text(reader: &mut Reader<'_>) -> Option<(String, String)> {
         Some(content) if Digest::of(content.as_bytes()) == digest => Some((file, content)),
         Some(_) | None => {
             let message = format!("the text of `{file}` is not the one of its digest");
-            let help = "take the lockfile from the revision that was reviewed, or write it anew with `runbook lock`";
+            let help = "take the lockfile from the revision that was reviewed, or write it anew with \
+                 `runbook lock`";
             reader.error_with_help("E0122", packed.span, message, "damaged or edited", help);
             None
         }

@@ -11,9 +11,10 @@ use std::fmt::Write as _;
 /// The text of the lockfile. `folder` is the absolute path of its folder.
 pub fn render(snapshot: &Snapshot, folder: &str) -> String {
     let mut text = format!(
-        "# What was reviewed: the text of each runbook and of every file that it is made of, its plugins, and what it grants to them.\n\
-         # Written by `runbook lock`; a run that differs in any of these stops and shows how. Review its changes, do not edit it.\n\
-         format = {FORMAT}\n"
+        "# What was reviewed: the text of each runbook and of every file that it is made \
+                 of, its plugins, and what it grants to them.\n\
+                 # Written by `runbook lock`; a run that differs in any of these stops and shows \
+                 how. Review its changes, do not edit it.\nformat = {FORMAT}\n"
     );
     for (reference, plugin) in &snapshot.plugins {
         push_plugin(&mut text, reference, plugin);
@@ -30,7 +31,8 @@ pub fn render(snapshot: &Snapshot, folder: &str) -> String {
             push(
                 &mut text,
                 format_args!(
-                    "\n[[runbook.text]]\nfile = {file}\ndigest = \"{digest}\"\nzstd = \"{packed}\"\n"
+                    "\n[[runbook.text]]\nfile = {file}\ndigest = \"{digest}\"\n\
+                     zstd = \"{packed}\"\n"
                 ),
             );
         }
@@ -68,7 +70,8 @@ fn push_plugin(text: &mut String, reference: &str, plugin: &PluginFacts) {
     push(
         text,
         format_args!(
-            "\n[[plugin]]\nreference = {}\nname = {}\nversion = {}\ndigest = \"{}\"\ninterface = \"{}\"\n",
+            "\n[[plugin]]\nreference = {}\nname = {}\nversion = {}\ndigest = \"{}\"\n\
+             interface = \"{}\"\n",
             quoted(reference),
             quoted(&plugin.name),
             quoted(&plugin.version),
@@ -98,7 +101,8 @@ fn push_grant(text: &mut String, folder: &str, (step, slot): (&str, &str), grant
     push(
         text,
         format_args!(
-            "\n[[runbook.grant]]\nstep = {}\nuses = {}\nslot = {}\ntarget = {}\ncapability = \"{}\"\n",
+            "\n[[runbook.grant]]\nstep = {}\nuses = {}\nslot = {}\ntarget = {}\n\
+             capability = \"{}\"\n",
             quoted(step),
             quoted(&grant.uses),
             quoted(slot),

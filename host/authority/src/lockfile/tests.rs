@@ -19,8 +19,10 @@ fn snapshot(steps: &[(&str, crate::Effective)]) -> Snapshot {
 fn plugin(verbs: &str, code: &[u8], imports: &[&str]) -> PluginFacts {
     let mut diagnostics = Diagnostics::default();
     let text = format!(
-        "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n[slots.s]\ncapability = \"docker\"\nverbs = {verbs}\nreason = \"r\"\n\
-         [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\nslots = {{ s = {verbs} }}\n"
+        "format = 1\n[plugin]\nname = \"p\"\nversion = \"1.0.0\"\ndescription = \"d\"\n\
+                 [slots.s]\ncapability = \"docker\"\nverbs = {verbs}\nreason = \"r\"\n\
+                 [[operation]]\nname = \"o\"\nkind = \"step\"\nsummary = \"s\"\n\
+                 slots = {{ s = {verbs} }}\n"
     );
     let manifest = Manifest::parse(&Source::new("plugin.toml", text), &mut diagnostics)
         .unwrap_or_else(|| panic!("{diagnostics:?}"));
@@ -50,7 +52,8 @@ fn what_is_written_is_read_back_without_any_difference() {
     let targets = [
         (
             "http",
-            "http = \"https://api.internal/v1\"\npaths = [\"/a/*\", \"/b/**\"]\nheaders = { authorization = \"Bearer secret:x\" }",
+            "http = \"https://api.internal/v1\"\npaths = [\"/a/*\", \"/b/**\"]\n\
+                  headers = { authorization = \"Bearer secret:x\" }",
         ),
         ("http", "http = \"secret:hook\""),
         ("http", "http = \"http://127.0.0.1:8080\"\naddresses = [\"private\"]"),
@@ -58,17 +61,21 @@ fn what_is_written_is_read_back_without_any_difference() {
         ("sql", "sql = \"sqlite:data/a.db\"\ncreate = true"),
         (
             "docker",
-            "docker = { pattern = \"a*\" }\nimages = [\"x:*\"]\ncommand = [\"ls\", { regex = '\\d+\"x' }]",
+            "docker = { pattern = \"a*\" }\nimages = [\"x:*\"]\n\
+                    command = [\"ls\", { regex = '\\d+\"x' }]",
         ),
         ("files", "files = \"backups\"\naccess = \"write\""),
         ("files", "files = \"/var/x\"\naccess = \"write\""),
         (
             "process",
-            "process = \"/bin/x\"\narguments = [{ one_of = [\"a\", \"b\"] }, { repeat = { regex = 'x\\.y' } }]\nenvironment = { A = \"b\" }",
+            "process = \"/bin/x\"\n\
+                     arguments = [{ one_of = [\"a\", \"b\"] }, { repeat = { regex = 'x\\.y' } }]\n\
+                     environment = { A = \"b\" }",
         ),
         (
             "secrets",
-            "secret = \"x\"\npositions = [{ slot = \"api\", header = \"Authorization\", format = \"Bearer {}\" }]",
+            "secret = \"x\"\npositions = \
+                     [{ slot = \"api\", header = \"Authorization\", format = \"Bearer {}\" }]",
         ),
     ];
     for (capability, toml) in targets {
@@ -137,9 +144,8 @@ fn grants_are_widened_narrowed_or_moved() {
     let wide = docker("pattern = \"a*\"", &["stop"]);
     assert_eq!(
         changes(&narrow, &wide),
-        [
-            "widened step `one` of r.toml, slot `s`: containers: ab → a* (stop container any-container)"
-        ]
+        ["widened step `one` of r.toml, slot `s`: containers: ab → a* (stop container \
+          any-container)"]
     );
     assert_eq!(
         changes(&wide, &narrow),
@@ -165,9 +171,8 @@ fn a_new_step_is_widened_and_a_removed_one_narrowed() {
     ]);
     assert_eq!(
         changes(&one, &both)[1..],
-        [
-            "widened step `two` of r.toml, slot `s`: is granted, which it was not: `p:o` on target `t` (read a file below /base/y)"
-        ]
+        ["widened step `two` of r.toml, slot `s`: is granted, which it was not: `p:o` on target \
+          `t` (read a file below /base/y)"]
     );
     assert_eq!(
         changes(&both, &one)[1..],

@@ -100,7 +100,8 @@ pub(super) enum PathPart {
 
 /// A text that is no [`InputPath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no path of an input: write keys with dots between them, and `[]` behind a list, such as `cases[].method`", runbook_text::line(.0))]
+#[error("`{}` is no path of an input: write keys with dots between them, and `[]` behind a list, \
+         such as `cases[].method`", runbook_text::line(.0))]
 pub struct NotAPath(String);
 
 impl InputPath {

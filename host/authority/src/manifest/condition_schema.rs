@@ -164,7 +164,8 @@ fn wrong_default(value: &Scalar, counts_absent: bool, here: &[Place<'_>]) -> Opt
             Some(format!("what is left out there is {value} by the schema; add `or_absent = true`"))
         }
         (false, true) => Some(format!(
-            "what is left out there is `{default}` by the schema, and not {value}; remove `or_absent`"
+            "what is left out there is `{default}` by the schema, and not {value}; remove \
+             `or_absent`"
         )),
         (true, true) | (false, false) => None,
     }
@@ -261,7 +262,8 @@ mod tests {
             (
                 "cases[].method",
                 ValueTest::IsOrAbsent(text("PUT")),
-                "what is left out there is `\"GET\"` by the schema, and not `\"PUT\"`; remove `or_absent`",
+                "what is left out there is `\"GET\"` by the schema, and not `\"PUT\"`; remove \
+                 `or_absent`",
             ),
         ] {
             assert_eq!(found(path, test), Some(format!("`{path}`: {expected}")));

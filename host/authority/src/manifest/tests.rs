@@ -62,7 +62,8 @@ fn what_follows_from_a_mistake_is_not_told_as_another_one() {
 
 #[test]
 fn an_unused_slot_is_told_at_its_header() {
-    let unused = "[slots.other]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"none\"\n[[operation]]";
+    let unused = "[slots.other]\ncapability = \"sql\"\nverbs = [\"query\"]\nreason = \"none\"\n\
+                  [[operation]]";
     assert_eq!(
         told(&GOOD.replace("[[operation]]", unused)),
         ["11: E0302 slot `other` is used by no operation"]
@@ -233,7 +234,8 @@ fn what_a_plugin_toml_cannot_say_a_section_cannot_say_either() {
     assert_eq!(errors, ["12: E0303 operation name `Ping it` is not kebab case"]);
 }
 
-const CONDITION: &str = "needed_if = [{ slot = \"db\", verb = \"query\", any_of = [\"a[].b\"], is = \"x\", or_absent = true }]\n";
+const CONDITION: &str = "needed_if = \
+     [{ slot = \"db\", verb = \"query\", any_of = [\"a[].b\"], is = \"x\", or_absent = true }]\n";
 
 #[test]
 fn a_condition_survives_the_way_into_the_section_and_back() {
@@ -259,7 +261,8 @@ fn a_condition_that_means_nothing_is_told_at_its_place() {
         (
             "[\"a[].b\"]",
             "[\"a[0].b\"]",
-            "16: E0313 `a[0].b` is no path of an input: write keys with dots between them, and `[]` behind a list, such as `cases[].method`",
+            "16: E0313 `a[0].b` is no path of an input: write keys with dots between them, and \
+             `[]` behind a list, such as `cases[].method`",
         ),
         (
             "is = \"x\"",

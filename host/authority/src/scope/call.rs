@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 /// One concrete call: a value in each dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct ConcreteCall {
     /// The capability that the call uses.
     pub capability: Capability,
     /// Its value in each dimension.
     pub values: BTreeMap<Dimension, CallValue>,
 }
 
-impl Call {
+impl ConcreteCall {
     /// As a person would say it: ``POST https://billing.internal:443/refund``.
     pub fn sentence(&self) -> String {
         let get = |dimension| self.shown(dimension);

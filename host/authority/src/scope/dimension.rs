@@ -75,9 +75,12 @@ dimensions! {
     Paths "paths" Path [Http] ["/anything"] "Paths of requests, below the host";
     Addresses "addresses" Address [Http] [] "Which addresses a host name may lead to";
     RequestHeaders "request_headers" Glob [Http] ["x-anything"] "Request headers that a plugin may set, beyond harmless ones";
-    Headers "headers" Glob [Http] ["x-anything: value"] "Request headers that the host sets: `name` with any value, or `name: value`";
+    Headers "headers" Glob [Http] ["x-anything: value"] "Request headers that the host sets: \
+                                                         `name` with any value, or `name: value`";
     Redirects "redirects" Count [Http] [] "How many redirects are followed";
-    Tls "tls" Glob [Http Sql] ["disable"] "Whom a connection believes: `verify-full`, `ca FILE DIGEST`, or, unverified, `require`, `prefer`, `disable`";
+    Tls "tls" Glob [Http Sql] ["disable"] "Whom a connection believes: `verify-full`, \
+                                           `ca FILE DIGEST`, or, unverified, `require`, `prefer`, \
+                                           `disable`";
     Databases "databases" Glob [Sql] ["any_database"] "Databases on a server";
     Users "users" Glob [Sql] ["any_user"] "Users of a database server";
     Files "files" Directory [Sql] ["/any.db"] "SQLite files";
@@ -99,7 +102,8 @@ dimensions! {
     Interpreters "interpreter_sha256" Glob [Process] ["a file with any other content"] "Digests of what reads programs that are scripts";
     Arguments "arguments" Arguments [Process] [] "Arguments of a program, by position";
     Environment "environment" Glob [Docker Process] ["ANY=value"] "Environment variables that a program gets, or a container that is created: `NAME` with any value, or `NAME=value`";
-    Connections "connections" Glob [Process] ["any database"] "Databases whose connection a program gets";
+    Connections "connections" Glob [Process] ["any database"] "Databases whose connection a \
+                                                               program gets";
     Secrets "secrets" Glob [Http Sql Process Secrets] ["age:/any.age#secret"] "Secrets that the target uses or hands on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";

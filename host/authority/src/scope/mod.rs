@@ -8,7 +8,7 @@ mod call;
 mod dimension;
 mod values;
 
-pub use call::Call;
+pub use call::ConcreteCall;
 pub use dimension::{DIMENSIONS, Dimension, DimensionRow, Shape};
 pub(crate) use values::Rest;
 pub use values::{CallValue, Flag, Text, Values};

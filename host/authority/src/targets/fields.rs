@@ -6,7 +6,7 @@
 
 use crate::gate::Creation;
 use crate::gate::tests::effective;
-use crate::gate::{Decision, HeaderValue, Mode, Operation, decide};
+use crate::gate::{GateDecision, HeaderValue, Mode, Operation, decide};
 use crate::grant::Effective;
 use crate::targets::{ContainerFacts, Folder, Targets};
 use crate::{Capability, Verb};
@@ -17,7 +17,7 @@ use std::path::Path;
 /// How a key is enforced.
 enum By {
     /// The gate: with this line, the operation is denied; with that one, it is allowed.
-    Gate(&'static str, &'static str, fn(&Effective) -> Decision),
+    Gate(&'static str, &'static str, fn(&Effective) -> GateDecision),
     /// A capability, the way into it, or granting: the test of this name, anywhere in the
     /// repository.
     Test(&'static str),
@@ -33,7 +33,7 @@ pub(crate) const LEAST: &[(Capability, &str, &str)] = &[
     (Capability::Secrets, "secret", "secret = \"token\""),
 ];
 
-fn request(effective: &Effective, path: &str, headers: &[(&str, HeaderValue<'_>)]) -> Decision {
+fn request(effective: &Effective, path: &str, headers: &[(&str, HeaderValue<'_>)]) -> GateDecision {
     decide(
         effective,
         Mode::Effects,
@@ -41,11 +41,11 @@ fn request(effective: &Effective, path: &str, headers: &[(&str, HeaderValue<'_>)
     )
 }
 
-fn header(effective: &Effective) -> Decision {
+fn header(effective: &Effective) -> GateDecision {
     request(effective, "/", &[("x-trace", HeaderValue::Plain("a"))])
 }
 
-fn statement(effective: &Effective) -> Decision {
+fn statement(effective: &Effective) -> GateDecision {
     decide(
         effective,
         Mode::Effects,
@@ -57,7 +57,7 @@ fn statement(effective: &Effective) -> Decision {
     )
 }
 
-fn container(effective: &Effective) -> Decision {
+fn container(effective: &Effective) -> GateDecision {
     let labels = [
         ("role".to_owned(), "api".to_owned()),
         ("com.docker.compose.project".to_owned(), "shop".to_owned()),
@@ -70,7 +70,7 @@ fn container(effective: &Effective) -> Decision {
     )
 }
 
-fn arguments(effective: &Effective) -> Decision {
+fn arguments(effective: &Effective) -> GateDecision {
     decide(
         effective,
         Mode::Effects,
@@ -78,7 +78,7 @@ fn arguments(effective: &Effective) -> Decision {
     )
 }
 
-fn connect(effective: &Effective) -> Decision {
+fn connect(effective: &Effective) -> GateDecision {
     let base = url::Url::parse("http://api.internal").expect("a URL");
     let address = std::net::IpAddr::from([10, 0, 0, 1]);
     decide(
@@ -88,7 +88,7 @@ fn connect(effective: &Effective) -> Decision {
     )
 }
 
-fn redirect(effective: &Effective) -> Decision {
+fn redirect(effective: &Effective) -> GateDecision {
     let base = url::Url::parse("http://api.internal").expect("a URL");
     let to = url::Url::parse("http://api.internal/b").expect("a URL");
     decide(
@@ -376,12 +376,12 @@ fn every_key_that_the_gate_enforces_makes_the_difference() {
             }
         };
         assert!(
-            matches!(operation(&with(narrow)), Decision::Deny(_)),
+            matches!(operation(&with(narrow)), GateDecision::Deny(_)),
             "{capability} {key}: `{narrow}` does not deny"
         );
         assert_eq!(
             operation(&with(wide)),
-            Decision::Allow,
+            GateDecision::Allow,
             "{capability} {key}: `{wide}` does not allow"
         );
     }
@@ -393,8 +393,8 @@ fn every_key_that_the_gate_enforces_makes_the_difference() {
     ] {
         let with = |filter: &str| effective("docker", &format!("docker = {{ {filter} }}"));
         assert!(
-            matches!(container(&with(narrow)), Decision::Deny(_))
-                && container(&with(wide)) == Decision::Allow,
+            matches!(container(&with(narrow)), GateDecision::Deny(_))
+                && container(&with(wide)) == GateDecision::Allow,
             "{wide}"
         );
     }

@@ -343,7 +343,10 @@ fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Inje
     let mut headers = BTreeMap::new();
     for (key, node) in &table.entries {
         if let Some(why) = unusable_header(&key.name) {
-            let help = "what a request asks for is said by the address, `paths` and the operation of the plugin".to_owned();
+            let help =
+                "what a request asks for is said by the address, `paths` and the operation of the \
+                 plugin"
+                    .to_owned();
             reader.error_with_help(
                 "E0103",
                 key.span.clone(),
@@ -483,7 +486,8 @@ mod tests {
             assert!(said(wrong).starts_with("E0103 "), "{wrong}");
         }
         for right in [
-            "headers = { X-Tenant = \"a\", Authorization = \"Bearer secret:t\", X-Original-Name = \"é\" }",
+            "headers = \
+             { X-Tenant = \"a\", Authorization = \"Bearer secret:t\", X-Original-Name = \"é\" }",
             "request_headers = [\"X-Trace\"]",
         ] {
             assert_eq!(said(right), "", "{right}");

@@ -46,7 +46,8 @@ pub fn diagnostic(subject: &str, template: &str, source: &Arc<Source>, span: Spa
     let help = if template.contains("secrets") {
         "a target names a secret as `secret:NAME`, as in `password = \"secret:NAME\"`"
     } else {
-        "write the text itself; what differs between environments stands in `targets.NAME.toml`, which `--env NAME` reads"
+        "write the text itself; what differs between environments stands in `targets.NAME.toml`, \
+         which `--env NAME` reads"
     };
     Diagnostic::error("E0107", source, span, message).label("a template").help(help)
 }

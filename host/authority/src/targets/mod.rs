@@ -269,7 +269,8 @@ impl Targets {
                 let is_sql = self.get(connection).is_some_and(|other| other.sql().is_some());
                 if !is_sql && !wrong.contains(connection) {
                     let message = format!(
-                        "target `{}` takes its connection from `{connection}`, which is not a sql target",
+                        "target `{}` takes its connection from `{connection}`, which is not a sql \
+                         target",
                         target.name
                     );
                     diagnostics.push(

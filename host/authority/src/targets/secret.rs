@@ -87,7 +87,8 @@ fn read_position(reader: &mut Reader<'_>) -> Option<SecretPosition> {
     let mut places = places.into_iter().flatten();
     let (Some((_, place)), None) = (places.next(), places.next()) else {
         let message = "a position must have exactly one of header, basic, json, form";
-        let help = "`header = \"X-Key\"`; `basic = \"user\"` for `Authorization: Basic`; `json = \"/password\"` or `form = \"password\"` for a body";
+        let help = "`header = \"X-Key\"`; `basic = \"user\"` for `Authorization: Basic`; \
+                    `json = \"/password\"` or `form = \"password\"` for a body";
         reader.knows("format");
         reader.error_with_help("E0108", span, message, "where does the secret go?", help);
         return None;

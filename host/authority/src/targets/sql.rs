@@ -194,7 +194,8 @@ fn read_relations(reader: &mut Reader<'_>, address: Option<&SqlAddress>) -> Opti
                 text.span.clone(),
                 format!("`{}` is not the name of a table or view", text.value),
                 "not a name",
-                "write `orders`, `public.orders`, or in quotes if the name has other characters than letters, digits and `_`"
+                "write `orders`, `public.orders`, or in quotes if the name has other characters \
+                 than letters, digits and `_`"
                     .to_owned(),
             ),
         }
@@ -262,9 +263,8 @@ fn parse_server(text: &str) -> Result<SqlAddress, &'static str> {
         _ => return Err("its scheme is none of postgres, mysql, sqlite"),
     };
     if url.password().is_some() {
-        return Err(
-            "it holds a password; put that into the secret store and write `password = \"secret:NAME\"`",
-        );
+        return Err("it holds a password; put that into the secret store and write \
+                    `password = \"secret:NAME\"`");
     }
     let user = decode(url.username()).filter(|user| !user.is_empty()).ok_or("it names no user")?;
     let database = decode(url.path().trim_start_matches('/'))
@@ -281,7 +281,8 @@ fn parse_server(text: &str) -> Result<SqlAddress, &'static str> {
             }
             _ => {
                 return Err(
-                    "only `sslmode` (disable, prefer, require, verify-full) and `host` (a socket directory) may follow `?`",
+                    "only `sslmode` (disable, prefer, require, verify-full) and `host` (a socket \
+                     directory) may follow `?`",
                 );
             }
         }

@@ -123,8 +123,12 @@ impl Question {
             state.step(&step).approval.answers.iter().filter(|given| given.digest == asked.digest);
         if let Some((by, reason)) = given.find_map(rejection) {
             let run = run.short();
-            return Err(Failure::usage(format!("step `{step}` is rejected already, by {by}: {reason}")).hint(format!(
-                "`runbook resume {run}` goes on without it, as the runbook says; `runbook cancel {run}` ends the run"
+            return Err(Failure::usage(format!(
+                "step `{step}` is rejected already, by {by}: {reason}"
+            ))
+            .hint(format!(
+                "`runbook resume {run}` goes on without it, as the runbook says; \
+                 `runbook cancel {run}` ends the run"
             )));
         }
         Ok(Self { run, step, asked, expires, state, plan })

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::ui;
-use runbook_journal::audit::{self, Record};
+use runbook_journal::audit::{self, ChainRecord};
 use runbook_report::push_line;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -89,7 +89,8 @@ fn verify(
         push_line(
             &mut text,
             format_args!(
-                "open    {file}: its process was killed; what is there fits, and the next run on this host seals it against cuts"
+                "open    {file}: its process was killed; what is there fits, and the next run on \
+                 this host seals it against cuts"
             ),
         );
     }
@@ -97,7 +98,8 @@ fn verify(
     if !is_known {
         let _ = writeln!(
             text,
-            "BROKEN  the chain does not hold the head that was given: records after it were cut off or rewritten"
+            "BROKEN  the chain does not hold the head that was given: records after it were cut \
+             off or rewritten"
         );
     }
     let is_sealed = unsealed == Unsealed::Told || verified.open.is_empty();
@@ -170,8 +172,8 @@ fn show(context: &Context, run: Option<&str>, form: Form) -> Result<ExitStatus, 
 
 /// Records of several chains. A run that was resumed has a chain for each process, and their names
 /// are in no order of time.
-fn in_order_of_time<'a>(chains: &[&'a (String, Vec<Record>)]) -> Vec<&'a Record> {
-    let mut chains: Vec<(&str, Option<jiff::Timestamp>, &Vec<Record>)> = chains
+fn in_order_of_time<'a>(chains: &[&'a (String, Vec<ChainRecord>)]) -> Vec<&'a ChainRecord> {
+    let mut chains: Vec<(&str, Option<jiff::Timestamp>, &Vec<ChainRecord>)> = chains
         .iter()
         .map(|(name, records)| {
             (
@@ -192,15 +194,15 @@ pub fn id_of(name: &str) -> &str {
     name.get(..36).unwrap_or(name)
 }
 
-pub fn text<'a>(record: &'a Record, key: &str) -> &'a str {
+pub fn text<'a>(record: &'a ChainRecord, key: &str) -> &'a str {
     record.body.get(key).and_then(|value| value.as_str()).unwrap_or_default()
 }
 
-fn number(record: &Record, key: &str) -> u64 {
+fn number(record: &ChainRecord, key: &str) -> u64 {
     record.body.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default()
 }
 
-fn line(record: &Record) -> Vec<String> {
+fn line(record: &ChainRecord) -> Vec<String> {
     let kind = text(record, "kind");
     let time = text(record, "at")
         .split(['T', 'Z'])
@@ -271,7 +273,7 @@ mod tests {
             let record = |at: &&str| {
                 let body = serde_json::json!({ "at": at });
                 let serde_json::Value::Object(body) = body else { unreachable!("it is an object") };
-                Record { sequence: 1, previous: String::new(), hash: String::new(), body }
+                ChainRecord { sequence: 1, previous: String::new(), hash: String::new(), body }
             };
             (name.to_owned(), times.iter().map(record).collect::<Vec<_>>())
         };

@@ -80,7 +80,8 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                 Reached::Undo => format!("{who}; it is being undone. Go on with that to its end?"),
                 Reached::Finally => {
                     format!(
-                        "{who}; its steps are over, so this cannot undo them. Let `finally` run to its end?"
+                        "{who}; its steps are over, so this cannot undo them. Let `finally` run to \
+                         its end?"
                     )
                 }
             };

@@ -24,7 +24,8 @@ pub async fn send(
         journal.cancel_request(run, holder.executor).await.map_err(Failure::engine)?
     {
         ui::note(&format!(
-            "run {id} is being cancelled already: {operator} asked for it, and process {pid} on {host} ends it in order; `runbook show {id} --follow` shows how it goes"
+            "run {id} is being cancelled already: {operator} asked for it, and process {pid} on \
+             {host} ends it in order; `runbook show {id} --follow` shows how it goes"
         ));
         return Ok(ExitStatus::Success);
     }
@@ -35,7 +36,8 @@ pub async fn send(
     let stored = journal.load(run).await.map_err(Failure::engine)?;
     let summary = Summary::of(&stored.header, &stored.records);
     ui::note(&format!(
-        "process {pid} on {host} was asked to end run {id} in order{}; `runbook show {id} --follow` shows how it goes",
+        "process {pid} on {host} was asked to end run {id} in order{}; \
+         `runbook show {id} --follow` shows how it goes",
         match summary.reached() {
             Reached::Steps => "",
             Reached::Undo => ", and undoes what it did already",
@@ -48,7 +50,8 @@ pub async fn send(
     }
     let left = execution::in_seconds(left);
     ui::note(&format!(
-        "if that process is dead, its lease ends in {left}; then `runbook cancel {id}` ends the run from here"
+        "if that process is dead, its lease ends in {left}; then `runbook cancel {id}` ends the \
+         run from here"
     ));
     Ok(ExitStatus::Success)
 }

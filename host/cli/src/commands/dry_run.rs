@@ -61,7 +61,8 @@ fn conclusion(stopped: Option<&DryStep>, effects: usize, tests: &[String]) -> St
             format!("{} would happen, as far as it is known now.", ui::counted(effects, "effect"))
         }
         (None, tests) => format!(
-            "{} of steps would happen, as far as it is known now, and what smoke tests write and remove again: {}.",
+            "{} of steps would happen, as far as it is known now, and what smoke tests write and \
+             remove again: {}.",
             ui::counted(effects, "effect"),
             tests.join(", ")
         ),

@@ -3,7 +3,7 @@
 use super::begun;
 use crate::audit_log::Purpose;
 use crate::completion;
-use crate::context::{Context, Origin};
+use crate::context::{Context, SettingOrigin};
 use crate::execution;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ use crate::value_parsers::run_id;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
-use runbook_engine::model::{Risk, UndoDeclaration};
+use runbook_engine::model::{DeclaredRisk, UndoDeclaration};
 use runbook_engine::{
     Audience, Changes, DryRun, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId,
     RunState, Runbook,
@@ -256,12 +256,13 @@ fn is_taken(error: &RunError) -> bool {
 /// Warns that locks live in the journal, so that they exclude only those who use the same one; by
 /// default each account of each machine has its own.
 fn warn_of_own_journal(context: &Context, plan: &Plan) {
-    if plan.locks.exclusive.is_empty() || context.journal_origin == Origin::Given {
+    if plan.locks.exclusive.is_empty() || context.journal_origin == SettingOrigin::Given {
         return;
     }
     let locks: Vec<String> = plan.locks.exclusive.iter().map(|name| format!("`{name}`")).collect();
     ui::advice(&format!(
-        "lock {} excludes only runs in the journal of this account, {}; whoever must be excluded names one journal with `--journal`",
+        "lock {} excludes only runs in the journal of this account, {}; whoever must be excluded \
+         names one journal with `--journal`",
         locks.join(", "),
         context.journal
     ));
@@ -269,7 +270,7 @@ fn warn_of_own_journal(context: &Context, plan: &Plan) {
 
 /// Asks before a run that changes something for good. Without a terminal only `--yes` starts it.
 pub fn confirm(context: &Context, runbook: &Runbook, yes: bool) -> Result<(), Failure> {
-    if runbook.risk.as_ref().is_none_or(|risk| risk.value != Risk::Destructive) {
+    if runbook.risk.as_ref().is_none_or(|risk| risk.value != DeclaredRisk::Destructive) {
         return Ok(());
     }
     let stays = runbook

@@ -129,7 +129,11 @@ fn page(typed: &str) -> Result<ExitStatus, Failure> {
     let Some(page) = PAGES.iter().find(|page| page.code == typed) else {
         let near = nearest(&typed, PAGES.iter().map(|page| page.code));
         let help = near.map_or_else(
-            || "errors print their code, such as `E0231`; findings of a review have one, such as `RB004`".to_owned(),
+            || {
+                "errors print their code, such as `E0231`; findings of a review have one, such as \
+                 `RB004`"
+                    .to_owned()
+            },
             |near| format!("did you mean `{near}`?"),
         );
         return Err(Failure::usage(format!("there is no code `{typed}`")).hint(help));

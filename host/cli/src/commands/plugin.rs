@@ -6,7 +6,7 @@ use crate::component_file;
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
-use crate::plugins::{self, BUNDLED, Origin, is_file, load};
+use crate::plugins::{self, BUNDLED, Provenance, is_file, load};
 use crate::shared_arguments::ListFormat;
 use crate::{signatures, ui};
 use clap::Subcommand;
@@ -132,7 +132,7 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
     let size = bytes.len() as u64;
     let inspected = inspect(std::sync::Arc::clone(&bytes))
         .map_err(|error| component_file::unusable(plugin, &error))?;
-    let origin = Origin::of(plugin, &inspected.manifest.name, &bytes);
+    let origin = Provenance::of(plugin, &inspected.manifest.name, &bytes);
     if let Some(name) = operation {
         return show_operation(&inspected.manifest, plugin, name);
     }
@@ -154,21 +154,22 @@ fn show(context: &Context, named: &str) -> Result<ExitStatus, Failure> {
     ui::text(&text)?;
     verify(inspected).map_err(Failure::refused)?;
     match origin {
-        Origin::Bundled | Origin::Copy(_) | Origin::File => Ok(ExitStatus::Success),
-        Origin::Impostor(bundled) => Err(plugins::impostor(plugin, bundled)),
+        Provenance::Bundled | Provenance::Copy(_) | Provenance::File => Ok(ExitStatus::Success),
+        Provenance::Impostor(bundled) => Err(plugins::impostor(plugin, bundled)),
     }
 }
 
-fn origin_text(reference: &str, origin: Origin) -> String {
+fn origin_text(reference: &str, origin: Provenance) -> String {
     match origin {
-        Origin::Bundled => "bundled: a part of this program".to_owned(),
-        Origin::Copy(bundled) => {
+        Provenance::Bundled => "bundled: a part of this program".to_owned(),
+        Provenance::Copy(bundled) => {
             format!("file {reference}: the same code as the bundled `{bundled}`")
         }
-        Origin::File => format!("file {reference}"),
-        Origin::Impostor(bundled) => {
+        Provenance::File => format!("file {reference}"),
+        Provenance::Impostor(bundled) => {
             format!(
-                "file {reference}: NOT the bundled `{bundled}`, whose name it bears; it is never run"
+                "file {reference}: NOT the bundled `{bundled}`, whose name it bears; it is \
+                     never run"
             )
         }
     }
@@ -203,7 +204,10 @@ fn render(inspected: &Inspected, size: u64, origin: &str) -> String {
     text.push_str("\n\nSlots: what it may ask for, and why\n");
     text.push_str(&runbook_report::table(&slots(manifest)));
     if inspected.needs_inert_wasi() {
-        text.push_str("\n\nIt needs inert WASI: it is linked with one that has no environment, no files, no sockets, and prints to the log.");
+        text.push_str(
+            "\n\nIt needs inert WASI: it is linked with one that has no environment, no files, no \
+             sockets, and prints to the log.",
+        );
     }
     text.push_str("\n\nImports: what its code can call\n");
     let rows: Vec<_> = inspected
@@ -299,7 +303,8 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
     if let Some(bundled) =
         BUNDLED.iter().find(|bundled| bundled.name == *name && *bundled.component != *component)
     {
-        let said = "is the name of a bundled plugin, so this program never runs the file; give it another name in `plugin.toml`";
+        let said = "is the name of a bundled plugin, so this program never runs the file; give it \
+                    another name in `plugin.toml`";
         ui::warning(&format!("`{}` {said}", bundled.name));
     }
     for slot in &packed.unnamed_slots {
@@ -308,7 +313,8 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
         ));
     }
     for verb in verified.unused_verbs() {
-        let said = "is declared in `plugin.toml`, and the code imports no function that needs it; remove it (a review reports it as RB010)";
+        let said = "is declared in `plugin.toml`, and the code imports no function that needs it; \
+                    remove it (a review reports it as RB010)";
         ui::warning(&format!("`{}` {said}", verb.full_name()));
     }
     ui::line(&format!(

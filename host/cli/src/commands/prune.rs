@@ -67,7 +67,8 @@ async fn prune(
     }
     if args.dry_run {
         ui::note(&format!(
-            "{runs} of {} that ended before {before} would be removed; this is a dry run, and nothing was",
+            "{runs} of {} that ended before {before} would be removed; this is a dry run, and \
+             nothing was",
             context.journal
         ));
         return Ok(ExitStatus::Success);

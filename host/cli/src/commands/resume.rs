@@ -164,7 +164,8 @@ async fn lost_cancel(
     let is_lost = begun.is_none_or(|begun| begun < at) && !was_heeded(records, at);
     Ok(is_lost.then(|| {
         format!(
-            "{operator} asked that this run be ended, and nobody has ended it: its process died before; it goes on now, and `runbook cancel {}` ends it",
+            "{operator} asked that this run be ended, and nobody has ended it: its process died \
+             before; it goes on now, and `runbook cancel {}` ends it",
             run.short()
         )
     }))
@@ -198,9 +199,10 @@ pub async fn load(journal: &SqlJournal, id: &str) -> Result<(RunId, StoredRun), 
         let failure = Failure::usage(error).hint("see `runbook runs`");
         match ui::has_named_journal() {
             _ if !is_absent => failure,
-            false => {
-                failure.hint("looked in the journal of this account; a run that was made with another one needs `--journal`")
-            }
+            false => failure.hint(
+                "looked in the journal of this account; a run that was made with another one needs \
+                 `--journal`",
+            ),
             true => failure.hint(format!("looked in the journal {}", journal.location())),
         }
     })?;

@@ -121,10 +121,16 @@ fn retry(
     retry_of(plan, run, state, earlier, from, decisions).map_err(|error| {
         let hint = match &error {
             RetryError::NotEnded => format!("`runbook resume {}`", run.short()),
-            RetryError::NoStep { .. } => "name one of them, or an item of one: `STEP[KEY]`".to_owned(),
-            RetryError::NotDone { needed, .. } => format!("begin with it: `--from {}`", runbook_text::argument(needed.as_str())),
+            RetryError::NoStep { .. } => {
+                "name one of them, or an item of one: `STEP[KEY]`".to_owned()
+            }
+            RetryError::NotDone { needed, .. } => {
+                format!("begin with it: `--from {}`", runbook_text::argument(needed.as_str()))
+            }
             RetryError::Done { open, .. } if open.is_empty() => {
-                "all its steps are done; name a `[[verify]]` to look again, or begin anew with `runbook exec`".to_owned()
+                "all its steps are done; name a `[[verify]]` to look again, or begin anew with \
+                 `runbook exec`"
+                    .to_owned()
             }
             RetryError::Done { open, done_in, .. } => {
                 let undo = undos(run, state, earlier, *done_in);
@@ -133,16 +139,26 @@ fn retry(
             RetryError::Doubtful { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
                 let (done, retry) = (decided(step, "done"), decided(step, "retry"));
-                format!("find out whether it did, then say so: `{done}` (it happened) or `{retry}` (it did not; do it again)")
+                format!(
+                    "find out whether it did, then say so: `{done}` (it happened) or `{retry}` (it \
+                     did not; do it again)"
+                )
             }
             RetryError::PerhapsUndone { steps } => {
                 let step = steps.first().map_or("STEP", StepId::as_str);
                 let (done, retry) = (decided(step, "done"), decided(step, "retry"));
-                format!("find out how it is now, then say so: `{done}` (it is still done) or `{retry}` (it is undone; do it again)")
+                format!(
+                    "find out how it is now, then say so: `{done}` (it is still done) or `{retry}` \
+                     (it is undone; do it again)"
+                )
             }
             RetryError::NotAsked { step } => format!("leave out `{}`", decided(step.as_str(), "…")),
             RetryError::NoWay { step } => {
-                format!("`{}` or `{}`", decided(step.as_str(), "done"), decided(step.as_str(), "retry"))
+                format!(
+                    "`{}` or `{}`",
+                    decided(step.as_str(), "done"),
+                    decided(step.as_str(), "retry")
+                )
             }
             RetryError::Other { .. } => "begin anew with `runbook exec`".to_owned(),
         };

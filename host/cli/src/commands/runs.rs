@@ -137,13 +137,15 @@ pub fn run(context: &Context, args: &RunsArgs) -> Result<ExitStatus, Failure> {
     for (run, _) in runs.iter().filter(|(_, liveness)| *liveness == Liveness::Interrupted) {
         let id = run.run.short();
         ui::note(&format!(
-            "nobody executes run {id} any more: `runbook resume {id}` continues it, `runbook cancel {id}` ends it"
+            "nobody executes run {id} any more: `runbook resume {id}` continues it, \
+             `runbook cancel {id}` ends it"
         ));
     }
     for (run, _) in runs.iter().filter(|(_, liveness)| *liveness == Liveness::StandsStill) {
         let id = run.run.short();
         ui::note(&format!(
-            "the process of run {id} is alive but stands still: `runbook show {id}` says which process, and what to do"
+            "the process of run {id} is alive but stands still: `runbook show {id}` says which \
+             process, and what to do"
         ));
     }
     Ok(ExitStatus::Success)

@@ -8,7 +8,7 @@ use crate::shared_arguments::ListFormat;
 use crate::{secret_store, ui};
 use clap::Subcommand;
 use jiff::Timestamp;
-use runbook_secrets::{Recipients, Secret, Source, files, keygen};
+use runbook_secrets::{Recipients, Secret, SecretReference, files, keygen};
 use serde_json::json;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ pub fn run(context: &Context, command: SecretCommand) -> Result<ExitStatus, Fail
 }
 
 /// `age:PATH#NAME`; the `age:` may be left out.
-fn source(text: &str) -> Result<Source, Failure> {
+fn source(text: &str) -> Result<SecretReference, Failure> {
     let full = if text.starts_with("age:") { text.to_owned() } else { format!("age:{text}") };
     full.parse().map_err(|error| Failure::usage(error).hint("write `secrets/prod.age#name`"))
 }
@@ -275,7 +275,8 @@ fn recipients(
     }
     if !remove.is_empty() {
         ui::note(
-            "who was removed can still open every older copy of the file: rotate the secrets that matter",
+            "who was removed can still open every older copy of the file: rotate the secrets \
+                  that matter",
         );
     }
     ui::data(&wanted.keys().collect::<Vec<_>>().join("\n"))?;

@@ -109,7 +109,8 @@ async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failu
         let (run, later) = (run.short(), later.short());
         if summary.end.is_none() {
             let message = format!(
-                "run {later}, which tries run {run} again, has not ended, and relies on what that one did"
+                "run {later}, which tries run {run} again, has not ended, and relies on what that \
+                 one did"
             );
             return Err(
                 Failure::usage(message).hint(format!("end it first: `runbook cancel {later}`"))
@@ -119,7 +120,8 @@ async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failu
         if !undoable.is_empty() {
             let names: Vec<String> = undoable.iter().map(|step| format!("`{step}`")).collect();
             let message = format!(
-                "run {later} tried run {run} again and relies on what that one did: {} of it stays done",
+                "run {later} tried run {run} again and relies on what that one did: {} of it stays \
+                 done",
                 names.join(", ")
             );
             return Err(Failure::usage(message).hint(format!(

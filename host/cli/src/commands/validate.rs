@@ -127,7 +127,8 @@ fn check_environment(context: &Context, targets: &Path) -> Result<(), Failure> {
         let (shown, argument) =
             (file.shown(&name).display().to_string(), runbook_text::argument(environment));
         ui::warning(&format!(
-            "`{shown}`: no runbook is locked in environment `{environment}`, so none runs in it; after a review: `runbook lock --env {argument} FILE`"
+            "`{shown}`: no runbook is locked in environment `{environment}`, so none runs in it; \
+             after a review: `runbook lock --env {argument} FILE`"
         ));
     }
     for runbook in runbooks {

@@ -378,7 +378,8 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
             }
             // Nobody has said whether it happened, so it is asked again.
             Decision::Fail => {
-                let message = "the operator says that it is left as it is; nobody has said whether it is undone";
+                let message = "the operator says that it is left as it is; nobody has said whether it is \
+                     undone";
                 UndoResult::Failed {
                     fault: Fault::new(ErrorClass::Unknown, "engine.operator", message),
                 }

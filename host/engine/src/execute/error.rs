@@ -57,7 +57,8 @@ pub enum RunError {
     },
     /// Another process executes the run by now: this process was stopped for longer than its lease
     /// lived.
-    #[error("run {} is not executed here any more: its lease ended while this process stood still, and somebody else took it", run.short())]
+    #[error("run {} is not executed here any more: its lease ended while this process stood still, \
+             and somebody else took it", run.short())]
     TakenOver {
         /// The run that somebody else took.
         run: RunId,

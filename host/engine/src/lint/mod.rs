@@ -181,7 +181,8 @@ fn binds(runbook: &Runbook, around: &[String], diagnostics: &mut Diagnostics) {
             let diagnostic = Diagnostic::error("E0218", site.source, target.span.clone(), message)
                 .label("no such target");
             let help = format!(
-                "add `[targets.{}]`, or `include` a file that has it; a nested file also sees the targets of the file that nests it",
+                "add `[targets.{}]`, or `include` a file that has it; a nested file also sees the \
+                 targets of the file that nests it",
                 target.value
             );
             diagnostics.push(match nearest(&target.value, names.iter().copied()) {

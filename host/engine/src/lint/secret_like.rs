@@ -119,8 +119,9 @@ fn sent_as_it_stands(
 ) -> Diagnostic {
     let message = format!("an input is a value, so `secret:{name}` would be sent as it stands");
     let help = format!(
-        "name it in the target (`headers`, `basic`, `password`), or bind a slot to a target with `secret = \"{name}\"` whose `positions` say \
-         where it goes: `header`, `basic`, `json` or `form`"
+        "name it in the target (`headers`, `basic`, `password`), or bind a slot to a \
+                 target with `secret = \"{name}\"` whose `positions` say where it goes: `header`, \
+                 `basic`, `json` or `form`"
     );
     Diagnostic::error("E0235", source, span.clone(), message)
         .label("no secret stands here")
@@ -173,7 +174,8 @@ fn report(
         span.clone(),
         format!("this looks like {what}; a runbook holds no secret"),
     );
-    let help = "store it with `runbook secret set`, name it under `[secrets]`, and refer to it from a target";
+    let help = "store it with `runbook secret set`, name it under `[secrets]`, and refer to it \
+                from a target";
     diagnostics.push(diagnostic.label("looks like a secret").help(help));
 }
 

@@ -428,7 +428,8 @@ fn instead(text: &str, form: Form) -> Option<&'static str> {
     }
     if has_markers(text) {
         return Some(
-            "it is an expression already: leave the braces out, as in `when = \"params.count > 3\"`",
+            "it is an expression already: leave the braces out, as in \
+             `when = \"params.count > 3\"`",
         );
     }
     if text.contains("&&") || text.contains("||") {
@@ -449,8 +450,13 @@ fn judge(parts: &[&str], place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diag
         Diagnostic::error("E0212", place.source, narrow(place, parts), message).label("not known")
     };
     match (parts[0], parts.get(1)) {
-        ("params", Some(name)) => (!names.catalog.params.contains(name))
-            .then(|| with_nearest(error(format!("there is no parameter `{name}`")), name, &names.catalog.params)),
+        ("params", Some(name)) => (!names.catalog.params.contains(name)).then(|| {
+            with_nearest(
+                error(format!("there is no parameter `{name}`")),
+                name,
+                &names.catalog.params,
+            )
+        }),
         ("run", Some(name)) => (!names.run.contains(name)).then(|| {
             let late = RUN_AT_END.contains(name);
             let message = if late {
@@ -465,19 +471,30 @@ fn judge(parts: &[&str], place: &TextSpan<'_>, names: &Names<'_>) -> Option<Diag
             let message = format!("`{0}` needs a name after it, as in `{0}.NAME`", parts[0]);
             let diagnostic = error(message);
             Some(if parts[0] == "steps" {
-                diagnostic.help("an id is written as in the file: `steps.stop-app.output`, or `steps['stop-app'].output`")
+                diagnostic.help(
+                    "an id is written as in the file: `steps.stop-app.output`, or \
+                     `steps['stop-app'].output`",
+                )
             } else {
                 diagnostic
             })
         }
-        ("secrets" | "secret", _) => Some(error("a secret is no value, and cannot stand in a template".to_owned()).help(
-            "name it in a target (`password = \"secret:NAME\"`, `headers = { Authorization = \"Bearer secret:NAME\" }`), \
-                 or bind a slot to a target with `secret = \"NAME\"` and say in its `positions` where it may stand",
-        )),
+        ("secrets" | "secret", _) => {
+            Some(error("a secret is no value, and cannot stand in a template".to_owned()).help(
+                "name it in a target (`password = \"secret:NAME\"`, \
+                 `headers = { Authorization = \"Bearer secret:NAME\" }`), or bind a slot to a \
+                 target with `secret = \"NAME\"` and say in its `positions` where it may stand",
+            ))
+        }
         (local, _) if names.locals.contains(&local) => None,
         (other, _) => {
-            let known = ["params", "steps", "run"].iter().chain(&names.locals).copied().collect::<Vec<_>>();
-            Some(with_nearest(error(format!("`{other}` is not a name that a template knows")), other, &known))
+            let known =
+                ["params", "steps", "run"].iter().chain(&names.locals).copied().collect::<Vec<_>>();
+            Some(with_nearest(
+                error(format!("`{other}` is not a name that a template knows")),
+                other,
+                &known,
+            ))
         }
     }
 }

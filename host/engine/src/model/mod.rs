@@ -14,7 +14,9 @@ pub use group::{Check, Criticality, Group, Nested, NestedKind};
 pub use guard::{Guard, OnBreach};
 pub use manual::{FieldType, Manual, Typed};
 pub use param::{Param, ParamType};
-pub use policy::{Limits, Locks, OnBusy, Risk, UndoCause, UndoCauses, UndoPolicy, VerifyUndo};
+pub use policy::{
+    DeclaredRisk, Limits, Locks, OnBusy, UndoCause, UndoCauses, UndoPolicy, VerifyUndo,
+};
 pub use step::section_noun;
 pub use step::{
     Bind, Expectation, ForEach, IfNeedsFailed, Items, Notify, OnCancel, OnFailure, Poll, Retry,
@@ -44,7 +46,7 @@ pub struct Runbook {
     /// What it is for, in Markdown.
     pub description: Option<String>,
     /// What the author says about its danger.
-    pub risk: Option<Located<Risk>>,
+    pub risk: Option<Located<DeclaredRisk>>,
     /// How long a run may take, undo not counted.
     pub timeout: Option<Duration>,
     /// Parameters, in file order.

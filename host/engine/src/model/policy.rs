@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What the author says about the danger of a runbook; compared with the effects, not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Risk {
+pub enum DeclaredRisk {
     /// The runbook changes nothing.
     ReadOnly,
     /// Everything that it does can be undone.
@@ -14,7 +14,7 @@ pub enum Risk {
     Destructive,
 }
 
-impl Risk {
+impl DeclaredRisk {
     /// All values with their names.
     pub const ALL: &[(Self, &str)] = &[
         (Self::ReadOnly, "read-only"),

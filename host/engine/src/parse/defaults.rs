@@ -32,7 +32,8 @@ impl Defaults {
     /// Refuses in a suite what has no meaning there.
     pub(super) fn check_suite(&self, reader: &mut Reader<'_>) {
         if let Some(word) = &self.on_failure {
-            let message = "`on_failure` of `[defaults]` has no meaning in a suite: a check changes nothing, and all are made";
+            let message = "`on_failure` of `[defaults]` has no meaning in a suite: a check changes nothing, \
+                 and all are made";
             reader.error("E0220", word.span.clone(), message, "only in a runbook");
         }
     }

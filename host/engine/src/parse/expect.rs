@@ -84,7 +84,8 @@ fn read_range(reader: &mut Reader<'_>, table: &Table, key: &str) -> Option<Locat
     };
     if Range::parse(&text).is_none() {
         let message = format!("`{key}` of {} is not a range: `{text}`", reader.subject());
-        let help = "write `10` (0 to 10), `10:` (10 or more), `~:10` (10 or less), `10:20`, or `@10:20` (outside)";
+        let help = "write `10` (0 to 10), `10:` (10 or more), `~:10` (10 or less), `10:20`, or \
+                    `@10:20` (outside)";
         reader.error_with_help("E0226", node.span.clone(), message, "not a range", help);
     }
     Some(Located { value: text, span: node.span.clone() })

@@ -152,7 +152,8 @@ fn read_file(
     if let Some(node) = reader.table().get("suite") {
         let span = node.span.clone();
         reader.knows("suite");
-        let help = "write `[runbook]`: a suite begins as a runbook does, and has `[[check]]` in place of `[[step]]`";
+        let help = "write `[runbook]`: a suite begins as a runbook does, and has `[[check]]` in \
+                    place of `[[step]]`";
         reader.error_with_help(
             "E0204",
             span,
@@ -193,7 +194,7 @@ struct About {
     title: Option<String>,
     owner: Option<String>,
     description: Option<String>,
-    risk: Option<Located<crate::model::Risk>>,
+    risk: Option<Located<crate::model::DeclaredRisk>>,
     timeout: Option<Duration>,
 }
 
@@ -213,7 +214,7 @@ fn read_about(reader: &mut Reader<'_>) -> Option<About> {
         title: reader.optional("title").map(|title| title.value),
         owner: reader.optional("owner").map(|owner| owner.value),
         description: reader.optional("description").map(|description| description.value),
-        risk: names::choice(reader, "risk", crate::model::Risk::ALL),
+        risk: names::choice(reader, "risk", crate::model::DeclaredRisk::ALL),
         timeout: reader.optional("timeout").map(|timeout| timeout.value),
         name: name?,
     };

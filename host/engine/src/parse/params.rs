@@ -217,7 +217,9 @@ pub(crate) fn parse_texts(param: &Param, texts: &[&str]) -> Result<Json, (String
 fn items(text: &str) -> Result<Vec<Json>, String> {
     if text.trim_start().starts_with('[') {
         let list = serde_json::from_str::<Vec<String>>(text).map_err(|_| {
-            "it begins like a JSON list but is not a list of texts; write `[\"a\",\"b\"]`, or `a,b` if no item begins with `[`".to_owned()
+            "it begins like a JSON list but is not a list of texts; write `[\"a\",\"b\"]`, or \
+             `a,b` if no item begins with `[`"
+                .to_owned()
         })?;
         return Ok(list.into_iter().map(Json::from).collect());
     }
@@ -360,7 +362,9 @@ mod tests {
     /// The parameter of a runbook with this pattern, or what is said about it.
     fn with_pattern(pattern: &str) -> Result<Param, String> {
         let text = format!(
-            "format = 1\n[runbook]\nname = \"r\"\n[params.p]\ntype = \"string\"\nrequired = true\npattern = {}\n[[step]]\nid = \"s\"\nmanual = {{ instructions = \"x\", confirm = \"y\" }}\n",
+            "format = 1\n[runbook]\nname = \"r\"\n[params.p]\ntype = \"string\"\nrequired = true\n\
+             pattern = {}\n[[step]]\nid = \"s\"\n\
+             manual = {{ instructions = \"x\", confirm = \"y\" }}\n",
             Json::String(pattern.to_owned())
         );
         let mut nothing = |_: &str| Err(std::io::Error::other("no other file"));

@@ -78,7 +78,8 @@ fn read_undo_value(reader: &mut Reader<'_>, undo: &Located<Node>) -> Option<Undo
         | Value::Array(_) => {
             let message =
                 format!("`undo` of {} must be `\"auto\"` or a table with `uses`", reader.subject());
-            let help = "write `undo = \"auto\"`, or `undo = { uses = \"plugin:operation\", bind = { … } }`";
+            let help = "write `undo = \"auto\"`, or \
+                 `undo = { uses = \"plugin:operation\", bind = { … } }`";
             reader.error_with_help("E0203", undo.span.clone(), message, "neither", help);
             None
         }

@@ -30,7 +30,8 @@ pub(super) fn check_uses(reader: &mut Reader<'_>, uses: &Located<String>) {
             && !uses.value.is_empty();
         let help = if is_plugin {
             format!(
-                "name its operation, as in `{0}:OPERATION`; `runbook plugin inspect {0}` lists them",
+                "name its operation, as in `{0}:OPERATION`; `runbook plugin inspect {0}` lists \
+                 them",
                 uses.value
             )
         } else {

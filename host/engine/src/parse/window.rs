@@ -13,10 +13,19 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Window> {
             reader.required::<Vec<runbook_document::Table>>("allow");
         } else if allow.is_empty() && !reader.diagnostics().has_errors() {
             let span = reader.table().span.clone();
-            let help = "write `allow = [{ days = \"sun\", from = \"02:00\", to = \"06:00\", zone = \"UTC\" }]`";
-            reader.error_with_help("E0226", span, "`[window]` allows no time, so it never opens", "never open", help);
+            let help = "write \
+                 `allow = [{ days = \"sun\", from = \"02:00\", to = \"06:00\", zone = \"UTC\" }]`";
+            reader.error_with_help(
+                "E0226",
+                span,
+                "`[window]` allows no time, so it never opens",
+                "never open",
+                help,
+            );
         }
-        let outside = names::choice(reader, "outside", Outside::ALL).map(|outside| outside.value).unwrap_or_default();
+        let outside = names::choice(reader, "outside", Outside::ALL)
+            .map(|outside| outside.value)
+            .unwrap_or_default();
         Window { allow, outside }
     })
 }

@@ -109,7 +109,8 @@ impl Files<'_, '_> {
         let message =
             format!("`{KEY}` of {subject} must be a file or a table of files, not {kind}");
         let help = format!(
-            "write `{KEY} = \"shop.with.toml\"` for a file with inputs, or `{KEY}.statement = \"look.sql\"` for the text of one"
+            "write `{KEY} = \"shop.with.toml\"` for a file with inputs, or \
+                     `{KEY}.statement = \"look.sql\"` for the text of one"
         );
         let found = Diagnostic::error("E0203", self.runbook, span.clone(), message);
         self.diagnostics.push(found.label("wrong type").help(help));
@@ -160,7 +161,8 @@ impl Files<'_, '_> {
         let text = source.text();
         if let Some(marker) = MARKERS.iter().filter_map(|marker| text.find(marker)).min() {
             let message = "a file of statements holds no template: its text is run as it stands";
-            let help = "write a placeholder (`$1`, `?`) here, and the value into `parameters` of `with`; a brace that is meant stands apart: `{ {`";
+            let help = "write a placeholder (`$1`, `?`) here, and the value into `parameters` of `with`; \
+                 a brace that is meant stands apart: `{ {`";
             let found = Diagnostic::error(CODE, source, marker..marker + 2, message);
             self.diagnostics.push(found.label("a template?").help(help));
             return None;
@@ -246,10 +248,12 @@ impl Ending {
     fn help(self) -> String {
         match self {
             Self::Toml => format!(
-                "`{KEY} = \"NAME.toml\"` names a file with inputs; `{KEY}.statement = \"NAME.sql\"` one with a statement"
+                "`{KEY} = \"NAME.toml\"` names a file with inputs; \
+                 `{KEY}.statement = \"NAME.sql\"` one with a statement"
             ),
             Self::Sql => format!(
-                "`{KEY}.statement = \"NAME.sql\"` names a file with a statement; `{KEY} = \"NAME.toml\"` one with inputs of any kind"
+                "`{KEY}.statement = \"NAME.sql\"` names a file with a statement; \
+                 `{KEY} = \"NAME.toml\"` one with inputs of any kind"
             ),
         }
     }
@@ -265,8 +269,10 @@ fn in_words(doubt: Doubt) -> (&'static str, &'static str) {
     match doubt {
         Doubt::Open => ("a string, a quoted name or a comment does not end", "close it"),
         Doubt::Dialect => (
-            "where this statement ends, databases read differently (a backslash in a string, `#`, `` ` ``, `[`, `--` without a blank, comments in comments)",
-            "write it so that all read the same, or write the statements into `statements` of `with`",
+            "where this statement ends, databases read differently (a backslash in a string, `#`, \
+             `` ` ``, `[`, `--` without a blank, comments in comments)",
+            "write it so that all read the same, or write the statements into `statements` of \
+             `with`",
         ),
         Doubt::Executable => (
             "MySQL runs what stands in this comment, and other databases do not",

@@ -160,7 +160,8 @@ pub(crate) enum ListError {
     Invalid(String),
     /// It reads an output that is not whole, so it would leave items out in silence.
     #[error(
-        "`for_each` would leave items out: `{0}` is cut (`truncated`); raise the limits of its target or of its input, or ask for less"
+        "`for_each` would leave items out: `{0}` is cut (`truncated`); raise the limits of its \
+             target or of its input, or ask for less"
     )]
     Cut(String),
 }

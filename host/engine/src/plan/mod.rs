@@ -351,7 +351,10 @@ fn suite_alone(runbook: &Runbook) -> Option<Diagnostic> {
     let diagnostic =
         Diagnostic::error("E0232", runbook.source(), runbook.name.span.clone(), message)
             .label("has no step");
-    Some(diagnostic.help("make its checks with `runbook check`, or let a runbook make them: `[[step]]` with `suite = \"FILE\"`"))
+    Some(diagnostic.help(
+        "make its checks with `runbook check`, or let a runbook make them: `[[step]]` \
+                   with `suite = \"FILE\"`",
+    ))
 }
 
 fn plan_steps(runbook: &Runbook, facts: &BTreeMap<StepId, OperationFacts>) -> Vec<PlannedStep> {

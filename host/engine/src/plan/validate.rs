@@ -1,7 +1,7 @@
 //! What is wrong with a runbook, once it is known what its operations are.
 
 use crate::event::Section;
-use crate::model::{Risk, Runbook, Step, UndoDeclaration, section_noun};
+use crate::model::{DeclaredRisk, Runbook, Step, UndoDeclaration, section_noun};
 use runbook_contract::{Kind, OperationFacts, StepId};
 use runbook_document::{Diagnostic, Diagnostics, Span};
 use std::collections::BTreeMap;
@@ -141,9 +141,11 @@ fn check_step(
             let message =
                 format!("{} changes something and does not say how it ends badly", step.subject());
             let help = if own.undo {
-                "add `undo = \"auto\"`, or `irreversible = \"…\"` with the reason why that is acceptable"
+                "add `undo = \"auto\"`, or `irreversible = \"…\"` with the reason why that is \
+                 acceptable"
             } else {
-                "add `undo = { uses = … }`, or `irreversible = \"…\"` with the reason why that is acceptable"
+                "add `undo = { uses = … }`, or `irreversible = \"…\"` with the reason why that is \
+                 acceptable"
             };
             diagnostics.push(
                 error("E0221", &step.id.span, message)
@@ -195,7 +197,7 @@ fn check_risk(
         facts.get(&step.id.value).is_some_and(|own| own.kind == Kind::Step && own.writes)
     };
     let writing = runbook.section(Section::Step).find(writes);
-    if let (Risk::ReadOnly, Some(step)) = (risk.value, writing) {
+    if let (DeclaredRisk::ReadOnly, Some(step)) = (risk.value, writing) {
         let message = format!(
             "the runbook says that it is read-only, and {} changes something",
             step.subject()

@@ -301,7 +301,11 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_formatter(|out, state, value| {
         if value.is_undefined() {
-            return Err(Error::new(ErrorKind::UndefinedError, "an expression in it gives no value, such as an element that a list does not have; `| default(…)` gives a value for that case"));
+            return Err(Error::new(
+                ErrorKind::UndefinedError,
+                "an expression in it gives no value, such as an element that a list does not have; \
+                 `| default(…)` gives a value for that case",
+            ));
         }
         minijinja::escape_formatter(out, state, value)
     });

@@ -126,7 +126,8 @@ fn what_is_asked_for_only_if_it_is_there_is_no_mistake_and_what_is_behind_it_is_
         holds("steps.look-twice.output is defined and steps.look-twice.output.row > 3").is_err()
     );
     assert!(holds("steps.look-twice.output is defined or steps.skipped.output.rows").is_err());
-    let text = "{% if steps.skipped.output is defined %}{{ steps.skipped.output.rows }}{% else %}none{% endif %}";
+    let text = "{% if steps.skipped.output is defined %}{{ steps.skipped.output.rows \
+                }}{% else %}none{% endif %}";
     assert_eq!(with_scope(|scope| render(&Json::from(text), scope)), Ok(Json::from("none")));
 }
 
@@ -178,7 +179,8 @@ fn a_template_without_end_is_stopped() {
         "{{ 'x' * 8000000000 }}",
         "{{ ('x' * 9999) | replace('x', 'x' * 9999) | replace('x', 'x' * 9999) }}",
         "{{ range(99999) | join('x' * 99999) }}",
-        "{{ ('&' * 9999999) | escape | escape | escape | escape | escape | escape | escape | escape | escape | escape | length }}",
+        "{{ ('&' * 9999999) | escape | escape | escape | escape | escape | escape | escape | \
+         escape | escape | escape | length }}",
         "{% set x = 'x' %}{% set x = x ~ x %}{{ x }}",
         "{% with x = 'x' %}{{ x }}{% endwith %}",
         "{% for a in range(9) recursive %}{{ loop(range(9)) }}{% endfor %}",

@@ -118,8 +118,9 @@ fn a_plan_that_changed_voids_its_approval() {
 
 #[test]
 fn branches_that_need_no_approval_go_on_before_the_run_waits() {
-    let text = "[[step]]\nid = \"drop\"\nuses = \"test:do\"\nundo = \"auto\"\napproval = {}\nneeds = []\n\
-         [[step]]\nid = \"beside\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = []\n";
+    let text = "[[step]]\nid = \"drop\"\nuses = \"test:do\"\nundo = \"auto\"\napproval = {}\n\
+                needs = []\n[[step]]\nid = \"beside\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                needs = []\n";
     let run = Run::new(text, World::default());
     asks(run.execute());
     assert_eq!(run.world.applied(), ["beside"]);
@@ -127,8 +128,9 @@ fn branches_that_need_no_approval_go_on_before_the_run_waits() {
 
 #[test]
 fn a_failure_beside_it_undoes_without_waiting_for_approval() {
-    let text = "[[step]]\nid = \"drop\"\nuses = \"test:do\"\nundo = \"auto\"\napproval = {}\nneeds = []\n\
-         [[step]]\nid = \"beside\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = []\n";
+    let text = "[[step]]\nid = \"drop\"\nuses = \"test:do\"\nundo = \"auto\"\napproval = {}\n\
+                needs = []\n[[step]]\nid = \"beside\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                needs = []\n";
     let run = Run::new(text, World::default().with("beside", [Reply::Fails(ErrorClass::Invalid)]));
     assert_eq!(end(run.execute()).1, Some(Cause::Step { step: "beside".into() }));
     assert!(run.world.applied().iter().all(|step| step != "drop"));

@@ -4,10 +4,10 @@
 use crate::support::{Run, *};
 use runbook_engine::*;
 
-const RUNBOOK: &str = "[[preflight]]\nid = \"before\"\nuses = \"test:look\"\n\
-    [[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n\
-    [[verify]]\nid = \"sound\"\nuses = \"test:look\"\n\
-    [[finally]]\nid = \"tidy\"\nuses = \"test:do\"\n";
+const RUNBOOK: &str = "[[preflight]]\nid = \"before\"\nuses = \"test:look\"\n[[step]]\nid = \"a\"\n\
+     uses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\n\
+     undo = \"auto\"\n[[verify]]\nid = \"sound\"\nuses = \"test:look\"\n[[finally]]\n\
+     id = \"tidy\"\nuses = \"test:do\"\n";
 
 /// Somebody cancels the run when it has written this record.
 fn cancelled_at(run: &Run, record: u64) -> Result<RunOutcome, RunError> {

@@ -7,10 +7,12 @@ use jiff::SignedDuration;
 use runbook_engine::*;
 
 /// With limits of time everywhere.
-const TIMED: &str = "[runbook]\n[locks]\nexclusive = [\"db\"]\n\
-    [[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\nidempotent = true\ntimeout = \"30s\"\nretry = { attempts = 3, delay = \"5s\" }\n\
-    [[step]]\nid = \"wait\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\nevery = \"10s\"\nwithin = \"1m\"\n\
-    [[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\nidempotent = true\ntimeout = \"30s\"\ntotal_timeout = \"1m\"\n";
+const TIMED: &str = "[runbook]\n[locks]\nexclusive = [\"db\"]\n[[step]]\nid = \"a\"\n\
+                     uses = \"test:do\"\nundo = \"auto\"\nidempotent = true\ntimeout = \"30s\"\n\
+                     retry = { attempts = 3, delay = \"5s\" }\n[[step]]\nid = \"wait\"\n\
+                     uses = \"test:look\"\nuntil = \"outcome == 'pass'\"\nevery = \"10s\"\n\
+                     within = \"1m\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                     idempotent = true\ntimeout = \"30s\"\ntotal_timeout = \"1m\"\n";
 
 fn text() -> String {
     TIMED.replacen("[runbook]\n", "", 1)

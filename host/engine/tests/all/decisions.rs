@@ -27,7 +27,8 @@ fn run(undo_kind: UndoKind, world: World) -> Run {
         UndoKind::Idempotent => "{ uses = \"test:move\", idempotent = true }",
     };
     let text = format!(
-        "[[step]]\nid = \"pay\"\nuses = \"test:do\"\nundo = {undo}\n[[step]]\nid = \"fail\"\nuses = \"test:look\"\n"
+        "[[step]]\nid = \"pay\"\nuses = \"test:do\"\nundo = {undo}\n[[step]]\n\
+                 id = \"fail\"\nuses = \"test:look\"\n"
     );
     Run::new(&text, world.with("fail", [Reply::Fails(ErrorClass::Assertion)]))
 }
@@ -351,8 +352,8 @@ fn an_undo_and_a_look_after_an_attempt_without_an_answer_are_told_how_long_ago_i
 
 #[test]
 fn a_step_is_planned_knowing_how_long_ago_another_one_of_its_plugin_began_that_got_no_answer() {
-    let text = "[undo]\non = []\n[[step]]\nid = \"first\"\nuses = \"test:do\"\nirreversible = \"an example\"\n\
-                [[finally]]\nid = \"last\"\nuses = \"test:do\"\n";
+    let text = "[undo]\non = []\n[[step]]\nid = \"first\"\nuses = \"test:do\"\n\
+                irreversible = \"an example\"\n[[finally]]\nid = \"last\"\nuses = \"test:do\"\n";
     let told = |replies: &[Reply]| {
         let run = Run::new(text, World::default().with("first", replies.to_vec()));
         end(run.execute());
@@ -381,8 +382,9 @@ fn what_may_have_happened_is_in_the_account_and_is_not_made_again_unless_that_do
             (Reply::FailsLate(class), true),
         ] {
             let text = format!(
-                "[[step]]\nid = \"pay\"\nuses = \"test:do\"\nirreversible = \"a test\"\non_failure = \"stop\"\n\
-                 idempotent = {idempotent}\nretry = {{ attempts = 3, delay = \"1s\", on = [\"{name}\"] }}\n"
+                "[[step]]\nid = \"pay\"\nuses = \"test:do\"\nirreversible = \"a test\"\n\
+                 on_failure = \"stop\"\nidempotent = {idempotent}\n\
+                 retry = {{ attempts = 3, delay = \"1s\", on = [\"{name}\"] }}\n"
             );
             let run = Run::new(&text, World::default().with("pay", [reply.clone()]));
             end(run.execute());

@@ -37,8 +37,9 @@ fn every_section_takes_what_it_does_not_say_and_keeps_what_it_says() {
 
 #[test]
 fn what_waits_for_something_is_not_tried_again_as_well_and_a_person_has_no_default() {
-    let text = "[[step]]\nid = \"wait\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\nevery = \"1s\"\nwithin = \"1m\"\n\
-                [[step]]\nid = \"ask\"\nmanual = { instructions = \"look\" }\n";
+    let text = "[[step]]\nid = \"wait\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\n\
+                every = \"1s\"\nwithin = \"1m\"\n[[step]]\nid = \"ask\"\n\
+                manual = { instructions = \"look\" }\n";
     let plan = plan(&format!("{DEFAULTS}{text}"));
     let steps: Vec<_> = plan.section(Section::Step).collect();
     assert_eq!(steps[0].retry.attempts, 1);

@@ -10,11 +10,14 @@ use std::collections::BTreeMap;
 const FORMS: &[&str] = &[
     "uses = \"test:look\"\nwith = { text = \"{{ params.word }}\" }",
     "uses = \"test:do\"\nundo = \"auto\"\nwith = { text = \"{{ params.word }}\" }",
-    "uses = \"test:do\"\nundo = \"auto\"\nfor_each = [\"a\", \"b\"]\nwith = { text = \"{{ item }} {{ params.word }}\" }",
-    "uses = \"test:do\"\nundo = \"auto\"\nfor_each = \"params.many\"\nas = \"one\"\nwith = { text = \"{{ one }}\" }",
+    "uses = \"test:do\"\nundo = \"auto\"\nfor_each = [\"a\", \"b\"]\n\
+     with = { text = \"{{ item }} {{ params.word }}\" }",
+    "uses = \"test:do\"\nundo = \"auto\"\nfor_each = \"params.many\"\nas = \"one\"\n\
+     with = { text = \"{{ one }}\" }",
     "uses = \"test:do\"\nundo = \"auto\"\nfor_each = []",
     "uses = \"test:do\"\nundo = \"auto\"\nfor_each = \"params.word\"",
-    "uses = \"test:do\"\nundo = \"auto\"\nwith = { text = \"{{ params.many[0].name | upper | int }}\" }",
+    "uses = \"test:do\"\nundo = \"auto\"\n\
+     with = { text = \"{{ params.many[0].name | upper | int }}\" }",
     "manual = { instructions = \"look at {{ params.word }}\" }",
     "runbook = \"inner.toml\"\nwith = { word = \"{{ params.word }}!\" }",
     "runbook = \"inner.toml\"\nwith = { word = \"{{ params.many }}\" }",
@@ -25,10 +28,12 @@ const WHENS: &[&str] =
 /// Conditions that speak of the item.
 const WHENS_OF_ITEMS: &[&str] = &["when = \"item != 'a'\"", "when = \"item == 'c'\""];
 
-const PARAMS: &str = "[params.go]\ntype = \"bool\"\ndefault = true\n[params.word]\ntype = \"string\"\ndefault = \"w\"\n\
-    [params.many]\ntype = \"list\"\ndefault = [\"x\", \"y\"]\n";
-const INNER: &str = "[params.word]\ntype = \"string\"\nrequired = true\n\
-    [[step]]\nid = \"i\"\nuses = \"test:do\"\nundo = \"auto\"\nwith = { text = \"{{ params.word }}\" }\n";
+const PARAMS: &str = "[params.go]\ntype = \"bool\"\ndefault = true\n[params.word]\n\
+                      type = \"string\"\ndefault = \"w\"\n[params.many]\ntype = \"list\"\n\
+                      default = [\"x\", \"y\"]\n";
+const INNER: &str = "[params.word]\ntype = \"string\"\nrequired = true\n[[step]]\nid = \"i\"\n\
+                     uses = \"test:do\"\nundo = \"auto\"\n\
+                     with = { text = \"{{ params.word }}\" }\n";
 
 /// What a step does, told of both kinds of run in the same words.
 fn of_the_run(run: &Run) -> BTreeMap<String, String> {

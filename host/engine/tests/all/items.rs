@@ -13,9 +13,10 @@ const EACH: &str = "[[step]]\nid = \"each\"\nuses = \"test:do\"\nundo = \"auto\"
 /// A first step, a step for each of three names, and one that reads what came of them.
 fn three(more: &str) -> String {
     format!(
-        "[[step]]\nid = \"first\"\nuses = \"test:do\"\nundo = \"auto\"\n{EACH}for_each = [\"a\", \"b\", \"c\"]\n\
-         with = {{ name = \"{{{{ item }}}}\" }}\n{more}\n\
-         [[step]]\nid = \"last\"\nuses = \"test:do\"\nundo = \"auto\"\nwith = {{ seen = \"{{{{ steps.each.output }}}}\" }}\n"
+        "[[step]]\nid = \"first\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+             {EACH}for_each = [\"a\", \"b\", \"c\"]\nwith = {{ name = \"{{{{ item }}}}\" }}\n\
+             {more}\n[[step]]\nid = \"last\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+             with = {{ seen = \"{{{{ steps.each.output }}}}\" }}\n"
     )
 }
 
@@ -28,14 +29,16 @@ fn items_are_done_in_order_and_their_outputs_are_a_map_by_key() {
     let run = Run::new(&three(""), World::default());
     assert_eq!(end(run.execute()).0, RunEnd::Succeeded);
     assert_eq!(run.world.applied(), ["first", "each[a]", "each[b]", "each[c]", "last"]);
-    let seen = json!({ "a": { "input": { "name": "a" } }, "b": { "input": { "name": "b" } }, "c": { "input": { "name": "c" } } });
+    let seen = json!({ "a": { "input": { "name": "a" } }, "b": { "input": { "name": "b" } },
+        "c": { "input": { "name": "c" } } });
     assert_eq!(run.world.input("last"), json!({ "seen": seen }));
 }
 
 #[test]
 fn the_output_of_an_earlier_step_is_gone_through_by_key() {
     let look = "[[preflight]]\nid = \"look\"\nuses = \"test:look\"\n";
-    let each = "for_each = \"steps.look.output.tables\"\nas = \"table\"\nkey = \"{{ table.name }}\"\nwith = { rows = \"{{ table.rows }}\" }\n";
+    let each = "for_each = \"steps.look.output.tables\"\nas = \"table\"\n\
+                key = \"{{ table.name }}\"\nwith = { rows = \"{{ table.rows }}\" }\n";
     let tables =
         json!({ "tables": [{ "name": "orders", "rows": 3 }, { "name": "users", "rows": 5 }] });
     let run = Run::new(
@@ -155,9 +158,10 @@ fn a_condition_that_names_the_item_is_asked_for_each_and_another_once() {
 
 #[test]
 fn an_explicit_undo_sees_its_item_and_the_output_of_its_item() {
-    let each = "[[step]]\nid = \"each\"\nuses = \"test:do\"\nfor_each = [\"a\", \"b\"]\nwith = { name = \"{{ item }}\" }\n\
-         undo = { uses = \"test:do\", with = { name = \"{{ item }}\", was = \"{{ steps.each.output.input.name }}\" } }\n\
-         [[step]]\nid = \"bad\"\nuses = \"test:do\"\nundo = \"auto\"\n";
+    let each = "[[step]]\nid = \"each\"\nuses = \"test:do\"\nfor_each = [\"a\", \"b\"]\n\
+                with = { name = \"{{ item }}\" }\n\
+                undo = \
+                { uses = \"test:do\", with = { name = \"{{ item }}\", was = \"{{ steps.each.output.input.name }}\" } }\n[[step]]\nid = \"bad\"\nuses = \"test:do\"\nundo = \"auto\"\n";
     let run = Run::new(each, World::default().with("bad", [Reply::Fails(ErrorClass::Invalid)]));
     assert_eq!(end(run.execute()).0, RunEnd::Undone);
     assert_eq!(run.world.applied(), ["each[a]", "each[b]", "each[b]/undo", "each[a]/undo"]);
@@ -200,8 +204,9 @@ fn a_list_that_was_cut_is_never_gone_through() {
         for cut in [false, true] {
             // `first` hands on the outputs of a suite, which are a map of outputs.
             let text = format!(
-                "[params.n]\ntype = \"int\"\ndefault = 1\n[[step]]\nid = \"look\"\nuses = \"test:look\"\n\
-                 [[step]]\nid = \"first\"\nsuite = \"suite.toml\"\n{EACH}{way}\n"
+                "[params.n]\ntype = \"int\"\ndefault = 1\n[[step]]\nid = \"look\"\n\
+                 uses = \"test:look\"\n[[step]]\nid = \"first\"\nsuite = \"suite.toml\"\n\
+                 {EACH}{way}\n"
             );
             let suite = "[[check]]\nid = \"look\"\nuses = \"test:look\"\n";
             let found = || [Reply::Found(Outcome::Pass, rows(cut))];
@@ -233,12 +238,15 @@ fn a_list_that_was_cut_is_never_gone_through() {
 
 #[test]
 fn a_list_that_was_cut_is_not_gone_through_in_a_nested_file_either() {
-    let outer = "[[step]]\nid = \"look\"\nuses = \"test:look\"\n\
-        [[step]]\nid = \"nest\"\nrunbook = \"middle.toml\"\nwith = { rows = \"{{ steps.look.output.rows }}\", other = \"x\" }\n";
-    let params = "[params.rows]\ntype = \"list\"\nrequired = true\n[params.other]\ntype = \"string\"\ndefault = \"x\"\n";
+    let outer = "[[step]]\nid = \"look\"\nuses = \"test:look\"\n[[step]]\nid = \"nest\"\n\
+                 runbook = \"middle.toml\"\n\
+                 with = { rows = \"{{ steps.look.output.rows }}\", other = \"x\" }\n";
+    let params = "[params.rows]\ntype = \"list\"\nrequired = true\n[params.other]\n\
+                  type = \"string\"\ndefault = \"x\"\n";
     let middle = format!(
-        "{params}[[step]]\nid = \"deep\"\nrunbook = \"inner.toml\"\nwith = {{ rows = \"{{{{ params.rows }}}}\" }}\n\
-         [[step]]\nid = \"plain\"\nuses = \"test:do\"\nundo = \"auto\"\nfor_each = [\"{{{{ params.other }}}}\"]\n"
+        "{params}[[step]]\nid = \"deep\"\nrunbook = \"inner.toml\"\n\
+                 with = {{ rows = \"{{{{ params.rows }}}}\" }}\n[[step]]\nid = \"plain\"\n\
+                 uses = \"test:do\"\nundo = \"auto\"\nfor_each = [\"{{{{ params.other }}}}\"]\n"
     );
     let inner = format!("{params}{EACH}for_each = \"params.rows\"\n");
     for cut in [false, true] {
@@ -308,9 +316,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn items_are_done_once_at_most_so_many_at_a_time_whatever_breaks(n_items in 0_usize..5, max_parallel in 1_usize..4) {
+    fn items_are_done_once_at_most_so_many_at_a_time_whatever_breaks(n_items in 0_usize..5,
+        max_parallel in 1_usize..4) {
         let names: Vec<_> = (0..n_items).map(|n| format!("\"i{n}\"")).collect();
-        let text = format!("{EACH}for_each = [{}]\nmax_parallel = {max_parallel}\n", names.join(", "));
+        let text = format!("{EACH}for_each = [{}]\nmax_parallel = {max_parallel}\n",
+            names.join(", "));
         let anew = || Run::new(&text, World::default());
         let whole = anew();
         prop_assert_eq!(end(whole.execute()).0, RunEnd::Succeeded);
@@ -318,26 +328,32 @@ proptest! {
         prop_assert_eq!(whole.world.done().len(), n_items);
         broken_at_each_record(&whole, anew, |run, at| {
             let ended = finish(run);
-            assert!(matches!(ended, RunEnd::Succeeded | RunEnd::SucceededWithWarnings), "record {at}: {ended:?}");
+            assert!(matches!(ended, RunEnd::Succeeded | RunEnd::SucceededWithWarnings),
+                "record {at}: {ended:?}");
             let applied = run.world.applied();
-            assert_eq!(applied.iter().collect::<BTreeSet<_>>().len(), applied.len(), "record {at}: an item was done twice: {applied:?}");
+            assert_eq!(applied.iter().collect::<BTreeSet<_>>().len(), applied.len(),
+                "record {at}: an item was done twice: {applied:?}");
             assert_eq!(applied.len(), n_items, "record {at}");
         });
     }
 
     #[test]
-    fn after_a_failed_item_nothing_is_left_whatever_breaks(n_items in 1_usize..5, failing in 0_usize..5, max_parallel in 1_usize..4) {
+    fn after_a_failed_item_nothing_is_left_whatever_breaks(n_items in 1_usize..5,
+        failing in 0_usize..5, max_parallel in 1_usize..4) {
         let names: Vec<_> = (0..n_items).map(|n| format!("\"i{n}\"")).collect();
-        let text = format!("{EACH}for_each = [{}]\nmax_parallel = {max_parallel}\n", names.join(", "));
+        let text = format!("{EACH}for_each = [{}]\nmax_parallel = {max_parallel}\n",
+            names.join(", "));
         let failing = format!("each[i{}]", failing % n_items);
-        let anew = || Run::new(&text, World::default().with(&failing, [Reply::Fails(ErrorClass::Assertion)]));
+        let anew = || Run::new(&text,
+            World::default().with(&failing, [Reply::Fails(ErrorClass::Assertion)]));
         let whole = anew();
         prop_assert!(matches!(end(whole.execute()).0, RunEnd::Undone | RunEnd::FailedClean));
         prop_assert!(whole.world.done().is_empty());
         broken_at_each_record(&whole, anew, |run, at| {
             let ended = finish(run);
             // An item that counts as done by the operator's word may be all that there was.
-            assert!(matches!(ended, RunEnd::Undone | RunEnd::FailedClean), "record {at}: {ended:?}");
+            assert!(matches!(ended, RunEnd::Undone | RunEnd::FailedClean),
+                "record {at}: {ended:?}");
             assert!(run.world.done().is_empty(), "record {at}: left {:?}", run.world.done());
         });
     }

@@ -28,8 +28,10 @@ const ANSWERS: &[(Reply, bool)] = &[
 /// A smoke test in each section, before or after a step that can be undone.
 const RUNBOOKS: &[&str] = &[
     "[[step]]\nid = \"smoke\"\nuses = \"test:smoke\"\n",
-    "[[step]]\nid = \"up\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"smoke\"\nuses = \"test:smoke\"\n",
-    "[[step]]\nid = \"up\"\nuses = \"test:do\"\nundo = \"auto\"\n[[verify]]\nid = \"smoke\"\nuses = \"test:smoke\"\n",
+    "[[step]]\nid = \"up\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"smoke\"\n\
+     uses = \"test:smoke\"\n",
+    "[[step]]\nid = \"up\"\nuses = \"test:do\"\nundo = \"auto\"\n[[verify]]\nid = \"smoke\"\n\
+     uses = \"test:smoke\"\n",
 ];
 
 #[test]
@@ -58,7 +60,8 @@ fn a_smoke_test_that_wrote_nothing_leaves_nothing() {
 
 #[test]
 fn what_one_attempt_left_is_told_although_the_next_one_passes() {
-    let text = "[[step]]\nid = \"smoke\"\nuses = \"test:smoke\"\nretry = { attempts = 2, delay = \"1s\", on = [\"assertion\"] }\n";
+    let text = "[[step]]\nid = \"smoke\"\nuses = \"test:smoke\"\n\
+                retry = { attempts = 2, delay = \"1s\", on = [\"assertion\"] }\n";
     let run = Run::new(
         text,
         World::default().with("smoke", [Reply::Cases(&[BAD]), Reply::Cases(&[GOOD])]),
@@ -100,10 +103,11 @@ fn a_smoke_test_that_was_cut_off_may_have_left_something() {
 fn a_step_does_not_run_without_what_its_needs_name_unless_it_says_so() {
     let text = |needs: &str| {
         format!(
-            "[[step]]\nid = \"renew\"\nuses = \"test:do\"\nundo = \"auto\"\non_failure = \"continue\"\n\
-             [[step]]\nid = \"reload\"\nuses = \"test:do\"\nundo = \"auto\"\n{needs}\n\
-             [[step]]\nid = \"tell\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = [\"reload\"]\n\
-             [[step]]\nid = \"last\"\nuses = \"test:do\"\nundo = \"auto\"\n"
+            "[[step]]\nid = \"renew\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                 on_failure = \"continue\"\n[[step]]\nid = \"reload\"\nuses = \"test:do\"\n\
+                 undo = \"auto\"\n{needs}\n[[step]]\nid = \"tell\"\nuses = \"test:do\"\n\
+                 undo = \"auto\"\nneeds = [\"reload\"]\n[[step]]\nid = \"last\"\n\
+                 uses = \"test:do\"\nundo = \"auto\"\n"
         )
     };
     let applied = |needs: &str| {
@@ -172,8 +176,9 @@ fn a_step_that_hangs_before_its_effect_is_told_with_how_long_it_may_take() {
 
 #[test]
 fn a_run_that_would_pause_says_what_it_waits_for() {
-    let text = "[[guard]]\nid = \"sees\"\nuses = \"test:look\"\nevery = \"1s\"\non_breach = \"pause\"\n\
-        [[step]]\nid = \"hangs\"\nuses = \"test:do\"\nundo = \"auto\"\ntimeout = \"1m\"\n";
+    let text = "[[guard]]\nid = \"sees\"\nuses = \"test:look\"\nevery = \"1s\"\n\
+                on_breach = \"pause\"\n[[step]]\nid = \"hangs\"\nuses = \"test:do\"\n\
+                undo = \"auto\"\ntimeout = \"1m\"\n";
     let good = Reply::Found(Outcome::Pass, serde_json::json!({}));
     let bad = Reply::Found(Outcome::Fail, serde_json::json!({}));
     let run =

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 fn text(manual: &str) -> String {
     format!(
-        "[[step]]\nid = \"first\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"look\"\nmanual = {manual}\n\
-         [[step]]\nid = \"last\"\nuses = \"test:do\"\nundo = \"auto\"\nwhen = \"steps.look.output.lag_ok\"\nwith = {{ note = \"{{{{ steps.look.output.note }}}}\" }}\n"
+        "[[step]]\nid = \"first\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\n\
+             id = \"look\"\nmanual = {manual}\n[[step]]\nid = \"last\"\nuses = \"test:do\"\n\
+             undo = \"auto\"\nwhen = \"steps.look.output.lag_ok\"\n\
+             with = {{ note = \"{{{{ steps.look.output.note }}}}\" }}\n"
     )
 }
 
@@ -110,8 +112,10 @@ fn mistakes_in_manual_are_shown() {
             .contains("must be the name of a type")
     );
     assert!(refused(&text("{ instruction = \"x\" }")).contains("unknown key `instruction`"));
-    let both = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\nmanual = { instructions = \"x\" }\n";
+    let both = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                manual = { instructions = \"x\" }\n";
     assert!(refused(both).contains("`uses` of step `a` has no meaning"));
-    let verify = "[[step]]\nid = \"s\"\nuses = \"test:do\"\nundo = \"auto\"\n[[verify]]\nid = \"v\"\nmanual = { instructions = \"x\" }\n";
+    let verify = "[[step]]\nid = \"s\"\nuses = \"test:do\"\nundo = \"auto\"\n[[verify]]\n\
+                  id = \"v\"\nmanual = { instructions = \"x\" }\n";
     assert!(refused(verify).contains("`manual` of verify `v` has no meaning"));
 }

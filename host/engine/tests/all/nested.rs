@@ -133,7 +133,8 @@ fn its_preflight_holds_before_its_first_effect() {
 fn when_it_is_skipped_so_are_all_its_steps() {
     let run = Run::nesting(
         &only(
-            "when = \"params.incident != ''\"\nwith.table = \"a\"\n[params.incident]\ntype = \"string\"\ndefault = \"\"",
+            "when = \"params.incident != ''\"\nwith.table = \"a\"\n[params.incident]\n\
+               type = \"string\"\ndefault = \"\"",
         ),
         &[("restore.toml", RESTORE)],
         World::default(),
@@ -165,7 +166,8 @@ fn its_limit_of_effects_is_for_its_steps_only() {
 fn its_time_limit_is_for_its_steps_only() {
     let slow = RESTORE.replacen("[params.table]", "timeout = \"20s\"\n[params.table]", 1).replace(
         "[[verify]]",
-        "[[step]]\nid = \"wait\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\nevery = \"5s\"\nwithin = \"1m\"\n[[verify]]",
+        "[[step]]\nid = \"wait\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\n\
+         every = \"5s\"\nwithin = \"1m\"\n[[verify]]",
     );
     let run = Run::nesting(
         OUTER,
@@ -276,7 +278,9 @@ fn a_name_means_one_thing_in_a_run() {
 
 #[test]
 fn a_nested_window_holds_for_the_whole_run() {
-    let window = "[window]\nallow = [{ days = \"sun\", from = \"02:00\", to = \"04:00\", zone = \"UTC\" }]\noutside = \"refuse\"\n";
+    let window = "[window]\nallow = \
+                  [{ days = \"sun\", from = \"02:00\", to = \"04:00\", zone = \"UTC\" }]\n\
+                  outside = \"refuse\"\n";
     let inner = window.to_owned() + RESTORE;
     let run = Run {
         clock: Still::at("2026-11-22T05:00:00Z"),

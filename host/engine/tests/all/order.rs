@@ -101,20 +101,24 @@ fn at_most_so_many_calls_are_made_at_once_as_the_runbook_says() {
 fn a_nested_file_sees_the_targets_of_the_files_that_nest_it() {
     let outer =
         "[targets.db]\nsql = \"sqlite:a.db\"\n[[step]]\nid = \"inner\"\nrunbook = \"inner.toml\"\n";
-    let inner = "[targets.own]\nsql = \"sqlite:b.db\"\n[[step]]\nid = \"innermost\"\nrunbook = \"innermost.toml\"\n";
-    let innermost = "[[step]]\nid = \"a\"\nuses = \"test:look\"\nbind.db = \"db\"\n[[step]]\nid = \"b\"\nuses = \"test:look\"\nbind.db = \"own\"\n";
+    let inner = "[targets.own]\nsql = \"sqlite:b.db\"\n[[step]]\nid = \"innermost\"\n\
+                 runbook = \"innermost.toml\"\n";
+    let innermost = "[[step]]\nid = \"a\"\nuses = \"test:look\"\nbind.db = \"db\"\n[[step]]\n\
+                     id = \"b\"\nuses = \"test:look\"\nbind.db = \"own\"\n";
     let files = [("inner.toml", inner), ("innermost.toml", innermost)];
     assert!(try_plan_with(outer, &files).is_ok());
     // By itself it has to bring them, and a file beside it lends nothing.
     assert!(refused(innermost).contains("there is no such target"));
-    let beside = "[[step]]\nid = \"lends\"\nrunbook = \"inner.toml\"\n[[step]]\nid = \"takes\"\nrunbook = \"taking.toml\"\n";
+    let beside = "[[step]]\nid = \"lends\"\nrunbook = \"inner.toml\"\n[[step]]\nid = \"takes\"\n\
+                  runbook = \"taking.toml\"\n";
     let taking = "[[step]]\nid = \"a\"\nuses = \"test:look\"\nbind.db = \"own\"\n";
     let found = try_plan_with(
         beside,
         &[
             (
                 "inner.toml",
-                "[targets.own]\nsql = \"sqlite:b.db\"\n[[step]]\nid = \"x\"\nuses = \"test:look\"\n",
+                "[targets.own]\nsql = \"sqlite:b.db\"\n[[step]]\nid = \"x\"\n\
+                 uses = \"test:look\"\n",
             ),
             ("taking.toml", taking),
         ],

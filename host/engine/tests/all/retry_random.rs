@@ -173,7 +173,12 @@ fn write(
             Node::Each { items, max_parallel } => {
                 let items: Vec<String> = (0..*items).map(|item| format!("\"k{item}\"")).collect();
                 let items = items.join(", ");
-                write!(text, "uses = \"test:do\"\n{undo}\nfor_each = [{items}]\nmax_parallel = {max_parallel}\n{with}").unwrap();
+                write!(
+                    text,
+                    "uses = \"test:do\"\n{undo}\nfor_each = [{items}]\n\
+                     max_parallel = {max_parallel}\n{with}"
+                )
+                .unwrap();
             }
             Node::Nest(inner) => {
                 let file = format!("{name}-{id}");

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 /// Three steps; the last one sees what the first one produced. What fails stays as it is, for a
 /// person to look at.
-const THREE: &str = "[defaults]\non_failure = \"stop\"\n\
-    [[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n\
-    [[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n\
-    [[step]]\nid = \"c\"\nuses = \"test:do\"\nundo = \"auto\"\nwith.seen = \"{{ steps.a.output }}\"\n";
+const THREE: &str = "[defaults]\non_failure = \"stop\"\n[[step]]\nid = \"a\"\nuses = \"test:do\"\n\
+                     undo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                     [[step]]\nid = \"c\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                     with.seen = \"{{ steps.a.output }}\"\n";
 
 /// A run that failed at `b`, and what it takes to try it again.
 fn failed() -> Run {
@@ -124,10 +124,11 @@ fn a_run_can_be_tried_again_more_than_once() {
 
 #[test]
 fn a_branch_that_is_done_stays_done_and_one_that_is_not_is_done() {
-    let text = "[defaults]\non_failure = \"stop\"\n[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n\
-        [[step]]\nid = \"left\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = [\"a\"]\n\
-        [[step]]\nid = \"right\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = [\"a\"]\n\
-        [[step]]\nid = \"last\"\nuses = \"test:do\"\nundo = \"auto\"\nneeds = [\"left\", \"right\"]\n";
+    let text = "[defaults]\non_failure = \"stop\"\n[[step]]\nid = \"a\"\nuses = \"test:do\"\n\
+                undo = \"auto\"\n[[step]]\nid = \"left\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                needs = [\"a\"]\n[[step]]\nid = \"right\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                needs = [\"a\"]\n[[step]]\nid = \"last\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                needs = [\"left\", \"right\"]\n";
     let old =
         Run::new(text, World::default().with("right", [Reply::Refused(ErrorClass::Assertion)]));
     end(old.execute());
@@ -163,8 +164,9 @@ fn what_cannot_be_tried_again_is_said() {
 }
 
 /// Four customers; the third one fails.
-const REFUND: &str = "[defaults]\non_failure = \"stop\"\n\
-    [[step]]\nid = \"refund\"\nuses = \"test:move\"\nirreversible = \"money\"\nfor_each = [\"1\", \"2\", \"3\", \"4\"]\n";
+const REFUND: &str = "[defaults]\non_failure = \"stop\"\n[[step]]\nid = \"refund\"\n\
+                      uses = \"test:move\"\nirreversible = \"money\"\n\
+                      for_each = [\"1\", \"2\", \"3\", \"4\"]\n";
 
 #[test]
 fn no_customer_is_refunded_twice() {
@@ -240,8 +242,9 @@ fn what_may_have_happened_is_asked_about_and_not_done_twice() {
 fn a_step_of_a_nested_file_is_a_place_to_begin() {
     let outer =
         "[defaults]\non_failure = \"stop\"\n[[step]]\nid = \"nest\"\nrunbook = \"inner.toml\"\n";
-    let inner = "[defaults]\non_failure = \"stop\"\n[[step]]\nid = \"one\"\nuses = \"test:do\"\nundo = \"auto\"\n\
-        [[step]]\nid = \"two\"\nuses = \"test:do\"\nundo = \"auto\"\nwith.seen = \"{{ steps.one.output }}\"\n";
+    let inner = "[defaults]\non_failure = \"stop\"\n[[step]]\nid = \"one\"\nuses = \"test:do\"\n\
+                 undo = \"auto\"\n[[step]]\nid = \"two\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                 with.seen = \"{{ steps.one.output }}\"\n";
     let files = &[("inner.toml", inner)];
     let old = Run::nesting(
         outer,
@@ -277,8 +280,9 @@ fn a_step_of_a_nested_file_is_a_place_to_begin() {
 
 #[test]
 fn what_failed_half_way_is_asked_about_and_what_was_tolerated_is_no_obstacle() {
-    let text = "[[step]]\nid = \"again\"\nuses = \"test:do\"\nirreversible = \"a test\"\non_failure = \"continue\"\n\
-                [[step]]\nid = \"raise\"\nuses = \"test:do\"\nirreversible = \"a test\"\non_failure = \"stop\"\n";
+    let text = "[[step]]\nid = \"again\"\nuses = \"test:do\"\nirreversible = \"a test\"\n\
+                on_failure = \"continue\"\n[[step]]\nid = \"raise\"\nuses = \"test:do\"\n\
+                irreversible = \"a test\"\non_failure = \"stop\"\n";
     let failing = |class| {
         World::default().with("again", [Reply::Fails(class)]).with("raise", [Reply::Refused(class)])
     };

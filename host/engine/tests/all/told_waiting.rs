@@ -53,7 +53,8 @@ fn whatever_a_run_waits_for_people_are_told_once_before_it_pauses() {
 #[test]
 fn who_has_answered_is_told_of_the_next_wait() {
     let text = format!(
-        "[[step]]\nid = \"a\"\nmanual = {{ instructions = \"Look.\" }}\n[[step]]\nid = \"b\"\nmanual = {{ instructions = \"Look again.\" }}\n{NOTIFY}"
+        "[[step]]\nid = \"a\"\nmanual = {{ instructions = \"Look.\" }}\n[[step]]\n\
+                 id = \"b\"\nmanual = {{ instructions = \"Look again.\" }}\n{NOTIFY}"
     );
     let run = Run::new(&text, World::default());
     pause(run.execute());

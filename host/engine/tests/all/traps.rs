@@ -9,7 +9,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// Two steps that can be undone, one after the other.
-const TWO: &str = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n";
+const TWO: &str = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\n\
+                   id = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n";
 
 #[test]
 fn after_a_failed_step_nothing_is_verified_and_nothing_says_success() {
@@ -35,8 +36,9 @@ fn every_class_of_error_is_undone_alike() {
 
 #[test]
 fn the_output_of_a_step_that_did_not_run_is_an_error_and_never_an_empty_text() {
-    let text = "[params.go]\ntype = \"bool\"\ndefault = false\n[[step]]\nid = \"a\"\nuses = \"test:look\"\nwhen = \"params.go\"\n\
-        [[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\nwith.name = \"{{ steps.a.output.name }}\"\n";
+    let text = "[params.go]\ntype = \"bool\"\ndefault = false\n[[step]]\nid = \"a\"\n\
+                uses = \"test:look\"\nwhen = \"params.go\"\n[[step]]\nid = \"b\"\n\
+                uses = \"test:do\"\nundo = \"auto\"\nwith.name = \"{{ steps.a.output.name }}\"\n";
     let outcome = Run::new(text, World::default());
     let (ended, _) = end(outcome.execute());
     assert!(outcome.world.applied().is_empty(), "it acted on a value that nobody had found");
@@ -46,8 +48,8 @@ fn the_output_of_a_step_that_did_not_run_is_an_error_and_never_an_empty_text() {
 #[test]
 fn what_is_not_so_yet_is_no_failure_while_it_is_waited_for() {
     let not_yet = Reply::Found(Outcome::Fail, json!({ "n": 3 }));
-    let text = "[[step]]\nid = \"empty\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\nevery = \"1s\"\nwithin = \"1m\"\n\
-        on_failure = \"stop\"\nexpect.n = 0\n";
+    let text = "[[step]]\nid = \"empty\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\n\
+                every = \"1s\"\nwithin = \"1m\"\non_failure = \"stop\"\nexpect.n = 0\n";
     let world = World::default()
         .with("empty", [not_yet.clone(), not_yet, Reply::Found(Outcome::Pass, json!({ "n": 0 }))]);
     let run = Run::new(text, world);
@@ -57,7 +59,8 @@ fn what_is_not_so_yet_is_no_failure_while_it_is_waited_for() {
 
 #[test]
 fn three_attempts_are_three_and_the_first_is_one_of_them() {
-    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\nidempotent = true\nretry = { attempts = 3, delay = \"1s\" }\n";
+    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\nidempotent = true\n\
+                retry = { attempts = 3, delay = \"1s\" }\n";
     let run = Run::new(text, World::default().with("a", [Reply::FailsLate(ErrorClass::Transient)]));
     end(run.execute());
     assert_eq!(run.world.applied().len(), 3);
@@ -65,7 +68,8 @@ fn three_attempts_are_three_and_the_first_is_one_of_them() {
 
 #[test]
 fn attempts_are_counted_across_a_crash() {
-    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\nidempotent = true\nretry = { attempts = 3, delay = \"1s\" }\n";
+    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\nidempotent = true\n\
+                retry = { attempts = 3, delay = \"1s\" }\n";
     let anew =
         || Run::new(text, World::default().with("a", [Reply::FailsLate(ErrorClass::Transient)]));
     let whole = anew();
@@ -91,14 +95,17 @@ fn attempts_are_counted_across_a_crash() {
 
 #[test]
 fn a_failure_that_is_tolerated_is_said_at_the_end() {
-    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\non_failure = \"continue\"\n[[step]]\nid = \"b\"\nuses = \"test:look\"\nneeds = []\n";
+    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n\
+                on_failure = \"continue\"\n[[step]]\nid = \"b\"\nuses = \"test:look\"\n\
+                needs = []\n";
     let run = Run::new(text, World::default().with("a", [Reply::Fails(ErrorClass::Assertion)]));
     assert_eq!(end(run.execute()).0, RunEnd::SucceededWithWarnings);
 }
 
 #[test]
 fn what_comes_after_a_failure_never_hides_it() {
-    let after = "[[finally]]\nid = \"tidy\"\nuses = \"test:look\"\n[[notify]]\non = [\"undone\", \"succeeded\"]\nuses = \"test:do\"\n";
+    let after = "[[finally]]\nid = \"tidy\"\nuses = \"test:look\"\n[[notify]]\n\
+                 on = [\"undone\", \"succeeded\"]\nuses = \"test:do\"\n";
     let failing = World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]);
     assert_eq!(
         end(Run::new(&format!("{TWO}{after}"), failing).execute()).0,
@@ -119,8 +126,9 @@ fn what_comes_after_a_failure_never_hides_it() {
 
 #[test]
 fn an_undo_that_fails_is_dirty_whatever_else_went_well() {
-    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = { uses = \"test:move\" }\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n\
-        [[step]]\nid = \"c\"\nuses = \"test:look\"\n";
+    let text = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = { uses = \"test:move\" }\n\
+                [[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"c\"\n\
+                uses = \"test:look\"\n";
     let world = World::default()
         .with("c", [Reply::Fails(ErrorClass::Assertion)])
         .with("a/undo", [Reply::Fails(ErrorClass::Assertion)]);
@@ -133,7 +141,8 @@ fn an_undo_that_fails_is_dirty_whatever_else_went_well() {
 fn undo_is_the_default_for_every_way_to_fail() {
     let failing = || World::default().with("b", [Reply::Fails(ErrorClass::Assertion)]);
     let whole = format!("{TWO}[[verify]]\nid = \"sound\"\nuses = \"test:look\"\n");
-    let after = "[[step]]\nid = \"long\"\nuses = \"test:look\"\nuntil = \"outcome == 'fail'\"\nwithin = \"9h\"\nevery = \"1m\"\n";
+    let after = "[[step]]\nid = \"long\"\nuses = \"test:look\"\nuntil = \"outcome == 'fail'\"\n\
+                 within = \"9h\"\nevery = \"1m\"\n";
     let cancelled = Run::new(&whole, World::default());
     // At the first record after the effect of `a`.
     let token = cancelled.options.cancel.clone();
@@ -183,7 +192,8 @@ fn a_check_that_saw_nothing_is_never_fine() {
 
 #[test]
 fn a_paused_run_holds_no_lock_that_others_wait_for() {
-    let text = "[locks]\nexclusive = [\"db\"]\n[[step]]\nid = \"call\"\nuses = \"test:move\"\nirreversible = \"said\"\n";
+    let text = "[locks]\nexclusive = [\"db\"]\n[[step]]\nid = \"call\"\nuses = \"test:move\"\n\
+                irreversible = \"said\"\n";
     let anew = || {
         let world = World::default();
         world.set_before("call", Json::Null);

@@ -6,8 +6,8 @@ use crate::support::{Run, *};
 use runbook_engine::*;
 use serde_json::json;
 
-const BEFORE: &str = "[params.n]\ntype = \"int\"\ndefault = 2\n[params.word]\ntype = \"string\"\ndefault = \"v2\"\n\
-    [[preflight]]\nid = \"now\"\nuses = \"test:look\"\n";
+const BEFORE: &str = "[params.n]\ntype = \"int\"\ndefault = 2\n[params.word]\ntype = \"string\"\n\
+                      default = \"v2\"\n[[preflight]]\nid = \"now\"\nuses = \"test:look\"\n";
 
 /// What the undo is given, and what is said of it; `None` if nothing can be said against it before
 /// the effect.
@@ -47,7 +47,8 @@ fn dry_run(run: &Run, audience: Audience) -> DryRun<'_, World> {
 
 fn run(undo: &str, each: &str, world: World) -> Run {
     let step = format!(
-        "[[step]]\nid = \"up\"\nuses = \"test:do\"\n{each}with.name = \"x\"\nundo = {{ uses = \"test:back\", with = {undo} }}\n"
+        "[[step]]\nid = \"up\"\nuses = \"test:do\"\n{each}with.name = \"x\"\n\
+                 undo = {{ uses = \"test:back\", with = {undo} }}\n"
     );
     let found = Reply::Found(Outcome::Pass, json!({ "tag": "7", "count": 7 }));
     Run::new(&format!("{BEFORE}{step}"), world.with("now", [found]))
@@ -125,8 +126,9 @@ fn a_plan_knows_that_an_item_of_a_list_is_known_at_run_time_only() {
 /// A run that fails after the step.
 fn failing(undo: &str) -> Run {
     let text = format!(
-        "{BEFORE}[[step]]\nid = \"up\"\nuses = \"test:do\"\nwith.name = \"x\"\nundo = {{ uses = \"test:back\", with = {undo} }}\n\
-         [[step]]\nid = \"bad\"\nuses = \"test:do\"\nundo = \"auto\"\n"
+        "{BEFORE}[[step]]\nid = \"up\"\nuses = \"test:do\"\nwith.name = \"x\"\n\
+                 undo = {{ uses = \"test:back\", with = {undo} }}\n[[step]]\nid = \"bad\"\n\
+                 uses = \"test:do\"\nundo = \"auto\"\n"
     );
     Run::new(&text, World::default().with("bad", [Reply::Fails(ErrorClass::Assertion)]))
 }

@@ -11,10 +11,12 @@ const OTHER_TARGET: &str = "bind.slot = \"app\"";
 /// A step that makes something, one that depends on it or does not, and a check that fails.
 fn run(bind: &str, read: &str, undo_of_raise: &[Reply]) -> Run {
     let text = format!(
-        "[targets.db]\nsql = \"sqlite:shop.db\"\n[targets.app]\ndocker = {{ containers = [\"app\"] }}\n\
-         [[step]]\nid = \"backup\"\nuses = \"test:do\"\nbind.slot = \"db\"\nundo = \"auto\"\n\
-         [[step]]\nid = \"raise\"\nuses = \"test:do\"\n{bind}\nundo = {{ uses = \"test:move\", idempotent = true, with = {{ file = \"{read}\" }} }}\n\
-         [[step]]\nid = \"fail\"\nuses = \"test:look\"\n"
+        "[targets.db]\nsql = \"sqlite:shop.db\"\n[targets.app]\n\
+                 docker = {{ containers = [\"app\"] }}\n[[step]]\nid = \"backup\"\n\
+                 uses = \"test:do\"\nbind.slot = \"db\"\nundo = \"auto\"\n[[step]]\n\
+                 id = \"raise\"\nuses = \"test:do\"\n{bind}\n\
+                 undo = {{ uses = \"test:move\", idempotent = true, with = {{ file = \"{read}\" }} \
+                 }}\n[[step]]\nid = \"fail\"\nuses = \"test:look\"\n"
     );
     let world = World::default().with("fail", [Reply::Fails(ErrorClass::Assertion)]);
     Run::new(&text, world.with("raise/undo", undo_of_raise.to_vec()))
@@ -67,11 +69,10 @@ fn an_undo_that_works_keeps_nothing() {
 
 #[test]
 fn what_always_runs_and_what_tells_people_has_time_of_its_own_however_long_the_undo_took() {
-    let text = "[limits]\ncleanup_timeout = \"2s\"\n\
-                [[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = { uses = \"test:move\", idempotent = true }\n\
-                [[step]]\nid = \"fail\"\nuses = \"test:look\"\n\
-                [[finally]]\nid = \"tidy\"\nuses = \"test:do\"\n\
-                [[notify]]\non = [\"dirty\"]\nuses = \"test:tell\"\n";
+    let text = "[limits]\ncleanup_timeout = \"2s\"\n[[step]]\nid = \"a\"\nuses = \"test:do\"\n\
+                undo = { uses = \"test:move\", idempotent = true }\n[[step]]\nid = \"fail\"\n\
+                uses = \"test:look\"\n[[finally]]\nid = \"tidy\"\nuses = \"test:do\"\n[[notify]]\n\
+                on = [\"dirty\"]\nuses = \"test:tell\"\n";
     let world = World::default()
         .with("fail", [Reply::Fails(ErrorClass::Assertion)])
         .with("a/undo", [Reply::Hangs]);
@@ -88,11 +89,10 @@ fn what_always_runs_and_what_tells_people_has_time_of_its_own_however_long_the_u
 
 #[test]
 fn a_message_that_is_waited_for_takes_none_of_the_time_of_the_run() {
-    let text = "timeout = \"3s\"\n\
-                [[notify]]\non = [\"start\"]\nuses = \"test:tell\"\ntimeout = \"1m\"\n\
-                [[notify]]\non = [\"start\"]\nuses = \"test:tell\"\n\
-                [[step]]\nid = \"a\"\nuses = \"test:do\"\nirreversible = \"an example\"\n\
-                [[step]]\nid = \"b\"\nuses = \"test:do\"\ntimeout = \"10s\"\nirreversible = \"an example\"\n";
+    let text = "timeout = \"3s\"\n[[notify]]\non = [\"start\"]\nuses = \"test:tell\"\n\
+                timeout = \"1m\"\n[[notify]]\non = [\"start\"]\nuses = \"test:tell\"\n[[step]]\n\
+                id = \"a\"\nuses = \"test:do\"\nirreversible = \"an example\"\n[[step]]\n\
+                id = \"b\"\nuses = \"test:do\"\ntimeout = \"10s\"\nirreversible = \"an example\"\n";
     let hangs =
         || World::default().with("notify/1", [Reply::Hangs]).with("notify/2", [Reply::Hangs]);
     let run = Run::new(text, hangs());

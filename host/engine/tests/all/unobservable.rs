@@ -55,7 +55,8 @@ fn a_run_whose_irreversible_step_may_have_happened_is_dirty() {
 }
 
 /// A step whose undo is another operation, which nobody says may be repeated: a refund.
-const REFUND: &str = "[[step]]\nid = \"pay\"\nuses = \"test:do\"\nundo = { uses = \"test:move\" }\n[[step]]\nid = \"fail\"\nuses = \"test:look\"\n";
+const REFUND: &str = "[[step]]\nid = \"pay\"\nuses = \"test:do\"\nundo = { uses = \"test:move\" }\n\
+                      [[step]]\nid = \"fail\"\nuses = \"test:look\"\n";
 
 fn failing() -> World {
     World::default().with("fail", [Reply::Fails(ErrorClass::Assertion)])

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 const REFUSES: &str =
     "[window]\nallow = [{ days = \"sun\", from = \"02:00\", to = \"06:00\", zone = \"UTC\" }]\n";
-const STEPS: &str = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\nid = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n";
+const STEPS: &str = "[[step]]\nid = \"a\"\nuses = \"test:do\"\nundo = \"auto\"\n[[step]]\n\
+                     id = \"b\"\nuses = \"test:do\"\nundo = \"auto\"\n";
 
 fn run_at(window: &str, now: &str) -> Run {
     Run { clock: Still::at(now), ..Run::new(&format!("{window}{STEPS}"), World::default()) }
@@ -85,7 +86,8 @@ fn what_failed_is_undone_although_the_window_has_closed() {
 #[test]
 fn a_window_that_closes_during_a_preflight_stops_the_run() {
     let run = run_at(REFUSES, "2026-11-22T05:59:59Z");
-    let waiting = "[[preflight]]\nid = \"p\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\nevery = \"5s\"\nwithin = \"1m\"\n";
+    let waiting = "[[preflight]]\nid = \"p\"\nuses = \"test:look\"\nuntil = \"outcome == 'pass'\"\n\
+                   every = \"5s\"\nwithin = \"1m\"\n";
     let world = World::default().with(
         "p",
         [Reply::Found(Outcome::Fail, Json::Null), Reply::Found(Outcome::Pass, Json::Null)],

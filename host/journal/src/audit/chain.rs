@@ -27,7 +27,7 @@ impl Default for Rotation {
 
 /// One record: its place in the chain, and what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct ChainRecord {
     /// The number of the record in its chain, counted from 1.
     pub sequence: u64,
     /// The hash of the record before this one.
@@ -199,7 +199,7 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
 }
 
 /// Reads one line and checks its own hash.
-pub(super) fn parse(line: &str) -> Result<Record, String> {
+pub(super) fn parse(line: &str) -> Result<ChainRecord, String> {
     const HASH: usize = 64;
     let end = "\"}";
     let cut =
@@ -222,7 +222,7 @@ pub(super) fn parse(line: &str) -> Result<Record, String> {
         .and_then(|prev| prev.as_str().map(str::to_owned))
         .ok_or("it has no `prev`")?;
     body.remove("hash");
-    Ok(Record { sequence, previous, hash: computed, body })
+    Ok(ChainRecord { sequence, previous, hash: computed, body })
 }
 
 /// The last whole line of a file. A line that a crash cut off is removed, because it was never a

@@ -90,7 +90,9 @@ impl AuditLog {
                 drop(Chain::open(&path, None, self.rotation).and_then(|mut chain| chain.sync()));
             }
             let (records, head) = verify::end_of(&path)?;
-            self.add(format_args!("\"kind\":\"run-sealed\",\"file\":{file:?},\"records\":{records},\"head\":\"{head}\""))?;
+            self.add(format_args!(
+                "\"kind\":\"run-sealed\",\"file\":{file:?},\"records\":{records},\"head\":\"{head}\""
+            ))?;
             std::fs::remove_file(&sign).map_err(|source| failed(&sign, source))?;
         }
         Ok(())

@@ -18,9 +18,9 @@ mod chain;
 mod log;
 mod verify;
 
-pub use chain::{Chain, Record, Rotation};
+pub use chain::{Chain, ChainRecord, Rotation};
 pub use log::{AuditLog, RunAudit, Urgency};
-pub use verify::{Problem, Verified, host_records, records_of, verify};
+pub use verify::{Problem, VerifiedLog, host_records, records_of, verify};
 
 /// The name of the host's chain.
 pub const CHAIN: &str = "chain.jsonl";

@@ -1,7 +1,7 @@
 //! Verifies that the audit log is whole.
 
 use super::alive::is_alive;
-use super::chain::{GENESIS, Record, files, parse};
+use super::chain::{ChainRecord, GENESIS, files, parse};
 use super::{AuditError, CHAIN, OPEN, RUNS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// What [`verify`] found in the audit log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedLog {
     /// Records that were read, of all chains.
     pub records: u64,
     /// How many chains of runs were read.
@@ -40,9 +40,9 @@ pub struct Problem {
 ///
 /// # Errors
 /// [`AuditError::Io`] if a file or folder that exists cannot be read. Damage is no error: it is
-/// among the problems of [`Verified`].
-pub fn verify(folder: &Path) -> Result<Verified, AuditError> {
-    let mut verified = Verified { head: GENESIS.to_owned(), ..Verified::default() };
+/// among the problems of [`VerifiedLog`].
+pub fn verify(folder: &Path) -> Result<VerifiedLog, AuditError> {
+    let mut verified = VerifiedLog { head: GENESIS.to_owned(), ..VerifiedLog::default() };
     let main = folder.join(CHAIN);
     let host = walk(&main, GENESIS, &mut verified)?;
     verified.head.clone_from(&host.head);
@@ -112,7 +112,7 @@ fn nothing_in(folder: &Path, host: &Walked) -> Option<&'static str> {
 
 /// How many records a chain has, and the hash of the last one.
 pub(super) fn end_of(path: &Path) -> Result<(u64, String), AuditError> {
-    let walked = walk(path, "", &mut Verified::default())?;
+    let walked = walk(path, "", &mut VerifiedLog::default())?;
     Ok((walked.count, walked.head))
 }
 
@@ -120,7 +120,7 @@ pub(super) fn end_of(path: &Path) -> Result<(u64, String), AuditError> {
 fn strangers(
     folder: &Path,
     opened: &BTreeSet<String>,
-    verified: &mut Verified,
+    verified: &mut VerifiedLog,
 ) -> Result<(), AuditError> {
     let runs = folder.join(RUNS);
     if !runs.exists() {
@@ -143,7 +143,7 @@ fn strangers(
 }
 
 struct Walked {
-    records: Vec<Record>,
+    records: Vec<ChainRecord>,
     count: u64,
     head: String,
     /// Whether the record before is known, so that the next one can be held against it. One break
@@ -160,7 +160,7 @@ enum Before {
 }
 
 /// Reads one chain from its first file to its last, and reports where it breaks.
-fn walk(path: &Path, start: &str, verified: &mut Verified) -> Result<Walked, AuditError> {
+fn walk(path: &Path, start: &str, verified: &mut VerifiedLog) -> Result<Walked, AuditError> {
     let mut walked = Walked {
         records: Vec::new(),
         count: 0,
@@ -201,7 +201,13 @@ fn walk(path: &Path, start: &str, verified: &mut Verified) -> Result<Walked, Aud
     Ok(walked)
 }
 
-fn check_place(record: &Record, walked: &Walked, file: &Path, line: u64, verified: &mut Verified) {
+fn check_place(
+    record: &ChainRecord,
+    walked: &Walked,
+    file: &Path,
+    line: u64,
+    verified: &mut VerifiedLog,
+) {
     let expected = walked.count + 1;
     if record.sequence != expected {
         let what = format!(
@@ -223,7 +229,7 @@ fn problem(file: &Path, line: u64, what: &str) -> Problem {
 ///
 /// # Errors
 /// [`AuditError::Io`] if a file or the folder exists and cannot be read.
-pub fn records_of(folder: &Path) -> Result<Vec<(String, Vec<Record>)>, AuditError> {
+pub fn records_of(folder: &Path) -> Result<Vec<(String, Vec<ChainRecord>)>, AuditError> {
     let runs = folder.join(RUNS);
     let failed = |source| AuditError::Io { path: runs.display().to_string(), source };
     let mut paths: Vec<PathBuf> = match std::fs::read_dir(&runs) {
@@ -257,6 +263,6 @@ pub fn records_of(folder: &Path) -> Result<Vec<(String, Vec<Record>)>, AuditErro
 ///
 /// # Errors
 /// [`AuditError::Io`] if a file of the chain cannot be read.
-pub fn host_records(folder: &Path) -> Result<Vec<Record>, AuditError> {
-    Ok(walk(&folder.join(CHAIN), GENESIS, &mut Verified::default())?.records)
+pub fn host_records(folder: &Path) -> Result<Vec<ChainRecord>, AuditError> {
+    Ok(walk(&folder.join(CHAIN), GENESIS, &mut VerifiedLog::default())?.records)
 }

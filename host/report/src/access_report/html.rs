@@ -5,7 +5,7 @@ use crate::phrases::counted;
 use minijinja::value::Serde;
 use minijinja::{Value, context};
 use runbook_authority::access_report::{
-    AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry,
+    AccessReport, BoundaryStatus, Detail, Finding, PluginEntry, PluginOrigin, Row, RunbookEntry,
 };
 use serde::Serialize;
 
@@ -58,8 +58,8 @@ fn runbook(runbook: &RunbookEntry) -> Value {
 
 fn plugin(plugin: &PluginEntry) -> Value {
     let file = match &plugin.origin {
-        Origin::Bundled => None,
-        Origin::File { path, signature, .. } => Some(context! { path, signature }),
+        PluginOrigin::Bundled => None,
+        PluginOrigin::File { path, signature, .. } => Some(context! { path, signature }),
     };
     context! {
         reference => &plugin.reference,

@@ -4,7 +4,8 @@ use crate::phrases::counted;
 use crate::printed::push_line;
 use crate::table::table;
 use runbook_authority::access_report::{
-    AccessReport, BoundaryStatus, Detail, Finding, Origin, PluginEntry, Row, RunbookEntry, Withheld,
+    AccessReport, BoundaryStatus, Detail, Finding, PluginEntry, PluginOrigin, Row, RunbookEntry,
+    Withheld,
 };
 use std::fmt::Write as _;
 
@@ -84,8 +85,8 @@ fn push_plugin(text: &mut String, plugin: &PluginEntry) {
     let wasi = if plugin.needs_inert_wasi { ", needs inert WASI" } else { "" };
     push_line(text, format_args!("  {}, {} bytes{wasi}", plugin.digest, plugin.size_bytes));
     match &plugin.origin {
-        Origin::Bundled => text.push_str("  bundled with this program\n"),
-        Origin::File { path, signature, .. } => {
+        PluginOrigin::Bundled => text.push_str("  bundled with this program\n"),
+        PluginOrigin::File { path, signature, .. } => {
             push_line(text, format_args!("  file {path}, signature: {signature}"));
         }
     }

@@ -13,7 +13,7 @@ mod tap;
 
 use crate::junit::Ended;
 pub use crate::junit::Warnings;
-use crate::summary::{StepState, StepSummary};
+use crate::summary::{StepStatus, StepSummary};
 use jiff::Timestamp;
 use runbook_document::format_duration;
 use runbook_engine::model::Criticality;
@@ -88,19 +88,19 @@ impl CheckResult {
             Criticality::Minor => Health::Warning,
         };
         let health = match step.state {
-            StepState::Succeeded => Health::Healthy,
-            StepState::Warned => Health::Warning,
-            StepState::Skipped => Health::Skipped,
+            StepStatus::Succeeded => Health::Healthy,
+            StepStatus::Warned => Health::Warning,
+            StepStatus::Skipped => Health::Skipped,
             // It got a wrong answer, or no answer.
-            StepState::Failed if step.outcome == Some(Outcome::Fail) => failed,
-            StepState::Failed
-            | StepState::Pending
-            | StepState::Running
-            | StepState::WaitingForPerson
-            | StepState::UnknownOutcome
-            | StepState::Undoing
-            | StepState::Undone
-            | StepState::UndoFailed => Health::Unknown,
+            StepStatus::Failed if step.outcome == Some(Outcome::Fail) => failed,
+            StepStatus::Failed
+            | StepStatus::Pending
+            | StepStatus::Running
+            | StepStatus::WaitingForPerson
+            | StepStatus::UnknownOutcome
+            | StepStatus::Undoing
+            | StepStatus::Undone
+            | StepStatus::UndoFailed => Health::Unknown,
         };
         Self {
             suite: suite.to_owned(),
@@ -313,7 +313,8 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "CRITICAL - 1 healthy, 1 unknown, 1 critical | 'a/lag'=1.5s;1; 'b/lag'=1.5s;1; 'c/lag'=1.5s;1;"
+            "CRITICAL - 1 healthy, 1 unknown, 1 critical | 'a/lag'=1.5s;1; 'b/lag'=1.5s;1; \
+             'c/lag'=1.5s;1;"
         );
         assert_eq!(lines.len(), 4);
         assert!(!lines[2].contains('|'), "{text}");

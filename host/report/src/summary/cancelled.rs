@@ -31,7 +31,8 @@ pub struct Cancelled {
 }
 
 /// What an orderly end is.
-const ORDERLY: &str = "running steps are stopped, unless their `on_cancel` is \"finish\"; then what was done is undone as the runbook says";
+const ORDERLY: &str = "running steps are stopped, unless their `on_cancel` is \"finish\"; then what was done is \
+     undone as the runbook says";
 
 impl Cancelled {
     /// The line that tells of the request when it comes.
@@ -43,8 +44,9 @@ impl Cancelled {
                 "{by} cancels the run, which is being undone already: the undo goes on to its end"
             ),
             Reached::Finally => format!(
-                "{by} cancels the run, and it is too late: its steps are over, and only `finally` still runs. When it has ended, \
-                 `runbook show {run}` says what stays and what undoes it"
+                "{by} cancels the run, and it is too late: its steps are over, and only `finally` \
+                 still runs. When it has ended, `runbook show {run}` says what stays and what \
+                 undoes it"
             ),
         }
     }

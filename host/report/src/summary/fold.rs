@@ -2,7 +2,7 @@
 
 use super::cancelled::{Cancelled, Reached};
 use super::wording::{verdict_text, window_text};
-use super::{NotSent, StepState, StepSummary, Summary};
+use super::{NotSent, StepStatus, StepSummary, Summary};
 use jiff::Timestamp;
 use runbook_engine::{
     ApprovalEvent, Cause, Fault, GuardEvent, HeldLock, Item, ItemsEvent, LifecycleEvent,
@@ -182,9 +182,9 @@ impl Summary {
     /// more: they have not begun.
     fn not_asked_any_more(&mut self) {
         for step in
-            self.steps.iter_mut().filter(|step| step.asked && step.state == StepState::Running)
+            self.steps.iter_mut().filter(|step| step.asked && step.state == StepStatus::Running)
         {
-            step.state = StepState::Pending;
+            step.state = StepStatus::Pending;
             step.asked = false;
             step.summary.clear();
         }
@@ -206,7 +206,7 @@ impl Summary {
     fn list_items(&mut self, of: &StepId, items: &[Item]) {
         let Some(position) = self.place(of) else { return };
         let parent = &mut self.steps[position];
-        parent.state = StepState::Running;
+        parent.state = StepStatus::Running;
         parent.summary = format!("{} to do", crate::phrases::counted(items.len(), "item"));
         let mut new: Vec<StepSummary> = items.iter().map(|item| parent.item(of, item)).collect();
         for (item, step) in items.iter().zip(&mut new) {

@@ -1,6 +1,6 @@
 //! What a run that did not succeed has left, in exact sentences.
 
-use super::{StepState, Summary};
+use super::{StepStatus, Summary};
 use crate::phrases::quoted;
 use runbook_engine::{Account, RunEnd, StepId};
 
@@ -11,7 +11,7 @@ impl Summary {
     pub(super) fn undone_text(&self, end: RunEnd) -> String {
         let Account { changed, perhaps, .. } = self.account();
         let undone: Vec<_> =
-            self.steps.iter().filter(|step| step.state == StepState::Undone).collect();
+            self.steps.iter().filter(|step| step.state == StepStatus::Undone).collect();
         let is_seen = undone.iter().all(|step| step.restored);
         let mut said = Vec::new();
         if undone.is_empty() && changed.is_empty() && perhaps.is_empty() {

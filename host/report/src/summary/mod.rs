@@ -22,7 +22,7 @@ use runbook_engine::{
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
-pub use step::{StepState, StepSummary};
+pub use step::{StepStatus, StepSummary};
 pub(crate) use wording::{on_targets, waiting_text};
 
 /// What there is to say about a run.
@@ -221,7 +221,8 @@ impl Summary {
             Execution::StandsStill { pid, .. } => {
                 let run = crate::phrases::short(&self.run);
                 self.to_continue = Some(format!(
-                    "let process {pid} go on (`kill -CONT {pid}`), or take the run over with `runbook resume {run}`"
+                    "let process {pid} go on (`kill -CONT {pid}`), or take the run over with \
+                     `runbook resume {run}`"
                 ));
             }
             Execution::Nobody => {
@@ -266,12 +267,14 @@ impl Summary {
         let undoable = self.account().undoable;
         self.to_continue = Some(match later {
             LaterRun::IsUndone if !undoable.is_empty() => format!(
-                "run {short} tried it again, and nothing is left of what that one did; `runbook undo {own}` puts back {}",
+                "run {short} tried it again, and nothing is left of what that one did; \
+                 `runbook undo {own}` puts back {}",
                 crate::phrases::quoted(&undoable)
             ),
             LaterRun::Stands | LaterRun::IsUndone => {
                 format!(
-                    "run {short} tries it again and knows what both have done: `runbook show {short}` says how it stands"
+                    "run {short} tries it again and knows what both have done: \
+                     `runbook show {short}` says how it stands"
                 )
             }
         });

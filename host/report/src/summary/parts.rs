@@ -1,6 +1,6 @@
 //! Steps that stand for others: for their items, or for the steps of a nested file.
 
-use super::{StepState, Summary};
+use super::{StepStatus, Summary};
 use crate::phrases::counted;
 use runbook_engine::{Left, StepId};
 use std::collections::BTreeMap;
@@ -23,9 +23,9 @@ impl Summary {
                 continue;
             };
             let parts = owners.entry(owner).or_default();
-            parts.undone += usize::from(step.state == StepState::Undone);
-            parts.restored += usize::from(step.state == StepState::Undone && step.restored);
-            parts.failed += usize::from(step.state == StepState::UndoFailed);
+            parts.undone += usize::from(step.state == StepStatus::Undone);
+            parts.restored += usize::from(step.state == StepStatus::Undone && step.restored);
+            parts.failed += usize::from(step.state == StepStatus::UndoFailed);
             parts.left += usize::from(step.change.left() != Left::Nothing);
         }
         // Parts stand after what they are parts of, and may be such steps themselves.
@@ -38,17 +38,20 @@ impl Summary {
         let step = &mut self.steps[place];
         let is_good = matches!(
             step.state,
-            StepState::Succeeded | StepState::Warned | StepState::Undone | StepState::UndoFailed
+            StepStatus::Succeeded
+                | StepStatus::Warned
+                | StepStatus::Undone
+                | StepStatus::UndoFailed
         );
         if !is_good || (parts.undone == 0 && parts.failed == 0) {
             return;
         }
         if parts.failed > 0 {
-            step.state = StepState::UndoFailed;
+            step.state = StepStatus::UndoFailed;
             step.undo =
                 Some(format!("{} of it could not be undone", counted(parts.failed, "part")));
         } else if parts.left == 0 {
-            step.state = StepState::Undone;
+            step.state = StepStatus::Undone;
             step.restored = parts.restored == parts.undone;
             step.undo = Some(format!("{} of it undone", counted(parts.undone, "part")));
         } else {

@@ -22,7 +22,7 @@ pub struct StepSummary {
     /// The digest of the plugin's component, `sha256:…`.
     pub digest: String,
     /// Where it stands.
-    pub state: StepState,
+    pub state: StepStatus,
     /// How many attempts were made.
     pub attempts: u32,
     /// Time of all attempts, in milliseconds.
@@ -100,7 +100,7 @@ pub(super) enum Verdict {
 /// Where a step stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum StepState {
+pub enum StepStatus {
     /// Its turn has not come.
     Pending,
     /// It does not run.
@@ -125,21 +125,21 @@ pub enum StepState {
     UndoFailed,
 }
 
-const STATES: &[(StepState, &str, &str)] = &[
-    (StepState::Pending, "pending", "·"),
-    (StepState::Skipped, "skipped", "-"),
-    (StepState::WaitingForPerson, "waiting for a person", "?"),
-    (StepState::Running, "running", "▸"),
-    (StepState::Succeeded, "done", "✓"),
-    (StepState::Warned, "warning", "!"),
-    (StepState::Failed, "failed", "✗"),
-    (StepState::UnknownOutcome, "unknown", "?"),
-    (StepState::Undoing, "undoing", "↩"),
-    (StepState::Undone, "undone", "↩"),
-    (StepState::UndoFailed, "undo failed", "✗"),
+const STATES: &[(StepStatus, &str, &str)] = &[
+    (StepStatus::Pending, "pending", "·"),
+    (StepStatus::Skipped, "skipped", "-"),
+    (StepStatus::WaitingForPerson, "waiting for a person", "?"),
+    (StepStatus::Running, "running", "▸"),
+    (StepStatus::Succeeded, "done", "✓"),
+    (StepStatus::Warned, "warning", "!"),
+    (StepStatus::Failed, "failed", "✗"),
+    (StepStatus::UnknownOutcome, "unknown", "?"),
+    (StepStatus::Undoing, "undoing", "↩"),
+    (StepStatus::Undone, "undone", "↩"),
+    (StepStatus::UndoFailed, "undo failed", "✗"),
 ];
 
-impl StepState {
+impl StepStatus {
     /// The word in reports.
     pub fn word(self) -> &'static str {
         STATES.iter().find(|(state, ..)| *state == self).map_or("", |(_, word, _)| word)
@@ -165,7 +165,7 @@ impl StepSummary {
 
     /// Whether a person has to do it now. All that is to be done is then shown.
     pub fn is_for_a_person(&self) -> bool {
-        self.state == StepState::WaitingForPerson && self.instructions.is_some()
+        self.state == StepStatus::WaitingForPerson && self.instructions.is_some()
     }
 
     /// What people call it, and what came of it or of its undo. Most steps have no title of their
@@ -187,17 +187,17 @@ impl StepSummary {
     /// Whether nothing more is to be done about it.
     pub fn is_over(&self) -> bool {
         match self.state {
-            StepState::Pending
-            | StepState::WaitingForPerson
-            | StepState::Running
-            | StepState::UnknownOutcome
-            | StepState::Undoing => false,
-            StepState::Skipped
-            | StepState::Succeeded
-            | StepState::Warned
-            | StepState::Failed
-            | StepState::Undone
-            | StepState::UndoFailed => true,
+            StepStatus::Pending
+            | StepStatus::WaitingForPerson
+            | StepStatus::Running
+            | StepStatus::UnknownOutcome
+            | StepStatus::Undoing => false,
+            StepStatus::Skipped
+            | StepStatus::Succeeded
+            | StepStatus::Warned
+            | StepStatus::Failed
+            | StepStatus::Undone
+            | StepStatus::UndoFailed => true,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::step::{AskedOf, Verdict};
 use super::wording::{skip_text, waiting_text, with_reason};
-use super::{StepState, StepSummary};
+use super::{StepStatus, StepSummary};
 use jiff::Timestamp;
 use runbook_engine::model::person_of;
 use runbook_engine::{
@@ -22,7 +22,7 @@ impl StepSummary {
             section: listing.section,
             uses: listing.uses.clone(),
             digest: listing.digest.clone(),
-            state: StepState::Pending,
+            state: StepStatus::Pending,
             attempts: 0,
             duration_ms: 0,
             summary: String::new(),
@@ -60,7 +60,7 @@ impl StepSummary {
 
     /// Another run has done it.
     pub(super) fn assume(&mut self, assumed: &Assumed) {
-        self.state = StepState::Skipped;
+        self.state = StepStatus::Skipped;
         self.summary = format!("done in run {}", assumed.done_in.short());
         self.output = assumed.output.clone();
     }
@@ -70,7 +70,7 @@ impl StepSummary {
         self.left = self.change.left();
         match event {
             StepEvent::Skip(SkipEvent::Skipped { reason }) => {
-                self.state = StepState::Skipped;
+                self.state = StepStatus::Skipped;
                 skip_text(*reason).clone_into(&mut self.summary);
             }
             StepEvent::Items(event) => self.fold_items(event),
@@ -78,8 +78,8 @@ impl StepSummary {
             StepEvent::Manual(event) => self.fold_manual(event),
             StepEvent::Attempt(event) => self.fold_attempt(event),
             StepEvent::Wait(WaitEvent::StillWaiting { call, waited_ms, at_most_ms, then }) => {
-                if self.state == StepState::Pending {
-                    self.state = StepState::Running;
+                if self.state == StepStatus::Pending {
+                    self.state = StepStatus::Running;
                     self.asked = true;
                 }
                 self.summary = waiting_text(&self.id, *call, (*waited_ms, *at_most_ms), *then);
@@ -93,7 +93,7 @@ impl StepSummary {
             // The items are listed by the run, each in a line of its own.
             ItemsEvent::Listed { .. } => {}
             ItemsEvent::GroupBegan { .. } => {
-                self.state = StepState::Running;
+                self.state = StepStatus::Running;
                 "its steps run".clone_into(&mut self.summary);
             }
             ItemsEvent::Ended { result, then } => self.end_attempt(result, *then),
@@ -106,7 +106,7 @@ impl StepSummary {
                 self.void_approval(digest);
                 self.asked_of =
                     Some(AskedOf { quorum: *quorum, expires_ms: *expires_ms, verdict: None });
-                self.state = StepState::WaitingForPerson;
+                self.state = StepStatus::WaitingForPerson;
                 self.effects.clone_from(&proposal.effects);
                 self.summary = format!("would: {}{}", proposal.summary, super::on_targets(places));
             }
@@ -122,7 +122,7 @@ impl StepSummary {
     fn fold_manual(&mut self, event: &ManualEvent) {
         match event {
             ManualEvent::Asked { instructions, options } => {
-                self.state = StepState::WaitingForPerson;
+                self.state = StepStatus::WaitingForPerson;
                 instructions
                     .lines()
                     .find(|line| !line.trim().is_empty())
@@ -143,7 +143,7 @@ impl StepSummary {
     fn fold_attempt(&mut self, event: &AttemptEvent) {
         match event {
             AttemptEvent::Started { attempt, proposal, .. } => {
-                self.state = StepState::Running;
+                self.state = StepStatus::Running;
                 // Who approved it then is told; that somebody had approved it before is over.
                 self.approval_void = None;
                 self.attempts = *attempt;
@@ -165,16 +165,16 @@ impl StepSummary {
 
     fn fold_undo(&mut self, event: &UndoEvent) {
         match event {
-            UndoEvent::Started { .. } => self.state = StepState::Undoing,
+            UndoEvent::Started { .. } => self.state = StepStatus::Undoing,
             UndoEvent::Ended { result, duration_ms, .. } => {
                 self.duration_ms += duration_ms;
                 match result {
                     UndoResult::Done { summary } => {
-                        self.state = StepState::Undone;
+                        self.state = StepStatus::Undone;
                         self.undo = Some(summary.clone());
                     }
                     UndoResult::Failed { fault } => {
-                        self.state = StepState::UndoFailed;
+                        self.state = StepStatus::UndoFailed;
                         self.undo = Some(format!("undo failed: {}", fault.message));
                     }
                 }
@@ -192,18 +192,18 @@ impl StepSummary {
                 "it was stopped, took effect, and stays".clone_into(&mut self.summary);
             }
             UndoFinding::Drifted { before, now } => {
-                self.state = StepState::UndoFailed;
+                self.state = StepStatus::UndoFailed;
                 self.undo = Some(format!(
                     "after the undo it is not as before: {}",
                     crate::difference::text(before, now)
                 ));
             }
-            UndoFinding::Unknown { fault } if self.state != StepState::Undone => {
-                self.state = StepState::UnknownOutcome;
+            UndoFinding::Unknown { fault } if self.state != StepStatus::Undone => {
+                self.state = StepStatus::UnknownOutcome;
                 self.summary = format!("it is unknown whether it took effect: {}", fault.message);
             }
             UndoFinding::Unknown { fault } => {
-                self.state = StepState::UndoFailed;
+                self.state = StepStatus::UndoFailed;
                 self.undo =
                     Some(format!("after the undo it could not be observed: {}", fault.message));
             }
@@ -212,13 +212,13 @@ impl StepSummary {
 
     pub(super) fn notify(&mut self, on: Trigger, event: &NotifyEvent) {
         match event {
-            NotifyEvent::NotifyStarted => self.state = StepState::Running,
+            NotifyEvent::NotifyStarted => self.state = StepStatus::Running,
             NotifyEvent::NotifyEnded { fault: None } => {
                 let on = Trigger::ALL
                     .iter()
                     .find(|(trigger, _)| *trigger == on)
                     .map_or("", |(_, name)| name);
-                self.state = StepState::Succeeded;
+                self.state = StepStatus::Succeeded;
                 self.summary = format!("sent ({on})");
             }
             NotifyEvent::NotifyEnded { fault: Some(fault) } => {
@@ -281,9 +281,9 @@ impl StepSummary {
 
     pub(super) fn look(&mut self, look: &Look) {
         self.state = match look.verdict {
-            LookVerdict::Holds => StepState::Succeeded,
-            LookVerdict::Breached => StepState::Failed,
-            LookVerdict::Blind => StepState::UnknownOutcome,
+            LookVerdict::Holds => StepStatus::Succeeded,
+            LookVerdict::Breached => StepStatus::Failed,
+            LookVerdict::Blind => StepStatus::UnknownOutcome,
         };
         self.summary.clone_from(&look.summary);
     }
@@ -301,15 +301,15 @@ impl StepSummary {
                 self.measurements.clone_from(measurements);
                 self.state = match (then, outcome) {
                     (AfterAttempt::Poll { .. } | AfterAttempt::Retry { .. }, _) => {
-                        StepState::Running
+                        StepStatus::Running
                     }
                     (AfterAttempt::Final | AfterAttempt::Continue, Outcome::Pass) => {
-                        StepState::Succeeded
+                        StepStatus::Succeeded
                     }
                     (
                         AfterAttempt::Final | AfterAttempt::Continue,
                         Outcome::Warn | Outcome::Unknown | Outcome::Fail,
-                    ) => StepState::Warned,
+                    ) => StepStatus::Warned,
                 };
                 self.fault = None;
                 self.summary.clone_from(summary);
@@ -337,8 +337,8 @@ impl StepSummary {
 
     fn fail(&mut self, fault: &Fault, then: AfterAttempt) {
         self.state = match then {
-            AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. } => StepState::Running,
-            AfterAttempt::Final | AfterAttempt::Continue => StepState::Failed,
+            AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. } => StepStatus::Running,
+            AfterAttempt::Final | AfterAttempt::Continue => StepStatus::Failed,
         };
         self.summary.clone_from(&fault.message);
         self.fault = Some(fault.clone());
@@ -348,7 +348,7 @@ impl StepSummary {
     }
 
     fn recover(&mut self, decision: &Recovery) {
-        let is_over = !matches!(self.state, StepState::Running | StepState::UnknownOutcome);
+        let is_over = !matches!(self.state, StepStatus::Running | StepStatus::UnknownOutcome);
         if is_over {
             // Only whether it is undone depends on it: what came of it stays as it was told.
             self.doubt = match decision {
@@ -369,22 +369,22 @@ impl StepSummary {
         }
         match decision {
             Recovery::Repeat | Recovery::DidNotHappen | Recovery::OperatorRetry => {
-                self.state = StepState::Running;
+                self.state = StepStatus::Running;
             }
             Recovery::OperatorDone => {
-                self.state = StepState::Skipped;
+                self.state = StepStatus::Skipped;
                 "the operator says that it is done".clone_into(&mut self.summary);
             }
             Recovery::OperatorNotDone => {
-                self.state = StepState::Failed;
+                self.state = StepStatus::Failed;
                 "the operator says that it did not happen".clone_into(&mut self.summary);
             }
             Recovery::OperatorFail => {
-                self.state = StepState::Failed;
+                self.state = StepStatus::Failed;
                 "the operator says that it failed".clone_into(&mut self.summary);
             }
             Recovery::AskOperator { known, .. } => {
-                self.state = StepState::UnknownOutcome;
+                self.state = StepStatus::UnknownOutcome;
                 self.summary.clone_from(known);
             }
         }
@@ -392,18 +392,19 @@ impl StepSummary {
 
     /// Its run has paused: an attempt that has no result was cut off.
     pub(super) fn pause(&mut self) {
-        if self.state == StepState::Running
+        if self.state == StepStatus::Running
             && self.fault.is_none()
             && self.change.effect() == EffectState::Ambiguous
         {
-            self.state = StepState::UnknownOutcome;
+            self.state = StepStatus::UnknownOutcome;
             let text = if self.section == Section::Finally {
                 "it was cut off; `resume` runs it again, because it is in `finally`"
             } else {
-                "it was cut off; `resume` observes whether it happened, and asks you if that cannot be seen"
+                "it was cut off; `resume` observes whether it happened, and asks you if that \
+                 cannot be seen"
             };
             text.clone_into(&mut self.summary);
-        } else if self.state == StepState::Undoing {
+        } else if self.state == StepStatus::Undoing {
             "its undo was cut off, and whether it happened is not known"
                 .clone_into(&mut self.summary);
         }
@@ -414,8 +415,8 @@ impl StepSummary {
     pub(super) fn never_begins(&mut self) {
         let is_of_the_way =
             matches!(self.section, Section::Preflight | Section::Step | Section::Verify);
-        if is_of_the_way && self.state == StepState::Pending {
-            self.state = StepState::Skipped;
+        if is_of_the_way && self.state == StepStatus::Pending {
+            self.state = StepStatus::Skipped;
             "the run ended before it began".clone_into(&mut self.summary);
         }
     }
@@ -423,47 +424,48 @@ impl StepSummary {
     /// Notes that the run has ended: the step does nothing any more, and waits for nobody.
     pub(super) fn end(&mut self) {
         match self.state {
-            StepState::Running
+            StepStatus::Running
                 if self.attempts == 0 && self.fault.is_none() && self.summary.is_empty() =>
             {
-                self.state = StepState::Pending;
+                self.state = StepStatus::Pending;
             }
-            StepState::Running => {
-                self.state = StepState::Failed;
+            StepStatus::Running => {
+                self.state = StepStatus::Failed;
                 // What a look saw that was not the last one decides nothing.
                 self.outcome = None;
                 self.summary = with_reason("the run ended before it was done", &self.summary);
             }
-            StepState::WaitingForPerson if self.answers.is_some() => {
-                self.state = StepState::Succeeded;
+            StepStatus::WaitingForPerson if self.answers.is_some() => {
+                self.state = StepStatus::Succeeded;
                 let by = self.approved_by.join(", ");
                 self.summary = format!(
-                    "done by {by}; the run ended before it went on, and does not undo what a person did"
+                    "done by {by}; the run ended before it went on, and does not undo what a \
+                     person did"
                 );
             }
-            StepState::WaitingForPerson if !self.approved_by.is_empty() => {
-                self.state = StepState::Skipped;
+            StepStatus::WaitingForPerson if !self.approved_by.is_empty() => {
+                self.state = StepStatus::Skipped;
                 self.summary = format!(
                     "approved by {}, and the run ended before it was done",
                     self.approved_by.join(", ")
                 );
             }
-            StepState::WaitingForPerson => {
-                self.state = StepState::Skipped;
+            StepStatus::WaitingForPerson => {
+                self.state = StepStatus::Skipped;
                 "nobody approved it or did it before the run ended".clone_into(&mut self.summary);
             }
-            StepState::Undoing => {
-                self.state = StepState::UndoFailed;
+            StepStatus::Undoing => {
+                self.state = StepStatus::UndoFailed;
                 self.undo = Some("the run ended before it was undone".to_owned());
             }
-            StepState::Pending
-            | StepState::Skipped
-            | StepState::Succeeded
-            | StepState::Warned
-            | StepState::Failed
-            | StepState::UnknownOutcome
-            | StepState::Undone
-            | StepState::UndoFailed => {}
+            StepStatus::Pending
+            | StepStatus::Skipped
+            | StepStatus::Succeeded
+            | StepStatus::Warned
+            | StepStatus::Failed
+            | StepStatus::UnknownOutcome
+            | StepStatus::Undone
+            | StepStatus::UndoFailed => {}
         }
     }
 }

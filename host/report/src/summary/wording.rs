@@ -1,7 +1,7 @@
 //! The words about a run: its state and end, why it paused or did not begin something, and what the
 //! operator does next.
 
-use super::{StepState, StepSummary, Summary, left};
+use super::{StepStatus, StepSummary, Summary, left};
 use crate::phrases::quoted;
 use runbook_engine::{
     Account, AfterWait, CallPurpose, Cause, Decision, PauseReason, RunEnd, Section, SkipReason,
@@ -43,13 +43,21 @@ impl Summary {
         let Account { changed, perhaps, .. } = self.account();
         match (changed.is_empty(), perhaps.is_empty()) {
             (true, true) if self.steps.iter().any(|step| step.may_have_left) => {
-                "No step left a change, but a smoke test wrote and did not show that it removed what it made".to_owned()
+                "No step left a change, but a smoke test wrote and did not show that it removed \
+                 what it made"
+                    .to_owned()
             }
             (true, true) => "It is unknown whether everything is as before".to_owned(),
-            (false, true) => format!("Something was changed and not put back ({})", listed(&changed)),
-            (true, false) => format!("Something may have been changed, and was not put back ({})", listed(&perhaps)),
+            (false, true) => {
+                format!("Something was changed and not put back ({})", listed(&changed))
+            }
+            (true, false) => format!(
+                "Something may have been changed, and was not put back ({})",
+                listed(&perhaps)
+            ),
             (false, false) => format!(
-                "Something was changed and not put back ({}), and something may have been changed ({})",
+                "Something was changed and not put back ({}), and something may have been changed \
+                 ({})",
                 listed(&changed),
                 listed(&perhaps)
             ),
@@ -101,7 +109,8 @@ impl Summary {
             PauseReason::Approval { steps } => {
                 let step = first_of(steps);
                 format!(
-                    "`runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; then {resume}"
+                    "`runbook approve {run} {step}` or `runbook reject {run} {step} --reason WHY`; \
+                     then {resume}"
                 )
             }
             PauseReason::Manual { steps } => {
@@ -120,7 +129,8 @@ impl Summary {
                     format!("from {} on", opens.strftime("%F %H:%M UTC"))
                 });
                 format!(
-                    "{when}: {resume}; now, if you may: `runbook resume {run} --outside-window`; or end it: `runbook cancel {run}`"
+                    "{when}: {resume}; now, if you may: `runbook resume {run} --outside-window`; \
+                     or end it: `runbook cancel {run}`"
                 )
             }
             // The name is in the reason, where untrusted text is escaped; this text has commands.
@@ -146,8 +156,8 @@ impl Summary {
             };
             let each = if account.unclear.len() > 1 { "; the others likewise" } else { "" };
             return format!(
-                "find out whether {} undone, then say so: `runbook undo {run} {}` (it is), `{}` (it is not; undo it) or `{}` (it is not; \
-                 leave it){each}",
+                "find out whether {} undone, then say so: `runbook undo {run} {}` (it is), `{}` \
+                 (it is not; undo it) or `{}` (it is not; leave it){each}",
                 are(&account.unclear),
                 decided("done"),
                 decided("retry"),
@@ -157,13 +167,14 @@ impl Summary {
         let (again, by_hand): (Vec<_>, Vec<_>) = self
             .steps
             .iter()
-            .filter(|step| step.state == StepState::UndoFailed && step.section == Section::Step)
+            .filter(|step| step.state == StepStatus::UndoFailed && step.section == Section::Step)
             .map(|step| StepId::new(step.id.as_str()))
             .partition(|id| account.undoable.contains(id));
         if !again.is_empty() {
             return format!(
-                "repair what keeps {} from being undone, then `runbook undo {run}` tries it again; if the runbook's own \
-                 `undo` is wrong, correct a copy: `runbook undo {run} --with FILE`; or put it back by hand",
+                "repair what keeps {} from being undone, then `runbook undo {run}` tries it again; \
+                 if the runbook's own `undo` is wrong, correct a copy: \
+                 `runbook undo {run} --with FILE`; or put it back by hand",
                 quoted(&again)
             );
         }
@@ -204,7 +215,8 @@ impl Summary {
                 let from = runbook_text::argument(&step.id);
                 let said = left::to_decide(&account.perhaps);
                 format!(
-                    "what was done stays: fix the cause of the failure, then `runbook retry {run} --from {from}{said} does the rest{undo}"
+                    "what was done stays: fix the cause of the failure, then `runbook retry {run} \
+                     --from {from}{said} does the rest{undo}"
                 )
             }
             None => format!("look at `runbook show {run}`{undo}"),
@@ -214,7 +226,7 @@ impl Summary {
     /// The step whose failure left the run as it was.
     fn stopping_step(&self) -> Option<&StepSummary> {
         let is_failed = |step: &&StepSummary| {
-            let has_failed = matches!(step.state, StepState::Failed | StepState::UnknownOutcome);
+            let has_failed = matches!(step.state, StepStatus::Failed | StepStatus::UnknownOutcome);
             has_failed && step.section == Section::Step
         };
         let stopped = self.stopped_by.as_ref().and_then(|step| self.step(step)).filter(is_failed);
@@ -224,7 +236,7 @@ impl Summary {
     /// Whether anything of it was undone, or was tried to be.
     fn has_undone(&self) -> bool {
         let is_undone =
-            |step: &StepSummary| matches!(step.state, StepState::Undone | StepState::UndoFailed);
+            |step: &StepSummary| matches!(step.state, StepStatus::Undone | StepStatus::UndoFailed);
         self.steps.iter().any(is_undone)
     }
 }

@@ -4,7 +4,7 @@ use crate::{assert_golden, assert_on_terminals};
 use runbook_authority::access_report::flow::End;
 use runbook_authority::access_report::{
     AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location,
-    Origin, PluginEntry, RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation,
+    PluginEntry, PluginOrigin, RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation,
     StepEntry, Withheld,
 };
 use runbook_authority::{Digest, Manifest, Risk};
@@ -44,7 +44,7 @@ fn granted(target: &str) -> Granted {
     }
 }
 
-fn plugin(reference: &str, origin: &Origin) -> PluginEntry {
+fn plugin(reference: &str, origin: &PluginOrigin) -> PluginEntry {
     let mut diagnostics = Diagnostics::default();
     let manifest = Manifest::parse(&Source::new("plugin.toml", MANIFEST), &mut diagnostics);
     let manifest = manifest.unwrap_or_else(|| {
@@ -63,7 +63,7 @@ fn plugin(reference: &str, origin: &Origin) -> PluginEntry {
 }
 
 fn access_report() -> AccessReport {
-    let file = Origin::File {
+    let file = PluginOrigin::File {
         path: "plugins/sender.wasm".to_owned(),
         signature: "signed by `ops`".to_owned(),
         is_trusted: true,
@@ -137,7 +137,7 @@ fn access_report() -> AccessReport {
         ),
         finding(FindingRule::InertWasi, Risk::Info, Location::Bundled("http".to_owned())),
     ];
-    let plugins = vec![of_file, plugin("http", &Origin::Bundled)];
+    let plugins = vec![of_file, plugin("http", &PluginOrigin::Bundled)];
     AccessReport { format: 1, plugins, runbooks: vec![runbook], findings }
 }
 

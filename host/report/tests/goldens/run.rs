@@ -4,7 +4,7 @@ use crate::migration::{Migration, migration};
 use crate::{assert_golden, assert_on_terminals};
 use runbook_report::trace::trace;
 use runbook_report::{
-    FORMATS, Format, StepState, Summary, closing, event_line, lines, render, report_schema,
+    FORMATS, Format, StepStatus, Summary, closing, event_line, lines, render, report_schema,
 };
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -78,6 +78,6 @@ fn a_step_stands_in_every_state_at_one_of_the_moments() {
     assert_eq!(found, all);
 }
 
-fn name(state: StepState) -> String {
+fn name(state: StepStatus) -> String {
     serde_json::to_value(state).unwrap().as_str().unwrap().to_owned()
 }

@@ -5,8 +5,8 @@ use crate::{HARMLESS, each};
 use runbook_authority::access_report::flow::End;
 use runbook_authority::access_report::{
     AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location,
-    Origin, PluginEntry, Row, RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation,
-    StepEntry, Withheld,
+    PluginEntry, PluginOrigin, Row, RunbookEntry, SentenceContext, SinkKind, SourceKind,
+    SourceLocation, StepEntry, Withheld,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
@@ -50,7 +50,7 @@ fn report(text: &str) -> AccessReport {
     let manifest = manifest.unwrap_or_else(|| {
         panic!("{:?}", diagnostics.iter().map(|found| &found.message).collect::<Vec<_>>())
     });
-    let origin = Origin::File {
+    let origin = PluginOrigin::File {
         path: text.to_owned(),
         signature: text.to_owned(),
         is_trusted: false,

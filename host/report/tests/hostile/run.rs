@@ -25,17 +25,21 @@ const AT: &str = "2026-01-01T10:00:00Z";
 
 fn header() -> Value {
     json!({
-        "run": RUN, "name": "n", "title": "t", "sources": [["f.toml", "text"]], "digest": "sha256:0",
-        "params": { "p": "v", "list": ["a"] }, "environment": "prod", "operator": "ada", "started": AT
+        "run": RUN, "name": "n", "title": "t", "sources": [["f.toml", "text"]],
+        "digest": "sha256:0",
+        "params": { "p": "v", "list": ["a"] }, "environment": "prod", "operator": "ada",
+        "started": AT
     })
 }
 
 fn fault() -> Value {
-    json!({ "class": "transient", "code": "c", "message": "m", "logs": [{ "level": "warn", "message": "l" }] })
+    json!({ "class": "transient", "code": "c", "message": "m",
+        "logs": [{ "level": "warn", "message": "l" }] })
 }
 
 fn proposal() -> Value {
-    json!({ "effects": [{ "verb": "v", "target": "t", "summary": "s" }], "summary": "s", "before": { "b": "b" } })
+    json!({ "effects": [{ "verb": "v", "target": "t", "summary": "s" }], "summary": "s",
+        "before": { "b": "b" } })
 }
 
 fn measurements() -> Value {
@@ -43,15 +47,18 @@ fn measurements() -> Value {
 }
 
 fn cases() -> Value {
-    json!([{ "name": "n", "outcome": "fail", "detail": "d", "duration_ms": 1 }, { "name": "n", "outcome": "unknown", "detail": "d", "duration_ms": 1 }])
+    json!([{ "name": "n", "outcome": "fail", "detail": "d", "duration_ms": 1 },
+        { "name": "n", "outcome": "unknown", "detail": "d", "duration_ms": 1 }])
 }
 
 fn succeeded() -> Value {
-    json!({ "type": "succeeded", "outcome": "warn", "summary": "s", "output": { "o": "o" }, "changed": true, "measurements": measurements(), "cases": cases() })
+    json!({ "type": "succeeded", "outcome": "warn", "summary": "s", "output": { "o": "o" },
+        "changed": true, "measurements": measurements(), "cases": cases() })
 }
 
 fn failed() -> Value {
-    json!({ "type": "failed", "fault": fault(), "outcome": "fail", "output": { "o": "o" }, "measurements": measurements(), "cases": cases() })
+    json!({ "type": "failed", "fault": fault(), "outcome": "fail", "output": { "o": "o" },
+        "measurements": measurements(), "cases": cases() })
 }
 
 /// Every event, and every word of it that has a text.
@@ -59,49 +66,82 @@ fn events() -> Vec<Value> {
     let last = json!({ "type": "final" });
     let logs = json!([{ "level": "error", "message": "l" }]);
     let sections = ["preflight", "step", "verify", "finally", "guard", "check", "undo", "notify"];
-    let step = |id: &str, section: &str| json!({ "id": id, "title": "t", "section": section, "uses": "u", "digest": "d" });
+    let step = |id: &str, section: &str| {
+        json!({ "id": id, "title": "t", "section": section,
+        "uses": "u", "digest": "d" })
+    };
     let steps = ["a", "b", "c", "d", "e"].iter().map(|id| step(id, "step"));
     let steps: Vec<_> = steps
         .chain(sections.iter().map(|section| step(&format!("s-{section}"), section)))
         .collect();
     let attempt = |step: &str, result: Value, then: Value| json!({ "of": "step", "type": "attempt-ended", "step": step, "attempt": 1, "result": result, "then": then, "duration_ms": 5, "logs": logs });
-    let started = |step: &str| json!({ "of": "step", "type": "attempt-started", "step": step, "attempt": 1, "input": { "i": "i" }, "input_digest": "d", "proposal": proposal(), "undo": "auto" });
+    let started = |step: &str| {
+        json!({ "of": "step", "type": "attempt-started", "step": step,
+        "attempt": 1, "input": { "i": "i" }, "input_digest": "d", "proposal": proposal(),
+        "undo": "auto" })
+    };
     let mut events = vec![
-        json!({ "of": "run", "type": "run-started", "runbook": "r", "title": "t", "steps": steps, "params": { "p": "v" }, "retry_of": { "run": RUN, "assumed": [{ "step": "e", "output": { "o": "o" }, "done_in": RUN }] } }),
+        json!({ "of": "run", "type": "run-started", "runbook": "r", "title": "t", "steps": steps,
+            "params": { "p": "v" }, "retry_of": { "run": RUN,
+            "assumed": [{ "step": "e", "output": { "o": "o" }, "done_in": RUN }] } }),
         json!({ "of": "run", "type": "lock-waiting", "name": "n", "holder": "h" }),
-        json!({ "of": "run", "type": "window-checked", "verdict": { "type": "overridden", "by": "b", "opens": AT } }),
-        json!({ "of": "run", "type": "steps-began", "locks": [{ "name": "n", "token": 1, "taken_from": "f" }] }),
+        json!({ "of": "run", "type": "window-checked",
+            "verdict": { "type": "overridden", "by": "b", "opens": AT } }),
+        json!({ "of": "run", "type": "steps-began",
+            "locks": [{ "name": "n", "token": 1, "taken_from": "f" }] }),
         json!({ "of": "run", "type": "cancel-requested", "by": "b" }),
-        json!({ "of": "run", "type": "locks-retaken", "locks": [{ "name": "n", "token": 2, "taken_from": "f" }] }),
-        json!({ "of": "guard", "type": "guard-looked", "guard": "s-guard", "look": { "verdict": "blind", "summary": "s" } }),
+        json!({ "of": "run", "type": "locks-retaken",
+            "locks": [{ "name": "n", "token": 2, "taken_from": "f" }] }),
+        json!({ "of": "guard", "type": "guard-looked", "guard": "s-guard",
+            "look": { "verdict": "blind", "summary": "s" } }),
         json!({ "of": "step", "type": "step-skipped", "step": "e", "reason": "assumed" }),
-        json!({ "of": "step", "type": "approval-asked", "step": "a", "digest": "d", "input": { "i": "i" }, "proposal": proposal(), "quorum": 2, "expires_ms": 60_000, "places": ["p"] }),
-        json!({ "of": "step", "type": "approval-given", "step": "a", "digest": "d", "by": "b", "verdict": { "type": "rejected", "reason": "r" } }),
-        json!({ "of": "step", "type": "approval-given", "step": "a", "digest": "d", "by": "b", "verdict": { "type": "approved" } }),
+        json!({ "of": "step", "type": "approval-asked", "step": "a", "digest": "d",
+            "input": { "i": "i" }, "proposal": proposal(), "quorum": 2, "expires_ms": 60_000,
+            "places": ["p"] }),
+        json!({ "of": "step", "type": "approval-given", "step": "a", "digest": "d", "by": "b",
+            "verdict": { "type": "rejected", "reason": "r" } }),
+        json!({ "of": "step", "type": "approval-given", "step": "a", "digest": "d", "by": "b",
+            "verdict": { "type": "approved" } }),
         started("a"),
-        json!({ "of": "step", "type": "still-waiting", "step": "a", "call": "attempt", "waited_ms": 60_000, "at_most_ms": 90_000, "then": "pauses" }),
+        json!({ "of": "step", "type": "still-waiting", "step": "a", "call": "attempt",
+            "waited_ms": 60_000, "at_most_ms": 90_000, "then": "pauses" }),
         attempt("a", failed(), json!({ "type": "retry", "delay_ms": 5 })),
         started("a"),
         attempt("a", succeeded(), last.clone()),
-        json!({ "of": "step", "type": "manual-asked", "step": "b", "instructions": "i", "options": ["--set v=STRING"] }),
-        json!({ "of": "step", "type": "manual-answered", "step": "b", "by": "b", "values": { "v": "v" } }),
-        json!({ "of": "step", "type": "items-listed", "step": "c", "items": [{ "key": "k", "value": { "v": "v" } }] }),
-        json!({ "of": "step", "type": "items-ended", "step": "c", "result": failed(), "then": last }),
+        json!({ "of": "step", "type": "manual-asked", "step": "b", "instructions": "i",
+            "options": ["--set v=STRING"] }),
+        json!({ "of": "step", "type": "manual-answered", "step": "b", "by": "b",
+            "values": { "v": "v" } }),
+        json!({ "of": "step", "type": "items-listed", "step": "c",
+            "items": [{ "key": "k", "value": { "v": "v" } }] }),
+        json!({ "of": "step", "type": "items-ended", "step": "c", "result": failed(),
+            "then": last }),
         json!({ "of": "step", "type": "group-began", "step": "d", "params": { "p": "v" } }),
-        json!({ "of": "step", "type": "attempt-refused", "step": "d", "attempt": 1, "fault": fault(), "then": last }),
-        json!({ "of": "step", "type": "recovered", "step": "a", "attempt": 1, "decision": { "type": "ask-operator", "known": "k", "before": { "b": "b" }, "now": { "n": "n" } } }),
+        json!({ "of": "step", "type": "attempt-refused", "step": "d", "attempt": 1,
+            "fault": fault(), "then": last }),
+        json!({ "of": "step", "type": "recovered", "step": "a", "attempt": 1,
+            "decision": { "type": "ask-operator", "known": "k", "before": { "b": "b" },
+            "now": { "n": "n" } } }),
         json!({ "of": "run", "type": "verify-began" }),
-        json!({ "of": "run", "type": "stopping", "cause": { "type": "lock-busy", "name": "n", "holder": "h" } }),
-        json!({ "of": "run", "type": "undo-began", "cause": { "type": "guard", "guard": "s-guard" }, "order": ["a", "c"] }),
+        json!({ "of": "run", "type": "stopping",
+            "cause": { "type": "lock-busy", "name": "n", "holder": "h" } }),
+        json!({ "of": "run", "type": "undo-began", "cause": { "type": "guard", "guard": "s-guard" },
+            "order": ["a", "c"] }),
         json!({ "of": "step", "type": "undo-started", "step": "a", "attempt": 1 }),
-        json!({ "of": "step", "type": "undo-ended", "step": "a", "attempt": 1, "result": { "type": "done", "summary": "s" }, "then": last, "duration_ms": 5 }),
-        json!({ "of": "step", "type": "undo-checked", "step": "a", "finding": { "type": "drifted", "before": { "b": "b" }, "now": { "n": "n" } } }),
-        json!({ "of": "step", "type": "undo-checked", "step": "a", "finding": { "type": "unknown", "fault": fault() } }),
+        json!({ "of": "step", "type": "undo-ended", "step": "a", "attempt": 1,
+            "result": { "type": "done", "summary": "s" }, "then": last, "duration_ms": 5 }),
+        json!({ "of": "step", "type": "undo-checked", "step": "a",
+            "finding": { "type": "drifted", "before": { "b": "b" }, "now": { "n": "n" } } }),
+        json!({ "of": "step", "type": "undo-checked", "step": "a",
+            "finding": { "type": "unknown", "fault": fault() } }),
         json!({ "of": "step", "type": "undo-started", "step": "c", "attempt": 1 }),
-        json!({ "of": "step", "type": "undo-ended", "step": "c", "attempt": 1, "result": { "type": "failed", "fault": fault() }, "then": last, "duration_ms": 5 }),
+        json!({ "of": "step", "type": "undo-ended", "step": "c", "attempt": 1,
+            "result": { "type": "failed", "fault": fault() }, "then": last, "duration_ms": 5 }),
         json!({ "of": "notify", "type": "notify-started", "notify": "s-notify", "on": "dirty" }),
-        json!({ "of": "notify", "type": "notify-ended", "notify": "s-notify", "on": "dirty", "fault": fault() }),
-        json!({ "of": "run", "type": "finally-began", "end": "dirty", "cause": { "type": "step", "step": "a" } }),
+        json!({ "of": "notify", "type": "notify-ended", "notify": "s-notify", "on": "dirty",
+            "fault": fault() }),
+        json!({ "of": "run", "type": "finally-began", "end": "dirty",
+            "cause": { "type": "step", "step": "a" } }),
     ];
     for reason in [
         json!({ "type": "unknown-outcome", "steps": ["a"] }),
@@ -109,7 +149,8 @@ fn events() -> Vec<Value> {
         json!({ "type": "manual", "steps": ["a"] }),
         json!({ "type": "guard", "guard": "s-guard", "why": "w" }),
         json!({ "type": "lease-lost", "name": "n" }),
-        json!({ "type": "lease-lost", "name": "n", "taken_by": { "by": "b", "at": AT, "reason": "r" } }),
+        json!({ "type": "lease-lost", "name": "n",
+            "taken_by": { "by": "b", "at": AT, "reason": "r" } }),
         json!({ "type": "outside-window", "opens": AT }),
         json!({ "type": "interrupted" }),
     ] {
@@ -118,11 +159,11 @@ fn events() -> Vec<Value> {
     }
     events.push(json!({ "of": "run", "type": "undo-requested", "by": "b" }));
     for cause in ["preflight", "step", "verify"] {
-        events.push(json!({ "of": "run", "type": "run-ended", "end": "dirty", "cause": { "type": cause, "step": "a" } }));
+        events.push(json!({ "of": "run", "type": "run-ended", "end": "dirty",
+            "cause": { "type": cause, "step": "a" } }));
     }
-    events.push(
-        json!({ "of": "run", "type": "run-ended", "end": "dirty", "cause": { "type": "lock-busy", "name": "n", "holder": "h" } }),
-    );
+    events.push(json!({ "of": "run", "type": "run-ended", "end": "dirty",
+            "cause": { "type": "lock-busy", "name": "n", "holder": "h" } }));
     events
 }
 

@@ -10,7 +10,8 @@ pub const AT: &str = "2026-01-01T10:00:00Z";
 /// The header of the run.
 pub fn header() -> RunHeader {
     let header = json!({
-        "run": "0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f", "name": "n", "title": "t", "sources": [], "digest": "sha256:0", "params": {},
+        "run": "0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f", "name": "n", "title": "t", "sources": [],
+        "digest": "sha256:0", "params": {},
         "environment": null, "operator": "ada", "started": AT
     });
     serde_json::from_value(header).expect("a header")

@@ -9,7 +9,7 @@
 use super::{docker, files, http, process, sql};
 use crate::fault::FaultClass;
 use crate::host::shown_fault;
-use crate::limits::Limits;
+use crate::limits::CallLimits;
 use crate::log::Log;
 use crate::outgoing::Outgoing;
 use crate::outgoing::tests::answers;
@@ -102,7 +102,7 @@ impl Channel {
 pub(super) const CAP: usize = 64;
 
 fn channels() -> Vec<Channel> {
-    let limits = || Limits { log_line: CAP, log_bytes: 4 * CAP, ..Limits::default() };
+    let limits = || CallLimits { log_line: CAP, log_bytes: 4 * CAP, ..CallLimits::default() };
     let lines = |log: Log, scrubber: &Scrubber| {
         let lines = log.into_lines(&Outgoing::new(scrubber));
         lines.into_iter().map(|line| line.message).collect::<Vec<_>>().join("\n")
@@ -125,7 +125,7 @@ fn channels() -> Vec<Channel> {
             })
         },
         Channel::text("printed line", CAP, move |scrubber, text| {
-            let mut log = Log::new(&Limits { log_bytes: 1 << 20, ..limits() });
+            let mut log = Log::new(&CallLimits { log_bytes: 1 << 20, ..limits() });
             log.add_printed(LogLevel::Info, text.to_owned(), crate::outgoing::Kept::Whole);
             lines(log, scrubber)
         }),
@@ -432,7 +432,8 @@ proptest! {
                     for part in parts(form, channel.left) {
                         prop_assert!(
                             !shows(&seen, &part),
-                            "{}, form {index}, {straddles} bytes before the cut: {:?} of {:?} is seen in {:?}",
+                            "{}, form {index}, {straddles} bytes before the cut: {:?} of {:?} is \
+                             seen in {:?}",
                             channel.name, String::from_utf8_lossy(&part), String::from_utf8_lossy(&form.written), String::from_utf8_lossy(&seen)
                         );
                     }

@@ -425,7 +425,8 @@ impl Engine {
         let socket = docker_of(&target).socket.clone();
         let away = |error: &Error| {
             let message = format!(
-                "the Docker engine at `{socket}` does not answer: {error}; start it, or set `socket` in the target"
+                "the Docker engine at `{socket}` does not answer: {error}; start it, or set \
+                 `socket` in the target"
             );
             Fault::new(FaultClass::Transient, "docker.engine-away", message)
         };

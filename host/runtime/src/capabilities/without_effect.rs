@@ -109,7 +109,8 @@ async fn an_engine_that_is_not_there_has_changed_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("none.sock");
     let targets = format!(
-        "[targets.c]\ndocker = {{ name = \"a\" }}\nsocket = {socket:?}\nimages = [\"b\"]\ncommand = [\"true\"]\n"
+        "[targets.c]\ndocker = {{ name = \"a\" }}\nsocket = {socket:?}\nimages = [\"b\"]\n\
+                 command = [\"true\"]\n"
     );
     let mut host = host(&[("c", VERBS, "c")], &targets, Path::new("/"));
     let (slot, name) = (|| "c".to_owned(), || "a".to_owned());
@@ -169,7 +170,8 @@ async fn a_program_that_cannot_start_and_a_file_that_cannot_be_opened_have_chang
         (script("good.sh", "#!/bin/sh\nexit 0\n"), script("broken.sh", "#!/no/such/interpreter\n"));
     let targets = |program: &Path| {
         format!(
-            "[targets.program]\nprocess = {program:?}\n[targets.files]\nfiles = \"out\"\naccess = \"write\"\n"
+            "[targets.program]\nprocess = {program:?}\n[targets.files]\nfiles = \"out\"\n\
+                 access = \"write\"\n"
         )
     };
     let file = |path: &str| File { slot: "files".to_owned(), path: path.to_owned() };

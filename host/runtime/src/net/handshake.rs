@@ -130,8 +130,8 @@ fn certificate(error: &CertificateError) -> String {
         Wrong::NotValidYet => "its certificate is not valid yet",
         Wrong::NotValidForName => "its certificate is for another name",
         Wrong::UnknownIssuer => {
-            "its certificate is self-signed, or issued by an authority that is not trusted here; if it is right, name the \
-             authority's PEM file as `ca` of the target"
+            "its certificate is self-signed, or issued by an authority that is not trusted here; \
+             if it is right, name the authority's PEM file as `ca` of the target"
         }
         Wrong::Revoked => "its certificate was revoked",
         Wrong::UnknownRevocationStatus => "nobody says whether its certificate was revoked",
@@ -164,8 +164,8 @@ fn certificate(error: &CertificateError) -> String {
 fn of_verifier(name: &str) -> String {
     match name {
         "CaUsedAsEndEntity" => {
-            "its certificate is self-signed as an authority's own (`CA:TRUE`), which no server may show; issue \
-             one for the server"
+            "its certificate is self-signed as an authority's own (`CA:TRUE`), which no server may \
+             show; issue one for the server"
                 .to_owned()
         }
         other => format!("its certificate is not accepted ({})", words(other)),

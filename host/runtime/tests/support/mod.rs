@@ -7,15 +7,15 @@
     reason = "each test binary uses a part of this"
 )]
 
-use runbook_authority::grant::{self, UseSite};
+use runbook_authority::grant::{self, GrantSite};
 use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::Folder;
 use runbook_authority::{Binding, Effective, Manifest, Mode, Targets};
 use runbook_contract::{Call, Phase, RunId, StepId};
 use runbook_document::{Diagnostics, Located, Source, Value};
 use runbook_runtime::{
-    CallOutcome, Limits, Linked, Permit, Prepared, Runtime, RuntimeConfig, Services, inspect,
-    verify,
+    CallLimits, CallOutcome, Linked, Permit, PreparedComponent, Runtime, RuntimeConfig, Services,
+    inspect, verify,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -39,7 +39,8 @@ summary = "is a guest"
 /// A probe that may use slot `s` with `verbs` of `capability`.
 pub fn manifest_with_slot(capability: &str, verbs: &[&str], kind: &str) -> String {
     format!(
-        "{}\nslots = {{ s = {verbs:?} }}\noptional = [\"s\"]\n[slots.s]\ncapability = \"{capability}\"\nverbs = {verbs:?}\nreason = \"r\"\n",
+        "{}\nslots = {{ s = {verbs:?} }}\noptional = [\"s\"]\n[slots.s]\n\
+         capability = \"{capability}\"\nverbs = {verbs:?}\nreason = \"r\"\n",
         PROBE.replace("\"probe\"", &format!("{kind:?}"))
     )
 }
@@ -144,7 +145,7 @@ pub fn runtime() -> Runtime {
     Runtime::new(RuntimeConfig::with_cache(None)).unwrap()
 }
 
-pub fn prepare(runtime: &Runtime, component: Vec<u8>) -> Prepared {
+pub fn prepare(runtime: &Runtime, component: Vec<u8>) -> PreparedComponent {
     let inspected = inspect(component).unwrap_or_else(|error| panic!("{error}"));
     let verified = verify(inspected).unwrap_or_else(|error| panic!("{error}"));
     runtime.prepare(&verified).unwrap_or_else(|error| panic!("{error}"))
@@ -177,7 +178,7 @@ pub fn effective(
         .map(|(slot, target)| Binding { slot: located(slot), target: located(target) })
         .collect();
     let uses = format!("guest:{operation}");
-    let site = UseSite {
+    let site = GrantSite {
         step: "step",
         uses: &uses,
         operation,
@@ -203,7 +204,7 @@ pub fn request(phase: Phase) -> Call {
     }
 }
 
-pub fn linked(prepared: &Prepared, limits: Limits) -> Linked {
+pub fn linked(prepared: &PreparedComponent, limits: CallLimits) -> Linked {
     Linked::new(prepared, "check", Effective::none(), limits, Services::none()).unwrap()
 }
 
@@ -211,7 +212,7 @@ pub fn linked(prepared: &Prepared, limits: Limits) -> Linked {
 pub async fn call(core: &str, imports: &[&str], timeout: Duration) -> CallOutcome {
     let prepared = prepare(&runtime(), component(core, imports, PROBE_INTERFACE, &manifest(PROBE)));
     let request = Call { timeout, ..request(Phase::Check) };
-    linked(&prepared, Limits::default())
+    linked(&prepared, CallLimits::default())
         .call(request, Permit::default(), std::future::pending())
         .await
 }

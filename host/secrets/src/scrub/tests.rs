@@ -107,7 +107,8 @@ fn two_layers_of_encoding_are_seen_through() {
 
 #[test]
 fn wrapped_base64_and_single_lines_of_a_key_are_found() {
-    let key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nqwertyuiopasdfghjklz\n-----END KEY-----\n";
+    let key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nqwertyuiopasdfghjklz\n\
+               -----END KEY-----\n";
     let scrubber = scrubber(&[("tls", key.as_bytes())]);
     assert_eq!(scrubber.text("line qwertyuiopasdfghjklz."), "line [secret tls].");
     assert_eq!(scrubber.text("-----BEGIN KEY-----"), "-----BEGIN KEY-----");

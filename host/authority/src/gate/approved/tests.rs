@@ -22,7 +22,7 @@ fn approved(effects: &[ApprovedEffect], slots: &[&str]) -> Approved {
 }
 
 fn allows(approved: &Approved, operation: &Operation<'_>) -> bool {
-    approved.clone().decide(operation) == Decision::Allow
+    approved.clone().decide(operation) == GateDecision::Allow
 }
 
 const SHOWN: &str = "update t set a = 1\n where id = 2";
@@ -90,7 +90,7 @@ fn what_was_shown_word_for_word_is_done_word_for_word_and_once() {
         }
         let decide = |approved: &mut Approved| match approved.decide(&done) {
             // The container is asked about behind the command.
-            Decision::Allow if done.verb() == Verb::DockerExec => {
+            GateDecision::Allow if done.verb() == Verb::DockerExec => {
                 let container = ContainerFacts { name: &effect.target, labels: &[] };
                 approved.decide(&Operation::Container {
                     slot: "s",
@@ -101,8 +101,10 @@ fn what_was_shown_word_for_word_is_done_word_for_word_and_once() {
             decision => decision,
         };
         let mut spent = plain.clone();
-        assert_eq!(decide(&mut spent), Decision::Allow, "{verb}");
-        let Decision::Deny(denial) = decide(&mut spent) else { panic!("{verb} was done twice") };
+        assert_eq!(decide(&mut spent), GateDecision::Allow, "{verb}");
+        let GateDecision::Deny(denial) = decide(&mut spent) else {
+            panic!("{verb} was done twice")
+        };
         assert!(
             denial.reason.contains("done already as often as it was approved"),
             "{}",
@@ -110,7 +112,7 @@ fn what_was_shown_word_for_word_is_done_word_for_word_and_once() {
         );
         let mut twice = approved(&[effect.clone(), effect.clone()], &["s"]);
         assert_eq!(
-            [(); 3].map(|()| decide(&mut twice) == Decision::Allow),
+            [(); 3].map(|()| decide(&mut twice) == GateDecision::Allow),
             [true, true, false],
             "{verb}"
         );
@@ -132,9 +134,9 @@ fn a_command_and_its_container_are_approved_together() {
     let exec = |approved: &mut Approved, command: &[String], container: &str| {
         let (slot, verb) = ("s", Verb::DockerExec);
         let facts = ContainerFacts { name: container, labels: &[] };
-        approved.decide(&Operation::Exec { slot, verb, command }) == Decision::Allow
+        approved.decide(&Operation::Exec { slot, verb, command }) == GateDecision::Allow
             && approved.decide(&Operation::Container { slot, verb, container: facts })
-                == Decision::Allow
+                == GateDecision::Allow
     };
     let pairs: Vec<_> =
         (0..2).flat_map(|command| (0..2).map(move |container| (command, container))).collect();
@@ -161,7 +163,7 @@ fn a_command_and_its_container_are_approved_together() {
         // The question about the container alone is about nothing.
         let facts = ContainerFacts { name: "api", labels: &[] };
         let alone = Operation::Container { slot: "s", verb: Verb::DockerExec, container: facts };
-        assert!(matches!(approved.decide(&alone), Decision::Deny(_)));
+        assert!(matches!(approved.decide(&alone), GateDecision::Deny(_)));
     }
 }
 
@@ -199,9 +201,9 @@ fn a_container_is_made_of_the_image_and_with_the_variables_that_were_approved() 
         };
         for target in ["job", "container job", "container job of image x:1"] {
             let mut whole = approved(&[effect(target, wording(&shown))], &["s"]);
-            assert_eq!(whole.decide(&done) == Decision::Allow, at == 0, "{target} {done:?}");
+            assert_eq!(whole.decide(&done) == GateDecision::Allow, at == 0, "{target} {done:?}");
             assert!(
-                at != 0 || matches!(whole.decide(&done), Decision::Deny(_)),
+                at != 0 || matches!(whole.decide(&done), GateDecision::Deny(_)),
                 "it was made twice"
             );
             // Told in words, the grant bounds the rest; the image is bound always.
@@ -245,7 +247,7 @@ fn a_request_is_sent_as_often_as_it_was_approved() {
             let mut approved =
                 approved(&vec![effect(&verb.full_name(), "/refunds"); count], &["s"]);
             let let_through =
-                (0..5).filter(|_| approved.decide(&operation) == Decision::Allow).count();
+                (0..5).filter(|_| approved.decide(&operation) == GateDecision::Allow).count();
             assert_eq!(let_through, count, "{}", verb.full_name());
         }
     }
@@ -257,13 +259,13 @@ fn a_verb_that_changes_something_is_allowed_if_and_only_if_it_was_approved() {
         let operation = Operation::Docker { slot: "s", verb: done.verb };
         assert_eq!(
             allows(&approved(&[], &["s"]), &operation),
-            done.effect == Effect::Read,
+            done.effect == VerbEffect::Read,
             "{}",
             done.verb.full_name()
         );
         for named in VERBS {
             let approved = approved(&[effect(&named.verb.full_name(), "anything")], &["s"]);
-            let expected = done.effect == Effect::Read || named.verb == done.verb;
+            let expected = done.effect == VerbEffect::Read || named.verb == done.verb;
             assert_eq!(
                 allows(&approved, &operation),
                 expected,

@@ -187,70 +187,91 @@ pub(super) fn makes_rows_of_its_arguments(name: &str) -> bool {
 
 /// Functions of MySQL and MariaDB that read their arguments alone. Every other one may be stored in
 /// the database, and no question to the server tells what it reads.
-const BUILT_IN: &str = " abs acos adddate addtime any_value ascii asin atan atan2 avg bin bin_to_uuid bit_and bit_count bit_length \
-    bit_or bit_xor cast ceil ceiling char char_length character_length charset coalesce coercibility collation concat concat_ws \
-    connection_id conv convert convert_tz cos cot count crc32 cume_dist curdate current_date current_role current_time \
-    current_timestamp current_user curtime database date date_add date_format date_sub datediff day dayname dayofmonth dayofweek \
-    dayofyear degrees dense_rank elt exp export_set extract field find_in_set first_value floor format format_bytes from_base64 \
-    from_days from_unixtime get_format greatest group_concat grouping hex hour if ifnull inet6_aton inet6_ntoa inet_aton inet_ntoa \
-    insert instr interval is_ipv4 is_ipv6 is_uuid isnull json_array json_array_append json_array_insert json_arrayagg json_compact \
-    json_contains json_contains_path json_depth json_detailed json_equals json_exists json_extract json_insert json_keys json_length \
-    json_loose json_merge_patch json_merge_preserve json_normalize json_object json_objectagg json_overlaps json_pretty json_query \
-    json_quote json_remove json_replace json_schema_valid json_search json_set json_type json_unquote json_valid json_value lag \
-    last_day last_value lcase lead least left length ln localtime localtimestamp locate log log10 log2 lower lpad ltrim makedate \
-    maketime max md5 median microsecond mid min minute mod month monthname natural_sort_key now nth_value ntile nullif nvl nvl2 oct \
-    octet_length ord percent_rank percentile_cont percentile_disc period_add period_diff pi position pow power quarter quote radians \
-    rand rank regexp_instr regexp_like regexp_replace regexp_substr repeat replace reverse right round row_count row_number rpad \
-    rtrim schema sec_to_time second session_user sha sha1 sha2 sign sin soundex space sqrt std stddev stddev_pop stddev_samp \
-    str_to_date strcmp subdate substr substring substring_index subtime sum sysdate system_user tan time time_format time_to_sec \
-    timediff timestamp timestampadd timestampdiff to_base64 to_char to_days to_seconds trim truncate ucase unhex unix_timestamp upper \
-    user utc_date utc_time utc_timestamp uuid uuid_short uuid_to_bin values var_pop var_samp variance version week weekday weekofyear \
-    weight_string year yearweek ";
+const BUILT_IN: &str = " abs acos adddate addtime any_value ascii asin atan atan2 avg bin bin_to_uuid bit_and \
+     bit_count bit_length bit_or bit_xor cast ceil ceiling char char_length character_length \
+     charset coalesce coercibility collation concat concat_ws connection_id conv convert \
+     convert_tz cos cot count crc32 cume_dist curdate current_date current_role current_time \
+     current_timestamp current_user curtime database date date_add date_format date_sub datediff \
+     day dayname dayofmonth dayofweek dayofyear degrees dense_rank elt exp export_set extract \
+     field find_in_set first_value floor format format_bytes from_base64 from_days from_unixtime \
+     get_format greatest group_concat grouping hex hour if ifnull inet6_aton inet6_ntoa inet_aton \
+     inet_ntoa insert instr interval is_ipv4 is_ipv6 is_uuid isnull json_array json_array_append \
+     json_array_insert json_arrayagg json_compact json_contains json_contains_path json_depth \
+     json_detailed json_equals json_exists json_extract json_insert json_keys json_length \
+     json_loose json_merge_patch json_merge_preserve json_normalize json_object json_objectagg \
+     json_overlaps json_pretty json_query json_quote json_remove json_replace json_schema_valid \
+     json_search json_set json_type json_unquote json_valid json_value lag last_day last_value \
+     lcase lead least left length ln localtime localtimestamp locate log log10 log2 lower lpad \
+     ltrim makedate maketime max md5 median microsecond mid min minute mod month monthname \
+     natural_sort_key now nth_value ntile nullif nvl nvl2 oct octet_length ord percent_rank \
+     percentile_cont percentile_disc period_add period_diff pi position pow power quarter quote \
+     radians rand rank regexp_instr regexp_like regexp_replace regexp_substr repeat replace \
+     reverse right round row_count row_number rpad rtrim schema sec_to_time second session_user \
+     sha sha1 sha2 sign sin soundex space sqrt std stddev stddev_pop stddev_samp str_to_date \
+     strcmp subdate substr substring substring_index subtime sum sysdate system_user tan time \
+     time_format time_to_sec timediff timestamp timestampadd timestampdiff to_base64 to_char \
+     to_days to_seconds trim truncate ucase unhex unix_timestamp upper user utc_date utc_time \
+     utc_timestamp uuid uuid_short uuid_to_bin values var_pop var_samp variance version week \
+     weekday weekofyear weight_string year yearweek ";
 
 /// Functions of PostgreSQL that read their arguments, the time and the settings of the session
 /// alone. What any other one touches is asked of the server too, but the server forgets it where a
 /// block with EXCEPTION is rolled back; and functions of the catalog answer about relations that
 /// they do not lock; `pg_typeof` makes a `regtype`, as which any number is a name. So what is not
 /// on this list is not called where a target names relations.
-const POSTGRES_PURE: &str = " abbrev abs acos acosd acosh age any_value area array array_agg array_dims array_fill array_length array_lower array_ndims \
-    array_position array_positions array_remove array_replace array_to_json array_to_string array_to_tsvector array_upper ascii \
-    asin asind asinh atan atan2 atan2d atand atanh avg bit bit_and bit_count bit_length bit_or bit_xor bool bool_and bool_or box \
-    bpchar broadcast btrim cardinality cash_words cbrt ceil ceiling center char char_length character_length chr cidr cycle \
-    clock_timestamp coalesce concat concat_ws convert convert_from convert_to corr cos cosd cosh cot cotd count covar_pop \
-    covar_samp cume_dist current_catalog current_database current_date current_role current_schema current_setting current_time \
-    current_timestamp current_user date date_bin date_part date_trunc datemultirange daterange decode degrees dense_rank dexp \
-    diagonal diameter div dlog1 dlog10 dround dtrunc encode enum_first enum_last enum_range every exp extract factorial family \
-    first_value float4 float8 floor format gcd gen_random_uuid generate_series generate_subscripts get_bit get_byte greatest \
-    grouping height host hostmask inet_client_addr inet_client_port inet_server_addr inet_server_port initcap int2 int4 \
-    int4multirange int4range int8 int8multirange int8range interval interval_avg is_normalized isclosed isempty isfinite \
-    ishorizontal isopen isparallel isperp isvertical json_agg json_array_elements json_array_elements_text json_array_length \
-    json_arrayagg json_build_array json_build_object json_each json_each_text json_object json_object_agg json_object_keys \
-    json_objectagg json_populate_record json_populate_recordset json_scalar json_serialize json_strip_nulls json_to_record \
-    json_to_recordset json_to_tsvector json_typeof jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_array_length \
-    jsonb_build_array jsonb_build_object jsonb_each jsonb_each_text jsonb_insert jsonb_object jsonb_object_agg jsonb_object_keys \
-    jsonb_path_exists jsonb_path_exists_tz jsonb_path_match jsonb_path_match_tz jsonb_path_query jsonb_path_query_array \
-    jsonb_path_query_array_tz jsonb_path_query_first jsonb_path_query_first_tz jsonb_path_query_tz jsonb_populate_record \
-    jsonb_populate_recordset jsonb_pretty jsonb_set jsonb_set_lax jsonb_strip_nulls jsonb_to_record jsonb_to_recordset \
-    jsonb_to_tsvector jsonb_typeof justify_days justify_hours justify_interval lag last_value lcm lead least left length like \
-    like_escape line ln localtime localtimestamp log log10 lower lower_inc lower_inf lpad lseg ltrim macaddr macaddr8 \
-    macaddr8_set7bit make_date make_interval make_time make_timestamp make_timestamptz masklen max md5 min min_scale mod mode \
-    money multirange name netmask network normalize notlike now npoints nth_value ntile nullif num_nonnulls num_nulls numeric \
-    numeric_div_trunc numeric_exp numeric_inc numeric_ln numeric_log numeric_sqrt nummultirange numnode numrange octet_length oid \
-    overlaps overlay parse_ident path pclose percent_rank percentile_cont percentile_disc pg_backend_pid pg_column_size \
-    pg_encoding_max_length pg_is_in_recovery pg_size_bytes pg_size_pretty pg_sleep pg_sleep_for pg_sleep_until \
-    pg_wal_lsn_diff phraseto_tsquery pi plainto_tsquery point polygon popen position pow power quote_ident quote_literal \
-    quote_nullable radians radius random range_agg range_intersect_agg range_merge rank regexp_count regexp_instr regexp_like \
-    regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr regr_avgx regr_avgy \
-    regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy repeat replace reverse right round row row_number \
-    row_to_json rpad rtrim scale session_user set_bit set_byte set_masklen setweight sha224 sha256 sha384 sha512 sign similar \
-    similar_escape similar_to_escape sin sind sinh slope split_part sqrt statement_timestamp stddev stddev_pop stddev_samp \
-    string_agg string_to_array string_to_table strip strpos substr substring sum tan tand tanh text textlen time timeofday \
-    timestamp timestamptz timetz timezone to_ascii to_char to_date to_hex to_json to_jsonb to_number to_timestamp to_tsquery \
-    to_tsvector transaction_timestamp translate trim trim_array trim_scale trunc ts_delete ts_filter ts_headline ts_rank \
-    ts_rank_cd tsmultirange tsquery_phrase tsrange tstzmultirange tstzrange tsvector_to_array txid_current unistr unnest upper \
-    upper_inc upper_inf user var_pop var_samp varbit varchar variance version websearch_to_tsquery width width_bucket xid xml \
-    xml_is_well_formed_content xml_is_well_formed_document xmlagg xmlcomment xmlconcat xmlconcat2 xmlelement xmlexists xmlforest \
-    xmlvalidate xpath xpath_exists ";
+const POSTGRES_PURE: &str = " abbrev abs acos acosd acosh age any_value area array array_agg array_dims array_fill \
+     array_length array_lower array_ndims array_position array_positions array_remove \
+     array_replace array_to_json array_to_string array_to_tsvector array_upper ascii asin asind \
+     asinh atan atan2 atan2d atand atanh avg bit bit_and bit_count bit_length bit_or bit_xor bool \
+     bool_and bool_or box bpchar broadcast btrim cardinality cash_words cbrt ceil ceiling center \
+     char char_length character_length chr cidr cycle clock_timestamp coalesce concat concat_ws \
+     convert convert_from convert_to corr cos cosd cosh cot cotd count covar_pop covar_samp \
+     cume_dist current_catalog current_database current_date current_role current_schema \
+     current_setting current_time current_timestamp current_user date date_bin date_part \
+     date_trunc datemultirange daterange decode degrees dense_rank dexp diagonal diameter div \
+     dlog1 dlog10 dround dtrunc encode enum_first enum_last enum_range every exp extract factorial \
+     family first_value float4 float8 floor format gcd gen_random_uuid generate_series \
+     generate_subscripts get_bit get_byte greatest grouping height host hostmask inet_client_addr \
+     inet_client_port inet_server_addr inet_server_port initcap int2 int4 int4multirange int4range \
+     int8 int8multirange int8range interval interval_avg is_normalized isclosed isempty isfinite \
+     ishorizontal isopen isparallel isperp isvertical json_agg json_array_elements \
+     json_array_elements_text json_array_length json_arrayagg json_build_array json_build_object \
+     json_each json_each_text json_object json_object_agg json_object_keys json_objectagg \
+     json_populate_record json_populate_recordset json_scalar json_serialize json_strip_nulls \
+     json_to_record json_to_recordset json_to_tsvector json_typeof jsonb_agg jsonb_array_elements \
+     jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object jsonb_each \
+     jsonb_each_text jsonb_insert jsonb_object jsonb_object_agg jsonb_object_keys \
+     jsonb_path_exists jsonb_path_exists_tz jsonb_path_match jsonb_path_match_tz jsonb_path_query \
+     jsonb_path_query_array jsonb_path_query_array_tz jsonb_path_query_first \
+     jsonb_path_query_first_tz jsonb_path_query_tz jsonb_populate_record jsonb_populate_recordset \
+     jsonb_pretty jsonb_set jsonb_set_lax jsonb_strip_nulls jsonb_to_record jsonb_to_recordset \
+     jsonb_to_tsvector jsonb_typeof justify_days justify_hours justify_interval lag last_value lcm \
+     lead least left length like like_escape line ln localtime localtimestamp log log10 lower \
+     lower_inc lower_inf lpad lseg ltrim macaddr macaddr8 macaddr8_set7bit make_date make_interval \
+     make_time make_timestamp make_timestamptz masklen max md5 min min_scale mod mode money \
+     multirange name netmask network normalize notlike now npoints nth_value ntile nullif \
+     num_nonnulls num_nulls numeric numeric_div_trunc numeric_exp numeric_inc numeric_ln \
+     numeric_log numeric_sqrt nummultirange numnode numrange octet_length oid overlaps overlay \
+     parse_ident path pclose percent_rank percentile_cont percentile_disc pg_backend_pid \
+     pg_column_size pg_encoding_max_length pg_is_in_recovery pg_size_bytes pg_size_pretty pg_sleep \
+     pg_sleep_for pg_sleep_until pg_wal_lsn_diff phraseto_tsquery pi plainto_tsquery point polygon \
+     popen position pow power quote_ident quote_literal quote_nullable radians radius random \
+     range_agg range_intersect_agg range_merge rank regexp_count regexp_instr regexp_like \
+     regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table \
+     regexp_substr regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx \
+     regr_sxy regr_syy repeat replace reverse right round row row_number row_to_json rpad rtrim \
+     scale session_user set_bit set_byte set_masklen setweight sha224 sha256 sha384 sha512 sign \
+     similar similar_escape similar_to_escape sin sind sinh slope split_part sqrt \
+     statement_timestamp stddev stddev_pop stddev_samp string_agg string_to_array string_to_table \
+     strip strpos substr substring sum tan tand tanh text textlen time timeofday timestamp \
+     timestamptz timetz timezone to_ascii to_char to_date to_hex to_json to_jsonb to_number \
+     to_timestamp to_tsquery to_tsvector transaction_timestamp translate trim trim_array \
+     trim_scale trunc ts_delete ts_filter ts_headline ts_rank ts_rank_cd tsmultirange \
+     tsquery_phrase tsrange tstzmultirange tstzrange tsvector_to_array txid_current unistr unnest \
+     upper upper_inc upper_inf user var_pop var_samp varbit varchar variance version \
+     websearch_to_tsquery width width_bucket xid xml xml_is_well_formed_content \
+     xml_is_well_formed_document xmlagg xmlcomment xmlconcat xmlconcat2 xmlelement xmlexists \
+     xmlforest xmlvalidate xpath xpath_exists ";
 
 /// Whether nothing but its arguments is read by a function, as far as its name says.
 pub(super) fn reads_its_arguments_alone(dialect: Dialect, name: &str) -> bool {

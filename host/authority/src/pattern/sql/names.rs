@@ -269,9 +269,8 @@ mod tests {
 
     #[test]
     fn a_name_is_what_the_server_makes_of_it() {
-        let found = of(
-            "select O.\"lies mich\", o.\"größe\"||'x y' , \"a\"\"b\" -- nothing\n /* nor \"this\" */ from Orders o",
-        );
+        let found = of("select O.\"lies mich\", o.\"größe\"||'x y' , \"a\"\"b\" -- nothing\n /* \
+                nor \"this\" */ from Orders o");
         assert_eq!(
             found.all,
             ["select", "o", "lies mich", "o", "größe", "a\"b", "from", "orders", "o"]

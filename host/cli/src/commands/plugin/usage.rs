@@ -115,7 +115,8 @@ fn target(capability: Capability) -> &'static str {
         Capability::Files => "files = \"/srv/files\"\naccess = \"write\"",
         Capability::Process => "process = \"/usr/bin/program\"\narguments = []",
         Capability::Secrets => {
-            "secret = \"name\"\npositions = [{ slot = \"target\", header = \"X-Key\" }]  # or `form`, `json`, `basic`"
+            "secret = \"name\"\npositions = [{ slot = \"target\", header = \"X-Key\" }]  # or \
+             `form`, `json`, `basic`"
         }
         Capability::Net | Capability::System | Capability::State => {
             "# this version of the host has no such target yet"

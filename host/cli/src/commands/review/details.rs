@@ -7,7 +7,7 @@ use runbook_authority::written::{self, Written};
 use runbook_document::{Table, format_duration};
 use runbook_engine::model::section_noun;
 use runbook_engine::model::{
-    Approval, Items, OnFailure, Risk, SelfApproval, Step, UndoDeclaration,
+    Approval, DeclaredRisk, Items, OnFailure, SelfApproval, Step, UndoDeclaration,
 };
 use runbook_engine::{Runbook, UseSite};
 use serde_json::Value;
@@ -42,7 +42,7 @@ fn beside(name: &str, folder: &Path) -> String {
 
 /// What holds for the whole runbook.
 pub(super) fn of_runbook(runbook: &Runbook) -> Vec<Detail> {
-    let risk = runbook.risk.as_ref().map(|risk| name_in(Risk::ALL, risk.value));
+    let risk = runbook.risk.as_ref().map(|risk| name_in(DeclaredRisk::ALL, risk.value));
     let locks = (!runbook.locks.exclusive.is_empty()).then(|| runbook.locks.exclusive.join(", "));
     let effects =
         runbook.limits.max_effects.iter().map(|(capability, most)| format!("{capability} {most}"));

@@ -13,7 +13,7 @@ use crate::prepare::{self, Scrutiny};
 use crate::runbook_file::RunbookFile;
 use crate::ui;
 use runbook_authority::Snapshot;
-use runbook_authority::diff::{Change, Direction, changed_keys, diff};
+use runbook_authority::diff::{AccessChange, Direction, changed_keys, diff};
 use runbook_authority::lockfile::FILE_NAME;
 use runbook_authority::targets::lexical;
 use runbook_report::access_report::ReviewFormat;
@@ -71,7 +71,7 @@ pub(super) fn run(
     Ok(if wider { ExitStatus::Failed } else { ExitStatus::Success })
 }
 
-fn render(format: ReviewFormat, changes: &[Change]) -> Result<String, Failure> {
+fn render(format: ReviewFormat, changes: &[AccessChange]) -> Result<String, Failure> {
     match format {
         ReviewFormat::Text if changes.is_empty() => {
             Ok("no difference in authority, nor in any key".to_owned())

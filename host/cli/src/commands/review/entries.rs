@@ -12,7 +12,7 @@ use crate::prepared::{Prepared, Site};
 use crate::signatures::TrustFiles;
 use crate::{audited, boundary, lockfile, signatures, text_file, ui};
 use runbook_authority::access_report::{
-    AccessReport, CallSite, Component, FindingRule, FlowStep, Gap, Origin, PluginEntry,
+    AccessReport, CallSite, Component, FindingRule, FlowStep, Gap, PluginEntry, PluginOrigin,
     RunbookEntry, SentenceContext, StepEntry, flows,
 };
 use runbook_authority::lockfile::FILE_NAME;
@@ -248,7 +248,7 @@ fn component<'a>(
     reference: &'a str,
     plugin: &'a Verified,
     imports: &'a BTreeSet<String>,
-    origin: &'a Origin,
+    origin: &'a PluginOrigin,
 ) -> Component<'a> {
     Component {
         reference,
@@ -278,7 +278,7 @@ fn plugin_entry(
         let is_trusted = state.is_trusted || (trust.is_empty() && !state.is_wrong);
         (
             path.clone(),
-            Origin::File {
+            PluginOrigin::File {
                 path,
                 signature: state.text,
                 is_trusted,
@@ -286,7 +286,7 @@ fn plugin_entry(
             },
         )
     } else {
-        (reference.to_owned(), Origin::Bundled)
+        (reference.to_owned(), PluginOrigin::Bundled)
     };
     Ok(PluginEntry::new(&component(&shown, plugin, &imports, &origin), lens))
 }
@@ -336,7 +336,7 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &SentenceContext<'_>) -
             &site.reference,
             &site.plugin,
             &imports[site.reference.as_str()],
-            &Origin::Bundled,
+            &PluginOrigin::Bundled,
         );
         let details = details::of_call(written);
         let call =

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::kind_of_file::{KindOfFile, PROJECT_FILE};
 use crate::{other_files, project, text_file};
 use runbook_authority::Risk;
-use runbook_authority::diff::{Change, Direction};
+use runbook_authority::diff::{AccessChange, Direction};
 use runbook_authority::lockfile::FILE_NAME;
 use runbook_authority::written::{self, Rewritten};
 use runbook_document::Diagnostics;
@@ -105,12 +105,12 @@ fn text_of(file: &Path) -> Result<String, Failure> {
 }
 
 /// What differs in the limits, key by key.
-pub(super) fn changes(old: &Limits, new: &Limits) -> Vec<Change> {
+pub(super) fn changes(old: &Limits, new: &Limits) -> Vec<AccessChange> {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     names.into_iter().flat_map(|name| of_file(name, old.get(name), new.get(name))).collect()
 }
 
-fn of_file(name: &str, old: Option<&String>, new: Option<&String>) -> Vec<Change> {
+fn of_file(name: &str, old: Option<&String>, new: Option<&String>) -> Vec<AccessChange> {
     let (old, new) = match (old, new) {
         (Some(old), Some(new)) => (old, new),
         (Some(_), None) => {
@@ -157,12 +157,12 @@ fn direction(key: &str, old: Option<&str>, new: Option<&str>) -> Direction {
     }
 }
 
-fn change(direction: Direction, subject: String, what: String) -> Change {
+fn change(direction: Direction, subject: String, what: String) -> AccessChange {
     let risk = match direction {
         Direction::Widened | Direction::Moved => Risk::High,
         Direction::Narrowed | Direction::Changed => Risk::Info,
     };
-    Change { direction, risk, subject, what, witness: None }
+    AccessChange { direction, risk, subject, what, witness: None }
 }
 
 #[cfg(test)]

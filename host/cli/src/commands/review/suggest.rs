@@ -35,8 +35,14 @@ pub(super) fn run(
     let calls: Vec<UsedCall> =
         usage::used_calls(context)?.into_iter().filter(|call| call.at == at).collect();
     if calls.is_empty() {
-        return Err(Failure::usage(format!("no run of `{}` is in the audit log: nothing to propose", file.display()))
-            .hint("plans and dry runs do not count; run it first, in all the ways in which it is meant to run"));
+        return Err(Failure::usage(format!(
+            "no run of `{}` is in the audit log: nothing to propose",
+            file.display()
+        ))
+        .hint(
+            "plans and dry runs do not count; run it first, in all the ways in which it is meant \
+               to run",
+        ));
     }
     let mut targets: BTreeMap<String, (Arc<Target>, UseOfTarget)> = BTreeMap::new();
     for site in prepared.sites.values() {
@@ -68,7 +74,8 @@ pub(super) fn run(
         text.push_str("nothing can be narrower: every limit that a target has was needed");
     } else {
         text.push_str(
-            "# Runs that are not in the log may need more: a path, a statement or a container that only a failure uses.",
+            "# Runs that are not in the log may need more: a path, a statement or a container that \
+             only a failure uses.",
         );
     }
     ui::data(&text)?;
@@ -241,7 +248,8 @@ mod tests {
             "/users/linus",
             "/v2/health",
         ]);
-        let written = "http = \"https://h/v2\"\npath = \"/v2/health\"\na = \"/users/things/session/orders/lines\"";
+        let written = "http = \"https://h/v2\"\npath = \"/v2/health\"\n\
+             a = \"/users/things/session/orders/lines\"";
         let patterns = path_patterns(&requested, written);
         let expected =
             ["/orders/*/lines/*", "/session", "/things", "/things/*", "/users/*", "/v2/health"];

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use runbook_authority::access_report::{Used, UsedAt};
 use runbook_authority::{VERBS, Verb};
-use runbook_journal::audit::{self, Record};
+use runbook_journal::audit::{self, ChainRecord};
 use std::collections::BTreeMap;
 
 /// What the gate allowed once, with the place that the runbook's text gives it.
@@ -71,7 +71,7 @@ pub(super) fn used_calls(context: &Context) -> Result<Vec<UsedCall>, Failure> {
     Ok(calls)
 }
 
-fn used_call(record: &Record, at: &UsedAt, prefix: &str) -> Option<UsedCall> {
+fn used_call(record: &ChainRecord, at: &UsedAt, prefix: &str) -> Option<UsedCall> {
     let operation = text(record, "operation");
     if text(record, "kind") != "judged" || text(record, "decision") != "allow" {
         return None;

@@ -67,8 +67,10 @@ impl Names {
     fn host(&self, filter: &str) -> Host {
         let prefix = &self.0;
         let targets = format!(
-            "[targets.c]\ndocker = {{ {filter} }}\nimages = [\"{IMAGE}\", \"{prefix}*\", \"127.0.0.1:*/{prefix}*\"]\n\
-             command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+( >&2)?; exit [0-9]\" }}]\nenvironment = [\"A\"]\n"
+            "[targets.c]\ndocker = {{ {filter} }}\n\
+                     images = [\"{IMAGE}\", \"{prefix}*\", \"127.0.0.1:*/{prefix}*\"]\n\
+                     command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+( >&2)?; exit [0-9]\" \
+                     }}]\nenvironment = [\"A\"]\n"
         );
         host(&[("c", ALL, "c")], &targets, Path::new("/"))
     }
@@ -272,8 +274,9 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
     .enumerate()
     {
         let targets = format!(
-            "[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\n{keys}\
-             command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+; exit [0-9]\" }}]\nenvironment = [\"MODE\"]\n",
+            "[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\n\
+             {keys}command = [\"/bin/sh\", \"-c\", {{ regex = \"echo [a-z]+; exit [0-9]\" }}]\n\
+             environment = [\"MODE\"]\n",
             names.0
         );
         let mut host = host(&[("c", ALL, "c")], &targets, Path::new("/"));
@@ -352,7 +355,8 @@ async fn a_container_that_a_plugin_creates_is_confined_in_every_respect() {
     // Of variables only what the target lists; a name that the engine, or a shell, would part
     // elsewhere is none.
     let listed = format!(
-        "[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\nenvironment = [\"MODE=f*\"]\n",
+        "[targets.c]\ndocker = {{ pattern = \"{}-*\" }}\nimages = [\"{IMAGE}\"]\n\
+         environment = [\"MODE=f*\"]\n",
         names.0
     );
     let mut listing = self::host(&[("c", ALL, "c")], &listed, Path::new("/"));

@@ -15,7 +15,8 @@ const BEGINNING: &[u8] = b"SQLite format 3\0";
 
 /// A name that belongs to a database.
 #[derive(Debug, thiserror::Error)]
-#[error("this is the name of a file that SQLite keeps beside the database `{}`, and believes; take another name", database.escape_debug())]
+#[error("this is the name of a file that SQLite keeps beside the database `{}`, and believes; take \
+         another name", database.escape_debug())]
 struct BelongsToDatabase {
     database: String,
 }

@@ -239,7 +239,7 @@ async fn a_plugin_that_goes_on_writing_is_stopped_before_the_disk_is_full() {
     let folder = tempfile::tempdir().unwrap();
     let targets = format!("[targets.f]\nfiles = {:?}\naccess = \"write\"\n", folder.path());
     let granted = effective(&[("f", &["files.read", "files.write"], "f")], &targets, folder.path());
-    let limits = crate::Limits { written: 10_000, ..crate::Limits::default() };
+    let limits = crate::CallLimits { written: 10_000, ..crate::CallLimits::default() };
     let mut host = host_within(granted, Mode::Effects, Duration::from_secs(20), limits);
     for _ in 0..10 {
         // The same name each time: it counts what was written, not what is left.

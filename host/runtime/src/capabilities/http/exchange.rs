@@ -10,7 +10,7 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use runbook_authority::Effect;
+use runbook_authority::VerbEffect;
 use runbook_authority::targets::CaFile;
 use std::io;
 use std::net::SocketAddr;
@@ -97,7 +97,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn into_fault(self, place: &str, effect: Effect) -> Fault {
+    pub(super) fn into_fault(self, place: &str, effect: VerbEffect) -> Fault {
         let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
         match self {
             Self::Resolve(error) => new(
@@ -129,8 +129,8 @@ impl Failure {
             ),
             Self::Broken(error) => {
                 let class = match effect {
-                    Effect::Read => FaultClass::Transient,
-                    Effect::Change => FaultClass::Unknown,
+                    VerbEffect::Read => FaultClass::Transient,
+                    VerbEffect::Change => FaultClass::Unknown,
                 };
                 new(
                     class,

@@ -16,7 +16,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
 use placed::place_of;
 use runbook_authority::gate::HeaderValue as GateValue;
 use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, parse_base};
-use runbook_authority::{Effect, Operation, Target, Verb};
+use runbook_authority::{Operation, Target, Verb, VerbEffect};
 use runbook_secrets::{Scrubber, Secret};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -362,7 +362,7 @@ fn header_value(name: &str, value: &[u8]) -> Result<Value, Fault> {
 /// and only if the target allows redirects at all; otherwise the answer itself goes to the guest.
 fn next_hop(http: &HttpTarget, verb: Verb, url: &Url, answered: &Answered) -> Option<Url> {
     let follows = http.redirects > 0
-        && verb.effect() == Effect::Read
+        && verb.effect() == VerbEffect::Read
         && matches!(answered.status, 301 | 302 | 303 | 307 | 308);
     if !follows {
         return None;

@@ -167,7 +167,8 @@ async fn a_secret_in_the_name_of_a_header_does_not_come_back() {
 async fn a_secret_slot_is_placed_only_where_its_target_allows() {
     let (address, requests) = server(ok("")).await;
     let targets = format!(
-        "{}[targets.key]\nsecret = \"token\"\n[[targets.key.positions]]\nslot = \"api\"\nheader = \"X-Key\"\nformat = \"k={{}};\"\n",
+        "{}[targets.key]\nsecret = \"token\"\n[[targets.key.positions]]\nslot = \"api\"\n\
+         header = \"X-Key\"\nformat = \"k={{}};\"\n",
         target(address, "")
     );
     let slots: &[Slot] = &[("api", &["http.get"], "api"), ("key", &["secrets.use"], "key")];
@@ -199,7 +200,8 @@ async fn a_user_and_a_password_become_a_basic_header_that_nobody_sees() {
     assert!(!body.contains("dW50ZXIy") && body.contains("[secret password"), "{body}");
     // Placed by the plugin.
     let targets = format!(
-        "{}[targets.key]\nsecret = \"password\"\npositions = [{{ slot = \"api\", basic = \"smoke\" }}]\n",
+        "{}[targets.key]\nsecret = \"password\"\n\
+         positions = [{{ slot = \"api\", basic = \"smoke\" }}]\n",
         target(address, "")
     );
     let slots: &[Slot] = &[("api", &["http.get"], "api"), ("key", &["secrets.use"], "key")];

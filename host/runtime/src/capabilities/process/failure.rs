@@ -2,7 +2,7 @@
 
 use crate::capabilities::files::FilesSlot;
 use runbook_authority::Digest;
-use runbook_launch::Refusal;
+use runbook_launch::LaunchRefusal;
 use std::io;
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub(super) enum Failure {
     /// Its interpreter is pinned and cannot be had.
     Interpreter(String),
     /// The launcher did not become the program.
-    Refused(Refusal),
+    Refused(LaunchRefusal),
     Start(io::Error),
     Input(FilesSlot, String, io::Error),
     Sink(io::Error),

@@ -19,7 +19,7 @@ use program::Program;
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::{EnvironmentValue, ProcessTarget, SqlAddress};
 use runbook_authority::{Operation, Target, Verb};
-use runbook_launch::Refusal;
+use runbook_launch::LaunchRefusal;
 use runbook_launch::sandbox::Allowance;
 use runbook_secrets::Secret;
 use std::time::Duration;
@@ -158,7 +158,8 @@ impl Host {
         };
         if let Some((name, _)) = environment.iter().find(broken) {
             let message = format!(
-                "variable `{}` cannot be set: its name or value has a character that no variable may have",
+                "variable `{}` cannot be set: its name or value has a character that no variable \
+                 may have",
                 name.escape_debug()
             );
             return Err(Fault::new(FaultClass::Invalid, "process.environment", message));
@@ -171,7 +172,8 @@ impl Host {
         let target = self.connection(name)?;
         let unusable = || {
             let message = format!(
-                "the connection of target `{name}` is not one to PostgreSQL, the only one that programs are given"
+                "the connection of target `{name}` is not one to PostgreSQL, the only one that \
+                 programs are given"
             );
             Fault::new(FaultClass::Invalid, "process.connection", message)
         };
@@ -249,7 +251,7 @@ fn fault(
             "process.interpreter",
             format!("the target pins its interpreter, but {reason}"),
         ),
-        Failure::Refused(refusal @ Refusal::Sandbox(_)) => {
+        Failure::Refused(refusal @ LaunchRefusal::Sandbox(_)) => {
             new(FaultClass::Denied, "process.sandbox", refusal.to_string())
         }
         Failure::Refused(refusal) => {

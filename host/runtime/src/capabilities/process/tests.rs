@@ -31,7 +31,10 @@ impl Bench {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::create_dir(folder.path().join("out")).unwrap();
         let targets = format!(
-            "[targets.program]\nprocess = {program:?}\n{more}\n[targets.files]\nfiles = \"out\"\naccess = \"write\"\n[targets.db]\nsql = \"postgres://me@db.internal:5433/shop?sslmode=require\"\npassword = \"secret:password\"\n"
+            "[targets.program]\nprocess = {program:?}\n{more}\n[targets.files]\n\
+                     files = \"out\"\naccess = \"write\"\n[targets.db]\n\
+                     sql = \"postgres://me@db.internal:5433/shop?sslmode=require\"\n\
+                     password = \"secret:password\"\n"
         );
         Self { folder, targets }
     }
@@ -116,9 +119,11 @@ async fn the_environment_is_what_the_target_says_and_nothing_else() {
 async fn wherever_output_is_cut_nothing_of_a_secret_is_left() {
     for before in (1024 - 20..1024).step_by(3) {
         let script = format!(
-            "for n in 1 2; do head -c {before} /dev/zero | tr '\\0' x; echo \"$TOKEN\"; exec >&2; done"
+            "for n in 1 2; do head -c {before} /dev/zero | tr '\\0' x; echo \"$TOKEN\"; \
+                     exec >&2; done"
         );
-        let more = "environment = { TOKEN = \"secret:token\", PATH = \"/usr/bin:/bin\" }\nmax_output = \"1KiB\"";
+        let more = "environment = { TOKEN = \"secret:token\", PATH = \"/usr/bin:/bin\" }\n\
+                    max_output = \"1KiB\"";
         let output =
             Bench::new(&script, more).run(&[], Input::Nothing, Sink::Capture).await.unwrap();
         for stream in [&output.stdout, &output.stderr] {

@@ -82,7 +82,8 @@ pub(super) fn fault_of_write(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => {
             let message = format!(
-                "the connection was lost before the server answered, so the change may have happened: {error}"
+                "the connection was lost before the server answered, so the change may have \
+                 happened: {error}"
             );
             Fault::new(FaultClass::Unknown, "sql.lost", message)
         }
@@ -122,7 +123,8 @@ fn fault_of_server(database: &dyn DatabaseError) -> Fault {
 /// A parameter of a type that has no value of the contract.
 pub(super) fn unsupported(position: usize, expected: &str) -> Fault {
     let message = format!(
-        "parameter {position} is a `{expected}`, which is not bound directly; write a cast from text, such as `${position}::text::{}`",
+        "parameter {position} is a `{expected}`, which is not bound directly; write a cast from \
+         text, such as `${position}::text::{}`",
         expected.to_lowercase()
     );
     Fault::new(FaultClass::Invalid, "sql.parameter", message)
@@ -140,7 +142,8 @@ pub(super) fn mismatch(position: usize, expected: &str) -> Fault {
 /// A user against whom nothing is read only.
 pub(super) fn as_good_as_superuser(reason: &str) -> Fault {
     let message = format!(
-        "{reason}; against a superuser, or one as good, nothing is read only: use a role of its own, or write `superuser = true` into the target"
+        "{reason}; against a superuser, or one as good, nothing is read only: use a role \
+                 of its own, or write `superuser = true` into the target"
     );
     Fault::new(FaultClass::Denied, "sql.superuser", message)
 }
@@ -153,7 +156,8 @@ pub(super) fn not_a_read(reason: &str) -> Fault {
 /// A statement of `transaction` that would end the transaction.
 pub(super) fn ends_transaction(word: &str) -> Fault {
     let message = format!(
-        "`{word}` cannot be part of a transaction, which the host begins and ends; run it with `execute`"
+        "`{word}` cannot be part of a transaction, which the host begins and ends; run it \
+                 with `execute`"
     );
     Fault::new(FaultClass::Invalid, "sql.transaction", message)
 }

@@ -66,7 +66,8 @@ fn of_driver(target: &SqlTarget, verb: Verb, statement: &str) -> Option<String> 
     asked.err().map(|fault| fault.message)
 }
 
-const ONLY_READS: &str = "only a statement that returns rows and changes nothing can be queried; what changes something is for `execute`";
+const ONLY_READS: &str = "only a statement that returns rows and changes nothing can be queried; what changes something \
+     is for `execute`";
 
 /// Whether PostgreSQL may open a cursor over a statement, as far as its first word says.
 fn is_cursor(statement: &str) -> bool {
@@ -146,7 +147,8 @@ fn of_verb(dialect: Dialect, verb: Verb, pieces: &[Piece<'_>], statement: &str) 
         changes(dialect, pieces, statement).then_some(ONLY_READS)
     } else if verb == Verb::SqlTransaction {
         ends_by_itself(dialect, pieces).then_some(
-            "it cannot be part of a transaction, which the host begins and ends; it is for `execute`",
+            "it cannot be part of a transaction, which the host begins and ends; it is for \
+             `execute`",
         )
     } else {
         let ends = ["commit", "end", "release", "rollback"];
@@ -276,13 +278,17 @@ const SQLITE_CHANGES: &[&str] = &[
 ];
 
 /// The first words of all statements of PostgreSQL.
-const POSTGRES: &str = "abort alter analyse analyze begin call checkpoint close cluster comment commit copy create deallocate declare \
-    delete discard do drop end execute explain fetch grant import insert listen load lock merge move notify prepare reassign refresh \
-    reindex release repack reset revoke rollback savepoint security select set show start table truncate unlisten update vacuum values \
-    wait with";
+const POSTGRES: &str = "abort alter analyse analyze begin call checkpoint close cluster comment commit copy create \
+     deallocate declare delete discard do drop end execute explain fetch grant import insert \
+     listen load lock merge move notify prepare reassign refresh reindex release repack reset \
+     revoke rollback savepoint security select set show start table truncate unlisten update \
+     vacuum values wait with";
 
 /// The first words of all statements of MySQL and MariaDB.
-const MYSQL: &str = "alter analyze backup begin binlog cache call case change check checksum clone close commit create deallocate \
-    declare delete desc describe do drop execute explain fetch flush for get grant handler help if import insert install iterate kill \
-    leave load lock loop open optimize prepare purge release rename repair repeat replace reset resignal restart return revoke \
-    rollback savepoint select set show shutdown signal start stop table truncate uninstall unlock update use values while with xa";
+const MYSQL: &str = "alter analyze backup begin binlog cache call case change check checksum clone \
+                     close commit create deallocate declare delete desc describe do drop execute \
+                     explain fetch flush for get grant handler help if import insert install \
+                     iterate kill leave load lock loop open optimize prepare purge release rename \
+                     repair repeat replace reset resignal restart return revoke rollback savepoint \
+                     select set show shutdown signal start stop table truncate uninstall unlock \
+                     update use values while with xa";

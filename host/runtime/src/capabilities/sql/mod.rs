@@ -189,7 +189,8 @@ fn only_sqlite(target: &SqlTarget) -> Result<(), Fault> {
     if target.dialect() == Dialect::Sqlite {
         return Ok(());
     }
-    let message = "only a SQLite database is copied this way; others have a program for it, such as `pg_dump`";
+    let message = "only a SQLite database is copied this way; others have a program for it, such \
+                   as `pg_dump`";
     Err(Fault::new(FaultClass::Invalid, "sql.not-sqlite", message))
 }
 
@@ -227,7 +228,8 @@ impl TimeLimits {
             }
             ("sql.timeout" | "sql.cancelled", _) => {
                 let message = format!(
-                    "somebody else stopped the statement on the server after {} ms, and no limit of this step did: {}",
+                    "somebody else stopped the statement on the server after {} ms, and no limit \
+                     of this step did: {}",
                     elapsed.as_millis(),
                     fault.message
                 );
@@ -253,7 +255,8 @@ impl Access {
             let left =
                 Duration::from_millis(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX));
             format!(
-                "{left:?} were left of the step's own `timeout`, which ended it; the target's is {of_target:?} ({place})"
+                "{left:?} were left of the step's own `timeout`, which ended it; the target's \
+                     is {of_target:?} ({place})"
             )
         } else {
             format!("the `timeout` of the target ended it, which is {of_target:?} ({place})")

@@ -107,7 +107,13 @@ async fn refuse_superuser(connection: &mut MySqlConnection) -> Result<(), Fault>
     }
     if !roles.is_empty() {
         // As after the login.
-        let own = texts(connection, "SELECT coalesce((SELECT role_name FROM information_schema.applicable_roles WHERE is_default = 'YES' LIMIT 1), 'NONE')".to_owned()).await?;
+        let own = texts(
+            connection,
+            "SELECT coalesce((SELECT role_name FROM information_schema.applicable_roles WHERE \
+             is_default = 'YES' LIMIT 1), 'NONE')"
+                .to_owned(),
+        )
+        .await?;
         for role in own {
             set_role(connection, &role).await?;
         }

@@ -33,15 +33,17 @@ pub(in super::super) async fn end(access: &Access) -> Result<Option<String>, Unf
     });
     let unasked = |reason: String| {
         let message = format!(
-            "whether an earlier attempt of this step still runs on the database server cannot be asked: {reason}; before you decide, look \
-             at `SHOW PROCESSLIST` there"
+            "whether an earlier attempt of this step still runs on the database server \
+                     cannot be asked: {reason}; before you decide, look at `SHOW PROCESSLIST` \
+                     there"
         );
         Unfinished::Unasked(Fault::new(FaultClass::Unknown, "sql.unasked", message))
     };
     match asked.await.map_err(|fault| unasked(fault.message))? {
         Taken::Free => Ok(None),
         Taken::After(session) => Ok(Some(format!(
-            "session {session} of an earlier attempt still ran on the database server, and was ended there"
+            "session {session} of an earlier attempt still ran on the database server, and was \
+             ended there"
         ))),
         Taken::Held(session) => Err(Unfinished::StillRuns(still_runs(session, access))),
         Taken::Without(reason) => Err(unasked(reason)),
@@ -135,9 +137,10 @@ fn still_runs(session: i64, access: &Access) -> Fault {
         unreachable!("only MySQL targets come here");
     };
     let message = format!(
-        "session {session} of an earlier attempt of this step still runs on the database server, so what it does may come after whatever \
-         is done now, and `{user}` may not end it; as an administrator, end it there (`KILL {session}`), or wait until `SHOW PROCESSLIST` \
-         has it no more; then go on"
+        "session {session} of an earlier attempt of this step still runs on the database \
+                 server, so what it does may come after whatever is done now, and `{user}` may not \
+                 end it; as an administrator, end it there (`KILL {session}`), or wait until \
+                 `SHOW PROCESSLIST` has it no more; then go on"
     );
     Fault::new(FaultClass::Conflict, "sql.still-runs", message)
 }

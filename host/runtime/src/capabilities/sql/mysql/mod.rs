@@ -33,7 +33,8 @@ use sqlx::{
 use wire::{AfterCut, Wire};
 
 /// How the server reads a text that the gate has judged.
-const PLAIN_MODE: &str = "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT'";
+const PLAIN_MODE: &str = "SET SESSION sql_mode = \
+     'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT'";
 
 /// Words that a reading statement begins with.
 const READING: &[&str] =
@@ -210,9 +211,11 @@ const DEADLOCK: u16 = 1213;
 const NOT_ROLLED_BACK: u16 = 1196;
 
 /// Tables of engines without transactions, which keep what a statement that failed has done.
-const UNHELD: &str = "SELECT EXISTS(SELECT 1 FROM information_schema.tables t WHERE t.table_type = 'BASE TABLE' \
-    AND (t.table_schema = database() OR (database() IS NULL AND t.table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema'))) \
-    AND t.engine NOT IN (SELECT e.engine FROM information_schema.engines e WHERE e.transactions = 'YES'))";
+const UNHELD: &str = "SELECT EXISTS(SELECT 1 FROM information_schema.tables t WHERE t.table_type = \
+                      'BASE TABLE' AND (t.table_schema = database() OR (database() IS NULL AND \
+                      t.table_schema NOT IN ('mysql', 'sys', 'performance_schema', \
+                      'information_schema'))) AND t.engine NOT IN (SELECT e.engine FROM \
+                      information_schema.engines e WHERE e.transactions = 'YES'))";
 
 async fn in_transaction(
     connection: &mut MySqlConnection,

@@ -24,7 +24,8 @@ pub(super) async fn refuse(
     let mut called = BTreeSet::new();
     for statement in statements {
         let Some(names) = names(Dialect::MySql, statement) else {
-            let message = "the statement is not written so that every reader takes it alike, and the target names relations";
+            let message = "the statement is not written so that every reader takes it alike, and the target \
+                 names relations";
             return Err(Fault::new(FaultClass::Denied, "sql.relation", message));
         };
         called.extend(names.called);
@@ -33,8 +34,9 @@ pub(super) async fn refuse(
         return Ok(());
     }
     let mut question = QueryBuilder::new(
-        "SELECT CONVERT(CONCAT(routine_schema, '.', routine_name) USING utf8mb4) FROM information_schema.routines \
-         WHERE routine_type = 'FUNCTION' AND routine_schema NOT IN ('mysql', 'sys') AND LOWER(routine_name) IN (",
+        "SELECT CONVERT(CONCAT(routine_schema, '.', routine_name) USING utf8mb4) FROM \
+         information_schema.routines WHERE routine_type = 'FUNCTION' AND routine_schema NOT IN \
+         ('mysql', 'sys') AND LOWER(routine_name) IN (",
     );
     let mut listed = question.separated(", ");
     for name in called {
@@ -50,9 +52,10 @@ pub(super) async fn refuse(
     let Some(row) = found else { return Ok(()) };
     let name: String = row.try_get_unchecked(0).map_err(|error| fault_of(&error))?;
     let message = format!(
-        "the statement may call the stored function `{name}`, which may read any relation, and the target names relations: revoke EXECUTE \
-         on it from this user, ask for what it does by a view that the target names, or leave `relations` out and give the step a user \
-         who may see no more"
+        "the statement may call the stored function `{name}`, which may read any relation, \
+                 and the target names relations: revoke EXECUTE on it from this user, ask for what \
+                 it does by a view that the target names, or leave `relations` out and give the \
+                 step a user who may see no more"
     );
     Err(Fault::new(FaultClass::Denied, "sql.relation", message))
 }

@@ -75,7 +75,8 @@ async fn judged(watch: Option<&mut Watch<'_>>, connection: &mut PgConnection) ->
 pub(super) fn refuse_acting(statement: &str) -> Result<(), Fault> {
     if let Some(word) = acting_word(Dialect::Postgres, statement) {
         let reason = format!(
-            "`{word}` does more than read, or hides what it does, so it is for `execute`, not for `query`"
+            "`{word}` does more than read, or hides what it does, so it is for `execute`, \
+                     not for `query`"
         );
         return Err(not_a_read(&reason));
     }

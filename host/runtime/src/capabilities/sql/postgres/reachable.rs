@@ -31,7 +31,8 @@ pub(super) async fn refuse(
     let (mut all, mut called, mut types) = (Vec::new(), Vec::new(), Vec::new());
     for statement in statements {
         let Some(names) = names(Dialect::Postgres, statement) else {
-            let message = "the statement is not written so that every reader takes it alike, and the target names relations";
+            let message = "the statement is not written so that every reader takes it alike, and the target \
+                 names relations";
             return Err(Fault::new(FaultClass::Denied, "sql.relation", message));
         };
         all.extend(names.all);
@@ -52,18 +53,22 @@ pub(super) async fn refuse(
         .map_err(|error| fault_of(&error))?;
     let Some(row) = found else { return Ok(()) };
     let (Ok(kind), Ok(name)) = (row.try_get::<String, _>(0), row.try_get::<String, _>(1)) else {
-        let message = "the server does not say what the statement may call, which a target with `relations` needs";
+        let message = "the server does not say what the statement may call, which a target with `relations` \
+             needs";
         return Err(Fault::new(FaultClass::Denied, "sql.relation", message));
     };
     let message = if kind == ROW_TYPE {
         format!(
-            "the statement names {kind} `{name}`, which shows what that relation is made of, and `relations` of the target do not name it"
+            "the statement names {kind} `{name}`, which shows what that relation is made of, \
+                 and `relations` of the target do not name it"
         )
     } else {
         format!(
-            "the statement may use {kind} `{name}` of this database, which can read any relation or show what it is called, and the target \
-             names relations: ask for what it does by a view that the target names, revoke EXECUTE on its function from PUBLIC and from \
-             this role, or leave `relations` out and give the step a role that may see no more"
+            "the statement may use {kind} `{name}` of this database, which can read any \
+                 relation or show what it is called, and the target names relations: ask for what \
+                 it does by a view that the target names, revoke EXECUTE on its function from \
+                 PUBLIC and from this role, or leave `relations` out and give the step a role that \
+                 may see no more"
         )
     };
     Err(Fault::new(FaultClass::Denied, "sql.relation", message))

@@ -149,7 +149,8 @@ impl<'a> Watch<'a> {
                 || (self.keys.contains(&relation) && mode == LOOKED_UP);
             if !is_allowed {
                 let message = format!(
-                    "the statement touched `{name}` ({mode}), by its own words or by a view, function or trigger, and `relations` of the target do not name it"
+                    "the statement touched `{name}` ({mode}), by its own words or by a view, \
+                     function or trigger, and `relations` of the target do not name it"
                 );
                 return Err(Fault::new(FaultClass::Denied, "sql.relation", message));
             }
@@ -172,7 +173,8 @@ impl<'a> Watch<'a> {
             };
             if let Some(class) = needed.filter(|class| !allowed.contains(class)) {
                 let message = format!(
-                    "the statement changed `{name}` as `{}` does, by its own words or by a function or trigger, and `statements` of the target do not name that class",
+                    "the statement changed `{name}` as `{}` does, by its own words or by a \
+                     function or trigger, and `statements` of the target do not name that class",
                     class.name()
                 );
                 return Err(Fault::new(FaultClass::Denied, "sql.statement", message));
@@ -272,12 +274,14 @@ async fn changed(connection: &mut PgConnection) -> Result<BTreeMap<i64, Changes>
 }
 
 fn uncounted() -> Fault {
-    let message = "`track_counts` is off on the server, so it does not say which rows a statement changed, which a target with \
-                   `relations` or `statements` needs: switch it on, or leave both out and give the step a role that may do no more";
+    let message = "`track_counts` is off on the server, so it does not say which rows a statement \
+                   changed, which a target with `relations` or `statements` needs: switch it on, \
+                   or leave both out and give the step a role that may do no more";
     Fault::new(FaultClass::Denied, "sql.statement", message)
 }
 
 fn unreadable() -> Fault {
-    let message = "the server does not say what the statement touched, which a target with `relations` or `statements` needs";
+    let message = "the server does not say what the statement touched, which a target with \
+                   `relations` or `statements` needs";
     Fault::new(FaultClass::Denied, "sql.relation", message)
 }

@@ -203,7 +203,8 @@ impl Relay {
                 }
                 _ if body > MOST_BESIDE_ROWS => {
                     let message = format!(
-                        "the server sent a message of {body} bytes that is no row, which is too much"
+                        "the server sent a message of {body} bytes that is no row, which is too \
+                         much"
                     );
                     return Err(self.seen.refuse(FaultClass::Limit, "sql.too-big", message));
                 }
@@ -215,7 +216,8 @@ impl Relay {
             if kind == b'R' && body >= 4 {
                 let method = server.read_u32().await?;
                 if matches!(method, 3 | 5 | 10) && !self.has_password {
-                    let message = "the server asks for a password, and the target names none; write `password = \"secret:NAME\"`";
+                    let message = "the server asks for a password, and the target names none; \
+                                   write `password = \"secret:NAME\"`";
                     return Err(self.seen.refuse(
                         FaultClass::Denied,
                         "sql.login",

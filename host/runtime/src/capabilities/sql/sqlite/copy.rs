@@ -117,7 +117,8 @@ fn pages(source: &Connection, target: &mut Connection, stop: &Stop) -> Result<()
 
 fn too_large(most: u64) -> Fault {
     let message = format!(
-        "the copy is larger than {most} bytes, so nothing was restored; a larger one needs `max_copy` in the database's target"
+        "the copy is larger than {most} bytes, so nothing was restored; a larger one needs \
+                 `max_copy` in the database's target"
     );
     Fault::new(FaultClass::Limit, "sql.copy-too-large", message)
 }

@@ -151,7 +151,8 @@ impl Failed {
                 ) =>
             {
                 let message = format!(
-                    "the disk failed before the change was known to be final, so it may have happened: {error}"
+                    "the disk failed before the change was known to be final, so it may have \
+                     happened: {error}"
                 );
                 Fault::new(FaultClass::Unknown, "sql.lost", message)
             }
@@ -212,7 +213,8 @@ fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Faul
     };
     let only_reads = matches!(handle, Handle::Read | Handle::CopyFrom);
     if !path.exists() && (only_reads || !access.sql().create) {
-        let message = "the database file is not there; it is made by a change, where its target says `create = true`, and never by a read";
+        let message = "the database file is not there; it is made by a change, where its target says \
+             `create = true`, and never by a read";
         return Err(Fault::new(FaultClass::NotFound, "sql.no-such-database", message));
     }
     if path.exists() {
@@ -299,7 +301,8 @@ fn refuse_foreign_journal(database: &Path) -> Result<(), Fault> {
     match names_another() {
         Ok(false) => Ok(()),
         Ok(true) => refused(
-            "the rollback journal beside the database names another file, which SQLite would delete; look at it",
+            "the rollback journal beside the database names another file, which SQLite \
+                     would delete; look at it",
         ),
         Err(_) => refused("the rollback journal beside the database cannot be read; look at it"),
     }
