@@ -5,7 +5,7 @@ use super::{FORMAT, Manifest, is_kebab_case};
 use crate::capability::Verb;
 
 impl Manifest {
-    /// Reads the JSON of a component's [`SECTION`].
+    /// Reads the JSON of a component's [`SECTION`](super::SECTION).
     ///
     /// # Errors
     /// [`ManifestError`] if the section is not the JSON of a manifest, has another format, holds a
@@ -21,7 +21,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The JSON of the component's [`SECTION`]; the same manifest always gives the same bytes.
+    /// The JSON of the component's [`SECTION`](super::SECTION); the same manifest always gives the same bytes.
     pub fn to_section(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a manifest has string keys only, so it is always JSON")
     }
