@@ -30,6 +30,7 @@ mod glossary;
 mod host_policy;
 mod hostile_text;
 mod import_cycles;
+mod in_place;
 mod interrupted_stop;
 mod journal_place;
 mod judged_place;

@@ -2,10 +2,12 @@
 //!
 //! The parser opens no file: other files come through the [`Loader`] of the caller.
 
+mod calls;
 mod defaults;
 mod expect;
 mod for_each;
 mod guard;
+mod in_place;
 mod include;
 mod manual;
 mod names;
@@ -95,6 +97,7 @@ fn read_whole(
 ) -> Option<Runbook> {
     let mut table = runbook_document::parse(source, diagnostics)?;
     let mut files = Vec::new();
+    in_place::name_targets(&mut table);
     with_file::put_in(&mut table, source, parsing.load, &mut files, diagnostics);
     let mut runbook = read_file(source, &table, parsing.environment, parsing.load, diagnostics)?;
     runbook.sources.append(&mut files);

@@ -52,7 +52,7 @@ pub(super) fn read_bind(reader: &mut Reader<'_>) -> Vec<Bind> {
             }),
             None => {
                 let message = format!(
-                    "`bind.{}` of {} must be the name of a target",
+                    "`bind.{}` of {} must be the name of a target, or a target",
                     slot.name,
                     reader.subject()
                 );

@@ -4,6 +4,7 @@
 //! input judges them too, and tells of the file and line in which they stand.
 
 use super::Loader;
+use super::calls;
 use super::sql_text::{self, Doubt};
 use runbook_document::{Diagnostic, Diagnostics, Key, Node, Reader, Source, Span, Table, Value};
 use std::sync::Arc;
@@ -12,9 +13,6 @@ const KEY: &str = "with_file";
 
 /// The code of every finding about such a file but that it cannot be read.
 const CODE: &str = "E0240";
-
-/// What in a runbook or a suite may call a plugin.
-const SECTIONS: &[&str] = &["guard", "preflight", "step", "verify", "finally", "check", "notify"];
 
 /// The input whose file is cut into statements.
 const STATEMENTS: &str = "statements";
@@ -32,23 +30,7 @@ pub(super) fn put_in(
     diagnostics: &mut Diagnostics,
 ) {
     let mut files = Files { runbook, load, sources, diagnostics };
-    let sections =
-        table.entries.iter_mut().filter(|(key, _)| SECTIONS.contains(&key.name.as_str()));
-    for (section, node) in sections {
-        let Value::Array(calls) = &mut node.value else { continue };
-        for call in calls {
-            let Value::Table(call) = &mut call.value else { continue };
-            let subject = match call.get("id").map(|id| &id.value) {
-                Some(Value::String(id)) => format!("{} `{id}`", section.name),
-                Some(_) | None => section.name.clone(),
-            };
-            files.of_call(call, &subject);
-            let undo = call.entries.iter_mut().find(|(key, _)| key.name == "undo");
-            if let Some((_, Node { value: Value::Table(undo), .. })) = undo {
-                files.of_call(undo, &format!("the undo of {subject}"));
-            }
-        }
-    }
+    calls::each(table, |call, place| files.of_call(call, &place.subject));
 }
 
 /// Reads `with`, in which the files of inputs stand already.

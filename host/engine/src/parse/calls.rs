@@ -1,0 +1,44 @@
+//! Every place of a runbook or suite that may call a plugin, before it is read.
+
+use runbook_document::{Node, Table, Value};
+
+/// The sections whose entries may call a plugin.
+const SECTIONS: &[&str] = &["guard", "preflight", "step", "verify", "finally", "check", "notify"];
+
+/// Which call it is.
+pub(super) struct CallPlace {
+    /// Its `id`, with `/undo` for an undo; `SECTION-N` if it has none, counted from 1.
+    pub(super) id: String,
+    /// How messages call it: ``step `pay` ``.
+    pub(super) subject: String,
+}
+
+/// Goes through all calls in file order, the undo of each after it.
+pub(super) fn each(table: &mut Table, mut visit: impl FnMut(&mut Table, &CallPlace)) {
+    let sections =
+        table.entries.iter_mut().filter(|(key, _)| SECTIONS.contains(&key.name.as_str()));
+    for (section, node) in sections {
+        let Value::Array(calls) = &mut node.value else { continue };
+        for (number, call) in (1..).zip(calls) {
+            let Value::Table(call) = &mut call.value else { continue };
+            let place = match call.get("id").map(|id| &id.value) {
+                Some(Value::String(id)) => {
+                    CallPlace { id: id.clone(), subject: format!("{} `{id}`", section.name) }
+                }
+                Some(_) | None => CallPlace {
+                    id: format!("{}-{number}", section.name),
+                    subject: section.name.clone(),
+                },
+            };
+            visit(call, &place);
+            let undo = call.entries.iter_mut().find(|(key, _)| key.name == "undo");
+            if let Some((_, Node { value: Value::Table(undo), .. })) = undo {
+                let undone = CallPlace {
+                    id: format!("{}/undo", place.id),
+                    subject: format!("the undo of {}", place.subject),
+                };
+                visit(undo, &undone);
+            }
+        }
+    }
+}
