@@ -251,8 +251,11 @@ fn every_sample_of_a_document_that_is_a_runbook_or_a_part_of_one_is_valid() {
         for block in blocks(&text, "toml") {
             let env = home();
             // Files that a sample names by `with_file` are samples of the document, too.
-            for (name, block) in beside.iter().filter_map(|block| Some((named(block)?, block))) {
-                env.file(name, block);
+            let named_blocks = beside.iter().filter_map(|block| Some((named(block)?, block)));
+            for (name, file) in named_blocks {
+                if block.contains(&format!("\"{name}\"")) {
+                    env.file(name, file);
+                }
             }
             // A file of another kind says its name in its first line.
             let (name, text) = named(&block)

@@ -237,6 +237,14 @@ fn every_example_is_answered_as_its_page_shows() {
     assert!(wrong.is_empty() || bless, "{wrong}");
 }
 
+/// The text of sources as the compiler reads it: a `\` at the end of a line goes on with the text of
+/// the next one.
+fn in_one_line(sources: &str) -> String {
+    let mut lines = sources.split("\\\n");
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.fold(first, |text, line| text + line.trim_start())
+}
+
 /// Where a mistake cannot be made by a file and a command, the page quotes the message; `…` stands
 /// for what differs.
 #[test]
@@ -245,7 +253,7 @@ fn every_message_that_a_page_quotes_is_in_the_sources() {
     crate::docs::files(&repository().join("host"), "rs", &mut files);
     let sources: Vec<String> =
         files.iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
-    let sources = sources.join("\n");
+    let sources = in_one_line(&sources.join("\n"));
     for (code, page) in pages().into_iter().filter(|(code, _)| code.starts_with('E')) {
         for block in blocks(&page).iter().filter(|block| block.info == "text") {
             for part in block.lines.join("\n").split('…').filter(|part| part.trim().len() > 3) {
