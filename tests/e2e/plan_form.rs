@@ -131,3 +131,31 @@ fn the_form_of_a_plan_holds_for_what_ships_and_with_nobody_asked() {
     let wrong = schema().is_valid(&json!({ "format": 2 }));
     assert!(!wrong, "the schema refuses what is no plan");
 }
+
+#[test]
+fn undos_and_notifications_stand_in_the_authority_of_a_plan_with_their_secrets() {
+    let env = prepared();
+    let undo = "undo = { uses = \"webhook:post\", bind.webhook = \"api\", \
+                with = { path = \"/\", json = {} } }";
+    let own = "undo = { uses = \"sql:execute\", bind.db = \"db\", with = { statement = \"delete from said\" } }";
+    let notify = "[[notify]]\non = [\"failed\"]\nuses = \"sql:transaction\"\nbind.db = \"db\"\n\
+                  with = { statements = [\"delete from said\"] }\n";
+    let text = RUNBOOK.replace(own, undo);
+    assert_ne!(text, RUNBOOK);
+    env.file("undone.toml", &format!("{text}{notify}"));
+    let plan = env.run(&["plan", "undone.toml", "--offline", "--format", "json"]);
+    let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    let granted: Vec<&str> = plan["authority"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|grant| grant["call"].as_str())
+        .collect();
+    for call in ["up", "say", "say/undo", "each", "lag", "notify/1"] {
+        assert!(granted.contains(&call), "{call}: {granted:?}");
+    }
+    assert!(plan["secrets"][0]["used_by"].to_string().contains("say/undo"), "{}", plan["secrets"]);
+    let text = env.run(&["plan", "undone.toml", "--offline"]).stdout;
+    let authority = text.split_once("\nAuthority\n").expect("it is shown").1;
+    assert!(authority.contains("say/undo") && authority.contains("notify/1"), "{authority}");
+}

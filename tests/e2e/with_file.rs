@@ -311,3 +311,53 @@ fn a_file_of_statements_lies_in_the_folder_of_the_runbook_by_whatever_name() {
         }
     }
 }
+
+/// What is locked, compared and shown is the name: one that looks like another would let a text in
+/// that nobody has seen.
+#[test]
+fn a_file_whose_name_is_not_shown_as_it_is_belongs_to_no_run() {
+    let named: [(&str, fn(&str) -> String); 4] = [
+        ("sql", |name| SAY.replace("sql/say.sql", name)),
+        ("toml", |name| {
+            SAY.replace("with_file.statement = \"sql/say.sql\"", "")
+                .replace("with = {", &format!("with_file = \"{name}\"\nwith = {{"))
+        }),
+        ("toml", |name| format!("[[step]]\nid = \"in\"\nrunbook = \"{name}\"\n")),
+        ("toml", |name| format!("[[step]]\nid = \"in\"\nsuite = \"{name}\"\n")),
+    ];
+    for (ending, more) in named {
+        for (escaped, character) in [
+            ("\\t", '\t'),
+            ("\\u0007", '\u{7}'),
+            ("\\u200B", '\u{200b}'),
+            ("\\u200C", '\u{200c}'),
+            ("\\u202E", '\u{202e}'),
+        ] {
+            let name = format!("a{escaped}b.{ending}");
+            let env = prepared(&more(&name));
+            env.file(&format!("a{character}b.{ending}"), "select 1");
+            let refused = env.run(&["validate", "r.toml"]);
+            assert_ne!(refused.status, 0, "{name}");
+            assert!(in_one_line(&refused).contains("cannot be shown"), "{name}: {refused:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_named_in_two_ways_is_one_text_of_the_run() {
+    let asks = "[[step]]\nid = \"look\"\nmanual = { instructions = \"look\" }\n";
+    let again = SAY.replace("\"say\"", "\"again\"").replace("sql/say.sql", "./sql//say.sql");
+    let env = prepared(&format!("{SAY}{asks}{again}"));
+    env.run(&["lock", "r.toml"]).status(0);
+    let lock = std::fs::read_to_string(env.path().join("runbook.lock")).expect("a lockfile");
+    assert_eq!(lock.matches("say.sql\"").count(), 1, "{lock}");
+    env.run(&["lock", "./r.toml"]).status(0);
+    assert_eq!(lock, std::fs::read_to_string(env.path().join("runbook.lock")).expect("there"));
+    let paused = env.run(&["exec", "r.toml", "-y", "--run-id", RUN]);
+    paused.status(5);
+    env.run(&["answer", RUN, "look"]);
+    env.run(&["resume", RUN, "-y"]);
+    assert_eq!(said(&env).len(), 2, "both steps ran the one file");
+}
+
+const RUN: &str = "0190aa11-22bb-7c3d-8e4f-5a6b7c8d9e0f";

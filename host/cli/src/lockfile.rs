@@ -189,9 +189,7 @@ pub fn check(
     match policy {
         LockPolicy::Required => Err(Failure::refused(message).hint(again)),
         LockPolicy::WherePresent => {
-            ui::note(&format!(
-                "warning: {message}, so only plugins and grants are compared; {again}"
-            ));
+            ui::warning(&format!("{message}, so only plugins and grants are compared; {again}"));
             Ok(())
         }
     }

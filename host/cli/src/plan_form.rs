@@ -206,8 +206,8 @@ impl PlanForm {
             guards: guards(plan),
             steps: plan.steps.iter().map(|step| StepForm::of(step)).collect(),
             calls: found.iter().map(CallForm::of).collect(),
-            authority: authority(prepared, plan),
-            secrets: secrets(prepared, plan),
+            authority: authority(prepared),
+            secrets: secrets(prepared),
             changing_calls: prepared.sites.values().filter(|site| site.changes()).count(),
         }
     }
@@ -322,10 +322,9 @@ fn effects(finding: &DryFinding) -> Vec<EffectForm> {
     }
 }
 
-fn authority(prepared: &Prepared, plan: &Plan) -> Vec<GrantForm> {
-    let ids = plan.listing().into_iter().map(|listing| listing.id);
-    let sites = ids.filter_map(|id| prepared.sites.get(&id).map(|site| (id, site)));
-    sites
+fn authority(prepared: &Prepared) -> Vec<GrantForm> {
+    prepared
+        .calls()
         .flat_map(|(id, site)| {
             let form = move |grant: &runbook_authority::Grant| GrantForm {
                 call: id.to_string(),
@@ -340,10 +339,9 @@ fn authority(prepared: &Prepared, plan: &Plan) -> Vec<GrantForm> {
         .collect()
 }
 
-fn secrets(prepared: &Prepared, plan: &Plan) -> Vec<SecretForm> {
+fn secrets(prepared: &Prepared) -> Vec<SecretForm> {
     let mut users: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for id in plan.listing().into_iter().map(|listing| listing.id) {
-        let Some(site) = prepared.sites.get(&id) else { continue };
+    for (id, site) in prepared.calls() {
         for name in site.effective.secrets() {
             users.entry(name).or_default().push(id.to_string());
         }

@@ -46,3 +46,14 @@ pub struct Prepared {
     /// What the engine needs to know of each.
     pub facts: BTreeMap<StepId, OperationFacts>,
 }
+
+impl Prepared {
+    /// Every call of the runbook with what it is granted, in file order: steps, each with its undo
+    /// after it, then guards and notifications.
+    pub fn calls(&self) -> impl Iterator<Item = (StepId, &Site)> {
+        self.runbook.use_sites().into_iter().filter_map(|site| {
+            let granted = self.sites.get(&site.step)?;
+            Some((site.step, granted))
+        })
+    }
+}

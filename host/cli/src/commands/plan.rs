@@ -173,11 +173,11 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
     if audience == Audience::Steps && !said.is_empty() {
         let _ = write!(text, "\nWhat the steps say\n{}\n", indent(&runbook_report::table(&said)));
     }
-    let secrets = secrets(prepared, plan);
+    let secrets = secrets(prepared);
     if !secrets.is_empty() {
         let _ = write!(text, "\nSecrets, by name\n{}\n", indent(&runbook_report::table(&secrets)));
     }
-    let _ = write!(text, "\nAuthority\n{}\n", indent(&authority(prepared, plan)));
+    let _ = write!(text, "\nAuthority\n{}\n", indent(&authority(prepared)));
     let times = times(prepared);
     if !times.is_empty() {
         let _ = write!(
@@ -363,11 +363,9 @@ fn thing(target: &Target) -> String {
 }
 
 /// One line for each slot of each call: what it may do, to what, and where that is granted.
-fn authority(prepared: &Prepared, plan: &Plan) -> String {
-    let ids = plan.listing().into_iter().map(|listing| listing.id);
+fn authority(prepared: &Prepared) -> String {
     let mut rows = Vec::new();
-    for id in ids {
-        let Some(site) = prepared.sites.get(&id) else { continue };
+    for (id, site) in prepared.calls() {
         for grant in site.effective.iter() {
             let verbs: Vec<_> = grant.verbs.iter().map(|verb| verb.full_name()).collect();
             rows.push(vec![
@@ -409,14 +407,11 @@ fn times(prepared: &Prepared) -> Vec<Vec<String>> {
 }
 
 /// Each secret that a call uses: its name, where it is kept, and which calls.
-fn secrets(prepared: &Prepared, plan: &Plan) -> Vec<Vec<String>> {
+fn secrets(prepared: &Prepared) -> Vec<Vec<String>> {
     let users = |name: &str| {
-        let ids = plan.listing().into_iter().map(|listing| listing.id);
-        let uses = |id: &StepId| {
-            let site = prepared.sites.get(id);
-            site.is_some_and(|site| site.effective.secrets().contains(&name))
-        };
-        ids.filter(uses).map(|id| id.to_string()).collect::<Vec<_>>()
+        let calls = prepared.calls();
+        let uses = calls.filter(|(_, site)| site.effective.secrets().contains(&name));
+        uses.map(|(id, _)| id.to_string()).collect::<Vec<_>>()
     };
     let row = |secret: &SecretEntry| {
         let users = users(&secret.name.name);

@@ -3,6 +3,7 @@
 use super::{Loader, Shared};
 use crate::model::{SecretEntry, TargetEntry, TargetOrigin};
 use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Table, Value};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// Reads `[secrets]` and `[targets]` of one file.
@@ -104,7 +105,7 @@ pub(super) fn load_all(
     diagnostics: &mut Diagnostics,
 ) {
     for include in includes {
-        let extension = std::path::Path::new(&include.value).extension();
+        let extension = Path::new(&include.value).extension();
         if extension.is_some_and(|extension| extension == "sql") {
             let message = format!("`{}` is no file of targets and secrets", include.value);
             diagnostics.push(
@@ -139,6 +140,7 @@ pub(super) fn load_one(
     load: &mut Loader<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<Source>> {
+    let name = &file_name(runbook, name, span, diagnostics)?;
     load(name)
         .map_err(|error| {
             let message = format!("`{name}` cannot be read: {error}");
@@ -150,6 +152,34 @@ pub(super) fn load_one(
             );
         })
         .ok()
+}
+
+/// The one form in which a file is named, loaded, kept and locked: without `.` and doubled slashes,
+/// so that one file is not two texts of a run.
+///
+/// A name that no screen shows as it is, is refused: what is reviewed and compared is what is shown,
+/// and another file could look the same.
+pub(super) fn file_name(
+    runbook: &Arc<Source>,
+    name: &str,
+    span: &runbook_document::Span,
+    diagnostics: &mut Diagnostics,
+) -> Option<String> {
+    let shown = runbook_text::line(name);
+    if shown != name {
+        let message = format!("`{shown}` stands for a name with characters that cannot be shown");
+        let help = "rename the file, so that everybody who reads its name knows which one it is";
+        diagnostics.push(
+            Diagnostic::error("E0225", runbook, span.clone(), message)
+                .label("another name would look the same")
+                .help(help),
+        );
+        return None;
+    }
+    let parts = Path::new(name).components().filter(|part| *part != Component::CurDir);
+    let plain = parts.collect::<PathBuf>().to_string_lossy().into_owned();
+    // A slash at the end asks for a folder, which the loader refuses.
+    Some(if plain.is_empty() || name.ends_with('/') { name.to_owned() } else { plain })
 }
 
 /// Reads a file of targets and secrets by itself. All mistakes are reported.

@@ -64,6 +64,7 @@ fn read(
     let error = |code, message: String| {
         Diagnostic::error(code, &step.source, nested.file.span.clone(), message)
     };
+    super::include::file_name(&step.source, name, &nested.file.span, diagnostics)?;
     if name.contains('/') || name.contains('\\') {
         let message = format!("`{name}` is not in the folder of the runbook");
         let help = "put it beside this one: every path in a run is relative to one folder";

@@ -168,7 +168,8 @@ impl Files<'_, '_> {
                 None
             }
             (Ok(found), _) => Some(match <[Span; 1]>::try_from(found) {
-                Ok([only]) => Node::text(source, only),
+                // A comment before it may be what a server or a proxy obeys.
+                Ok([only]) => Node::text(source, trimmed(text).start..only.end),
                 Err(_) => Node::text(source, trimmed(text)),
             }),
             // One statement, whatever is in it, needs no cut.
