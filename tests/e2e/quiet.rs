@@ -68,7 +68,9 @@ fn a_run_that_does_not_succeed_says_how_it_ended_and_what_to_do() {
     assert_eq!(finished.stderr, "", "{finished:?}");
     let finished = finished.out("DIRTY.").out("step `second` failed").out("Next: ");
     assert!(!finished.stdout.contains("first   done"), "no list of steps: {finished:?}");
-    assert!(finished.stdout.starts_with("Stays") || finished.stdout.starts_with("DIRTY"));
+    let finished = finished.out("✗ second").out("no such table: missing");
+    let stays = finished.stdout.find("Stays").or_else(|| finished.stdout.find("DIRTY"));
+    assert!(stays > finished.stdout.find("✗ second"), "{finished:?}");
 }
 
 #[test]
@@ -151,4 +153,19 @@ fn how_a_run_ended_is_said_once_where_both_streams_are_read_together() {
     let apart = env.run(&["exec", "r.toml", "-y"]).status(7).out("DIRTY. ").err("DIRTY. ");
     assert_eq!(apart.stdout.matches("DIRTY. ").count(), 1, "{apart:?}");
     assert_eq!(apart.stderr.matches("DIRTY. ").count(), 1, "{apart:?}");
+}
+
+/// What went wrong in a run that succeeds all the same is a warning that something was not done.
+#[test]
+fn a_step_that_failed_is_named_with_its_reason_however_the_run_ended() {
+    let goes_on = "[[step]]\nid = \"third\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
+                   with = { statement = \"delete from nowhere\" }\nirreversible = \"gone\"\n\
+                   on_failure = \"continue\"\n";
+    let at_the_end = "[[finally]]\nid = \"third\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
+                      with = { statement = \"delete from nowhere\" }\nirreversible = \"gone\"\n";
+    for more in [goes_on, at_the_end] {
+        let env = prepared("said", more);
+        let finished = env.run(&["exec", "-q", "r.toml", "-y"]);
+        finished.out("third").out("no such table: nowhere");
+    }
 }

@@ -316,7 +316,8 @@ fn a_file_of_statements_lies_in_the_folder_of_the_runbook_by_whatever_name() {
 /// that nobody has seen.
 #[test]
 fn a_file_whose_name_is_not_shown_as_it_is_belongs_to_no_run() {
-    let named: [(&str, fn(&str) -> String); 4] = [
+    type Naming = fn(&str) -> String;
+    let named: [(&str, Naming); 4] = [
         ("sql", |name| SAY.replace("sql/say.sql", name)),
         ("toml", |name| {
             SAY.replace("with_file.statement = \"sql/say.sql\"", "")

@@ -34,11 +34,14 @@ pub fn closing(summary: &Summary) -> String {
 }
 
 /// How a run ended or what it waits for, for somebody who was told nothing else of it: a line of
-/// one that simply succeeded.
+/// one that simply succeeded; else also each step that did not do what it should.
 pub fn outcome(summary: &Summary) -> String {
     let is_plain = summary.end == Some(RunEnd::Succeeded) && summary.to_continue.is_none();
     if !is_plain {
-        return closing(summary).trim_start_matches('\n').to_owned();
+        let wrong: Vec<_> = shown(summary).filter(|step| is_wrong(step.state)).map(row).collect();
+        let wrong = if wrong.is_empty() { String::new() } else { table(&wrong) + "\n" };
+        let wrong = runbook_text::printed(&wrong).into_owned();
+        return wrong + closing(summary).trim_start_matches('\n');
     }
     let took = format_duration(summary.duration());
     let text =
@@ -88,8 +91,29 @@ fn head(summary: &Summary) -> String {
     text
 }
 
+/// Whether somebody should look at a step that stands so.
+fn is_wrong(state: StepStatus) -> bool {
+    match state {
+        StepStatus::Warned
+        | StepStatus::Failed
+        | StepStatus::UnknownOutcome
+        | StepStatus::UndoFailed => true,
+        StepStatus::Pending
+        | StepStatus::Skipped
+        | StepStatus::WaitingForPerson
+        | StepStatus::Running
+        | StepStatus::Succeeded
+        | StepStatus::Undoing
+        | StepStatus::Undone => false,
+    }
+}
+
 fn rows(summary: &Summary) -> Vec<Vec<String>> {
-    let shown = summary.steps.iter().filter(|step| match step.section {
+    shown(summary).map(row).collect()
+}
+
+fn shown(summary: &Summary) -> impl Iterator<Item = &StepSummary> {
+    summary.steps.iter().filter(|step| match step.section {
         Section::Preflight
         | Section::Step
         | Section::Verify
@@ -97,8 +121,7 @@ fn rows(summary: &Summary) -> Vec<Vec<String>> {
         | Section::Guard
         | Section::Check => true,
         Section::Undo | Section::Notify => step.state != StepStatus::Pending,
-    });
-    shown.map(row).collect()
+    })
 }
 
 fn row(step: &StepSummary) -> Vec<String> {

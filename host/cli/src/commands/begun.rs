@@ -34,7 +34,7 @@ pub async fn tell(
     told.look_before(context)?;
     let (stored, executor) = executor::of_begun_run(context, journal, stored).await?;
     let mut summary = Summary::of(&stored.header, &stored.records);
-    ui::note(&format!(
+    ui::tell(&format!(
         "run {} was begun before under this id, and is not begun again",
         run.short()
     ));

@@ -35,7 +35,12 @@ pub async fn send(
     asked.map_err(Failure::engine)?;
     let stored = journal.load(run).await.map_err(Failure::engine)?;
     let summary = Summary::of(&stored.header, &stored.records);
-    ui::note(&format!(
+    let say = match summary.reached() {
+        Reached::Steps | Reached::Undo => ui::note,
+        // What was asked for does not happen.
+        Reached::Finally => ui::tell,
+    };
+    say(&format!(
         "process {pid} on {host} was asked to end run {id} in order{}; \
          `runbook show {id} --follow` shows how it goes",
         match summary.reached() {
@@ -46,7 +51,7 @@ pub async fn send(
         }
     ));
     if summary.reached() == Reached::Finally && !summary.account().undoable.is_empty() {
-        ui::note(&format!("to put back what it did: `runbook undo {id}`, when it has ended"));
+        say(&format!("to put back what it did: `runbook undo {id}`, when it has ended"));
     }
     let left = execution::in_seconds(left);
     ui::note(&format!(
