@@ -162,7 +162,7 @@ fn a_step_that_failed_is_named_with_its_reason_however_the_run_ended() {
                    with = { statement = \"delete from nowhere\" }\nirreversible = \"gone\"\n\
                    on_failure = \"continue\"\n";
     let at_the_end = "[[finally]]\nid = \"third\"\nuses = \"sql:execute\"\nbind.db = \"db\"\n\
-                      with = { statement = \"delete from nowhere\" }\nirreversible = \"gone\"\n";
+                      with = { statement = \"delete from nowhere\" }\n";
     for more in [goes_on, at_the_end] {
         let env = prepared("said", more);
         let finished = env.run(&["exec", "-q", "r.toml", "-y"]);

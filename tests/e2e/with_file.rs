@@ -356,8 +356,8 @@ fn a_file_that_is_named_in_two_ways_is_one_text_of_the_run() {
     assert_eq!(lock, std::fs::read_to_string(env.path().join("runbook.lock")).expect("there"));
     let paused = env.run(&["exec", "r.toml", "-y", "--run-id", RUN]);
     paused.status(5);
-    env.run(&["answer", RUN, "look"]);
-    env.run(&["resume", RUN, "-y"]);
+    env.run(&["answer", RUN, "look"]).status(0);
+    env.run(&["resume", RUN]).status(0);
     assert_eq!(said(&env).len(), 2, "both steps ran the one file");
 }
 

@@ -181,10 +181,15 @@ fn check_params(step: &Step, inner: &Runbook, diagnostics: &mut Diagnostics) {
             .with
             .as_ref()
             .and_then(|with| with.entries.iter().find(|(key, _)| key.name == problem.name));
-        let span = node.map_or_else(|| step.id.span.clone(), |(key, _)| key.span.clone());
+        // A key may stand in a file of inputs.
+        let (source, span) = match node {
+            Some((key, node)) => {
+                (node.elsewhere.as_ref().unwrap_or(&step.source), key.span.clone())
+            }
+            None => (&step.source, step.id.span.clone()),
+        };
         let message = format!("`with` of {}: {}", step.subject(), problem.message);
-        diagnostics
-            .push(Diagnostic::error("E0231", &step.source, span, message).label("does not fit"));
+        diagnostics.push(Diagnostic::error("E0231", source, span, message).label("does not fit"));
     }
 }
 

@@ -169,7 +169,10 @@ impl Files<'_, '_> {
             }
             (Ok(found), _) => Some(match <[Span; 1]>::try_from(found) {
                 // A comment before it may be what a server or a proxy obeys.
-                Ok([only]) => Node::text(source, trimmed(text).start..only.end),
+                // Findings point at the statement all the same.
+                Ok([only]) => {
+                    Node { span: only.clone(), ..Node::text(source, trimmed(text).start..only.end) }
+                }
                 Err(_) => Node::text(source, trimmed(text)),
             }),
             // One statement, whatever is in it, needs no cut.
