@@ -72,7 +72,7 @@ fn a_step_stands_in_every_state_at_one_of_the_moments() {
         .collect();
     let schema = report_schema();
     let variants =
-        schema.pointer("/$defs/StepState/oneOf").and_then(|variants| variants.as_array()).unwrap();
+        schema.pointer("/$defs/StepStatus/oneOf").and_then(|variants| variants.as_array()).unwrap();
     let all: BTreeSet<String> =
         variants.iter().map(|variant| variant["const"].as_str().unwrap().to_owned()).collect();
     assert_eq!(found, all);
