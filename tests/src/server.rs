@@ -162,7 +162,8 @@ mod tests {
         // The engine is the machine's and outlives the tests on purpose.
         ("docker.rs", 1),
         // The program under test.
-        ("env.rs", 2),
+        ("env.rs", 1),
+        ("running.rs", 1),
         ("terminal.rs", 1),
         // The watchdog, and a process for its tests.
         ("watchdog.rs", 2),
