@@ -8,7 +8,6 @@ use runbook_engine::{
     Audience, DryFinding, DryStep, Json, Plan, PlannedItems, PlannedStep, PlannedUndo,
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The version of this form.
@@ -340,12 +339,7 @@ fn authority(prepared: &Prepared) -> Vec<GrantForm> {
 }
 
 fn secrets(prepared: &Prepared) -> Vec<SecretForm> {
-    let mut users: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for (id, site) in prepared.calls() {
-        for name in site.effective.secrets() {
-            users.entry(name).or_default().push(id.to_string());
-        }
-    }
+    let users = prepared.users_of_secrets();
     let form = |secret: &runbook_engine::model::SecretEntry| {
         let used_by = users.get(secret.name.name.as_str())?.clone();
         let (name, source) = (secret.name.name.clone(), secret.source_uri.value.clone());

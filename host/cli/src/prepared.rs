@@ -56,4 +56,15 @@ impl Prepared {
             Some((site.step, granted))
         })
     }
+
+    /// The secrets that calls are granted, by name, each with the calls in file order.
+    pub fn users_of_secrets(&self) -> BTreeMap<&str, Vec<String>> {
+        let mut users: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (id, site) in self.calls() {
+            for name in site.effective.secrets() {
+                users.entry(name).or_default().push(id.to_string());
+            }
+        }
+        users
+    }
 }

@@ -408,16 +408,10 @@ fn times(prepared: &Prepared) -> Vec<Vec<String>> {
 
 /// Each secret that a call uses: its name, where it is kept, and which calls.
 fn secrets(prepared: &Prepared) -> Vec<Vec<String>> {
-    let users = |name: &str| {
-        let calls = prepared.calls();
-        let uses = calls.filter(|(_, site)| site.effective.secrets().contains(&name));
-        uses.map(|(id, _)| id.to_string()).collect::<Vec<_>>()
-    };
+    let users = prepared.users_of_secrets();
     let row = |secret: &SecretEntry| {
-        let users = users(&secret.name.name);
-        (!users.is_empty()).then(|| {
-            vec![secret.name.name.clone(), secret.source_uri.value.clone(), users.join(", ")]
-        })
+        let users = users.get(secret.name.name.as_str())?.join(", ");
+        Some(vec![secret.name.name.clone(), secret.source_uri.value.clone(), users])
     };
     prepared.runbook.secrets.iter().filter_map(row).collect()
 }
