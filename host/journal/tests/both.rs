@@ -383,49 +383,57 @@ async fn a_call_that_is_dropped_in_the_middle_leaves_the_journal_usable(place: J
     assert_eq!(journal.load(run).await.unwrap().records.len(), 40);
 }
 
-/// By real clocks: a server judges by its own.
+/// By real clocks: a server judges by its own. A lease that must hold lives for longer than a busy
+/// machine stands still; one that must end is renewed for a moment only.
 async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: JournalLocation) {
     let journal = open(&place).await;
-    let ttl = Duration::from_millis(400);
-    let wish = |run, steal| LeaseRequest {
-        now: jiff::Timestamp::now(),
+    let now = jiff::Timestamp::now;
+    let (moment, short, long) =
+        (Duration::from_millis(1), Duration::from_secs(3), Duration::from_secs(600));
+    let wish = |run, ttl, steal| LeaseRequest {
+        now: now(),
         ttl,
         steal,
         ..request("lock:db", run, run, 0)
     };
-    let first = held(journal.acquire(&wish(1, None)).await.unwrap());
+    let first = held(journal.acquire(&wish(1, short, None)).await.unwrap());
     assert_eq!((first.token, &first.taken_from), (1, &None));
     // For longer than it lives without a renewal.
     let begun = std::time::Instant::now();
-    while begun.elapsed() < ttl * 2 {
+    while begun.elapsed() < short + moment {
         assert!(matches!(
-            journal.acquire(&wish(2, None)).await.unwrap(),
+            journal.acquire(&wish(2, long, None)).await.unwrap(),
             Acquired::Busy { token: 1, .. }
         ));
-        assert_eq!(
-            journal.renew(&first, jiff::Timestamp::now(), ttl).await.unwrap(),
-            Renewed::Held
-        );
+        assert_eq!(journal.renew(&first, now(), short).await.unwrap(), Renewed::Held);
     }
     journal.release(&first).await.unwrap();
-    let second = held(journal.acquire(&wish(2, None)).await.unwrap());
+    let second = held(journal.acquire(&wish(2, long, None)).await.unwrap());
     assert_eq!((second.token, &second.taken_from), (2, &None));
     journal.release(&first).await.unwrap();
     assert!(
-        journal.holder("lock:db", jiff::Timestamp::now()).await.unwrap().is_some(),
+        journal.holder("lock:db", now()).await.unwrap().is_some(),
         "a late release of an old holder frees nothing"
     );
+    assert!(
+        matches!(
+            journal.acquire(&wish(3, long, None)).await.unwrap(),
+            Acquired::Busy { token, .. } if token == second.token
+        ),
+        "nor does it let another in"
+    );
+    assert_eq!(journal.renew(&second, now(), moment).await.unwrap(), Renewed::Held);
     let third = loop {
-        match journal.acquire(&wish(3, None)).await.unwrap() {
+        match journal.acquire(&wish(3, long, None)).await.unwrap() {
             Acquired::Held(lease) => break lease,
             // The second lives a moment longer.
             Acquired::Busy { token, .. } => assert_eq!(token, second.token),
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "the second lease ends at some time");
+        assert!(begun.elapsed() < Duration::from_secs(120), "the second lease ends at some time");
     };
     assert_eq!(third.taken_from.as_ref().map(|holder| holder.run), Some(RunId(Uuid::from_u128(2))));
-    assert_eq!(journal.renew(&second, jiff::Timestamp::now(), ttl).await.unwrap(), Renewed::Lost);
-    held(journal.acquire(&wish(4, Some(third.token))).await.unwrap());
+    assert_eq!(journal.renew(&second, now(), long).await.unwrap(), Renewed::Lost);
+    held(journal.acquire(&wish(4, long, Some(third.token))).await.unwrap());
     let reasons: Vec<_> = journal
         .takeovers("lock:db")
         .await

@@ -1,6 +1,7 @@
 use super::*;
 use runbook_document::Diagnostics;
 use std::path::Path;
+use std::sync::Arc;
 
 const PLUGIN: &str = r#"
 format = 1
@@ -24,13 +25,10 @@ slots = { container = ["inspect", "stop"], notes = ["read"] }
 optional = ["notes"]
 "#;
 
-/// What granting says of a runbook whose targets are `targets` and whose step binds `bindings`.
-fn refusals(operation: &str, targets: &str, bindings: &[(&str, &str)]) -> Vec<String> {
+/// The targets of a file, which are good.
+fn targets_of(source: &Arc<Source>) -> Targets {
     let mut diagnostics = Diagnostics::default();
-    let manifest = Manifest::parse(&Source::new("plugin.toml", PLUGIN), &mut diagnostics)
-        .expect("the test's manifest is good");
-    let source = Source::new("r.toml", format!("# step\n{targets}"));
-    let document = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
+    let document = runbook_document::parse(source, &mut diagnostics).expect("good TOML");
     let Some(runbook_document::Value::Table(table)) =
         document.get("targets").map(|node| &node.value)
     else {
@@ -38,8 +36,19 @@ fn refusals(operation: &str, targets: &str, bindings: &[(&str, &str)]) -> Vec<St
     };
     let mut all = Targets::default();
     let folder = crate::targets::Folder::without_links(Path::new("/base")).expect("absolute");
-    all.read(&source, table, folder, &mut diagnostics);
+    all.read(source, table, folder, &mut diagnostics);
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
+    all
+}
+
+/// What granting says of a runbook whose targets are `targets` and whose step binds `bindings`.
+fn refusals(operation: &str, targets: &str, bindings: &[(&str, &str)]) -> Vec<String> {
+    let mut diagnostics = Diagnostics::default();
+    let manifest = Manifest::parse(&Source::new("plugin.toml", PLUGIN), &mut diagnostics)
+        .expect("the test's manifest is good");
+    let source = Source::new("r.toml", format!("# step\n{targets}"));
+    assert!(!diagnostics.has_errors(), "{diagnostics:?}");
+    let all = targets_of(&source);
     let located = |text: &str| Located { value: text.to_owned(), span: 0..1 };
     let bindings: Vec<_> = bindings
         .iter()
@@ -106,16 +115,8 @@ fn granted_for(
     let manifest = Manifest::parse(&Source::new("plugin.toml", plugin), &mut diagnostics)
         .unwrap_or_else(|| panic!("{diagnostics:?}"));
     let source = Source::new("r.toml", format!("[targets.t]\n{toml}\n"));
-    let document = runbook_document::parse(&source, &mut diagnostics).expect("good TOML");
-    let Some(runbook_document::Value::Table(table)) =
-        document.get("targets").map(|node| &node.value)
-    else {
-        panic!("no targets")
-    };
-    let mut all = Targets::default();
-    let folder = crate::targets::Folder::without_links(Path::new("/base")).expect("absolute");
-    all.read(&source, table, folder, &mut diagnostics);
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");
+    let all = targets_of(&source);
     let located = |text: &str| Located { value: text.to_owned(), span: 0..1 };
     let bindings = [Binding { slot: located("s"), target: located("t") }];
     let unknown = unknown.iter().map(|&place| place.to_owned()).collect();
