@@ -157,15 +157,8 @@ fn after_the_journal(
 pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
     match &error {
         RunError::Busy { run, left, .. } => {
-            let (id, left) = (run.short(), in_seconds(*left));
-            Failure::refused(error)
-                .hint(format!(
-                    "`runbook show {id} --follow` shows how it goes, and `runbook cancel {id}` \
-                     asks to end it"
-                ))
-                .hint(format!(
-                    "if that process is dead, its lease ends in {left}: then `runbook resume {id}`"
-                ))
+            let [look, wait] = busy_hints(*run, *left);
+            Failure::refused(error).hint(look).hint(wait)
         }
         RunError::LockBusy { left, .. } => {
             let (run, left) = (runbook_report::short(&summary.run), in_seconds(*left));
@@ -196,12 +189,8 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
             Failure::usage(error).hint(hint)
         }
         RunError::UndoUnclear { steps } => {
-            let step = runbook_text::argument(steps.first().map_or("STEP", |step| step.as_str()))
-                .into_owned();
-            Failure::usage(error).hint(format!(
-                "look, then say so: `--decide {step}=done` (it is undone), `--decide {step}=retry` \
-                 (it is not; undo it) or `--decide {step}=not-done` (it is not; leave it)"
-            ))
+            let hint = undo_unclear_hint(steps);
+            Failure::usage(error).hint(hint)
         }
         RunError::NothingAsked { step, .. } | RunError::NoStep { step, .. } => {
             let run = runbook_report::short(&summary.run);
@@ -238,6 +227,27 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
         RunError::AlreadyEnded { .. } | RunError::Empty { .. } => Failure::usage(error),
         RunError::Illegal { .. } | RunError::LockLost { .. } => Failure::engine(error),
     }
+}
+
+/// What to do about a run that another process executes.
+fn busy_hints(run: runbook_engine::RunId, left: Duration) -> [String; 2] {
+    let (id, left) = (run.short(), in_seconds(left));
+    [
+        format!(
+            "`runbook show {id} --follow` shows how it goes, and `runbook cancel {id}` asks to end \
+             it"
+        ),
+        format!("if that process is dead, its lease ends in {left}: then `runbook resume {id}`"),
+    ]
+}
+
+/// How to say what came of an undo of which only its beginning is known.
+fn undo_unclear_hint(steps: &[StepId]) -> String {
+    let step = runbook_text::argument(steps.first().map_or("STEP", |step| step.as_str()));
+    format!(
+        "look, then say so: `--decide {step}=done` (it is undone), `--decide {step}=retry` (it is \
+         not; undo it) or `--decide {step}=not-done` (it is not; leave it)"
+    )
 }
 
 /// The failure of a run whose journal cannot be written any more. An error of the engine says that

@@ -54,8 +54,8 @@ fn check_file(
     check_risk(runbook, facts, diagnostics);
 }
 
-/// What may stand in a section that does not act: the rules of [`check_step`], in one line.
-fn what_looks(section: Section) -> &'static str {
+/// What may stand in a section that changes nothing: the rules of [`check_step`], in one line.
+fn what_may_be_used(section: Section) -> &'static str {
     match section {
         Section::Preflight => {
             "use a probe, or a smoke test that only reads, or move it to `[[step]]`"
@@ -76,114 +76,156 @@ fn check_step(
     facts: &BTreeMap<StepId, OperationFacts>,
     diagnostics: &mut Diagnostics,
 ) {
-    let error = |code, span: &Span, message: String| {
-        Diagnostic::error(code, &step.source, span.clone(), message)
-    };
-    let looks_only = matches!(
-        step.section,
-        Section::Preflight | Section::Verify | Section::Guard | Section::Check
+    diagnostics.extend(
+        [
+            change_where_nothing_may_change(step, own),
+            smoke_test_as_guard(step, own),
+            write_before_the_locks(step, own),
+            approval_without_a_plan(step, own),
+            change_that_is_polled(step, own),
+            missing_undo(step, own),
+            impossible_undo(step, own, facts),
+        ]
+        .into_iter()
+        .flatten(),
     );
-    if looks_only && own.kind == Kind::Step {
-        let message = format!(
-            "{} uses an operation that changes things, and a {} may not",
-            step.subject(),
-            section_noun(step.section)
-        );
-        diagnostics.push(
-            error("E0228", &step.id.span, message)
-                .label("changes something")
-                .help(what_looks(step.section)),
-        );
+}
+
+fn error(code: &'static str, step: &Step, span: &Span, message: String) -> Diagnostic {
+    Diagnostic::error(code, &step.source, span.clone(), message)
+}
+
+/// Whether operations of kind `step` have no place in the section.
+fn only_observes(section: Section) -> bool {
+    match section {
+        Section::Preflight | Section::Verify | Section::Guard | Section::Check => true,
+        Section::Step | Section::Finally | Section::Undo | Section::Notify => false,
     }
-    let tries = own.kind == Kind::SmokeTest || (own.kind == Kind::Probe && own.writes);
-    if step.section == Section::Guard && tries {
+}
+
+fn change_where_nothing_may_change(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
+    if !only_observes(step.section) || own.kind != Kind::Step {
+        return None;
+    }
+    let message = format!(
+        "{} uses an operation that changes things, and a {} may not",
+        step.subject(),
+        section_noun(step.section)
+    );
+    Some(
+        error("E0228", step, &step.id.span, message)
+            .label("changes something")
+            .help(what_may_be_used(step.section)),
+    )
+}
+
+fn smoke_test_as_guard(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
+    let may_write = own.kind == Kind::SmokeTest || (own.kind == Kind::Probe && own.writes);
+    if step.section != Section::Guard || !may_write {
+        return None;
+    }
+    let message = format!(
+        "{} is a smoke test, and a guard may only read, because it repeats",
+        step.subject()
+    );
+    Some(
+        error("E0228", step, &step.id.span, message).label("changes something").help("use a probe"),
+    )
+}
+
+fn write_before_the_locks(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
+    if step.section != Section::Preflight || !own.writes {
+        return None;
+    }
+    let message =
+        format!("{} writes, and a preflight runs before any lock is held", step.subject());
+    Some(
+        error("E0228", step, &step.id.span, message)
+            .label("writes")
+            .help("use a probe, or move it to `[[step]]`"),
+    )
+}
+
+fn approval_without_a_plan(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
+    let approval = step.approval.as_ref().filter(|_| own.kind != Kind::Step)?;
+    let message = format!(
+        "{} has no plan that could be approved: it is a probe or a smoke test",
+        step.subject()
+    );
+    Some(
+        error("E0228", step, &approval.span, message)
+            .label("nothing to approve")
+            .help("remove `approval`"),
+    )
+}
+
+fn change_that_is_polled(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
+    if step.poll.is_none() || own.kind != Kind::Step {
+        return None;
+    }
+    let message = format!(
+        "{} would repeat a change: `until` polls probes and smoke tests only",
+        step.subject()
+    );
+    Some(
+        error("E0228", step, &step.id.span, message)
+            .label("changes something")
+            .help("poll with a probe in a step of its own"),
+    )
+}
+
+fn missing_undo(step: &Step, own: &OperationFacts) -> Option<Diagnostic> {
+    let changes = step.section == Section::Step && own.kind == Kind::Step && own.writes;
+    if step.undo.is_some() || !changes {
+        return None;
+    }
+    let message =
+        format!("{} changes something and does not say how it ends badly", step.subject());
+    let help = if own.undo {
+        "add `undo = \"auto\"`, or `irreversible = \"…\"` with the reason why that is acceptable"
+    } else {
+        "add `undo = { uses = … }`, or `irreversible = \"…\"` with the reason why that is \
+         acceptable"
+    };
+    Some(
+        error("E0221", step, &step.id.span, message)
+            .label("no `undo` and no `irreversible`")
+            .help(help),
+    )
+}
+
+/// An undo that undoes nothing, that the operation does not offer, or that only reads.
+fn impossible_undo(
+    step: &Step,
+    own: &OperationFacts,
+    facts: &BTreeMap<StepId, OperationFacts>,
+) -> Option<Diagnostic> {
+    let (span, is_auto) = match step.undo.as_ref()? {
+        UndoDeclaration::Auto { span } => (span, true),
+        UndoDeclaration::Explicit { span, .. } => (span, false),
+        UndoDeclaration::Irreversible { .. } => return None,
+    };
+    if own.kind == Kind::Probe && !own.writes {
         let message = format!(
-            "{} is a smoke test, and a guard may only read, because it repeats",
+            "{} is a probe: it changes nothing, so there is nothing to undo",
             step.subject()
         );
-        diagnostics.push(
-            error("E0228", &step.id.span, message).label("changes something").help("use a probe"),
+        return Some(
+            error("E0222", step, span, message).label("undoes nothing").help("remove `undo`"),
         );
     }
-    if looks_only && step.section == Section::Preflight && own.writes {
+    if is_auto && (own.kind != Kind::Step || !own.undo) {
+        let uses = step.uses().map(|uses| uses.value.as_str()).unwrap_or_default();
+        let message = format!("`{uses}` cannot undo what it does");
+        let help = "name another operation, `undo = { uses = … }`, or say `irreversible = \"…\"`";
+        return Some(error("E0222", step, span, message).label("not offered").help(help));
+    }
+    let undo = facts.get(&step.id.value.undo()).filter(|_| !is_auto)?;
+    (undo.kind != Kind::Step).then(|| {
         let message =
-            format!("{} writes, and a preflight runs before any lock is held", step.subject());
-        diagnostics.push(
-            error("E0228", &step.id.span, message)
-                .label("writes")
-                .help("use a probe, or move it to `[[step]]`"),
-        );
-    }
-    if let Some(approval) = step.approval.as_ref().filter(|_| own.kind != Kind::Step) {
-        let message = format!(
-            "{} has no plan that could be approved: it is a probe or a smoke test",
-            step.subject()
-        );
-        diagnostics.push(
-            error("E0228", &approval.span, message)
-                .label("nothing to approve")
-                .help("remove `approval`"),
-        );
-    }
-    if step.poll.is_some() && own.kind == Kind::Step {
-        let message = format!(
-            "{} would repeat a change: `until` polls probes and smoke tests only",
-            step.subject()
-        );
-        diagnostics.push(
-            error("E0228", &step.id.span, message)
-                .label("acts")
-                .help("poll with a probe in a step of its own"),
-        );
-    }
-    match &step.undo {
-        None if step.section == Section::Step && own.kind == Kind::Step && own.writes => {
-            let message =
-                format!("{} changes something and does not say how it ends badly", step.subject());
-            let help = if own.undo {
-                "add `undo = \"auto\"`, or `irreversible = \"…\"` with the reason why that is \
-                 acceptable"
-            } else {
-                "add `undo = { uses = … }`, or `irreversible = \"…\"` with the reason why that is \
-                 acceptable"
-            };
-            diagnostics.push(
-                error("E0221", &step.id.span, message)
-                    .label("no `undo` and no `irreversible`")
-                    .help(help),
-            );
-        }
-        Some(UndoDeclaration::Auto { span } | UndoDeclaration::Explicit { span, .. })
-            if own.kind == Kind::Probe && !own.writes =>
-        {
-            let message = format!(
-                "{} is a probe: it changes nothing, so there is nothing to undo",
-                step.subject()
-            );
-            diagnostics
-                .push(error("E0222", span, message).label("undoes nothing").help("remove `undo`"));
-        }
-        Some(UndoDeclaration::Auto { span }) if own.kind != Kind::Step || !own.undo => {
-            let uses = step.uses().map(|uses| uses.value.as_str()).unwrap_or_default();
-            let message = format!("`{uses}` cannot undo what it does");
-            let help =
-                "name another operation, `undo = { uses = … }`, or say `irreversible = \"…\"`";
-            diagnostics.push(error("E0222", span, message).label("not offered").help(help));
-        }
-        Some(UndoDeclaration::Explicit { span, .. })
-            if facts.get(&step.id.value.undo()).is_some_and(|undo| undo.kind != Kind::Step) =>
-        {
-            let message =
-                format!("the undo of {} only reads: it must be a step operation", step.subject());
-            diagnostics.push(error("E0222", span, message).label("changes nothing"));
-        }
-        None
-        | Some(
-            UndoDeclaration::Auto { .. }
-            | UndoDeclaration::Explicit { .. }
-            | UndoDeclaration::Irreversible { .. },
-        ) => {}
-    }
+            format!("the undo of {} only reads: it must be a step operation", step.subject());
+        error("E0222", step, span, message).label("changes nothing")
+    })
 }
 
 /// `risk` is compared with what the file can do.

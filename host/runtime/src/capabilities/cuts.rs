@@ -177,88 +177,67 @@ fn channels() -> Vec<Channel> {
     all
 }
 
+/// A question to the gate with a text in one of its fields. Nothing is granted.
+type Ask = fn(&mut crate::host::Host, &str);
+
+/// Kinds of calls, how much of the text the audit log keeps of each, and how each is asked about.
+const ASKED: [(&str, usize, Ask); 10] = [
+    ("audit: slot", 4 << 10, |host, text| {
+        deny(host, &Operation::Docker { slot: text, verb: Verb::DockerList });
+    }),
+    ("audit: path of a request", 300, |host, text| deny_request(host, text, &[], &[])),
+    ("audit: header", 300, |host, text| {
+        let headers = [(text, HeaderValue::Plain("x")), ("x", HeaderValue::Secret(text))];
+        deny_request(host, "/", &headers, &[]);
+    }),
+    ("audit: place of a secret", 300, |host, text| {
+        deny_request(host, "/", &[], &[(SecretPlace::Json(text.to_owned()), text)]);
+    }),
+    ("audit: container", 300, |host, text| {
+        let container = ContainerFacts { name: text, labels: &[] };
+        deny(host, &Operation::Container { slot: "s", verb: Verb::DockerStop, container });
+    }),
+    ("audit: container that is made", 300, |host, text| {
+        let container = ContainerFacts { name: text, labels: &[] };
+        let (command, environment) = ([text.to_owned()], [(text.to_owned(), text.to_owned())]);
+        let creation =
+            Creation { container, image: text, command: &command, environment: &environment };
+        deny(host, &Operation::Create { slot: "s", verb: Verb::DockerCreate, creation });
+    }),
+    ("audit: image", 300, |host, text| {
+        deny(host, &Operation::Image { slot: "s", verb: Verb::DockerPull, image: text });
+    }),
+    ("audit: file", 300, |host, text| {
+        deny(host, &Operation::Files { slot: "s", verb: Verb::FilesRead, path: text });
+    }),
+    ("audit: arguments", 4 << 10, |host, text| {
+        let arguments = [text.to_owned()];
+        deny(
+            host,
+            &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &arguments },
+        );
+    }),
+    ("audit: command", 4 << 10, |host, text| {
+        let command = [text.to_owned()];
+        deny(host, &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &command });
+    }),
+];
+
+fn deny(host: &mut crate::host::Host, operation: &Operation<'_>) {
+    assert!(host.enter(operation).is_err(), "nothing is granted");
+}
+
+fn deny_request(
+    host: &mut crate::host::Host,
+    path: &str,
+    headers: &[(&str, HeaderValue<'_>)],
+    secrets: &[(SecretPlace, &str)],
+) {
+    deny(host, &Operation::Http { slot: "s", verb: Verb::HttpPost, path, headers, secrets });
+}
+
 /// What the audit log is told of each kind of call, and what the operator is told of its denial.
 fn audited() -> Vec<Channel> {
-    type Ask = fn(&mut crate::host::Host, &str);
-    fn enter(host: &mut crate::host::Host, operation: &Operation<'_>) {
-        assert!(host.enter(operation).is_err(), "nothing is granted");
-    }
-    let asked: [(&'static str, usize, Ask); 10] = [
-        ("audit: slot", 4 << 10, |host, text| {
-            enter(host, &Operation::Docker { slot: text, verb: Verb::DockerList });
-        }),
-        ("audit: path of a request", 300, |host, text| {
-            enter(
-                host,
-                &Operation::Http {
-                    slot: "s",
-                    verb: Verb::HttpGet,
-                    path: text,
-                    headers: &[],
-                    secrets: &[],
-                },
-            );
-        }),
-        ("audit: header", 300, |host, text| {
-            let headers = [(text, HeaderValue::Plain("x")), ("x", HeaderValue::Secret(text))];
-            enter(
-                host,
-                &Operation::Http {
-                    slot: "s",
-                    verb: Verb::HttpGet,
-                    path: "/",
-                    headers: &headers,
-                    secrets: &[],
-                },
-            );
-        }),
-        ("audit: place of a secret", 300, |host, text| {
-            let secrets = [(SecretPlace::Json(text.to_owned()), text)];
-            enter(
-                host,
-                &Operation::Http {
-                    slot: "s",
-                    verb: Verb::HttpPost,
-                    path: "/",
-                    headers: &[],
-                    secrets: &secrets,
-                },
-            );
-        }),
-        ("audit: container", 300, |host, text| {
-            let container = ContainerFacts { name: text, labels: &[] };
-            enter(host, &Operation::Container { slot: "s", verb: Verb::DockerStop, container });
-        }),
-        ("audit: container that is made", 300, |host, text| {
-            let container = ContainerFacts { name: text, labels: &[] };
-            let (command, environment) = ([text.to_owned()], [(text.to_owned(), text.to_owned())]);
-            let creation =
-                Creation { container, image: text, command: &command, environment: &environment };
-            enter(host, &Operation::Create { slot: "s", verb: Verb::DockerCreate, creation });
-        }),
-        ("audit: image", 300, |host, text| {
-            enter(host, &Operation::Image { slot: "s", verb: Verb::DockerPull, image: text });
-        }),
-        ("audit: file", 300, |host, text| {
-            enter(host, &Operation::Files { slot: "s", verb: Verb::FilesRead, path: text });
-        }),
-        ("audit: arguments", 4 << 10, |host, text| {
-            enter(
-                host,
-                &Operation::Process {
-                    slot: "s",
-                    verb: Verb::ProcessRun,
-                    arguments: &[text.to_owned()],
-                },
-            );
-        }),
-        ("audit: command", 4 << 10, |host, text| {
-            enter(
-                host,
-                &Operation::Exec { slot: "s", verb: Verb::DockerExec, command: &[text.to_owned()] },
-            );
-        }),
-    ];
     let channel = |(name, cut, ask): (&'static str, usize, Ask)| {
         Channel::text(name, cut, move |scrubber, text| {
             let told = Arc::new(Mutex::new(String::new()));
@@ -276,7 +255,7 @@ fn audited() -> Vec<Channel> {
             format!("{told}\n{}", denials.join("\n"))
         })
     };
-    asked.into_iter().map(channel).collect()
+    ASKED.into_iter().map(channel).collect()
 }
 
 /// A secret as it is written somewhere.
@@ -490,11 +469,14 @@ use Why::{NoText, Seen};
 /// Each file with lines that cut, how many those are, and why that is right.
 const PLACES: &[(&str, usize, Why)] = &[
     ("runtime/src/cache.rs", 2, NoText("compiled code and its digest")),
+    ("runtime/src/capabilities/docker/engine.rs", 1, Seen(&["error of the engine"])),
     (
-        "runtime/src/capabilities/docker.rs",
-        9,
-        Seen(&["log of a container", "stdout of a command in a container", "error of the engine"]),
+        "runtime/src/capabilities/docker/inspected.rs",
+        1,
+        Seen(&["stdout of a command in a container"]),
     ),
+    ("runtime/src/capabilities/docker/log_tail.rs", 5, Seen(&["log of a container"])),
+    ("runtime/src/capabilities/docker/mod.rs", 2, Seen(&["stdout of a command in a container"])),
     (
         "runtime/src/capabilities/files/database.rs",
         1,

@@ -1,5 +1,6 @@
 //! Every verb, against a real engine.
 
+use super::engine::engine_fault;
 use super::*;
 use crate::bindings::runbook::docker::control::Host as _;
 use crate::bindings::runbook::docker::exec::Host as _;
@@ -8,8 +9,11 @@ use crate::bindings::runbook::docker::reader::Host as _;
 use crate::capabilities::cuts::{CAP, Channel, From};
 use crate::host::HostCall;
 use crate::testing::host;
+use bollard::errors::Error;
+use runbook_secrets::Scrubber;
 use runbook_tests::docker::{IMAGE, docker, engine};
 use runbook_tests::registry::Registry;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
