@@ -8,6 +8,7 @@ mod approved;
 mod canonical;
 mod denial;
 mod http;
+mod network;
 mod operation;
 mod programs;
 mod sql;
@@ -21,7 +22,8 @@ use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, Effective, Grant};
 use crate::pattern::relative_file_path;
 use crate::targets::TargetKind;
-use http::{judge_address, judge_position, judge_redirect, judge_request};
+use http::{judge_position, judge_redirect, judge_request};
+use network::judge_address;
 use programs::{judge_command, judge_container, judge_creation, judge_image, judge_program};
 pub use runbook_contract::Mode;
 use sql::judge_statement;
@@ -104,9 +106,9 @@ fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'
                 judge_position(effective, slot, secret_slot, place)
             })
         }
-        Operation::Connect { base, address, .. } => {
-            let TargetKind::Http(target) = kind else { return other_kind() };
-            judge_address(target, base, *address)
+        Operation::Connect { host, address, .. } => {
+            let Some(policy) = grant.target.addresses() else { return other_kind() };
+            judge_address(policy, host, *address)
         }
         Operation::Redirect { base, to, hop, .. } => {
             let TargetKind::Http(target) = kind else { return other_kind() };

@@ -68,6 +68,7 @@ impl PluginCaller {
             scrubber: SharedScrubber::default(),
             audit: Some(audit.sink()),
             launcher: Some(Launcher::this_program()),
+            ..Services::none()
         };
         let mut compiled = HashMap::new();
         let mut linked = BTreeMap::new();

@@ -110,9 +110,11 @@ impl Linked {
     pub async fn end_earlier(&self, call: &Call) -> Result<Vec<String>, Unfinished> {
         let inner = &*self.0;
         let deadline = Instant::now() + call.timeout.min(inner.limits.timeout);
-        let host = inner.host(call, deadline);
+        // No guest runs: it is the host that ends its own sessions, before whatever follows.
+        let mut host = inner.host(call, deadline).in_mode(Mode::Effects);
+        let ended = host.end_earlier_sessions().await;
         let shown = |fault: WitFault| fault_of_guest(host.shown_fault(fault));
-        host.end_earlier_sessions().await.map_err(|unfinished| match unfinished {
+        ended.map_err(|unfinished| match unfinished {
             sql::Unfinished::StillRuns(fault) => Unfinished::StillRuns(shown(fault)),
             sql::Unfinished::Unasked(fault) => Unfinished::Unasked(shown(fault)),
         })

@@ -9,6 +9,7 @@ use crate::inert_wasi::Wasi;
 use crate::launcher::Launcher;
 use crate::limits::{CallLimits, Growth};
 use crate::log::Log;
+use crate::net::resolve::Resolver;
 use crate::outgoing::Outgoing;
 use crate::permit::Permitted;
 use crate::services::{AuditCall, AuditEvent, AuditRecord, Services};
@@ -205,6 +206,11 @@ impl Host {
         }
     }
 
+    /// The same, in another mode.
+    pub(crate) fn in_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
     /// The same, with less than what is granted.
     pub(crate) fn permitting(self, permit: Permitted) -> Self {
         Self { permit, ..self }
@@ -299,6 +305,11 @@ impl Host {
         self.services.launcher.clone().ok_or_else(missing)
     }
 
+    /// Who is asked for the addresses of a name.
+    pub(crate) fn resolver(&self) -> Resolver {
+        self.services.resolver.clone()
+    }
+
     /// What can be known of a secret without its value.
     pub(crate) async fn describe_secret(&self, name: &str) -> Result<crate::SecretFacts, Fault> {
         self.services.secrets.describe(name).await.map_err(|error| secret_fault(&error))
@@ -320,6 +331,16 @@ impl Host {
     /// future is dropped).
     pub(crate) fn remaining(&self, cap: Duration) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).min(cap)
+    }
+
+    /// A fault of what the host does by itself: a denial with its reason, which no guest sees.
+    pub(crate) fn explained(&self, fault: Fault) -> Fault {
+        match self.denials.last() {
+            Some(denial) if fault.class == FaultClass::Denied => {
+                Fault { message: denial.to_string(), ..fault }
+            }
+            Some(_) | None => fault,
+        }
     }
 
     pub(crate) fn into_trace(mut self) -> CallTrace {

@@ -53,6 +53,7 @@ pub use inspect::{Import, InspectError, Inspected, MAX_SIZE, inspect, inspect_bu
 pub use launcher::Launcher;
 pub use limits::CallLimits;
 pub use links::follow_links;
+pub use net::resolve::Resolver;
 pub use net::tls::{ca_digest, system_tls};
 pub use outcome::CallOutcome;
 pub use permit::{InTime, Permit};

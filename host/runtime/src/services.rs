@@ -1,6 +1,7 @@
 //! What a call needs from its surroundings: secrets, the scrubber, the audit.
 
 use crate::launcher::Launcher;
+use crate::net::resolve::Resolver;
 use runbook_authority::{GateDecision, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::collections::BTreeMap;
@@ -203,16 +204,19 @@ pub struct Services {
     pub audit: Option<AuditSink>,
     /// What programs are started by; without it none is.
     pub launcher: Option<Launcher>,
+    /// Who is asked for the addresses of a name.
+    pub resolver: Resolver,
 }
 
 impl Services {
-    /// No secrets, no audit and no programs.
+    /// No secrets, no audit and no programs; names are those of the system.
     pub fn none() -> Self {
         Self {
             secrets: Arc::new(NoSecrets),
             scrubber: SharedScrubber::default(),
             audit: None,
             launcher: None,
+            resolver: Resolver::System,
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use crate::host::{CallId, Host};
 use crate::{
-    AuditEvent, AuditSink, BoxFuture, CallLimits, Launcher, SecretFacts, SecretSource,
+    AuditEvent, AuditSink, BoxFuture, CallLimits, Launcher, Resolver, SecretFacts, SecretSource,
     SecretUnavailable, Services, SharedScrubber,
 };
 use runbook_authority::grant::{self, GrantSite};
 use runbook_authority::manifest::KnownInput;
 use runbook_authority::targets::Folder;
-use runbook_authority::{Binding, Effective, Manifest, Targets};
+use runbook_authority::{Binding, Effective, GateDecision, Manifest, Targets};
 use runbook_contract::Mode;
 use runbook_document::{Diagnostics, Located, Source, Value};
 use runbook_secrets::{Scrubber, Secret};
@@ -107,6 +107,44 @@ pub(crate) fn host(slots: &[Slot], targets: &str, base: &Path) -> Host {
 
 pub(crate) fn host_with(effective: Effective, mode: Mode, timeout: Duration) -> Host {
     host_within(effective, mode, timeout, CallLimits::default())
+}
+
+/// The same, where these names lead to these addresses and no other name leads anywhere. What the
+/// audit is told goes to `told`, a line each.
+pub(crate) fn host_resolving(
+    slots: &[Slot],
+    targets: &str,
+    names: &[(&str, &[&str])],
+    told: &Arc<Mutex<Vec<String>>>,
+) -> Host {
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let names = names.iter().map(|(name, texts)| ((*name).to_owned(), addresses(texts))).collect();
+    let told = Arc::clone(told);
+    let audit: AuditSink = Arc::new(move |record| {
+        if let AuditEvent::Judged { operation, decision, .. } = record.event {
+            let allowed = matches!(decision, GateDecision::Allow);
+            let decision = if allowed { "allowed" } else { "denied" };
+            told.lock().unwrap().push(format!("{decision} {operation}"));
+        }
+        Ok(())
+    });
+    let (secrets, resolver) = (Arc::new(Fixed(&[])), Resolver::Fixed(Arc::new(names)));
+    let services = Services { secrets, resolver, audit: Some(audit), ..Services::none() };
+    let id = CallId {
+        run: "run".to_owned(),
+        step: "step".to_owned(),
+        attempt: 1,
+        plugin: "test".into(),
+        digest: "none".into(),
+    };
+    Host::new(
+        Arc::new(effective(slots, targets, Path::new("/"))),
+        Mode::Effects,
+        Arc::new(services),
+        Arc::new(CallLimits::default()),
+        id,
+        Instant::now() + Duration::from_secs(20),
+    )
 }
 
 pub(crate) fn host_within(

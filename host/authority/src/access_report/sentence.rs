@@ -3,7 +3,7 @@
 
 use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
-use crate::pattern::AddressClass;
+use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
     DEFAULT_SOCKET, DockerTarget, HttpBase, HttpTarget, NO_NETWORK, ProcessTarget, SqlAddress,
@@ -52,13 +52,7 @@ fn of_http(target: &HttpTarget) -> Vec<String> {
     if !target.request_headers.is_empty() {
         parts.push(format!("the plugin may set headers {}", target.request_headers.join(", ")));
     }
-    if target.addresses.classes != [AddressClass::Public] {
-        let classes: Vec<_> = target.addresses.classes.iter().map(|class| class.name()).collect();
-        parts.push(format!(
-            "at addresses that are {}",
-            if classes.is_empty() { "none".to_owned() } else { classes.join(", ") }
-        ));
-    }
+    parts.extend(of_addresses(&target.addresses));
     if target.redirects > 0 {
         parts.push(format!("following up to {} redirects", target.redirects));
     }
@@ -72,8 +66,19 @@ fn of_http(target: &HttpTarget) -> Vec<String> {
     parts
 }
 
+/// Which addresses a name may lead to, if not public ones alone.
+fn of_addresses(policy: &AddressPolicy) -> Option<String> {
+    if policy.classes == [AddressClass::Public] && policy.named.is_empty() {
+        return None;
+    }
+    let classes: Vec<_> = policy.classes.iter().map(|class| class.name()).collect();
+    let classes = if classes.is_empty() { "none".to_owned() } else { classes.join(", ") };
+    Some(format!("at addresses that are {classes}"))
+}
+
 fn of_sql(target: &SqlTarget) -> Vec<String> {
     let mut parts = Vec::new();
+    parts.extend(of_addresses(&target.addresses).filter(|_| target.server().is_some()));
     if let Some(mode) =
         target.address.tls_to_elsewhere().filter(|mode| *mode != TlsMode::VerifyFull)
     {
@@ -269,6 +274,11 @@ mod tests {
                 "sql = \"postgres://a@h/d?sslmode=require\"",
                 "as a; sslmode require, so the server is not verified",
             ),
+        ),
+        (
+            Capability::Sql,
+            "addresses",
+            In::Sentence("addresses = [\"private\"]", "at addresses that are private"),
         ),
         (
             Capability::Sql,

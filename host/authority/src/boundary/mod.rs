@@ -58,6 +58,12 @@ pub const DEFAULTS: &[DefaultLimit] = &[
     },
     DefaultLimit {
         capability: Capability::Sql,
+        dimension: Dimension::Addresses,
+        words: "every class but metadata and reserved",
+        values: usual_addresses,
+    },
+    DefaultLimit {
+        capability: Capability::Sql,
         dimension: Dimension::Superuser,
         words: "false",
         values: || Values::flag(false.into()),

@@ -571,6 +571,7 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("sql", "hosts", "query", "sql = \"postgres://a@h/d\"", "[\"other\"]", "[\"h\"]"),
     ("sql", "ports", "query", "sql = \"postgres://a@h/d\"", "[1]", "[5432]"),
     ("sql", "tls", "query", "sql = \"postgres://a@h/d\"", "[\"verify-full\"]", "[\"prefer\"]"),
+    ("sql", "addresses", "query", "sql = \"postgres://a@h/d\"", "[\"private\"]", "[\"public\"]"),
     ("sql", "databases", "query", "sql = \"postgres://a@h/d\"", "[\"other\"]", "[\"d\"]"),
     ("sql", "users", "query", "sql = \"postgres://a@h/d\"", "[\"b\"]", "[\"a\"]"),
     ("sql", "files", "query", "sql = \"sqlite:/data/a.db\"", "[\"/other\"]", "[\"/data\"]"),

@@ -5,7 +5,6 @@ use crate::capability::Verb;
 use crate::grant::Effective;
 use crate::pattern::canonical_request_path;
 use crate::targets::{HttpTarget, SecretPlace, TargetKind, unusable_header};
-use std::net::IpAddr;
 use url::Url;
 
 /// Headers that any plugin may set.
@@ -116,22 +115,6 @@ pub(super) fn judge_position(
     denied(&format!(
         "it is not among the target's `positions`; add {{ slot = {http_slot:?}, {line} \
                      }} if that is right"
-    ))
-}
-
-pub(super) fn judge_address(target: &HttpTarget, base: &Url, address: IpAddr) -> Judged {
-    let policy = target.addresses_for(base);
-    if policy.allows(address) {
-        return Ok(());
-    }
-    let class = crate::pattern::AddressClass::of(address).name();
-    let host = base.host_str().unwrap_or_default();
-    Err((
-        Rule::Address,
-        format!(
-            "`{host}` leads to {address}, a {class} address; add `addresses = [\"{class}\"]` \
-                 to the target if that is right"
-        ),
     ))
 }
 

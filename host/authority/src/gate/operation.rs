@@ -43,14 +43,14 @@ pub enum Operation<'a> {
         /// Secrets in the body: place and secrets slot.
         secrets: &'a [(SecretPlace, &'a str)],
     },
-    /// A connection for a request, when its address is known.
+    /// A connection to the server of a target, when its address is known.
     Connect {
         /// The slot that the call names.
         slot: &'a str,
-        /// The verb of the request.
+        /// The verb that the connection is for.
         verb: Verb,
-        /// The base address of the slot's target.
-        base: &'a Url,
+        /// The name of the server, as the target has it.
+        host: &'a str,
         /// Where the connection would go.
         address: IpAddr,
     },

@@ -2,6 +2,7 @@ use super::*;
 use crate::capability::{VERBS, Verb};
 use crate::grant::{Binding, GrantSite, grant};
 use crate::manifest::{KnownInput, Manifest};
+use crate::pattern::AddressClass;
 use crate::targets::{ContainerFacts, Folder, SecretPlace, Targets};
 use runbook_document::{Diagnostics, Located, Source};
 use std::net::IpAddr;
@@ -106,7 +107,7 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
     let address = IpAddr::from([127, 0, 0, 1]);
     let all = vec![
         Operation::Http { slot, verb, path: "/", headers: &[], secrets: &[] },
-        Operation::Connect { slot, verb, base: url, address },
+        Operation::Connect { slot, verb, host: url.host_str().unwrap_or_default(), address },
         Operation::Redirect { slot, verb, base: url, to: url, hop: 1 },
         Operation::Sql { slot, verb, statement: None },
         Operation::Docker { slot, verb },
@@ -151,7 +152,7 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
 fn every_target() -> [(&'static str, Effective); 6] {
     [
         ("http", "http = \"http://127.0.0.1\"\nredirects = 1"),
-        ("sql", "sql = \"sqlite:x.db\""),
+        ("sql", "sql = \"postgres://a@127.0.0.1/d\""),
         ("docker", "docker = { name = \"c\" }\nimages = [\"i\"]\ncommand = []"),
         ("secrets", "secret = \"k\"\npositions = []"),
         ("files", "files = \"x\"\naccess = \"write\""),
@@ -182,7 +183,7 @@ fn every_change_is_denied_where_effects_are_off() {
 }
 
 #[test]
-fn an_operation_is_allowed_on_the_one_kind_of_target_that_it_is_about() {
+fn an_operation_is_allowed_on_the_kinds_of_target_that_it_is_about() {
     let url = Url::parse("http://127.0.0.1").expect("good URL");
     let mut allowed = Vec::new();
     for (kind, effective) in every_target() {
@@ -200,6 +201,7 @@ fn an_operation_is_allowed_on_the_one_kind_of_target_that_it_is_about() {
         "http: Http",
         "http: Connect",
         "http: Redirect",
+        "sql: Connect",
         "sql: Sql",
         "docker: Docker",
         "docker: Container",
@@ -321,7 +323,7 @@ fn addresses_are_judged_after_they_are_resolved() {
             &Operation::Connect {
                 slot: "s",
                 verb: Verb::HttpGet,
-                base: &base,
+                host: base.host_str().expect("a host"),
                 address: address.parse().expect("good address"),
             },
         )
@@ -352,6 +354,63 @@ fn addresses_are_judged_after_they_are_resolved() {
     let literal = effective("http", "http = \"http://127.0.0.1:3000\"");
     assert_eq!(connect(&literal, "http://127.0.0.1:3000", "127.0.0.1"), None);
     assert_eq!(connect(&literal, "http://127.0.0.1:3000", "127.0.0.2"), Some("address"));
+}
+
+/// Names and spellings of a server, and those that say by themselves where it is.
+const SERVERS: &[&str] = &["db.internal", "localhost", "10.0.0.7", "[::1]", "[fd12::7]"];
+
+fn any_address() -> impl proptest::strategy::Strategy<Value = IpAddr> {
+    use proptest::prelude::*;
+    let special = AddressClass::all().map(AddressClass::example).collect::<Vec<_>>();
+    prop_oneof![
+        any::<u32>().prop_map(|bits| IpAddr::from(std::net::Ipv4Addr::from(bits))),
+        any::<u128>().prop_map(|bits| IpAddr::from(std::net::Ipv6Addr::from(bits))),
+        any::<u32>().prop_map(|bits| std::net::Ipv4Addr::from(bits).to_ipv6_mapped().into()),
+        proptest::sample::select(special.clone()),
+        proptest::sample::select(special).prop_map(|address| match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
+            IpAddr::V6(_) => address,
+        }),
+        proptest::sample::select(SERVERS).prop_map(|server| {
+            server.trim_matches(['[', ']']).parse().unwrap_or(IpAddr::from([127, 0, 0, 1]))
+        }),
+    ]
+}
+
+proptest::proptest! {
+    /// Of every policy, server and address: one verdict, whatever kind of target asks.
+    #[test]
+    fn an_address_is_judged_alike_for_every_kind_of_target_over_a_network(
+        classes in proptest::option::of(proptest::sample::subsequence(AddressClass::names(), 0..=6)),
+        server in proptest::sample::select(SERVERS),
+        addresses in proptest::collection::vec(any_address(), 1..20),
+    ) {
+        let policy = classes.map_or(String::new(), |classes| format!("addresses = {classes:?}"));
+        let verdicts = |capability: &str, verb: Verb, target: &str| {
+            let effective = effective(capability, &format!("{target}\n{policy}"));
+            let host = server;
+            addresses
+                .iter()
+                .map(|address| Operation::Connect { slot: "s", verb, host, address: *address })
+                .map(|connect| rule(&effective, &connect))
+                .collect::<Vec<_>>()
+        };
+        let http = verdicts("http", Verb::HttpGet, &format!("http = \"http://{server}\""));
+        for scheme in ["postgres", "mysql"] {
+            let target = format!("sql = \"{scheme}://a@{server}/d\"");
+            proptest::prop_assert_eq!(&verdicts("sql", Verb::SqlQuery, &target), &http);
+        }
+    }
+}
+
+#[test]
+fn a_socket_and_a_file_have_no_address_to_connect_to() {
+    for target in ["postgres://a@h/d?host=/run/postgresql", "sqlite:/a.db"] {
+        let effective = effective("sql", &format!("sql = \"{target}\""));
+        let (verb, address) = (Verb::SqlQuery, IpAddr::from([93, 184, 216, 34]));
+        let connect = Operation::Connect { slot: "s", verb, host: "h", address };
+        assert_eq!(rule(&effective, &connect), Some("verb"), "{target}");
+    }
 }
 
 #[test]

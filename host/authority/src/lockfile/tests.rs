@@ -58,6 +58,8 @@ fn what_is_written_is_read_back_without_any_difference() {
         ("http", "http = \"secret:hook\""),
         ("http", "http = \"http://127.0.0.1:8080\"\naddresses = [\"private\"]"),
         ("sql", "sql = \"postgres://a@h/d\"\npassword = \"secret:x\"\nstatements = [\"select\"]"),
+        ("sql", "sql = \"postgres://a@h/d\"\naddresses = [\"private\", \"loopback\"]"),
+        ("sql", "sql = \"postgres://a@[::1]/d\""),
         ("sql", "sql = \"sqlite:data/a.db\"\ncreate = true"),
         (
             "docker",

@@ -73,7 +73,7 @@ dimensions! {
     Hosts "hosts" Glob [Http Sql] ["elsewhere.example"] "Host names and addresses";
     Ports "ports" Glob [Http Sql] ["8080"] "TCP ports";
     Paths "paths" Path [Http] ["/anything"] "Paths of requests, below the host";
-    Addresses "addresses" Address [Http] [] "Which addresses a host name may lead to";
+    Addresses "addresses" Address [Http Sql] [] "Which addresses a host name may lead to";
     RequestHeaders "request_headers" Glob [Http] ["x-anything"] "Request headers that a plugin may set, beyond harmless ones";
     Headers "headers" Glob [Http] ["x-anything: value"] "Request headers that the host sets: \
                                                          `name` with any value, or `name: value`";

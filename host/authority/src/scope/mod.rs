@@ -15,10 +15,10 @@ pub use values::{CallValue, Flag, Text, Values};
 
 use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
-use crate::pattern::{AddressClass, Dialect, StatementClass};
+use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
     ContainerFilter, DockerTarget, FilesTarget, HttpBase, HttpTarget, PathView, ProcessTarget,
-    SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsMode,
+    SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsMode, reached_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,16 +117,6 @@ fn of_http(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
         );
         return values;
     };
-    let policy = target.addresses_for(base);
-    let addresses = match base.host() {
-        // An address that is written out is the only one that is ever connected to.
-        Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => {
-            (BTreeSet::new(), policy.named.into_iter().collect())
-        }
-        Some(url::Host::Domain(_)) | None => {
-            (policy.classes.into_iter().collect(), policy.named.into_iter().collect())
-        }
-    };
     values.insert(Dimension::Schemes, Values::exact([base.scheme()]));
     values.insert(Dimension::Hosts, Values::exact(base.host_str()));
     values.insert(
@@ -134,11 +124,15 @@ fn of_http(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
         Values::exact(base.port_or_known_default().map(|port| port.to_string())),
     );
     values.insert(Dimension::Paths, paths(target, base.path()));
-    values.insert(
-        Dimension::Addresses,
-        Values::Addresses { classes: addresses.0, named: addresses.1 },
-    );
+    let host = base.host_str().unwrap_or_default();
+    values.insert(Dimension::Addresses, addresses(&target.addresses, host));
     values
+}
+
+/// Where a connection to a server of this name may go.
+fn addresses(policy: &AddressPolicy, host: &str) -> Values {
+    let AddressPolicy { classes, named } = reached_addresses(policy, host);
+    Values::Addresses { classes: classes.into_iter().collect(), named: named.into_iter().collect() }
 }
 
 /// How a connection verifies the server. A secret address may be one of `http`, which verifies
@@ -209,6 +203,9 @@ fn of_sql(target: &SqlTarget, view: PathView) -> BTreeMap<Dimension, Values> {
             values.insert(Dimension::Ports, Values::exact([port.to_string()]));
             values.insert(Dimension::Users, Values::exact([user]));
             values.insert(Dimension::Databases, Values::exact([database]));
+            if target.server().is_some() {
+                values.insert(Dimension::Addresses, addresses(&target.addresses, host));
+            }
         }
     }
     values

@@ -78,14 +78,10 @@ fn arguments(effective: &Effective) -> GateDecision {
     )
 }
 
-fn connect(effective: &Effective) -> GateDecision {
-    let base = url::Url::parse("http://api.internal").expect("a URL");
+fn connect(effective: &Effective, verb: Verb) -> GateDecision {
     let address = std::net::IpAddr::from([10, 0, 0, 1]);
-    decide(
-        effective,
-        Mode::Effects,
-        &Operation::Connect { slot: "s", verb: Verb::HttpGet, base: &base, address },
-    )
+    let connect = Operation::Connect { slot: "s", verb, host: "api.internal", address };
+    decide(effective, Mode::Effects, &connect)
 }
 
 fn redirect(effective: &Effective) -> GateDecision {
@@ -127,7 +123,9 @@ const ENFORCED: &[(Capability, &str, By)] = &[
     (
         Capability::Http,
         "addresses",
-        By::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", connect),
+        By::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |e| {
+            connect(e, Verb::HttpGet)
+        }),
     ),
     (Capability::Http, "redirects", By::Gate("redirects = 0", "redirects = 1", redirect)),
     (
@@ -147,6 +145,13 @@ const ENFORCED: &[(Capability, &str, By)] = &[
     ),
     (Capability::Http, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
     (Capability::Sql, "sql", By::Test("an_address_names_one_host_and_no_password")),
+    (
+        Capability::Sql,
+        "addresses",
+        By::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |e| {
+            connect(e, Verb::SqlQuery)
+        }),
+    ),
     (
         Capability::Sql,
         "password",

@@ -1,11 +1,12 @@
 //! An `http` target: one base address over HTTP.
 
+use super::network::read_addresses;
 use super::{CaFile, Folder, secret_reference};
-use crate::pattern::{AddressClass, AddressPolicy, PathError, PathPattern, canonical_request_path};
+use crate::pattern::{AddressPolicy, PathError, PathPattern, canonical_request_path};
 use runbook_document::{ByteSize, Located, Reader, Table, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use url::{Host, Url};
+use url::Url;
 
 /// Where the requests of an `http` target go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,19 +92,6 @@ impl HttpTarget {
         Ok(url)
     }
 
-    /// Which addresses a base URL may lead to: those of the policy, and the one that the URL names
-    /// outright.
-    pub fn addresses_for(&self, base: &Url) -> AddressPolicy {
-        let mut policy = self.addresses.clone();
-        match base.host() {
-            Some(Host::Ipv4(address)) => policy.named.push(address.into()),
-            Some(Host::Ipv6(address)) => policy.named.push(address.into()),
-            Some(Host::Domain("localhost")) => policy.classes.push(AddressClass::Loopback),
-            Some(Host::Domain(_)) | None => {}
-        }
-        policy
-    }
-
     pub(super) fn describe(&self) -> String {
         match &self.base {
             HttpBase::Url(url) => url.as_str().trim_end_matches('/').to_owned(),
@@ -165,7 +153,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
             "one of the two",
         );
     }
-    let classes = read_classes(reader);
+    let addresses = read_addresses(reader);
     let redirects = reader.optional::<u32>("redirects").map_or(0, |count| count.value.min(10));
     let max_body =
         reader.optional::<ByteSize>("max_body").map_or(ByteSize(1 << 20), |size| size.value);
@@ -173,10 +161,6 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
         .optional::<Duration>("timeout")
         .map_or(Duration::from_secs(30), |timeout| timeout.value);
     let ca = reader.optional::<String>("ca").map(|path| CaFile::locate(&path.value, folder));
-    let addresses = AddressPolicy {
-        classes: classes.unwrap_or_else(|| vec![AddressClass::Public]),
-        named: Vec::new(),
-    };
     Some(HttpTarget {
         base: base?,
         paths,
@@ -226,27 +210,6 @@ fn read_patterns(reader: &mut Reader<'_>) -> Vec<PathPattern> {
         }
     }
     patterns
-}
-
-fn read_classes(reader: &mut Reader<'_>) -> Option<Vec<AddressClass>> {
-    let written = reader.optional::<Vec<Located<String>>>("addresses")?;
-    let mut classes = Vec::new();
-    for text in written.value {
-        match AddressClass::find(&text.value) {
-            Some(class) => classes.push(class),
-            None => {
-                let message = format!("`{}` is not a class of addresses", text.value);
-                reader.error_with_help(
-                    "E0103",
-                    text.span.clone(),
-                    message,
-                    "unknown",
-                    format!("known: {}", AddressClass::names().join(", ")),
-                );
-            }
-        }
-    }
-    Some(classes)
 }
 
 /// `basic = { user = "…", password = "secret:NAME" }`
@@ -403,7 +366,9 @@ fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Inje
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pattern::AddressClass;
     use std::net::IpAddr;
+    use url::Host;
 
     #[test]
     fn an_address_in_any_spelling_is_one_address() {

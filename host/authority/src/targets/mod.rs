@@ -12,6 +12,7 @@ mod files;
 mod host_path;
 mod http;
 mod literal;
+mod network;
 mod process;
 mod questions;
 mod secret;
@@ -28,6 +29,8 @@ pub use host_path::{Folder, HostPath, PathView, ReadDigest};
 pub(crate) use http::unusable_header;
 pub use http::{HeaderEncoding, HttpBase, HttpTarget, Injected, parse_base};
 pub use literal::{Texts, diagnostic as template_diagnostic, template_in};
+pub(crate) use network::reached_addresses;
+pub use network::{ServerName, addresses_for};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
 pub use questions::RequiredPath;
@@ -40,6 +43,7 @@ pub(crate) use variable::{HARMLESS_IN_WORDS, is_harmless, is_name};
 pub use variable::{Steers, steers};
 
 use crate::capability::{Capability, Verb};
+use crate::pattern::AddressPolicy;
 use runbook_document::{Diagnostic, Diagnostics, Key, Located, Reader, Source, Span, Table, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -113,6 +117,19 @@ impl Target {
             TargetKind::Sql(sql) => Some(sql.timeout),
             TargetKind::Process(process) => process.timeout,
             TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => None,
+        }
+    }
+
+    /// Which addresses the name of its server may lead to; `None` for what is not reached over a
+    /// network.
+    pub fn addresses(&self) -> Option<&AddressPolicy> {
+        match &self.kind {
+            TargetKind::Http(http) => Some(&http.addresses),
+            TargetKind::Sql(sql) => sql.server().map(|_| &sql.addresses),
+            TargetKind::Docker(_)
+            | TargetKind::Files(_)
+            | TargetKind::Process(_)
+            | TargetKind::Secret(_) => None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! A `sql` target: one database.
 
+use super::network::read_addresses;
 use super::{Folder, HostPath, secret_reference};
-use crate::pattern::{Dialect, StatementClass, relation_of};
+use crate::pattern::{AddressPolicy, Dialect, StatementClass, relation_of};
 use runbook_document::{ByteSize, Located, Reader};
 use std::time::Duration;
 use url::Url;
@@ -64,6 +65,8 @@ impl TlsMode {
 pub struct SqlTarget {
     /// Where the database is.
     pub address: SqlAddress,
+    /// Which addresses the name of its server may lead to.
+    pub addresses: AddressPolicy,
     /// The name of the secret with the password.
     pub password: Option<String>,
     /// Statement classes that may run; `None` is every class.
@@ -111,6 +114,15 @@ impl SqlTarget {
         self.address.dialect()
     }
 
+    /// The name or address of its server and the port; `None` for a file and for the socket of a
+    /// server, whose directory is a path of this host.
+    pub fn server(&self) -> Option<(&str, u16)> {
+        match &self.address {
+            SqlAddress::Server { host, port, .. } if !host.starts_with('/') => Some((host, *port)),
+            SqlAddress::Server { .. } | SqlAddress::File(_) => None,
+        }
+    }
+
     /// Whether it allows less than every statement on every relation.
     pub fn is_narrowed(&self) -> bool {
         self.statements.is_some() || self.relations.is_some()
@@ -141,6 +153,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTar
         }
         name
     });
+    let addresses = read_addresses_of(reader, address.as_ref());
     let statements = read_statements(reader);
     let relations = read_relations(reader, address.as_ref());
     let superuser = reader.optional::<bool>("superuser").is_some_and(|flag| flag.value);
@@ -170,6 +183,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTar
         .map_or(Duration::from_secs(30), |timeout| timeout.value);
     Some(SqlTarget {
         address: address?,
+        addresses,
         password,
         statements,
         relations,
@@ -180,6 +194,25 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTar
         max_copy: max_copy.map_or(ByteSize(4 << 30), |size| size.value),
         timeout,
     })
+}
+
+/// A file and a socket have no address, so that none can be allowed.
+fn read_addresses_of(reader: &mut Reader<'_>, address: Option<&SqlAddress>) -> AddressPolicy {
+    let is_local = match address {
+        Some(SqlAddress::Server { host, .. }) => host.starts_with('/'),
+        Some(SqlAddress::File(_)) => true,
+        None => false,
+    };
+    if is_local && let Some(node) = reader.table().get("addresses") {
+        let span = node.span.clone();
+        reader.error(
+            "E0108",
+            span,
+            "`addresses` is for servers that are reached over a network",
+            "remove this",
+        );
+    }
+    read_addresses(reader)
 }
 
 fn read_relations(reader: &mut Reader<'_>, address: Option<&SqlAddress>) -> Option<Vec<String>> {

@@ -1,28 +1,42 @@
-//! Resolves names to addresses, by the system's resolver.
+//! Resolves names to addresses.
 
+use runbook_authority::targets::ServerName;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use url::{Host, Url};
+use std::sync::Arc;
 
-/// The port of a base address.
-pub(crate) fn port(url: &Url) -> u16 {
-    url.port_or_known_default().expect("a base address is http or https, which both have a port")
+/// Who is asked for the addresses of a name.
+#[derive(Debug, Clone, Default)]
+pub enum Resolver {
+    /// The system: its files and its name servers.
+    #[default]
+    System,
+    /// These names and no others.
+    Fixed(Arc<BTreeMap<String, Vec<IpAddr>>>),
 }
 
-/// Every address that a base address leads to. A literal leads to itself: it takes the same way
-/// through the gate.
-pub(crate) async fn resolve(url: &Url) -> io::Result<Vec<SocketAddr>> {
-    let port = port(url);
-    match url.host() {
-        Some(Host::Ipv4(address)) => Ok(vec![SocketAddr::new(IpAddr::V4(address), port)]),
-        Some(Host::Ipv6(address)) => Ok(vec![SocketAddr::new(IpAddr::V6(address), port)]),
-        Some(Host::Domain(name)) => {
-            let addresses: Vec<_> = tokio::net::lookup_host((name, port)).await?.collect();
-            if addresses.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-            }
-            Ok(addresses)
+impl Resolver {
+    /// Every address of a server. One that is written out is its own address: it takes the same
+    /// way through the gate.
+    pub(crate) async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let name = match ServerName::of(host) {
+            ServerName::Address(address) => return Ok(vec![SocketAddr::new(address, port)]),
+            ServerName::Localhost => "localhost",
+            ServerName::Name(name) => name,
+        };
+        let addresses: Vec<_> = match self {
+            Self::System => tokio::net::lookup_host((name, port)).await?.collect(),
+            Self::Fixed(names) => names
+                .get(name)
+                .into_iter()
+                .flatten()
+                .map(|address| SocketAddr::new(*address, port))
+                .collect(),
+        };
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         }
-        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the address has no host")),
+        Ok(addresses)
     }
 }

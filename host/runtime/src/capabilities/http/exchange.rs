@@ -3,7 +3,8 @@
 use super::timed::{Marks, Timed};
 use crate::fault::{Fault, FaultClass};
 use crate::host::Commit;
-use crate::net::{connect::connect, handshake::TlsFailure, tls::encrypt};
+use crate::net::judged::{Judged, Unreached};
+use crate::net::{handshake::TlsFailure, tls::encrypt};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -12,7 +13,6 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use runbook_authority::VerbEffect;
 use runbook_authority::targets::CaFile;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,8 +87,7 @@ pub(super) struct Answered {
 
 /// Why there is no answer.
 pub(super) enum Failure {
-    Resolve(io::Error),
-    Connect(io::Error),
+    Unreached(Unreached),
     Tls(TlsFailure),
     /// It failed before any byte of the request went out.
     Unsent(hyper::Error),
@@ -100,12 +99,18 @@ impl Failure {
     pub(super) fn into_fault(self, place: &str, effect: VerbEffect) -> Fault {
         let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
         match self {
-            Self::Resolve(error) => new(
+            Self::Unreached(Unreached::Refused(fault)) => fault,
+            Self::Unreached(Unreached::Late(within)) => Fault::new(
+                FaultClass::Timeout,
+                "http.timeout",
+                format!("{place} did not answer within {within:?}"),
+            ),
+            Self::Unreached(Unreached::Resolve(error)) => new(
                 FaultClass::Transient,
                 "http.resolve",
                 format!("its name cannot be resolved: {error}"),
             ),
-            Self::Connect(error) => new(
+            Self::Unreached(Unreached::Connect(error)) => new(
                 FaultClass::Transient,
                 "http.connect",
                 format!("cannot be connected to: {error}"),
@@ -161,14 +166,14 @@ impl Connection {
     /// stays that of the URL.
     pub(super) async fn open(
         url: &Url,
-        addresses: &[SocketAddr],
+        judged: &Judged,
         ca: Option<&CaFile>,
-        dns: Duration,
     ) -> Result<Self, Failure> {
-        let started = Instant::now();
-        let stream = connect(addresses).await.map_err(Failure::Connect)?;
+        let (started, dns) = (Instant::now(), judged.dns);
+        let stream = judged.connect().await.map_err(Failure::Unreached)?;
         let connect = started.elapsed();
-        let peer = stream.peer_addr().map_err(Failure::Connect)?;
+        let peer =
+            stream.peer_addr().map_err(|error| Failure::Unreached(Unreached::Connect(error)))?;
         if url.scheme() != "https" {
             return Ok(Self {
                 stream: Stream::Plain(stream),

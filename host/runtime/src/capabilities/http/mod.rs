@@ -9,7 +9,7 @@ use crate::bindings::runbook::http::types::{BodySecret, Header, HeaderValue, Res
 use crate::bindings::runbook::http::{reader, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
-use crate::net::resolve::resolve;
+use crate::net::judged::Server;
 use exchange::{Answered, Body, BodyEnd, Connection, Exchange, Failure};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
@@ -18,7 +18,6 @@ use runbook_authority::gate::HeaderValue as GateValue;
 use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, parse_base};
 use runbook_authority::{Operation, Target, Verb, VerbEffect};
 use runbook_secrets::{Scrubber, Secret};
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -210,7 +209,7 @@ impl Host {
         let mut hop = 0;
         loop {
             let answered =
-                self.exchange(http, target, request, &base, (&url, &headers, body), commit).await?;
+                self.exchange(http, target, request, (&url, &headers, body), commit).await?;
             let Some(to) = next_hop(http, request.verb, &url, &answered) else {
                 return Ok(response(answered, http, &self.scrubber(), started.elapsed()));
             };
@@ -233,47 +232,27 @@ impl Host {
         http: &HttpTarget,
         target: &Target,
         request: &Request,
-        base: &Url,
         (url, headers, body): (&Url, &HeaderMap, &Secret),
         commit: &Commit,
     ) -> Result<Answered, Fault> {
         let failed =
             |failure: Failure| failure.into_fault(&target.describe(), request.verb.effect());
-        let started = Instant::now();
-        let addresses = resolve(url).await.map_err(|error| failed(Failure::Resolve(error)))?;
-        let dns = started.elapsed();
-        let addresses = self.judge_addresses(request, base, addresses)?;
-        let connection =
-            Connection::open(url, &addresses, http.ca.as_ref(), dns).await.map_err(failed)?;
+        let server = Server {
+            slot: &request.slot,
+            verb: request.verb,
+            host: url.host_str().unwrap_or_default(),
+            port: url.port_or_known_default().expect("a base address is http or https"),
+            within: self.remaining(http.timeout),
+        };
+        let unreached = |unreached| failed(Failure::Unreached(unreached));
+        let judged = self.judged(&server).await.map_err(unreached)?;
+        let connection = Connection::open(url, &judged, http.ca.as_ref()).await.map_err(failed)?;
         // One byte more tells that there is more.
         let behind = self.scrubber().lookahead() + 1;
         let shown = most_shown(http);
         let exchange =
             Exchange { method: &request.method, url, headers, body: body.expose(), shown, behind };
         exchange.run(connection, commit).await.map_err(failed)
-    }
-
-    /// The addresses that may be connected to. One that may is enough: a name with a public and a
-    /// private address is reached at the public one.
-    fn judge_addresses(
-        &mut self,
-        request: &Request,
-        base: &Url,
-        all: Vec<SocketAddr>,
-    ) -> Result<Vec<SocketAddr>, Fault> {
-        let mut allowed = Vec::new();
-        for address in all {
-            let connect = Operation::Connect {
-                slot: &request.slot,
-                verb: request.verb,
-                base,
-                address: address.ip(),
-            };
-            if self.enter(&connect).is_ok() {
-                allowed.push(address);
-            }
-        }
-        if allowed.is_empty() { Err(Fault::denied()) } else { Ok(allowed) }
     }
 
     async fn base(&self, http: &HttpTarget) -> Result<Url, Fault> {

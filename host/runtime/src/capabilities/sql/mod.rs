@@ -17,9 +17,10 @@ use crate::bindings::runbook::sql::types::{Artifact, Driver, Element, Rows, Stat
 use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
+use crate::net::judged::{Judged, Server};
 use runbook_authority::pattern::Dialect;
 use runbook_authority::targets::SqlTarget;
-use runbook_authority::{Operation, Target, Verb};
+use runbook_authority::{Grant, Operation, Target, Verb};
 use runbook_secrets::{Scrubber, Secret};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ impl writer::Host for HostCall<'_> {
     ) -> Result<u64, Fault> {
         self.enter_sql(&slot, Verb::SqlExecute, &[&statement])?;
         let commit = self.provisional(&slot, Verb::SqlExecute, 1);
-        let access = self.access(&slot).await?;
+        let access = self.access(&slot, Verb::SqlExecute).await?;
         let limits = access.time_limits();
         let done = match access.sql().dialect() {
             Dialect::Postgres => postgres::execute(&access, &statement, &parameters, &commit).await,
@@ -83,7 +84,7 @@ impl writer::Host for HostCall<'_> {
         let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
         self.enter_sql(&slot, Verb::SqlTransaction, &texts)?;
         let commit = self.provisional(&slot, Verb::SqlTransaction, statements.len().max(1));
-        let access = self.access(&slot).await?;
+        let access = self.access(&slot, Verb::SqlTransaction).await?;
         let limits = access.time_limits();
         let done = match access.sql().dialect() {
             Dialect::Postgres => postgres::transaction(&access, &statements, &commit).await,
@@ -198,6 +199,8 @@ fn only_sqlite(target: &SqlTarget) -> Result<(), Fault> {
 pub(super) struct Access {
     target: Arc<Target>,
     password: Option<Secret>,
+    /// Where its server may be connected to; `None` if it is not reached over a network.
+    judged: Option<Judged>,
     /// For connecting and running, enforced by the server too.
     timeout: Duration,
     began: Instant,
@@ -277,7 +280,7 @@ impl Host {
     /// The database of `slot`, if `verb` may be used there with each of these statements.
     async fn sql(&mut self, slot: &str, verb: Verb, statements: &[&str]) -> Result<Access, Fault> {
         self.enter_sql(slot, verb, statements)?;
-        self.access(slot).await
+        self.access(slot, verb).await
     }
 
     fn enter_sql(&mut self, slot: &str, verb: Verb, statements: &[&str]) -> Result<(), Fault> {
@@ -295,15 +298,25 @@ impl Host {
         Ok(())
     }
 
-    async fn access(&self, slot: &str) -> Result<Access, Fault> {
+    /// What a connection to the database of `slot` needs. The addresses of its server are judged
+    /// here, once for all connections of the call.
+    async fn access(&mut self, slot: &str, verb: Verb) -> Result<Access, Fault> {
         let target = self.target(slot)?;
         let password = match &sql_of(&target).password {
             Some(name) => Some(self.secret(name).await?),
             None => None,
         };
         let timeout = self.remaining(sql_of(&target).timeout);
+        let began = Instant::now();
+        let judged = match sql_of(&target).server() {
+            Some((host, port)) => {
+                let server = Server { slot, verb, host, port, within: timeout };
+                Some(self.judged(&server).await.map_err(stream::unreached)?)
+            }
+            None => None,
+        };
         let session_lock = session_lock(self.run(), self.step());
-        Ok(Access { target, password, timeout, began: Instant::now(), session_lock })
+        Ok(Access { target, password, judged, timeout, began, session_lock })
     }
 
     /// Ends what earlier attempts of the step still do on the databases that it may change, and
@@ -312,24 +325,30 @@ impl Host {
     /// # Errors
     /// [`Unfinished::StillRuns`] if something goes on all the same, [`Unfinished::Unasked`] if that
     /// cannot be found out.
-    pub(crate) async fn end_earlier_sessions(&self) -> Result<Vec<String>, Unfinished> {
+    pub(crate) async fn end_earlier_sessions(&mut self) -> Result<Vec<String>, Unfinished> {
         let mut ended = Vec::new();
-        for grant in self.grants() {
-            let changes = grant
-                .verbs
-                .iter()
-                .any(|verb| matches!(verb, Verb::SqlExecute | Verb::SqlTransaction));
-            let goes_on = match grant.target.dialect() {
-                Some(Dialect::MySql) => changes,
-                // It ends what its client does not wait for any more; a file has no server.
-                Some(Dialect::Postgres | Dialect::Sqlite) | None => false,
+        let going_on: Vec<_> = self.grants().filter_map(may_go_on).collect();
+        for (slot, verb) in going_on {
+            let mut call = HostCall::new(self);
+            let access = match call.access(&slot, verb).await {
+                Ok(access) => access,
+                Err(fault) => return Err(Unfinished::Unasked(call.explained(fault))),
             };
-            if goes_on {
-                let access = self.access(&grant.slot).await.map_err(Unfinished::Unasked)?;
-                ended.extend(mysql::end_earlier(&access).await?);
-            }
+            ended.extend(mysql::end_earlier(&access).await?);
         }
         Ok(ended)
+    }
+}
+
+/// The slot of a grant by which something may have been begun that goes on without its client,
+/// and the verb by which it was.
+fn may_go_on(grant: &Grant) -> Option<(String, Verb)> {
+    let verb =
+        grant.verbs.iter().find(|verb| matches!(verb, Verb::SqlExecute | Verb::SqlTransaction))?;
+    match grant.target.dialect() {
+        Some(Dialect::MySql) => Some((grant.slot.clone(), *verb)),
+        // It ends what its client does not wait for any more; a file has no server.
+        Some(Dialect::Postgres | Dialect::Sqlite) | None => None,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The network under a driver of a database: our own, so that the driver sees neither the server
 //! nor the environment.
 
+use super::Access;
 use crate::fault::{Fault, FaultClass};
+use crate::net::judged::Unreached;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,10 +65,29 @@ pub(super) fn no_socket(error: io::Error) -> Fault {
     Fault::new(FaultClass::Transient, "sql.connect", format!("no socket can be made: {error}"))
 }
 
-pub(super) async fn over_tcp(host: &str, port: u16) -> Result<TcpStream, Fault> {
-    let stream = TcpStream::connect((host, port)).await.map_err(away)?;
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+/// Why there is no connection to a server.
+pub(super) fn unreached(unreached: Unreached) -> Fault {
+    match unreached {
+        Unreached::Refused(fault) => fault,
+        Unreached::Connect(error) => away(error),
+        Unreached::Resolve(error) => Fault::new(
+            FaultClass::Transient,
+            "sql.resolve",
+            format!("the name of the database server cannot be resolved: {error}"),
+        ),
+        Unreached::Late(within) => Fault::new(
+            FaultClass::Timeout,
+            "sql.timeout",
+            format!("the database did not answer within {} ms", within.as_millis()),
+        ),
+    }
+}
+
+/// Connects to the server of a target that is reached over a network, at an address that the gate
+/// has let through.
+pub(super) async fn over_tcp(access: &Access) -> Result<TcpStream, Fault> {
+    let judged = access.judged.as_ref().expect("a server over TCP was judged with its target");
+    judged.connect().await.map_err(unreached)
 }
 
 pub(super) async fn over_a_socket(path: &Path) -> Result<UnixStream, Fault> {

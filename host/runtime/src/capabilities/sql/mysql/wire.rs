@@ -56,7 +56,7 @@ impl Drop for Wire {
 impl Wire {
     /// Connects to the server of a target, and waits for the driver at [`socket`](Self::socket).
     pub(super) async fn open(access: &Access, after_cut: AfterCut) -> Result<Self, Fault> {
-        let SqlAddress::Server { host, port, tls, .. } = &access.sql().address else {
+        let SqlAddress::Server { host, tls, .. } = &access.sql().address else {
             unreachable!("only MySQL targets come here");
         };
         let folder =
@@ -65,7 +65,7 @@ impl Wire {
         let server = if host.starts_with('/') {
             Server::Socket(over_a_socket(&Path::new(host).join("mysqld.sock")).await?)
         } else {
-            Server::Tcp { stream: over_tcp(host, *port).await?, host: host.clone(), tls: *tls }
+            Server::Tcp { stream: over_tcp(access).await?, host: host.clone(), tls: *tls }
         };
         let seen = Arc::new(Seen::default());
         let relay = Relay {

@@ -45,15 +45,14 @@ impl Drop for Wire {
 impl Wire {
     /// Connects to the server of a target, and waits for the driver at [`folder`](Self::folder).
     pub(super) async fn open(access: &Access, settings: &[(&str, &str)]) -> Result<Self, Fault> {
-        let SqlAddress::Server { host, port, user, database, tls, .. } = &access.sql().address
-        else {
+        let SqlAddress::Server { user, database, .. } = &access.sql().address else {
             unreachable!("only PostgreSQL targets come here");
         };
         let folder =
             tempfile::Builder::new().prefix("runbook-sql-").tempdir().map_err(no_socket)?;
         let listener =
             UnixListener::bind(folder.path().join(".s.PGSQL.5432")).map_err(no_socket)?;
-        let server = reach(host, *port, *tls).await?;
+        let server = reach(access).await?;
         let seen = Arc::new(Seen::default());
         let startup = startup(
             &[&[("user", user.as_str()), ("database", database.as_str())], settings].concat(),
@@ -99,14 +98,17 @@ fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
     [length.to_be_bytes().as_slice(), &body].concat()
 }
 
-async fn reach(host: &str, port: u16, mode: TlsMode) -> Result<Box<dyn Stream>, Fault> {
+async fn reach(access: &Access) -> Result<Box<dyn Stream>, Fault> {
+    let SqlAddress::Server { host, port, tls: mode, .. } = &access.sql().address else {
+        unreachable!("only PostgreSQL targets come here");
+    };
     if host.starts_with('/') {
         return Ok(Box::new(
             over_a_socket(&Path::new(host).join(format!(".s.PGSQL.{port}"))).await?,
         ));
     }
-    let mut stream = over_tcp(host, port).await?;
-    if mode == TlsMode::Disable {
+    let mut stream = over_tcp(access).await?;
+    if *mode == TlsMode::Disable {
         return Ok(Box::new(stream));
     }
     stream.write_all(&TLS_REQUEST).await.map_err(away)?;
