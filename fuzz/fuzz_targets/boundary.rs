@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
         return;
     };
     let texts = |texts: &[&str]| Values::exact(texts.iter().copied());
-    let extent = AccessScope {
+    let scope = AccessScope {
         capability: Capability::Http,
         values: BTreeMap::from([
             (Dimension::Plugins, texts(&["http"])),
@@ -27,7 +27,7 @@ fuzz_target!(|text: &str| {
             (Dimension::Paths, Values::Texts(BTreeSet::from([Text::Path { prefix: "/v1".to_owned(), pattern: "/a/*".to_owned() }]))),
         ]),
     };
-    match boundary.check(&extent) {
+    match boundary.check(&scope) {
         Ok(()) => {
             for host in ["a.internal", "x.y.internal"] {
                 let value = |text: &str| CallValue::Text(text.to_owned());

@@ -1,4 +1,4 @@
-//! A step that waits for approval: nothing happens before a second person has looked.
+//! A step that waits for approval: nothing happens before a second person has approved.
 
 use crate::home;
 use runbook_tests::env::{Finished, TestEnv, finish};

@@ -1,5 +1,5 @@
-//! A run that was begun goes on with the texts and within the reach with which it was reviewed, and
-//! a suite is read once.
+//! A run that has begun continues with the texts and grants that were reviewed, and a suite is read
+//! once.
 
 use crate::home;
 use runbook_tests::env::TestEnv;

@@ -1,5 +1,4 @@
-//! A call that is denied, and a thing that is not there, are told to the operator in full wherever
-//! the step is told.
+//! A denied call, or a missing thing, is explained to the operator wherever the step is shown.
 
 use crate::home;
 use runbook_tests::http::Receiver;

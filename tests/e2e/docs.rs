@@ -1,4 +1,4 @@
-//! The documents say what is so.
+//! What the documents say is true.
 
 use crate::{home, repository};
 use std::collections::BTreeSet;

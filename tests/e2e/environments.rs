@@ -1,4 +1,4 @@
-//! `--env NAME`: which targets are those of the environment, and those that it has for nothing.
+//! `--env NAME`: which targets come from the environment, and which of its targets nothing uses.
 
 use crate::home;
 use runbook_tests::env::TestEnv;

@@ -1,5 +1,5 @@
-//! A file that somebody else wrote tries to be more than text, on the way through the whole
-//! program: who reviews it is not attacked.
+//! Files with hostile text, on the way through the whole program: the terminal of a reviewer is not
+//! attacked.
 
 use crate::home;
 use runbook_tests::env::Finished;
@@ -106,7 +106,7 @@ fn with_hostile(runbook: &Value, pointer: &[String]) -> String {
 }
 
 #[test]
-fn no_text_of_a_runbook_reaches_the_terminal_of_who_reviews_it_as_more_than_text() {
+fn no_hostile_text_of_a_runbook_reaches_the_terminal_of_a_reviewer() {
     let env = home();
     let runbook: Value = toml::from_str(RUNBOOK).expect("TOML");
     env.file("r.toml", RUNBOOK);

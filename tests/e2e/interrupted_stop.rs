@@ -1,5 +1,5 @@
-//! A stop that was interrupted in its grace goes on in the Docker engine. The application runs all
-//! the same when the run has ended, and is looked at again when the engine's time is over.
+//! A stop that was interrupted during its grace time continues in the Docker engine. The run still
+//! ends with a running application, and checks it again when the time of the engine is over.
 
 use crate::home;
 use runbook_tests::docker::App;

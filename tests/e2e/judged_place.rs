@@ -1,5 +1,4 @@
-//! The directory that is judged is the one that is opened, from wherever and through whatever the
-//! runbook is named.
+//! The directory that was checked is the one that is opened, however the runbook is named.
 
 use crate::home;
 use runbook_tests::env::{Finished, TestEnv, finish};

@@ -5,7 +5,7 @@ mod audit_log;
 mod authority;
 mod bad_input;
 mod begun_runs;
-mod between_looks;
+mod between_reads;
 mod blockers;
 mod cancel;
 mod check;

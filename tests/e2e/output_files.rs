@@ -1,5 +1,4 @@
-//! Files that an operator names to be written: a mistyped name costs nothing that the program
-//! reads.
+//! Files that an operator names for output never replace a file that the program reads.
 
 use crate::home;
 use runbook_tests::env::TestEnv;

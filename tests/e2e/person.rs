@@ -1,4 +1,5 @@
-//! A person at a terminal is asked where the run stands; where there is no terminal nobody is.
+//! A person at a terminal is asked when the run needs a decision; without a terminal nobody is
+//! asked.
 //!
 //! `script` gives the program a real terminal and types what it is given.
 

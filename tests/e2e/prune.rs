@@ -1,4 +1,4 @@
-//! `runbook prune`: what ended long ago goes, what a person must look at stays.
+//! `runbook prune`: old runs are removed, dirty ones stay.
 
 use crate::home;
 use runbook_tests::env::TestEnv;

@@ -1,5 +1,5 @@
-//! `-q` says what is wrong, what needs a person, and what was asked for; and how a run ended is
-//! said once, wherever it is read.
+//! `-q` prints what is wrong, what needs a person, and what was asked for. The end of a run is
+//! printed once.
 
 use crate::home;
 use runbook_tests::env::{Finished, TestEnv, finish};

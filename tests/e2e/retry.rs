@@ -1,4 +1,4 @@
-//! `runbook retry RUN --from STEP`: after somebody has repaired what was in the way.
+//! `runbook retry RUN --from STEP`: after the cause of a failure was removed.
 
 use crate::{home, texts};
 use runbook_tests::env::TestEnv;
@@ -231,7 +231,7 @@ irreversible = "counted"
 "#;
 
 #[test]
-fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_mended_afterwards() {
+fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_corrected_afterwards() {
     let env = home();
     let database = rusqlite::Connection::open(env.path().join("work.db")).expect("a file");
     database.execute_batch("create table effects (name text)").expect("good SQL");
@@ -260,7 +260,7 @@ fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_mended_
     }
     assert!(effects(&env).is_empty());
     // Known only when the step has run: the run is dirty, says what to do now, and is undone by a
-    // mended copy.
+    // corrected copy.
     env.file("r.toml", &ROLLBACK.replace("\"UNDO\"", "\"{{ steps.up.output.rows[5] }}\""));
     let run = env.run(&["exec", "r.toml", "--yes"]);
     run.status(7).out("Next: repair what keeps `up` from being undone").out("--with FILE");
@@ -268,12 +268,12 @@ fn an_undo_that_cannot_be_rendered_stops_the_step_and_a_wrong_one_can_be_mended_
     let dirty = env.newest_run();
     env.run(&["undo", &dirty, "--yes"]).status(7);
     env.file(
-        "mended.toml",
+        "corrected.toml",
         &ROLLBACK.replace("\"UNDO\"", "\"delete from effects where name = 'up'\""),
     );
     env.file("other.toml", &ROLLBACK.replace("name = \"rollback\"", "name = \"other\""));
     env.run(&["undo", &dirty, "--yes", "--with", "other.toml"]).status(2).err("is runbook `other`");
-    env.run(&["undo", &dirty, "--yes", "--with", "mended.toml"])
+    env.run(&["undo", &dirty, "--yes", "--with", "corrected.toml"])
         .status(0)
         .err("by another text (sha256:");
     assert!(effects(&env).is_empty());

@@ -1,4 +1,4 @@
-//! `audit --diff REVISION:PATH`: a revision is reviewed as the files of the working tree are.
+//! `review --diff REVISION:PATH`: a revision is reviewed as the files of the working tree are.
 
 use crate::home;
 use runbook_tests::env::{Finished, TestEnv, finish};

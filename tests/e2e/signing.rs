@@ -1,4 +1,4 @@
-//! Signed plugins: what nobody accepted has signed does not run where a trust file is in force.
+//! Signed plugins: where a trust file is in force, only plugins with an accepted signature run.
 
 use crate::{home, renamed};
 use runbook_tests::env::TestEnv;

@@ -54,14 +54,14 @@ fn outside_a_window_that_warns_the_run_succeeds_with_warnings() {
 }
 
 #[test]
-fn inside_its_window_a_run_says_nothing_of_it() {
+fn inside_its_window_a_run_does_not_mention_it() {
     let env = with_window("mon-sun", "refuse");
     env.run(&["exec", "r.toml"]).status(0).without("window is closed");
 }
 
 /// What is printed can be typed: outside the window the run goes on only if that is said.
 #[test]
-fn what_is_to_be_typed_outside_the_window_works() {
+fn the_printed_commands_work_outside_the_window() {
     let manual =
         "[[step]]\nid = \"look\"\nmanual = { instructions = \"look\", confirm = \"I looked\" }\n";
     for way in ["resume", "cancel"] {

@@ -1,4 +1,4 @@
-//! The program in a home of its own.
+//! The program with a home directory of its own.
 
 use crate::running::Running;
 use std::fs;

@@ -1,5 +1,5 @@
-//! What tests of the real program stand on: a home of their own, and real servers on loopback, each
-//! stopped by its own pid.
+//! Shared by the tests of the real program: a home directory for each test, and real servers on
+//! loopback, each stopped by its own pid.
 //!
 //! A server that cannot be had is a failure with what to install, never a skip.
 

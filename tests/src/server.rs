@@ -1,5 +1,5 @@
-//! The one door through which tests start a server: it is stopped when it is dropped, and by a
-//! watchdog when the test is killed.
+//! The only way in which tests start a server. It is stopped when it is dropped, and by a watchdog
+//! when the test is killed.
 
 use crate::watchdog::Watchdog;
 use rustix::process::{Pid, Signal, kill_process};

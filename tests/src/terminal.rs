@@ -1,5 +1,5 @@
-//! A terminal whose end a test holds: what is shown on it is kept, keys can be typed, and it can be
-//! closed while a program runs.
+//! A terminal for tests: it keeps what is shown on it, keys can be typed, and it can be closed
+//! while a program runs.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};

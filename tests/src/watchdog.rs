@@ -1,13 +1,13 @@
-//! Servers of a process that may end without a word, as a fuzzer does: at its time limit, at a
-//! finding, by a signal.
+//! Stops the servers of a process that can end at any time, as a fuzzer does: at its time limit, at
+//! a finding, by a signal.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Waits beside this process until it is gone, however it ended; then stops one server by its pid,
-/// at once or after 10 s, and removes its folder. Dropped, it does nothing any more: who drops it
-/// has stopped the server.
+/// A process that waits until this process is gone, however it ended. Then it stops one server by
+/// its pid, by force after 10 s, and removes its folder. It does nothing if it is dropped before:
+/// then the server was stopped.
 #[derive(Debug)]
 pub struct Watchdog(Child);
 
@@ -21,7 +21,7 @@ impl Watchdog {
         let script = "trap '' INT TERM HUP; cat >/dev/null; kill -s \"$2\" \"$1\" || exit 0; \
                       for _ in $(seq 100); do kill -0 \"$1\" || break; sleep 0.1; done; \
                       kill -s KILL \"$1\"; rm -rf \"$3\"";
-        // A group of its own: whoever ends the test by its group leaves it alone.
+        // A process group of its own, so that a signal to the group of the test does not end it.
         let shell = Command::new("sh")
             .process_group(0)
             .args(["-c", script, "watchdog", &server.id().to_string(), signal])

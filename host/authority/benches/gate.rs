@@ -1,4 +1,4 @@
-//! What one decision of the gate costs: it stands before every host call.
+//! The cost of one decision of the gate. Every host call pays it.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use runbook_authority::gate::{HeaderValue, Mode, Operation, decide};

@@ -1,4 +1,4 @@
-//! What changed between two moments, in terms of authority: widened, narrowed, moved.
+//! Compares two snapshots of authority: what was widened, narrowed or moved.
 //!
 //! A grant that reaches anything new is widened, even if it lost something else; the change then
 //! names one call that was not possible before.
@@ -225,7 +225,7 @@ fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<AccessChan
         (None, Some(new)) => {
             let what =
                 format!("is granted, which it was not: `{}` on target `{}`", new.uses, new.target);
-            push(Direction::Widened, risk_of(&new.extent), what, one_call(&new.extent));
+            push(Direction::Widened, risk_of(&new.scope), what, one_call(&new.scope));
         }
         (Some(old), None) => {
             push(
@@ -239,7 +239,7 @@ fn grant(subject: &str, pair: Pair<'_, GrantFacts>, changes: &mut Vec<AccessChan
             if old.uses != new.uses {
                 push(
                     Direction::Moved,
-                    risk_of(&new.extent),
+                    risk_of(&new.scope),
                     format!("is used by `{}`; it was `{}`", new.uses, old.uses),
                     None,
                 );
@@ -255,31 +255,32 @@ fn reach(
     new: &GrantFacts,
     push: &mut impl FnMut(Direction, Risk, String, Option<String>),
 ) {
-    if is_same(&old.extent, &new.extent) {
+    if is_same(&old.scope, &new.scope) {
         return;
     }
-    let changed = changed_dimensions(&old.extent, &new.extent);
-    match beyond(&new.extent, &old.extent) {
-        Reach::Within => push(Direction::Narrowed, Risk::Info, changed, None),
-        Reach::Beyond(call) => {
-            push(Direction::Widened, risk_of(&new.extent), changed, Some(call.sentence()));
+    let changed = changed_dimensions(&old.scope, &new.scope);
+    match beyond(&new.scope, &old.scope) {
+        Containment::Within => push(Direction::Narrowed, Risk::Info, changed, None),
+        Containment::Beyond(call) => {
+            push(Direction::Widened, risk_of(&new.scope), changed, Some(call.sentence()));
         }
         // A grant that cannot be compared counts as wider.
-        Reach::Unknown => push(Direction::Widened, risk_of(&new.extent), changed, None),
+        Containment::Unknown => push(Direction::Widened, risk_of(&new.scope), changed, None),
     }
 }
 
-enum Reach {
+enum Containment {
     Within,
     Beyond(Box<ConcreteCall>),
     Unknown,
 }
 
-/// Whether `extent` reaches beyond `other`.
-fn beyond(extent: &AccessScope, other: &AccessScope) -> Reach {
+/// Whether `scope` reaches beyond `other`.
+fn beyond(scope: &AccessScope, other: &AccessScope) -> Containment {
     let is_new = |dimension: &Dimension| !other.values.contains_key(dimension);
-    if extent.values.keys().any(|dimension| is_new(dimension) && opens(*dimension)) {
-        return one_call_of(extent).map_or(Reach::Unknown, |call| Reach::Beyond(Box::new(call)));
+    if scope.values.keys().any(|dimension| is_new(dimension) && opens(*dimension)) {
+        return one_call_of(scope)
+            .map_or(Containment::Unknown, |call| Containment::Beyond(Box::new(call)));
     }
     let rule = BoundaryRule {
         capability: other.capability,
@@ -287,10 +288,10 @@ fn beyond(extent: &AccessScope, other: &AccessScope) -> Reach {
         values: other.values.clone(),
         span: 0..0,
     };
-    match uncovered(extent, &[&rule]) {
-        Ok(None) => Reach::Within,
-        Ok(Some(call)) => Reach::Beyond(Box::new(call)),
-        Err(_) => Reach::Unknown,
+    match uncovered(scope, &[&rule]) {
+        Ok(None) => Containment::Within,
+        Ok(Some(call)) => Containment::Beyond(Box::new(call)),
+        Err(_) => Containment::Unknown,
     }
 }
 
@@ -318,8 +319,8 @@ fn is_same(old: &AccessScope, new: &AccessScope) -> bool {
 /// `verbs: stop → start, stop; containers: a → b`
 fn changed_dimensions(old: &AccessScope, new: &AccessScope) -> String {
     let keys: BTreeSet<&Dimension> = old.values.keys().chain(new.values.keys()).collect();
-    let shown = |extent: &AccessScope, dimension: &Dimension| {
-        extent
+    let shown = |scope: &AccessScope, dimension: &Dimension| {
+        scope
             .values
             .get(dimension)
             .map(|values| values.words(dimension.row().shape).join(", "))
@@ -335,22 +336,22 @@ fn changed_dimensions(old: &AccessScope, new: &AccessScope) -> String {
     parts.join("; ")
 }
 
-fn risk_of(extent: &AccessScope) -> Risk {
-    let Some(values) = extent.get(Dimension::Verbs) else { return Risk::Info };
+fn risk_of(scope: &AccessScope) -> Risk {
+    let Some(values) = scope.get(Dimension::Verbs) else { return Risk::Info };
     let names = values.words(Dimension::Verbs.row().shape);
     names
         .iter()
-        .filter_map(|name| Verb::find(extent.capability, name))
+        .filter_map(|name| Verb::find(scope.capability, name))
         .map(|verb| verb.row().risk)
         .max()
         .unwrap_or(Risk::Info)
 }
 
-fn one_call(extent: &AccessScope) -> Option<String> {
-    one_call_of(extent).map(|call| call.sentence())
+fn one_call(scope: &AccessScope) -> Option<String> {
+    one_call_of(scope).map(|call| call.sentence())
 }
 
-/// Some call that the extent lets through.
-fn one_call_of(extent: &AccessScope) -> Option<ConcreteCall> {
-    uncovered(extent, &[]).ok().flatten()
+/// Some call that the scope lets through.
+fn one_call_of(scope: &AccessScope) -> Option<ConcreteCall> {
+    uncovered(scope, &[]).ok().flatten()
 }

@@ -56,7 +56,7 @@ pub struct ReachedPlace {
 
 /// Which paths of a grant could reach a place, and in which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
+enum PlaceAccess {
     /// The path and all that is below.
     Below,
     /// The path itself; a place that is a folder reaches further down.
@@ -68,7 +68,7 @@ enum Reach {
 struct Granted<'a> {
     kind: &'static str,
     path: &'a Path,
-    reach: Reach,
+    reach: PlaceAccess,
     /// Whether something can be changed there.
     effect: VerbEffect,
 }
@@ -115,7 +115,7 @@ impl HostPlaces<'_> {
             Some("is")
         } else if granted.path.ancestors().any(|above| is_one(above, place)) {
             Some("lies in")
-        } else if granted.reach == Reach::Below
+        } else if granted.reach == PlaceAccess::Below
             && place.ancestors().any(|above| is_one(above, granted.path))
         {
             Some("holds")
@@ -141,7 +141,7 @@ fn granted<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Option<Granted<'a>> {
             Some(Granted {
                 kind: "directory",
                 path: files.root.real(),
-                reach: Reach::Below,
+                reach: PlaceAccess::Below,
                 effect,
             })
         }
@@ -150,7 +150,7 @@ fn granted<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Option<Granted<'a>> {
             SqlAddress::File(path) => Some(Granted {
                 kind: "database",
                 path: path.real(),
-                reach: Reach::Itself,
+                reach: PlaceAccess::Itself,
                 effect: VerbEffect::Change,
             }),
             SqlAddress::Server { .. } => None,
@@ -158,7 +158,7 @@ fn granted<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Option<Granted<'a>> {
         TargetKind::Process(process) => process.directory.as_ref().map(|directory| Granted {
             kind: "working directory",
             path: directory.real(),
-            reach: Reach::Itself,
+            reach: PlaceAccess::Itself,
             effect: VerbEffect::Change,
         }),
         TargetKind::Http(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => None,
@@ -199,7 +199,7 @@ pub(crate) fn default_place(target: &TargetKind, verbs: &[Verb]) -> Option<Reach
             return Some(granted.reached(&format!("lies in {what}, `~/{}`", folder.join("/"))));
         }
     }
-    if granted.reach == Reach::Itself {
+    if granted.reach == PlaceAccess::Itself {
         return None;
     }
     if settings.starts_with(granted.path) {

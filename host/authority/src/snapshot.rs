@@ -23,7 +23,7 @@ impl Snapshot {
     #[must_use]
     pub fn rebased(mut self, root: &str) -> Self {
         for grant in self.runbooks.values_mut().flat_map(|runbook| runbook.grants.values_mut()) {
-            for (dimension, values) in &mut grant.extent.values {
+            for (dimension, values) in &mut grant.scope.values {
                 if matches!(
                     dimension,
                     Dimension::Files
@@ -85,7 +85,7 @@ pub struct GrantFacts {
     /// The name of the target.
     pub target: String,
     /// How far it reaches.
-    pub extent: AccessScope,
+    pub scope: AccessScope,
 }
 
 impl PluginFacts {
@@ -151,7 +151,7 @@ impl RunbookFacts {
             let facts = GrantFacts {
                 uses: uses.to_owned(),
                 target: grant.target.name.clone(),
-                extent: AccessScope::of(plugin, grant, effective, PathView::Reviewed),
+                scope: AccessScope::of(plugin, grant, effective, PathView::Reviewed),
             };
             self.grants.insert((step.to_owned(), grant.slot.clone()), facts);
         }

@@ -1,5 +1,5 @@
-//! What the files of a runbook say, key by key: for reviews, which show every key, and for
-//! differences, which tell every one that changed.
+//! The keys and values of the files of a runbook: a review shows every key, and a difference every
+//! key that changed.
 
 use runbook_document::{Diagnostics, Node, Source, Table, Value, parse};
 use std::collections::{BTreeMap, BTreeSet};

@@ -55,7 +55,7 @@ fn name_in(lines: &str, uid: u32) -> Option<String> {
     })
 }
 
-/// What the system says of a process.
+/// The user of a process, as the system reports it.
 #[derive(Debug, Clone, Copy)]
 struct Account {
     effective: u32,

@@ -1,4 +1,4 @@
-//! Under which runbook the audit log counts what a run does, so that a review finds the uses of
+//! Under which runbook the audit log records what a run does. A review then finds the uses of
 //! exactly that runbook.
 
 use crate::prepared::Prepared;

@@ -194,7 +194,7 @@ fn with_common_options_folded(command: clap::Command) -> clap::Command {
 
 /// What a command works with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Matter {
+pub enum CommandData {
     /// Files of runbooks, so the limits of the project around hold.
     Runbooks,
     /// The journal, or this program itself: a broken project does not matter.
@@ -204,7 +204,7 @@ pub enum Matter {
 impl Command {
     /// The data that a command works with. An undo by `cancel` obeys the limits of the project of
     /// its runbook.
-    pub fn matter(&self) -> Matter {
+    pub fn data(&self) -> CommandData {
         match self {
             Self::Exec(_)
             | Self::Check(_)
@@ -217,7 +217,7 @@ impl Command {
             | Self::Lock(_)
             | Self::Review(_)
             | Self::Plugin { .. }
-            | Self::Doctor(_) => Matter::Runbooks,
+            | Self::Doctor(_) => CommandData::Runbooks,
             Self::Cancel(_)
             | Self::Approve(_)
             | Self::Reject(_)
@@ -234,7 +234,7 @@ impl Command {
             | Self::Completions { .. }
             | Self::Man { .. }
             | Self::Locks(_)
-            | Self::Help { .. } => Matter::Records,
+            | Self::Help { .. } => CommandData::Records,
         }
     }
 

@@ -2,21 +2,20 @@
 //! one undoes them.
 
 use crate::failure::Failure;
-use runbook_engine::{Journal as _, RunId, RunState, fold, runs_stood_on};
+use runbook_engine::{Journal as _, RunId, RunState, fold, runs_relied_on};
 use runbook_journal::{JournalError, SqlJournal};
 use runbook_report::{LaterRun, Summary};
 use std::collections::BTreeMap;
 
-/// The states of the runs whose effects this one takes as done. One that was pruned has nothing
-/// left to say.
+/// The states of the runs whose effects this run relies on. Runs that were pruned are left out.
 pub async fn states(
     journal: &SqlJournal,
     state: &RunState,
 ) -> Result<BTreeMap<RunId, RunState>, Failure> {
-    of_runs(journal, runs_stood_on(state)).await
+    of_runs(journal, runs_relied_on(state)).await
 }
 
-/// The states of these runs, as far as the journal still has them.
+/// The states of these runs. Runs that were pruned are left out.
 pub async fn of_runs(
     journal: &SqlJournal,
     runs: impl IntoIterator<Item = RunId>,
@@ -32,7 +31,8 @@ pub async fn of_runs(
     Ok(states)
 }
 
-/// The runs that tried this one again, and one another: the next one first.
+/// The chain of retries after this run, next one first: its retry, the retry of that one, and so
+/// on.
 pub async fn later(journal: &SqlJournal, run: RunId) -> Result<Vec<RunId>, Failure> {
     let mut found = Vec::new();
     let mut last = run;
@@ -43,18 +43,23 @@ pub async fn later(journal: &SqlJournal, run: RunId) -> Result<Vec<RunId>, Failu
     Ok(found)
 }
 
-/// Tells a report what stands in the runs before it, and what became of those after it.
-pub async fn tell(journal: &SqlJournal, run: RunId, summary: &mut Summary) -> Result<(), Failure> {
-    let states = of_runs(journal, summary.runs_stood_on()).await?;
-    summary.stands_on(&states);
+/// Adds to a summary what earlier runs did, and whether a later retry still has effects.
+pub async fn add_to_summary(
+    journal: &SqlJournal,
+    run: RunId,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
+    let states = of_runs(journal, summary.runs_relied_on()).await?;
+    summary.note_earlier_runs(&states);
     let later = later(journal, run).await?;
     let Some(next) = later.first() else { return Ok(()) };
-    let mut is_left = false;
+    let mut has_effects = false;
     for run in &later {
         let stored = journal.load(*run).await.map_err(Failure::engine)?;
         let found = Summary::of(&stored.header, &stored.records);
-        is_left |= found.end.is_none() || !found.account().is_clean();
+        has_effects |= found.end.is_none() || !found.account().is_clean();
     }
-    summary.is_tried_again(*next, if is_left { LaterRun::Stands } else { LaterRun::IsUndone });
+    summary
+        .set_later_run(*next, if has_effects { LaterRun::HasEffects } else { LaterRun::HasNone });
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// What other runbooks of the folder may name: one file of an environment is shared by all of them.
 #[derive(Debug, Clone, Copy)]
-pub enum Neighbors<'a> {
+pub enum SharedTargetNames<'a> {
     /// The other runbooks beside this one are read if there is a reason to.
     Beside(&'a RunbookFile),
     /// They are not looked at: the run began with this text, and files that lie beside it now have
@@ -22,9 +22,13 @@ pub enum Neighbors<'a> {
 }
 
 /// Targets of the environment that replace nothing and are bound nowhere.
-pub fn strays(runbook: &Runbook, targets: &Targets, neighbors: Neighbors<'_>) -> Diagnostics {
+pub fn strays(
+    runbook: &Runbook,
+    targets: &Targets,
+    neighbors: SharedTargetNames<'_>,
+) -> Diagnostics {
     let mut found = Diagnostics::default();
-    let Neighbors::Beside(file) = neighbors else { return found };
+    let SharedTargetNames::Beside(file) = neighbors else { return found };
     let bound = bound(runbook, targets);
     let added = runbook.targets.iter().filter(|entry| entry.origin == TargetOrigin::Added);
     for entry in added.filter(|entry| !bound.contains(entry.name.name.as_str())) {

@@ -8,9 +8,9 @@ use crate::process;
 use crate::ui;
 use runbook_engine::{
     Account, Cause, Holder, LEASE_TTL, OutsideWindow, PauseReason, RunEnd, RunError, Section,
-    StepId, Stopped, Unwritten,
+    StepId, Stopped, UnrecordedOutcome,
 };
-use runbook_journal::{Away, JournalError, JournalLocation, SqlJournal};
+use runbook_journal::{JournalError, JournalLocation, ServerEvent, SqlJournal};
 use runbook_report::{Format, Summary};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,20 +32,20 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
 pub async fn open_journal(context: &Context) -> Result<SqlJournal, Failure> {
     SqlJournal::open(&context.journal)
         .await
-        .map(|journal| journal.telling(tell_away))
+        .map(|journal| journal.with_server_listener(report_server_event))
         .map_err(Failure::engine)
 }
 
 /// Tells those who wait that the server of the journal is away, and since when.
-fn tell_away(journal: &JournalLocation, away: Away) {
+fn report_server_event(journal: &JournalLocation, away: ServerEvent) {
     match away {
-        Away::Gone { since, patience } => ui::warning(&format!(
+        ServerEvent::Gone { since, patience } => ui::warning(&format!(
             "the journal {journal} does not answer since {}; the run waits for it, {} at most, and \
              begins nothing meanwhile",
             (jiff::Timestamp::now() - since).strftime("%H:%M:%S UTC"),
             runbook_document::format_duration(patience)
         )),
-        Away::Back { after } => ui::note(&format!(
+        ServerEvent::Back { after } => ui::note(&format!(
             "the journal answers again, after {}",
             runbook_document::format_duration(Duration::from_secs(after.as_secs()))
         )),
@@ -67,7 +67,7 @@ pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) {
     for (format, path) in reports {
         let text = ui::render_report(*format, summary);
         if path == Path::new("-") {
-            ui::not_told(ui::data(&text), REPORT);
+            ui::warn_if_unwritten(ui::data(&text), REPORT);
         } else if let Err(error) = std::fs::write(path, text) {
             ui::warning(&format!("report `{}` could not be written: {error}", path.display()));
         }
@@ -79,7 +79,7 @@ pub fn write_reports(summary: &Summary, reports: &[(Format, PathBuf)]) {
 pub const REPORT: &str = "the report of the run (`runbook show` shows it again)";
 
 /// Where a run goes on whose journal failed.
-enum Onward {
+enum ResumeLocation {
     /// In its journal, when that can be written again.
     There,
     /// In a copy of it.
@@ -88,7 +88,7 @@ enum Onward {
     Lost,
 }
 
-impl Onward {
+impl ResumeLocation {
     fn after(error: &JournalError) -> Self {
         let JournalError::Gone { rescued, .. } = error else { return Self::There };
         rescued.clone().map_or(Self::Lost, Self::Copy)
@@ -117,9 +117,9 @@ impl Onward {
 /// knows, and the next command.
 fn after_the_journal(
     run: &str,
-    known: &[(StepId, Unwritten)],
+    known: &[(StepId, UnrecordedOutcome)],
     account: &Account,
-    onward: &Onward,
+    onward: &ResumeLocation,
 ) -> Vec<String> {
     let mut hints = Vec::new();
     let mut decided = String::new();
@@ -127,15 +127,15 @@ fn after_the_journal(
         let say =
             |how: &str| format!(" --decide {}", runbook_text::argument(&format!("{step}={how}")));
         let told = match what {
-            Unwritten::Done => {
+            UnrecordedOutcome::Done => {
                 decided += &say("done");
                 "is done"
             }
-            Unwritten::DidNotHappen => {
+            UnrecordedOutcome::DidNotHappen => {
                 decided += &say("retry");
                 "was stopped before anything was made final, so it did not happen"
             }
-            Unwritten::Unclear => "was stopped, and whether it happened is unknown",
+            UnrecordedOutcome::Unclear => "was stopped, and whether it happened is unknown",
         };
         hints.push(format!("`{step}` {told}; the journal does not have this"));
     }
@@ -213,7 +213,7 @@ pub fn run_failure(error: RunError, summary: &Summary) -> Failure {
         RunError::Changed { .. } => Failure::refused(error)
             .hint("look at the difference, then continue with `--accept-changes`"),
         RunError::Journal { unwritten, source } => {
-            let onward = source.downcast_ref().map_or(Onward::There, Onward::after);
+            let onward = source.downcast_ref().map_or(ResumeLocation::There, ResumeLocation::after);
             let known = unwritten.clone();
             journal_failure(error, &known, &onward, summary)
         }
@@ -254,15 +254,17 @@ fn undo_unclear_hint(steps: &[StepId]) -> String {
 /// nothing was changed; this run may be partly done.
 fn journal_failure(
     error: RunError,
-    known: &[(StepId, Unwritten)],
-    onward: &Onward,
+    known: &[(StepId, UnrecordedOutcome)],
+    onward: &ResumeLocation,
     summary: &Summary,
 ) -> Failure {
     let begun = summary.steps.iter().any(|step| step.section == Section::Step && step.attempts > 0);
     let status = match onward {
-        Onward::There | Onward::Copy(_) if begun => ExitStatus::Waiting,
-        Onward::Lost if begun => ExitStatus::Dirty,
-        Onward::There | Onward::Copy(_) | Onward::Lost => ExitStatus::Engine,
+        ResumeLocation::There | ResumeLocation::Copy(_) if begun => ExitStatus::Waiting,
+        ResumeLocation::Lost if begun => ExitStatus::Dirty,
+        ResumeLocation::There | ResumeLocation::Copy(_) | ResumeLocation::Lost => {
+            ExitStatus::Engine
+        }
     };
     let run = runbook_report::short(&summary.run);
     let hints = after_the_journal(run, known, &summary.account(), onward);

@@ -1,6 +1,6 @@
-//! Who executes a run, together with its record. A run that ends, or begins, between a look at the
-//! one and a look at the other is neither interrupted nor executed by anybody: whoever tells how a
-//! run stands reads both here.
+//! Reads who executes a run, together with the record of the run. Both are read here and nowhere
+//! else, because a run can end or begin between the two reads. It would then be reported as
+//! interrupted, although it is not.
 
 use crate::context::Context;
 use crate::execution::{is_dead, lease_ttl};
@@ -11,23 +11,23 @@ use runbook_engine::{Holder, Journal as _, RunId, RunPhase, RunSummary, StoredRu
 use runbook_journal::{LeaseStatus, SqlJournal};
 use std::time::Duration;
 
-/// When it is looked again at a run whose record has changed meanwhile, or that has just begun.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The pause before a run is read again: its record changed meanwhile, or it has just begun.
+const READ_AGAIN: Duration = Duration::from_millis(20);
 
-/// Who executes a run now.
+/// Which process executes a run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Executor {
     /// A process that lives, as far as can be known.
     Somebody {
-        /// Who.
+        /// The holder of its lease.
         holder: Box<Holder>,
-        /// How long its lease lives, unless it is renewed.
+        /// The time until the lease expires, unless it is renewed.
         left: Duration,
     },
     /// A process of this machine that lives and stood still for longer than its lease: it was
     /// stopped, or its machine slept.
     StandsStill(Box<Holder>),
-    /// The run was created a moment ago, and whoever did that has not taken its lease yet.
+    /// The run was created a moment ago, and its process has not taken the lease yet.
     Beginning,
     /// It is paused, or its process died.
     Nobody,
@@ -54,8 +54,8 @@ pub async fn of_run(
     settled(
         stored,
         async || journal.load(run).await.map_err(Failure::engine),
-        async || look(context, journal, run, started).await,
-        async || tokio::time::sleep(LOOK_AGAIN).await,
+        async || read_lease(context, journal, run, started).await,
+        async || tokio::time::sleep(READ_AGAIN).await,
     )
     .await
 }
@@ -78,7 +78,7 @@ pub async fn of_begun_run(
                 return Ok((now, executor));
             }
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(READ_AGAIN).await;
     }
 }
 
@@ -95,8 +95,8 @@ pub async fn of_listed_run(
     settled(
         listed,
         async || journal.summary(run).await.map_err(Failure::engine),
-        async || look(context, journal, run, started).await,
-        async || tokio::time::sleep(LOOK_AGAIN).await,
+        async || read_lease(context, journal, run, started).await,
+        async || tokio::time::sleep(READ_AGAIN).await,
     )
     .await
 }
@@ -105,16 +105,16 @@ pub async fn of_listed_run(
 async fn settled<T: PartialEq>(
     mut before: T,
     read: impl AsyncFn() -> Result<T, Failure>,
-    look: impl AsyncFn() -> Result<Executor, Failure>,
+    read_lease: impl AsyncFn() -> Result<Executor, Failure>,
     pause: impl AsyncFn(),
 ) -> Result<(T, Executor), Failure> {
     loop {
         failpoints::after_reading();
-        let executor = look().await?;
+        let executor = read_lease().await?;
         let after = read().await?;
         match compare(&before, &executor, &after) {
-            Verdict::Settled => return Ok((after, executor)),
-            Verdict::Changed => before = after,
+            ReadConsistency::Settled => return Ok((after, executor)),
+            ReadConsistency::Changed => before = after,
         }
         pause().await;
     }
@@ -122,25 +122,25 @@ async fn settled<T: PartialEq>(
 
 /// Whether a record and a lease, read one after the other, tell of the same moment.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum ReadConsistency {
     /// They do.
     Settled,
-    /// What was free at the second look may have been held at the first: it is looked again.
+    /// The record changed between the reads, and the lease was free: both are read again.
     Changed,
 }
 
-/// Whoever holds the lease after the first look executes the run as the second one has it. A lease
-/// that is free says something only of a run of which nothing was written before and after.
-fn compare<T: PartialEq>(before: &T, executor: &Executor, after: &T) -> Verdict {
+/// A lease that is held belongs to the later record. A lease that is free says something only if
+/// the record is the same before and after.
+fn compare<T: PartialEq>(before: &T, executor: &Executor, after: &T) -> ReadConsistency {
     match executor {
-        Executor::Somebody { .. } | Executor::StandsStill(_) => Verdict::Settled,
-        Executor::Beginning | Executor::Nobody if before == after => Verdict::Settled,
-        Executor::Beginning | Executor::Nobody => Verdict::Changed,
+        Executor::Somebody { .. } | Executor::StandsStill(_) => ReadConsistency::Settled,
+        Executor::Beginning | Executor::Nobody if before == after => ReadConsistency::Settled,
+        Executor::Beginning | Executor::Nobody => ReadConsistency::Changed,
     }
 }
 
 /// Who executes a run now, as its lease alone says.
-async fn look(
+async fn read_lease(
     context: &Context,
     journal: &SqlJournal,
     run: RunId,
@@ -205,7 +205,7 @@ mod tests {
         [somebody(), Executor::StandsStill(holder()), Executor::Beginning, Executor::Nobody]
     }
 
-    /// A run whose record and lease change at these looks: `(records, executor)` at each.
+    /// A run whose record and lease change at these reads: `(records, executor)` at each.
     fn told(timeline: &[(u64, Executor)]) -> (u64, Executor) {
         let rest = RefCell::new(timeline.iter().cloned());
         let last = timeline.last().expect("a run").clone();
@@ -219,18 +219,18 @@ mod tests {
     }
 
     /// One process executes the run until record `end`; it writes its records, then it gives its
-    /// lease back. Whenever that is between the looks, the run is not told as one that nobody
+    /// lease back. Whenever that is between the reads, the run is not told as one that nobody
     /// executes and that has not ended.
     #[test]
-    fn a_run_that_ends_between_the_looks_is_told_as_ended() {
+    fn a_run_that_ends_between_the_reads_is_told_as_ended() {
         const END: u64 = 3;
-        // What is done between two looks: so many records are written, and the lease given back.
+        // What is done between two reads: so many records are written, and the lease given back.
         for written_before in 0..=END {
-            for looks_while_held in 0..6 {
-                for looks_before_release in 0..3 {
+            for reads_while_held in 0..6 {
+                for reads_before_release in 0..3 {
                     let held = (written_before, somebody());
-                    let mut timeline = vec![held; looks_while_held];
-                    timeline.extend(vec![(END, somebody()); looks_before_release]);
+                    let mut timeline = vec![held; reads_while_held];
+                    timeline.extend(vec![(END, somebody()); reads_before_release]);
                     timeline.push((END, Executor::Nobody));
                     let (records, executor) = told(&timeline);
                     let is_interrupted = executor == Executor::Nobody && records != END;
@@ -248,11 +248,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_free_lease_of_a_record_that_changed_is_looked_at_again() {
+    fn only_a_free_lease_of_a_record_that_changed_is_read_again() {
         for executor in each() {
             let is_free = matches!(executor, Executor::Beginning | Executor::Nobody);
-            assert_eq!(compare(&1, &executor, &1), Verdict::Settled);
-            assert_eq!(compare(&1, &executor, &2) == Verdict::Changed, is_free, "{executor:?}");
+            assert_eq!(compare(&1, &executor, &1), ReadConsistency::Settled);
+            assert_eq!(
+                compare(&1, &executor, &2) == ReadConsistency::Changed,
+                is_free,
+                "{executor:?}"
+            );
         }
     }
 }

@@ -16,7 +16,7 @@ const LEASE: &str = "RUNBOOK_TEST_LEASE_MS";
 
 /// Moments at which the program can be killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
+enum Failpoint {
     /// A record of the journal is committed.
     Record,
     /// A host call was let in, and has done nothing yet.
@@ -24,16 +24,16 @@ enum Moment {
     /// A host call has done its work, and its caller was not told yet.
     Returned,
     /// The record of a run was read, and its lease was not yet.
-    Looked,
+    RunRead,
 }
 
-impl Moment {
+impl Failpoint {
     fn name(self) -> &'static str {
         match self {
             Self::Record => "record",
             Self::Entered => "entered",
             Self::Returned => "returned",
-            Self::Looked => "looked",
+            Self::RunRead => "run-read",
         }
     }
 }
@@ -41,27 +41,27 @@ impl Moment {
 /// How many host calls there were.
 static ENTERED: AtomicU64 = AtomicU64::new(0);
 static RETURNED: AtomicU64 = AtomicU64::new(0);
-/// How many times a run was looked at.
-static LOOKED: AtomicU64 = AtomicU64::new(0);
+/// How many times a run was read.
+static RUN_READS: AtomicU64 = AtomicU64::new(0);
 
 /// Kills or stops the program, if record `seq` (counted from 0) is the one that a test asked for.
 pub fn after_record(seq: u64) {
-    fail_if_asked(Moment::Record, seq + 1);
+    fail_if_asked(Failpoint::Record, seq + 1);
 }
 
 /// Kills or stops the program, if the host call that was let in is the one that a test asked for.
 pub fn on_entry() {
-    fail_if_asked(Moment::Entered, ENTERED.fetch_add(1, Ordering::SeqCst) + 1);
+    fail_if_asked(Failpoint::Entered, ENTERED.fetch_add(1, Ordering::SeqCst) + 1);
 }
 
 /// Kills or stops the program, if the host call that comes back is the one that a test asked for.
 pub fn on_return() {
-    fail_if_asked(Moment::Returned, RETURNED.fetch_add(1, Ordering::SeqCst) + 1);
+    fail_if_asked(Failpoint::Returned, RETURNED.fetch_add(1, Ordering::SeqCst) + 1);
 }
 
-/// Kills or stops the program, if the look at a run is the one that a test asked for.
+/// Kills or stops the program, if this read of a run is the one that a test chose.
 pub fn after_reading() {
-    fail_if_asked(Moment::Looked, LOOKED.fetch_add(1, Ordering::SeqCst) + 1);
+    fail_if_asked(Failpoint::RunRead, RUN_READS.fetch_add(1, Ordering::SeqCst) + 1);
 }
 
 /// How long leases live, if a test says so.
@@ -72,7 +72,7 @@ pub fn lease_ttl() -> Option<Duration> {
     std::env::var(LEASE).ok()?.parse().ok().map(Duration::from_millis)
 }
 
-fn fail_if_asked(moment: Moment, number: u64) {
+fn fail_if_asked(moment: Failpoint, number: u64) {
     if !cfg!(debug_assertions) {
         return;
     }

@@ -5,7 +5,7 @@ use crate::plugins::BUNDLED;
 use runbook_authority::Capability;
 
 /// The codes of the engine itself, which no README of a plugin explains.
-const OF_THE_ENGINE: &[(&str, &str)] = &[
+const ENGINE_CODES: &[(&str, &str)] = &[
     ("answer", "A plugin answered with something that does not fit the call. Tell its author."),
     ("cancelled", "The call was stopped, because the run was cancelled or has failed."),
     (
@@ -89,7 +89,7 @@ pub fn explained(code: &str) -> Option<String> {
         return None;
     }
     let whose = if family == "engine" {
-        let (_, meaning) = OF_THE_ENGINE.iter().find(|(known, _)| *known == name)?;
+        let (_, meaning) = ENGINE_CODES.iter().find(|(known, _)| *known == name)?;
         return Some(format!("{code}: a fault of the engine\n  {meaning}\n{CLASSES}"));
     } else if family == "plugin" {
         "of the bridge between host and plugin: the plugin was given, or gave back, what it does \

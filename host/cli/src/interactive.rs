@@ -32,7 +32,7 @@ pub enum Next {
     Leave,
 }
 
-/// Who is asked, about which run.
+/// The person at the terminal, and the run that they are asked about.
 pub struct OperatorPrompt<'a> {
     /// The surroundings of the program: its terminal and its operator.
     pub context: &'a Context,
@@ -104,7 +104,7 @@ impl OperatorPrompt<'_> {
         instructions: &str,
     ) -> Option<runbook_engine::Json> {
         let indented: String = instructions.lines().map(|line| format!("\n    {line}")).collect();
-        ui::tell(&ui::wrapped(&format!(
+        ui::notice(&ui::wrapped(&format!(
             "\nStep `{step}` is yours:{indented}\nCtrl-C leaves it open; the run then waits."
         )));
         let mut values: Vec<(String, String)> = Vec::new();
@@ -133,7 +133,7 @@ impl OperatorPrompt<'_> {
         }) {
             Ok(values) => Some(values),
             Err(wrong) => {
-                ui::tell(&format!("  nothing was written: {}", wrong.join("; ")));
+                ui::notice(&format!("  nothing was written: {}", wrong.join("; ")));
                 None
             }
         }
@@ -149,7 +149,7 @@ impl OperatorPrompt<'_> {
             let text = self.line(question).await?;
             match fits(&text) {
                 Ok(()) => return Some(text),
-                Err(why) => ui::tell(&ui::wrapped(&format!("  {why}; nothing was written"))),
+                Err(why) => ui::notice(&ui::wrapped(&format!("  {why}; nothing was written"))),
             }
         }
     }
@@ -194,7 +194,7 @@ impl OperatorPrompt<'_> {
 
     /// What the person says of a step. `None` if they leave it open.
     async fn judge(&self, step: &StepId, asked: &ApprovalRequest) -> Option<ApprovalVerdict> {
-        ui::tell(&ui::wrapped(&format!("\n{}", shown(step, self.run, asked))));
+        ui::notice(&ui::wrapped(&format!("\n{}", shown(step, self.run, asked))));
         let approve = format!("approve {step}");
         loop {
             let question = format!(
@@ -211,7 +211,7 @@ impl OperatorPrompt<'_> {
                     return Some(ApprovalVerdict::Rejected { reason });
                 }
                 text if text == approve => return Some(ApprovalVerdict::Approved),
-                _ => ui::tell("  that is none of them; nothing was written"),
+                _ => ui::notice("  that is none of them; nothing was written"),
             }
         }
     }
@@ -240,7 +240,7 @@ impl OperatorPrompt<'_> {
         };
         let waiting = open(&state);
         if !waiting.is_empty() {
-            ui::tell(&format!(
+            ui::notice(&format!(
                 "\nwaiting for somebody else: {}; Ctrl-C leaves the run waiting",
                 waiting.join(", ")
             ));
@@ -262,8 +262,10 @@ impl OperatorPrompt<'_> {
     async fn decisions(&self, state: &RunState, steps: &[StepId]) -> Result<Next, Failure> {
         let mut decisions = BTreeMap::new();
         for step in steps {
-            ui::tell(&format!("\n{}", unknown(state, step)));
-            let asked = Decision::ALL.iter().filter(|(decision, ..)| can_be_said(state, *decision));
+            ui::notice(&format!("\n{}", unknown(state, step)));
+            let asked = Decision::ALL
+                .iter()
+                .filter(|(decision, ..)| is_possible_decision(state, *decision));
             let words: Vec<String> =
                 asked.map(|(_, word, meaning)| format!("`{word}` ({meaning})")).collect();
             let question =
@@ -273,9 +275,11 @@ impl OperatorPrompt<'_> {
                 if text.is_empty() {
                     return Ok(Next::Leave);
                 }
-                match Decision::named(&text).filter(|decision| can_be_said(state, *decision)) {
+                match Decision::named(&text)
+                    .filter(|decision| is_possible_decision(state, *decision))
+                {
                     Some(decision) => break decision,
-                    None => ui::tell("  that is none of them; nothing was decided"),
+                    None => ui::notice("  that is none of them; nothing was decided"),
                 }
             };
             decisions.insert(step.clone(), decision);
@@ -307,7 +311,7 @@ impl OperatorPrompt<'_> {
             };
             match typed {
                 Line::Line(text) => return Some(text),
-                Line::NotText => ui::tell("  that is not text; nothing was written"),
+                Line::NotText => ui::notice("  that is not text; nothing was written"),
                 Line::Gone => return None,
             }
         }
@@ -359,7 +363,7 @@ fn whole(value: &Json) -> String {
 }
 
 /// Whether an answer has a meaning where the run is: one that is being undone does nothing again.
-fn can_be_said(state: &RunState, decision: Decision) -> bool {
+fn is_possible_decision(state: &RunState, decision: Decision) -> bool {
     decision != Decision::Retry || state.stage != Stage::Undo
 }
 

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::events::Events;
 use crate::failure::Failure;
 use crate::output_arguments::OutputArgs;
-use crate::screen::{Moving, MovingLine, Progress};
+use crate::screen::{LiveArea, LiveLine, Progress};
 use crate::ui;
 use runbook_engine::{
     AfterAttempt, ApprovalEvent, AttemptEvent, AttemptResult, LifecycleEvent, LogLine, ManualEvent,
@@ -22,8 +22,8 @@ pub struct Live {
     color: ui::Color,
     /// Where a moving view can be drawn.
     view: Option<View>,
-    told: Told,
-    end: EndTold,
+    told: ShownPart,
+    end: EndNotice,
     /// Questions stand below what was told.
     asked: bool,
     run: RunId,
@@ -32,9 +32,9 @@ pub struct Live {
     when_resumed: Option<String>,
 }
 
-/// How much of the run was shown already.
+/// Which part of the run was shown already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum ShownPart {
     /// All of it, on the terminal on which the report is shown.
     Here,
     /// Not all of it, or elsewhere.
@@ -43,19 +43,19 @@ enum Told {
     WhatNeedsPerson,
 }
 
-/// By what the operator is told how the run ended.
+/// How the end of a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EndTold {
-    /// By a line like everything else, since nothing else tells it at the same place.
+enum EndNotice {
+    /// By a line of the live view.
     ByLine,
-    /// By what is shown of the whole run below that line.
+    /// By the report below the live view.
     ByReport,
 }
 
 /// The lines at the bottom of a terminal that change while a run goes on.
 struct View {
     /// In the order in which they began.
-    under_way: Vec<(StepId, MovingLine)>,
+    under_way: Vec<(StepId, LiveLine)>,
     since: Instant,
     /// Steps that are over, and all; and when they were counted.
     counted: (usize, usize),
@@ -90,9 +90,12 @@ impl Live {
             counted: (0, 0),
             at: None,
         });
-        let told =
-            if context.one_terminal && records.is_empty() { Told::Here } else { Told::Elsewhere };
-        let end = if context.one_place { EndTold::ByReport } else { EndTold::ByLine };
+        let told = if context.one_terminal && records.is_empty() {
+            ShownPart::Here
+        } else {
+            ShownPart::Elsewhere
+        };
+        let end = if context.one_place { EndNotice::ByReport } else { EndNotice::ByLine };
         Self {
             summary: Summary::of(header, records),
             color: context.color_stderr.into(),
@@ -108,8 +111,8 @@ impl Live {
 
     /// The same view, which knows what stands in the runs before this one.
     #[must_use]
-    pub fn standing_on(mut self, earlier: &BTreeMap<RunId, RunState>) -> Self {
-        self.summary.stands_on(earlier);
+    pub fn with_earlier_runs(mut self, earlier: &BTreeMap<RunId, RunState>) -> Self {
+        self.summary.note_earlier_runs(earlier);
         self
     }
 
@@ -117,13 +120,13 @@ impl Live {
     ///
     /// # Errors
     /// They cannot be written to where they are to go.
-    pub fn telling(self, context: &Context, told: &OutputArgs) -> Result<Self, Failure> {
-        told.look_before(context)?;
-        let end = if told.has_stdout() { EndTold::ByLine } else { self.end };
-        let view = Self { events: told.open()?, end, ..self };
+    pub fn with_output(self, context: &Context, output: &OutputArgs) -> Result<Self, Failure> {
+        output.check_destinations(context)?;
+        let end = if output.has_stdout() { EndNotice::ByLine } else { self.end };
+        let view = Self { events: output.open()?, end, ..self };
         Ok(if ui::is_quiet() {
-            let end = if told.has_stdout() { EndTold::ByLine } else { EndTold::ByReport };
-            Self { told: Told::WhatNeedsPerson, view: None, end, ..view }
+            let end = if output.has_stdout() { EndNotice::ByLine } else { EndNotice::ByReport };
+            Self { told: ShownPart::WhatNeedsPerson, view: None, end, ..view }
         } else {
             view
         })
@@ -143,10 +146,10 @@ impl Live {
     /// Stdout cannot be written to.
     pub fn conclude(&self) -> Result<(), Failure> {
         match self.told {
-            Told::Here if self.summary.paused.is_some() && !self.asked => Ok(()),
-            Told::Here => ui::text(&runbook_report::closing(&self.summary)),
-            Told::Elsewhere => ui::report(Format::Text, &self.summary),
-            Told::WhatNeedsPerson => ui::text(&runbook_report::outcome(&self.summary)),
+            ShownPart::Here if self.summary.paused.is_some() && !self.asked => Ok(()),
+            ShownPart::Here => ui::text(&runbook_report::closing(&self.summary)),
+            ShownPart::Elsewhere => ui::report(Format::Text, &self.summary),
+            ShownPart::WhatNeedsPerson => ui::text(&runbook_report::outcome(&self.summary)),
         }
     }
 
@@ -172,7 +175,7 @@ impl Live {
         {
             ui::warning(&warning);
         }
-        if !self.is_told(&record.event) {
+        if !self.is_shown(&record.event) {
             return;
         }
         for line in lines(&self.summary, record) {
@@ -181,7 +184,7 @@ impl Live {
     }
 
     /// Whether the operator is told of it by a line.
-    fn is_told(&self, event: &RunEvent) -> bool {
+    fn is_shown(&self, event: &RunEvent) -> bool {
         let is_end = matches!(event, RunEvent::Run(LifecycleEvent::RunEnded { .. }));
         let is_pause = matches!(event, RunEvent::Run(LifecycleEvent::Paused { .. }));
         let is_asked = matches!(
@@ -193,10 +196,12 @@ impl Live {
             }
         );
         match (self.told, self.end) {
-            (_, EndTold::ByReport) if is_end => false,
-            (Told::Here | Told::Elsewhere, EndTold::ByReport | EndTold::ByLine) => true,
-            (Told::WhatNeedsPerson, EndTold::ByReport) => is_asked,
-            (Told::WhatNeedsPerson, EndTold::ByLine) => is_asked || is_end || is_pause,
+            (_, EndNotice::ByReport) if is_end => false,
+            (ShownPart::Here | ShownPart::Elsewhere, EndNotice::ByReport | EndNotice::ByLine) => {
+                true
+            }
+            (ShownPart::WhatNeedsPerson, EndNotice::ByReport) => is_asked,
+            (ShownPart::WhatNeedsPerson, EndNotice::ByLine) => is_asked || is_end || is_pause,
         }
     }
 
@@ -224,8 +229,8 @@ impl Live {
             Tone::Bad => "31",
         };
         let mut painted = ui::Painted::default();
-        painted.push(&ui::wrapped(&ui::typed(text)), code, self.color);
-        ui::note_painted(&painted);
+        painted.push(&ui::wrapped(&ui::with_journal_option(text)), code, self.color);
+        ui::notice_painted(&painted);
     }
 
     /// A moving line for what began, none for what ended.
@@ -295,7 +300,7 @@ impl Live {
         let text = runbook_text::line(&text).into_owned();
         match view.under_way.iter_mut().find(|(known, _)| known == step) {
             Some((_, line)) => line.text = text,
-            None => view.under_way.push((step.clone(), MovingLine { text, since: Instant::now() })),
+            None => view.under_way.push((step.clone(), LiveLine { text, since: Instant::now() })),
         }
         self.draw();
     }
@@ -311,7 +316,10 @@ impl Live {
         }
         let ((over, all), more) = (view.counted, view.under_way.len().saturating_sub(LINES));
         let lines = view.under_way.iter().take(LINES).map(|(_, line)| line.clone()).collect();
-        ui::show(Moving { lines, progress: Some(Progress { over, all, more, since: view.since }) });
+        ui::show(LiveArea {
+            lines,
+            progress: Some(Progress { over, all, more, since: view.since }),
+        });
     }
 
     /// Shows between two attempts what was wrong with the last one, and the last line that it
@@ -335,7 +343,7 @@ impl Live {
     fn stop_all(&mut self) {
         if let Some(view) = &mut self.view {
             view.under_way.clear();
-            ui::show(Moving::default());
+            ui::show(LiveArea::default());
         }
     }
 }

@@ -67,10 +67,10 @@ mod spent_time;
 mod statements;
 mod system_clock;
 mod telemetry;
+mod temporary_journal;
 mod text_change;
 mod text_file;
 mod ui;
-mod unkept;
 mod validation;
 mod value_parsers;
 mod waivers;
@@ -117,7 +117,7 @@ fn run() -> u8 {
     if args.global.quiet {
         ui::be_quiet();
     }
-    let context = match surroundings(args.global, &matches, args.command.matter()) {
+    let context = match surroundings(args.global, &matches, args.command.data()) {
         Ok(context) => context,
         Err(failure) => {
             ui::failure(ui::Color::Off, &failure);
@@ -140,7 +140,7 @@ fn run() -> u8 {
 fn surroundings(
     typed: global_arguments::GlobalArgs,
     matches: &clap::ArgMatches,
-    matter: command_line::Matter,
+    matter: command_line::CommandData,
 ) -> Result<context::Context, failure::Failure> {
     let configuration = configuration::Configuration::load()?;
     let global = configuration.complete(typed, matches);
@@ -148,9 +148,9 @@ fn surroundings(
     let here = std::env::current_dir().unwrap_or_default();
     let projects = match (project::Project::all_of(&here), matter) {
         (Ok(projects), _) => projects,
-        (Err(failure), command_line::Matter::Runbooks) => return Err(failure),
+        (Err(failure), command_line::CommandData::Runbooks) => return Err(failure),
         // A broken project file must not prevent a cancel.
-        (Err(failure), command_line::Matter::Records) => {
+        (Err(failure), command_line::CommandData::Records) => {
             ui::warning(&format!(
                 "{}; this command does without the project",
                 failure.in_one_line()

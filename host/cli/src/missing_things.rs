@@ -1,5 +1,5 @@
-//! Local things that targets name and this machine does not have: checked before a plugin is asked,
-//! because the answer is certain.
+//! Checks that local things that targets name exist on this machine. This happens before a plugin
+//! is asked, because the answer is certain.
 
 use runbook_authority::grant::Effective;
 use runbook_authority::targets::{RequiredPath, Target};

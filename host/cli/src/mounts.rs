@@ -1,6 +1,5 @@
-//! What is mounted where in this process, and by which other names a path of it can be reached: a
-//! bind mount is another name of a folder, and the kernel walks into one that lies below a folder
-//! that is granted.
+//! The mounts of this process, and the other names by which a path can be reached. A bind mount is
+//! another name of a folder, and a granted folder includes what is mounted below it.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;

@@ -14,7 +14,7 @@ const NOT_GRANTED: &str = "not granted";
 pub fn fault(fault: Fault, denials: &[Denial], effective: &Effective) -> Fault {
     let message = match (fault.class, denials.last()) {
         (_, Some(_)) if fault.message.contains(NOT_GRANTED) => {
-            Told::new(denials).in_full(&fault.message)
+            ReportedDenials::new(denials).in_full(&fault.message)
         }
         (ErrorClass::Denied, Some(denial)) => format!("{}: {denial}", fault.message),
         (ErrorClass::NotFound, _) => match missing_things::of(effective).first() {
@@ -31,7 +31,7 @@ pub fn response(response: Response, denials: &[Denial]) -> Response {
     if denials.is_empty() {
         return response;
     }
-    let mut told = Told::new(denials);
+    let mut told = ReportedDenials::new(denials);
     match response {
         Response::Report(mut report) => {
             report.summary = told.in_full(&report.summary);
@@ -51,12 +51,12 @@ pub fn response(response: Response, denials: &[Denial]) -> Response {
 
 /// Denials in the order in which a plugin was told of them; the last one stands for all that were
 /// not kept.
-struct Told<'a> {
+struct ReportedDenials<'a> {
     denials: &'a [Denial],
     next: usize,
 }
 
-impl<'a> Told<'a> {
+impl<'a> ReportedDenials<'a> {
     fn new(denials: &'a [Denial]) -> Self {
         Self { denials, next: 0 }
     }

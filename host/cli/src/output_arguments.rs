@@ -1,5 +1,4 @@
-//! The arguments of every command that runs something: what is told of the run beside what is
-//! shown.
+//! The options for reports and events that every command that runs something has.
 
 use crate::context::Context;
 use crate::events::Events;
@@ -28,7 +27,7 @@ impl OutputArgs {
     ///
     /// # Errors
     /// The first report or file of events of which that is not so, and two that would be one file.
-    pub fn look_before(&self, context: &Context) -> Result<(), Failure> {
+    pub fn check_destinations(&self, context: &Context) -> Result<(), Failure> {
         let mut files: Vec<&Path> = Vec::new();
         let named =
             self.report.iter().map(|(_, path)| path).chain(&self.events).map(PathBuf::as_path);

@@ -7,7 +7,7 @@ use runbook_authority::manifest::Operation;
 use runbook_contract::Kind;
 use runbook_document::{Diagnostic, suggestion};
 use runbook_engine::model::{Manual, Step};
-use runbook_engine::{OutputRead, StepId, Wanted};
+use runbook_engine::{ExpectedType, OutputRead, StepId};
 use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -78,28 +78,28 @@ fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
     let error =
         |message: String| Diagnostic::error("E0234", &read.source, read.span.clone(), message);
     match Schema::new(schema).reach(schema, &read.path, 0) {
-        Reached::Perhaps => None,
-        Reached::At(found) => {
+        SchemaLookup::Perhaps => None,
+        SchemaLookup::At(found) => {
             let kind = schema_words::kind(found, schema, schema_words::DEEPEST);
             let path = read.path.join(".");
             match &read.wanted {
-                Wanted::Value(value) if Schema::new(schema).is_never(found, value) => {
+                ExpectedType::Value(value) if Schema::new(schema).is_never(found, value) => {
                     let message = format!("`{path}` in {of} is never {value}, {authority}");
                     Some(error(message).label("never so").help(format!("it is: {kind}")))
                 }
                 // A measurement may have this name; only what is further inside can be nothing
                 // else.
-                Wanted::Number
+                ExpectedType::Number
                     if (read.path.len() > 1 || *measurements == Measurements::None)
                         && Schema::new(schema).is_never_number(found) =>
                 {
                     let message = format!("`{path}` in {of} is never a number, {authority}");
                     Some(error(message).label("has no range").help(format!("it is: {kind}")))
                 }
-                Wanted::Anything | Wanted::Value(_) | Wanted::Number => None,
+                ExpectedType::Anything | ExpectedType::Value(_) | ExpectedType::Number => None,
             }
         }
-        Reached::Nowhere { at, known } => {
+        SchemaLookup::Nowhere { at, known } => {
             let key = &read.path[at];
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let near = runbook_document::nearest(key, known.iter().copied());
@@ -111,13 +111,15 @@ fn wrong_read(read: &OutputRead, declared: &Declared) -> Option<Diagnostic> {
             let message = format!("{of} has no `{key}` in `{place}`, {authority}");
             let diagnostic = match (&read.wanted, read.path.as_slice(), near) {
                 // A measurement may have this name, and measurements are not declared.
-                (Wanted::Number, [_], None) if *measurements == Measurements::Possible => {
+                (ExpectedType::Number, [_], None) if *measurements == Measurements::Possible => {
                     return None;
                 }
-                (Wanted::Number, [_], Some(_)) if *measurements == Measurements::Possible => {
+                (ExpectedType::Number, [_], Some(_)) if *measurements == Measurements::Possible => {
                     Diagnostic::warning("E0234", &read.source, read.span.clone(), message)
                 }
-                (Wanted::Anything | Wanted::Value(_) | Wanted::Number, _, _) => error(message),
+                (ExpectedType::Anything | ExpectedType::Value(_) | ExpectedType::Number, _, _) => {
+                    error(message)
+                }
             };
             let is_top = at == 0;
             let help = match known.as_slice() {
@@ -143,7 +145,7 @@ fn schema_of(operation: &Operation) -> Value {
 
 /// How far a path leads into a schema.
 #[derive(Debug, PartialEq, Eq)]
-enum Reached<'s> {
+enum SchemaLookup<'s> {
     /// It may be there, and may be anything.
     Perhaps,
     /// It may be there, and is this.
@@ -154,25 +156,25 @@ enum Reached<'s> {
 
 /// How many parts of a schema are followed at most, because parts that refer to each other would
 /// not end.
-const MOST_LOOKS: u32 = 256;
+const MAX_SCHEMA_VISITS: u32 = 256;
 
 /// A schema, followed until it has been looked at often enough. What is then not known may be
 /// there, and may be anything.
 struct Schema<'s> {
     root: &'s Value,
-    looks: Cell<u32>,
+    visits: Cell<u32>,
 }
 
 impl<'s> Schema<'s> {
     fn new(root: &'s Value) -> Self {
-        Self { root, looks: Cell::new(0) }
+        Self { root, visits: Cell::new(0) }
     }
 
     /// The keys of a part of the schema, behind its reference.
     fn part(&self, mut schema: &'s Value) -> Option<&'s serde_json::Map<String, Value>> {
         loop {
-            self.looks.set(self.looks.get() + 1);
-            let object = schema.as_object().filter(|_| self.looks.get() < MOST_LOOKS)?;
+            self.visits.set(self.visits.get() + 1);
+            let object = schema.as_object().filter(|_| self.visits.get() < MAX_SCHEMA_VISITS)?;
             let Some(reference) = object.get("$ref").and_then(Value::as_str) else {
                 return Some(object);
             };
@@ -182,37 +184,37 @@ impl<'s> Schema<'s> {
 
     /// Follows a path. What a schema leaves open may be there; an object that lists its properties
     /// has no others, unless it says so.
-    fn reach(&self, schema: &'s Value, path: &[String], at: usize) -> Reached<'s> {
-        let Some(key) = path.get(at) else { return Reached::At(schema) };
-        let Some(object) = self.part(schema) else { return Reached::Perhaps };
+    fn reach(&self, schema: &'s Value, path: &[String], at: usize) -> SchemaLookup<'s> {
+        let Some(key) = path.get(at) else { return SchemaLookup::At(schema) };
+        let Some(object) = self.part(schema) else { return SchemaLookup::Perhaps };
         let mut nowhere = None;
         let mut found = Vec::new();
         for choice in choices(object) {
             match self.reach(choice, path, at) {
-                Reached::Perhaps => return Reached::Perhaps,
-                Reached::At(schema) => found.push(schema),
-                missing @ Reached::Nowhere { .. } => nowhere = Some(missing),
+                SchemaLookup::Perhaps => return SchemaLookup::Perhaps,
+                SchemaLookup::At(schema) => found.push(schema),
+                missing @ SchemaLookup::Nowhere { .. } => nowhere = Some(missing),
             }
         }
         match found.as_slice() {
             [] => {}
-            [one] => return Reached::At(one),
-            _ => return Reached::Perhaps,
+            [one] => return SchemaLookup::At(one),
+            _ => return SchemaLookup::Perhaps,
         }
         if object.contains_key("allOf") || object.contains_key("if") {
-            return Reached::Perhaps;
+            return SchemaLookup::Perhaps;
         }
         match (object.get("properties").and_then(Value::as_object), key.parse::<usize>()) {
             (Some(properties), _) => match properties.get(key) {
                 Some(found) => self.reach(found, path, at + 1),
-                None if is_open(object) => Reached::Perhaps,
-                None => Reached::Nowhere { at, known: properties.keys().cloned().collect() },
+                None if is_open(object) => SchemaLookup::Perhaps,
+                None => SchemaLookup::Nowhere { at, known: properties.keys().cloned().collect() },
             },
             (None, Ok(_)) if object.contains_key("items") => {
                 self.reach(&object["items"], path, at + 1)
             }
-            (None, _) if is_plain(object) => Reached::Nowhere { at, known: Vec::new() },
-            (None, _) => nowhere.unwrap_or(Reached::Perhaps),
+            (None, _) if is_plain(object) => SchemaLookup::Nowhere { at, known: Vec::new() },
+            (None, _) => nowhere.unwrap_or(SchemaLookup::Perhaps),
         }
     }
 
@@ -306,8 +308,8 @@ mod tests {
         let at = |path: &str| {
             let path: Vec<String> = path.split('.').map(str::to_owned).collect();
             match Schema::new(&schema).reach(&schema, &path, 0) {
-                Reached::Perhaps | Reached::At(_) => None,
-                Reached::Nowhere { at, .. } => Some(at),
+                SchemaLookup::Perhaps | SchemaLookup::At(_) => None,
+                SchemaLookup::Nowhere { at, .. } => Some(at),
             }
         };
         for path in [
@@ -347,7 +349,7 @@ mod tests {
         });
         let never = |key: &str, value: Value| {
             let path = [key.to_owned()];
-            let Reached::At(found) = Schema::new(&schema).reach(&schema, &path, 0) else {
+            let SchemaLookup::At(found) = Schema::new(&schema).reach(&schema, &path, 0) else {
                 panic!("{key} is there")
             };
             Schema::new(&schema).is_never(found, &value)
@@ -383,7 +385,10 @@ mod tests {
             "$ref": "#/$defs/a",
             "$defs": { "a": { "anyOf": both.clone() }, "b": { "oneOf": both }, "c": { "$ref": "#/$defs/c" } }
         });
-        assert_eq!(Schema::new(&schema).reach(&schema, &["x".to_owned()], 0), Reached::Perhaps);
+        assert_eq!(
+            Schema::new(&schema).reach(&schema, &["x".to_owned()], 0),
+            SchemaLookup::Perhaps
+        );
         assert!(!Schema::new(&schema).is_never(&schema["$defs"]["c"], &json!(1)));
     }
 }

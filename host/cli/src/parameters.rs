@@ -140,7 +140,7 @@ fn ask(param: &Param) -> Option<GivenParam> {
         }
         match check_param(param, &text) {
             Ok(()) => return Some(GivenParam::set(name, &text)),
-            Err(why) => ui::tell(&why),
+            Err(why) => ui::notice(&why),
         }
     }
     None

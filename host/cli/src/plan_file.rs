@@ -1,4 +1,4 @@
-//! A plan in a file: what `plan --out` has shown is what `exec --plan` runs, once, or nothing.
+//! Plan files: `exec --plan` runs what `plan --out` has shown, once, or refuses.
 
 use crate::atomic_write::{self, FileMode};
 use crate::failure::Failure;
@@ -7,7 +7,6 @@ use crate::prepared::Prepared;
 use crate::runbook_file::RunbookFile;
 use crate::text_file;
 use jiff::Timestamp;
-use runbook_authority::lockfile as format_of_lockfile;
 use runbook_document::{Diagnostics, Source};
 use runbook_engine::{
     DryFinding, DryStep, GivenParam, GivenValue, Json, Params, Plan, RunId, Runbook, resolve_params,
@@ -75,8 +74,8 @@ impl PlannedText {
     }
 }
 
-/// What a plan is made of.
-pub struct Planned<'a> {
+/// The content of a plan file.
+pub struct PlanFileContent<'a> {
     /// The run that it becomes.
     pub run: RunId,
     /// Who made it, or runs it.
@@ -98,7 +97,7 @@ impl PlanFile {
     ///
     /// # Errors
     /// Two files of the runbook have one name.
-    pub fn of(planned: &Planned<'_>) -> Result<Self, Failure> {
+    pub fn of(planned: &PlanFileContent<'_>) -> Result<Self, Failure> {
         let file = RunbookFile::locate(planned.file)?;
         let snapshot = lockfile::snapshot(planned.prepared, planned.file, ENTRY)?;
         Ok(Self {
@@ -110,7 +109,10 @@ impl PlanFile {
             runbook: file.real().to_owned(),
             environment: planned.prepared.environment.clone(),
             params: planned.plan.params.clone(),
-            reviewed: format_of_lockfile::render(&snapshot, &file.folder().to_string_lossy()),
+            reviewed: runbook_authority::lockfile::render(
+                &snapshot,
+                &file.folder().to_string_lossy(),
+            ),
             steps: planned.found.iter().map(PlannedText::of).collect(),
         })
     }
@@ -208,7 +210,7 @@ impl PlanFile {
     /// # Errors
     /// Each difference: in the texts, the plugins, what they may do, the parameters, and what the
     /// steps say.
-    pub fn compare(&self, path: &Path, planned: &Planned<'_>) -> Result<(), Failure> {
+    pub fn compare(&self, path: &Path, planned: &PlanFileContent<'_>) -> Result<(), Failure> {
         let mut differences = String::new();
         self.compare_reviewed(path, planned, &mut differences)?;
         let params = &planned.plan.params;
@@ -258,13 +260,14 @@ impl PlanFile {
     fn compare_reviewed(
         &self,
         path: &Path,
-        planned: &Planned<'_>,
+        planned: &PlanFileContent<'_>,
         differences: &mut String,
     ) -> Result<(), Failure> {
         let folder = RunbookFile::locate(planned.file)?.folder().to_string_lossy().into_owned();
         let source = Source::new(path.display().to_string(), self.reviewed.as_str());
         let mut diagnostics = Diagnostics::default();
-        let Some(then) = format_of_lockfile::parse(&source, &folder, &mut diagnostics) else {
+        let Some(then) = runbook_authority::lockfile::parse(&source, &folder, &mut diagnostics)
+        else {
             return Err(Failure::usage(format!(
                 "`{}` was changed: what was reviewed cannot be read",
                 path.display()

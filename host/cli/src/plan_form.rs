@@ -3,9 +3,9 @@
 
 use crate::commands::dry_run;
 use crate::prepared::Prepared;
-use runbook_engine::model::{OnBreach, Outside, section_noun};
+use runbook_engine::model::{OnBreach, OutsidePolicy, section_noun};
 use runbook_engine::{
-    Audience, DryFinding, DryStep, Json, Plan, PlannedItems, PlannedStep, PlannedUndo,
+    AskedPlugins, DryFinding, DryStep, Json, Plan, PlannedItems, PlannedStep, PlannedUndo,
 };
 use serde::Serialize;
 use std::path::Path;
@@ -186,7 +186,7 @@ impl PlanForm {
         prepared: &Prepared,
         plan: &Plan,
         found: &[DryStep],
-        audience: Audience,
+        audience: AskedPlugins,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -197,8 +197,8 @@ impl PlanForm {
             params: plan.params.clone(),
             digest: plan.digest.clone(),
             asked: match audience {
-                Audience::Nobody => "nobody",
-                Audience::Steps | Audience::Everybody => "steps",
+                AskedPlugins::Nobody => "nobody",
+                AskedPlugins::Steps | AskedPlugins::Everybody => "steps",
             },
             locks: plan.locks.exclusive.clone(),
             window: window(plan),
@@ -219,7 +219,7 @@ impl PlanForm {
 
 fn window(plan: &Plan) -> Option<WindowForm> {
     let window = plan.window.as_ref()?;
-    let outside = Outside::ALL.iter().find(|(value, _)| *value == window.outside);
+    let outside = OutsidePolicy::ALL.iter().find(|(value, _)| *value == window.outside);
     Some(WindowForm {
         when: window.to_string(),
         is_open: window.is_open(jiff::Timestamp::now()),
@@ -230,7 +230,7 @@ fn window(plan: &Plan) -> Option<WindowForm> {
 fn guards(plan: &Plan) -> Vec<GuardForm> {
     let form = |guard: &runbook_engine::PlannedGuard| GuardForm {
         id: guard.id().to_string(),
-        uses: guard.look.uses.clone(),
+        uses: guard.probe.uses.clone(),
         every_ms: u64::try_from(guard.every.as_millis()).unwrap_or(u64::MAX),
         in_a_row: guard.in_a_row,
         on_breach: OnBreach::ALL

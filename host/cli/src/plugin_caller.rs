@@ -16,8 +16,8 @@ use runbook_contract::{
 };
 use runbook_engine::{LEASE_LOST, LeaseWatch, Misfit, Operate, STILL_RUNS};
 use runbook_runtime::{
-    self as runtime, CallLimits, CallOutcome, CodeOrigin, Compiler, InTime, Launcher, Linked,
-    Permit, Runtime, RuntimeConfig, SecretSource, SecretUnavailable, Services, SharedScrubber,
+    self as runtime, CallLimits, CallOutcome, CodeOrigin, Compiler, Launcher, Linked, Permit,
+    PermitCheck, Runtime, RuntimeConfig, SecretSource, SecretUnavailable, Services, SharedScrubber,
     Unfinished, Verified,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -107,12 +107,12 @@ impl PluginCaller {
     /// opens it, or it has no such entry. It opens each store, warns of secrets that are too old or
     /// expire, and keeps no value.
     pub fn unavailable_secrets(&self, is_needed: impl Fn(&StepId) -> bool) -> Vec<Unavailable> {
-        let mut looked = BTreeSet::new();
+        let mut checked = BTreeSet::new();
         let mut found = Vec::new();
         for (site, effective) in self.effective.iter().filter(|(site, _)| is_needed(site)) {
             for name in effective.secrets() {
-                if looked.insert(name)
-                    && let Err(why) = self.secrets.look(name)
+                if checked.insert(name)
+                    && let Err(why) = self.secrets.check(name)
                 {
                     found.push(Unavailable { site: site.clone(), why });
                 }
@@ -283,7 +283,7 @@ impl std::future::Future for AbortOnDrop {
 /// What the call may begin, beside what is granted: what was approved, as long as its run holds its
 /// locks.
 fn permit(call: &Call, leases: LeaseWatch) -> Permit {
-    let in_time: InTime = Arc::new(move || leases.holds(monotonic()));
+    let in_time: PermitCheck = Arc::new(move || leases.holds(monotonic()));
     let approved = match &call.phase {
         Phase::Apply { proposal, drift: Drift::Refused } => Some(approved(proposal)),
         Phase::Apply { drift: Drift::Told, .. }

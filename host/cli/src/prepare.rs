@@ -1,5 +1,5 @@
-//! From a file to something that can be run: parse → resolve plugins → verify → grant. Nothing is
-//! executed here, and everything that is wrong is said at once.
+//! From a file to a runbook that can be run: parse → resolve plugins → verify → grant. Nothing is
+//! executed here, and all mistakes are reported at once.
 
 mod input_fit;
 mod repeats;
@@ -8,7 +8,7 @@ mod targets;
 
 use crate::boundary;
 use crate::context::Context;
-use crate::environment_targets::Neighbors;
+use crate::environment_targets::SharedTargetNames;
 use crate::failure::Failure;
 use crate::host_places::{self, PlacesOfHost};
 use crate::plugins::Plugins;
@@ -16,7 +16,7 @@ use crate::prepared::{Prepared, Site};
 use crate::runbook_file::RunbookFile;
 use crate::signatures::TrustFiles;
 use crate::{text_file, waivers};
-use repeats::{holds_a_mistake, unsaid};
+use repeats::{holds_a_mistake, new_findings};
 use resolver::Resolver;
 use runbook_authority::Boundary;
 use runbook_authority::targets::Folder;
@@ -81,7 +81,7 @@ pub fn unlocked(
         Scrutiny::Refuse | Scrutiny::Reach => Limits::load(context, file.folder())?,
         Scrutiny::Report => Limits::default(),
     };
-    let neighbors = Neighbors::Beside(&file);
+    let neighbors = SharedTargetNames::Beside(&file);
     let mut prepared = prepare_within(
         (limits, scrutiny),
         &source,
@@ -171,7 +171,7 @@ pub fn prepare_with(
         folder,
         environment,
         load,
-        Neighbors::Unasked,
+        SharedTargetNames::Unasked,
     )
 }
 
@@ -201,7 +201,7 @@ fn prepare_within(
     folder: &Path,
     environment: Option<&str>,
     load: &mut runbook_engine::Loader<'_>,
-    neighbors: Neighbors<'_>,
+    neighbors: SharedTargetNames<'_>,
 ) -> Result<Prepared, Failure> {
     // Each stage adds what it finds to what those before it have found, so that all is said at
     // once.
@@ -237,7 +237,7 @@ fn prepare_within(
     );
     later.extend(reads.into_iter().filter(|found| !holds_a_mistake(found, &diagnostics)));
     add_what_cannot_run(&runbook, (&sites, &facts), scrutiny, &diagnostics, &mut later);
-    diagnostics.extend(unsaid(&diagnostics, later));
+    diagnostics.extend(new_findings(&diagnostics, later));
     if diagnostics.has_errors() {
         refuse(diagnostics)?;
     } else {

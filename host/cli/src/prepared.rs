@@ -1,4 +1,4 @@
-//! A runbook that is verified and granted: what the later stages are given.
+//! A runbook that is verified and granted: the input of the later stages.
 
 use runbook_authority::{Effective, Verb, VerbEffect};
 use runbook_document::Source;

@@ -1,9 +1,9 @@
-//! What tells this process from every other one, and what can be seen of another.
+//! Identifies this process, and checks whether another process still lives.
 //!
 //! A machine's name is no proof of anything: cloned machines and containers share names, and each
 //! pid namespace counts for itself.
 
-use runbook_engine::{Holder, ProcessIdentity, Sighting};
+use runbook_engine::{Holder, ProcessIdentity, ProcessSighting};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use std::fs;
@@ -33,17 +33,17 @@ pub fn identity() -> Option<ProcessIdentity> {
 
 /// Whether the process that holds a lease is proven dead.
 pub fn is_dead(own: Option<&ProcessIdentity>, holder: &Holder) -> bool {
-    holder.is_dead(own, look)
+    holder.is_dead(own, inspect)
 }
 
-fn look(pid: u32) -> Sighting {
+fn inspect(pid: u32) -> ProcessSighting {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        return Sighting::Hidden;
+        return ProcessSighting::Hidden;
     };
     if rustix::process::test_kill_process(raw) == Err(Errno::SRCH) {
-        return Sighting::Missing;
+        return ProcessSighting::Missing;
     }
-    started(pid).map_or(Sighting::Hidden, Sighting::Started)
+    started(pid).map_or(ProcessSighting::Hidden, ProcessSighting::Started)
 }
 
 /// When a process started, in ticks since its kernel did.

@@ -1,6 +1,5 @@
-//! The log of the program itself: what it does, for whoever looks for a fault in it or wants to
-//! know where time goes. It is off unless `-v`, `RUNBOOK_LOG` or `--log-format` asks for it, and
-//! goes to stderr.
+//! The log of the program itself, to find faults and to see where time is spent. It is off unless
+//! `-v`, `RUNBOOK_LOG` or `--log-format` turns it on, and is written to stderr.
 //!
 //! Only crates of this program write into it. Libraries below it would log what they send:
 //! statements, headers, passwords.
@@ -24,10 +23,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// What each crate of this program is called in its log.
-const OWN: &str = "runbook";
+/// The target of the lines of this program. Each crate has a target that begins with it.
+const OWN_TARGET: &str = "runbook";
 
-/// Which parts of the program write which lines, if any do.
+/// The levels of the parts of the program; `None` if the log is off.
 ///
 /// # Errors
 /// `filter` is no list of levels, or names what is not part of this program.
@@ -39,16 +38,16 @@ fn targets(verbosity: u8, filter: Option<&str>) -> Result<Option<Targets>, Strin
             2 => LevelFilter::DEBUG,
             3.. => LevelFilter::TRACE,
         };
-        return Ok(Some(Targets::new().with_target(OWN, level)));
+        return Ok(Some(Targets::new().with_target(OWN_TARGET, level)));
     };
     let given: Targets =
         filter.parse().map_err(|error| format!("`{filter}` is no filter: {error}"))?;
     let mut own = Targets::new();
     if let Some(level) = given.default_level() {
-        own = own.with_target(OWN, level);
+        own = own.with_target(OWN_TARGET, level);
     }
     for (target, level) in &given {
-        if target != OWN && !target.starts_with("runbook_") {
+        if target != OWN_TARGET && !target.starts_with("runbook_") {
             return Err(format!(
                 "`{target}` is not a part of runbook; libraries would log what they send"
             ));
@@ -58,7 +57,7 @@ fn targets(verbosity: u8, filter: Option<&str>) -> Result<Option<Targets>, Strin
     Ok(Some(own))
 }
 
-/// Begins the log, if somebody asks for it.
+/// Starts the log, if an option or `RUNBOOK_LOG` turns it on.
 ///
 /// # Errors
 /// The filter cannot be used.
@@ -67,7 +66,7 @@ pub fn begin(
     filter: Option<&str>,
     format: Option<LogFormat>,
 ) -> Result<(), Failure> {
-    // Who says in which form wants to see something.
+    // `--log-format` alone turns the log on.
     let verbosity = verbosity.max(u8::from(format.is_some()));
     let wrong = |error: String| {
         Failure::usage(format!("`RUNBOOK_LOG`: {error}")).hint(
@@ -84,7 +83,7 @@ pub fn begin(
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().boxed(),
     };
-    // Nobody else begins a log in this process.
+    // An error means that the log was started already, which only this function does.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
     Ok(())
 }
@@ -95,7 +94,7 @@ struct Lines;
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        ui::tell(String::from_utf8_lossy(line).trim_end());
+        ui::notice(String::from_utf8_lossy(line).trim_end());
         Ok(line.len())
     }
 

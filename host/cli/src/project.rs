@@ -113,7 +113,7 @@ fn located(project: &Path, key: &str, named: &Path) -> Result<PathBuf, Failure> 
     let written = named.strip_prefix(folder).unwrap_or(named);
     match text_file::locate_below(folder, &written.to_string_lossy()) {
         Ok(file) => Ok(file),
-        // Whoever reads it says so.
+        // The reader of the file reports it.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(named.to_owned()),
         Err(error) => {
             let message = format!(
@@ -262,10 +262,10 @@ pub fn runbooks(project: &Project) -> Result<(Vec<Listed>, Vec<Unreadable>), Fai
             let shown =
                 path.strip_prefix(&working_directory).map_or_else(|_| path.clone(), Path::to_owned);
             let Ok(text) = text_file::read(&path) else { continue };
-            match look(&Source::new(shown.display().to_string(), text), &shown) {
-                Look::Runbook(found) => listed.push(found),
-                Look::Unreadable(found) => unreadable.push(found),
-                Look::Other => {}
+            match read_listed(&Source::new(shown.display().to_string(), text), &shown) {
+                FoundFile::Runbook(found) => listed.push(found),
+                FoundFile::Unreadable(found) => unreadable.push(found),
+                FoundFile::Other => {}
             }
         }
     }
@@ -281,22 +281,22 @@ fn is_default(project: &Project, folder: &Path) -> bool {
     project.folders.len() == FOLDERS.len() && folder == first.join(FOLDERS[1])
 }
 
-enum Look {
+enum FoundFile {
     Runbook(Listed),
     Unreadable(Unreadable),
     Other,
 }
 
-fn look(source: &Arc<Source>, file: &Path) -> Look {
+fn read_listed(source: &Arc<Source>, file: &Path) -> FoundFile {
     let mut diagnostics = Diagnostics::default();
     let table = runbook_document::parse(source, &mut diagnostics);
     if !matches!(KindOfFile::of(source), KindOfFile::Runbook) {
-        return Look::Other;
+        return FoundFile::Other;
     }
     let Some(table) = table else {
         let reason =
             diagnostics.iter().next().map(|first| first.message.clone()).unwrap_or_default();
-        return Look::Unreadable(Unreadable { file: file.to_owned(), reason });
+        return FoundFile::Unreadable(Unreadable { file: file.to_owned(), reason });
     };
     let json = table.to_json();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
@@ -314,7 +314,7 @@ fn look(source: &Arc<Source>, file: &Path) -> Look {
         let param = &json["params"][&name];
         ListedParameter { is_required: param["required"] == true, help: text(&param["help"]), name }
     });
-    Look::Runbook(Listed {
+    FoundFile::Runbook(Listed {
         is_suite: table.get("check").is_some(),
         title: text(&json["runbook"]["title"]),
         parameters: parameters.collect(),

@@ -1,6 +1,5 @@
-//! What is written to stderr, by a thread of its own. A terminal that is stopped (Ctrl-S), slow or
-//! gone never holds up a run, which holds leases and has effects under way; and no error of writing
-//! is more than text that nobody reads.
+//! Writes to stderr on a thread of its own. A terminal that is stopped (Ctrl-S), slow or closed
+//! never delays a run, which holds leases and has effects under way. Errors of writing are ignored.
 
 use runbook_report::cut;
 use std::collections::VecDeque;
@@ -22,7 +21,7 @@ const COLUMNS: usize = 80;
 
 /// A step under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MovingLine {
+pub struct LiveLine {
     /// What the step does, in a few words.
     pub text: String,
     /// When the step began.
@@ -44,14 +43,14 @@ pub struct Progress {
 
 /// Lines at the bottom of the terminal, drawn again and again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Moving {
+pub struct LiveArea {
     /// One line for each step that is shown.
-    pub lines: Vec<MovingLine>,
+    pub lines: Vec<LiveLine>,
     /// The line below them that says how much of the run is over.
     pub progress: Option<Progress>,
 }
 
-impl Moving {
+impl LiveArea {
     fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.progress.is_none()
     }
@@ -59,7 +58,7 @@ impl Moving {
     /// The lines as they are drawn now, each no wider than the terminal.
     fn drawn(&self, tick: usize, columns: usize) -> Vec<String> {
         let spinner = SPINNER[tick % SPINNER.len()];
-        let line = |line: &MovingLine| {
+        let line = |line: &LiveLine| {
             let took = elapsed(line.since);
             // One column is left free: a terminal may wrap when its last one is written.
             let room = columns.saturating_sub(took.len() + 6);
@@ -110,7 +109,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<String>,
-    moving: Moving,
+    moving: LiveArea,
     /// The thread writes what it took out of `waiting`.
     writing: bool,
     /// The moving lines have changed since they were drawn.
@@ -154,7 +153,7 @@ impl Screen {
     }
 
     /// Draws these lines below everything that is printed, until they are replaced.
-    pub fn show(&self, moving: Moving) {
+    pub fn show(&self, moving: LiveArea) {
         let mut state = self.0.lock();
         if !state.gone && state.moving != moving {
             (state.moving, state.stale) = (moving, true);
@@ -204,7 +203,7 @@ impl Shared {
     }
 
     /// Waits for something to write; `None` if the reader is gone.
-    fn next(&self) -> Option<(VecDeque<String>, Moving)> {
+    fn next(&self) -> Option<(VecDeque<String>, LiveArea)> {
         let mut state = self.lock();
         let begin = Instant::now();
         loop {
@@ -362,12 +361,12 @@ mod tests {
     #[test]
     fn moving_lines_are_cut_taken_away_and_drawn_again_below_what_is_printed() {
         let now = Instant::now();
-        let line = MovingLine {
+        let line = LiveLine {
             text: "a step with a very long description of what it does".to_owned(),
             since: now,
         };
         let progress = Some(Progress { over: 1, all: 2, more: 3, since: now });
-        let drawn = Moving { lines: vec![line], progress }.drawn(0, 50);
+        let drawn = LiveArea { lines: vec![line], progress }.drawn(0, 50);
         assert_eq!(drawn.len(), 2);
         assert!(
             drawn.iter().all(|line| unicode_width::UnicodeWidthStr::width(line.as_str()) < 50),

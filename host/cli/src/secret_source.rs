@@ -63,8 +63,11 @@ impl AgeSecretSource {
         Ok(store)
     }
 
-    /// Whether it can be had.
-    pub fn look(&self, name: &str) -> Result<(), SecretUnavailable> {
+    /// Checks that the secret can be read, without keeping its value.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn check(&self, name: &str) -> Result<(), SecretUnavailable> {
         self.with(name, |entry, store| {
             self.warn_if_old(name, entry, store);
             store.get(entry.source.name()).map(drop)

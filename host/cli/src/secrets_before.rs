@@ -1,4 +1,4 @@
-//! Checks secrets before the first effect: a store that is missing is as certain then as later.
+//! Checks secrets before the first effect: if a store is missing, the run would fail later anyway.
 
 use crate::failure::Failure;
 use crate::plugin_caller::{PluginCaller, Unavailable};

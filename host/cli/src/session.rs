@@ -33,7 +33,7 @@ const ENOUGH_RUNS: usize = 3;
 const LOOKED_AT: usize = 21;
 
 /// Which run is executed, and with what.
-pub struct Opening<'a, J> {
+pub struct SessionParts<'a, J> {
     /// The id of the run.
     pub run: RunId,
     /// The plan of the run.
@@ -64,9 +64,9 @@ impl<'a, J: Journal> Session<'a, J> {
     pub fn with_signals(
         context: &'a Context,
         signals: &CancelSignals,
-        opening: Opening<'a, J>,
+        opening: SessionParts<'a, J>,
     ) -> Self {
-        let Opening { run, plan, caller, journal, environment, outside } = opening;
+        let SessionParts { run, plan, caller, journal, environment, outside } = opening;
         signals.is_of(&run.short());
         let options = Options {
             run,
@@ -116,7 +116,10 @@ impl<'a> Session<'a, SqlJournal> {
     ///
     /// # Errors
     /// Signals cannot be listened to.
-    pub fn open(context: &'a Context, opening: Opening<'a, SqlJournal>) -> Result<Self, Failure> {
+    pub fn open(
+        context: &'a Context,
+        opening: SessionParts<'a, SqlJournal>,
+    ) -> Result<Self, Failure> {
         let session = Self::with_signals(context, &CancelSignals::new()?, opening);
         session.heed_cancel();
         Ok(session)
@@ -229,7 +232,7 @@ impl<'a> Session<'a, SqlJournal> {
         &self,
         outcome: Result<RunOutcome, RunError>,
         live: &Live,
-        told: &OutputArgs,
+        output: &OutputArgs,
     ) -> Result<ExitStatus, Failure> {
         let outcome = outcome.map_err(|error| execution::run_failure(error, live.summary()))?;
         let status = execution::status_of(&outcome.stopped, self.signals.status());
@@ -238,10 +241,10 @@ impl<'a> Session<'a, SqlJournal> {
         // From here on a signal ends the program: nothing is left but to say how it was.
         self.signals.release();
         live.flush();
-        if !told.has_stdout() {
-            ui::not_told(live.conclude(), execution::REPORT);
+        if !output.has_stdout() {
+            ui::warn_if_unwritten(live.conclude(), execution::REPORT);
         }
-        execution::write_reports(summary, &told.report);
+        execution::write_reports(summary, &output.report);
         ui::flush();
         Ok(status)
     }

@@ -39,7 +39,7 @@ pub struct RunArgs {
     pub run: String,
     /// Which events and reports are written, and where.
     #[command(flatten)]
-    pub told: OutputArgs,
+    pub output: OutputArgs,
 }
 
 /// How a list is written.

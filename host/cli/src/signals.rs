@@ -1,5 +1,5 @@
-//! Signals: what each asks of a run. Ctrl-C and SIGTERM end it in order, a terminal that hangs up
-//! does not.
+//! Signals and what each requests. Ctrl-C and SIGTERM end a run in order; closing the terminal does
+//! not.
 
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Demand {
+pub enum SignalRequest {
     /// An orderly end; asked for again, a stop at once. Ctrl-C.
     Interrupt,
     /// The same, by the system or another program.
@@ -30,28 +30,28 @@ pub enum Demand {
 /// Every signal that would end the program by default and that is no crash of it, with what it asks
 /// for instead. Signals for real time ask for an end, too. In docs/semantics.md, which a test
 /// compares.
-pub const SIGNALS: &[(Signal, &str, Demand)] = &[
-    (Signal::HUP, "SIGHUP", Demand::Detach),
-    (Signal::INT, "SIGINT", Demand::Interrupt),
-    (Signal::QUIT, "SIGQUIT", Demand::StopNow),
-    (Signal::USR1, "SIGUSR1", Demand::Nothing),
-    (Signal::USR2, "SIGUSR2", Demand::Nothing),
-    (Signal::ALARM, "SIGALRM", Demand::Terminate),
-    (Signal::TERM, "SIGTERM", Demand::Terminate),
-    (Signal::STKFLT, "SIGSTKFLT", Demand::Terminate),
-    (Signal::XCPU, "SIGXCPU", Demand::Terminate),
+pub const SIGNALS: &[(Signal, &str, SignalRequest)] = &[
+    (Signal::HUP, "SIGHUP", SignalRequest::Detach),
+    (Signal::INT, "SIGINT", SignalRequest::Interrupt),
+    (Signal::QUIT, "SIGQUIT", SignalRequest::StopNow),
+    (Signal::USR1, "SIGUSR1", SignalRequest::Nothing),
+    (Signal::USR2, "SIGUSR2", SignalRequest::Nothing),
+    (Signal::ALARM, "SIGALRM", SignalRequest::Terminate),
+    (Signal::TERM, "SIGTERM", SignalRequest::Terminate),
+    (Signal::STKFLT, "SIGSTKFLT", SignalRequest::Terminate),
+    (Signal::XCPU, "SIGXCPU", SignalRequest::Terminate),
     // Writing beyond a limit is an error of the write then.
-    (Signal::XFSZ, "SIGXFSZ", Demand::Nothing),
-    (Signal::VTALARM, "SIGVTALRM", Demand::Terminate),
-    (Signal::PROF, "SIGPROF", Demand::Terminate),
-    (Signal::IO, "SIGIO", Demand::Terminate),
-    (Signal::POWER, "SIGPWR", Demand::Terminate),
+    (Signal::XFSZ, "SIGXFSZ", SignalRequest::Nothing),
+    (Signal::VTALARM, "SIGVTALRM", SignalRequest::Terminate),
+    (Signal::PROF, "SIGPROF", SignalRequest::Terminate),
+    (Signal::IO, "SIGIO", SignalRequest::Terminate),
+    (Signal::POWER, "SIGPWR", SignalRequest::Terminate),
 ];
 
 /// The numbers of signals for real time that a C library may leave to programs.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
-/// What is under way.
+/// What the program executes, on which the effect of a signal depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalMode {
     /// A run, which is undone as it says.
@@ -106,20 +106,20 @@ impl CancelSignals {
         Ok(signals)
     }
 
-    fn hear(&self, demand: Demand, under_way: SignalMode) {
+    fn hear(&self, demand: SignalRequest, under_way: SignalMode) {
         let demand = match (demand, under_way) {
-            (Demand::Detach, SignalMode::Checks) => Demand::Terminate,
+            (SignalRequest::Detach, SignalMode::Checks) => SignalRequest::Terminate,
             (demand, SignalMode::Run | SignalMode::Checks) => demand,
         };
         match demand {
-            Demand::Nothing => return,
-            Demand::Detach => return self.detach(),
-            Demand::Interrupt => self.cancel.cancel(),
-            Demand::Terminate => {
+            SignalRequest::Nothing => return,
+            SignalRequest::Detach => return self.detach(),
+            SignalRequest::Interrupt => self.cancel.cancel(),
+            SignalRequest::Terminate => {
                 self.terminated.store(true, Ordering::SeqCst);
                 self.cancel.cancel();
             }
-            Demand::StopNow => self.cancel.stop_now(),
+            SignalRequest::StopNow => self.cancel.stop_now(),
         }
         if self.over.load(Ordering::SeqCst) {
             // What is left to be written is in the journal, too.
@@ -130,14 +130,14 @@ impl CancelSignals {
             (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly)
                 if self.prompting.load(Ordering::SeqCst) =>
             {
-                ui::tell("\nleft open; the run waits");
+                ui::notice("\nleft open; the run waits");
             }
             (SignalMode::Run, CancelLevel::None | CancelLevel::Orderly) => {
                 // What that means where the run stands is told when it is written down.
-                ui::tell("cancelling: the run ends in order; once more to stop at once");
+                ui::notice("cancelling: the run ends in order; once more to stop at once");
             }
             (SignalMode::Run, CancelLevel::Now) => {
-                ui::tell(&format!(
+                ui::notice(&format!(
                     "stopping at once; nothing more is undone; `runbook resume {}` continues the \
                      run",
                     self.named()
@@ -162,7 +162,7 @@ impl CancelSignals {
         self.hung_up.send_replace(true);
         if !self.over.load(Ordering::SeqCst) {
             let run = self.named();
-            ui::tell(&format!(
+            ui::notice(&format!(
                 "the terminal hung up; the run goes on without it: `runbook show {run} --follow` \
                  shows how, `runbook cancel {run}` ends it"
             ));
@@ -221,9 +221,9 @@ impl CancelSignals {
 }
 
 /// All signals, each as what it asks for.
-fn demands() -> Result<mpsc::UnboundedReceiver<Demand>, Failure> {
+fn demands() -> Result<mpsc::UnboundedReceiver<SignalRequest>, Failure> {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let listen = |number: i32, demand: Demand| -> std::io::Result<()> {
+    let listen = |number: i32, demand: SignalRequest| -> std::io::Result<()> {
         let mut signals = signal(SignalKind::from_raw(number))?;
         let sender = sender.clone();
         tokio::spawn(async move {
@@ -236,7 +236,7 @@ fn demands() -> Result<mpsc::UnboundedReceiver<Demand>, Failure> {
     }
     for number in REAL_TIME {
         // A C library that keeps one of them for itself refuses it.
-        let _ = listen(number, Demand::Terminate);
+        let _ = listen(number, SignalRequest::Terminate);
     }
     Ok(receiver)
 }

@@ -218,7 +218,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<ExitStatus, Failure> {
         "signed {} {} ({})",
         inspected.manifest.name, inspected.manifest.version, inspected.digest
     ));
-    ui::not_told(ui::line(&path.display().to_string()), "what was written");
+    ui::warn_if_unwritten(ui::line(&path.display().to_string()), "what was written");
     Ok(ExitStatus::Success)
 }
 

@@ -1,20 +1,19 @@
-//! Durations of an input that the operation spends itself, such as the grace of a stop, compared
-//! with the time that its step has.
+//! Compares durations that an operation spends itself, such as the grace time of a stop, with the
+//! timeout of its step.
 
 use runbook_authority::manifest::Operation;
 use runbook_document::{Diagnostic, FromNode as _, format_duration, parse_duration};
 use runbook_engine::{DEFAULT_TIMEOUT, UseSite};
 
-/// The key of a property in an input schema that says so. Its value is how long it takes where the
-/// input says nothing.
-const SPENT: &str = "x-runbook-spent";
+/// The key in an input schema that marks such a property. Its value is the default of the property.
+const SPENT_KEY: &str = "x-runbook-spent";
 
-/// Warns of a step whose `timeout` is over before its operation can have spent what its input says:
-/// it would be cut off, and what it had asked for would go on without it.
-pub fn longer_than_the_step(site: &UseSite<'_>, operation: &Operation) -> Option<Diagnostic> {
+/// Warns of a step whose `timeout` is shorter than the time that its input asks for: the call would
+/// be cut off, and what it started would continue outside.
+pub fn check_timeout(site: &UseSite<'_>, operation: &Operation) -> Option<Diagnostic> {
     let properties = operation.input.get("properties")?.as_object()?;
     let (key, default) =
-        properties.iter().find_map(|(key, property)| Some((key, property.get(SPENT)?)))?;
+        properties.iter().find_map(|(key, property)| Some((key, property.get(SPENT_KEY)?)))?;
     let written = site.with.and_then(|with| with.get(key));
     let text = match written {
         Some(node) => String::from_node(node)?,

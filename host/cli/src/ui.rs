@@ -6,7 +6,7 @@
 //! writes bytes as they are.
 
 use crate::failure::Failure;
-use crate::screen::{Moving, Screen, Stderr, columns, write_whole};
+use crate::screen::{LiveArea, Screen, Stderr, columns, write_whole};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
 use runbook_document::{Diagnostic, Diagnostics, Severity};
 pub use runbook_report::counted;
@@ -20,22 +20,22 @@ use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 /// Stderr of the program.
 static SCREEN: LazyLock<Screen> = LazyLock::new(|| Screen::new(Stderr));
 
-/// What paths are called in all that is written, the longest first: a folder that this program made
-/// is no name for people.
+/// Names that replace paths in all output, the longest path first: a temporary folder means nothing
+/// to people.
 static NAMES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
-/// The journal that every command which is printed names, if it is not where one is looked for.
+/// The journal to name in printed commands, if it is not the default one.
 static JOURNAL: OnceLock<String> = OnceLock::new();
 
-/// Whether only what must be told is told.
+/// Whether `-q` was given.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// From now on nothing is told but what is wrong, what needs a person, and what was asked for.
+/// Turns notes off, for `-q`: only errors, questions and requested output are printed.
 pub fn be_quiet() {
     QUIET.store(true, Ordering::Relaxed);
 }
 
-/// Whether only what must be told is told.
+/// Whether `-q` was given.
 pub fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
@@ -51,34 +51,35 @@ pub fn has_named_journal() -> bool {
     JOURNAL.get().is_some()
 }
 
-/// A text of this program, whose commands can be typed as they stand.
-pub fn typed(text: &str) -> Cow<'_, str> {
-    runbook_report::naming_journal(text, JOURNAL.get().map(String::as_str))
+/// The text with `--journal` in each command between backticks, if the journal is not the default.
+pub fn with_journal_option(text: &str) -> Cow<'_, str> {
+    runbook_report::with_journal_option(text, JOURNAL.get().map(String::as_str))
 }
 
-/// A report of a run, whose commands can be typed as they stand.
+/// A report of a run, with `--journal` in its commands.
 pub fn render_report(format: Format, summary: &Summary) -> String {
     if JOURNAL.get().is_none() {
         return runbook_report::render(format, summary);
     }
     let mut summary = summary.clone();
-    summary.to_continue = summary.to_continue.as_deref().map(|next| typed(next).into_owned());
+    summary.to_continue =
+        summary.to_continue.as_deref().map(|next| with_journal_option(next).into_owned());
     let report = runbook_report::render(format, &summary);
     match format {
-        Format::Text => typed(&report).into_owned(),
+        Format::Text => with_journal_option(&report).into_owned(),
         Format::Json | Format::Junit | Format::Markdown | Format::Html => report,
     }
 }
 
 /// Makes `path` appear as `name` wherever it would be written from now on.
-pub fn call(path: &str, name: &str) {
+pub fn name_path(path: &str, name: &str) {
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     names.push((path.to_owned(), name.to_owned()));
     names.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
 }
 
-/// A text in which every path that has another name has it.
-pub fn by_name(text: &str) -> Cow<'_, str> {
+/// The text with each renamed path replaced by its name.
+pub fn with_path_names(text: &str) -> Cow<'_, str> {
     let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     names.iter().fold(Cow::Borrowed(text), |text, (path, name)| {
         if text.contains(path.as_str()) {
@@ -91,7 +92,7 @@ pub fn by_name(text: &str) -> Cow<'_, str> {
 
 /// Writes data for programs to stdout, in a format whose own rules were kept.
 pub fn data(text: &str) -> Result<(), Failure> {
-    let text = by_name(text);
+    let text = with_path_names(text);
     let text = runbook_text::lines(&text);
     let end = if text.ends_with('\n') { "" } else { "\n" };
     raw_data(format!("{text}{end}").as_bytes())
@@ -107,24 +108,24 @@ pub fn json(value: &serde_json::Value) -> Result<(), Failure> {
     data(&runbook_text::json(&value.to_string()))
 }
 
-/// Says on stdout what was done, unless it is to be quiet. That it cannot be said does not make it
-/// undone, so it is no failure of the command.
-pub fn said(text: &str) {
+/// Prints on stdout what was done, unless `-q` was given. An error of writing is ignored, because
+/// the command itself has succeeded.
+pub fn done(text: &str) {
     if !is_quiet() {
-        not_told(data(&runbook_text::printed(text)), "what was done");
+        warn_if_unwritten(data(&runbook_text::printed(text)), "what was done");
     }
 }
 
-/// Tells one line, even if names in it hold line breaks.
-pub fn said_line(text: &str) {
+/// The same on one line, even if names in it hold line breaks.
+pub fn done_line(text: &str) {
     if !is_quiet() {
-        not_told(line(text), "what was done");
+        warn_if_unwritten(line(text), "what was done");
     }
 }
 
-/// A warning on stderr in place of a failure: what was to be told could not be.
-pub fn not_told(told: Result<(), Failure>, what: &str) {
-    match told {
+/// Warns on stderr if output could not be written. The command itself has succeeded.
+pub fn warn_if_unwritten(result: Result<(), Failure>, what: &str) {
+    match result {
         Ok(()) | Err(Failure::BrokenPipe) => {}
         Err(Failure::Error { error, .. }) => {
             warning(&format!("{what} could not be written to stdout: {error}"));
@@ -135,7 +136,7 @@ pub fn not_told(told: Result<(), Failure>, what: &str) {
 
 /// Writes text for people to stdout: on a terminal, no line is wider than it.
 pub fn text(text: &str) -> Result<(), Failure> {
-    let text = &*typed(text);
+    let text = &*with_journal_option(text);
     match columns(std::io::stdout()) {
         Some(columns) => {
             data(&runbook_text::printed(&runbook_report::wrap_to_width(text, columns)))
@@ -243,43 +244,42 @@ impl Painted {
     }
 }
 
-/// Writes a line for the operator to stderr, unless it is to be quiet. Nothing can be done if that
-/// fails, and a run must neither stop nor wait for it.
+/// Writes a line for the operator to stderr, unless `-q` was given. Errors are ignored, because a
+/// run must neither stop nor wait for a terminal.
 pub fn note(text: &str) {
     if !is_quiet() {
-        tell(text);
+        notice(text);
     }
 }
 
-/// The same, also where it is to be quiet: what a person is asked and must know to answer, and what
-/// they asked to be shown.
-pub fn tell(text: &str) {
-    SCREEN.print(&runbook_text::printed(&by_name(&typed(text))));
+/// The same even with `-q`: for questions, what is needed to answer them, and what was asked for.
+pub fn notice(text: &str) {
+    SCREEN.print(&runbook_text::printed(&with_path_names(&with_journal_option(text))));
 }
 
 /// Warns the operator that something was not done, or needs a person; in one line,
 /// even if names in it hold line breaks.
 pub fn warning(text: &str) {
-    tell(&format!("warning: {}", runbook_text::line(text)));
+    notice(&format!("warning: {}", runbook_text::line(text)));
 }
 
-/// Warns the operator of what holds as well without them, unless it is to be quiet.
+/// Warns the operator of something that needs no action, unless `-q` was given.
 pub fn advice(text: &str) {
     if !is_quiet() {
         warning(text);
     }
 }
 
-/// Shows findings that keep nothing from going on, unless it is to be quiet.
-pub fn advise(diagnostics: &Diagnostics, color: Color) {
+/// Shows findings that stop nothing, unless `-q` was given.
+pub fn findings(diagnostics: &Diagnostics, color: Color) {
     if !diagnostics.is_empty() && !is_quiet() {
-        note_painted(&render_diagnostics(diagnostics, color));
+        notice_painted(&render_diagnostics(diagnostics, color));
     }
 }
 
-/// Prints text as [`tell`] does, with colours.
-pub fn note_painted(text: &Painted) {
-    SCREEN.print(&by_name(&text.0));
+/// Prints text as [`notice`] does, with colours.
+pub fn notice_painted(text: &Painted) {
+    SCREEN.print(&with_path_names(&text.0));
 }
 
 /// Shows what is wrong with the command line. It quotes arguments, which a shell made of the names
@@ -290,12 +290,12 @@ pub fn wrong_command_line(error: &clap::Error) {
         // With colours, and help to stdout. Nothing can be done if that fails.
         let _ = error.print();
     } else {
-        tell(text.trim_end());
+        notice(text.trim_end());
     }
 }
 
-/// Draws lines that move below all that is noted.
-pub fn show(moving: Moving) {
+/// Draws the live area below all notes.
+pub fn show(moving: LiveArea) {
     SCREEN.show(moving);
 }
 
@@ -324,24 +324,24 @@ pub fn failure(color: Color, failure: &Failure) {
     match failure {
         Failure::BrokenPipe => {}
         Failure::Findings { diagnostics, .. } => {
-            note_painted(&render_diagnostics(diagnostics, color));
+            notice_painted(&render_diagnostics(diagnostics, color));
         }
         Failure::Error { error, hints, .. } => {
             let mut text = Painted::default();
             let code =
                 Failure::code(error.as_ref()).map_or_else(String::new, |code| format!("[{code}]"));
             text.push(&format!("error{code}:"), "1;31", color);
-            text.push_quoted(&typed(&format!(" {error}")));
+            text.push_quoted(&with_journal_option(&format!(" {error}")));
             for cause in Failure::causes(error.as_ref()) {
                 text.push("\n  because ", "", color);
-                text.push_quoted(&typed(&cause));
+                text.push_quoted(&with_journal_option(&cause));
             }
             for hint in hints {
                 text.push("\n", "", color);
                 text.push("help:", "1;36", color);
-                text.push_quoted(&typed(&format!(" {hint}")));
+                text.push_quoted(&with_journal_option(&format!(" {hint}")));
             }
-            note_painted(&Painted(wrapped(&text.0)));
+            notice_painted(&Painted(wrapped(&text.0)));
         }
     }
 }
@@ -381,8 +381,10 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
     let mut text = String::new();
     for diagnostic in in_file_order(diagnostics) {
         let source = runbook_text::snippet(&diagnostic.source.quotable()).into_owned();
-        let shown =
-            Shown { diagnostic, source: NamedSource::new(diagnostic.source.name(), source) };
+        let shown = MietteDiagnostic {
+            diagnostic,
+            source: NamedSource::new(diagnostic.source.name(), source),
+        };
         let _ = handler.render_report(&mut text, &shown);
     }
     let errors =
@@ -399,8 +401,7 @@ pub fn render_diagnostics(diagnostics: &Diagnostics, color: Color) -> Painted {
     }
 }
 
-/// The beginning of a line that a person is to finish; too wide for the terminal, it goes on below,
-/// at a word.
+/// Prints a question without a line break after it. It is wrapped at words.
 pub fn prompt(question: &str) {
     let end = &question[question.trim_end().len()..];
     SCREEN.prompt(&runbook_text::printed(&format!("{}{end}", wrapped(question.trim_end()))));
@@ -408,20 +409,20 @@ pub fn prompt(question: &str) {
 
 /// A [`Diagnostic`] as miette wants it.
 #[derive(Debug)]
-struct Shown<'a> {
+struct MietteDiagnostic<'a> {
     diagnostic: &'a Diagnostic,
     source: NamedSource<String>,
 }
 
-impl std::fmt::Display for Shown<'_> {
+impl std::fmt::Display for MietteDiagnostic<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.diagnostic.message)
     }
 }
 
-impl std::error::Error for Shown<'_> {}
+impl std::error::Error for MietteDiagnostic<'_> {}
 
-impl miette::Diagnostic for Shown<'_> {
+impl miette::Diagnostic for MietteDiagnostic<'_> {
     fn code<'b>(&'b self) -> Option<Box<dyn std::fmt::Display + 'b>> {
         Some(Box::new(self.diagnostic.code))
     }

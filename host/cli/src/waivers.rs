@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The name that the file has, beside its suites.
 pub const FILE_NAME: &str = "waivers.toml";
 
-/// What is waived of one suite.
+/// The waivers of one suite.
 #[derive(Debug, Default)]
 pub struct Waivers(BTreeMap<String, Waiver>);
 

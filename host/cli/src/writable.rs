@@ -25,7 +25,7 @@ pub fn warn(what: &str, file: &Path) {
     };
     let open = open.display().to_string();
     let (file, open) = (file.display(), runbook_text::file(&open));
-    ui::tell(&format!(
+    ui::notice(&format!(
         "warning: everybody on this host can {can} {what} `{file}`: `chmod o-w {open}`"
     ));
 }

@@ -1,5 +1,5 @@
-//! What a runbook writes as input of a call: where a value of it stands, and which parameters its
-//! templates see.
+//! The input of a call as the runbook writes it: the position of each value, and the parameters
+//! that its templates use.
 
 use runbook_document::{Node, Value};
 use runbook_engine::model::Param;

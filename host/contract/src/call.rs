@@ -1,4 +1,4 @@
-//! What an operation is asked.
+//! A call of an operation.
 
 use crate::{Json, Proposal, RunId, StepId};
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub struct Call {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// A probe or smoke test looks.
+    /// A probe or smoke test reads or exercises its target.
     Check,
     /// A step says what it would do.
     Plan,
@@ -53,9 +53,9 @@ pub enum Phase {
         /// What happens to an effect that is not in it.
         drift: Drift,
     },
-    /// A step says what is there now, in the shape of `before`.
+    /// A step reports the present state, in the form of `before`.
     Observe,
-    /// A step puts back what `before` says.
+    /// A step restores the state `before`.
     Undo {
         /// What `plan` saw before the first attempt.
         before: Json,

@@ -1,4 +1,4 @@
-//! What an operation answers.
+//! The responses of operations.
 
 use crate::Json;
 use serde::{Deserialize, Serialize};

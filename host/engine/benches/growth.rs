@@ -4,9 +4,10 @@
 use jiff::Timestamp;
 use runbook_document::Source;
 use runbook_engine::{
-    Acquired, Appended, Call, CallReturn, CancelToken, Clock, Fault, Fence, Journal, Kind, Lease,
-    LeaseRequest, LeaseWatch, Operate, OperationFacts, Options, Outcome, Plan, Record, Renewed,
-    Report, Response, Run, RunHeader, RunId, RunSummary, Runbook, StoredRun, parse, resolve_params,
+    Acquired, Call, CallReturn, CancelToken, Clock, Fault, Fence, FencedAppend, Journal, Kind,
+    Lease, LeaseRequest, LeaseWatch, Operate, OperationFacts, Options, Outcome, Plan, Record,
+    Renewed, Report, Response, Run, RunHeader, RunId, RunSummary, Runbook, StoredRun, parse,
+    resolve_params,
 };
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -49,9 +50,9 @@ impl Clock for SystemClock {
 }
 
 /// Keeps nothing.
-struct Unkept;
+struct NoJournal;
 
-impl Journal for Unkept {
+impl Journal for NoJournal {
     type Error = Infallible;
 
     async fn create(&self, _header: &RunHeader) -> Result<(), Infallible> {
@@ -67,8 +68,8 @@ impl Journal for Unkept {
         _run: RunId,
         _record: &Record,
         _fence: &Fence<'_>,
-    ) -> Result<Appended, Infallible> {
-        Ok(Appended::Kept)
+    ) -> Result<FencedAppend, Infallible> {
+        Ok(FencedAppend::Kept)
     }
 
     async fn load(&self, _run: RunId) -> Result<StoredRun, Infallible> {
@@ -176,7 +177,8 @@ fn run(plan: &Plan) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let clock = SystemClock(Instant::now());
-    let run = Run { plan, operate: &Nothing, journal: &Unkept, clock: &clock, options: &options };
+    let run =
+        Run { plan, operate: &Nothing, journal: &NoJournal, clock: &clock, options: &options };
     let outcome = runtime.block_on(run.execute(&mut |_: &Record| {}));
     outcome.expect("nothing can fail");
 }

@@ -11,7 +11,7 @@ use crate::plan::{Plan, PlannedStep};
 use crate::state::{RunState, Stage, StepPhase};
 use crate::undo;
 use ending::{ending, finally, undo_stage};
-use guards::looks;
+use guards::due_guards;
 use runbook_contract::StepId;
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ pub enum Action {
         reason: SkipReason,
     },
     /// Probe a guard.
-    Look {
+    ObserveGuard {
         /// The id of the guard.
         guard: StepId,
     },
@@ -101,7 +101,7 @@ pub struct Observed<'a> {
     /// Calls that are under way.
     pub pending: &'a BTreeSet<StepId>,
     /// Guards whose probe is under way.
-    pub looking: &'a BTreeSet<StepId>,
+    pub probing_guards: &'a BTreeSet<StepId>,
     /// Whether a step's delay is over.
     pub is_due: &'a dyn Fn(&StepId) -> bool,
     /// Whether the timeout of a manual step is over.
@@ -248,10 +248,10 @@ fn steps(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
         return if observed.pending.is_empty() { vec![notify] } else { Vec::new() };
     }
     if !view.all_settled(Section::Step) {
-        let looks = looks(plan, state, observed);
+        let guards = due_guards(plan, state, observed);
         if is_held_back(plan, state) {
             // No step begins before each guard has been probed, or after a failed probe.
-            return looks;
+            return guards;
         }
         // Checked after failures: a partly done run may be undone at any time, also outside the
         // window.
@@ -268,7 +268,7 @@ fn steps(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
                 let attempts = attempts(view, observed, Section::Step);
                 let idle = attempts.is_empty() && observed.pending.is_empty();
                 let pause = if idle { waiting_for_approval(view) } else { Vec::new() };
-                if pause.is_empty() { attempts.into_iter().chain(looks).collect() } else { pause }
+                if pause.is_empty() { attempts.into_iter().chain(guards).collect() } else { pause }
             }
         };
     }
@@ -301,7 +301,7 @@ fn verify(view: &View<'_>, observed: &Observed<'_>) -> Vec<Action> {
     }
     attempts(view, observed, Section::Verify)
         .into_iter()
-        .chain(looks(plan, state, observed))
+        .chain(due_guards(plan, state, observed))
         .collect()
 }
 

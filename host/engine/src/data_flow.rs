@@ -54,7 +54,7 @@ struct Steps<'a> {
     /// In the order of their keys.
     by_key: Vec<(String, &'a StepId)>,
     /// How often a step was looked up: a test counts it.
-    looks: Cell<usize>,
+    lookups: Cell<usize>,
 }
 
 impl<'a> Steps<'a> {
@@ -63,7 +63,7 @@ impl<'a> Steps<'a> {
         let mut by_key: Vec<_> = ids.map(|id| (template_key(id), id)).collect();
         by_key.sort();
         let by_id = runbook.steps.iter().map(|step| (&step.id.value, step)).collect();
-        Self { by_id, by_key, looks: Cell::new(0) }
+        Self { by_id, by_key, lookups: Cell::new(0) }
     }
 
     /// The nested file in which a step stands.
@@ -91,7 +91,7 @@ impl<'a> Steps<'a> {
     /// The steps from a key on.
     fn from(&self, key: &str) -> impl Iterator<Item = &(String, &'a StepId)> {
         let begin = self.by_key.partition_point(|(known, _)| known.as_str() < key);
-        self.by_key[begin..].iter().inspect(|_| self.looks.set(self.looks.get() + 1))
+        self.by_key[begin..].iter().inspect(|_| self.lookups.set(self.lookups.get() + 1))
     }
 }
 
@@ -143,16 +143,16 @@ mod tests {
     }
 
     #[test]
-    fn the_steps_that_ten_times_as_many_refer_to_are_found_with_ten_times_as_many_looks() {
-        let looks = |number: usize| {
+    fn the_steps_that_ten_times_as_many_refer_to_are_found_with_ten_times_as_many_lookups() {
+        let lookups = |number: usize| {
             let runbook = chain(number);
             let steps = Steps::new(&runbook);
             let found = inputs(&runbook, &steps);
             let one = BTreeSet::from([StepId::from("s1-x")]);
             assert_eq!((found.len(), &found[&StepId::from("s2-x")]), (number, &one));
-            steps.looks.get()
+            steps.lookups.get()
         };
-        let (few, many) = (looks(100), looks(1_000));
-        assert!(few > 0 && many <= 12 * few, "{few} looks for 100, {many} for 1,000");
+        let (few, many) = (lookups(100), lookups(1_000));
+        assert!(few > 0 && many <= 12 * few, "{few} lookups for 100, {many} for 1,000");
     }
 }

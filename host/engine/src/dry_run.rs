@@ -32,7 +32,7 @@ pub struct DryStep {
 
 /// Which plugins a dry run asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
+pub enum AskedPlugins {
     /// Probes, and steps for what they would do.
     Everybody,
     /// Steps only, for what they would do.
@@ -85,7 +85,7 @@ pub struct DryRun<'a, O> {
     /// `--env`, if one was given: `run.environment` in templates.
     pub environment: Option<&'a str>,
     /// Which plugins are asked.
-    pub audience: Audience,
+    pub audience: AskedPlugins,
 }
 
 impl<O: Operate> DryRun<'_, O> {
@@ -94,15 +94,24 @@ impl<O: Operate> DryRun<'_, O> {
         let values = run_values(self.plan, self.run, self.operator, self.environment);
         let Self { plan, operate, run, audience, .. } = *self;
         let (opened, views) = (BTreeMap::new(), BTreeMap::new());
-        ask_all(Dry { plan, operate, run, values, audience, opened, views, found: Vec::new() })
-            .await
+        ask_all(DryRunner {
+            plan,
+            operate,
+            run,
+            values,
+            audience,
+            opened,
+            views,
+            found: Vec::new(),
+        })
+        .await
     }
 }
 
-async fn ask_all<O: Operate>(mut dry: Dry<'_, O>) -> Vec<DryStep> {
+async fn ask_all<O: Operate>(mut dry: DryRunner<'_, O>) -> Vec<DryStep> {
     let plan = dry.plan;
-    for guard in plan.guards.iter().filter(|guard| guard.look.group.is_none()) {
-        dry.ask(&guard.look).await;
+    for guard in plan.guards.iter().filter(|guard| guard.probe.group.is_none()) {
+        dry.ask(&guard.probe).await;
     }
     for step in &plan.steps {
         let view = match dry.out_of_reach(step) {
@@ -138,21 +147,21 @@ fn run_values(
     known.into_iter().map(|(name, value)| (name.to_owned(), Json::from(value))).collect()
 }
 
-struct Dry<'a, O> {
+struct DryRunner<'a, O> {
     plan: &'a Plan,
     operate: &'a O,
     run: RunId,
-    audience: Audience,
+    audience: AskedPlugins,
     values: serde_json::Map<String, Json>,
     /// What is known of each nested file.
-    opened: BTreeMap<StepId, Opened>,
+    opened: BTreeMap<StepId, NestedFile>,
     /// What later templates see of each step.
     views: BTreeMap<StepId, StepView>,
     found: Vec<DryStep>,
 }
 
 /// What is known of a nested file.
-enum Opened {
+enum NestedFile {
     /// What its steps see as `params`.
     Params { params: serde_json::Map<String, Json>, cut: BTreeMap<String, String> },
     /// It is known only at run time, and so are its steps.
@@ -164,11 +173,13 @@ enum Opened {
 /// The result of a dry run for a step, and what later templates see of it.
 type DryAnswer = (DryFinding, StepView);
 
-impl<O: Operate> Dry<'_, O> {
+impl<O: Operate> DryRunner<'_, O> {
     /// Says what was found out about a step.
     fn say(&mut self, step: &PlannedStep, finding: DryFinding) {
         if self.plan.groups.contains_key(&step.id) {
-            self.opened.entry(step.id.clone()).or_insert_with(|| Opened::unless_opened(&finding));
+            self.opened
+                .entry(step.id.clone())
+                .or_insert_with(|| NestedFile::unless_opened(&finding));
         }
         let with = self.plan.groups.get(&step.id).map_or(&step.with, |group| &group.with);
         let input = self.with_scope(step, |scope| template::render_known(with, scope));
@@ -182,9 +193,9 @@ impl<O: Operate> Dry<'_, O> {
     /// The result for a step of a nested file that is not opened.
     fn out_of_reach(&self, step: &PlannedStep) -> Option<DryAnswer> {
         match self.opened.get(step.group.as_ref()?)? {
-            Opened::Params { .. } => None,
-            Opened::AtRunTime { reason } => Some(at_run_time(reason.clone())),
-            Opened::Skipped => Some(skipped()),
+            NestedFile::Params { .. } => None,
+            NestedFile::AtRunTime { reason } => Some(at_run_time(reason.clone())),
+            NestedFile::Skipped => Some(skipped()),
         }
     }
 
@@ -206,7 +217,7 @@ impl<O: Operate> Dry<'_, O> {
             }
             Ok(Intent::List(_)) => at_run_time("the list is empty: nothing to do".to_owned()),
             Ok(Intent::Open { params, cut }) => {
-                self.opened.insert(step.id.clone(), Opened::Params { params, cut });
+                self.opened.insert(step.id.clone(), NestedFile::Params { params, cut });
                 let steps = plan
                     .steps
                     .iter()
@@ -229,8 +240,10 @@ impl<O: Operate> Dry<'_, O> {
     /// Whether this dry run asks the plugin of a step.
     fn is_asked(&self, step: &PlannedStep) -> bool {
         match (self.audience, step.facts.kind) {
-            (Audience::Nobody, _) | (Audience::Steps, Kind::Probe | Kind::SmokeTest) => false,
-            (Audience::Everybody, _) | (Audience::Steps, Kind::Step) => true,
+            (AskedPlugins::Nobody, _) | (AskedPlugins::Steps, Kind::Probe | Kind::SmokeTest) => {
+                false
+            }
+            (AskedPlugins::Everybody, _) | (AskedPlugins::Steps, Kind::Step) => true,
         }
     }
 
@@ -268,8 +281,8 @@ impl<O: Operate> Dry<'_, O> {
             self.views.get(id).map(|view| (id.clone(), view.clone()))
         };
         let (params, cut) = match step.group.as_ref().and_then(|group| self.opened.get(group)) {
-            Some(Opened::Params { params, cut }) => (params.clone(), cut.clone()),
-            Some(Opened::AtRunTime { .. } | Opened::Skipped) | None => {
+            Some(NestedFile::Params { params, cut }) => (params.clone(), cut.clone()),
+            Some(NestedFile::AtRunTime { .. } | NestedFile::Skipped) | None => {
                 (self.plan.params.clone(), BTreeMap::new())
             }
         };
@@ -278,7 +291,7 @@ impl<O: Operate> Dry<'_, O> {
     }
 }
 
-impl Opened {
+impl NestedFile {
     /// The state of a file that is not opened, from the result of its step.
     fn unless_opened(finding: &DryFinding) -> Self {
         match finding {

@@ -69,7 +69,7 @@ pub(crate) fn read(answer: Response, expect: &[PlannedExpectation]) -> Result<Fi
             return Err(unexpected_response("a proposal or an observation"));
         }
     };
-    if template::says_cut(&finding.output) {
+    if template::is_marked_cut(&finding.output) {
         finding.summary.push_str(" (cut: its output does not hold all)");
     }
     for expectation in expect {

@@ -1,5 +1,4 @@
-//! How long a run was executed: the one number that every report tells. Pauses are not part of it,
-//! nor is the time after a process died.
+//! How long a run was executed. Pauses do not count, nor does the time after a process died.
 
 use crate::event::{LifecycleEvent, Record, RunEvent};
 use jiff::Timestamp;

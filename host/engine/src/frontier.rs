@@ -1,6 +1,5 @@
-//! What of a plan can go on now, kept up to date step by step: a run of ten thousand steps must not
-//! look at each of them for every decision. It is derived from plan and state, and says nothing
-//! that they do not say.
+//! Which steps can continue now, updated step by step: a run of ten thousand steps must not examine
+//! each of them for every decision. It is derived from plan and state and adds nothing to them.
 
 use crate::event::Section;
 use crate::model::{IfNeedsFailed, OnFailure};
@@ -13,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Steps by their position in the plan.
 type Positions = BTreeSet<usize>;
 
-/// What can go on now.
+/// The steps that can continue now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Frontier {
-    shape: Shape,
+    shape: PlanStructure,
     phases: Vec<StepPhase>,
     /// How many of the steps that each one needs are not settled.
     missing: Vec<usize>,
@@ -46,36 +45,36 @@ pub(crate) struct Frontier {
     unchecked: Positions,
     /// How often a step was looked up, for tests of growth.
     #[cfg(test)]
-    pub(crate) looks: LookCount,
+    pub(crate) lookups: LookupCount,
 }
 
-/// How the steps hang together; as long as the plan is the same, so is this.
+/// How the steps depend on each other. It changes only with the plan and the order of the undo.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Shape {
+struct PlanStructure {
     dependents: Vec<Vec<usize>>,
-    /// The step that stands for the file of each one.
+    /// For each step, the step that opens the nested file it belongs to.
     groups: Vec<Option<usize>>,
-    /// The step that each one is an item of.
+    /// For each item, the step with its `for_each`.
     item_of: Vec<Option<usize>>,
-    /// The steps of the file that each one stands for.
+    /// For each step that opens a nested file, the steps of that file.
     members: Vec<Vec<usize>>,
-    /// The place of each one in the order of the undo.
+    /// For each step, its position in the order of the undo.
     undo_at: Vec<Option<usize>>,
 }
 
 /// A number that does not count when two frontiers are compared.
 #[cfg(test)]
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LookCount(pub(crate) usize);
+pub(crate) struct LookupCount(pub(crate) usize);
 
 #[cfg(test)]
-impl PartialEq for LookCount {
+impl PartialEq for LookupCount {
     fn eq(&self, _other: &Self) -> bool {
         true
     }
 }
 
-impl Shape {
+impl PlanStructure {
     fn of(plan: &Plan, state: &RunState) -> Self {
         let n = plan.steps.len();
         let at = |id: &StepId| plan.index().position(id);
@@ -106,18 +105,18 @@ impl Shape {
         shape
     }
 
-    /// What a step is a part of.
+    /// The steps that a step is a part of: the one that opens its file, and that of its `for_each`.
     fn owners(&self, position: usize) -> impl Iterator<Item = usize> + use<> {
         [self.groups[position], self.item_of[position]].into_iter().flatten()
     }
 }
 
 impl Frontier {
-    /// Looks at every step once.
+    /// Computed from every step; later changes are applied one by one.
     pub(crate) fn new(plan: &Plan, state: &RunState) -> Self {
         let n = plan.steps.len();
         let mut frontier = Self {
-            shape: Shape::of(plan, state),
+            shape: PlanStructure::of(plan, state),
             phases: plan.steps.iter().map(|step| state.step(&step.id).phase).collect(),
             missing: vec![0; n],
             parts: vec![0; n],
@@ -190,7 +189,7 @@ impl Frontier {
     fn refresh(&mut self, plan: &Plan, state: &RunState, position: usize) {
         #[cfg(test)]
         {
-            self.looks.0 += 1;
+            self.lookups.0 += 1;
         }
         let step = &plan.steps[position];
         let found = state.step(&step.id);

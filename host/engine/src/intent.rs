@@ -1,5 +1,5 @@
-//! What a step does when it is begun: decided by plan and templates alone. A run and a dry run ask
-//! the same function; what differs between them is what templates see, and what is done then.
+//! What a step does when it begins: decided by plan and templates alone. A run and a dry run use
+//! the same function; only what templates see, and what follows, differs.
 
 use crate::event::Item;
 use crate::model::Manual;
@@ -8,7 +8,7 @@ use crate::template::{self, Scope, TemplateError};
 use runbook_contract::{ErrorClass, Fault, Json};
 use std::collections::BTreeMap;
 
-/// What a step does.
+/// The intent of a step.
 #[derive(Debug)]
 pub(crate) enum Intent<'a> {
     /// Nothing: its `when` is false.

@@ -109,7 +109,7 @@ impl ProcessIdentity {
 
 /// What a process sees of a pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sighting {
+pub enum ProcessSighting {
     /// There is no such process.
     Missing,
     /// There is one, which started then.
@@ -124,14 +124,14 @@ impl Holder {
     pub fn is_dead(
         &self,
         seen_by: Option<&ProcessIdentity>,
-        look: impl FnOnce(u32) -> Sighting,
+        inspect: impl FnOnce(u32) -> ProcessSighting,
     ) -> bool {
         let (Some(own), Some(process)) = (seen_by, &self.process) else { return false };
         own.sees(process)
-            && match look(self.pid) {
-                Sighting::Missing => true,
-                Sighting::Started(started) => started > process.started,
-                Sighting::Hidden => false,
+            && match inspect(self.pid) {
+                ProcessSighting::Missing => true,
+                ProcessSighting::Started(started) => started > process.started,
+                ProcessSighting::Hidden => false,
             }
     }
 }
@@ -199,7 +199,7 @@ pub struct Fence<'a> {
 
 /// What came of [`Journal::append_fenced`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Appended {
+pub enum FencedAppend {
     /// The record is durable, and each lease lives for [`Fence::ttl`] from now.
     Kept,
     /// A lease is held by another run, or was given back; nothing was written.
@@ -252,7 +252,7 @@ pub trait Journal: Sync {
     ///
     /// # Errors
     /// The errors of [`append`](Self::append). A lease that is lost is no error but
-    /// [`Appended::Lost`].
+    /// [`FencedAppend::Lost`].
     ///
     /// # Errors
     /// Those of [`append`](Self::append). That a lease is lost is no error but an answer.
@@ -261,7 +261,7 @@ pub trait Journal: Sync {
         run: RunId,
         record: &Record,
         fence: &Fence<'_>,
-    ) -> impl Future<Output = Result<Appended, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<FencedAppend, Self::Error>> + Send;
 
     /// A run with all its records.
     ///

@@ -1,5 +1,5 @@
-//! What is known of an input before all of it is: so much of it can be compared with the schema of
-//! its operation.
+//! What is known of an input before its templates are rendered. That much can be compared with the
+//! schema of its operation.
 
 use crate::model::{Param, ParamType};
 use crate::template::markers::{has_markers, sole_expression};

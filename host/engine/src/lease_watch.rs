@@ -1,4 +1,4 @@
-//! Until when a run may begin effects, as its own process knows without asking the journal.
+//! Until when a run may begin effects, as far as its process knows without asking the journal.
 
 use crate::call_stop::CallStop;
 use std::sync::Arc;

@@ -39,24 +39,24 @@ pub use call_stop::CallStop;
 pub use cancel::{CancelLevel, CancelToken};
 pub use clock::Clock;
 pub use data_flow::inputs_from;
-pub use dry_run::{Audience, DryFinding, DryRun, DryStep};
+pub use dry_run::{AskedPlugins, DryFinding, DryRun, DryStep};
 pub use event::*;
 pub use execute::*;
 pub use executed::Executed;
 pub use journal::{
-    Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, ProcessIdentity, Renewed,
-    RunHeader, RunSummary, Sighting, StoredRun,
+    Acquired, Fence, FencedAppend, Holder, Journal, Lease, LeaseRequest, ProcessIdentity,
+    ProcessSighting, Renewed, RunHeader, RunSummary, StoredRun,
 };
 pub use known::{Known, Misfit, MisfitKind, param_of};
 pub use lease_watch::LeaseWatch;
-pub use lint::{OutputRead, Wanted, output_reads};
+pub use lint::{ExpectedType, OutputRead, output_reads};
 pub use model::{Runbook, UseSite};
 pub use operate::*;
 pub use params::{GivenParam, GivenValue, Params, check_param, resolve_params};
 pub use parse::{Loader, Shared, parse, parse_inputs, parse_leniently, parse_shared};
 pub use plan::*;
 pub use range::Range;
-pub use retry_run::{RetryError, retry_of, runs_stood_on};
+pub use retry_run::{RetryError, retry_of, runs_relied_on};
 pub use runbook_contract::{
     Call, CallReturn, Case, Completion, Drift, Effect, ErrorClass, Fault, FaultEffect, Json, Kind,
     LogLevel, LogLine, Measurement, Mode, OperationFacts, Outcome, Phase, Proposal, Report,

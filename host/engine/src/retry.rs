@@ -1,4 +1,5 @@
-//! What follows an attempt: nothing, another one after a delay, or the next look of a poll. Pure.
+//! What follows an attempt: nothing, another one after a delay, or the next attempt of a poll.
+//! Pure.
 
 use crate::digest;
 use crate::event::AfterAttempt;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 /// What a failed attempt could have done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum PossibleEffect {
     /// Nothing: it was refused before any effect.
     Refused,
     /// An effect may have happened.
@@ -19,14 +20,14 @@ pub(crate) enum Reach {
 /// The facts about a failed attempt that decide what follows.
 pub(crate) struct Failure {
     pub class: ErrorClass,
-    pub reach: Reach,
+    pub reach: PossibleEffect,
     /// Failures in a row, this one included.
     pub failures: u32,
     /// The time since the first attempt began.
     pub elapsed: Duration,
 }
 
-/// What follows a failure.
+/// Whether another attempt follows a failure.
 pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -> AfterAttempt {
     let end = match step.on_failure {
         OnFailure::Continue => AfterAttempt::Continue,
@@ -40,7 +41,8 @@ pub(crate) fn after_failure(step: &PlannedStep, run: RunId, failure: &Failure) -
         return end;
     }
     // A write that may have happened is repeated only if that does no harm.
-    let may_have_happened = step.facts.kind == Kind::Step && failure.reach == Reach::Effects;
+    let may_have_happened =
+        step.facts.kind == Kind::Step && failure.reach == PossibleEffect::Effects;
     if may_have_happened && step.idempotent == RetrySafety::No {
         return end;
     }

@@ -4,7 +4,7 @@
 use crate::event::{Assumed, RetryOf, Section, SkipReason};
 use crate::execute::Decision;
 use crate::plan::{Plan, PlannedStep, RetrySafety};
-use crate::state::{EffectState, Left, RunState, StepPhase, StepState};
+use crate::state::{EffectState, RemainingEffect, RunState, StepPhase, StepState};
 use runbook_contract::{Json, Kind, RunId, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,7 +125,7 @@ pub fn retry_of(
 }
 
 /// The runs whose effects this one takes as done. Each of them undoes its own.
-pub fn runs_stood_on(state: &RunState) -> BTreeSet<RunId> {
+pub fn runs_relied_on(state: &RunState) -> BTreeSet<RunId> {
     let items = state.assumed_items.values().map(|assumed| assumed.done_in);
     state.steps.values().filter_map(|step| step.done_in).chain(items).collect()
 }
@@ -222,19 +222,25 @@ impl<'a> Retry<'a> {
     fn reuse(&self, id: &StepId, step: &'a PlannedStep, found: &'a StepState) -> Reuse {
         // Who had the effect knows whether it is still there.
         let found = self.of.undone_since(id, found.done_in).unwrap_or(found);
-        let doubt = if self.decisions.contains_key(id) { Doubt::Some } else { doubt(step, found) };
+        let doubt = if self.decisions.contains_key(id) {
+            EffectDoubt::MayHaveHappened
+        } else {
+            doubt(step, found)
+        };
         match (doubt, self.decisions.get(id)) {
-            (Doubt::None, _) if found.phase == StepPhase::UndoFailed && found.change.is_done() => {
+            (EffectDoubt::None, _)
+                if found.phase == StepPhase::UndoFailed && found.change.is_done() =>
+            {
                 Reuse::Done(found.output.clone().unwrap_or_default())
             }
-            (Doubt::Some, Some(Decision::Done)) => {
+            (EffectDoubt::MayHaveHappened, Some(Decision::Done)) => {
                 Reuse::Done(found.output.clone().unwrap_or_default())
             }
-            (Doubt::Some, Some(Decision::Retry | Decision::NotDone)) => {
+            (EffectDoubt::MayHaveHappened, Some(Decision::Retry | Decision::NotDone)) => {
                 Reuse::Open(found.phase.name())
             }
-            (Doubt::Some, Some(Decision::Fail) | None) => Reuse::Doubtful,
-            (Doubt::None, _) => match found.phase {
+            (EffectDoubt::MayHaveHappened, Some(Decision::Fail) | None) => Reuse::Doubtful,
+            (EffectDoubt::None, _) => match found.phase {
                 StepPhase::Succeeded
                 | StepPhase::Skipped(SkipReason::Assumed | SkipReason::Operator) => {
                     // An item stands for itself: that another one is undone changes nothing of it.
@@ -318,7 +324,8 @@ impl<'a> Retry<'a> {
             }
             let found = step.zip(self.found(id));
             let may_be_asked = |(step, found): (&PlannedStep, &StepState)| {
-                doubt(step, found) == Doubt::Some || found.change.left() == Left::Perhaps
+                doubt(step, found) == EffectDoubt::MayHaveHappened
+                    || found.change.left() == RemainingEffect::Perhaps
             };
             if !found.is_some_and(may_be_asked) {
                 return Err(RetryError::NotAsked { step: id.clone() });
@@ -377,7 +384,7 @@ impl<'a> Retry<'a> {
         };
         let done = matches!(self.reuse(self.from, self.written, found), Reuse::Done(_));
         // Who says that it happened begins after it.
-        if !done || self.only_looks(self.written) || self.decisions.contains_key(self.from) {
+        if !done || self.is_read_only(self.written) || self.decisions.contains_key(self.from) {
             return Ok(());
         }
         let open = self
@@ -417,7 +424,7 @@ impl<'a> Retry<'a> {
         for (step, found) in self.steps() {
             let is_open = self.is_around_from(step)
                 || (self.after.contains(&step.id) && self.has_parts(step));
-            let is_asked_again = self.after.contains(&step.id) && self.only_looks(step);
+            let is_asked_again = self.after.contains(&step.id) && self.is_read_only(step);
             if let (Reuse::Done(output), false, false) =
                 (self.reuse(&step.id, step, found), is_open, is_asked_again)
             {
@@ -466,7 +473,7 @@ impl<'a> Retry<'a> {
     }
 
     /// Whether a step, with all that it stands for, changes nothing.
-    fn only_looks(&self, step: &PlannedStep) -> bool {
+    fn is_read_only(&self, step: &PlannedStep) -> bool {
         let acts = |step: &PlannedStep| step.facts.kind == Kind::Step || step.manual.is_some();
         !acts(step)
             && !self
@@ -494,14 +501,14 @@ impl<'a> Retry<'a> {
 
 /// Whether an effect may have happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doubt {
+enum EffectDoubt {
     /// It is known, or does no harm when it happens twice.
     None,
     /// The effect may have happened, and must not happen twice.
-    Some,
+    MayHaveHappened,
 }
 
-fn doubt(step: &PlannedStep, found: &StepState) -> Doubt {
+fn doubt(step: &PlannedStep, found: &StepState) -> EffectDoubt {
     let unclear = match found.phase {
         StepPhase::Failed(_) | StepPhase::Unknown | StepPhase::Running | StepPhase::Waiting(_) => {
             found.effect != EffectState::None
@@ -516,7 +523,11 @@ fn doubt(step: &PlannedStep, found: &StepState) -> Doubt {
         | StepPhase::Succeeded
         | StepPhase::Undone => false,
     };
-    if unclear && step.idempotent == RetrySafety::No { Doubt::Some } else { Doubt::None }
+    if unclear && step.idempotent == RetrySafety::No {
+        EffectDoubt::MayHaveHappened
+    } else {
+        EffectDoubt::None
+    }
 }
 
 /// A step, all that comes after it, and all that is part of one of these.

@@ -200,7 +200,7 @@ pub(crate) fn final_end(plan: &Plan, state: &RunState, provisional: RunEnd) -> R
     }
 }
 
-/// What is announced for an end.
+/// The triggers of notifications for an end.
 pub(crate) fn trigger(end: RunEnd) -> Trigger {
     match end {
         RunEnd::Succeeded | RunEnd::SucceededWithWarnings => Trigger::Succeeded,

@@ -1,4 +1,4 @@
-//! Room on the disk of the journal: whether there is any, and some that is held back.
+//! Free space on the disk of the journal: whether there is any, and a reserve file.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -20,11 +20,11 @@ pub(crate) fn is_full(journal: &Path) -> bool {
     let path = beside(journal, &format!("-room-{}", std::process::id()));
     let written = write_zeros(&path, TRIED_BYTES);
     drop(std::fs::remove_file(&path));
-    written.is_err_and(|error| says_full(&error))
+    written.is_err_and(|error| is_disk_full(&error))
 }
 
 /// Whether the system refused for want of room.
-pub(crate) fn says_full(error: &io::Error) -> bool {
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge

@@ -1,12 +1,12 @@
-//! Records that need leases: the check of the tokens, their renewal and the record are one
-//! transaction. A lease that is taken at the same moment is taken before it, and nothing is
-//! written, or after it.
+//! Records that need leases. The check of the tokens, their renewal and the record are one
+//! transaction, so a lease that is taken at the same moment is taken either before it, and nothing
+//! is written, or after it.
 
 use crate::connect;
 use crate::error::JournalError;
 use crate::sql;
 use crate::store::{SqlJournal, expiry, json};
-use runbook_engine::{Appended, Fence, Record, RunId};
+use runbook_engine::{Fence, FencedAppend, Record, RunId};
 use sqlx::{Any, AssertSqlSafe};
 use std::fmt::Write as _;
 
@@ -48,13 +48,13 @@ impl SqlJournal {
         run: RunId,
         record: &Record,
         fence: &Fence<'_>,
-    ) -> Result<Appended, JournalError> {
+    ) -> Result<FencedAppend, JournalError> {
         let written = if record.event.phase().is_none() && connect::fences_in_one(self.location()) {
             self.insert_in_one(run, record, fence).await?
         } else {
             self.insert_in_transaction(run, record, fence).await?
         };
-        if written { Ok(Appended::Kept) } else { self.lost(fence).await }
+        if written { Ok(FencedAppend::Kept) } else { self.lost(fence).await }
     }
 
     async fn insert_in_one(
@@ -97,7 +97,7 @@ impl SqlJournal {
     }
 
     /// Finds the lease of the fence that is not held any more.
-    async fn lost(&self, fence: &Fence<'_>) -> Result<Appended, JournalError> {
+    async fn lost(&self, fence: &Fence<'_>) -> Result<FencedAppend, JournalError> {
         for lease in fence.leases {
             let row = sqlx::query(sql::SELECT_LEASE)
                 .bind(&lease.name)
@@ -106,7 +106,7 @@ impl SqlJournal {
             let stored =
                 row.map_err(|source| self.failed(source))?.as_ref().map(sql::lease).transpose()?;
             if stored.is_none_or(|stored| stored.token != lease.token || stored.expires.is_none()) {
-                return Ok(Appended::Lost { lease: lease.name.clone() });
+                return Ok(FencedAppend::Lost { lease: lease.name.clone() });
             }
         }
         // Tokens only grow: one that is current now was current then.

@@ -1,7 +1,7 @@
 //! Where the journal lies: a folder of mode 0700 and a file of mode 0600, because outputs of steps
 //! are private.
 
-use crate::disk_room::says_full;
+use crate::disk_room::is_disk_full;
 use crate::error::JournalError;
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Makes folder and file where they are missing, with their modes.
 pub(crate) fn prepare(path: &Path) -> Result<(), JournalError> {
     let failed = |path: &Path, source| {
-        if says_full(&source) {
+        if is_disk_full(&source) {
             return JournalError::Full { place: path.into(), source: sqlx::Error::Io(source) };
         }
         JournalError::Place { path: path.to_owned(), source }

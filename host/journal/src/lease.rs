@@ -103,18 +103,18 @@ pub(crate) fn decide(stored: Option<&Stored>, request: &LeaseRequest) -> Decisio
 pub enum LeaseStatus {
     /// Nobody has ever held it.
     NeverTaken,
-    /// Whoever held it last has given it back.
+    /// The last holder has released it.
     GivenBack,
     /// Somebody holds it.
     Held {
-        /// Who.
+        /// The holder.
         holder: Holder,
         /// How long it lives without a renewal.
         left: Duration,
     },
     /// Its time is over: it was not given back, and nobody has taken it yet.
     Overdue {
-        /// Who held it.
+        /// The last holder.
         holder: Holder,
     },
 }

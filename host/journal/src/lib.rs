@@ -33,4 +33,4 @@ pub use location::{JournalLocation, LocationError, ServerUrl};
 pub use lock::{BrokenLock, LockOfRun};
 pub use measure::{bare_commits, lookups};
 pub use opened_files::FileChange;
-pub use store::{Away, DirtyRuns, Pruning, SqlJournal};
+pub use store::{DirtyRuns, Pruning, ServerEvent, SqlJournal};

@@ -1,6 +1,6 @@
-//! Whether the names of a journal still lead to the files that were opened. SQLite goes on writing
-//! into a file that has lost its name, where nobody finds it, and the next process makes a new one,
-//! with the same locks free.
+//! Whether the names of a journal still lead to the files that were opened. SQLite keeps writing
+//! into a file that was removed or renamed, where nobody finds it. The next process would create a
+//! new file in which the same locks are free.
 
 use std::fs::Metadata;
 use std::io;

@@ -27,15 +27,15 @@ use tokio::sync::OnceCell;
 /// something is stuck.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a write waits for a server that has gone away: a restart passes, and an operator still
-/// sees that something waits.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an operation waits for a server that does not answer: long enough for a restart of the
+/// server.
+const MAX_SERVER_WAIT: Duration = Duration::from_secs(30);
 
-/// A caller that waits for the server longer than this is told why.
-const TELL_AFTER: Duration = Duration::from_secs(1);
+/// After this time, the listener is told that the server does not answer.
+const REPORT_AFTER: Duration = Duration::from_secs(1);
 
-/// How long is waited before an operation is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// The pause before an operation is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs and leases in one SQLite file or one PostgreSQL database. Cheap to clone; clones share
 /// their connections.
@@ -43,16 +43,17 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 pub struct SqlJournal {
     location: JournalLocation,
     pools: Arc<Pools>,
-    /// Space kept free on the disk of a file; `None` for a server, whose disk others watch.
+    /// The reserve on the disk of a SQLite file; `None` for a server.
     reserve: Option<Arc<Reserve>>,
-    away: Arc<AwayFlag>,
-    /// The copy that was made when its file had lost its name, if one could be.
+    listener: Arc<ServerListener>,
+    /// The copy that was made when the file was found to be removed or renamed, if that was
+    /// possible.
     rescued: Arc<OnceCell<Option<PathBuf>>>,
 }
 
-/// That the server of a journal went away or came back, for those who wait for it.
+/// The server of a journal does not answer, or answers again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Away {
+pub enum ServerEvent {
     /// It does not answer. It is waited for so long at most; nothing begins meanwhile.
     Gone {
         /// How long it has not answered.
@@ -69,9 +70,9 @@ pub enum Away {
 
 /// The listener for the loss and return of the server, and whether it was called.
 #[derive(Default)]
-struct AwayFlag {
+struct ServerListener {
     is_gone: AtomicBool,
-    tell: OnceLock<fn(&JournalLocation, Away)>,
+    tell: OnceLock<fn(&JournalLocation, ServerEvent)>,
 }
 
 impl SqlJournal {
@@ -102,8 +103,8 @@ impl SqlJournal {
         let reserve = location.file().map(Reserve::of);
         let open = |sharing| Pools::open(location, wait, sharing);
         let pools = match (open(Sharing::Shared).await, &reserve) {
-            // Whoever only looks needs a little room too, for what SQLite keeps beside the file, or
-            // has the file alone.
+            // Reading needs a little room too, for what SQLite keeps beside the file, or has the
+            // file alone.
             (Err(JournalError::Full { .. }), Some(reserve)) => {
                 let again =
                     if reserve.give_back() { open(Sharing::Shared).await.ok() } else { None };
@@ -122,7 +123,7 @@ impl SqlJournal {
             location: location.clone(),
             pools,
             reserve,
-            away: Arc::default(),
+            listener: Arc::default(),
             rescued: Arc::default(),
         })
     }
@@ -130,16 +131,16 @@ impl SqlJournal {
     /// Sets who is told, once each time, that the server is away and that it is back. The first
     /// call decides.
     #[must_use]
-    pub fn telling(self, tell: fn(&JournalLocation, Away)) -> Self {
-        let _ = self.away.tell.set(tell);
+    pub fn with_server_listener(self, tell: fn(&JournalLocation, ServerEvent)) -> Self {
+        let _ = self.listener.tell.set(tell);
         self
     }
 
-    fn tell_away(&self, away: Away) {
-        let is_gone = matches!(away, Away::Gone { .. });
-        let was_gone = self.away.is_gone.swap(is_gone, Ordering::SeqCst);
-        if let (Some(tell), true) = (self.away.tell.get(), was_gone != is_gone) {
-            tell(&self.location, away);
+    fn report_server_event(&self, event: ServerEvent) {
+        let is_gone = matches!(event, ServerEvent::Gone { .. });
+        let was_gone = self.listener.is_gone.swap(is_gone, Ordering::SeqCst);
+        if let (Some(tell), true) = (self.listener.tell.get(), was_gone != is_gone) {
+            tell(&self.location, event);
         }
     }
 
@@ -219,23 +220,29 @@ impl SqlJournal {
         loop {
             self.has_its_files().await?;
             let mut work = pin!(attempt(this));
-            let result = match tokio::time::timeout(TELL_AFTER, &mut work).await {
+            let result = match tokio::time::timeout(REPORT_AFTER, &mut work).await {
                 Ok(result) => result,
                 Err(_) => {
-                    self.tell_away(Away::Gone { since: since.elapsed(), patience: PATIENCE });
+                    self.report_server_event(ServerEvent::Gone {
+                        since: since.elapsed(),
+                        patience: MAX_SERVER_WAIT,
+                    });
                     work.await
                 }
             };
             // Records in a file that has lost its name are lost.
             self.has_its_files().await?;
             match result {
-                Err(JournalError::Unreachable { .. }) if since.elapsed() < PATIENCE => {
-                    self.tell_away(Away::Gone { since: since.elapsed(), patience: PATIENCE });
-                    tokio::time::sleep(TRY_AGAIN).await;
+                Err(JournalError::Unreachable { .. }) if since.elapsed() < MAX_SERVER_WAIT => {
+                    self.report_server_event(ServerEvent::Gone {
+                        since: since.elapsed(),
+                        patience: MAX_SERVER_WAIT,
+                    });
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 Err(error @ JournalError::Unreachable { .. }) => return Err(error),
                 other => {
-                    self.tell_away(Away::Back { after: since.elapsed() });
+                    self.report_server_event(ServerEvent::Back { after: since.elapsed() });
                     return other;
                 }
             }

@@ -30,7 +30,7 @@ fn run_file(folder: &Path, name: &str) -> PathBuf {
 }
 
 #[test]
-fn what_is_left_alone_is_whole() {
+fn a_log_that_nobody_changed_is_whole() {
     let folder = folder();
     for run in ["a", "b"] {
         write(folder.path(), run, 20, Rotation::default());
@@ -189,7 +189,7 @@ fn a_line_that_a_crash_cut_off_is_no_record_and_stops_nothing() {
 }
 
 #[test]
-fn a_run_that_goes_on_is_open_no_problem_and_is_not_sealed() {
+fn a_run_that_continues_is_no_problem_and_is_not_sealed() {
     let folder = folder();
     let log = AuditLog::new(folder.path(), Rotation::default());
     let run = log.open_run("a", format_args!("\"runbook\":\"r.toml\"")).expect("opened");

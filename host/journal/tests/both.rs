@@ -9,11 +9,13 @@
 mod support;
 
 use runbook_engine::{
-    Acquired, Appended, Fence, GuardEvent, Holder, Journal, Lease, LeaseRequest, LifecycleEvent,
-    NotifyEvent, PauseReason, Record, Renewed, RetryOf, RunEnd, RunId, RunPhase, Stage, StepEvent,
+    Acquired, Fence, FencedAppend, GuardEvent, Holder, Journal, Lease, LeaseRequest,
+    LifecycleEvent, NotifyEvent, PauseReason, Record, Renewed, RetryOf, RunEnd, RunId, RunPhase,
+    Stage, StepEvent,
 };
 use runbook_journal::{
-    Away, DirtyRuns, JournalError, JournalLocation, Pruning, SqlJournal, TakeoverReason, lookups,
+    DirtyRuns, JournalError, JournalLocation, Pruning, ServerEvent, SqlJournal, TakeoverReason,
+    lookups,
 };
 use runbook_tests::postgres::Postgres;
 use runbook_tests::wait_for;
@@ -389,7 +391,7 @@ async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: JournalLocat
     let journal = open(&place).await;
     let now = jiff::Timestamp::now;
     let (moment, short, long) =
-        (Duration::from_millis(1), Duration::from_secs(3), Duration::from_secs(600));
+        (Duration::from_millis(1), Duration::from_secs(3), Duration::from_mins(10));
     let wish = |run, ttl, steal| LeaseRequest {
         now: now(),
         ttl,
@@ -429,7 +431,7 @@ async fn a_lease_is_busy_until_it_is_released_or_not_renewed(place: JournalLocat
             // The second lives a moment longer.
             Acquired::Busy { token, .. } => assert_eq!(token, second.token),
         }
-        assert!(begun.elapsed() < Duration::from_secs(120), "the second lease ends at some time");
+        assert!(begun.elapsed() < Duration::from_mins(2), "the second lease ends at some time");
     };
     assert_eq!(third.taken_from.as_ref().map(|holder| holder.run), Some(RunId(Uuid::from_u128(2))));
     assert_eq!(journal.renew(&second, now(), long).await.unwrap(), Renewed::Lost);
@@ -476,7 +478,7 @@ async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Journ
                 let short = Fence { leases: &all, now: now(), ttl: Duration::from_millis(1) };
                 assert_eq!(
                     journal.append_fenced(run, &record(0), &short).await.unwrap(),
-                    Appended::Kept
+                    FencedAppend::Kept
                 );
                 match way {
                     "expired" => loop {
@@ -496,7 +498,7 @@ async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Journ
                 }
                 let fence = Fence { leases: &all, now: now(), ttl: long };
                 let refused = journal.append_fenced(run, &record(1), &fence).await.unwrap();
-                assert_eq!(refused, Appended::Lost { lease: names[lost].clone() }, "{way}");
+                assert_eq!(refused, FencedAppend::Lost { lease: names[lost].clone() }, "{way}");
                 assert_eq!(journal.load(run).await.unwrap().records, [record(0)], "{way}");
                 // The others are still held, and a record that needs no more than them is written
                 // and renews them.
@@ -505,7 +507,7 @@ async fn each_record_needs_every_lease_of_its_fence_and_renews_them(place: Journ
                 let fence = Fence { leases: &others, now: now(), ttl: long };
                 assert_eq!(
                     journal.append_fenced(run, &record(1), &fence).await.unwrap(),
-                    Appended::Kept,
+                    FencedAppend::Kept,
                     "{way}"
                 );
                 for lease in others {
@@ -532,7 +534,7 @@ async fn a_record_and_a_takeover_at_one_moment_are_one_after_the_other(place: Jo
         let writing = tokio::spawn(async move {
             for seq in 0.. {
                 let fence = Fence { leases: &[&lease], now: jiff::Timestamp::now(), ttl };
-                if let Appended::Lost { .. } =
+                if let FencedAppend::Lost { .. } =
                     journal.append_fenced(run, &plain(seq), &fence).await.unwrap()
                 {
                     return seq;
@@ -827,7 +829,7 @@ fn restart(postgres: &mut Postgres) {
     let place = JournalLocation::parse(&postgres.database("restart")).unwrap();
     let run = RunId::generate();
     block_on(async {
-        let journal = open(&place).await.telling(note_away);
+        let journal = open(&place).await.with_server_listener(note_away);
         journal.create(&header(run, 0)).await.unwrap();
         let wish = LeaseRequest { now: jiff::Timestamp::now(), ..request("lock:db", 1, 1, 0) };
         let lease = held(journal.acquire(&wish).await.unwrap());
@@ -867,8 +869,8 @@ fn restart(postgres: &mut Postgres) {
 /// Whether the journal of [`restart`] has told that its server does not answer.
 static IS_AWAY: AtomicBool = AtomicBool::new(false);
 
-fn note_away(_: &JournalLocation, away: Away) {
-    if let Away::Gone { .. } = away {
+fn note_away(_: &JournalLocation, away: ServerEvent) {
+    if let ServerEvent::Gone { .. } = away {
         IS_AWAY.store(true, Ordering::SeqCst);
     }
 }

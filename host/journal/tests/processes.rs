@@ -29,8 +29,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("a_lease_excludes_other_processes_and_its_tokens_only_grow", lease_excludes),
     ("a_full_disk_stops_the_append_loses_nothing_and_still_releases_the_lock", full_disk),
     (
-        "with_any_amount_of_room_left_one_can_look_and_what_cannot_be_written_is_called_full",
-        with_any_amount_of_room_left_one_can_look_and_what_cannot_be_written_is_called_full,
+        "with_little_space_left_the_journal_can_be_read_and_a_failed_write_is_reported_as_full",
+        with_little_space_left_the_journal_can_be_read_and_a_failed_write_is_reported_as_full,
     ),
     ("a_disk_that_cannot_be_written_is_refused", read_only_disk),
 ];
@@ -332,7 +332,7 @@ fn on_full_disk(path: &Path) {
     });
 }
 
-fn with_any_amount_of_room_left_one_can_look_and_what_cannot_be_written_is_called_full(
+fn with_little_space_left_the_journal_can_be_read_and_a_failed_write_is_reported_as_full(
     folder: &Path,
 ) {
     in_tmpfs(folder, "shift; exec \"$@\"", "nearly-full");

@@ -6,8 +6,8 @@ mod support;
 
 use proptest::prelude::*;
 use runbook_engine::{
-    Acquired, Appended, AttemptEvent, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunEnd,
-    RunId,
+    Acquired, AttemptEvent, Fence, FencedAppend, Journal, Lease, LeaseRequest, Record, Renewed,
+    RunEnd, RunId,
 };
 use runbook_journal::{JournalError, JournalLocation, SqlJournal, TakeoverReason, bare_commits};
 use std::os::unix::fs::PermissionsExt;
@@ -388,12 +388,12 @@ proptest! {
                         let fence = Fence { leases: &leases, now: at(now), ttl };
                         let record = Record { at: at(0), ..plain(seq) };
                         match journal.append_fenced(run, &record, &fence).await.unwrap() {
-                            Appended::Kept => {
+                            FencedAppend::Kept => {
                                 assert_eq!(expected, None);
                                 seq += 1;
                                 told.iter_mut().for_each(|known| known.expires = now + TTL);
                             }
-                            Appended::Lost { lease } => {
+                            FencedAppend::Lost { lease } => {
                                 assert_eq!(Some(lease.as_str()),
                                     expected.map(|index| NAMES[index]));
                             }

@@ -2,9 +2,9 @@
 //! then becomes the program (`exec`). Otherwise this would need code between `fork` and `exec`,
 //! which cannot be written without `unsafe`.
 //!
-//! It always arranges that the program dies with its host. If the [`Spec`] asks for it, it gives up
-//! every way to change anything: see [`sandbox`]. If something cannot be set up, the launcher
-//! reports it, and the program does not run.
+//! It always arranges that the program dies with its host. If the [`LaunchSpec`] asks for it, it
+//! gives up every way to change anything: see [`sandbox`]. If something cannot be set up, the
+//! launcher reports it, and the program does not run.
 
 mod identity;
 pub mod sandbox;
@@ -35,21 +35,21 @@ pub const VARIABLE: &str = "PROGRAM_";
 const NOT_STARTED: u8 = 125;
 
 /// A file of the launcher's parent that the launcher inherits, by number.
-pub type Inherited = i32;
+pub type InheritedFd = i32;
 
 /// What is to be started, and how. It holds no secret: the environment goes its own way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct LaunchSpec {
     /// The process that starts the launcher. If it is gone already, nothing is started.
     pub parent: i32,
     /// Where a [`LaunchRefusal`] is written.
-    pub status: Inherited,
+    pub status: InheritedFd,
     /// The program's path: what is executed, unless `content` is given, and what the program sees
     /// as its own name.
     pub program: PathBuf,
     /// A sealed copy of the program, to be executed instead.
-    pub content: Option<Inherited>,
+    pub content: Option<InheritedFd>,
     /// What reads the program, if that is a script whose interpreter is pinned too.
     pub interpreter: Option<Interpreter>,
     /// The arguments of the program, without its own name.
@@ -65,7 +65,7 @@ pub struct Interpreter {
     /// Its path: what it sees as its own name.
     pub program: PathBuf,
     /// A sealed copy of it.
-    pub content: Inherited,
+    pub content: InheritedFd,
     /// The argument that stands behind it in the script's first line.
     pub argument: Option<String>,
 }
@@ -127,7 +127,7 @@ impl Status {
 
 /// Becomes the program that `spec` describes. It comes back only if that cannot be done.
 pub fn run(spec: Option<&OsStr>) -> ExitCode {
-    let spec = spec.and_then(|text| serde_json::from_slice::<Spec>(text.as_bytes()).ok());
+    let spec = spec.and_then(|text| serde_json::from_slice::<LaunchSpec>(text.as_bytes()).ok());
     let Some(spec) = spec else {
         // Nobody but the program itself calls it, so nobody reads more than this.
         let _ =
@@ -143,7 +143,7 @@ pub fn run(spec: Option<&OsStr>) -> ExitCode {
     ExitCode::from(NOT_STARTED)
 }
 
-fn become_program(spec: &Spec) -> LaunchRefusal {
+fn become_program(spec: &LaunchSpec) -> LaunchRefusal {
     match prepare(spec) {
         // `exec` comes back only with an error.
         Ok(mut command) => system("it cannot be executed", &command.exec()),
@@ -151,7 +151,7 @@ fn become_program(spec: &Spec) -> LaunchRefusal {
     }
 }
 
-fn prepare(spec: &Spec) -> Result<Command, LaunchRefusal> {
+fn prepare(spec: &LaunchSpec) -> Result<Command, LaunchRefusal> {
     if spec.read_only.is_some() {
         // First: a process that becomes another user's forgets whose end it watches.
         sandbox::limit_tasks()?;
@@ -179,8 +179,8 @@ pub fn die_with(parent: i32) -> Result<(), LaunchRefusal> {
     }
 }
 
-fn command(spec: &Spec) -> Command {
-    let by_number = |number: Inherited| PathBuf::from(format!("/proc/self/fd/{number}"));
+fn command(spec: &LaunchSpec) -> Command {
+    let by_number = |number: InheritedFd| PathBuf::from(format!("/proc/self/fd/{number}"));
     let content = spec.content.map(by_number);
     let mut command = match (&spec.interpreter, content) {
         (Some(interpreter), Some(script)) => {
@@ -205,7 +205,7 @@ fn command(spec: &Spec) -> Command {
 }
 
 /// An inherited file, opened for writing under a number that the program does not get.
-fn inherited(number: Inherited) -> io::Result<File> {
+fn inherited(number: InheritedFd) -> io::Result<File> {
     let path = format!("/proc/self/fd/{number}");
     Ok(rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?.into())
 }
@@ -215,6 +215,6 @@ fn system(what: &str, error: &io::Error) -> LaunchRefusal {
 }
 
 /// The number by which a launcher will know a file that it inherits.
-pub fn number_of(file: &File) -> Inherited {
+pub fn number_of(file: &File) -> InheritedFd {
     file.as_raw_fd()
 }

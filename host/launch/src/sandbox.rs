@@ -1,4 +1,4 @@
-//! A process that can read and change nothing.
+//! A sandbox in which a process can read and change nothing.
 //!
 //! It uses two mechanisms of the kernel. Landlock lets it open files for reading only, with
 //! `/dev/null` as the one exception, and keeps it from looking into processes outside. A list of
@@ -29,7 +29,7 @@ pub struct Allowance {
 
 /// How much a part of this program that works on what others wrote may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Walls {
+pub struct SandboxLimits {
     /// Seconds of one processor, all threads together. Then the process ends by `SIGXCPU`.
     pub cpu_s: u64,
     /// Bytes of memory that it may write to. Address space that is only reserved is not counted: a
@@ -58,7 +58,7 @@ const SECCOMP: &str = "filters of system calls (seccomp)";
 
 /// The oldest Landlock that knows every way to change what a file holds: opening, creating,
 /// removing, moving, truncating.
-const LEAST: ABI = ABI::V3;
+const OLDEST_ABI: ABI = ABI::V3;
 /// The newest that is used, where it is there.
 const NEWEST: ABI = ABI::V6;
 
@@ -120,7 +120,7 @@ pub fn enter(allowance: &Allowance) -> Result<(), MissingFeature> {
 ///
 /// # Errors
 /// [`MissingFeature`], if a limit cannot be set.
-pub fn enclose(walls: &Walls) -> Result<(), MissingFeature> {
+pub fn enclose(walls: &SandboxLimits) -> Result<(), MissingFeature> {
     // One second between the signal that tells the reason and the one that cannot be ignored.
     let limits = [
         (Resource::Cpu, walls.cpu_s, walls.cpu_s + 1),
@@ -149,7 +149,7 @@ fn ruleset() -> Result<landlock::RulesetCreated, MissingFeature> {
     handled()?
         .create()
         .map_err(landlock_missing)?
-        .add_rule(PathBeneath::new(everything, AccessFs::from_read(LEAST)))
+        .add_rule(PathBeneath::new(everything, AccessFs::from_read(OLDEST_ABI)))
         .map_err(landlock_missing)?
         .add_rule(PathBeneath::new(null, AccessFs::WriteFile | AccessFs::Truncate))
         .map_err(landlock_missing)
@@ -159,7 +159,7 @@ fn ruleset() -> Result<landlock::RulesetCreated, MissingFeature> {
 fn handled() -> Result<Ruleset, MissingFeature> {
     Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(LEAST))
+        .handle_access(AccessFs::from_all(OLDEST_ABI))
         .map_err(landlock_missing)?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))

@@ -1,9 +1,9 @@
-//! What a program that may change nothing tries, with and without the sandbox: without it each
-//! attempt succeeds, so each test can fail.
+//! What a program that may change nothing tries, with and without the sandbox. Without it each
+//! attempt succeeds, which shows that each test can fail.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use runbook_launch::sandbox::{Allowance, available};
-use runbook_launch::{LaunchRefusal, Spec, Status, VARIABLE, number_of};
+use runbook_launch::{LaunchRefusal, LaunchSpec, Status, VARIABLE, number_of};
 use rustix::io::FdFlags;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::collections::BTreeMap;
@@ -20,25 +20,30 @@ const SH: &str = "/bin/sh";
 const PERL: &str = "/usr/bin/perl";
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Walls {
+enum SandboxLimits {
     None,
     ReadOnly,
 }
 
-const WALLS: [Walls; 2] = [Walls::None, Walls::ReadOnly];
+const WALLS: [SandboxLimits; 2] = [SandboxLimits::None, SandboxLimits::ReadOnly];
 
 /// Runs a program through the launcher; what it printed, and why it was not started.
-fn launch(program: &str, arguments: &[&str], walls: Walls) -> (Output, Option<LaunchRefusal>) {
+fn launch(
+    program: &str,
+    arguments: &[&str],
+    walls: SandboxLimits,
+) -> (Output, Option<LaunchRefusal>) {
     let status = Status::new().unwrap();
     rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
-    let spec = Spec {
+    let spec = LaunchSpec {
         parent: i32::try_from(std::process::id()).unwrap(),
         status: number_of(status.file()),
         program: program.into(),
         content: None,
         interpreter: None,
         arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
-        read_only: (walls == Walls::ReadOnly).then_some(Allowance { cpu_s: 20, memory: 4 << 30 }),
+        read_only: (walls == SandboxLimits::ReadOnly)
+            .then_some(Allowance { cpu_s: 20, memory: 4 << 30 }),
     };
     let output = Command::new(env!("CARGO_BIN_EXE_runbook-launch"))
         .arg(serde_json::to_string(&spec).unwrap())
@@ -52,7 +57,7 @@ fn launch(program: &str, arguments: &[&str], walls: Walls) -> (Output, Option<La
 }
 
 /// Whether a script ends with 0.
-fn works(program: &str, script: &str, walls: Walls) -> bool {
+fn works(program: &str, script: &str, walls: SandboxLimits) -> bool {
     let option = if program == PERL { "-e" } else { "-c" };
     let (output, refusal) = launch(program, &[option, script], walls);
     assert_eq!(refusal, None, "{script}");
@@ -133,9 +138,9 @@ fn no_way_to_change_a_file_is_left() {
                 format!("chdir('{there}') or exit 1; {script}")
             };
             let before = state(folder.path());
-            assert!(!works(program, &script, Walls::ReadOnly), "{script}");
+            assert!(!works(program, &script, SandboxLimits::ReadOnly), "{script}");
             assert_eq!(state(folder.path()), before, "{script}");
-            assert!(works(program, &script, Walls::None), "the test can fail: {script}");
+            assert!(works(program, &script, SandboxLimits::None), "the test can fail: {script}");
             assert_ne!(state(folder.path()), before, "the test can fail: {script}");
         }
     }
@@ -179,9 +184,9 @@ fn no_connection_and_no_packet_leaves() {
         one.iter().any(|arrived| *arrived)
     };
     for (index, way) in ways.iter().enumerate() {
-        assert!(!works(PERL, way, Walls::ReadOnly), "{way}");
+        assert!(!works(PERL, way, SandboxLimits::ReadOnly), "{way}");
         assert!(!arrived(), "{way}");
-        assert!(works(PERL, way, Walls::None), "the test can fail: {way}");
+        assert!(works(PERL, way, SandboxLimits::None), "the test can fail: {way}");
         assert!(index == 4 || arrived(), "the test can fail: {way}");
     }
     assert_eq!(udp.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -225,11 +230,18 @@ fn no_other_process_is_reached() {
             } else {
                 script
             };
-            if script.contains("getppid") && walls == Walls::None {
+            if script.contains("getppid") && walls == SandboxLimits::None {
                 continue;
             }
-            assert_eq!(works(PERL, &script, walls), walls == Walls::None, "{walls:?} {script}");
-            assert!(walls == Walls::None || victim.0.try_wait().unwrap().is_none(), "{script}");
+            assert_eq!(
+                works(PERL, &script, walls),
+                walls == SandboxLimits::None,
+                "{walls:?} {script}"
+            );
+            assert!(
+                walls == SandboxLimits::None || victim.0.try_wait().unwrap().is_none(),
+                "{script}"
+            );
         }
     }
 }
@@ -238,21 +250,25 @@ fn no_other_process_is_reached() {
 fn reading_counting_and_piping_work() {
     let script = "cat /etc/passwd | wc -l >/dev/null && ls -l / 2>/dev/null | head -n 1 && test \
                   -n \"$(cat /proc/self/status)\" && df / >/dev/null";
-    let (output, refusal) = launch(SH, &["-c", script], Walls::ReadOnly);
+    let (output, refusal) = launch(SH, &["-c", script], SandboxLimits::ReadOnly);
     assert_eq!(refusal, None);
     assert!(output.status.success(), "{output:?}");
     let (output, _) = launch(
         PERL,
         &["-e", "print $0, ' ', $ENV{LC_ALL}, ' ', scalar(keys %ENV)"],
-        Walls::ReadOnly,
+        SandboxLimits::ReadOnly,
     );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "-e C 1");
 }
 
 #[test]
 fn memory_and_output_files_are_limited() {
-    assert!(!works(PERL, "my $x = 'x' x (5 * 1024 * 1024 * 1024); exit 0", Walls::ReadOnly));
-    assert!(works(PERL, "my $x = 'x' x (50 * 1024 * 1024); exit 0", Walls::ReadOnly));
+    assert!(!works(
+        PERL,
+        "my $x = 'x' x (5 * 1024 * 1024 * 1024); exit 0",
+        SandboxLimits::ReadOnly
+    ));
+    assert!(works(PERL, "my $x = 'x' x (50 * 1024 * 1024); exit 0", SandboxLimits::ReadOnly));
 }
 
 /// At most 150 are made, whatever happens, and they end by themselves.
@@ -270,16 +286,16 @@ fn a_program_that_goes_on_forking_is_refused_by_the_kernel() {
             .parse::<u32>()
             .unwrap()
     };
-    let limited = made(Walls::ReadOnly);
+    let limited = made(SandboxLimits::ReadOnly);
     assert!((1..150).contains(&limited), "{limited}");
-    assert_eq!(made(Walls::None), 150, "the test can fail");
+    assert_eq!(made(SandboxLimits::None), 150, "the test can fail");
 }
 
 #[test]
 fn of_the_rights_of_root_only_that_of_reading_is_left() {
     let facts = "$/ = undef; open(F, '<', '/proc/self/status'); <F> =~ /CapEff:\\t(\\w+)/; print \
                  $1, ' ', $<, ' ', (open(S, '<', '/etc/shadow') ? 1 : 0)";
-    let (output, refusal) = launch(PERL, &["-e", facts], Walls::ReadOnly);
+    let (output, refusal) = launch(PERL, &["-e", facts], SandboxLimits::ReadOnly);
     assert_eq!(refusal, None);
     let text = String::from_utf8(output.stdout).unwrap();
     let [rights, user, reads] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
@@ -308,7 +324,7 @@ fn every_system_call_that_is_not_listed_is_refused() {
          $!+0, \"\\n\" }}",
         unlisted.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     );
-    let (output, _) = launch(PERL, &["-e", &script], Walls::ReadOnly);
+    let (output, _) = launch(PERL, &["-e", &script], SandboxLimits::ReadOnly);
     let answers = String::from_utf8_lossy(&output.stdout).into_owned();
     let refused: Vec<_> = unlisted.iter().map(|number| format!("{number} 1")).collect();
     assert_eq!(answers.lines().collect::<Vec<_>>(), refused);
@@ -346,8 +362,9 @@ fn without_a_part_of_the_sandbox_nothing_is_run_and_the_part_is_named() {
     ] {
         // Were it not refused, it would leave a trace where the sandbox is not there.
         let script = format!("echo x > {}; echo ran", ran.display());
-        let (output, refusal) =
-            on_an_older_kernel(number, errno, || launch(SH, &["-c", &script], Walls::ReadOnly));
+        let (output, refusal) = on_an_older_kernel(number, errno, || {
+            launch(SH, &["-c", &script], SandboxLimits::ReadOnly)
+        });
         let Some(LaunchRefusal::Sandbox(missing)) = refusal else { panic!("{part}: {refusal:?}") };
         assert!(missing.part.contains(part), "{missing}");
         assert!(
@@ -355,8 +372,9 @@ fn without_a_part_of_the_sandbox_nothing_is_run_and_the_part_is_named() {
             "{output:?}"
         );
         // Without the sandbox it is not needed.
-        let (output, refusal) =
-            on_an_older_kernel(number, errno, || launch(SH, &["-c", "echo ran"], Walls::None));
+        let (output, refusal) = on_an_older_kernel(number, errno, || {
+            launch(SH, &["-c", "echo ran"], SandboxLimits::None)
+        });
         assert_eq!((output.stdout.as_slice(), refusal), (b"ran\n".as_slice(), None));
     }
 }

@@ -118,7 +118,7 @@ pub fn pack(module: &[u8], manifest: &Arc<Source>) -> Result<Packed, PackError> 
     if wasmparser::Parser::is_component(module) {
         return Err(PackError::AlreadyComponent);
     }
-    let (module, noted) = slots::take_notes(module)?;
+    let (module, noted) = slots::take_slot_uses(module)?;
     let unnamed_slots = slots::compare(&noted, &manifest)?;
     let component = encode(&module)?;
     merge(&mut manifest, describe::describe(&module)?)?;

@@ -1,5 +1,6 @@
-//! The slots that the code names: `slot!` of the SDK notes each in a custom section, with its line.
-//! A name that `plugin.toml` does not have would otherwise be found only when the operation runs.
+//! Checks the slots that the code names. `slot!` of the SDK writes each into a custom section, with
+//! its line. Otherwise a name that `plugin.toml` does not have would be found only when the
+//! operation runs.
 
 use crate::PackError;
 use runbook_authority::manifest::Manifest;
@@ -31,23 +32,23 @@ impl fmt::Display for UnknownSlot {
     }
 }
 
-/// One note: a slot, and where it is named.
+/// A slot that the code names, and where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Note {
+pub(crate) struct SlotUse {
     name: String,
-    place: String,
+    location: String,
 }
 
-/// Takes the notes out of a module.
-pub(crate) fn take_notes(module: &[u8]) -> Result<(Vec<u8>, BTreeSet<Note>), PackError> {
+/// Removes the sections with slot uses from a module, and parses them.
+pub(crate) fn take_slot_uses(module: &[u8]) -> Result<(Vec<u8>, BTreeSet<SlotUse>), PackError> {
     let mut without = wasm_encoder::Module::new();
-    let mut notes = BTreeSet::new();
+    let mut uses = BTreeSet::new();
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(|error| PackError::Encode(error.to_string()))?;
         match &payload {
             Payload::CustomSection(section) if section.name() == SECTION => {
                 let text = String::from_utf8_lossy(section.data());
-                notes.extend(text.lines().filter_map(note));
+                uses.extend(text.lines().filter_map(parse_use));
             }
             other => {
                 if let Some((id, range)) = other.as_section() {
@@ -56,32 +57,32 @@ pub(crate) fn take_notes(module: &[u8]) -> Result<(Vec<u8>, BTreeSet<Note>), Pac
             }
         }
     }
-    Ok((without.finish(), notes))
+    Ok((without.finish(), uses))
 }
 
-fn note(line: &str) -> Option<Note> {
-    let (name, place) = line.split_once('\u{1f}')?;
-    Some(Note { name: name.to_owned(), place: place.to_owned() })
+fn parse_use(line: &str) -> Option<SlotUse> {
+    let (name, location) = line.split_once('\u{1f}')?;
+    Some(SlotUse { name: name.to_owned(), location: location.to_owned() })
 }
 
-/// Every slot that is named must be in the manifest; those of the manifest that are named nowhere
-/// come back.
+/// Checks that every slot in the code is in the manifest. Returns the slots of the manifest that
+/// the code does not use.
 pub(crate) fn compare(
-    notes: &BTreeSet<Note>,
+    uses: &BTreeSet<SlotUse>,
     manifest: &Manifest,
 ) -> Result<Vec<String>, PackError> {
-    let unknown: Vec<_> = notes
+    let unknown: Vec<_> = uses
         .iter()
-        .filter(|note| !manifest.slots.contains_key(&note.name))
-        .map(|note| unknown(note, manifest))
+        .filter(|slot_use| !manifest.slots.contains_key(&slot_use.name))
+        .map(|slot_use| unknown(slot_use, manifest))
         .collect();
     if !unknown.is_empty() {
         return Err(PackError::UnknownSlots { slots: unknown });
     }
-    if notes.is_empty() {
+    if uses.is_empty() {
         return Ok(Vec::new());
     }
-    let is_named = |slot: &String| notes.iter().any(|note| note.name == *slot);
+    let is_named = |slot: &String| uses.iter().any(|slot_use| slot_use.name == *slot);
     let is_listed = |slot: &String| {
         manifest.operations.values().any(|operation| operation.slots.contains_key(slot))
     };
@@ -93,15 +94,15 @@ pub(crate) fn compare(
     Ok(manifest.slots.keys().filter(|slot| !is_named(slot)).cloned().collect())
 }
 
-fn unknown(note: &Note, manifest: &Manifest) -> UnknownSlot {
+fn unknown(slot_use: &SlotUse, manifest: &Manifest) -> UnknownSlot {
     let known: Vec<&str> = manifest.slots.keys().map(String::as_str).collect();
-    let help =
-        match (runbook_document::nearest(&note.name, known.iter().copied()), known.is_empty()) {
-            (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, true) => {
-                "it has no slot: add `[slots.NAME]` with what is needed and why".to_owned()
-            }
-            (None, false) => format!("its slots are {}", known.join(", ")),
-        };
-    UnknownSlot { name: note.name.clone(), place: note.place.clone(), help }
+    let help = match (
+        runbook_document::nearest(&slot_use.name, known.iter().copied()),
+        known.is_empty(),
+    ) {
+        (Some(near), _) => format!("did you mean `{near}`?"),
+        (None, true) => "it has no slot: add `[slots.NAME]` with what is needed and why".to_owned(),
+        (None, false) => format!("its slots are {}", known.join(", ")),
+    };
+    UnknownSlot { name: slot_use.name.clone(), place: slot_use.location.clone(), help }
 }

@@ -1,4 +1,4 @@
-//! Builds and packs every plugin of this repository, and looks at what came out.
+//! Builds and packs every plugin of this repository, and checks the result.
 
 use runbook_authority::capability::{FunctionRow, Verb, function_row};
 use runbook_authority::manifest::{Manifest, SECTION};

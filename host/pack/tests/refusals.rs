@@ -1,4 +1,4 @@
-//! What cannot be packed, and what is said about it.
+//! Files that cannot be packed, and the messages about them.
 
 use runbook_document::Source;
 use runbook_pack::cargo::{BuildError, Profile, TARGET, TargetDir, build};

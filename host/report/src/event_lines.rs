@@ -6,9 +6,9 @@ use crate::summary::{StepSummary, Summary};
 use runbook_document::format_duration;
 use runbook_engine::{
     AfterAttempt, ApprovalEvent, ApprovalVerdict, AttemptEvent, AttemptResult, GuardEvent,
-    HeldLock, ItemsEvent, LifecycleEvent, LogLevel, Look, LookVerdict, ManualEvent, NotifyEvent,
-    Outcome, Proposal, Record, Recovery, RetryOf, RunEvent, RunId, Section, SkipEvent, StepEvent,
-    StepId, UndoEvent, UndoFinding, UndoResult, WaitEvent, describe_cause,
+    GuardObservation, GuardVerdict, HeldLock, ItemsEvent, LifecycleEvent, LogLevel, ManualEvent,
+    NotifyEvent, Outcome, Proposal, Record, Recovery, RetryOf, RunEvent, RunId, Section, SkipEvent,
+    StepEvent, StepId, UndoEvent, UndoFinding, UndoResult, WaitEvent, describe_cause,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -47,8 +47,8 @@ pub fn lines(summary: &Summary, record: &Record) -> Vec<Line> {
     match &record.event {
         RunEvent::Run(event) => lifecycle_lines(summary, event),
         RunEvent::Step { step, event } => step_lines(summary, step, event),
-        RunEvent::Guard { guard, event: GuardEvent::GuardLooked { look } } => {
-            vec![looked(guard, look)]
+        RunEvent::Guard { guard, event: GuardEvent::GuardObserved { observation } } => {
+            vec![guard_observed(guard, observation)]
         }
         RunEvent::Notify {
             event: NotifyEvent::NotifyStarted | NotifyEvent::NotifyEnded { fault: None },
@@ -102,10 +102,10 @@ fn lifecycle_lines(summary: &Summary, event: &LifecycleEvent) -> Vec<Line> {
                 format!("{} · run {} resumed by {by}", summary.title, short(&summary.run)),
             )]
         }
-        LifecycleEvent::UndoRequested { by, mended } => {
-            let text = mended
+        LifecycleEvent::UndoRequested { by, corrected } => {
+            let text = corrected
                 .as_ref()
-                .map(|mended| format!(", by another text ({})", mended.digest))
+                .map(|corrected| format!(", by another text ({})", corrected.digest))
                 .unwrap_or_default();
             let asked = format!(
                 "{} · undo of run {} asked for by {by}{text}",
@@ -250,16 +250,16 @@ fn undo_checked(step: &StepId, finding: &UndoFinding) -> Line {
 
 /// The line for what a guard saw. It is written when the guard finds something wrong, and when it
 /// is right again.
-fn looked(guard: &StepId, look: &Look) -> Line {
-    match look.verdict {
-        LookVerdict::Holds => {
-            line(Tone::Dim, format!("  · guard {guard}: holds: {}", look.summary))
+fn guard_observed(guard: &StepId, observation: &GuardObservation) -> Line {
+    match observation.verdict {
+        GuardVerdict::Holds => {
+            line(Tone::Dim, format!("  · guard {guard}: holds: {}", observation.summary))
         }
-        LookVerdict::Breached => {
-            line(Tone::Bad, format!("  ✗ guard {guard}: breached: {}", look.summary))
+        GuardVerdict::Breached => {
+            line(Tone::Bad, format!("  ✗ guard {guard}: breached: {}", observation.summary))
         }
-        LookVerdict::Blind => {
-            line(Tone::Warning, format!("  ? guard {guard}: sees nothing: {}", look.summary))
+        GuardVerdict::Blind => {
+            line(Tone::Warning, format!("  ? guard {guard}: sees nothing: {}", observation.summary))
         }
     }
 }
@@ -400,8 +400,8 @@ fn items_ended(summary: &Summary, step: &StepId, result: &AttemptResult) -> Vec<
     }
 }
 
-/// A poll that keeps failing for the same reason is told only once in so many looks: a wait of an
-/// hour must not bury the rest.
+/// A poll that keeps failing for the same reason is shown only once in so many attempts: a wait of
+/// an hour must not bury the rest.
 const TOLD_AGAIN: u32 = 20;
 
 fn not_yet(summary: &Summary, step: &StepId, why: &str, delay_ms: u64) -> Vec<Line> {
@@ -411,9 +411,12 @@ fn not_yet(summary: &Summary, step: &StepId, why: &str, delay_ms: u64) -> Vec<Li
         return Vec::new();
     }
     let every = format_duration(Duration::from_millis(delay_ms));
-    let looks =
-        if repeated == 0 { String::new() } else { format!(" after {} looks", repeated + 1) };
-    vec![line(Tone::Dim, format!("  · {step}: not yet{looks}: {why}; looks again every {every}"))]
+    let attempts =
+        if repeated == 0 { String::new() } else { format!(" after {} attempts", repeated + 1) };
+    vec![line(
+        Tone::Dim,
+        format!("  · {step}: not yet{attempts}: {why}; tried again every {every}"),
+    )]
 }
 
 fn failed(

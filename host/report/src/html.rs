@@ -32,7 +32,7 @@ struct Page<'a> {
     params: Vec<Fact<'a>>,
     /// How long the run took: the end of the timeline.
     duration: String,
-    gaps: Vec<Extent>,
+    gaps: Vec<BarPosition>,
     rows: Vec<Row<'a>>,
     steps: Vec<Detail<'a>>,
 }
@@ -56,7 +56,7 @@ struct Row<'a> {
 
 /// Where a bar begins and how wide it is, in percent of the width of the timeline.
 #[derive(Serialize)]
-struct Extent {
+struct BarPosition {
     left: String,
     width: String,
 }
@@ -65,7 +65,7 @@ struct Extent {
 struct DrawnBar {
     class: String,
     #[serde(flatten)]
-    extent: Extent,
+    position: BarPosition,
     label: String,
 }
 
@@ -276,10 +276,10 @@ impl Axis {
         (scale * worked / self.worked + width).clamp(0.0, 100.0)
     }
 
-    fn drawn_gaps(&self) -> Vec<Extent> {
+    fn drawn_gaps(&self) -> Vec<BarPosition> {
         let gap = |(from, to): &(f64, f64)| {
             let [from, to] = [*from, *to].map(|at| self.position(after(self.start, at)));
-            Extent::new(from, to - from)
+            BarPosition::new(from, to - from)
         };
         self.gaps.iter().map(gap).collect()
     }
@@ -297,13 +297,13 @@ impl Axis {
         );
         DrawnBar {
             class: bar.class.clone(),
-            extent: Extent::new(left, (right - left).max(0.0)),
+            position: BarPosition::new(left, (right - left).max(0.0)),
             label,
         }
     }
 }
 
-impl Extent {
+impl BarPosition {
     fn new(left: f64, width: f64) -> Self {
         Self { left: format!("{left:.2}"), width: format!("{width:.2}") }
     }

@@ -33,11 +33,11 @@ pub use json::schema as report_schema;
 pub use phrases::{counted, short};
 pub use printed::{push_line, value_text};
 pub use summary::{
-    Cancelled, EarlierRun, Execution, LaterRun, NotSent, Reached, RunVerdict, StepStatus,
-    StepSummary, Summary,
+    Cancelled, EarlierRun, Execution, LaterRun, RunProgress, RunVerdict, StepStatus, StepSummary,
+    Summary, UnsentNotification,
 };
 pub use table::table;
 pub use text::{closing, outcome, plan_table};
 pub use timeline::{Activity, SpanEnd, Timeline, TimelineSpan};
-pub use typed::naming_journal;
+pub use typed::with_journal_option;
 pub use wrap::{cut, wrap_to_width};

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 /// The commands that look into the journal of runs.
-const LOOK_INTO_THE_JOURNAL: &[&str] = &[
+const JOURNAL_COMMANDS: &[&str] = &[
     "resume", "show", "cancel", "undo", "retry", "approve", "reject", "answer", "runs", "report",
     "locks", "prune",
 ];
 
 /// A text of this program in which each command between backticks that looks into the journal names
 /// it. Without it, a command in another environment would use another journal.
-pub fn naming_journal<'a>(text: &'a str, journal: Option<&str>) -> Cow<'a, str> {
+pub fn with_journal_option<'a>(text: &'a str, journal: Option<&str>) -> Cow<'a, str> {
     let Some(journal) = journal.filter(|_| text.contains("`runbook ")) else {
         return Cow::Borrowed(text);
     };
@@ -22,7 +22,7 @@ pub fn naming_journal<'a>(text: &'a str, journal: Option<&str>) -> Cow<'a, str> 
         }
         named.push_str(part);
         let verb = part.strip_prefix("runbook ").and_then(|rest| rest.split_whitespace().next());
-        let looks = verb.is_some_and(|verb| LOOK_INTO_THE_JOURNAL.contains(&verb));
+        let looks = verb.is_some_and(|verb| JOURNAL_COMMANDS.contains(&verb));
         if place % 2 == 1 && looks && !part.contains(" --journal ") && !option.contains('`') {
             named.push_str(&option);
         }
@@ -39,17 +39,17 @@ mod tests {
      {
         let text = "continue with `runbook resume 01 --decide a=done` (it is) or \
                     `--decide a=retry`; `runbook exec r.toml`; runbook show 01";
-        assert_eq!(naming_journal(text, None), text);
-        let named = naming_journal(text, Some("/tmp/my runs/j.db"));
+        assert_eq!(with_journal_option(text, None), text);
+        let named = with_journal_option(text, Some("/tmp/my runs/j.db"));
         assert_eq!(
             named,
             "continue with `runbook resume 01 --decide a=done --journal '/tmp/my runs/j.db'` (it \
              is) or `--decide a=retry`; `runbook exec r.toml`; runbook show 01"
         );
-        assert_eq!(naming_journal(&named, Some("/tmp/my runs/j.db")), named, "once");
-        for verb in LOOK_INTO_THE_JOURNAL {
+        assert_eq!(with_journal_option(&named, Some("/tmp/my runs/j.db")), named, "once");
+        for verb in JOURNAL_COMMANDS {
             assert_eq!(
-                naming_journal(&format!("`runbook {verb}`"), Some("/j")),
+                with_journal_option(&format!("`runbook {verb}`"), Some("/j")),
                 format!("`runbook {verb} --journal /j`")
             );
         }

@@ -1,21 +1,20 @@
-//! Text for a terminal of some width.
+//! Wraps and cuts text to the width of a terminal.
 
 use textwrap::{Options, WordSeparator, WordSplitter};
 use unicode_width::UnicodeWidthStr as _;
 
-/// Less than this is too narrow to be worth a column of its own.
-const NARROW: usize = 24;
+/// The least width of a column in which text is wrapped.
+const MIN_COLUMN_WIDTH: usize = 24;
 
-/// The text with no line wider than `columns`, as a terminal shows it. What does not fit goes on
-/// below its column: the last one of a table, or after the indent. What stands between backticks,
-/// such as a command to copy, is never broken, and no word is.
+/// Wraps a text so that no line is wider than `columns` on a terminal. The rest of a line continues
+/// below its last column, or after its indent. Words and texts between backticks, such as commands
+/// to copy, are never broken.
 pub fn wrap_to_width(text: &str, columns: usize) -> String {
     let wrapped: Vec<String> = text.split('\n').map(|line| fit_line(line, columns)).collect();
     wrapped.join("\n")
 }
 
-/// The beginning of a text that is no wider than `columns`, on one line; `…` stands for what is
-/// left out.
+/// The beginning of a text on one line, at most `columns` wide, with `…` in place of the rest.
 pub fn cut(text: &str, columns: usize) -> String {
     let one_line = text.replace(char::is_control, " ");
     if one_line.width() <= columns {
@@ -47,28 +46,28 @@ fn fit_line(line: &str, columns: usize) -> String {
         .word_separator(WordSeparator::AsciiSpace)
         .word_splitter(WordSplitter::NoHyphenation);
     let whole = join_commands(line);
-    textwrap::wrap(&whole, options).join("\n").replace(JOINED, " ")
+    textwrap::wrap(&whole, options).join("\n").replace(NO_BREAK_SPACE, " ")
 }
 
 /// Stands for a space that must not be broken; no text of ours has it.
-const JOINED: &str = "\u{a0}";
+const NO_BREAK_SPACE: &str = "\u{a0}";
 
 fn join_commands(line: &str) -> String {
     let parts = line.split('`').enumerate();
     let joined =
         parts.map(
             |(index, part)| {
-                if index % 2 == 1 { part.replace(' ', JOINED) } else { part.to_owned() }
+                if index % 2 == 1 { part.replace(' ', NO_BREAK_SPACE) } else { part.to_owned() }
             },
         );
     joined.collect::<Vec<_>>().join("`")
 }
 
-/// Where the line goes on: below its last cell (cells are two spaces apart), if enough room is left
-/// there.
+/// The column in which the rest of a line continues: that of its last cell (cells are two spaces
+/// apart), if enough room is left there.
 fn hanging(line: &str, columns: usize) -> usize {
     let indent = line.width() - line.trim_start().width();
-    let room = |start: &usize| *start + NARROW <= columns;
+    let room = |start: &usize| *start + MIN_COLUMN_WIDTH <= columns;
     let cells = line.match_indices("  ").filter_map(|(at, _)| {
         let rest = &line[at..];
         let start = line[..at].width() + rest.width() - rest.trim_start().width();

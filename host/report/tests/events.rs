@@ -124,7 +124,7 @@ fn every_kind_of_event_is_written_as_its_schema_says() {
         "run-ended",
         "attempt-started",
         "undo-checked",
-        "guard-looked",
+        "guard-observed",
         "notify-started",
         "notify-ended",
     ];

@@ -1,5 +1,5 @@
-//! What went on when: spans are the fold of a run's records, and the page that draws them holds no
-//! markup of others.
+//! The timeline: spans are the fold of the records of a run, and the HTML page contains no markup
+//! from texts.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use runbook_engine::{Record, RunEvent, RunHeader};

@@ -1,4 +1,5 @@
-//! Blocking work on a thread of its own, which learns when its result is not wanted any more.
+//! Blocking work on a thread of its own, with a flag that tells it when its result is not needed
+//! any more.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -6,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether the call that wants the result is over: cut off at its deadline or cancelled.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub(crate) struct StopFlag(Arc<AtomicBool>);
 
-impl Stop {
+impl StopFlag {
     /// Long work checks this between two pieces, and stops if it is set.
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -24,8 +25,8 @@ impl Stop {
     }
 }
 
-/// Sets its [`Stop`] when dropped.
-struct StopOnDrop(Stop);
+/// Sets its [`StopFlag`] when dropped.
+struct StopOnDrop(StopFlag);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -33,10 +34,12 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Runs `work` on a blocking thread. When the returned future is dropped, the work's [`Stop`] is
-/// set.
-pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce(&Stop) -> T + Send + 'static) -> T {
-    let stop = Stop::default();
+/// Runs `work` on a blocking thread. When the returned future is dropped, the work's [`StopFlag`]
+/// is set.
+pub(crate) async fn run<T: Send + 'static>(
+    work: impl FnOnce(&StopFlag) -> T + Send + 'static,
+) -> T {
+    let stop = StopFlag::default();
     let guard = StopOnDrop(stop.clone());
     let result = tokio::task::spawn_blocking(move || work(&stop)).await;
     drop(guard);

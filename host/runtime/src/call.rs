@@ -233,8 +233,8 @@ impl LinkedInner {
         let answered =
             self.instantiate_and_call(store, place, request, &job).await.map_err(|stopped| {
                 match stopped {
-                    Stopped::Phase => self.wrong_phase(&request.phase),
-                    Stopped::Engine(error) => stopped_by_engine(&error),
+                    NoAnswer::Phase => self.wrong_phase(&request.phase),
+                    NoAnswer::Engine(error) => stopped_by_engine(&error),
                 }
             })?;
         let received = answered.map_err(fault_of_guest)?;
@@ -248,27 +248,27 @@ impl LinkedInner {
         place: &PooledEngine,
         request: &Call,
         job: &Job,
-    ) -> Result<Result<RawResponse, WitFault>, Stopped> {
+    ) -> Result<Result<RawResponse, WitFault>, NoAnswer> {
         let operation = self.operation.as_str();
         match (self.kind, &request.phase) {
             (Kind::Probe, Phase::Check) => {
-                let indices = place.exports.probe.as_ref().ok_or(Stopped::Phase)?;
+                let indices = place.exports.probe.as_ref().ok_or(NoAnswer::Phase)?;
                 let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(guest.call_check(&mut *store, operation, job).await?.map(RawResponse::Report))
             }
             (Kind::SmokeTest, Phase::Check) => {
-                let indices = place.exports.smoke_test.as_ref().ok_or(Stopped::Phase)?;
+                let indices = place.exports.smoke_test.as_ref().ok_or(NoAnswer::Phase)?;
                 let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(guest.call_run(&mut *store, operation, job).await?.map(RawResponse::Verdicts))
             }
             (Kind::Step, phase) => {
-                let indices = place.exports.step.as_ref().ok_or(Stopped::Phase)?;
+                let indices = place.exports.step.as_ref().ok_or(NoAnswer::Phase)?;
                 let instance = place.instance.instantiate_async(&mut *store).await?;
                 let guest = indices.load(&mut *store, &instance)?;
                 Ok(match phase {
-                    Phase::Check => return Err(Stopped::Phase),
+                    Phase::Check => return Err(NoAnswer::Phase),
                     Phase::Plan => guest
                         .call_plan(&mut *store, operation, job)
                         .await?
@@ -290,7 +290,7 @@ impl LinkedInner {
                         .map(RawResponse::Undone),
                 })
             }
-            (Kind::Probe | Kind::SmokeTest, _) => Err(Stopped::Phase),
+            (Kind::Probe | Kind::SmokeTest, _) => Err(NoAnswer::Phase),
         }
     }
 
@@ -318,14 +318,14 @@ impl LinkedInner {
 }
 
 /// Why there is no answer of the plugin.
-enum Stopped {
+enum NoAnswer {
     /// The operation has no such phase.
     Phase,
     /// A trap, a limit, or a guest that breaks the rules of the component model.
     Engine(wasmtime::Error),
 }
 
-impl From<wasmtime::Error> for Stopped {
+impl From<wasmtime::Error> for NoAnswer {
     fn from(error: wasmtime::Error) -> Self {
         Self::Engine(error)
     }

@@ -63,15 +63,15 @@ pub enum TooMuchCode {
     },
 }
 
-/// What was counted so far.
+/// The size of the code that was read so far.
 #[derive(Debug, Default)]
-pub(crate) struct Counted {
+pub(crate) struct CodeSize {
     functions: u64,
     code: u64,
     products: u64,
 }
 
-impl Counted {
+impl CodeSize {
     /// Counts one more function body.
     pub(crate) fn add(
         &mut self,
@@ -91,7 +91,7 @@ impl Counted {
         for group in body.get_locals_reader()? {
             locals = locals.saturating_add(group?.0.into());
         }
-        let shape = Shape::of(body)?;
+        let shape = BodyShape::of(body)?;
         // A function without variables has values on its stack all the same.
         let product = (locals + 16).saturating_mul(shape.blocks + 1);
         self.products = self.products.saturating_add(product);
@@ -123,13 +123,13 @@ fn of_function(
 
 /// How a body is built.
 #[derive(Debug, Default)]
-struct Shape {
+struct BodyShape {
     blocks: u64,
     depth: u64,
     branches: u64,
 }
 
-impl Shape {
+impl BodyShape {
     fn of(body: &FunctionBody<'_>) -> Result<Self, wasmparser::BinaryReaderError> {
         let (mut shape, mut open) = (Self::default(), 0_u64);
         for operator in body.get_operators_reader()? {

@@ -43,10 +43,10 @@ pub struct RuntimeConfig {
 /// Is told which plugin is about to be compiled, and how many bytes it has. What comes from the
 /// cache is not told.
 #[derive(Clone)]
-pub struct OnCompile(Arc<Told>);
+pub struct OnCompile(Arc<CompileListener>);
 
 /// A plugin's name, and the size of its component in bytes.
-type Told = dyn Fn(&str, usize) + Send + Sync;
+type CompileListener = dyn Fn(&str, usize) + Send + Sync;
 
 impl OnCompile {
     /// Calls `listener` before a component is compiled, with the plugin's name and the size of the

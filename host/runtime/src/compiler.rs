@@ -8,7 +8,7 @@
 
 use crate::config;
 use crate::launcher::Launcher;
-use runbook_launch::sandbox::{self, Walls};
+use runbook_launch::sandbox::{self, SandboxLimits};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -199,7 +199,7 @@ fn answer(order: &Order) -> Result<(), String> {
     let limits = order.limits;
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component).map_err(|error| error.to_string())?;
-    let walls = Walls { cpu_s: limits.cpu_s, memory: limits.memory };
+    let walls = SandboxLimits { cpu_s: limits.cpu_s, memory: limits.memory };
     sandbox::enclose(&walls).map_err(|missing| missing.to_string())?;
     stop_after(Duration::from_millis(limits.deadline_ms)).map_err(|error| error.to_string())?;
     let config = config::for_compiling(order.pooled);

@@ -80,7 +80,7 @@ impl Drop for HostCall<'_> {
 }
 
 /// What a host function has begun and can still take back.
-struct Provisional {
+struct UncommittedCall {
     slot: String,
     verb: Verb,
     /// How often the gate was asked for it.
@@ -94,7 +94,7 @@ struct Provisional {
 pub(crate) struct Commit(Arc<AtomicU8>);
 
 /// Nothing was told yet.
-const OPEN: u8 = 0;
+const NOT_SENT: u8 = 0;
 /// It was told to become final.
 const SENT: u8 = 1;
 /// It did not happen, and never will.
@@ -108,7 +108,7 @@ impl Commit {
     /// The call is over, and its caller was told that nothing happened, so it must not be made
     /// final now.
     pub(crate) fn send(&self) -> Result<(), Fault> {
-        match self.0.compare_exchange(OPEN, SENT, Ordering::AcqRel, Ordering::Acquire) {
+        match self.0.compare_exchange(NOT_SENT, SENT, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) | Err(SENT) => Ok(()),
             Err(_) => Err(Fault::new(FaultClass::Cancelled, "cancelled", "the call is over")),
         }
@@ -126,12 +126,12 @@ impl Commit {
 
     /// The call is over. Whether it did not happen; then it never will.
     fn close(&self) -> bool {
-        self.0.compare_exchange(OPEN, VOID, Ordering::AcqRel, Ordering::Acquire) != Err(SENT)
+        self.0.compare_exchange(NOT_SENT, VOID, Ordering::AcqRel, Ordering::Acquire) != Err(SENT)
     }
 }
 
 /// A host function that was let in and has not come back.
-struct Open {
+struct ActiveHostCall {
     slot: String,
     verb: Verb,
     since: std::time::Instant,
@@ -149,8 +149,8 @@ pub(crate) struct Host {
     id: CallId,
     deadline: Instant,
     entered: u32,
-    open: Option<Open>,
-    provisional: Vec<Provisional>,
+    open: Option<ActiveHostCall>,
+    provisional: Vec<UncommittedCall>,
     moved: u64,
     written: u64,
     calls: Vec<HostCalls>,
@@ -355,7 +355,7 @@ impl Host {
     pub(crate) fn provisional(&mut self, slot: &str, verb: Verb, count: usize) -> Commit {
         let commit = Commit::default();
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.provisional.push(Provisional {
+        self.provisional.push(UncommittedCall {
             slot: slot.to_owned(),
             verb,
             count,
@@ -403,7 +403,7 @@ impl Host {
             operation.secret_slots().into_iter().map(|slot| outgoing.line(slot)).collect();
         let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
         let target_secrets =
-            if is_second_look(operation) { Vec::new() } else { self.target_secrets(slot) };
+            if is_follow_up(operation) { Vec::new() } else { self.target_secrets(slot) };
         let event = AuditEvent::Judged {
             slot: &named,
             verb,
@@ -424,7 +424,7 @@ impl Host {
         match decision {
             GateDecision::Allow if self.open.is_none() => {
                 let span = tracing::info_span!("host call", slot = %named, verb = %verb.full_name(), operation = %clean);
-                self.open = Some(Open {
+                self.open = Some(ActiveHostCall {
                     slot: slot.to_owned(),
                     verb,
                     since: std::time::Instant::now(),
@@ -455,7 +455,7 @@ impl Host {
 
     /// Tells the audit that a host function has come back.
     fn leave(&mut self) {
-        for Provisional { slot, verb, count, commit } in std::mem::take(&mut self.provisional) {
+        for UncommittedCall { slot, verb, count, commit } in std::mem::take(&mut self.provisional) {
             if commit.close()
                 && let Some(calls) =
                     self.calls.iter_mut().find(|calls| calls.verb == verb && calls.slot == slot)
@@ -485,7 +485,7 @@ impl Host {
     fn count(&mut self, operation: &Operation<'_>, decision: &GateDecision) {
         let (slot, verb) = (operation.slot(), operation.verb());
         let denied = matches!(decision, GateDecision::Deny(_));
-        if !denied && is_second_look(operation) {
+        if !denied && is_follow_up(operation) {
             return;
         }
         if let Some(calls) =
@@ -507,7 +507,7 @@ pub(crate) fn shown_fault(fault: Fault, scrubber: &Scrubber) -> Fault {
 }
 
 /// Whether the gate was asked about the same host call before, when less was known.
-fn is_second_look(operation: &Operation<'_>) -> bool {
+fn is_follow_up(operation: &Operation<'_>) -> bool {
     match operation {
         Operation::Connect { .. }
         | Operation::Redirect { .. }

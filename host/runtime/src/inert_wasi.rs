@@ -6,7 +6,7 @@
 //! them, and they reveal nothing.
 
 use crate::log::Log;
-use crate::outgoing::Kept;
+use crate::outgoing::Truncation;
 use runbook_contract::LogLevel;
 use std::io;
 use std::pin::Pin;
@@ -70,7 +70,7 @@ impl Wasi {
             log.add_printed(
                 level,
                 text.to_owned(),
-                if full { Kept::Beginning } else { Kept::Whole },
+                if full { Truncation::Beginning } else { Truncation::Whole },
             );
         }
     }

@@ -1,7 +1,7 @@
 //! Bytes → [`Inspected`]: what a component is, read from its bytes. Nothing is compiled and nothing
 //! is run.
 
-use crate::code::{Counted, TooMuchCode, check_arity};
+use crate::code::{CodeSize, TooMuchCode, check_arity};
 use runbook_authority::manifest::{ManifestError, SECTION};
 use runbook_authority::{Digest, Manifest};
 use std::collections::BTreeSet;
@@ -157,7 +157,7 @@ fn read(bytes: Arc<[u8]>, bodies: Bodies) -> Result<Inspected, InspectError> {
 }
 
 #[derive(Default)]
-struct Found<'b> {
+struct Sections<'b> {
     manifests: Vec<&'b [u8]>,
     imports: BTreeSet<Import>,
     exports: BTreeSet<String>,
@@ -165,11 +165,11 @@ struct Found<'b> {
 
 /// One pass: validates everything, counts what the compiler would have to do, and collects what
 /// stands at the top level.
-fn walk(bytes: &[u8], bodies: Bodies) -> Result<Found<'_>, InspectError> {
+fn walk(bytes: &[u8], bodies: Bodies) -> Result<Sections<'_>, InspectError> {
     let mut validator = Validator::new_with_features(crate::config::features());
-    let mut found = Found::default();
+    let mut found = Sections::default();
     let mut nesting = Nesting::default();
-    let (mut counted, mut allocations) = (Counted::default(), FuncValidatorAllocations::default());
+    let (mut counted, mut allocations) = (CodeSize::default(), FuncValidatorAllocations::default());
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;

@@ -1,6 +1,6 @@
-//! The small process that becomes a program: which executable it is, and how it is started.
+//! Starts the small process that becomes a program: which executable, and with what.
 
-use runbook_launch::{Spec, VARIABLE};
+use runbook_launch::{LaunchSpec, VARIABLE};
 use runbook_secrets::Secret;
 use rustix::io::FdFlags;
 use std::ffi::{OsStr, OsString};
@@ -36,7 +36,7 @@ impl Launcher {
     /// A command that becomes what `spec` says, with this environment and no other.
     pub(crate) fn command(
         &self,
-        spec: &Spec,
+        spec: &LaunchSpec,
         environment: &[(String, Secret)],
     ) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
@@ -52,9 +52,9 @@ impl Launcher {
 }
 
 /// Files that one child inherits, and no other that is started at the same time.
-pub(crate) struct Inherited<'a>(pub(crate) Vec<&'a File>);
+pub(crate) struct InheritedFiles<'a>(pub(crate) Vec<&'a File>);
 
-impl Inherited<'_> {
+impl InheritedFiles<'_> {
     /// Starts a child that finds these files open under the numbers that they have here.
     pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -56,7 +56,7 @@ pub use links::follow_links;
 pub use net::resolve::Resolver;
 pub use net::tls::{ca_digest, system_tls};
 pub use outcome::CallOutcome;
-pub use permit::{InTime, Permit};
+pub use permit::{Permit, PermitCheck};
 pub use services::{
     AuditCall, AuditEvent, AuditRecord, AuditSink, AuditUnavailable, BoxFuture, NoSecrets,
     SecretFacts, SecretSource, SecretUnavailable, Services, SharedScrubber,

@@ -1,4 +1,4 @@
-//! Which interface is linked by which function. An interface that is not here cannot be imported.
+//! Which function links which interface. An interface that is not listed here cannot be imported.
 
 use crate::bindings::runbook as wit;
 use crate::capabilities::wasi;

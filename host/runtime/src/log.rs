@@ -1,7 +1,7 @@
 //! What a plugin logs in one call: capped, and cleaned when the call has ended.
 
 use crate::limits::CallLimits;
-use crate::outgoing::{Kept, Outgoing};
+use crate::outgoing::{Outgoing, Truncation};
 use runbook_contract::{LogLevel, LogLine};
 
 /// The log of one call: the first lines are kept, because they say how it began to go wrong.
@@ -19,7 +19,7 @@ pub(crate) struct Log {
 struct Message {
     level: LogLevel,
     text: String,
-    kept: Kept,
+    kept: Truncation,
 }
 
 impl Log {
@@ -34,11 +34,11 @@ impl Log {
     }
 
     pub(crate) fn add(&mut self, level: LogLevel, mut text: String) {
-        let mut kept = Kept::Whole;
+        let mut kept = Truncation::Whole;
         if text.len() > self.line_cap {
             text.truncate(text.floor_char_boundary(self.line_cap));
             text.shrink_to_fit();
-            kept = Kept::Beginning;
+            kept = Truncation::Beginning;
         }
         if self.messages.len() == self.lines || text.len() > self.bytes_left {
             self.dropped += 1;
@@ -50,11 +50,11 @@ impl Log {
 
     /// Adds what a guest printed, line by line and perhaps cut at the end. It is kept in one piece,
     /// because a secret may have several lines.
-    pub(crate) fn add_printed(&mut self, level: LogLevel, mut text: String, mut kept: Kept) {
+    pub(crate) fn add_printed(&mut self, level: LogLevel, mut text: String, mut kept: Truncation) {
         if text.len() > self.bytes_left {
             let rest = text.split_off(text.floor_char_boundary(self.bytes_left));
             self.dropped += rest.lines().count();
-            kept = Kept::Beginning;
+            kept = Truncation::Beginning;
         }
         if self.messages.len() == self.lines {
             self.dropped += text.lines().count();

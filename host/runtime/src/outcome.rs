@@ -1,5 +1,5 @@
-//! What a call leaves behind, and the words of the WIT contract as those of `runbook-contract`:
-//! nothing of the generated bindings leaves this crate.
+//! The result of a call, converted from the generated WIT types to those of `runbook-contract`. No
+//! generated type leaves this crate.
 
 use crate::bindings::runbook::plugin::types as wit;
 use crate::fault::FaultClass;

@@ -13,7 +13,7 @@ use runbook_text::{line, shortened};
 
 /// How much of a text was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum Truncation {
     /// The whole text was kept.
     Whole,
     /// Only the beginning was kept; there was more.
@@ -57,12 +57,12 @@ impl<'a> Outgoing<'a> {
         &self,
         level: LogLevel,
         message: &str,
-        kept: Kept,
+        kept: Truncation,
         cap: usize,
     ) -> Vec<LogLine> {
         let clean = match kept {
-            Kept::Whole => self.scrubber.text(message).into_owned(),
-            Kept::Beginning => format!("{}…", self.scrubber.cut_text(message)),
+            Truncation::Whole => self.scrubber.text(message).into_owned(),
+            Truncation::Beginning => format!("{}…", self.scrubber.cut_text(message)),
         };
         let lines = clean.lines().filter(|text| !text.trim().is_empty());
         // What is cut already ends in a sign of that, and a marker is longer than the secret.

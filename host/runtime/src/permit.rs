@@ -7,13 +7,13 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Asked right before each change.
-pub type InTime = Arc<dyn Fn() -> bool + Send + Sync>;
+pub type PermitCheck = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The limits of a call in addition to its grants.
 #[derive(Clone, Default)]
 pub struct Permit {
     /// Whether a change may begin now; always, if absent.
-    pub in_time: Option<InTime>,
+    pub in_time: Option<PermitCheck>,
     /// The effects that a person approved; no other may happen. `None` if no approval was needed.
     pub approved: Option<Vec<ApprovedEffect>>,
 }
@@ -26,7 +26,7 @@ impl fmt::Debug for Permit {
 
 /// The same, for a step with its grants.
 pub(crate) struct Permitted {
-    in_time: Option<InTime>,
+    in_time: Option<PermitCheck>,
     approved: Option<Approved>,
 }
 

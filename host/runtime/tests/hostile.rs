@@ -1,5 +1,5 @@
-//! Guests that mean no good: each is stopped with the right reason, in bounded time and memory, and
-//! the host goes on.
+//! Hostile guests: each is stopped with the right reason, in bounded time and memory, and the host
+//! continues.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;

@@ -1,5 +1,5 @@
-//! What is not a plugin, or asks for more than it says, is refused with a reason before it is
-//! compiled.
+//! Files that are not plugins, or that need more than they declare, are refused with a reason
+//! before they are compiled.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -64,55 +64,53 @@ fn a_component_has_exactly_one_manifest() {
     assert!(matches!(inspect(junk), Err(InspectError::Manifest(_))));
 }
 
-/// What each proposal that the reader knows looks like in a component. `Used` is a feature that is
+/// What each proposal that the reader knows looks like in a component. `On` is a feature that is
 /// on.
-enum Proposal {
-    Used(&'static str),
+enum WasmFeature {
+    On(&'static str),
     Off(&'static str),
-    /// It changes nothing that a text of ours could show, and why.
-    Unseen(&'static str),
+    /// It has no form in the text format that this test writes; the reason.
+    NotShown(&'static str),
 }
 
-const PROPOSALS: &[(&str, Proposal)] = {
-    use Proposal::{Off, Unseen, Used};
+const WASM_FEATURES: &[(&str, WasmFeature)] = {
+    use WasmFeature::{NotShown, Off, On};
     &[
         (
             "MUTABLE_GLOBAL",
-            Used("(component (core module (global (export \"g\") (mut i32) (i32.const 0))))"),
+            On("(component (core module (global (export \"g\") (mut i32) (i32.const 0))))"),
         ),
         (
             "SATURATING_FLOAT_TO_INT",
-            Used("(component (core module (func (drop (i32.trunc_sat_f32_s (f32.const 0))))))"),
+            On("(component (core module (func (drop (i32.trunc_sat_f32_s (f32.const 0))))))"),
         ),
         (
             "SIGN_EXTENSION",
-            Used("(component (core module (func (drop (i32.extend8_s (i32.const 0))))))"),
+            On("(component (core module (func (drop (i32.extend8_s (i32.const 0))))))"),
         ),
         (
             "REFERENCE_TYPES",
-            Used("(component (core module (table 1 funcref) (func (drop (table.size 0)))))"),
+            On("(component (core module (table 1 funcref) (func (drop (table.size 0)))))"),
         ),
         (
             "MULTI_VALUE",
-            Used("(component (core module (func (result i32 i32) (i32.const 0) (i32.const 0))))"),
+            On("(component (core module (func (result i32 i32) (i32.const 0) (i32.const 0))))"),
         ),
         (
             "BULK_MEMORY",
-            Used(
-                "(component (core module (memory 1) (func (memory.copy (i32.const 0) (i32.const \
-                  0) (i32.const 0)))))",
-            ),
+            On("(component (core module (memory 1) (func (memory.copy (i32.const 0) (i32.const \
+                  0) (i32.const 0)))))"),
         ),
         (
             "EXTENDED_CONST",
-            Used("(component (core module (global i32 (i32.add (i32.const 1) (i32.const 1)))))"),
+            On("(component (core module (global i32 (i32.add (i32.const 1) (i32.const 1)))))"),
         ),
         (
             "FLOATS",
-            Used("(component (core module (func (drop (f64.add (f64.const 0) (f64.const 0))))))"),
+            On("(component (core module (func (drop (f64.add (f64.const 0) (f64.const 0))))))"),
         ),
         ("GC_TYPES", Off("(component (core module (func (param externref))))")),
-        ("COMPONENT_MODEL", Used("(component)")),
+        ("COMPONENT_MODEL", On("(component)")),
         (
             "SIMD",
             Off("(component (core module (func (drop (i32x4.extract_lane 0 (v128.const i64x2 0 \
@@ -177,27 +175,28 @@ const PROPOSALS: &[(&str, Proposal)] = {
             Off("(component (core module (rec (type $a (descriptor $b) (struct)) (type $b \
                  (describes $a) (struct)))))"),
         ),
-        ("COMPACT_IMPORTS", Unseen("an encoding of imports, refused by the reader by its byte")),
+        ("COMPACT_IMPORTS", NotShown("an encoding of imports, refused by the reader by its byte")),
         ("CM_MAP", Off("(component (type (map string u8)))")),
-        ("CM64", Unseen("64-bit memories, refused as such")),
-        ("CM_IMPLEMENTS", Unseen("a name of an import, which must be one of the contract")),
-        ("CM_CANON_NAMES", Unseen("a name of an import, which must be one of the contract")),
+        ("CM64", NotShown("64-bit memories, refused as such")),
+        ("CM_IMPLEMENTS", NotShown("a name of an import, which must be one of the contract")),
+        ("CM_CANON_NAMES", NotShown("a name of an import, which must be one of the contract")),
     ]
 };
 
 #[test]
-fn each_proposal_is_refused_by_the_reader_exactly_if_the_engine_refuses_it() {
+fn each_wasm_feature_is_refused_by_the_reader_exactly_if_the_engine_refuses_it() {
     let known: std::collections::BTreeSet<_> =
         wasmparser::WasmFeatures::all().iter_names().map(|(name, _)| name).collect();
-    let listed: std::collections::BTreeSet<_> = PROPOSALS.iter().map(|(name, _)| *name).collect();
-    assert_eq!(known, listed, "a proposal that the reader knows is not in the table");
+    let listed: std::collections::BTreeSet<_> =
+        WASM_FEATURES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(known, listed, "a feature that the reader knows is not in the table");
     let engine = support::engine();
     let mut wrong = Vec::new();
-    for (name, proposal) in PROPOSALS {
-        let (text, is_on) = match proposal {
-            Proposal::Used(text) => (text, true),
-            Proposal::Off(text) => (text, false),
-            Proposal::Unseen(why) => {
+    for (name, feature) in WASM_FEATURES {
+        let (text, is_on) = match feature {
+            WasmFeature::On(text) => (text, true),
+            WasmFeature::Off(text) => (text, false),
+            WasmFeature::NotShown(why) => {
                 assert!(!why.is_empty());
                 continue;
             }
@@ -229,7 +228,7 @@ fn of_pieces(before: &str, piece: impl Fn(usize) -> String, count: usize, after:
 /// Each is a small file that would keep the compiler busy, or fill its memory. None is compiled
 /// here.
 #[test]
-fn code_that_the_compiler_would_not_be_done_with_is_refused_when_it_is_read() {
+fn code_that_would_keep_the_compiler_busy_is_refused_when_it_is_read() {
     let locals = |count: usize| format!("(func (local {})", "i64 ".repeat(count));
     let same = |text: &'static str| move |_: usize| text.to_owned();
     for (what, bytes) in [

@@ -1,4 +1,4 @@
-//! The same tricks in a real plugin, made with the SDK: what an author meets.
+//! The same attacks by a real plugin that uses the SDK.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;

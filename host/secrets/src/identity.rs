@@ -1,6 +1,6 @@
 //! The private keys that open a store.
 
-use crate::prompt::{Bridge, Prompt, Question};
+use crate::prompt::{AgeCallbacks, Prompt, Question};
 use crate::recipient::WorkFactor;
 use age::secrecy::{ExposeSecret, SecretString};
 use age::ssh;
@@ -118,12 +118,12 @@ impl Identities {
         &self,
         header: &str,
         prompt: &Prompt,
-    ) -> (Vec<Box<dyn age::Identity>>, Vec<Bridge>) {
+    ) -> (Vec<Box<dyn age::Identity>>, Vec<AgeCallbacks>) {
         let mut plain: Vec<Box<dyn age::Identity>> = Vec::new();
         let mut asking: Vec<Box<dyn age::Identity>> = Vec::new();
         let mut bridges = Vec::new();
         let mut bridge = |origin: &str| {
-            let bridge = Bridge::new(prompt, Question::Key { key: origin.to_owned() });
+            let bridge = AgeCallbacks::new(prompt, Question::Key { key: origin.to_owned() });
             bridges.push(bridge.clone());
             bridge
         };
@@ -152,7 +152,11 @@ impl Identities {
     }
 }
 
-fn encrypted_file(bytes: &[u8], origin: &str, bridge: Bridge) -> Option<Box<dyn age::Identity>> {
+fn encrypted_file(
+    bytes: &[u8],
+    origin: &str,
+    bridge: AgeCallbacks,
+) -> Option<Box<dyn age::Identity>> {
     let reader = std::io::Cursor::new(Zeroizing::new(bytes.to_vec()));
     let reader = age::armor::ArmoredReader::new(reader);
     // A file that is no passphrase file holds no key that we could get at; it then counts as a key

@@ -55,13 +55,13 @@ impl Prompt {
 /// One question to be put through age's own callbacks, at most once: age asks again for each stanza
 /// of a file.
 #[derive(Clone)]
-pub(crate) struct Bridge {
+pub(crate) struct AgeCallbacks {
     prompt: Prompt,
     question: Question,
     answer: Arc<OnceLock<Option<SecretString>>>,
 }
 
-impl Bridge {
+impl AgeCallbacks {
     pub(crate) fn new(prompt: &Prompt, question: Question) -> Self {
         Self { prompt: prompt.clone(), question, answer: Arc::default() }
     }
@@ -77,7 +77,7 @@ impl Bridge {
     }
 }
 
-impl age::Callbacks for Bridge {
+impl age::Callbacks for AgeCallbacks {
     fn display_message(&self, _: &str) {}
 
     fn confirm(&self, _: &str, _: &str, _: Option<&str>) -> Option<bool> {

@@ -2,7 +2,7 @@
 
 use crate::content::{self, Entry, FORMAT, Unreadable};
 use crate::identity::{Identities, is_age_file};
-use crate::prompt::{Bridge, Prompt, Question};
+use crate::prompt::{AgeCallbacks, Prompt, Question};
 use crate::recipient::{Recipients, WorkFactor};
 use crate::secret::Secret;
 use crate::source::{SourceError, check_name};
@@ -192,10 +192,10 @@ fn refusal(
     error: DecryptError,
     origin: &str,
     identities: &Identities,
-    bridges: &[Bridge],
+    bridges: &[AgeCallbacks],
 ) -> StoreError {
-    let asked = bridges.iter().find_map(Bridge::asked).cloned();
-    let unanswered = bridges.iter().find_map(Bridge::unanswered).cloned();
+    let asked = bridges.iter().find_map(AgeCallbacks::asked).cloned();
+    let unanswered = bridges.iter().find_map(AgeCallbacks::unanswered).cloned();
     let origin = origin.to_owned();
     match (error, unanswered, asked) {
         (DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed, Some(question), _) => {

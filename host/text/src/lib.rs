@@ -26,9 +26,9 @@ const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 /// Marks on one letter: no script needs more, and a flood of them covers the lines around.
 const MAX_MARKS: u32 = 8;
 
-/// What is done with one character.
+/// How one character is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum CharacterHandling {
     /// It is shown.
     Shown,
     /// It begins a line: `\n`, or `\r\n` (which is one).
@@ -42,7 +42,7 @@ enum Verdict {
 }
 
 /// Each character of a text with its place, and what is done with it.
-fn judged(text: &str) -> impl Iterator<Item = (usize, char, Verdict)> + '_ {
+fn judged(text: &str) -> impl Iterator<Item = (usize, char, CharacterHandling)> + '_ {
     let mut before = Before::Nothing;
     let mut marks = 0;
     let mut characters = text.char_indices().peekable();
@@ -51,24 +51,26 @@ fn judged(text: &str) -> impl Iterator<Item = (usize, char, Verdict)> + '_ {
         if c == '\r' && characters.peek().is_some_and(|(_, next)| *next == '\n') {
             characters.next();
             (before, marks) = (Before::Nothing, 0);
-            return Some((at, '\n', Verdict::Break));
+            return Some((at, '\n', CharacterHandling::Break));
         }
         let verdict = match kind(c) {
-            Kind::Plain => Verdict::Shown,
-            Kind::Break => Verdict::Break,
-            Kind::Tab => Verdict::Tab,
-            Kind::OddBreak => Verdict::OddBreak,
+            Kind::Plain => CharacterHandling::Shown,
+            Kind::Break => CharacterHandling::Break,
+            Kind::Tab => CharacterHandling::Tab,
+            Kind::OddBreak => CharacterHandling::OddBreak,
             // They change how the letter before them looks, which is what they are for in scripts
             // other than Latin, and in emoji.
-            Kind::Selector if before == Before::Foreign => Verdict::Shown,
-            Kind::Joiner if matches!(before, Before::Foreign | Before::Selector) => Verdict::Shown,
-            Kind::Hidden | Kind::Joiner | Kind::Selector => Verdict::Hidden,
+            Kind::Selector if before == Before::Foreign => CharacterHandling::Shown,
+            Kind::Joiner if matches!(before, Before::Foreign | Before::Selector) => {
+                CharacterHandling::Shown
+            }
+            Kind::Hidden | Kind::Joiner | Kind::Selector => CharacterHandling::Hidden,
             Kind::Mark => {
                 marks += 1;
                 if before == Before::Nothing || marks > MAX_MARKS {
-                    Verdict::Hidden
+                    CharacterHandling::Hidden
                 } else {
-                    Verdict::Shown
+                    CharacterHandling::Shown
                 }
             }
         };
@@ -78,8 +80,8 @@ fn judged(text: &str) -> impl Iterator<Item = (usize, char, Verdict)> + '_ {
                 marks = 0;
                 before = if c.is_ascii() { Before::Other } else { Before::Foreign };
             }
-            (Kind::Selector, Verdict::Shown) => before = Before::Selector,
-            (Kind::Joiner, Verdict::Shown) => before = Before::Other,
+            (Kind::Selector, CharacterHandling::Shown) => before = Before::Selector,
+            (Kind::Joiner, CharacterHandling::Shown) => before = Before::Other,
             (_, _) => (before, marks) = (Before::Nothing, 0),
         }
         Some((at, c, verdict))
@@ -105,9 +107,11 @@ pub fn line(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     rewritten(text, |out, c, verdict| match verdict {
-        Verdict::Shown => out.push(c),
-        Verdict::Break | Verdict::Tab | Verdict::OddBreak => out.push(' '),
-        Verdict::Hidden => replace(out),
+        CharacterHandling::Shown => out.push(c),
+        CharacterHandling::Break | CharacterHandling::Tab | CharacterHandling::OddBreak => {
+            out.push(' ');
+        }
+        CharacterHandling::Hidden => replace(out),
     })
 }
 
@@ -117,8 +121,8 @@ pub fn lines(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     rewritten(text, |out, c, verdict| match verdict {
-        Verdict::Shown | Verdict::Break | Verdict::Tab => out.push(c),
-        Verdict::OddBreak | Verdict::Hidden => replace(out),
+        CharacterHandling::Shown | CharacterHandling::Break | CharacterHandling::Tab => out.push(c),
+        CharacterHandling::OddBreak | CharacterHandling::Hidden => replace(out),
     })
 }
 
@@ -158,8 +162,8 @@ pub fn json(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     rewritten(text, |out, c, verdict| match verdict {
-        Verdict::Shown | Verdict::Break | Verdict::Tab => out.push(c),
-        Verdict::OddBreak | Verdict::Hidden => {
+        CharacterHandling::Shown | CharacterHandling::Break | CharacterHandling::Tab => out.push(c),
+        CharacterHandling::OddBreak | CharacterHandling::Hidden => {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 // Writing to a string cannot fail.
                 let _ = write!(out, "\\u{unit:04x}");
@@ -181,13 +185,13 @@ pub fn snippet(text: &str) -> Cow<'_, str> {
         out.push_str(&text[done..at]);
         done = at + c.len_utf8();
         match verdict {
-            Verdict::Shown | Verdict::Tab => out.push(c),
-            Verdict::Break if text[at..].starts_with("\r\n") => {
+            CharacterHandling::Shown | CharacterHandling::Tab => out.push(c),
+            CharacterHandling::Break if text[at..].starts_with("\r\n") => {
                 out.push_str("\r\n");
                 done = at + 2;
             }
-            Verdict::Break => out.push('\n'),
-            Verdict::OddBreak | Verdict::Hidden => {
+            CharacterHandling::Break => out.push('\n'),
+            CharacterHandling::OddBreak | CharacterHandling::Hidden => {
                 out.push_str(["?", "¤", "\u{fffd}", "\u{fffd}?"][c.len_utf8() - 1]);
             }
         }
@@ -206,12 +210,14 @@ pub struct Found {
 
 /// The first character that [`lines`] would replace.
 pub fn first_hidden(text: &str) -> Option<Found> {
-    first(text, |verdict| matches!(verdict, Verdict::OddBreak | Verdict::Hidden))
+    first(text, |verdict| {
+        matches!(verdict, CharacterHandling::OddBreak | CharacterHandling::Hidden)
+    })
 }
 
 /// The first character that has no place in text of one line.
 pub fn first_not_in_line(text: &str) -> Option<Found> {
-    first(text, |verdict| verdict != Verdict::Shown)
+    first(text, |verdict| verdict != CharacterHandling::Shown)
 }
 
 /// Whether [`lines`] would change nothing.
@@ -280,7 +286,7 @@ pub fn shortened(text: &str, cap: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..end]))
 }
 
-fn first(text: &str, wanted: impl Fn(Verdict) -> bool) -> Option<Found> {
+fn first(text: &str, wanted: impl Fn(CharacterHandling) -> bool) -> Option<Found> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return None;
     }
@@ -289,7 +295,10 @@ fn first(text: &str, wanted: impl Fn(Verdict) -> bool) -> Option<Found> {
         .map(|(offset, character, _)| Found { offset, character })
 }
 
-fn rewritten(text: &str, mut write: impl FnMut(&mut String, char, Verdict)) -> Cow<'_, str> {
+fn rewritten(
+    text: &str,
+    mut write: impl FnMut(&mut String, char, CharacterHandling),
+) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len());
     judged(text).for_each(|(_, c, verdict)| write(&mut out, c, verdict));
     if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }

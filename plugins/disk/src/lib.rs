@@ -1,4 +1,4 @@
-//! The bundled plugin `disk`: looks how full file systems are.
+//! The bundled plugin `disk`: reads how full file systems are.
 
 mod df;
 mod space;

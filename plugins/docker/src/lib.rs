@@ -1,4 +1,4 @@
-//! The bundled plugin `docker`: looks at, starts, stops and restarts a container.
+//! The bundled plugin `docker`: reads the state of a container, starts, stops and restarts it.
 
 mod power;
 mod restart;

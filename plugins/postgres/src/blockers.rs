@@ -17,7 +17,7 @@ pub(crate) struct Input {
 
 /// A session that was ended.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Ended {
+pub(crate) struct EndedSession {
     /// The number of the server's process.
     pid: i64,
     /// The user of the session.
@@ -36,7 +36,7 @@ pub(crate) struct Output {
     /// How many sessions were ended.
     count: u64,
     /// The sessions that were ended.
-    ended: Vec<Ended>,
+    ended: Vec<EndedSession>,
     /// Sessions that wait for a lock still, most for those that have just got theirs.
     still_waiting: u64,
     /// Whether `ended` leaves some out.
@@ -61,7 +61,7 @@ struct Head {
 }
 
 /// Why a session is not ended.
-enum Spared {
+enum KeptBecause {
     Young,
     Cannot(String),
 }
@@ -145,17 +145,17 @@ impl Head {
     }
 
     /// Why it is not ended, if it is not.
-    fn spared(&self) -> Option<Spared> {
+    fn spared(&self) -> Option<KeptBecause> {
         match (self.pid, self.kind.as_str()) {
-            (0, _) => Some(Spared::Cannot(
+            (0, _) => Some(KeptBecause::Cannot(
                 "see `pg_prepared_xacts`, and end it with `ROLLBACK PREPARED`".to_owned(),
             )),
-            (_, "") => Some(Spared::Cannot(
+            (_, "") => Some(KeptBecause::Cannot(
                 "this role may not see what it is: grant `pg_read_all_stats`".to_owned(),
             )),
             (_, "client backend") if self.old => None,
-            (_, "client backend") => Some(Spared::Young),
-            (_, kind) => Some(Spared::Cannot(format!("it is a {kind} of the server"))),
+            (_, "client backend") => Some(KeptBecause::Young),
+            (_, kind) => Some(KeptBecause::Cannot(format!("it is a {kind} of the server"))),
         }
     }
 }
@@ -180,10 +180,10 @@ impl Step for TerminateBlockers {
                     let summary = format!("terminate {}; {}", head.name(), head.waits());
                     effects.push(effect("sql.execute", format!("process {}", head.pid), summary));
                 }
-                Some(Spared::Young) => {
+                Some(KeptBecause::Young) => {
                     notes.push(format!("{} is younger; {}", head.name(), head.waits()));
                 }
-                Some(Spared::Cannot(why)) => {
+                Some(KeptBecause::Cannot(why)) => {
                     notes.push(format!(
                         "{} cannot be ended ({why}); {}",
                         head.name(),
@@ -224,13 +224,13 @@ impl Step for TerminateBlockers {
         );
         let processes: Vec<i64> = chosen.iter().map(|head| head.pid).collect();
         let ending = end(&processes, &condition, params![input.older_than.0.as_secs_f64()])?;
-        let ended: Vec<Ended> =
+        let ended: Vec<EndedSession> =
             chosen.into_iter().filter(|head| ending.gone.contains(&head.pid)).map(ended).collect();
         let mut left = ending.left;
         let mut still_waiting = 0;
         for head in heads(input.older_than)? {
             still_waiting += head.waiters.len() as u64;
-            if let Some(Spared::Cannot(why)) = head.spared() {
+            if let Some(KeptBecause::Cannot(why)) = head.spared() {
                 left.push((head.pid, why));
             }
         }
@@ -243,8 +243,8 @@ impl Step for TerminateBlockers {
     }
 }
 
-fn ended(head: &Head) -> Ended {
-    Ended {
+fn ended(head: &Head) -> EndedSession {
+    EndedSession {
         pid: head.pid,
         user: head.user.clone(),
         application: head.application.clone(),
@@ -253,7 +253,7 @@ fn ended(head: &Head) -> Ended {
     }
 }
 
-fn completion(listed: Kept<Ended>, still_waiting: u64) -> Completion<Output> {
+fn completion(listed: Kept<EndedSession>, still_waiting: u64) -> Completion<Output> {
     let waiting = match still_waiting {
         0 => String::new(),
         more => {

@@ -1,6 +1,6 @@
 //! `postgres:long-running` and `postgres:terminate-queries`
 
-use crate::sessions::{By, Look, Session, look, unseen};
+use crate::sessions::{AgeOf, OldSessions, Session, old_sessions, unseen};
 use crate::terminate::{end, named};
 use runbook_sdk::assertion::start_of;
 use runbook_sdk::prelude::*;
@@ -13,7 +13,7 @@ pub(crate) struct LongRunningInput {
     older_than: Span,
     /// What is that old.
     #[serde(default)]
-    by: By,
+    by: AgeOf,
     /// More than this many are a failure; 0 if absent.
     #[serde(default)]
     max: u64,
@@ -35,7 +35,8 @@ pub(crate) struct LongRunning {
 }
 
 pub(crate) fn long_running(_job: &Job, input: LongRunningInput) -> Result<Report<LongRunning>> {
-    let Look { sessions, total, unseen: n_unseen } = look(input.by, input.older_than, &[])?;
+    let OldSessions { sessions, total, unseen: n_unseen } =
+        old_sessions(input.by, input.older_than, &[])?;
     let listed = Kept::of(sessions, total);
     let summary = match listed.items.first() {
         None => format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)),
@@ -62,7 +63,7 @@ pub(crate) fn long_running(_job: &Job, input: LongRunningInput) -> Result<Report
     Ok(Report::new(outcome, summary, output).measure(number))
 }
 
-fn describe(by: By, oldest: &Session, listed: &Kept<Session>) -> String {
+fn describe(by: AgeOf, oldest: &Session, listed: &Kept<Session>) -> String {
     let noun = if listed.total == 1 { by.noun() } else { by.nouns() };
     let cut = if listed.is_truncated() {
         format!("; {} are listed", listed.count())
@@ -80,7 +81,7 @@ pub(crate) struct TerminateInput {
     older_than: Span,
     /// What is that old.
     #[serde(default)]
-    by: By,
+    by: AgeOf,
 }
 
 /// The queries that were terminated.
@@ -104,7 +105,8 @@ impl Step for Terminate {
     type Output = Terminated;
 
     fn plan(_job: &Job, input: &TerminateInput) -> Result<Proposal> {
-        let Look { sessions, total, unseen: n_unseen } = look(input.by, input.older_than, &[])?;
+        let OldSessions { sessions, total, unseen: n_unseen } =
+            old_sessions(input.by, input.older_than, &[])?;
         if total == 0 {
             return Ok(Proposal::nothing(
                 format!("no {} is that old{}", input.by.noun(), unseen(n_unseen)),
@@ -133,7 +135,7 @@ impl Step for Terminate {
         // them.
         for _ in 0..ROUNDS {
             let except: Vec<i64> = left.iter().map(|(pid, _)| *pid).collect();
-            let found = look(input.by, input.older_than, &except)?;
+            let found = old_sessions(input.by, input.older_than, &except)?;
             n_unseen = found.unseen;
             if found.sessions.is_empty() {
                 break;
@@ -153,7 +155,7 @@ impl Step for Terminate {
             gone.extend(ending.gone);
             left.extend(ending.left);
         }
-        let remaining = look(input.by, input.older_than, &[])?.total;
+        let remaining = old_sessions(input.by, input.older_than, &[])?.total;
         if remaining > 0 {
             let why = if left.is_empty() {
                 "new ones grow old as fast as they are ended".to_owned()

@@ -8,7 +8,7 @@ use runbook_sdk::sql::{Element, Value};
 /// What is old: the statement, or the transaction that it is part of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum By {
+pub(crate) enum AgeOf {
     /// The last statement began that long ago.
     #[default]
     Query,
@@ -16,7 +16,7 @@ pub(crate) enum By {
     Transaction,
 }
 
-impl By {
+impl AgeOf {
     /// The column that tells the beginning.
     fn column(self) -> &'static str {
         match self {
@@ -68,8 +68,8 @@ pub(crate) struct Session {
     pub(crate) query: String,
 }
 
-/// What a look at the sessions shows.
-pub(crate) struct Look {
+/// The sessions that are older than was asked for.
+pub(crate) struct OldSessions {
     /// The oldest first, as many as the target's limits let through.
     pub(crate) sessions: Vec<Session>,
     /// How many sessions there are.
@@ -79,7 +79,7 @@ pub(crate) struct Look {
 }
 
 /// The sessions that are older than `older_than`, but those in `except`.
-pub(crate) fn look(by: By, older_than: Span, except: &[i64]) -> Result<Look> {
+pub(crate) fn old_sessions(by: AgeOf, older_than: Span, except: &[i64]) -> Result<OldSessions> {
     let statement = format!(
         "with old as (select pid::bigint as pid, coalesce(usename, '') as who, \
          coalesce(application_name, '') as application, coalesce(state, '') as state, \
@@ -101,7 +101,7 @@ pub(crate) fn look(by: By, older_than: Span, except: &[i64]) -> Result<Look> {
     } else {
         rows.iter().map(|row| session(&row)).collect::<Result<_>>()?
     };
-    Ok(Look { sessions, total: usize::try_from(total).unwrap_or(usize::MAX), unseen })
+    Ok(OldSessions { sessions, total: usize::try_from(total).unwrap_or(usize::MAX), unseen })
 }
 
 fn session(row: &runbook_sdk::sql::Row<'_>) -> Result<Session> {

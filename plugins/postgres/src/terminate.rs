@@ -1,5 +1,5 @@
-//! Ending sessions: `pg_terminate_backend` only sends a signal, so it is looked whether they are
-//! gone.
+//! Terminates sessions. `pg_terminate_backend` only sends a signal, so this checks afterwards
+//! whether they are gone.
 
 use crate::database;
 use runbook_sdk::prelude::*;
@@ -12,7 +12,7 @@ const LOOKS: usize = 200;
 
 /// What became of the sessions that were to end.
 #[derive(Debug, Default)]
-pub(crate) struct Ending {
+pub(crate) struct TerminationResult {
     /// The sessions that are gone.
     pub(crate) gone: Vec<i64>,
     /// The sessions that are still there, and why.
@@ -22,7 +22,11 @@ pub(crate) struct Ending {
 /// Ends those of `sessions` for which `condition` still holds: a process may have finished since it
 /// was looked at, and serve another client by now. In the condition, `pid` is the process, the
 /// parameters begin with `$1`, and the last one is the process.
-pub(crate) fn end(sessions: &[i64], condition: &str, parameters: &[Value]) -> Result<Ending> {
+pub(crate) fn end(
+    sessions: &[i64],
+    condition: &str,
+    parameters: &[Value],
+) -> Result<TerminationResult> {
     // The materialized part is a fence: without it the planner may ask `pg_terminate_backend`
     // before the other conditions, and so for every process, this one included.
     let last = parameters.len() + 1;
@@ -30,7 +34,7 @@ pub(crate) fn end(sessions: &[i64], condition: &str, parameters: &[Value]) -> Re
         "with chosen as materialized (select pid from pg_stat_activity where pid = \
                  ${last}::int4 and {condition}) select pg_terminate_backend(pid) from chosen"
     );
-    let mut ending = Ending::default();
+    let mut ending = TerminationResult::default();
     let mut signalled = Vec::new();
     for pid in sessions {
         let mut parameters = parameters.to_vec();

@@ -1,6 +1,6 @@
-//! What the server said that it did not do did not happen: each way in which a server ends a change
-//! with an error, on each server, by one statement and by several. Nobody is told to look, and
-//! nothing is left.
+//! An error of the server that rolls back means that nothing happened: for each way in which a
+//! server ends a change with an error, on each server, with one statement and with several. The
+//! operator is not asked to look, and nothing is left.
 
 use super::narrow::{Statement, statements};
 use super::{at_its_turn, with_secret};

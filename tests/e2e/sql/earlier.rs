@@ -1,5 +1,5 @@
-//! A statement that goes on on the server after the program that sent it was killed is ended before
-//! anything else is done, told or asked about its step.
+//! A statement that still runs on the server after its program was killed is ended before anything
+//! else is done about its step.
 
 use super::with_secret;
 use runbook_tests::env::{Finished, TestEnv};

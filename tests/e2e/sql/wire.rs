@@ -1,5 +1,5 @@
-//! What goes over the wire is what the target says, whatever the environment of the process holds,
-//! and no more comes back than fits.
+//! What the driver sends is what the target says, whatever the environment of the process holds,
+//! and no more rows arrive than the limits allow.
 
 use super::with_secret;
 use runbook_tests::env::{Finished, TestEnv, finish};

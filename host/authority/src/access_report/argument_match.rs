@@ -1,4 +1,4 @@
-//! What the texts that an argument pattern allows have in common with an expression.
+//! Finds which texts both an argument pattern and an expression allow.
 
 use crate::pattern::{ArgumentPattern, Language, difference};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Where a program reads its text from if no option gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Otherwise {
+pub(super) enum DefaultSource {
     /// In the file that its first operand names; without one, on standard input.
     FirstOperand,
     /// It stands in the operands, if there are this many (a database and a statement); with fewer
@@ -30,7 +30,7 @@ pub(super) struct Family {
     /// `bash-static`) does not matter.
     names: &'static [&'static str],
     /// Where its text is if no option gives it.
-    pub(super) otherwise: Otherwise,
+    pub(super) otherwise: DefaultSource,
     /// Letters and words of options whose value is the text.
     pub(super) text: (&'static str, &'static [&'static str]),
     /// Letters and words of options by which it runs nothing.
@@ -74,7 +74,7 @@ const NONE: (&str, &[&str]) = ("", &[]);
 
 const PLAIN: Family = Family {
     names: &[],
-    otherwise: Otherwise::Arguments,
+    otherwise: DefaultSource::Arguments,
     text: NONE,
     ends: NONE,
     file: NONE,
@@ -90,7 +90,7 @@ const PLAIN: Family = Family {
     reads_folder: false,
 };
 
-const STARTS: Family = Family { otherwise: Otherwise::Command(0), starts: true, ..PLAIN };
+const STARTS: Family = Family { otherwise: DefaultSource::Command(0), starts: true, ..PLAIN };
 
 const FAMILIES: &[Family] = &[
     Family {
@@ -98,7 +98,7 @@ const FAMILIES: &[Family] = &[
             "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "rbash",
             "rsh", "yash", "osh", "nu",
         ],
-        otherwise: Otherwise::FirstOperand,
+        otherwise: DefaultSource::FirstOperand,
         text: ("c", &["command"]),
         more: &["rcfile", "init-file"],
         valued: "oO",
@@ -120,7 +120,7 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &["python", "pypy"],
-        otherwise: Otherwise::FirstOperand,
+        otherwise: DefaultSource::FirstOperand,
         text: ("c", &[]),
         module: "m",
         valued: "WX",
@@ -131,7 +131,7 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &["perl"],
-        otherwise: Otherwise::FirstOperand,
+        otherwise: DefaultSource::FirstOperand,
         text: ("eE", &[]),
         valued: "I",
         attached: "iCDFmMx",
@@ -142,7 +142,7 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &["ruby"],
-        otherwise: Otherwise::FirstOperand,
+        otherwise: DefaultSource::FirstOperand,
         text: ("e", &[]),
         valued: "rIC",
         attached: "iFKTWx",
@@ -152,7 +152,7 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &["node", "nodejs"],
-        otherwise: Otherwise::FirstOperand,
+        otherwise: DefaultSource::FirstOperand,
         text: ("ep", &["eval", "print"]),
         valued: "rC",
         plain: "chv",
@@ -163,13 +163,13 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &["deno", "bun"],
-        otherwise: Otherwise::Subcommand,
+        otherwise: DefaultSource::Subcommand,
         reads_folder: true,
         ..PLAIN
     },
     Family {
         names: &["lua", "luajit"],
-        otherwise: Otherwise::FirstOperand,
+        otherwise: DefaultSource::FirstOperand,
         text: ("e", &[]),
         valued: "l",
         plain: "vEW",
@@ -178,7 +178,7 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &["php", "php-cgi"],
-        otherwise: Otherwise::FirstOperand,
+        otherwise: DefaultSource::FirstOperand,
         text: ("rBRE", &["run"]),
         file: ("fF", &["file", "process-file"]),
         valued: "dczt",
@@ -192,12 +192,12 @@ const FAMILIES: &[Family] = &[
             "tclsh", "wish", "guile", "Rscript", "groovy", "elixir", "pwsh", "julia", "m4", "dc",
             "bc", "octave", "scala",
         ],
-        otherwise: Otherwise::FirstOperand,
+        otherwise: DefaultSource::FirstOperand,
         ..PLAIN
     },
     Family {
         names: &["expect"],
-        otherwise: Otherwise::FirstOperand,
+        otherwise: DefaultSource::FirstOperand,
         text: ("c", &[]),
         file: ("f", &[]),
         attached: "dDb",
@@ -206,7 +206,7 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &["psql"],
-        otherwise: Otherwise::Input,
+        otherwise: DefaultSource::Input,
         text: ("c", &["command"]),
         ends: ("lV?", &["list", "version", "help"]),
         file: ("f", &["file"]),
@@ -227,7 +227,7 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &["mysql", "mariadb"],
-        otherwise: Otherwise::Input,
+        otherwise: DefaultSource::Input,
         text: ("e", &["execute"]),
         ends: ("V?", &["version", "help"]),
         valued: "uhPDS",
@@ -248,7 +248,7 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &["sqlite"],
-        otherwise: Otherwise::Operands(2),
+        otherwise: DefaultSource::Operands(2),
         more: &["init"],
         ends: ("", &["version", "help"]),
         flags: &[
@@ -260,13 +260,13 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         names: &["redis-cli", "valkey-cli"],
-        otherwise: Otherwise::Operands(1),
+        otherwise: DefaultSource::Operands(1),
         valued: "hpaniur",
         ..PLAIN
     },
     Family {
         names: &["ssh"],
-        otherwise: Otherwise::Operands(2),
+        otherwise: DefaultSource::Operands(2),
         valued: "bcDEeFIiJLlmOopQRSWwB",
         plain: "46AaCfGgKkMNnqsTtVvXxYy",
         starts: true,
@@ -294,7 +294,7 @@ const FAMILIES: &[Family] = &[
     Family { names: &["tar", "rsync", "helm"], starts: true, ..PLAIN },
     Family {
         names: &["java"],
-        otherwise: Otherwise::FirstOperand,
+        otherwise: DefaultSource::FirstOperand,
         text: ("", &["m", "module"]),
         ends: ("", &["version", "help"]),
         file: ("", &["jar"]),
@@ -306,12 +306,12 @@ const FAMILIES: &[Family] = &[
             "ed", "ex", "vi", "vim", "nvim", "gdb", "lldb", "at", "batch", "xargs", "parallel",
             "irb", "iex", "erl", "jshell", "R", "newgrp", "ghci", "sbcl", "mongosh", "sqlplus",
         ],
-        otherwise: Otherwise::Input,
+        otherwise: DefaultSource::Input,
         ..PLAIN
     },
     Family {
         names: &["su", "runuser", "script"],
-        otherwise: Otherwise::Input,
+        otherwise: DefaultSource::Input,
         text: ("c", &["command"]),
         valued: "gGsuIOBTEmo",
         plain: "aefqlmpP",
@@ -319,7 +319,7 @@ const FAMILIES: &[Family] = &[
         ..PLAIN
     },
     // `sg` runs the first word behind the group, and nothing else of what is there.
-    Family { names: &["sg"], otherwise: Otherwise::Input, starts: true, ..PLAIN },
+    Family { names: &["sg"], otherwise: DefaultSource::Input, starts: true, ..PLAIN },
     Family {
         names: &["sudo", "doas"],
         valued: "ugpChrtUDRT",
@@ -333,10 +333,10 @@ const FAMILIES: &[Family] = &[
             "unshare", "nsenter", "linux32", "linux64", "i386", "i486", "i586", "i686", "x86_64",
             "uname26", "sparc", "mips", "aarch64",
         ],
-        otherwise: Otherwise::Command(1),
+        otherwise: DefaultSource::Command(1),
         ..STARTS
     },
-    Family { names: &["chroot", "setarch"], otherwise: Otherwise::Command(2), ..STARTS },
+    Family { names: &["chroot", "setarch"], otherwise: DefaultSource::Command(2), ..STARTS },
     Family {
         names: &[
             "busybox",

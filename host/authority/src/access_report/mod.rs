@@ -135,12 +135,12 @@ pub struct StepEntry {
     /// One row for each verb of each bound slot.
     pub rows: Vec<Row>,
     /// Verbs of the operation that are not granted because the input does not need them.
-    pub withheld: Vec<Withheld>,
+    pub withheld: Vec<UngrantedVerb>,
 }
 
 /// A verb of an operation that one call of it is not granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Withheld {
+pub struct UngrantedVerb {
     /// The slot.
     pub slot: String,
     /// `http.delete`.
@@ -333,7 +333,7 @@ impl StepEntry {
             .iter()
             .flat_map(|grant| rows_of(&call, grant, component, effective, lens))
             .collect();
-        let withheld = effective.withheld().map(|verb| Withheld {
+        let withheld = effective.withheld().map(|verb| UngrantedVerb {
             slot: verb.slot.clone(),
             verb: verb.verb.full_name(),
             reason: verb.reason(),
@@ -356,8 +356,8 @@ fn rows_of(
     lens: &SentenceContext<'_>,
 ) -> Vec<Row> {
     let plugin = &component.manifest.name;
-    let extent = AccessScope::of(plugin, grant, effective, PathView::Opened);
-    let reach: BTreeMap<_, _> = extent
+    let scope = AccessScope::of(plugin, grant, effective, PathView::Opened);
+    let reach: BTreeMap<_, _> = scope
         .values
         .iter()
         .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
@@ -378,7 +378,7 @@ fn rows_of(
         slot: grant.slot.clone(),
         verb: verb.full_name(),
         risk: verb.row().risk,
-        sentence: sentence::of(grant, verb, effective, &extent),
+        sentence: sentence::of(grant, verb, effective, &scope),
         reason: reason.clone(),
         needed_by: effective.conditional_verb(&grant.slot, verb).map(ConditionalVerb::reason),
         imported: imported(verb, component.imports),

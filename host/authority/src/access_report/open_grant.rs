@@ -2,7 +2,7 @@
 //! every container.
 
 use super::argument_match::always_matches;
-use super::interpreter::{Family, Otherwise, family_of};
+use super::interpreter::{DefaultSource, Family, family_of};
 use super::program_text::{self, ProgramText};
 use crate::capability::Verb;
 use crate::pattern::ArgumentPattern;
@@ -213,24 +213,24 @@ fn is_a_command_by_name(family: &Family, program: &str, before: &[ArgumentPatter
     if family.starts {
         let named = operands(before);
         let needed = match family.otherwise {
-            Otherwise::Command(needed) | Otherwise::Operands(needed) => needed.max(1),
-            Otherwise::FirstOperand
-            | Otherwise::Subcommand
-            | Otherwise::Input
-            | Otherwise::Arguments => 1,
+            DefaultSource::Command(needed) | DefaultSource::Operands(needed) => needed.max(1),
+            DefaultSource::FirstOperand
+            | DefaultSource::Subcommand
+            | DefaultSource::Input
+            | DefaultSource::Arguments => 1,
         };
         let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
         let needed = needed + usize::from(FILE_BEFORE_COMMAND.contains(&name.as_ref()));
         return named.len() < needed || named.iter().any(|operand| STARTS_AGAIN.contains(operand));
     }
     match family.otherwise {
-        Otherwise::FirstOperand | Otherwise::Subcommand => {
+        DefaultSource::FirstOperand | DefaultSource::Subcommand => {
             program_text::reads_input(program, before)
         }
-        Otherwise::Operands(_)
-        | Otherwise::Command(_)
-        | Otherwise::Input
-        | Otherwise::Arguments => false,
+        DefaultSource::Operands(_)
+        | DefaultSource::Command(_)
+        | DefaultSource::Input
+        | DefaultSource::Arguments => false,
     }
 }
 

@@ -2,7 +2,7 @@
 //! that is not in the table is read in every possible way, and the worst reading counts.
 
 use super::argument_match::{always_matches, may_match};
-use super::interpreter::{Family, HARMLESS_MODULES, OptionSyntax, Otherwise};
+use super::interpreter::{DefaultSource, Family, HARMLESS_MODULES, OptionSyntax};
 use crate::pattern::ArgumentPattern;
 
 /// One argument: its text, or the pattern of an open one.
@@ -32,7 +32,7 @@ impl<'a> Argument<'a> {
 
 /// What one argument is to a program.
 #[derive(Debug, Clone)]
-pub(super) enum Meaning<'a> {
+pub(super) enum ArgumentRole<'a> {
     /// The text itself, or that it runs none.
     Text,
     /// The file with the text.
@@ -54,7 +54,7 @@ const MAX_READINGS: usize = 512;
 #[derive(Debug, Clone)]
 struct Partial<'a> {
     at: usize,
-    meanings: Vec<Meaning<'a>>,
+    meanings: Vec<ArgumentRole<'a>>,
     options_are_over: bool,
 }
 
@@ -62,9 +62,9 @@ struct Partial<'a> {
 pub(super) fn readings<'a>(
     family: &Family,
     list: &[Argument<'a>],
-) -> Option<Vec<Vec<Meaning<'a>>>> {
+) -> Option<Vec<Vec<ArgumentRole<'a>>>> {
     let stops_at_operand =
-        matches!(family.otherwise, Otherwise::FirstOperand | Otherwise::Command(_));
+        matches!(family.otherwise, DefaultSource::FirstOperand | DefaultSource::Command(_));
     let mut open = vec![Partial { at: 0, meanings: Vec::new(), options_are_over: false }];
     let mut complete = Vec::new();
     while let Some(mut partial) = open.pop() {
@@ -86,7 +86,7 @@ pub(super) fn readings<'a>(
             Argument::Text(text) if may_be_option => {
                 for option in options(family, text) {
                     let mut next = partial.clone();
-                    next.meanings.push(Meaning::Option(text));
+                    next.meanings.push(ArgumentRole::Option(text));
                     let value = option
                         .attached
                         .map(Argument::Text)
@@ -101,7 +101,7 @@ pub(super) fn readings<'a>(
                     open.push(partial);
                     continue;
                 }
-                partial.meanings.push(Meaning::Input);
+                partial.meanings.push(ArgumentRole::Input);
             }
             Argument::Text(_) | Argument::Open(_) => {}
         }
@@ -110,7 +110,7 @@ pub(super) fn readings<'a>(
             || matches!(argument, Argument::Open(_))
             || argument.text().is_some_and(|text| text.starts_with('+'))
         {
-            partial.meanings.push(Meaning::Operand(argument));
+            partial.meanings.push(ArgumentRole::Operand(argument));
             // What follows the script is for the script.
             partial.options_are_over |= stops_at_operand;
             open.push(partial);
@@ -140,22 +140,22 @@ fn beginnings(rest: String, letter: char) -> String {
     if rest.is_empty() { format!("{letter}?") } else { format!("{letter}(?:{rest})?") }
 }
 
-fn meaning(kind: OptionKind, value: Option<Argument<'_>>) -> Option<Meaning<'_>> {
+fn meaning(kind: OptionKind, value: Option<Argument<'_>>) -> Option<ArgumentRole<'_>> {
     match kind {
         OptionKind::Text => match value {
             // `node -p` and `node -p --no-warnings` have no text.
-            Some(value) if !value.may_be_option() => Some(Meaning::Text),
-            Some(_) | None => Some(Meaning::Input),
+            Some(value) if !value.may_be_option() => Some(ArgumentRole::Text),
+            Some(_) | None => Some(ArgumentRole::Input),
         },
-        OptionKind::Ends => Some(Meaning::Text),
-        OptionKind::Input => Some(Meaning::Input),
-        OptionKind::File => value.map(Meaning::File),
-        OptionKind::More => value.map(Meaning::More),
+        OptionKind::Ends => Some(ArgumentRole::Text),
+        OptionKind::Input => Some(ArgumentRole::Input),
+        OptionKind::File => value.map(ArgumentRole::File),
+        OptionKind::More => value.map(ArgumentRole::More),
         OptionKind::Module => match value {
             Some(Argument::Text(module)) if HARMLESS_MODULES.contains(&module) => {
-                Some(Meaning::Text)
+                Some(ArgumentRole::Text)
             }
-            Some(_) | None => Some(Meaning::Input),
+            Some(_) | None => Some(ArgumentRole::Input),
         },
         OptionKind::Other => None,
     }

@@ -2,8 +2,8 @@
 //! that is not certainly in the arguments counts as the worst case.
 
 use super::argument_match::may_match;
-use super::interpreter::{Family, Otherwise, any_name, family_of, starts_nothing};
-use super::program_options::{Argument, Meaning, readings};
+use super::interpreter::{DefaultSource, Family, any_name, family_of, starts_nothing};
+use super::program_options::{Argument, ArgumentRole, readings};
 use crate::pattern::ArgumentPattern;
 use crate::targets::{ProcessTarget, lexical};
 use std::path::{Path, PathBuf};
@@ -184,7 +184,7 @@ fn of_program(family: &Family, list: &[Argument<'_>], folder: &Path, found: &mut
     for reading in readings {
         of_reading(family, &reading, folder, found);
     }
-    if matches!(family.otherwise, Otherwise::Command(_) | Otherwise::Subcommand)
+    if matches!(family.otherwise, DefaultSource::Command(_) | DefaultSource::Subcommand)
         && list.iter().any(
             |argument| matches!(argument, Argument::Text(text) if is_input_option(text, folder)),
         )
@@ -195,7 +195,7 @@ fn of_program(family: &Family, list: &[Argument<'_>], folder: &Path, found: &mut
 
 fn of_reading(
     family: &Family,
-    reading: &[Meaning<'_>],
+    reading: &[ArgumentRole<'_>],
     folder: &Path,
     found: &mut Vec<ProgramText>,
 ) {
@@ -203,37 +203,38 @@ fn of_reading(
     let mut is_given = false;
     for meaning in reading {
         match meaning {
-            Meaning::Text => is_given = true,
-            Meaning::Input => found.push(ProgramText::Input),
-            Meaning::Option(text) if is_input_option(text, folder) => {
+            ArgumentRole::Text => is_given = true,
+            ArgumentRole::Input => found.push(ProgramText::Input),
+            ArgumentRole::Option(text) if is_input_option(text, folder) => {
                 found.push(ProgramText::Input);
             }
-            Meaning::Option(_) => {}
-            Meaning::File(argument) => {
+            ArgumentRole::Option(_) => {}
+            ArgumentRole::File(argument) => {
                 is_given = true;
                 push_file(*argument, folder, found);
             }
-            Meaning::More(argument) => push_file(*argument, folder, found),
-            Meaning::Operand(argument) => operands.push(*argument),
+            ArgumentRole::More(argument) => push_file(*argument, folder, found),
+            ArgumentRole::Operand(argument) => operands.push(*argument),
         }
     }
     match family.otherwise {
         _ if is_given => {}
-        Otherwise::FirstOperand => match operands.first() {
+        DefaultSource::FirstOperand => match operands.first() {
             Some(script) => push_file(*script, folder, found),
             None => found.push(ProgramText::Input),
         },
-        Otherwise::Operands(needed) | Otherwise::Command(needed) if operands.len() >= needed => {}
-        Otherwise::Subcommand if operands.len() > 1 => {
+        DefaultSource::Operands(needed) | DefaultSource::Command(needed)
+            if operands.len() >= needed => {}
+        DefaultSource::Subcommand if operands.len() > 1 => {
             operands.iter().skip(1).for_each(|operand| push_file(*operand, folder, found));
         }
-        Otherwise::Operands(_)
-        | Otherwise::Command(_)
-        | Otherwise::Subcommand
-        | Otherwise::Input => {
+        DefaultSource::Operands(_)
+        | DefaultSource::Command(_)
+        | DefaultSource::Subcommand
+        | DefaultSource::Input => {
             found.push(ProgramText::Input);
         }
-        Otherwise::Arguments => {}
+        DefaultSource::Arguments => {}
     }
 }
 
@@ -252,7 +253,8 @@ fn of_started(list: &[Argument<'_>], folder: &Path, found: &mut Vec<ProgramText>
                     c.is_whitespace() || !(c.is_alphanumeric() || "-_./+:@".contains(c))
                 });
                 if names.any(|name| {
-                    family_of(name).is_some_and(|family| family.otherwise != Otherwise::Arguments)
+                    family_of(name)
+                        .is_some_and(|family| family.otherwise != DefaultSource::Arguments)
                 }) {
                     found.push(ProgramText::Input);
                 }

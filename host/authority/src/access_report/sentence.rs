@@ -11,7 +11,7 @@ use crate::targets::{
 };
 
 /// The sentence of one verb.
-pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, extent: &AccessScope) -> String {
+pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, scope: &AccessScope) -> String {
     let mut further = match &grant.target.kind {
         TargetKind::Http(http) => of_http(http),
         TargetKind::Sql(sql) => of_sql(sql),
@@ -24,8 +24,8 @@ pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, extent: &Acce
     further.extend(of_secrets(grant, effective));
     let further: String = further.iter().map(|part| format!("; {part}")).collect();
     verb.row().sentence.replace("{}", &grant.target.describe())
-        + &narrowed(extent, verb)
-        + &variables(extent, verb)
+        + &narrowed(scope, verb)
+        + &variables(scope, verb)
         + &further
 }
 
@@ -127,12 +127,12 @@ fn of_process(target: &ProcessTarget, lent: Option<&Target>) -> Vec<String> {
 }
 
 /// Whether a dimension says something of a verb.
-type IsTold = fn(Verb) -> bool;
+type IsRelevant = fn(Verb) -> bool;
 
 /// What makes a grant narrower than its target's description says: `, only paths /health`.
-fn narrowed(extent: &AccessScope, verb: Verb) -> String {
+fn narrowed(scope: &AccessScope, verb: Verb) -> String {
     /// The dimensions that are told, and of which verbs.
-    const TELLING: &[(Dimension, IsTold)] = &[
+    const TELLING: &[(Dimension, IsRelevant)] = &[
         (Dimension::Paths, |_| true),
         (Dimension::Statements, |verb| !matches!(verb, Verb::SqlBackup | Verb::SqlRestore)),
         (Dimension::Relations, |_| true),
@@ -153,7 +153,7 @@ fn narrowed(extent: &AccessScope, verb: Verb) -> String {
     let parts: Vec<_> = TELLING
         .iter()
         .filter(|(_, is_told)| is_told(verb))
-        .filter_map(|(dimension, _)| extent.get(*dimension).map(|values| (*dimension, values)))
+        .filter_map(|(dimension, _)| scope.get(*dimension).map(|values| (*dimension, values)))
         .filter(|(dimension, values)| !is_open(*dimension, values))
         .map(|(dimension, values)| (dimension.key(), values.words(dimension.row().shape)))
         .collect();
@@ -168,11 +168,11 @@ fn narrowed(extent: &AccessScope, verb: Verb) -> String {
 
 /// The variables that a program gets: `; with environment LANG=C, TOKEN=secret:token`. In a
 /// container the plugin sets them.
-fn variables(extent: &AccessScope, verb: Verb) -> String {
-    let words = extent
+fn variables(scope: &AccessScope, verb: Verb) -> String {
+    let words = scope
         .get(Dimension::Environment)
         .map(|values| values.words(Dimension::Environment.row().shape));
-    let how = match extent.capability {
+    let how = match scope.capability {
         Capability::Docker if verb == Verb::DockerCreate => "the plugin may set environment",
         Capability::Process => "with environment",
         Capability::Docker
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::gate::tests::{effective, effective_for, effective_with};
     use crate::targets::PathView;
-    use crate::targets::fields::{LEAST, known_keys};
+    use crate::targets::fields::{MINIMAL_TARGETS, known_keys};
     use std::collections::BTreeSet;
 
     /// Where a key stands.
@@ -401,13 +401,13 @@ mod tests {
             effective(capability.name(), target)
         };
         let grant = effective.get("s").expect("bound");
-        let extent = AccessScope::of("p", grant, &effective, PathView::Opened);
-        grant.verbs.iter().map(|verb| of(grant, *verb, &effective, &extent)).collect()
+        let scope = AccessScope::of("p", grant, &effective, PathView::Opened);
+        grant.verbs.iter().map(|verb| of(grant, *verb, &effective, &scope)).collect()
     }
 
     #[test]
     fn every_key_of_every_target_stands_in_the_row_of_a_review_or_is_listed_with_the_reason() {
-        for (capability, kind, least) in LEAST {
+        for (capability, kind, least) in MINIMAL_TARGETS {
             let listed: BTreeSet<String> = KEYS
                 .iter()
                 .filter(|(of, ..)| of == capability)

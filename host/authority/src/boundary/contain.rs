@@ -9,7 +9,7 @@ use super::{Boundary, BoundaryRule};
 use crate::capability::Capability;
 use crate::grant::{Effective, Grant};
 use crate::pattern::{StatementClass, TooComplex};
-use crate::scope::{AccessScope, CallValue, ConcreteCall, Dimension, Rest, Values};
+use crate::scope::{AccessScope, CallValue, ConcreteCall, Dimension, Remainder, Values};
 use crate::targets::PathView;
 use std::collections::BTreeMap;
 
@@ -24,12 +24,12 @@ pub struct Exceeded {
     /// which counts as exceeded.
     pub witness: Option<ConcreteCall>,
     /// The rule that comes nearest.
-    pub nearest: Option<Nearest>,
+    pub nearest: Option<NearestRule>,
 }
 
 /// The rule that comes nearest to covering a call.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Nearest {
+pub struct NearestRule {
     /// `file:line` of the rule.
     pub place: String,
     /// Where the call leaves it: the dimension, and what the rule covers there.
@@ -38,17 +38,17 @@ pub struct Nearest {
 
 /// A call that the grant lets through and none of the rules covers.
 pub(crate) fn uncovered(
-    extent: &AccessScope,
+    scope: &AccessScope,
     rules: &[&BoundaryRule],
 ) -> Result<Option<ConcreteCall>, TooComplex> {
     let rules: Vec<&BoundaryRule> =
-        rules.iter().copied().filter(|rule| rule.may_cover(extent)).collect();
-    let whole = extent
+        rules.iter().copied().filter(|rule| rule.may_cover(scope)).collect();
+    let whole = scope
         .values
         .iter()
-        .map(|(dimension, values)| (*dimension, Rest::new(*dimension, values)))
+        .map(|(dimension, values)| (*dimension, Remainder::new(*dimension, values)))
         .collect();
-    Search { capability: extent.capability, boxes: 0 }.uncovered(&Cut { rests: whole }, &rules)
+    Search { capability: scope.capability, boxes: 0 }.uncovered(&Cut { rests: whole }, &rules)
 }
 
 impl Boundary {
@@ -57,8 +57,8 @@ impl Boundary {
     /// # Errors
     /// [`Exceeded`] if some call that the grant allows is covered by no rule, or if the comparison
     /// is too complex.
-    pub fn check(&self, extent: &AccessScope) -> Result<(), Exceeded> {
-        match uncovered(extent, &self.rules.iter().collect::<Vec<_>>()) {
+    pub fn check(&self, scope: &AccessScope) -> Result<(), Exceeded> {
+        match uncovered(scope, &self.rules.iter().collect::<Vec<_>>()) {
             Ok(None) => Ok(()),
             Ok(Some(call)) => Err(Exceeded { nearest: self.nearest(&call), witness: Some(call) }),
             Err(TooComplex) => Err(Exceeded { witness: None, nearest: None }),
@@ -78,8 +78,8 @@ impl Boundary {
         grant: &Grant,
         effective: &Effective,
     ) -> Result<(), Exceeded> {
-        let extent = AccessScope::of(plugin, grant, effective, PathView::Opened);
-        self.check(&extent)?;
+        let scope = AccessScope::of(plugin, grant, effective, PathView::Opened);
+        self.check(&scope)?;
         let Some(lent) = AccessScope::of_connection(plugin, grant, effective) else {
             return Ok(());
         };
@@ -88,7 +88,7 @@ impl Boundary {
             .iter()
             .filter(|rule| rule.values.contains_key(&Dimension::Connections))
             .collect();
-        match uncovered(&extent, &naming) {
+        match uncovered(&scope, &naming) {
             Ok(None) => Ok(()),
             Ok(Some(_)) | Err(TooComplex) => self.check(&lent),
         }
@@ -101,14 +101,14 @@ impl Boundary {
             .any(|rule| rule.capability == call.capability && rule.leaves(call).is_empty())
     }
 
-    fn nearest(&self, call: &ConcreteCall) -> Option<Nearest> {
+    fn nearest(&self, call: &ConcreteCall) -> Option<NearestRule> {
         let same = self.rules.iter().filter(|rule| rule.capability == call.capability);
         let (rule, leaves) =
             same.map(|rule| (rule, rule.leaves(call))).min_by_key(|(_, leaves)| leaves.len())?;
         let covered =
             |dimension: &Dimension| rule.values[dimension].words(dimension.row().shape).join(", ");
         let leaves = leaves.into_iter().map(|dimension| (dimension, covered(&dimension))).collect();
-        Some(Nearest { place: self.source.place(&rule.span), leaves })
+        Some(NearestRule { place: self.source.place(&rule.span), leaves })
     }
 }
 
@@ -126,11 +126,12 @@ fn must_be_there(dimension: Dimension) -> bool {
 }
 
 impl BoundaryRule {
-    fn may_cover(&self, extent: &AccessScope) -> bool {
-        self.capability == extent.capability
-            && self.values.keys().all(|dimension| {
-                !must_be_there(*dimension) || extent.values.contains_key(dimension)
-            })
+    fn may_cover(&self, scope: &AccessScope) -> bool {
+        self.capability == scope.capability
+            && self
+                .values
+                .keys()
+                .all(|dimension| !must_be_there(*dimension) || scope.values.contains_key(dimension))
     }
 
     /// The dimensions in which a call is outside of the rule.
@@ -150,7 +151,7 @@ impl BoundaryRule {
 /// A box with pieces taken away.
 #[derive(Clone)]
 struct Cut<'a> {
-    rests: BTreeMap<Dimension, Rest<'a>>,
+    rests: BTreeMap<Dimension, Remainder<'a>>,
 }
 
 struct Search {

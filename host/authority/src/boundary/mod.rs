@@ -11,7 +11,7 @@ mod parse;
 mod tests;
 
 pub(crate) use contain::uncovered;
-pub use contain::{Exceeded, Nearest};
+pub use contain::{Exceeded, NearestRule};
 pub(crate) use parse::read_values;
 
 use crate::capability::Capability;

@@ -14,7 +14,7 @@ fn boundary(toml: &str) -> Boundary {
     Boundary::parse(&source, &mut diagnostics).unwrap_or_else(|| panic!("{diagnostics:#?}\n{toml}"))
 }
 
-fn extent(effective: &Effective) -> AccessScope {
+fn scope(effective: &Effective) -> AccessScope {
     AccessScope::of(
         "p",
         effective.get("s").expect("bound"),
@@ -26,7 +26,7 @@ fn extent(effective: &Effective) -> AccessScope {
 /// What slips through, and where the nearest rule is left.
 fn witness(capability: &str, verbs: &[&str], target: &str, rules: &str) -> Option<String> {
     let exceeded =
-        boundary(rules).check(&extent(&effective_for(capability, verbs, target))).err()?;
+        boundary(rules).check(&scope(&effective_for(capability, verbs, target))).err()?;
     let nearest = exceeded.nearest.map(|nearest| {
         let leaves: Vec<_> = nearest
             .leaves
@@ -394,10 +394,10 @@ proptest! {
     fn containment_of_requests_agrees_with_the_gate(rules in prop::collection::vec(http_rule(), 0..4), target in http_target(),
                                                     verbs in some_of(&["get", "head", "post"])) {
         let (boundary, effective) = (boundary(&rules.concat()), effective_for("http", &verbs, &target));
-        let extent = extent(&effective);
+        let scope = scope(&effective);
         let crate::TargetKind::Http(http) = &effective.get("s").expect("bound").target.kind else { panic!("http") };
         let crate::targets::HttpBase::Url(base) = &http.base else { panic!("a URL") };
-        match boundary.check(&extent) {
+        match boundary.check(&scope) {
             Ok(()) => {
                 for (verb, path) in verbs.iter().flat_map(|verb| PATHS.iter().map(move |path| (verb, path))) {
                     if !gate_allows(&effective, verb, path) {
@@ -444,7 +444,7 @@ proptest! {
             decide(&effective, Mode::Effects, &operation) == GateDecision::Allow
         };
         let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        match boundary.check(&extent(&effective)) {
+        match boundary.check(&scope(&effective)) {
             Ok(()) => {
                 for (verb, name) in verbs.iter().flat_map(|verb| ["a", "ab", "b", "bc", "cab"].into_iter().map(move |name| (verb, name))) {
                     for labels in [vec![], vec![label("role", "x")], vec![label("team", "y")], vec![label("team", "z"), label("role", "x")]] {
@@ -483,7 +483,7 @@ proptest! {
         };
         let permits = |arguments: Vec<String>| boundary.permits(&ConcreteCall { capability: Capability::Process, values: BTreeMap::from([
             (Dimension::Verbs, text("run")), (Dimension::Arguments, CallValue::Arguments(arguments))]) });
-        match boundary.check(&extent(&effective)) {
+        match boundary.check(&scope(&effective)) {
             Ok(()) => {
                 let words = ["", "a", "b", "ab", "-x", "aa"].map(str::to_owned);
                 let mut all: Vec<Vec<String>> = vec![Vec::new()];
@@ -806,7 +806,7 @@ proptest! {
             let operation = Operation::Sql { slot: "s", verb, statement: Some(&statement) };
             decide(&effective, Mode::Effects, &operation) == GateDecision::Allow
         };
-        match boundary.check(&extent(&effective)) {
+        match boundary.check(&scope(&effective)) {
             Ok(()) => {
                 for (verb, class, relation) in ["query", "execute"].iter().flat_map(|verb| STATEMENTS.iter().map(move |(class, _)| (verb, class)))
                     .flat_map(|(verb, class)| ["a", "b1", "c", "d"].into_iter().map(move |relation| (verb, class, relation))) {
@@ -866,7 +866,7 @@ proptest! {
         };
         let call = |name: &str| ConcreteCall { capability: Capability::Docker, values: BTreeMap::from([
             (Dimension::Verbs, text("stop")), (Dimension::Containers, text(name)) ]) };
-        match boundary.check(&extent(&effective)) {
+        match boundary.check(&scope(&effective)) {
             Ok(()) => for name in short_texts(&["a", "b", "A", "-", ".", "\\", "é", "("]).iter().filter(|name| !name.is_empty() && allows(name)) {
                 prop_assert!(boundary.permits(&call(name)), "{name:?} of {granted:?} is not in \
                                                              {allowed:?}");
@@ -901,7 +901,7 @@ proptest! {
         };
         let call = |path: &str| ConcreteCall { capability: Capability::Http, values: BTreeMap::from([
             (Dimension::Verbs, text("get")), (Dimension::Paths, text(path)) ]) };
-        match boundary.check(&extent(&effective)) {
+        match boundary.check(&scope(&effective)) {
             Ok(()) => for path in short_texts(&["a", "b", "/", ".", "%41", "~", "+", "/a"]) {
                 if let Some(sent) = sent(&format!("/{path}")) {
                     prop_assert!(boundary.permits(&call(&sent)), "{sent:?} of {granted:?} is not in {allowed:?}");
@@ -926,7 +926,7 @@ proptest! {
         prop_assume!(!name.is_empty() && !allowed.is_empty());
         let effective = effective_for("http", &["get"], &format!("http = \"https://{host}\"\nrequest_headers = [\"{name}\"]\nheaders = {{ h-{name} = \"V*\" }}"));
         let is_within = |rule: &str| {
-            boundary(&format!("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n{rule}\n")).check(&extent(&effective)).is_ok()
+            boundary(&format!("[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\n{rule}\n")).check(&scope(&effective)).is_ok()
         };
         let matches = |pattern: &str, text: &str| crate::pattern_matches(&pattern.to_lowercase(), &text.to_lowercase());
         prop_assert_eq!(is_within(&format!("request_headers = [\"{allowed}\"]")), matches(&allowed, &name), "{} {}", name, allowed);

@@ -1,5 +1,5 @@
-//! Judges the changes of a step that asked for approval: only what a person has approved may
-//! happen. It is asked after the grant.
+//! Decides about the changes of a step that needed approval: only what was shown to the approver
+//! may happen. This follows the decision about the grant.
 
 use super::{Creation, Denial, GateDecision, Operation, Rule};
 use crate::capability::{Verb, VerbEffect};
@@ -43,36 +43,37 @@ enum Object<'a> {
     Named(&'a str),
 }
 
-/// How often an effect that was approved may be done.
+/// How often an approved effect may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Times {
-    /// As often as it is shown: for requests, and for effects that were shown word for word.
-    AsShown,
+enum Repetition {
+    /// Once for each time that it is listed: for requests, and for effects that were shown word for
+    /// word.
+    OncePerEffect,
     /// Any number of times: an effect that was described in words is limited by its verb and its
     /// object.
-    Any,
+    Unlimited,
 }
 
-/// Which part of a host call a question is about. A program in a container is judged in parts,
-/// because the container is known only after it was looked at. One effect must cover all parts:
-/// else two effects could be mixed.
+/// Which part of a host call the gate decides. A program in a container is decided in two parts,
+/// because the container is known only after it was inspected. One approved effect must cover both
+/// parts; otherwise the command of one effect could run in the container of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    /// The question is about the whole call.
+enum CallPart {
+    /// The whole call.
     Whole,
-    /// The first of several.
+    /// The first of two: the command.
     First,
-    /// The last of several.
+    /// The last of two: the container.
     Last,
 }
 
-fn part(operation: &Operation<'_>) -> Part {
+fn part_of(operation: &Operation<'_>) -> CallPart {
     if operation.verb() != Verb::DockerExec {
-        return Part::Whole;
+        return CallPart::Whole;
     }
     match operation {
-        Operation::Exec { .. } => Part::First,
-        Operation::Container { .. } => Part::Last,
+        Operation::Exec { .. } => CallPart::First,
+        Operation::Container { .. } => CallPart::Last,
         Operation::Http { .. }
         | Operation::Connect { .. }
         | Operation::Redirect { .. }
@@ -82,11 +83,11 @@ fn part(operation: &Operation<'_>) -> Part {
         | Operation::Image { .. }
         | Operation::Secret { .. }
         | Operation::Files { .. }
-        | Operation::Process { .. } => Part::Whole,
+        | Operation::Process { .. } => CallPart::Whole,
     }
 }
 
-/// How a statement stands in a summary that binds: on one line, between backticks, with `\\` before
+/// A statement as a binding summary shows it: on one line, between backticks, with `\\` before
 /// what would be another line.
 pub fn shown_statement(statement: &str) -> String {
     let mut shown = String::with_capacity(statement.len() + 2);
@@ -102,13 +103,13 @@ pub fn shown_statement(statement: &str) -> String {
     shown
 }
 
-/// How arguments stand in a summary that binds: as a list of JSON, between backticks.
+/// Arguments as a binding summary shows them: a JSON list between backticks.
 pub fn shown_arguments(arguments: &[String]) -> String {
     format!("`{}`", serde_json::Value::from(arguments.to_vec()))
 }
 
-/// How a container that is made stands in a summary that binds: labels, variables, image and
-/// command, as `docker create` takes them.
+/// A created container as a binding summary shows it: labels, variables, image and command, as
+/// `docker create` takes them.
 pub fn shown_creation(creation: &Creation<'_>) -> String {
     let option = |name: &'static str| {
         move |(key, value): &(String, String)| [name.to_owned(), format!("{key}={value}")]
@@ -121,8 +122,8 @@ pub fn shown_creation(creation: &Creation<'_>) -> String {
     shown_arguments(&words)
 }
 
-/// What may stand before a name, for people.
-const KINDS: &[&str] = &["container ", "image ", "file "];
+/// The kinds of objects that may precede a name in the target of an effect, as in `image app:1`.
+const OBJECT_KINDS: &[&str] = &["container ", "image ", "file "];
 
 impl Approved {
     /// The effects of an approved proposal, in a step with these grants.
@@ -144,31 +145,34 @@ impl Approved {
         if operation.verb().effect() == VerbEffect::Read {
             return GateDecision::Allow;
         }
-        let part = part(operation);
-        let may_be =
-            |at: &usize| matches!(part, Part::Whole | Part::First) || self.candidates.contains(at);
+        let part = part_of(operation);
+        let may_be = |at: &usize| {
+            matches!(part, CallPart::Whole | CallPart::First) || self.candidates.contains(at)
+        };
         let covering =
             |(at, effect): (usize, &ApprovedEffect)| Some((at, self.covers(effect, operation)?));
-        let named: Vec<(usize, Times)> = self
+        let named: Vec<(usize, Repetition)> = self
             .effects
             .iter()
             .enumerate()
             .filter(|(at, _)| may_be(at))
             .filter_map(covering)
             .collect();
-        let is_left = |&(at, times): &(usize, Times)| times == Times::Any || !self.done[at];
+        let is_left = |&(at, repetition): &(usize, Repetition)| {
+            repetition == Repetition::Unlimited || !self.done[at]
+        };
         let left: Vec<usize> = named.iter().copied().filter(is_left).map(|(at, _)| at).collect();
         let Some(first) = left.first().copied() else {
             self.candidates.clear();
             return self.deny(
                 operation,
-                if named.is_empty() { Beyond::NotShown } else { Beyond::DoneAlready },
+                if named.is_empty() { ApprovalGap::NotShown } else { ApprovalGap::AlreadyDone },
             );
         };
         match part {
-            Part::Whole => self.done[first] = true,
-            Part::First => self.candidates = left,
-            Part::Last => {
+            CallPart::Whole => self.done[first] = true,
+            CallPart::First => self.candidates = left,
+            CallPart::Last => {
                 self.done[first] = true;
                 self.candidates.clear();
             }
@@ -176,7 +180,7 @@ impl Approved {
         GateDecision::Allow
     }
 
-    fn deny(&self, operation: &Operation<'_>, beyond: Beyond) -> GateDecision {
+    fn deny(&self, operation: &Operation<'_>, gap: ApprovalGap) -> GateDecision {
         let verb = operation.verb();
         let name = verb.full_name();
         let several = if self.slots_of(&name).len() > 1 {
@@ -184,7 +188,7 @@ impl Approved {
         } else {
             ""
         };
-        let asked = match (object(operation), wording(operation)) {
+        let asked = match (object_of(operation), wording(operation)) {
             (Object::Named(object), _) => format!(" on `{}`", object.escape_debug()),
             // An effect that was not shown for its verb was not shown word for word either, so its
             // text would explain nothing.
@@ -193,11 +197,11 @@ impl Approved {
             }
             (Object::Slot, _) => String::new(),
         };
-        let reason = match beyond {
-            Beyond::NotShown => {
+        let reason = match gap {
+            ApprovalGap::NotShown => {
                 format!("`{name}`{asked} is beyond what was approved: {}{several}", self.list())
             }
-            Beyond::DoneAlready => format!(
+            ApprovalGap::AlreadyDone => format!(
                 "`{name}`{asked} was done already as often as it was approved: {}",
                 self.list()
             ),
@@ -227,7 +231,7 @@ impl Approved {
     }
 
     /// How often an effect lets an operation be done; `None` if it is about something else.
-    fn covers(&self, effect: &ApprovedEffect, operation: &Operation<'_>) -> Option<Times> {
+    fn covers(&self, effect: &ApprovedEffect, operation: &Operation<'_>) -> Option<Repetition> {
         let (verb, slot) = (operation.verb().full_name(), operation.slot());
         if effect.verb != verb {
             return None;
@@ -235,11 +239,11 @@ impl Approved {
         let target = self.on_slot(effect, &verb, slot)?;
         let names = |object: &str| {
             target == object
-                || KINDS
+                || OBJECT_KINDS
                     .iter()
                     .any(|kind| target.strip_prefix(kind).is_some_and(|name| name == object))
         };
-        let is_named = match (object(operation), operation) {
+        let is_named = match (object_of(operation), operation) {
             (Object::Slot, _) => true,
             // Which image it is must be shown: by the whole wording, or behind the name.
             (Object::Named(object), Operation::Create { creation, .. }) => {
@@ -253,10 +257,12 @@ impl Approved {
         }
         match wording(operation) {
             Some(text) if is_word_for_word(&effect.summary) => {
-                shows(&effect.summary, &text).then_some(Times::AsShown)
+                shows(&effect.summary, &text).then_some(Repetition::OncePerEffect)
             }
-            Some(_) | None if matches!(operation, Operation::Http { .. }) => Some(Times::AsShown),
-            Some(_) | None => Some(Times::Any),
+            Some(_) | None if matches!(operation, Operation::Http { .. }) => {
+                Some(Repetition::OncePerEffect)
+            }
+            Some(_) | None => Some(Repetition::Unlimited),
         }
     }
 
@@ -279,11 +285,13 @@ impl Approved {
     }
 }
 
-/// Why an operation is not let through.
+/// Why no approved effect covers an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Beyond {
+enum ApprovalGap {
+    /// No effect that was shown is this one.
     NotShown,
-    DoneAlready,
+    /// It was shown, and was done as often as it was shown.
+    AlreadyDone,
 }
 
 /// Whether a summary is a statement or arguments, and nothing else. One that was too long to be
@@ -317,7 +325,7 @@ fn wording(operation: &Operation<'_>) -> Option<String> {
     }
 }
 
-fn object<'a>(operation: &Operation<'a>) -> Object<'a> {
+fn object_of<'a>(operation: &Operation<'a>) -> Object<'a> {
     match operation {
         Operation::Redirect { base, to, .. } => {
             let prefix = base.path().trim_end_matches('/');

@@ -23,8 +23,8 @@ pub fn parse(
     let mut reader = Reader::new(source, &table, "the lockfile", &mut found);
     let format = reader.required::<u32>("format");
     let format = format.and_then(|format| match format.value {
-        1 => Some(Format::GrantsOnly),
-        FORMAT => Some(Format::Whole),
+        1 => Some(LockfileFormat::GrantsOnly),
+        FORMAT => Some(LockfileFormat::WithTexts),
         unknown => {
             let message = format!(
                 "lockfile format {unknown} is not known; this host reads formats 1 to {FORMAT}"
@@ -135,29 +135,29 @@ fn read_capability(reader: &mut Reader<'_>) -> Option<Capability> {
 
 /// What the entries of a lockfile hold.
 #[derive(Debug, Clone, Copy)]
-enum Format {
+enum LockfileFormat {
     /// Format 1: grants. The plugins follow from them, and the text was not kept.
     GrantsOnly,
     /// Format 2: texts and plugins too.
-    Whole,
+    WithTexts,
 }
 
 fn read_runbook(
     reader: &mut Reader<'_>,
     folder: &str,
-    format: Format,
+    format: LockfileFormat,
 ) -> Option<(String, RunbookFacts)> {
     let file = reader.required::<String>("file");
     let plugins = match format {
-        Format::GrantsOnly => None,
-        Format::Whole => {
+        LockfileFormat::GrantsOnly => None,
+        LockfileFormat::WithTexts => {
             let listed = reader.required::<Vec<Located<String>>>("plugins")?;
             Some(listed.value.into_iter().map(|reference| reference.value).collect())
         }
     };
     let texts = match format {
-        Format::GrantsOnly => BTreeMap::new(),
-        Format::Whole => each_once(reader, "text", read_text),
+        LockfileFormat::GrantsOnly => BTreeMap::new(),
+        LockfileFormat::WithTexts => each_once(reader, "text", read_text),
     };
     let grants: BTreeMap<_, GrantFacts> =
         each_once(reader, "grant", |reader| read_grant(reader, folder));
@@ -202,10 +202,10 @@ fn read_grant(reader: &mut Reader<'_>, folder: &str) -> Option<((String, String)
             values.insert(row.dimension, read);
         }
     }
-    let extent = AccessScope { capability, values };
+    let scope = AccessScope { capability, values };
     Some((
         (step?.value, slot?.value),
-        GrantFacts { uses: uses?.value, target: target?.value, extent },
+        GrantFacts { uses: uses?.value, target: target?.value, scope },
     ))
 }
 

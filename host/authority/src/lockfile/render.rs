@@ -107,10 +107,10 @@ fn push_grant(text: &mut String, folder: &str, (step, slot): (&str, &str), grant
             quoted(&grant.uses),
             quoted(slot),
             quoted(&grant.target),
-            grant.extent.capability
+            grant.scope.capability
         ),
     );
-    for (dimension, values) in &grant.extent.values {
+    for (dimension, values) in &grant.scope.values {
         push(text, format_args!("{} = {}\n", dimension.key(), value(*dimension, values, folder)));
     }
 }

@@ -218,11 +218,11 @@ impl VerbCondition {
     /// A value of another type than the path expects has no such key and no such items. A list that
     /// is not there has no items.
     pub fn need(&self, input: &KnownInput<'_>) -> Need {
-        let look = |path: &InputPath| {
-            let place = Place { shown: String::new(), pointer: String::new() };
-            self.test.look(Some(input.value), path.parts(), &place, input.unknown)
+        let test_path = |path: &InputPath| {
+            let place = InputLocation { shown: String::new(), pointer: String::new() };
+            self.test.follow(Some(input.value), path.parts(), &place, input.unknown)
         };
-        self.any_of.iter().fold(Need::No, |need, path| need.or(|| look(path)))
+        self.any_of.iter().fold(Need::No, |need, path| need.or(|| test_path(path)))
     }
 
     /// `` `cases[].method` or `cleanup[].method` is `"DELETE"` ``
@@ -238,12 +238,12 @@ impl VerbCondition {
 }
 
 /// Where a value stands, for people and as a JSON pointer.
-struct Place {
+struct InputLocation {
     shown: String,
     pointer: String,
 }
 
-impl Place {
+impl InputLocation {
     fn key(&self, key: &str) -> Self {
         let dot = if self.shown.is_empty() { "" } else { "." };
         let escaped = key.replace('~', "~0").replace('/', "~1");
@@ -263,11 +263,11 @@ impl Place {
 
 impl ValueTest {
     /// Follows the rest of a path from a value, which is `None` where there is none.
-    fn look(
+    fn follow(
         &self,
         value: Option<&Json>,
         path: &[PathPart],
-        place: &Place,
+        place: &InputLocation,
         unknown: &BTreeSet<String>,
     ) -> Need {
         if unknown.contains(&place.pointer) {
@@ -278,12 +278,12 @@ impl ValueTest {
             [] => Need::No,
             [PathPart::Key(key), rest @ ..] => {
                 let inner = value.and_then(Json::as_object).and_then(|entries| entries.get(key));
-                self.look(inner, rest, &place.key(key), unknown)
+                self.follow(inner, rest, &place.key(key), unknown)
             }
             [PathPart::EachItem, rest @ ..] => {
                 let items = value.and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
                 items.iter().enumerate().fold(Need::No, |need, (number, item)| {
-                    need.or(|| self.look(Some(item), rest, &place.item(number), unknown))
+                    need.or(|| self.follow(Some(item), rest, &place.item(number), unknown))
                 })
             }
         }

@@ -1,5 +1,5 @@
-//! Holds `needed_if` of an operation to the JSON Schema of its input, so that a mistyped key or
-//! value is found when the plugin is built, and not when a call is denied.
+//! Checks `needed_if` of an operation against the JSON Schema of its input. A mistyped key or value
+//! is found when the plugin is built, not when a call is denied.
 //!
 //! A schema may say more than is understood here. What is not understood is taken to allow the
 //! condition: a wrong condition then leads to a denied call, never to a call that is let through.
@@ -16,7 +16,7 @@ pub(super) fn problem(condition: &VerbCondition, schema: &Json) -> Option<String
         return None;
     }
     condition.any_of.iter().find_map(|path| {
-        let mut here = vec![Place { schema, is_required: true }];
+        let mut here = vec![SchemaNode { schema, is_required: true }];
         for part in path.parts() {
             here = match part {
                 PathPart::Key(key) => match keys(&here, schema, key) {
@@ -39,14 +39,14 @@ pub(super) fn problem(condition: &VerbCondition, schema: &Json) -> Option<String
 
 /// What a schema says of one place.
 #[derive(Clone, Copy)]
-struct Place<'s> {
+struct SchemaNode<'s> {
     schema: &'s Json,
     is_required: bool,
 }
 
 /// Where one part of a path leads.
 enum Step<'s> {
-    To(Vec<Place<'s>>),
+    To(Vec<SchemaNode<'s>>),
     /// The schema allows it without saying what it is.
     Anywhere,
     /// There is no such thing. These keys there are.
@@ -77,7 +77,7 @@ fn is_about(schema: &Json, kind: &str) -> bool {
     }
 }
 
-fn keys<'s>(here: &[Place<'s>], root: &'s Json, key: &str) -> Step<'s> {
+fn keys<'s>(here: &[SchemaNode<'s>], root: &'s Json, key: &str) -> Step<'s> {
     let (mut next, mut known) = (Vec::new(), Vec::new());
     for place in here {
         let Some(branches) = branches(place.schema, root, DEEPEST) else { return Step::Anywhere };
@@ -85,7 +85,7 @@ fn keys<'s>(here: &[Place<'s>], root: &'s Json, key: &str) -> Step<'s> {
             let is_required =
                 branch["required"].as_array().is_some_and(|names| names.iter().any(|n| n == key));
             match branch["properties"].get(key) {
-                Some(schema) => next.push(Place { schema, is_required }),
+                Some(schema) => next.push(SchemaNode { schema, is_required }),
                 None if branch["additionalProperties"] == false => known.extend(
                     branch["properties"].as_object().into_iter().flatten().map(|(key, _)| &**key),
                 ),
@@ -96,13 +96,13 @@ fn keys<'s>(here: &[Place<'s>], root: &'s Json, key: &str) -> Step<'s> {
     if next.is_empty() { Step::Nowhere(known) } else { Step::To(next) }
 }
 
-fn items<'s>(here: &[Place<'s>], root: &'s Json) -> Step<'s> {
+fn items<'s>(here: &[SchemaNode<'s>], root: &'s Json) -> Step<'s> {
     let mut next = Vec::new();
     for place in here {
         let Some(branches) = branches(place.schema, root, DEEPEST) else { return Step::Anywhere };
         for branch in branches.into_iter().filter(|branch| is_about(branch, "array")) {
             match branch.get("items") {
-                Some(schema) => next.push(Place { schema, is_required: true }),
+                Some(schema) => next.push(SchemaNode { schema, is_required: true }),
                 None => return Step::Anywhere,
             }
         }
@@ -117,7 +117,7 @@ fn unknown_key(path: &super::InputPath, key: &str, known: &[&str]) -> String {
 }
 
 /// Why a value is never at a place, or is there without being written.
-fn wrong_value(test: &ValueTest, here: &[Place<'_>], root: &Json) -> Option<String> {
+fn wrong_value(test: &ValueTest, here: &[SchemaNode<'_>], root: &Json) -> Option<String> {
     let (value, counts_absent) = match test {
         ValueTest::Present => return None,
         ValueTest::Is(value) => (value, false),
@@ -154,7 +154,7 @@ fn fits_type(value: &Scalar, schema: &Json) -> bool {
 }
 
 /// A value that stands for what is left out must count what is left out, and no other may.
-fn wrong_default(value: &Scalar, counts_absent: bool, here: &[Place<'_>]) -> Option<String> {
+fn wrong_default(value: &Scalar, counts_absent: bool, here: &[SchemaNode<'_>]) -> Option<String> {
     let default = here
         .iter()
         .filter(|place| !place.is_required)

@@ -1,5 +1,5 @@
-//! A component's custom section ↔ manifest. The section is written by whoever made the file, so
-//! nothing of it is believed.
+//! A component's custom section ↔ manifest. The author of the file can write anything into it, so
+//! all of it is checked.
 
 use super::{FORMAT, Manifest, is_kebab_case};
 use crate::capability::Verb;

@@ -1,5 +1,4 @@
-//! Which texts a pattern lets through, compared exactly: is everything that one pattern allows
-//! allowed by others too?
+//! Compares patterns exactly: is every text that one pattern allows also allowed by others?
 //!
 //! Every pattern of a grant (globs, paths, regular expressions, lists of arguments) is a regular
 //! language, so the question has an exact answer: walk the product of the automata and look for a
@@ -110,12 +109,12 @@ const MAX_KEPT: usize = 64 << 20;
 /// Automata that were built before, and their size. What is kept changes no answer, only how long
 /// it takes.
 #[derive(Debug, Default)]
-struct Kept {
+struct AutomatonCache {
     automata: HashMap<String, Result<Arc<Dfa>, TooComplex>>,
     bytes: usize,
 }
 
-impl Kept {
+impl AutomatonCache {
     /// Keeps one more. If all would be too much, those before it go.
     fn keep(&mut self, expression: &str, built: Result<Arc<Dfa>, TooComplex>) {
         let size = expression.len() + built.as_ref().map_or(0, |dfa| dfa.memory_usage());
@@ -130,7 +129,7 @@ impl Kept {
 
 /// The automaton of an expression, built or kept from before.
 fn automaton(expression: &str) -> Result<Arc<Dfa>, TooComplex> {
-    static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+    static KEPT: LazyLock<Mutex<AutomatonCache>> = LazyLock::new(Mutex::default);
     if let Some(known) =
         KEPT.lock().unwrap_or_else(PoisonError::into_inner).automata.get(expression)
     {
@@ -369,7 +368,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_patterns_has_an_end() {
-        let mut kept = Kept::default();
+        let mut kept = AutomatonCache::default();
         let large = Arc::new(build(r"\pL{6}").expect("small enough"));
         let mut emptied = 0;
         let needed = 3 * MAX_KEPT / large.memory_usage();

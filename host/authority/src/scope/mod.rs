@@ -10,7 +10,7 @@ mod values;
 
 pub use call::ConcreteCall;
 pub use dimension::{DIMENSIONS, Dimension, DimensionRow, Shape};
-pub(crate) use values::Rest;
+pub(crate) use values::Remainder;
 pub use values::{CallValue, Flag, Text, Values};
 
 use crate::capability::{Capability, Verb};

@@ -64,7 +64,7 @@ pub enum Values {
 
 /// What is left of some values when others are taken away.
 #[derive(Debug, Clone)]
-pub(crate) struct Rest<'a> {
+pub(crate) struct Remainder<'a> {
     pub(crate) dimension: Dimension,
     pub(crate) base: &'a Values,
     pub(crate) minus: Vec<&'a Values>,
@@ -336,7 +336,7 @@ const PLAIN_PATHS: &str = "(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+";
 /// not.
 const REQUEST_PATHS: &str = "(?:/(?:[!$&-.0-;=@-\\[\\]_a-z~]|%(?:0[1-9A-Fa-f]|[1346-9A-Fa-f][0-9A-Fa-f]|2[0-9A-Ea-e]|5[0-9ABD-Fabd-f]))*)*";
 
-impl<'a> Rest<'a> {
+impl<'a> Remainder<'a> {
     pub(crate) fn new(dimension: Dimension, base: &'a Values) -> Self {
         Self { dimension, base, minus: Vec::new() }
     }

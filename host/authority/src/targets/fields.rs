@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// How a key is enforced.
-enum By {
+enum Enforcement {
     /// The gate: with this line, the operation is denied; with that one, it is allowed.
     Gate(&'static str, &'static str, fn(&Effective) -> GateDecision),
     /// A capability, the way into it, or granting: the test of this name, anywhere in the
@@ -23,8 +23,8 @@ enum By {
     Test(&'static str),
 }
 
-/// The least target of each kind.
-pub(crate) const LEAST: &[(Capability, &str, &str)] = &[
+/// For each capability, its key in a target, and the shortest target that is valid.
+pub(crate) const MINIMAL_TARGETS: &[(Capability, &str, &str)] = &[
     (Capability::Http, "http", "http = \"http://api.internal\""),
     (Capability::Sql, "sql", "sql = \"postgres://a@h/d\""),
     (Capability::Docker, "docker", "docker = { name = \"a\" }"),
@@ -94,22 +94,26 @@ fn redirect(effective: &Effective) -> GateDecision {
     )
 }
 
-const ENFORCED: &[(Capability, &str, By)] = &[
-    (Capability::Http, "http", By::Test("redirects_are_not_followed_unless_the_target_says_so")),
+const ENFORCED: &[(Capability, &str, Enforcement)] = &[
+    (
+        Capability::Http,
+        "http",
+        Enforcement::Test("redirects_are_not_followed_unless_the_target_says_so"),
+    ),
     (
         Capability::Http,
         "paths",
-        By::Gate("paths = [\"/b\"]", "paths = [\"/a\"]", |e| request(e, "/a", &[])),
+        Enforcement::Gate("paths = [\"/b\"]", "paths = [\"/a\"]", |e| request(e, "/a", &[])),
     ),
     (
         Capability::Http,
         "request_headers",
-        By::Gate("request_headers = []", "request_headers = [\"x-trace\"]", header),
+        Enforcement::Gate("request_headers = []", "request_headers = [\"x-trace\"]", header),
     ),
     (
         Capability::Http,
         "headers",
-        By::Gate(
+        Enforcement::Gate(
             "request_headers = [\"x-trace\"]\nheaders = { x-trace = \"own\" }",
             "request_headers = [\"x-trace\"]",
             header,
@@ -118,88 +122,108 @@ const ENFORCED: &[(Capability, &str, By)] = &[
     (
         Capability::Http,
         "basic",
-        By::Test("a_user_and_a_password_become_a_basic_header_that_nobody_sees"),
+        Enforcement::Test("a_user_and_a_password_become_a_basic_header_that_nobody_sees"),
     ),
     (
         Capability::Http,
         "addresses",
-        By::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |e| {
+        Enforcement::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |e| {
             connect(e, Verb::HttpGet)
         }),
     ),
-    (Capability::Http, "redirects", By::Gate("redirects = 0", "redirects = 1", redirect)),
+    (Capability::Http, "redirects", Enforcement::Gate("redirects = 0", "redirects = 1", redirect)),
     (
         Capability::Http,
         "max_body",
-        By::Test("a_body_is_sent_and_an_answer_is_cut_at_the_limit_of_the_target"),
+        Enforcement::Test("a_body_is_sent_and_an_answer_is_cut_at_the_limit_of_the_target"),
     ),
     (
         Capability::Http,
         "timeout",
-        By::Test("a_server_that_hangs_is_left_at_the_timeout_of_the_target"),
+        Enforcement::Test("a_server_that_hangs_is_left_at_the_timeout_of_the_target"),
     ),
     (
         Capability::Http,
         "ca",
-        By::Test("a_certificate_is_trusted_by_the_authority_of_the_target_alone"),
+        Enforcement::Test("a_certificate_is_trusted_by_the_authority_of_the_target_alone"),
     ),
-    (Capability::Http, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
-    (Capability::Sql, "sql", By::Test("an_address_names_one_host_and_no_password")),
+    (
+        Capability::Http,
+        "verbs",
+        Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+    ),
+    (Capability::Sql, "sql", Enforcement::Test("an_address_names_one_host_and_no_password")),
     (
         Capability::Sql,
         "addresses",
-        By::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |e| {
+        Enforcement::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |e| {
             connect(e, Verb::SqlQuery)
         }),
     ),
     (
         Capability::Sql,
         "password",
-        By::Test("a_superuser_is_refused_because_nothing_is_read_only_for_one"),
+        Enforcement::Test("a_superuser_is_refused_because_nothing_is_read_only_for_one"),
     ),
     (
         Capability::Sql,
         "statements",
-        By::Gate("statements = [\"insert\"]", "statements = [\"select\"]", statement),
+        Enforcement::Gate("statements = [\"insert\"]", "statements = [\"select\"]", statement),
     ),
     (
         Capability::Sql,
         "relations",
-        By::Gate("relations = [\"customers\"]", "relations = [\"orders\"]", statement),
+        Enforcement::Gate("relations = [\"customers\"]", "relations = [\"orders\"]", statement),
     ),
     (
         Capability::Sql,
         "superuser",
-        By::Test("a_superuser_is_refused_because_nothing_is_read_only_for_one"),
+        Enforcement::Test("a_superuser_is_refused_because_nothing_is_read_only_for_one"),
     ),
-    (Capability::Sql, "create", By::Test("a_database_file_is_made_only_where_the_target_says_so")),
+    (
+        Capability::Sql,
+        "create",
+        Enforcement::Test("a_database_file_is_made_only_where_the_target_says_so"),
+    ),
     (
         Capability::Sql,
         "max_rows",
-        By::Test("a_result_is_cut_at_the_rows_and_the_bytes_of_the_target"),
+        Enforcement::Test("a_result_is_cut_at_the_rows_and_the_bytes_of_the_target"),
     ),
     (
         Capability::Sql,
         "max_bytes",
-        By::Test("a_result_is_cut_at_the_rows_and_the_bytes_of_the_target"),
+        Enforcement::Test("a_result_is_cut_at_the_rows_and_the_bytes_of_the_target"),
     ),
     (
         Capability::Sql,
         "max_copy",
-        By::Test("a_copy_that_becomes_larger_than_the_target_allows_is_not_restored"),
+        Enforcement::Test("a_copy_that_becomes_larger_than_the_target_allows_is_not_restored"),
     ),
-    (Capability::Sql, "timeout", By::Test("a_query_that_never_ends_is_stopped_at_its_deadline")),
-    (Capability::Sql, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
+    (
+        Capability::Sql,
+        "timeout",
+        Enforcement::Test("a_query_that_never_ends_is_stopped_at_its_deadline"),
+    ),
+    (
+        Capability::Sql,
+        "verbs",
+        Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+    ),
     (
         Capability::Docker,
         "docker",
-        By::Gate("docker = { name = \"other\" }", "docker = { name = \"orders-api\" }", container),
+        Enforcement::Gate(
+            "docker = { name = \"other\" }",
+            "docker = { name = \"orders-api\" }",
+            container,
+        ),
     ),
-    (Capability::Docker, "socket", By::Test("an_engine_that_is_away_is_said_to_be")),
+    (Capability::Docker, "socket", Enforcement::Test("an_engine_that_is_away_is_said_to_be")),
     (
         Capability::Docker,
         "images",
-        By::Gate("images = [\"y\"]", "images = [\"x:*\"]", |e| {
+        Enforcement::Gate("images = [\"y\"]", "images = [\"x:*\"]", |e| {
             decide(
                 e,
                 Mode::Effects,
@@ -210,7 +234,7 @@ const ENFORCED: &[(Capability, &str, By)] = &[
     (
         Capability::Docker,
         "command",
-        By::Gate("command = [\"ls\", \"/\"]", "command = [\"ls\"]", |e| {
+        Enforcement::Gate("command = [\"ls\", \"/\"]", "command = [\"ls\"]", |e| {
             decide(
                 e,
                 Mode::Effects,
@@ -221,7 +245,7 @@ const ENFORCED: &[(Capability, &str, By)] = &[
     (
         Capability::Docker,
         "environment",
-        By::Gate(
+        Enforcement::Gate(
             "images = [\"x\"]\nenvironment = [\"A\", \"MODE=y*\"]",
             "images = [\"x\"]\nenvironment = [\"MODE=x*\"]",
             |e| {
@@ -241,46 +265,58 @@ const ENFORCED: &[(Capability, &str, By)] = &[
     (
         Capability::Docker,
         "network",
-        By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect"),
+        Enforcement::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect"),
     ),
     (
         Capability::Docker,
         "memory",
-        By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect"),
+        Enforcement::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect"),
     ),
     (
         Capability::Docker,
         "pids",
-        By::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect"),
+        Enforcement::Test("a_container_that_a_plugin_creates_is_confined_in_every_respect"),
     ),
-    (Capability::Docker, "verbs", By::Test("a_grant_wider_than_declared_is_refused_at_the_target")),
-    (Capability::Files, "files", By::Test("nothing_outside_of_the_directory_can_be_opened")),
+    (
+        Capability::Docker,
+        "verbs",
+        Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+    ),
+    (
+        Capability::Files,
+        "files",
+        Enforcement::Test("nothing_outside_of_the_directory_can_be_opened"),
+    ),
     (
         Capability::Files,
         "access",
-        By::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused"),
+        Enforcement::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused"),
     ),
-    (Capability::Files, "max_bytes", By::Test("the_verbs_do_what_they_say")),
+    (Capability::Files, "max_bytes", Enforcement::Test("the_verbs_do_what_they_say")),
     (
         Capability::Files,
         "verbs",
-        By::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused"),
+        Enforcement::Test("a_writable_directory_for_a_slot_that_only_reads_is_refused"),
     ),
     (
         Capability::Process,
         "process",
-        By::Test("a_program_that_is_not_there_or_cannot_run_is_said_so"),
+        Enforcement::Test("a_program_that_is_not_there_or_cannot_run_is_said_so"),
     ),
-    (Capability::Process, "sha256", By::Test("a_pinned_program_runs_only_as_it_was_pinned")),
+    (
+        Capability::Process,
+        "sha256",
+        Enforcement::Test("a_pinned_program_runs_only_as_it_was_pinned"),
+    ),
     (
         Capability::Process,
         "interpreter_sha256",
-        By::Test("the_interpreter_of_a_pinned_script_is_pinned_too_if_the_target_says_so"),
+        Enforcement::Test("the_interpreter_of_a_pinned_script_is_pinned_too_if_the_target_says_so"),
     ),
     (
         Capability::Process,
         "read_only",
-        By::Gate("arguments = []", "read_only = true", |e| {
+        Enforcement::Gate("arguments = []", "read_only = true", |e| {
             decide(
                 e,
                 Mode::ReadOnly,
@@ -291,44 +327,48 @@ const ENFORCED: &[(Capability, &str, By)] = &[
     (
         Capability::Process,
         "arguments",
-        By::Gate("arguments = [\"-b\"]", "arguments = [\"-a\"]", arguments),
+        Enforcement::Gate("arguments = [\"-b\"]", "arguments = [\"-a\"]", arguments),
     ),
     (
         Capability::Process,
         "environment",
-        By::Test("the_environment_is_what_the_target_says_and_nothing_else"),
+        Enforcement::Test("the_environment_is_what_the_target_says_and_nothing_else"),
     ),
     (
         Capability::Process,
         "directory",
-        By::Test("the_environment_is_what_the_target_says_and_nothing_else"),
+        Enforcement::Test("the_environment_is_what_the_target_says_and_nothing_else"),
     ),
     (
         Capability::Process,
         "connection",
-        By::Test("the_environment_is_what_the_target_says_and_nothing_else"),
+        Enforcement::Test("the_environment_is_what_the_target_says_and_nothing_else"),
     ),
     (
         Capability::Process,
         "max_output",
-        By::Test("captured_output_is_cut_at_the_limit_of_the_target"),
+        Enforcement::Test("captured_output_is_cut_at_the_limit_of_the_target"),
     ),
-    (Capability::Process, "timeout", By::Test("at_its_timeout_the_whole_group_is_killed")),
+    (Capability::Process, "timeout", Enforcement::Test("at_its_timeout_the_whole_group_is_killed")),
     (
         Capability::Process,
         "verbs",
-        By::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+        Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
     ),
     (
         Capability::Secrets,
         "secret",
-        By::Test("a_secret_is_described_without_its_value_and_revealed_only_if_granted"),
+        Enforcement::Test("a_secret_is_described_without_its_value_and_revealed_only_if_granted"),
     ),
-    (Capability::Secrets, "positions", By::Test("a_secret_goes_only_where_its_target_says")),
+    (
+        Capability::Secrets,
+        "positions",
+        Enforcement::Test("a_secret_goes_only_where_its_target_says"),
+    ),
     (
         Capability::Secrets,
         "verbs",
-        By::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+        Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
     ),
 ];
 
@@ -358,7 +398,7 @@ pub(crate) fn known_keys(least: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_key_of_every_target_is_in_the_table() {
-    for (capability, _, least) in LEAST {
+    for (capability, _, least) in MINIMAL_TARGETS {
         let listed: BTreeSet<String> = ENFORCED
             .iter()
             .filter(|(of, ..)| of == capability)
@@ -371,8 +411,9 @@ fn every_key_of_every_target_is_in_the_table() {
 #[test]
 fn every_key_that_the_gate_enforces_makes_the_difference() {
     for (capability, key, by) in ENFORCED {
-        let By::Gate(narrow, wide, operation) = by else { continue };
-        let (_, kind, least) = LEAST.iter().find(|(of, ..)| of == capability).expect("listed");
+        let Enforcement::Gate(narrow, wide, operation) = by else { continue };
+        let (_, kind, least) =
+            MINIMAL_TARGETS.iter().find(|(of, ..)| of == capability).expect("listed");
         let with = |line: &str| {
             if key == kind {
                 effective(capability.name(), line)
@@ -420,7 +461,8 @@ const PLACES: &[&str] = &[
 #[test]
 fn a_template_is_an_error_at_its_line_in_every_text_of_every_key_of_every_target() {
     for (capability, key, _) in ENFORCED {
-        let (_, kind, least) = LEAST.iter().find(|(of, ..)| of == capability).expect("listed");
+        let (_, kind, least) =
+            MINIMAL_TARGETS.iter().find(|(of, ..)| of == capability).expect("listed");
         let first = if key == kind { String::new() } else { format!("{least}\n") };
         for (place, template) in PLACES.iter().flat_map(|place| {
             [
@@ -475,7 +517,7 @@ fn every_other_key_has_the_test_that_is_named() {
         }
     }
     for (capability, key, by) in ENFORCED {
-        let By::Test(name) = by else { continue };
+        let Enforcement::Test(name) = by else { continue };
         assert!(
             sources.contains(&format!("fn {name}(")),
             "{capability} {key}: there is no test `{name}`"

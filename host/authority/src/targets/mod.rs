@@ -40,7 +40,7 @@ pub use sql::{SqlAddress, SqlTarget, TlsMode};
 pub use stored_secret::StoredSecret;
 pub(crate) use stored_secret::{is_source_pattern, with_path};
 pub(crate) use variable::{HARMLESS_IN_WORDS, is_harmless, is_name};
-pub use variable::{Steers, steers};
+pub use variable::{VariableEffect, steers};
 
 use crate::capability::{Capability, Verb};
 use crate::pattern::AddressPolicy;
@@ -301,7 +301,7 @@ impl Targets {
 }
 
 fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Target> {
-    const KINDS: [(&str, Capability); 6] = [
+    const KEY_OF_KIND: [(&str, Capability); 6] = [
         ("http", Capability::Http),
         ("sql", Capability::Sql),
         ("docker", Capability::Docker),
@@ -310,7 +310,7 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         ("secret", Capability::Secrets),
     ];
     let named: Vec<_> =
-        KINDS.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
+        KEY_OF_KIND.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
     let [(_, capability)] = named.as_slice() else {
         let message = format!(
             "target `{}` must have exactly one of http, sql, docker, files, process, secret",

@@ -1,4 +1,4 @@
-//! What the rest of the program asks of a target, so that only this folder knows the kinds.
+//! What other modules need to know of a target. Only this folder matches on the kinds of targets.
 
 use super::{
     DockerTarget, FilesTarget, HttpBase, HttpTarget, ProcessTarget, SecretTarget, SqlAddress,

@@ -1,4 +1,4 @@
-//! Which secret a name of `[secrets]` stands for.
+//! The stored secret that a name of `[secrets]` refers to.
 
 use super::host_path::{Folder, HostPath, PathView};
 

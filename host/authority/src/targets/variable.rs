@@ -7,7 +7,7 @@
 
 /// What a variable does to a program that gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steers {
+pub enum VariableEffect {
     /// Other code is loaded or started.
     Code,
     /// Other files are read: settings, keys, authorities of certificates, modules.
@@ -16,7 +16,7 @@ pub enum Steers {
     Network,
 }
 
-impl Steers {
+impl VariableEffect {
     /// For people: what the program does then.
     pub fn sentence(self) -> &'static str {
         match self {
@@ -29,13 +29,13 @@ impl Steers {
 
 /// Names, by what they steer. `*` is any run of characters. Names in small letters stand for both
 /// writings.
-const TABLE: &[(Steers, &[&str])] = &[
+const TABLE: &[(VariableEffect, &[&str])] = &[
     (
-        Steers::Code,
+        VariableEffect::Code,
         &["LD_*", "DYLD_*", "LIBPATH", "SHLIB_PATH", "GCONV_PATH", "GLIBC_TUNABLES", "MALLOC_*"],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "PATH",
             "IFS",
@@ -50,14 +50,14 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "FPATH", "CDPATH", "COMSPEC", "PAGER", "EDITOR", "VISUAL", "BROWSER", "MANPAGER",
             "LESS*", "MORE",
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "GIT_*",
             "SSH_*",
@@ -71,7 +71,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "PYTHON*",
             "PERL*",
@@ -86,11 +86,11 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &["JAVA_*", "JDK_*", "CLASSPATH", "MAVEN_*", "GRADLE_*", "SBT_*", "JRUBY_*", "AWK*"],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "DOTNET_*",
             "COMPLUS_*",
@@ -104,11 +104,11 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &["R_PROFILE*", "R_ENVIRON*", "R_LIBS*", "PSQL*", "PGOPTIONS", "LIBMYSQL_*", "OPENSSL_*"],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "GIO_*",
             "GTK_*",
@@ -123,7 +123,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "GO*FLAGS",
             "GOROOT",
@@ -137,7 +137,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "RUSTDOC*",
             "CMAKE_*",
@@ -151,11 +151,11 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &["DJANGO_SETTINGS_MODULE", "COMPOSER_*", "YARN_*", "PNPM_*", "DENO_*", "BUN_*", "JULIA_*"],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "OCAML*",
             "CAML*",
@@ -169,7 +169,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "CATALINA_*",
             "CFLAGS",
@@ -185,7 +185,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "VIMINIT",
             "EXINIT",
@@ -200,7 +200,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &[
             "FZF_*",
             "SYSTEMD_EDITOR",
@@ -212,11 +212,11 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Code,
+        VariableEffect::Code,
         &["MARIADB_*", "ORACLE_HOME", "ODBC*", "GZIP", "XZ_OPT", "XZ_DEFAULTS", "ZSTD_*", "BZIP*"],
     ),
     (
-        Steers::Files,
+        VariableEffect::Files,
         &[
             "HOME",
             "LOCPATH",
@@ -231,7 +231,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Files,
+        VariableEffect::Files,
         &[
             "PGSERVICE*",
             "PGSYSCONFDIR",
@@ -242,7 +242,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Files,
+        VariableEffect::Files,
         &[
             "CURL_HOME",
             "CURL_CA_BUNDLE",
@@ -254,7 +254,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Files,
+        VariableEffect::Files,
         &[
             "AWS_CONFIG_FILE",
             "AWS_SHARED_CREDENTIALS_FILE",
@@ -264,7 +264,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Files,
+        VariableEffect::Files,
         &[
             "RUNBOOK_*",
             "MAGIC",
@@ -277,9 +277,9 @@ const TABLE: &[(Steers, &[&str])] = &[
             "PGDATA",
         ],
     ),
-    (Steers::Files, &["SSLKEYLOGFILE", "GCOV_*", "MIBDIRS", "MIBS"]),
+    (VariableEffect::Files, &["SSLKEYLOGFILE", "GCOV_*", "MIBDIRS", "MIBS"]),
     (
-        Steers::Files,
+        VariableEffect::Files,
         &[
             "GOOGLE_APPLICATION_CREDENTIALS",
             "CLOUDSDK_*",
@@ -290,7 +290,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Network,
+        VariableEffect::Network,
         &[
             "http_proxy",
             "https_proxy",
@@ -302,7 +302,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Network,
+        VariableEffect::Network,
         &[
             "RES_OPTIONS",
             "LOCALDOMAIN",
@@ -314,7 +314,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Network,
+        VariableEffect::Network,
         &[
             "MYSQL_UNIX_PORT",
             "DOCKER_HOST",
@@ -325,7 +325,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Network,
+        VariableEffect::Network,
         &[
             "VAULT_*",
             "CONSUL_*",
@@ -338,7 +338,7 @@ const TABLE: &[(Steers, &[&str])] = &[
         ],
     ),
     (
-        Steers::Network,
+        VariableEffect::Network,
         &["PGREQUIRE*", "PGGSS*", "PGKRB*", "REDISCLI_*", "OTEL_*", "CONTAINER_HOST"],
     ),
 ];
@@ -396,7 +396,7 @@ pub(crate) fn is_harmless(variable: &str) -> bool {
 }
 
 /// What a variable of this name steers, if it is in the table.
-pub fn steers(name: &str) -> Option<Steers> {
+pub fn steers(name: &str) -> Option<VariableEffect> {
     let is_it = |pattern: &str| {
         // A program of another system, or one that folds letters, reads it all the same.
         let (pattern, name) = (pattern.to_ascii_uppercase(), name.to_ascii_uppercase());

@@ -55,14 +55,15 @@ pub fn approve(context: &Context, args: &ApproveArgs) -> Result<ExitStatus, Fail
         let journal = execution::open_journal(context).await?;
         let question = Question::find(context, &journal, &args.run, &args.step).await?;
         if question.is_approved_by(&context.operator) {
-            let onward = record_decision::onward(&question.plan, question.run, &question.state);
-            ui::said(&format!(
-                "step `{}` is approved by you already, and a person counts once; {onward}",
+            let how_to_continue =
+                record_decision::how_to_continue(&question.plan, question.run, &question.state);
+            ui::done(&format!(
+                "step `{}` is approved by you already, and a person counts once; {how_to_continue}",
                 question.step
             ));
             return Ok(ExitStatus::Success);
         }
-        ui::tell(&interactive::shown(&question.step, question.run, &question.asked));
+        ui::notice(&interactive::shown(&question.step, question.run, &question.asked));
         let asked = format!("Approve this for step `{}`?", question.step);
         if !question::confirm(context, &asked, question::Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("nothing was recorded, as you answered"));

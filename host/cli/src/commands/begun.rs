@@ -22,7 +22,7 @@ pub async fn tell(
     journal: &SqlJournal,
     asked: &RunHeader,
     plan: &Plan,
-    told: &OutputArgs,
+    output: &OutputArgs,
 ) -> Result<Option<ExitStatus>, Failure> {
     let run = asked.run;
     let stored = match journal.load(run).await {
@@ -31,18 +31,18 @@ pub async fn tell(
         Err(error) => return Err(Failure::engine(error)),
     };
     refuse_another(&stored, asked, plan)?;
-    told.look_before(context)?;
+    output.check_destinations(context)?;
     let (stored, executor) = executor::of_begun_run(context, journal, stored).await?;
     let mut summary = Summary::of(&stored.header, &stored.records);
-    ui::tell(&format!(
+    ui::notice(&format!(
         "run {} was begun before under this id, and is not begun again",
         run.short()
     ));
     show::stand(&executor, journal, run, stored.header.started, &mut summary).await?;
-    if !told.has_stdout() {
+    if !output.has_stdout() {
         ui::report(Format::Text, &summary)?;
     }
-    execution::write_reports(&summary, &told.report);
+    execution::write_reports(&summary, &output.report);
     status(&stored, &executor).map(Some)
 }
 

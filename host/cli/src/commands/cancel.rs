@@ -14,7 +14,7 @@ use crate::value_parsers::decision;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_engine::{Changes, RunEnd};
-use runbook_report::{Reached, Summary};
+use runbook_report::{RunProgress, Summary};
 
 /// The arguments of `runbook cancel`.
 #[derive(Debug, ClapArgs)]
@@ -74,11 +74,13 @@ pub fn run(context: &Context, args: &CancelArgs) -> Result<ExitStatus, Failure> 
                 }
             };
             let question = match reached {
-                Reached::Steps => {
+                RunProgress::Steps => {
                     format!("{who}. End it, and undo what it did as its runbook says?")
                 }
-                Reached::Undo => format!("{who}; it is being undone. Go on with that to its end?"),
-                Reached::Finally => {
+                RunProgress::Undo => {
+                    format!("{who}; it is being undone. Go on with that to its end?")
+                }
+                RunProgress::Finally => {
                     format!(
                         "{who}; its steps are over, so this cannot undo them. Let `finally` run to \
                          its end?"

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::ui;
 use runbook_engine::{Holder, Journal as _, RunId};
 use runbook_journal::SqlJournal;
-use runbook_report::{Reached, Summary};
+use runbook_report::{RunProgress, Summary};
 use std::time::Duration;
 
 /// Asks through the journal, where the process that executes the run looks, on whatever machine it
@@ -36,21 +36,21 @@ pub async fn send(
     let stored = journal.load(run).await.map_err(Failure::engine)?;
     let summary = Summary::of(&stored.header, &stored.records);
     let say = match summary.reached() {
-        Reached::Steps | Reached::Undo => ui::note,
+        RunProgress::Steps | RunProgress::Undo => ui::note,
         // What was asked for does not happen.
-        Reached::Finally => ui::tell,
+        RunProgress::Finally => ui::notice,
     };
     say(&format!(
         "process {pid} on {host} was asked to end run {id} in order{}; \
          `runbook show {id} --follow` shows how it goes",
         match summary.reached() {
-            Reached::Steps => "",
-            Reached::Undo => ", and undoes what it did already",
-            Reached::Finally =>
+            RunProgress::Steps => "",
+            RunProgress::Undo => ", and undoes what it did already",
+            RunProgress::Finally =>
                 ", and it is too late: its steps are over, and nothing of them is undone so",
         }
     ));
-    if summary.reached() == Reached::Finally && !summary.account().undoable.is_empty() {
+    if summary.reached() == RunProgress::Finally && !summary.account().undoable.is_empty() {
         say(&format!("to put back what it did: `runbook undo {id}`, when it has ended"));
     }
     let left = execution::in_seconds(left);

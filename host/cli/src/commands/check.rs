@@ -13,10 +13,10 @@ use crate::parameters;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare;
 use crate::prepared::Prepared;
-use crate::session::{Opening, Session};
+use crate::session::{Session, SessionParts};
 use crate::shared_arguments::ParamArgs;
 use crate::signals::{CancelSignals, SignalMode};
-use crate::unkept::Unkept;
+use crate::temporary_journal::TemporaryJournal;
 use crate::value_parsers::{check_format, duration};
 use crate::waivers::{WaiverStatus, Waivers};
 use crate::{other_files, output_file, project, ui};
@@ -139,11 +139,11 @@ fn watch(context: &Context, args: &CheckArgs) -> Result<Health, Failure> {
 /// The results of earlier rounds with `--watch`: a check with its own `every` runs as often as
 /// that.
 #[derive(Debug, Default)]
-struct WatchCache(BTreeMap<(PathBuf, String), Found>);
+struct WatchCache(BTreeMap<(PathBuf, String), CachedCheck>);
 
 /// One check, and when it is made again.
 #[derive(Debug)]
-struct Found {
+struct CachedCheck {
     result: CheckResult,
     at: Instant,
     every: Option<Duration>,
@@ -184,8 +184,9 @@ impl WatchCache {
 
     /// How long until the next check is due.
     fn until_next(&self, interval: Duration) -> Duration {
-        let left =
-            |found: &Found| found.every.unwrap_or(interval).saturating_sub(found.at.elapsed());
+        let left = |found: &CachedCheck| {
+            found.every.unwrap_or(interval).saturating_sub(found.at.elapsed())
+        };
         self.0.values().map(left).min().unwrap_or(interval)
     }
 
@@ -202,7 +203,7 @@ impl WatchCache {
             let every = check.and_then(|check| check.check.as_ref()?.every);
             self.0.insert(
                 (file.to_owned(), result.check.clone()),
-                Found { result, at: Instant::now(), every },
+                CachedCheck { result, at: Instant::now(), every },
             );
         }
         let found = suite
@@ -268,7 +269,7 @@ async fn make(
     let caller = PluginCaller::new(context, &prepared, run, Purpose::Run)?;
     let header = super::exec::header(context, run, &plan, environment);
     let mut summary = Summary::of(&header, &[]);
-    let journal = Unkept::new(header);
+    let journal = TemporaryJournal::new(header);
     let mut tell = |record: &Record| {
         summary.fold(record);
         if let Some(events) = events {
@@ -276,7 +277,7 @@ async fn make(
         }
     };
     let outside = OutsideWindow::AsWritten;
-    let opening = Opening { run, plan: &plan, caller, journal, environment, outside };
+    let opening = SessionParts { run, plan: &plan, caller, journal, environment, outside };
     Session::with_signals(context, signals, opening)
         .execute(&mut tell)
         .await

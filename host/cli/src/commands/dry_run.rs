@@ -1,12 +1,14 @@
-//! `runbook exec --dry-run`: probes look, steps say what they would do, and the host refuses every
-//! effect.
+//! `runbook exec --dry-run`: probes read, steps report what they would do, and the host denies
+//! every effect.
 
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::plugin_caller::PluginCaller;
 use crate::ui;
-use runbook_engine::{Audience, DryFinding, DryRun, DryStep, Kind, Outcome, Plan, RunId, Section};
+use runbook_engine::{
+    AskedPlugins, DryFinding, DryRun, DryStep, Kind, Outcome, Plan, RunId, Section,
+};
 use runbook_report::push_line;
 use std::fmt::Write as _;
 
@@ -18,7 +20,7 @@ pub async fn run(
     run: RunId,
     environment: Option<&str>,
 ) -> Result<ExitStatus, Failure> {
-    let (operate, operator, audience) = (caller, &context.operator, Audience::Everybody);
+    let (operate, operator, audience) = (caller, &context.operator, AskedPlugins::Everybody);
     let found = DryRun { plan, operate, run, operator, environment, audience }.ask_all().await;
     let mut text = String::new();
     push_line(

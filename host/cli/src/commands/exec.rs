@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::live::Live;
 use crate::output_arguments::OutputArgs;
 use crate::parameters;
-use crate::plan_file::{PlanFile, Planned};
+use crate::plan_file::{PlanFile, PlanFileContent};
 use crate::plugin_caller::PluginCaller;
 use crate::prepare;
 use crate::prepared::Prepared;
@@ -18,7 +18,7 @@ use crate::project;
 use crate::question::{self, Agreed};
 use crate::runbook_file::RunbookFile;
 use crate::secrets_before;
-use crate::session::{Opening, Session};
+use crate::session::{Session, SessionParts};
 use crate::shared_arguments::RunbookArgs;
 use crate::ui;
 use crate::value_parsers::run_id;
@@ -27,8 +27,8 @@ use clap_complete::ArgValueCompleter;
 use runbook_engine::Section;
 use runbook_engine::model::{DeclaredRisk, UndoDeclaration};
 use runbook_engine::{
-    Audience, Changes, DryRun, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader, RunId,
-    RunState, Runbook,
+    AskedPlugins, Changes, DryRun, OutsideWindow, Params, Plan, RetryOf, RunError, RunHeader,
+    RunId, RunState, Runbook,
 };
 use runbook_journal::JournalError;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub struct ExecArgs {
     /// The runbook: its file, or its name in this project (`runbook list`)
     #[arg(value_name = "FILE|NAME", required_unless_present = "plan", add = ArgValueCompleter::new(completion::runbooks))]
     pub file: Option<PathBuf>,
-    /// How it is filled in.
+    /// Its parameters and environment.
     #[command(flatten)]
     pub runbook: RunbookArgs,
     /// Run what `runbook plan --out` has written: once, and only if nothing differs from it
@@ -62,7 +62,7 @@ pub struct ExecArgs {
     pub run_id: Option<RunId>,
     /// Which events and reports are written, and where.
     #[command(flatten)]
-    pub told: OutputArgs,
+    pub output: OutputArgs,
 }
 
 /// Runs a runbook, or a plan that `runbook plan --out` has written.
@@ -102,11 +102,11 @@ pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitStatus, Failure> {
         compare(context, (path, planned), &file, &prepared, &plan)?;
     }
     confirm(context, &prepared.runbook, args.yes)?;
-    let start = Start {
+    let start = RunStart {
         run: named,
         environment,
         outside: execution::outside_window(args.outside_window),
-        told: &args.told,
+        output: &args.output,
         retry_of: None,
         earlier: BTreeMap::new(),
     };
@@ -145,12 +145,20 @@ fn compare(
     let (run, operator) = (planned.run, context.operator.as_str());
     let found = execution::block_on(async {
         let caller = PluginCaller::new(context, prepared, run, Purpose::Preview)?;
-        let (environment, audience) = (planned.environment.as_deref(), Audience::Steps);
+        let (environment, audience) = (planned.environment.as_deref(), AskedPlugins::Steps);
         Ok(DryRun { plan, operate: &caller, run, operator, environment, audience }.ask_all().await)
     })?;
     planned.compare(
         path,
-        &Planned { run, operator, journal: &context.journal, file, prepared, plan, found: &found },
+        &PlanFileContent {
+            run,
+            operator,
+            journal: &context.journal,
+            file,
+            prepared,
+            plan,
+            found: &found,
+        },
     )
 }
 
@@ -167,7 +175,7 @@ fn begun_before(
     let asked = header(context, run, plan, environment);
     execution::block_on(async {
         let journal = execution::open_journal(context).await?;
-        begun::tell(context, &journal, &asked, plan, &args.told).await
+        begun::tell(context, &journal, &asked, plan, &args.output).await
     })
 }
 
@@ -180,7 +188,7 @@ pub fn plan(
 ) -> Result<Plan, Failure> {
     let mut plan =
         Plan::build(&prepared.runbook, params, &prepared.facts).map_err(Failure::findings)?;
-    ui::advise(&plan.warnings, context.color_stderr.into());
+    ui::findings(&plan.warnings, context.color_stderr.into());
     keep_names(&mut plan, file)?;
     Ok(plan)
 }
@@ -199,7 +207,7 @@ pub fn keep_names(plan: &mut Plan, file: &Path) -> Result<(), Failure> {
 }
 
 /// How a new run is begun.
-pub struct Start<'a> {
+pub struct RunStart<'a> {
     /// The run that its caller or its plan names.
     pub run: Option<RunId>,
     /// The environment that `--env` chose, if any.
@@ -207,7 +215,7 @@ pub struct Start<'a> {
     /// Whether it may run outside its window.
     pub outside: OutsideWindow,
     /// Events and reports to write.
-    pub told: &'a OutputArgs,
+    pub output: &'a OutputArgs,
     /// The run that it tries again.
     pub retry_of: Option<RetryOf>,
     /// That run and those before it.
@@ -219,31 +227,34 @@ pub fn begin(
     context: &Context,
     prepared: &Prepared,
     plan: &Plan,
-    start: Start<'_>,
+    start: RunStart<'_>,
 ) -> Result<ExitStatus, Failure> {
-    let Start { environment, outside, told, retry_of, earlier, .. } = start;
+    let RunStart { environment, outside, output, retry_of, earlier, .. } = start;
     execution::block_on(async {
         let run = start.run.unwrap_or_else(RunId::generate);
         let caller = PluginCaller::new(context, prepared, run, Purpose::Run)?;
         secrets_before::of_new_run(&caller)?;
         let journal = execution::open_journal(context).await?;
-        let session =
-            Session::open(context, Opening { run, plan, caller, journal, environment, outside })?;
+        let session = Session::open(
+            context,
+            SessionParts { run, plan, caller, journal, environment, outside },
+        )?;
         let session = session.trying_again(retry_of).knowing_usual().await?;
         warn_of_own_journal(context, plan);
         let header = header(context, run, plan, environment);
-        let mut live =
-            Live::new(context, &header, &[]).standing_on(&earlier).telling(context, told)?;
+        let mut live = Live::new(context, &header, &[])
+            .with_earlier_runs(&earlier)
+            .with_output(context, output)?;
         let outcome = session.execute(&mut live).await;
         if start.run.is_some() && outcome.as_ref().is_err_and(is_taken) {
             // Somebody else began it after it was looked for.
-            let told = begun::tell(context, session.journal(), &header, plan, told).await?;
+            let told = begun::tell(context, session.journal(), &header, plan, output).await?;
             return told.ok_or_else(|| {
                 Failure::engine(format!("the journal has run {run} and does not show it"))
             });
         }
         let outcome = session.with_person(outcome, Changes::Refuse, &mut live).await?;
-        session.conclude(outcome, &live, told).await
+        session.conclude(outcome, &live, output).await
     })
 }
 

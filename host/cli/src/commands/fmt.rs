@@ -34,7 +34,7 @@ pub fn run(args: &FmtArgs) -> Result<ExitStatus, Failure> {
         }
         others += 1;
         if args.check {
-            ui::tell(&format!("{} is not formatted", file.display()));
+            ui::notice(&format!("{} is not formatted", file.display()));
         } else {
             atomic_write::replace(file, &formatted, FileMode::AsBefore)?;
             ui::note(&format!("formatted {}", file.display()));

@@ -42,7 +42,7 @@ pub fn run(words: &[String]) -> Result<ExitStatus, Failure> {
     Ok(ExitStatus::Success)
 }
 
-/// What every command takes.
+/// The options of every command.
 fn common_options() -> String {
     let common = Args::command()
         .get_arguments()

@@ -55,7 +55,7 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
     let now = lockfile::snapshot(&prepared, file, &place.entry)?;
     if !locked.runbooks.contains_key(&place.entry) {
         let digest = lockfile::write(&place, &merged(locked, now))?;
-        ui::said_line(&format!(
+        ui::done_line(&format!(
             "{}: locked for the first time in {} ({})",
             file.display(),
             place.file.display(),
@@ -67,7 +67,7 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
     if difference.is_empty() && difference.lacks_text {
         let digest = lockfile::write(&place, &merged(locked, now))?;
         let (file, lockfile) = (file.display(), place.file.display());
-        ui::said_line(&format!(
+        ui::done_line(&format!(
             "{file}: its text is held from now on, too, in {lockfile} ({})",
             digest.short()
         ));
@@ -88,8 +88,8 @@ fn lock_one(context: &Context, file: &Path, args: &LockArgs) -> Result<ExitStatu
         return Ok(ExitStatus::Refused);
     }
     lockfile::write(&place, &merged(locked, now))?;
-    ui::said_line(&format!("{}: locked anew in {}", file.display(), place.file.display()));
-    ui::not_told(ui::text(&shown), "the difference, which is locked now");
+    ui::done_line(&format!("{}: locked anew in {}", file.display(), place.file.display()));
+    ui::warn_if_unwritten(ui::text(&shown), "the difference, which is locked now");
     Ok(ExitStatus::Success)
 }
 

@@ -126,8 +126,8 @@ async fn break_lock(
     agreed: question::Agreed,
 ) -> Result<ExitStatus, Failure> {
     let (name, holder, run) = (&lock.name, &lock.holder, lock.holder.run.short());
-    ui::tell(&format!("lock `{name}` is held by {holder}"));
-    ui::tell(
+    ui::notice(&format!("lock `{name}` is held by {holder}"));
+    ui::notice(
         "that run begins no effect any more, and pauses; what it has begun goes on to its end",
     );
     let question = format!("take the lock `{name}` from run {run}?");

@@ -9,7 +9,7 @@ use crate::exit_status::ExitStatus;
 use crate::failure::Failure;
 use crate::output_file;
 use crate::parameters;
-use crate::plan_file::{PlanFile, Planned};
+use crate::plan_file::{PlanFile, PlanFileContent};
 use crate::plan_form::PlanForm;
 use crate::plugin_caller::PluginCaller;
 use crate::prepare;
@@ -20,10 +20,11 @@ use crate::ui;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCompleter;
 use runbook_authority::Target;
-use runbook_engine::model::{OnBreach, Outside, SecretEntry, Step};
+use runbook_engine::model::{OnBreach, OutsidePolicy, SecretEntry, Step};
 use runbook_engine::{
-    Audience, Call, CallReturn, DryFinding, DryRun, DryStep, ErrorClass, Fault, Json, LeaseWatch,
-    Operate, Plan, PlannedGuard, PlannedItems, PlannedStep, PlannedUndo, RunId, Section, StepId,
+    AskedPlugins, Call, CallReturn, DryFinding, DryRun, DryStep, ErrorClass, Fault, Json,
+    LeaseWatch, Operate, Plan, PlannedGuard, PlannedItems, PlannedStep, PlannedUndo, RunId,
+    Section, StepId,
 };
 use runbook_report::{push_line, value_text};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,11 +61,11 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
     let prepared = prepare::from_file(context, &file, args.runbook.env.as_deref())?;
     let params = parameters::resolve(context, &prepared.runbook, &args.runbook.params)?;
     let plan = super::exec::plan(context, &prepared, &params, &file)?;
-    let audience = if args.offline { Audience::Nobody } else { Audience::Steps };
+    let audience = if args.offline { AskedPlugins::Nobody } else { AskedPlugins::Steps };
     let run = RunId::generate();
     let found = execution::block_on(async {
         let (plan, operator, environment) = (&plan, &context.operator, args.runbook.env.as_deref());
-        if audience == Audience::Nobody {
+        if audience == AskedPlugins::Nobody {
             return Ok(DryRun {
                 plan,
                 operate: &OfflineOperate,
@@ -86,7 +87,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<ExitStatus, Failure> {
         }
     }
     if let Some(path) = &args.out {
-        let planned = Planned {
+        let planned = PlanFileContent {
             run,
             operator: &context.operator,
             journal: &context.journal,
@@ -116,7 +117,7 @@ impl Operate for OfflineOperate {
 
 /// Title, parameters, locks; the steps in order with what each needs, does and how it is undone;
 /// the authority of each.
-fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audience) -> String {
+fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: AskedPlugins) -> String {
     let mut text = String::new();
     push_line(&mut text, format_args!("{} ({})", plan.title, plan.name));
     for (name, value) in &plan.params {
@@ -135,7 +136,7 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
         push_line(&mut text, format_args!("locks: {}", plan.locks.exclusive.join(", ")));
     }
     if let Some(window) = &plan.window {
-        let outside = Outside::ALL
+        let outside = OutsidePolicy::ALL
             .iter()
             .find(|(value, _)| *value == window.outside)
             .map_or("", |(_, name)| *name);
@@ -170,7 +171,7 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
     let says =
         |step: &&DryStep| !matches!(step.finding, DryFinding::NotAsked | DryFinding::Opens { .. });
     let said: Vec<_> = found.iter().filter(says).flat_map(super::dry_run::rows).collect();
-    if audience == Audience::Steps && !said.is_empty() {
+    if audience == AskedPlugins::Steps && !said.is_empty() {
         let _ = write!(text, "\nWhat the steps say\n{}\n", indent(&runbook_report::table(&said)));
     }
     let secrets = secrets(prepared);
@@ -188,8 +189,8 @@ fn render(prepared: &Prepared, plan: &Plan, found: &[DryStep], audience: Audienc
     }
     let writing = prepared.sites.values().filter(|site| site.changes()).count();
     let contacted = match audience {
-        Audience::Nobody => "Nothing was contacted.",
-        Audience::Steps | Audience::Everybody => {
+        AskedPlugins::Nobody => "Nothing was contacted.",
+        AskedPlugins::Steps | AskedPlugins::Everybody => {
             "Steps were asked, and could change nothing; `exec --dry-run` asks probes too."
         }
     };
@@ -228,7 +229,7 @@ fn guard_row(guard: &PlannedGuard) -> Vec<String> {
     let every = runbook_document::format_duration(guard.every);
     vec![
         guard.id().to_string(),
-        guard.look.uses.clone(),
+        guard.probe.uses.clone(),
         format!("every {every}"),
         format!("{response} {looks}"),
     ]

@@ -284,12 +284,12 @@ fn build(context: &Context, folder: &Path, output: Option<PathBuf>) -> Result<Ex
             return Err(Failure::findings(diagnostics));
         }
         Err(BuildError::Cargo { output, folder }) => {
-            ui::tell(&output);
+            ui::notice(&output);
             return Err(Failure::usage(format!("cargo could not build `{}`", folder.display())));
         }
         Err(error) => return Err(Failure::usage(error)),
     };
-    ui::advise(&packed.warnings, context.color_stderr.into());
+    ui::findings(&packed.warnings, context.color_stderr.into());
     let component = packed.component;
     let inspected = inspect(component.clone()).map_err(Failure::refused)?;
     let path = output.unwrap_or_else(|| folder.join(format!("{}.wasm", inspected.manifest.name)));

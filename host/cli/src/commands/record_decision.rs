@@ -24,12 +24,12 @@ pub async fn append(
     loop {
         let record =
             Record { seq: state.next_seq, at: jiff::Timestamp::now(), event: event.clone() };
-        let said = next(Some(state.clone()), &record).map_err(|error| {
+        let new_state = next(Some(state.clone()), &record).map_err(|error| {
             Failure::usage(format!("run {} does not wait for this: {error}", run.short()))
                 .hint(format!("see `runbook show {}`", run.short()))
         })?;
         match journal.append(run, &record).await {
-            Ok(()) => return Ok((said, record)),
+            Ok(()) => return Ok((new_state, record)),
             Err(JournalError::RecordExists { .. }) => {
                 state = read_again(journal, run, &state, &event).await?;
             }
@@ -49,82 +49,93 @@ async fn read_again(
     let now = fold(&stored.records)
         .map_err(Failure::engine)?
         .ok_or_else(|| Failure::engine("the run has no record"))?;
-    match meanwhile(before, &now, event) {
-        Meanwhile::Nothing => Ok(now),
-        Meanwhile::Too(who) => {
+    match concurrent_decision(before, &now, event) {
+        ConcurrentDecision::Unrelated => Ok(now),
+        ConcurrentDecision::Same(who) => {
             ui::note(&format!("{who} said so too, a moment ago"));
             Ok(now)
         }
-        Meanwhile::Over(why) => Err(Failure::usage(format!("{why}; nothing was written"))
-            .hint(format!("see `runbook show {}`", run.short()))),
+        ConcurrentDecision::Superseding(why) => {
+            Err(Failure::usage(format!("{why}; nothing was written"))
+                .hint(format!("see `runbook show {}`", run.short())))
+        }
     }
 }
 
 /// What a decision that somebody else wrote at the same moment means for this one.
 #[derive(Debug, PartialEq, Eq)]
-enum Meanwhile {
+enum ConcurrentDecision {
     /// It is about something else.
-    Nothing,
+    Unrelated,
     /// Somebody else has made the same decision.
-    Too(String),
+    Same(String),
     /// It is not needed any more.
-    Over(String),
+    Superseding(String),
 }
 
-fn meanwhile(before: &RunState, now: &RunState, event: &RunEvent) -> Meanwhile {
+fn concurrent_decision(before: &RunState, now: &RunState, event: &RunEvent) -> ConcurrentDecision {
     if now.paused.is_none() {
-        return Meanwhile::Over(
+        return ConcurrentDecision::Superseding(
             "the run does not wait any more: somebody has resumed or ended it a moment ago"
                 .to_owned(),
         );
     }
-    let RunEvent::Step { step, event } = event else { return Meanwhile::Nothing };
+    let RunEvent::Step { step, event } = event else { return ConcurrentDecision::Unrelated };
     let (was, is) = (before.step(step), now.step(step));
     if let (StepEvent::Manual(ManualEvent::Answered { .. }), Some(ManualAnswer { by, .. })) =
         (event, is.manual_answer())
     {
-        return Meanwhile::Over(format!("step `{step}` was answered by {by} a moment ago"));
+        return ConcurrentDecision::Superseding(format!(
+            "step `{step}` was answered by {by} a moment ago"
+        ));
     }
     let StepEvent::Approval(ApprovalEvent::Given { digest, verdict, .. }) = event else {
-        return Meanwhile::Nothing;
+        return ConcurrentDecision::Unrelated;
     };
     let (was, is) = (&was.approval, &is.approval);
     if is.asked.as_ref().is_none_or(|asked| asked.digest != *digest) {
-        return Meanwhile::Over(format!("step `{step}` would do something else by now"));
+        return ConcurrentDecision::Superseding(format!(
+            "step `{step}` would do something else by now"
+        ));
     }
     let Some(other) = is.answers.get(was.answers.len()..).and_then(<[_]>::last) else {
-        return Meanwhile::Nothing;
+        return ConcurrentDecision::Unrelated;
     };
     match (verdict, &other.verdict) {
-        (ApprovalVerdict::Approved, ApprovalVerdict::Rejected { reason }) => Meanwhile::Over(
-            format!("step `{step}` was rejected by {} a moment ago: {reason}", other.by),
-        ),
+        (ApprovalVerdict::Approved, ApprovalVerdict::Rejected { reason }) => {
+            ConcurrentDecision::Superseding(format!(
+                "step `{step}` was rejected by {} a moment ago: {reason}",
+                other.by
+            ))
+        }
         (ApprovalVerdict::Approved, ApprovalVerdict::Approved)
         | (ApprovalVerdict::Rejected { .. }, ApprovalVerdict::Rejected { .. }) => {
-            Meanwhile::Too(other.by.clone())
+            ConcurrentDecision::Same(other.by.clone())
         }
         // A rejection counts, whatever others say.
-        (ApprovalVerdict::Rejected { .. }, ApprovalVerdict::Approved) => Meanwhile::Nothing,
+        (ApprovalVerdict::Rejected { .. }, ApprovalVerdict::Approved) => {
+            ConcurrentDecision::Unrelated
+        }
     }
 }
 
-/// The same, and says how the run goes on.
+/// Appends a decision and prints how the run continues.
 pub async fn write(
     context: &Context,
     journal: &SqlJournal,
     plan: &Plan,
     (run, state): (RunId, RunState),
-    said: WrittenDecision,
+    decision: WrittenDecision,
 ) -> Result<(), Failure> {
-    let WrittenDecision { verb, event } = said;
+    let WrittenDecision { verb, event } = decision;
     let (state, _) = append(journal, run, state, event).await?;
-    ui::said(&format!("{verb} by {}; {}", context.operator, onward(plan, run, &state)));
+    ui::done(&format!("{verb} by {}; {}", context.operator, how_to_continue(plan, run, &state)));
     Ok(())
 }
 
-/// How a run goes on that waits for people: by what others must say, or by `resume` when all that
-/// it waits for was said.
-pub fn onward(plan: &Plan, run: RunId, state: &RunState) -> String {
+/// How a waiting run continues: by a decision that another person must make, or by `resume` if all
+/// decisions were made.
+pub fn how_to_continue(plan: &Plan, run: RunId, state: &RunState) -> String {
     let run = run.short();
     let asked: &[StepId] = match &state.paused {
         Some(PauseReason::Approval { steps } | PauseReason::Manual { steps }) => steps,

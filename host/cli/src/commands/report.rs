@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus, Failure> 
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run).await?;
         let mut summary = Summary::of(&stored.header, &stored.records);
-        crate::earlier_runs::tell(&journal, run, &mut summary).await?;
+        crate::earlier_runs::add_to_summary(&journal, run, &mut summary).await?;
         Ok::<_, Failure>(summary)
     })?;
     match &args.output {

@@ -12,7 +12,7 @@ use crate::prepare::{self, Scrutiny};
 use crate::prepared::Prepared;
 use crate::runbook_file::RunbookFile;
 use crate::secrets_before;
-use crate::session::{Opening, Session};
+use crate::session::{Session, SessionParts};
 use crate::shared_arguments::RunArgs;
 use crate::ui;
 use crate::value_parsers::decision;
@@ -99,7 +99,7 @@ pub fn resume_run(
             lost_cancel(&journal, run, &stored.records).await?
         };
         let before = Summary::of(&stored.header, &stored.records);
-        let earlier = crate::earlier_runs::of_runs(&journal, before.runs_stood_on()).await?;
+        let earlier = crate::earlier_runs::of_runs(&journal, before.runs_relied_on()).await?;
         // A run that is only ended, or is being undone already, begins no new step.
         let goes_on = !asked.start_cancelled
             && !stored.records.iter().any(|record| ends_the_run(&record.event));
@@ -116,11 +116,11 @@ pub fn resume_run(
             (asked.changes, stored.header.environment.as_deref(), asked.outside);
         let session = Session::open(
             context,
-            Opening { run, plan: &plan, caller, journal, environment, outside },
+            SessionParts { run, plan: &plan, caller, journal, environment, outside },
         )?;
         let mut live = Live::new(context, &stored.header, &stored.records)
-            .standing_on(&earlier)
-            .telling(context, &args.told)?;
+            .with_earlier_runs(&earlier)
+            .with_output(context, &args.output)?;
         live.warn_when_resumed(lost_cancel);
         if asked.start_cancelled {
             session.cancel().await?;
@@ -136,7 +136,7 @@ pub fn resume_run(
             &outcome,
             Ok(RunOutcome { stopped: Stopped::Ended { cause: Some(Cause::Cancel), .. }, .. })
         );
-        let status = session.conclude(outcome, &live, &args.told).await?;
+        let status = session.conclude(outcome, &live, &args.output).await?;
         // It ended as requested and not by Ctrl-C. A run that was stopped half-way has not ended.
         let is_as_asked = asked.start_cancelled && is_cancelled && status == ExitStatus::Failed;
         Ok(if is_as_asked { ExitStatus::Success } else { status })
@@ -218,8 +218,8 @@ pub fn rebuild(
     scrutiny: Scrutiny,
 ) -> Result<(Prepared, Plan), Failure> {
     let header = &stored.header;
-    let mended = mended_sources(&stored.records).filter(|_| changes == Changes::Refuse);
-    let sources = mended.unwrap_or(&header.sources);
+    let corrected = corrected_sources(&stored.records).filter(|_| changes == Changes::Refuse);
+    let sources = corrected.unwrap_or(&header.sources);
     let (name, text) = sources
         .first()
         .ok_or_else(|| Failure::engine("the journal kept no text of the runbook"))?;
@@ -263,10 +263,10 @@ pub fn rebuild(
 
 /// The text by which a run is being undone, if it is not its own: an undo that was cut off goes on
 /// as it began.
-fn mended_sources(records: &[Record]) -> Option<&Vec<(String, String)>> {
+fn corrected_sources(records: &[Record]) -> Option<&Vec<(String, String)>> {
     let requests = records.iter().rev().filter_map(|record| match &record.event {
-        RunEvent::Run(LifecycleEvent::UndoRequested { mended, .. }) => {
-            Some(mended.as_ref().map(|mended| &mended.sources))
+        RunEvent::Run(LifecycleEvent::UndoRequested { corrected, .. }) => {
+            Some(corrected.as_ref().map(|corrected| &corrected.sources))
         }
         _ => None,
     });

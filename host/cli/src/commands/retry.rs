@@ -1,6 +1,6 @@
 //! `runbook retry`: begins a new run at a step of a run that has ended.
 
-use super::exec::{self, Start};
+use super::exec::{self, RunStart};
 use super::resume::{decisions, load};
 use crate::completion;
 use crate::context::Context;
@@ -89,12 +89,12 @@ pub fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     earlier.insert(run, state);
     exec::confirm(context, &prepared.runbook, args.yes)?;
     let outside = execution::outside_window(args.outside_window);
-    let told = &args.run.told;
+    let output = &args.run.output;
     exec::begin(
         context,
         &prepared,
         &plan,
-        Start { run: None, environment, outside, told, retry_of: Some(retry), earlier },
+        RunStart { run: None, environment, outside, output, retry_of: Some(retry), earlier },
     )
 }
 

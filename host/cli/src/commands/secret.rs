@@ -111,7 +111,10 @@ fn generate(context: &Context, output: Option<PathBuf>) -> Result<ExitStatus, Fa
         "private key written to `{}`; keep it, and give the next line to whoever encrypts for you",
         path.display()
     ));
-    ui::not_told(ui::data(key.recipient()), "the public key, which stands in that file, too");
+    ui::warn_if_unwritten(
+        ui::data(key.recipient()),
+        "the public key, which stands in that file, too",
+    );
     Ok(ExitStatus::Success)
 }
 

@@ -28,7 +28,7 @@ pub struct ShowArgs {
     /// text, json, junit, markdown, html, or jsonl: each event as a line of JSON
     /// (`runbook schema events`)
     #[arg(long, default_value = "text", value_parser = shown)]
-    pub format: Shown,
+    pub format: ShowFormat,
     /// Follow the run: print what happens, from the start, until it ends or waits for somebody
     #[arg(long)]
     pub follow: bool,
@@ -36,20 +36,20 @@ pub struct ShowArgs {
 
 /// What `runbook show` writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
+pub enum ShowFormat {
     /// How the run stands.
     Report(runbook_report::Format),
     /// All that happened in it.
     Events,
 }
 
-fn shown(text: &str) -> Result<Shown, String> {
+fn shown(text: &str) -> Result<ShowFormat, String> {
     let known: Vec<_> =
         runbook_report::FORMATS.iter().map(|(_, name, ..)| *name).chain(["jsonl"]).collect();
     let found = if text == "jsonl" {
-        Some(Shown::Events)
+        Some(ShowFormat::Events)
     } else {
-        runbook_report::Format::find(text).map(Shown::Report)
+        runbook_report::Format::find(text).map(ShowFormat::Report)
     };
     one_of(found, text, &known)
 }
@@ -69,11 +69,13 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
         let (stored, executor) = executor::of_run(context, &journal, stored).await?;
         let stored_at = stored.header.started;
         let mut teller = match args.format {
-            Shown::Events => Teller::Events(run),
-            Shown::Report(_) if args.follow => {
-                Teller::Live(Box::new(Live::new(context, &stored.header, &[])))
+            ShowFormat::Events => EventPrinter::Events(run),
+            ShowFormat::Report(_) if args.follow => {
+                EventPrinter::Live(Box::new(Live::new(context, &stored.header, &[])))
             }
-            Shown::Report(_) => Teller::Silent(Box::new(Summary::of(&stored.header, &[]))),
+            ShowFormat::Report(_) => {
+                EventPrinter::Silent(Box::new(Summary::of(&stored.header, &[])))
+            }
         };
         let executor = if args.follow {
             follow(context, &journal, stored, &mut teller).await?
@@ -81,7 +83,7 @@ pub fn run(context: &Context, args: &ShowArgs) -> Result<ExitStatus, Failure> {
             stored.records.iter().try_for_each(|record| teller.tell(record))?;
             executor
         };
-        let (Shown::Report(format), Some(mut summary)) = (args.format, teller.into_summary())
+        let (ShowFormat::Report(format), Some(mut summary)) = (args.format, teller.into_summary())
         else {
             return Ok(());
         };
@@ -112,20 +114,20 @@ pub async fn stand(
         Executor::Nobody => Execution::Nobody,
     };
     summary.is_executed(execution, seen);
-    crate::earlier_runs::tell(journal, run, summary).await?;
+    crate::earlier_runs::add_to_summary(journal, run, summary).await?;
     for lock in journal.locks_taken_from(run).await.map_err(Failure::engine)? {
         let at = lock.at.strftime("%Y-%m-%d %H:%M:%S UTC");
         let told = format!(
             "{} took the lock `{}` from this run at {at}: {}",
             lock.operator, lock.name, lock.reason
         );
-        ui::tell(&runbook_text::line(&told));
+        ui::notice(&runbook_text::line(&told));
     }
     Ok(())
 }
 
 /// The reader of each record.
-enum Teller {
+enum EventPrinter {
     /// A person, line by line.
     Live(Box<Live>),
     /// Nobody is told before the report at the end.
@@ -134,7 +136,7 @@ enum Teller {
     Events(RunId),
 }
 
-impl Teller {
+impl EventPrinter {
     fn tell(&mut self, record: &Record) -> Result<(), Failure> {
         match self {
             Self::Live(live) => live.tell(record),
@@ -159,7 +161,7 @@ async fn follow(
     context: &Context,
     journal: &SqlJournal,
     stored: StoredRun,
-    teller: &mut Teller,
+    teller: &mut EventPrinter,
 ) -> Result<Executor, Failure> {
     let run = stored.header.run;
     let mut news = stored.records;
@@ -212,12 +214,12 @@ async fn left_by(
 
 fn note_left(executor: &Executor) {
     match executor {
-        Executor::StandsStill(holder) => ui::tell(&format!(
+        Executor::StandsStill(holder) => ui::notice(&format!(
             "process {} on {} stands still; it was stopped, or its machine slept",
             holder.pid, holder.host
         )),
         Executor::Somebody { .. } | Executor::Beginning | Executor::Nobody => {
-            ui::tell("nobody executes this run any more");
+            ui::notice("nobody executes this run any more");
         }
     }
 }

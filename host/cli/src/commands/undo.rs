@@ -14,7 +14,7 @@ use crate::prepare::{self, Scrutiny};
 use crate::prepared::Prepared;
 use crate::question::{self, Agreed};
 use crate::secrets_before;
-use crate::session::{Opening, Session};
+use crate::session::{Session, SessionParts};
 use crate::shared_arguments::RunArgs;
 use crate::ui;
 use crate::value_parsers::decision;
@@ -53,25 +53,25 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         let journal = execution::open_journal(context).await?;
         let (run, stored) = load(&journal, &args.run.run).await?;
         let mut summary = Summary::of(&stored.header, &stored.records);
-        let earlier = earlier_runs::of_runs(&journal, summary.runs_stood_on()).await?;
+        let earlier = earlier_runs::of_runs(&journal, summary.runs_relied_on()).await?;
         if let Some(RunEnd::Undone) = summary.end {
-            // What was asked for is so.
+            // Already undone: nothing to do is no error.
             ui::note(&format!(
                 "run {} is undone already; nothing of it is left to undo",
                 run.short()
             ));
-            summary.stands_on(&earlier);
+            summary.note_earlier_runs(&earlier);
             if let Some(next) = &summary.to_continue {
                 ui::note(&format!("next: {next}"));
             }
             return Ok(ExitStatus::Success);
         }
-        stands_on_nothing(&journal, run).await?;
+        refuse_if_later_run_relies_on(&journal, run).await?;
         let decided = decisions(&args.decide)?;
         let (prepared, plan, text) = match &args.with {
             Some(file) => {
-                let (prepared, plan) = mended(context, &stored, file)?;
-                (prepared, plan, UndoText::Mended)
+                let (prepared, plan) = corrected(context, &stored, file)?;
+                (prepared, plan, UndoText::Corrected)
             }
             None => {
                 let (prepared, plan) = rebuild(context, &stored, Changes::Refuse, Scrutiny::Reach)?;
@@ -86,23 +86,23 @@ pub fn run(context: &Context, args: &UndoArgs) -> Result<ExitStatus, Failure> {
         if !question::confirm(context, &question, Agreed::by_flag(args.yes))? {
             return Err(Failure::usage("not undone, as you answered"));
         }
-        let (header, told) = (&stored.header, &args.run.told);
+        let (header, output) = (&stored.header, &args.run.output);
         let (environment, outside) = (header.environment.as_deref(), OutsideWindow::AsWritten);
         let session = Session::open(
             context,
-            Opening { run, plan: &plan, caller, journal, environment, outside },
+            SessionParts { run, plan: &plan, caller, journal, environment, outside },
         )?;
         let mut live = Live::new(context, header, &stored.records)
-            .standing_on(&earlier)
-            .telling(context, told)?;
+            .with_earlier_runs(&earlier)
+            .with_output(context, output)?;
         let outcome = session.undo(text, &decided, &mut live).await;
-        session.conclude(outcome, &live, told).await
+        session.conclude(outcome, &live, output).await
     })
 }
 
-/// The last one done is undone first: a later run that retried this one relies on its effects, and
-/// so does a retry of that run; they are undone before it.
-async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failure> {
+/// Refuses if a later run that retried this one, directly or through another retry, still has
+/// effects. It relies on the effects of this run, so it must be undone first.
+async fn refuse_if_later_run_relies_on(journal: &SqlJournal, run: RunId) -> Result<(), Failure> {
     for later in earlier_runs::later(journal, run).await?.into_iter().rev() {
         let stored = journal.load(later).await.map_err(Failure::engine)?;
         let summary = Summary::of(&stored.header, &stored.records);
@@ -134,7 +134,11 @@ async fn stands_on_nothing(journal: &SqlJournal, run: RunId) -> Result<(), Failu
 
 /// The plan of a corrected runbook, with the parameters of the run. Its grants, lockfile entry and
 /// boundary are checked as for a new run.
-fn mended(context: &Context, stored: &StoredRun, file: &Path) -> Result<(Prepared, Plan), Failure> {
+fn corrected(
+    context: &Context,
+    stored: &StoredRun,
+    file: &Path,
+) -> Result<(Prepared, Plan), Failure> {
     let prepared =
         prepare::as_locked(context, file, stored.header.environment.as_deref(), Scrutiny::Reach)?;
     let plan = super::exec::plan(

@@ -36,7 +36,7 @@ pub struct ValidateArgs {
 }
 
 /// A file that can be used.
-struct Passed {
+struct ValidFile {
     /// What it holds: `3 steps`.
     holds: String,
     /// What somebody should look at.
@@ -61,10 +61,14 @@ pub fn run(context: &Context, args: &ValidateArgs) -> Result<ExitStatus, Failure
     Ok(worst)
 }
 
-fn tell(context: &Context, file: &Path, checked: &Result<Passed, Failure>) -> Result<(), Failure> {
+fn tell(
+    context: &Context,
+    file: &Path,
+    checked: &Result<ValidFile, Failure>,
+) -> Result<(), Failure> {
     match checked {
-        Ok(Passed { holds, warnings, missing }) => {
-            ui::advise(warnings, context.color_stderr.into());
+        Ok(ValidFile { holds, warnings, missing }) => {
+            ui::findings(warnings, context.color_stderr.into());
             missing.iter().for_each(|missing| ui::advice(missing));
             if ui::is_quiet() {
                 return Ok(());
@@ -78,24 +82,24 @@ fn tell(context: &Context, file: &Path, checked: &Result<Passed, Failure>) -> Re
     }
 }
 
-fn validation(file: &Path, checked: Result<Passed, Failure>) -> Validation {
+fn validation(file: &Path, checked: Result<ValidFile, Failure>) -> Validation {
     let file = file.display().to_string();
     match checked {
-        Ok(Passed { holds, warnings, missing }) => {
+        Ok(ValidFile { holds, warnings, missing }) => {
             Validation::passed(file, holds, &warnings, missing)
         }
         Err(failure) => Validation::failed(file, &failure),
     }
 }
 
-fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<Passed, Failure> {
+fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<ValidFile, Failure> {
     let kind = other_files::kind(file);
     if let Some(noun) = kind.other_than_a_runbook() {
         other_files::validate(file, kind)?;
         if kind == KindOfFile::Targets && context.lock_policy == LockPolicy::Required {
             check_environment(context, file)?;
         }
-        return Ok(Passed {
+        return Ok(ValidFile {
             holds: noun.to_owned(),
             warnings: Diagnostics::default(),
             missing: BTreeSet::new(),
@@ -110,7 +114,7 @@ fn check(context: &Context, file: &Path, environment: Option<&str>) -> Result<Pa
     let is_suite = prepared.runbook.section(Section::Check).next().is_some();
     let holds =
         if is_suite { counted(Section::Check, "check") } else { counted(Section::Step, "step") };
-    Ok(Passed { holds, warnings, missing })
+    Ok(ValidFile { holds, warnings, missing })
 }
 
 /// Compares each runbook that is locked in this environment with its lock entry. If none is locked

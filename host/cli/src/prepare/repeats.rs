@@ -18,7 +18,7 @@ pub fn holds_a_mistake(found: &Diagnostic, told: &Diagnostics) -> bool {
 
 /// What a later stage has found, without findings at the place of a mistake that was reported
 /// already.
-pub fn unsaid(told: &Diagnostics, later: Diagnostics) -> Vec<Diagnostic> {
+pub fn new_findings(told: &Diagnostics, later: Diagnostics) -> Vec<Diagnostic> {
     let place =
         |found: &Diagnostic| (found.source.name().to_owned(), found.span.start, found.span.end);
     let errors = told.iter().filter(|found| found.severity == Severity::Error);

@@ -91,9 +91,8 @@ impl Resolver<'_> {
         host_places::check(self.places, site, effective, diagnostics);
         diagnostics.extend(wrong_input(site, uses, self.folder, plugin, params));
         let declared = plugin.manifest().operations.get(uses.1);
-        diagnostics.extend(
-            declared.and_then(|declared| crate::spent_time::longer_than_the_step(site, declared)),
-        );
+        diagnostics
+            .extend(declared.and_then(|declared| crate::spent_time::check_timeout(site, declared)));
     }
 
     /// The refusals of a grant, without those that only follow from another mistake.

@@ -1,7 +1,7 @@
 //! The responses to the results of guards.
 
 use super::{Action, Observed};
-use crate::event::{Cause, LookVerdict, PauseReason};
+use crate::event::{Cause, GuardVerdict, PauseReason};
 use crate::frontier::Frontier;
 use crate::model::OnBreach;
 use crate::plan::{Plan, PlannedGuard};
@@ -42,12 +42,11 @@ pub(crate) fn breach(plan: &Plan, state: &RunState) -> Option<Breach> {
     let id = || guard.id().clone();
     let pause = || Breach::Pause(PauseReason::Guard { guard: id(), why: last.summary.clone() });
     Some(match (last.verdict, guard.on_breach) {
-        (LookVerdict::Breached, OnBreach::Undo | OnBreach::Abort) => {
+        (GuardVerdict::Breached, OnBreach::Undo | OnBreach::Abort) => {
             Breach::End(Cause::Guard { guard: id() })
         }
-        (LookVerdict::Breached, OnBreach::Pause) | (LookVerdict::Blind | LookVerdict::Holds, _) => {
-            pause()
-        }
+        (GuardVerdict::Breached, OnBreach::Pause)
+        | (GuardVerdict::Blind | GuardVerdict::Holds, _) => pause(),
     })
 }
 
@@ -70,18 +69,18 @@ pub(crate) fn is_held_back(plan: &Plan, state: &RunState) -> bool {
 
 /// Whether a guard is active: a guard of a nested file is active while the steps of that file run.
 pub(crate) fn is_watching(guard: &PlannedGuard, state: &RunState) -> bool {
-    guard.look.group.as_ref().is_none_or(|group| state.step(group).phase == StepPhase::Repeating)
+    guard.probe.group.as_ref().is_none_or(|group| state.step(group).phase == StepPhase::Repeating)
 }
 
 /// The guards that are due to be probed now.
-pub(super) fn looks(plan: &Plan, state: &RunState, observed: &Observed<'_>) -> Vec<Action> {
+pub(super) fn due_guards(plan: &Plan, state: &RunState, observed: &Observed<'_>) -> Vec<Action> {
     let due = |guard: &&PlannedGuard| {
-        !observed.looking.contains(guard.id()) && (observed.is_due)(guard.id())
+        !observed.probing_guards.contains(guard.id()) && (observed.is_due)(guard.id())
     };
     plan.guards
         .iter()
         .filter(|guard| is_watching(guard, state))
         .filter(due)
-        .map(|guard| Action::Look { guard: guard.id().clone() })
+        .map(|guard| Action::ObserveGuard { guard: guard.id().clone() })
         .collect()
 }

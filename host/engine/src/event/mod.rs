@@ -162,7 +162,7 @@ pub enum LifecycleEvent {
         by: String,
         /// The corrected text with which it is undone, if it is not that of the run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        mended: Option<Mended>,
+        corrected: Option<CorrectedText>,
     },
     /// The run has ended.
     RunEnded {
@@ -182,9 +182,9 @@ pub enum LifecycleEvent {
 pub enum GuardEvent {
     /// The guard was probed. Recorded for the first probe, for each failed one, and for the first
     /// good one after that.
-    GuardLooked {
+    GuardObserved {
         /// What the guard saw.
-        look: Look,
+        observation: GuardObservation,
     },
 }
 

@@ -53,9 +53,9 @@ pub enum Section {
 
 /// One probe of a guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Look {
+pub struct GuardObservation {
     /// What follows from what the guard saw.
-    pub verdict: LookVerdict,
+    pub verdict: GuardVerdict,
     /// One line: the result of the probe, or why there is none.
     pub summary: String,
 }
@@ -63,7 +63,7 @@ pub struct Look {
 /// The verdict of one probe of a guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum LookVerdict {
+pub enum GuardVerdict {
     /// The condition holds, or holds with a warning.
     Holds,
     /// The condition does not hold.

@@ -67,7 +67,7 @@ pub struct Assumed {
 
 /// The corrected text with which a run is undone, in place of its own text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Mended {
+pub struct CorrectedText {
     /// Name and text of the runbook and every file that it includes. The runbook is first.
     pub sources: Vec<(String, String)>,
     /// The digest of `sources`, `sha256:…`.

@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A call that will complete.
 type CallFuture<'a> = Pin<Box<dyn Future<Output = CallCompleted> + Send + 'a>>;
 
-/// What a call was for.
+/// The purpose of a call.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Purpose {
     /// `plan` before an attempt, with the rendered input.
@@ -41,7 +41,7 @@ pub(super) enum Purpose {
     /// `observe` after an undo.
     ObserveAfterUndo,
     /// A probe of a guard.
-    Look,
+    ObserveGuard,
     /// A notification that is sent.
     Notify { on: Trigger },
 }
@@ -55,7 +55,7 @@ impl Purpose {
             Self::Recover => "recover",
             Self::Undo => "undo",
             Self::ObserveAfterUndo => "observe-after-undo",
-            Self::Look => "look",
+            Self::ObserveGuard => "guard",
             Self::Notify { .. } => "notify",
         }
     }
@@ -77,7 +77,7 @@ impl PendingCall {
     /// Whether it belongs to a guard, for which nothing ever waits.
     pub(super) fn is_guard(&self) -> bool {
         match self.purpose {
-            Purpose::Look => true,
+            Purpose::ObserveGuard => true,
             Purpose::Plan { .. }
             | Purpose::Attempt
             | Purpose::Recover
@@ -88,7 +88,7 @@ impl PendingCall {
     }
 
     /// Whether it is a notification.
-    pub(super) fn tells_people(&self) -> bool {
+    pub(super) fn is_notification(&self) -> bool {
         match self.purpose {
             Purpose::Notify { .. } => true,
             Purpose::Plan { .. }
@@ -96,7 +96,7 @@ impl PendingCall {
             | Purpose::Recover
             | Purpose::Undo
             | Purpose::ObserveAfterUndo
-            | Purpose::Look => false,
+            | Purpose::ObserveGuard => false,
         }
     }
 
@@ -107,7 +107,7 @@ impl PendingCall {
             Purpose::Recover
             | Purpose::Undo
             | Purpose::ObserveAfterUndo
-            | Purpose::Look
+            | Purpose::ObserveGuard
             | Purpose::Notify { .. } => false,
         }
     }
@@ -132,12 +132,12 @@ impl PendingCall {
                 Some((CallPurpose::Observe, Journaled::No))
             }
             Purpose::Undo => Some((CallPurpose::Undo, Journaled::Yes)),
-            Purpose::Look | Purpose::Notify { .. } => None,
+            Purpose::ObserveGuard | Purpose::Notify { .. } => None,
         }
     }
 
     /// When to record that it takes long; `None` if that is recorded already.
-    pub(super) fn told_at(&self) -> Option<Duration> {
+    pub(super) fn slow_report_time(&self) -> Option<Duration> {
         let (_, journaled) = self.call()?;
         (self.told.is_none() && journaled == Journaled::No).then_some(self.began + TELL_AFTER)
     }
@@ -147,7 +147,7 @@ impl PendingCall {
         let (call, _) = self.call()?;
         let is_news = match then {
             AfterWait::Pauses => self.told != Some(AfterWait::Pauses),
-            AfterWait::GoesOn => self.told_at().is_some_and(|at| at <= now),
+            AfterWait::GoesOn => self.slow_report_time().is_some_and(|at| at <= now),
         };
         is_news.then(|| {
             self.told = Some(then);
@@ -213,7 +213,7 @@ impl LaunchPhase {
 }
 
 /// The limits of a call.
-pub(super) struct Heed {
+pub(super) struct CallBounds {
     /// The leases under which it is made.
     pub(super) leases: LeaseWatch,
     /// What it can have done when it is stopped: a call that only reads has no effect that could be
@@ -237,7 +237,7 @@ impl<'a, O: Operate, C: Clock> Calls<'a, O, C> {
     }
 
     /// Starts a call; [`Self::next`] returns its result.
-    pub(super) fn launch(&mut self, launch: Launch, heed: Heed) {
+    pub(super) fn launch(&mut self, launch: Launch, heed: CallBounds) {
         let (clock, began) = (self.clock, self.clock.monotonic());
         let (step, purpose, timeout) =
             (launch.step.clone(), launch.purpose.clone(), launch.timeout);
@@ -363,13 +363,14 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     pub(super) fn launch(&mut self, launch: Launch) {
         let writes = || self.plan.step(&launch.step).is_none_or(|step| step.facts.writes);
         let effect = match &launch.purpose {
-            Purpose::Plan { .. } | Purpose::Recover | Purpose::ObserveAfterUndo | Purpose::Look => {
-                FaultEffect::None
-            }
+            Purpose::Plan { .. }
+            | Purpose::Recover
+            | Purpose::ObserveAfterUndo
+            | Purpose::ObserveGuard => FaultEffect::None,
             Purpose::Attempt if !writes() => FaultEffect::None,
             Purpose::Attempt | Purpose::Undo | Purpose::Notify { .. } => FaultEffect::Possible,
         };
-        self.calls.launch(launch, Heed { leases: self.leases.watch(), effect });
+        self.calls.launch(launch, CallBounds { leases: self.leases.watch(), effect });
     }
 
     /// Stops what the operator's first cancel stops: attempts, unless their step says

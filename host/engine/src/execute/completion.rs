@@ -13,7 +13,7 @@ use crate::event::{
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate, STILL_RUNS};
 use crate::plan::{PlannedPoll, PlannedStep, RetrySafety};
-use crate::retry::Reach;
+use crate::retry::PossibleEffect;
 use crate::state::{StepPhase, is_ambiguous};
 use crate::template::{self, Scope};
 use runbook_contract::{
@@ -50,7 +50,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             Purpose::Recover => self.on_recovery_completed(&step, answer).await,
             Purpose::Undo => self.on_undo_completed(&step, answer, duration).await,
             Purpose::ObserveAfterUndo => self.on_check_completed(&step, answer).await,
-            Purpose::Look => self.on_look_completed(&step, answer).await,
+            Purpose::ObserveGuard => self.on_guard_probe_completed(&step, answer).await,
             Purpose::Notify { on } => {
                 self.record(RunEvent::Notify {
                     notify: step,
@@ -181,8 +181,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             AttemptResult::Succeeded { .. } => AfterAttempt::Final,
             AttemptResult::Failed { fault, .. } => {
                 let reach = match fault.effect {
-                    FaultEffect::None => Reach::Refused,
-                    FaultEffect::Possible => Reach::Effects,
+                    FaultEffect::None => PossibleEffect::Refused,
+                    FaultEffect::Possible => PossibleEffect::Effects,
                 };
                 self.after_failure(step, fault.class, reach)
             }
@@ -238,7 +238,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                     cases: finding.cases,
                     may_have_left: finding.may_have_left,
                 };
-                let then = self.after_failure(step, ErrorClass::Cancelled, Reach::Effects);
+                let then = self.after_failure(step, ErrorClass::Cancelled, PossibleEffect::Effects);
                 (result, then)
             }
             Err(error) => self.evaluate_attempt(step, Err(template_fault("until", &error))),

@@ -1,4 +1,4 @@
-//! The ways into the loop: a new run, a run that goes on, a finished run that is undone.
+//! The entry points of the loop: a new run, a resumed run, and the undo of a finished run.
 
 use super::calls::Calls;
 use super::error::RunError;
@@ -10,8 +10,8 @@ use super::{Options, Reporter, Runner};
 use crate::cancel::CancelLevel;
 use crate::clock::Clock;
 use crate::event::{
-    AfterAttempt, Cause, LifecycleEvent, Mended, PauseReason, RunEnd, StepListing, UndoEvent,
-    UndoResult,
+    AfterAttempt, Cause, CorrectedText, LifecycleEvent, PauseReason, RunEnd, StepListing,
+    UndoEvent, UndoResult,
 };
 use crate::frontier::Frontier;
 use crate::journal::{Journal, RunHeader};
@@ -40,7 +40,7 @@ pub enum Stopped {
     },
 }
 
-/// What came of an execution.
+/// The result of an execution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOutcome {
     /// How the execution of the run stopped.
@@ -65,7 +65,7 @@ pub enum UndoText {
     OfTheRun,
     /// Another text, of which the plan was made, with a corrected undo. Its steps must be those of
     /// the run.
-    Mended,
+    Corrected,
 }
 
 /// A run, and what it needs from outside.
@@ -147,15 +147,15 @@ impl<O: Operate, J: Journal, C: Clock> Run<'_, O, J, C> {
     ) -> Result<RunOutcome, RunError> {
         let mut runner = Runner::new(self, reporter);
         runner.leases.take_run().await?;
-        let (changes, mended) = match text {
+        let (changes, corrected) = match text {
             UndoText::OfTheRun => (Changes::Refuse, None),
-            UndoText::Mended => {
+            UndoText::Corrected => {
                 let (sources, digest) = (self.plan.sources.clone(), self.plan.digest.clone());
-                (Changes::Accept, Some(Mended { sources, digest }))
+                (Changes::Accept, Some(CorrectedText { sources, digest }))
             }
         };
         let ready = match runner.load(changes).await {
-            Ok(()) => runner.request_undo(mended, decisions).await,
+            Ok(()) => runner.request_undo(corrected, decisions).await,
             Err(error) => Err(error),
         };
         runner.finish(ready).await
@@ -218,7 +218,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
     pub(super) async fn reload(&mut self) -> Result<(), RunError> {
         let (_, state) = self.recorder.read().await?;
         self.recorder.go_on_from(state);
-        self.look_at_all();
+        self.rebuild_frontier();
         Ok(())
     }
 
@@ -235,7 +235,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         self.timers.restore(&state, self.clock.monotonic(), self.clock.now());
         self.starter = stored.header.operator;
         self.recorder.go_on_from(state);
-        self.look_at_all();
+        self.rebuild_frontier();
         Ok(())
     }
 
@@ -301,7 +301,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
 
     async fn request_undo(
         &mut self,
-        mended: Option<Mended>,
+        corrected: Option<CorrectedText>,
         decisions: &BTreeMap<StepId, Decision>,
     ) -> Result<(), RunError> {
         if self.state().stage != Stage::Ended {
@@ -311,7 +311,7 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         self.check_undo(&account, decisions)?;
         let locks = self.retake_locks().await?;
         self.timers.begin_undo();
-        self.record(LifecycleEvent::UndoRequested { by: self.who(), mended }).await?;
+        self.record(LifecycleEvent::UndoRequested { by: self.who(), corrected }).await?;
         if !locks.is_empty() {
             self.record(LifecycleEvent::LocksRetaken { locks }).await?;
         }
@@ -328,9 +328,9 @@ impl<'a, O: Operate, J: Journal, C: Clock> Runner<'a, O, J, C> {
         decisions: &BTreeMap<StepId, Decision>,
     ) -> Result<(), RunError> {
         let state = self.state();
-        let looks =
+        let is_ambiguous =
             account.perhaps.iter().any(|id| state.step(id).effect == EffectState::Ambiguous);
-        if account.undoable.is_empty() && !looks {
+        if account.undoable.is_empty() && !is_ambiguous {
             let stays: Vec<_> = account
                 .changed
                 .iter()

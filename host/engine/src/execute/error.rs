@@ -1,6 +1,6 @@
 //! Why a run cannot be executed.
 
-use super::unwritten::Unwritten;
+use super::unwritten::UnrecordedOutcome;
 use crate::event::RunEnd;
 use crate::journal::Holder;
 use crate::state::IllegalEvent;
@@ -18,7 +18,7 @@ pub enum RunError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
         /// What is known of attempts whose end it does not have.
-        unwritten: Vec<(StepId, Unwritten)>,
+        unwritten: Vec<(StepId, UnrecordedOutcome)>,
     },
     /// The records make no sense.
     #[error("the journal of the run contradicts itself")]

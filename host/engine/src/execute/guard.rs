@@ -1,4 +1,4 @@
-//! Guards: looked at again and again while the run changes things.
+//! Guards: probes that are repeated while steps run.
 
 use super::calls::{Launch, LaunchPhase, Purpose};
 use super::scope;
@@ -7,7 +7,7 @@ use super::{RunError, Runner};
 use crate::advance::{breach, is_held_back, is_watching};
 use crate::clock::Clock;
 use crate::evaluate::{self, Finding};
-use crate::event::{AttemptResult, Cause, GuardEvent, Look, LookVerdict};
+use crate::event::{AttemptResult, Cause, GuardEvent, GuardObservation, GuardVerdict};
 use crate::journal::Journal;
 use crate::operate::Operate;
 use crate::plan::PlannedGuard;
@@ -16,33 +16,35 @@ use crate::template;
 use runbook_contract::{CallReturn, Fault, Outcome, Phase, StepId};
 
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
-    /// Looks at what a guard watches.
-    pub(super) async fn start_look(&mut self, id: &StepId) -> Result<(), RunError> {
+    /// Starts the probe of a guard.
+    pub(super) async fn start_guard_probe(&mut self, id: &StepId) -> Result<(), RunError> {
         let guard = self.guard(id);
-        let look = &guard.look;
-        match self
-            .with_scope_of(Some(look), scope::RUNNING, |scope| template::render(&look.with, scope))
-        {
+        let probe = &guard.probe;
+        match self.with_scope_of(Some(probe), scope::RUNNING, |scope| {
+            template::render(&probe.with, scope)
+        }) {
             Ok(input) => {
                 self.launch(Launch {
                     step: id.clone(),
                     site: id.clone(),
                     caller: id.clone(),
-                    purpose: Purpose::Look,
+                    purpose: Purpose::ObserveGuard,
                     phase: LaunchPhase::One(Phase::Check),
                     attempt: 1,
                     input,
-                    timeout: look.timeout,
+                    timeout: probe.timeout,
                     unanswered: None,
                 });
                 Ok(())
             }
-            Err(error) => self.on_look_completed(id, Err(template_fault("with", &error))).await,
+            Err(error) => {
+                self.on_guard_probe_completed(id, Err(template_fault("with", &error))).await
+            }
         }
     }
 
-    /// What was seen. A guard that goes on holding is not written down again and again.
-    pub(super) async fn on_look_completed(
+    /// Records what the probe showed. If the condition holds as before, nothing is recorded.
+    pub(super) async fn on_guard_probe_completed(
         &mut self,
         id: &StepId,
         answer: Result<CallReturn, Fault>,
@@ -55,20 +57,24 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Ok(());
         }
         self.timers.rest(id, self.clock.monotonic() + guard.every);
-        let look = self.evaluate_look(&guard, answer);
+        let observation = self.evaluate_guard_probe(&guard, answer);
         let known = self.state().guards.get(id).and_then(|found| found.last.as_ref());
-        let is_news = look.verdict != LookVerdict::Holds
-            || known.is_none_or(|last| last.verdict != LookVerdict::Holds);
+        let is_news = observation.verdict != GuardVerdict::Holds
+            || known.is_none_or(|last| last.verdict != GuardVerdict::Holds);
         if is_news {
-            self.record(GuardEvent::GuardLooked { look }.of(id.clone())).await
+            self.record(GuardEvent::GuardObserved { observation }.of(id.clone())).await
         } else {
             Ok(())
         }
     }
 
-    fn evaluate_look(&self, guard: &PlannedGuard, answer: Result<CallReturn, Fault>) -> Look {
-        let expected = self.with_scope_of(Some(&guard.look), scope::RUNNING, |scope| {
-            scope::expectations(&guard.look.expect, scope)
+    fn evaluate_guard_probe(
+        &self,
+        guard: &PlannedGuard,
+        answer: Result<CallReturn, Fault>,
+    ) -> GuardObservation {
+        let expected = self.with_scope_of(Some(&guard.probe), scope::RUNNING, |scope| {
+            scope::expectations(&guard.probe.expect, scope)
         });
         let finding = answer.and_then(|answered| {
             let expected = expected.map_err(|error| template_fault("expect", &error))?;
@@ -76,22 +82,22 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         });
         match finding.map(|finding| (finding.outcome, Finding::into_result(finding))) {
             Ok((Outcome::Pass | Outcome::Warn, AttemptResult::Succeeded { summary, .. })) => {
-                Look { verdict: LookVerdict::Holds, summary }
+                GuardObservation { verdict: GuardVerdict::Holds, summary }
             }
             Ok((Outcome::Fail, result)) => {
-                Look { verdict: LookVerdict::Breached, summary: said(result) }
+                GuardObservation { verdict: GuardVerdict::Breached, summary: said(result) }
             }
             Ok((Outcome::Pass | Outcome::Warn | Outcome::Unknown, result)) => {
-                Look { verdict: LookVerdict::Blind, summary: said(result) }
+                GuardObservation { verdict: GuardVerdict::Blind, summary: said(result) }
             }
             Err(fault) => {
                 let verdict = match fault.class.verdict() {
-                    Some(Outcome::Fail) => LookVerdict::Breached,
+                    Some(Outcome::Fail) => GuardVerdict::Breached,
                     Some(Outcome::Pass | Outcome::Warn | Outcome::Unknown) | None => {
-                        LookVerdict::Blind
+                        GuardVerdict::Blind
                     }
                 };
-                Look { verdict, summary: fault.message }
+                GuardObservation { verdict, summary: fault.message }
             }
         }
     }

@@ -25,7 +25,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Adds a step for each item to the plan.
     fn add_items(&mut self, step: &StepId, items: &[Item]) -> Result<(), RunError> {
         self.extend_plan(step, items)?;
-        self.look_at_all();
+        self.rebuild_frontier();
         Ok(())
     }
 

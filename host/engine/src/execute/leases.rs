@@ -5,7 +5,9 @@ use super::Options;
 use super::error::RunError;
 use crate::clock::Clock;
 use crate::event::{HeldLock, Record, TakenBy};
-use crate::journal::{Acquired, Appended, Fence, Holder, Journal, Lease, LeaseRequest, Renewed};
+use crate::journal::{
+    Acquired, Fence, FencedAppend, Holder, Journal, Lease, LeaseRequest, Renewed,
+};
 use crate::lease_watch::LeaseWatch;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -36,7 +38,7 @@ pub(super) struct Leases<'a, J, C> {
 
 /// Which leases a record needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Needs {
+enum RequiredLeases {
     /// All leases of the run, because an effect follows.
     All,
     /// The right to execute the run: it tells what has happened.
@@ -44,7 +46,7 @@ enum Needs {
 }
 
 /// What came of trying to take several locks.
-pub(super) enum Taken {
+pub(super) enum LocksResult {
     All(Vec<HeldLock>),
     Busy { name: String, holder: Holder, left: Duration },
 }
@@ -110,7 +112,7 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
     pub(super) async fn take_locks<'n>(
         &mut self,
         names: impl IntoIterator<Item = &'n String>,
-    ) -> Result<Taken, RunError> {
+    ) -> Result<LocksResult, RunError> {
         let mut taken: Vec<(Lease, Duration)> = Vec::new();
         for name in names {
             match self.take(&format!("lock:{name}")).await? {
@@ -119,7 +121,7 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
                     for (lease, _) in &taken {
                         self.journal.release(lease).await.map_err(RunError::journal)?;
                     }
-                    return Ok(Taken::Busy { name: name.clone(), holder, left });
+                    return Ok(LocksResult::Busy { name: name.clone(), holder, left });
                 }
             }
         }
@@ -137,7 +139,7 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
         for (lease, until) in taken {
             self.hold(lease, until);
         }
-        Ok(Taken::All(locks))
+        Ok(LocksResult::All(locks))
     }
 
     /// Names who held each lock since `own` held it last. If the journal cannot tell, the run still
@@ -203,10 +205,11 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
     /// Makes a record durable, if the leases that it needs are still held: all of them before an
     /// effect, otherwise the right to execute the run.
     pub(super) async fn append(&mut self, record: &Record) -> Result<(), RunError> {
-        let needs = if record.event.begins_effect() { Needs::All } else { Needs::Run };
+        let needs =
+            if record.event.begins_effect() { RequiredLeases::All } else { RequiredLeases::Run };
         let leases: Vec<&Lease> = match needs {
-            Needs::All => self.held.iter().collect(),
-            Needs::Run => self.held.iter().take(1).collect(),
+            RequiredLeases::All => self.held.iter().collect(),
+            RequiredLeases::Run => self.held.iter().take(1).collect(),
         };
         let ttl = self.options.lease_ttl;
         let (fence, asked) =
@@ -217,13 +220,13 @@ impl<'a, J: Journal, C: Clock> Leases<'a, J, C> {
             .await
             .map_err(RunError::journal)?;
         match appended {
-            Appended::Kept => {
-                if needs == Needs::All {
+            FencedAppend::Kept => {
+                if needs == RequiredLeases::All {
                     self.renewed(asked + ttl);
                 }
                 Ok(())
             }
-            Appended::Lost { lease } => Err(self.lose(&lease)),
+            FencedAppend::Lost { lease } => Err(self.lose(&lease)),
         }
     }
 

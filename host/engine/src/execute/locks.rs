@@ -1,7 +1,7 @@
 //! The locks of the runbook: taken before the first effect, waited for, or the reason why the run
 //! ends.
 
-use super::leases::Taken;
+use super::leases::LocksResult;
 use super::window::Entry;
 use super::{RunError, Runner};
 use crate::clock::Clock;
@@ -30,7 +30,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return Ok(false);
         }
         match self.leases.take_locks(&self.plan.locks.exclusive).await? {
-            Taken::All(mut locks) => {
+            LocksResult::All(mut locks) => {
                 self.leases.name_holders(&mut locks, &self.state().locks).await;
                 self.waiting = None;
                 // Preflights and a busy lock may have taken hours.
@@ -38,7 +38,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
                     self.record(LifecycleEvent::StepsBegan { locks }).await?;
                 }
             }
-            Taken::Busy { name, holder, .. } => self.busy(name, &holder, now).await?,
+            LocksResult::Busy { name, holder, .. } => self.busy(name, &holder, now).await?,
         }
         Ok(true)
     }
@@ -68,11 +68,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Takes the locks again, of a run that goes on or is undone.
     pub(super) async fn retake_locks(&mut self) -> Result<Vec<HeldLock>, RunError> {
         match self.leases.take_locks(&self.plan.locks.exclusive).await? {
-            Taken::All(mut locks) => {
+            LocksResult::All(mut locks) => {
                 self.leases.name_holders(&mut locks, &self.state().locks).await;
                 Ok(locks)
             }
-            Taken::Busy { name, holder, left } => {
+            LocksResult::Busy { name, holder, left } => {
                 Err(RunError::LockBusy { name, holder: Box::new(holder), left })
             }
         }

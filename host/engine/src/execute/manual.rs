@@ -1,4 +1,4 @@
-//! Steps that a person does: asked for, waited for, written down.
+//! Manual steps: asks the person, waits for the answer, records it.
 
 use super::{RunError, Runner, scope};
 use crate::clock::Clock;

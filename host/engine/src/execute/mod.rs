@@ -1,4 +1,4 @@
-//! The one loop: decide (`advance`), write it down, do it, write down what came of it.
+//! The loop of a run: decide (`advance`), record the intent, act, record the result.
 //!
 //! Everything runs in one task; calls of parallel branches are futures of that task. The journal is
 //! written before reporters are told, and before the effect that an intent announces.
@@ -26,7 +26,7 @@ pub use error::RunError;
 pub use leases::{HEARTBEAT, LEASE_TTL};
 pub use scope::{describe_cause, describe_closed};
 pub use start::Decision;
-pub use unwritten::Unwritten;
+pub use unwritten::UnrecordedOutcome;
 pub use window::OutsideWindow;
 
 use crate::advance::{Action, Observed, advance};
@@ -51,9 +51,9 @@ use std::time::Duration;
 use timers::Timers;
 use uuid::Uuid;
 
-/// Is told every record after it is durable.
+/// Receives every record after it is durable.
 pub trait Reporter: Send {
-    /// Is told one more record.
+    /// Receives the next record.
     fn report(&mut self, record: &Record);
 }
 
@@ -63,7 +63,7 @@ impl<F: FnMut(&Record) + Send> Reporter for F {
     }
 }
 
-/// Who runs, and how it is stopped.
+/// The options of one execution of a run.
 pub struct Options {
     /// The id of the run.
     pub run: RunId,
@@ -71,7 +71,7 @@ pub struct Options {
     pub operator: String,
     /// `--env`, if one was given.
     pub environment: Option<String>,
-    /// One execution of the program: a resumed run has another.
+    /// Identifies this execution; each resume has a new one.
     pub executor: Uuid,
     /// The name of this machine, which is shown to those who wait for a lock.
     pub host: String,
@@ -130,9 +130,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// Runs until the end, or until it must stop without one.
     async fn drive(&mut self) -> Result<Stopped, RunError> {
-        self.look_at_all();
+        self.rebuild_frontier();
         loop {
-            match self.turn().await {
+            match self.iterate().await {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Stop(stopped)) => return Ok(stopped),
                 // Nothing was written and nothing begun; from here on nothing begins, and the run
@@ -143,22 +143,22 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Looks at every step: when a run begins or goes on, and when its plan or the order of its
-    /// undo is new.
-    pub(super) fn look_at_all(&mut self) {
+    /// Computes the frontier from every step: when a run begins or is resumed, and when its plan or
+    /// the order of its undo changed.
+    pub(super) fn rebuild_frontier(&mut self) {
         self.frontier = Frontier::new(&self.plan, self.state());
     }
 
     /// One turn of the loop.
-    async fn turn(&mut self) -> Result<Flow, RunError> {
+    async fn iterate(&mut self) -> Result<Flow, RunError> {
         self.leases.heartbeat().await?;
         self.decide_to_stop().await?;
-        self.look_at_the_clock();
-        if let Flow::Stop(stopped) = self.obey().await? {
+        self.stop_overdue_calls();
+        if let Flow::Stop(stopped) = self.apply_cancel_and_pause().await? {
             return Ok(Flow::Stop(stopped));
         }
         if !self.act().await? {
-            self.tell_waiting().await?;
+            self.notify_waiting().await?;
             if let Some(end) = self.ended() {
                 return Ok(Flow::Stop(end));
             }
@@ -194,18 +194,18 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         let state = self.state();
         let of_guards = |(id, call): (&StepId, &PendingCall)| (id.clone(), call.is_guard());
-        let (looking, pending): (Vec<_>, Vec<_>) =
+        let (probing, pending): (Vec<_>, Vec<_>) =
             self.calls.pending().map(of_guards).partition(|(_, is_guard)| *is_guard);
         let ids = |calls: Vec<(StepId, bool)>| {
             calls.into_iter().map(|(id, _)| id).collect::<BTreeSet<StepId>>()
         };
-        let (pending, looking) = (ids(pending), ids(looking));
+        let (pending, probing) = (ids(pending), ids(probing));
         let now = self.clock.monotonic();
         let is_due = |step: &StepId| self.timers.is_due(step, now);
         let is_overdue = |step: &PlannedStep| self.is_overdue(step);
         let observed = Observed {
             pending: &pending,
-            looking: &looking,
+            probing_guards: &probing,
             is_due: &is_due,
             is_overdue: &is_overdue,
             stop: self.stop_cause(now),
@@ -261,8 +261,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
     }
 
-    /// Stops calls whose time is over.
-    fn look_at_the_clock(&mut self) {
+    /// Stops calls whose time is over, and all calls of a run that is to stop.
+    fn stop_overdue_calls(&mut self) {
         let now = self.clock.monotonic();
         if self.stop_cause(now).is_some() {
             self.abort_steps();
@@ -271,13 +271,13 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             // People are told whatever else took long; that has a limit of its own.
             self.calls
                 .pending()
-                .filter(|(_, call)| !call.tells_people())
+                .filter(|(_, call)| !call.is_notification())
                 .for_each(|(_, call)| call.abort());
         }
     }
 
     /// Acts on a cancel, a lost lease and a pause.
-    async fn obey(&mut self) -> Result<Flow, RunError> {
+    async fn apply_cancel_and_pause(&mut self) -> Result<Flow, RunError> {
         let level = self.options.cancel.level();
         if level > self.seen_cancel {
             self.seen_cancel = level;
@@ -304,7 +304,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         Ok(paused.map_or(Flow::Continue, |reason| Flow::Stop(Stopped::Paused { reason })))
     }
 
-    /// Whether nothing is under way but looks of guards, for which nothing waits.
+    /// Whether no call is under way but probes of guards, for which nothing waits.
     fn is_idle(&self) -> bool {
         self.calls.pending().all(|(_, call)| call.is_guard())
     }
@@ -391,7 +391,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     fn next_moment(&self, now: Duration) -> Duration {
         let leases =
             [self.leases.next_beat(), self.waiting.as_ref().map(|waiting| waiting.next_try)];
-        let calls = self.calls.pending().filter_map(|(_, call)| call.told_at());
+        let calls = self.calls.pending().filter_map(|(_, call)| call.slow_report_time());
         let moments =
             self.timers.moments(&self.plan).chain(leases.into_iter().flatten()).chain(calls);
         // With nothing due, an hour is as good as any: what else can happen wakes the loop.

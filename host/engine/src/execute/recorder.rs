@@ -1,9 +1,9 @@
-//! What has happened: each event is durable before it counts, and before anybody is told.
+//! Records events: each is durable before it counts and before reporters receive it.
 
 use super::Reporter;
 use super::error::RunError;
 use super::leases::Leases;
-use super::unwritten::Unwritten;
+use super::unwritten::UnrecordedOutcome;
 use crate::clock::Clock;
 use crate::event::{Record, RunEvent};
 use crate::journal::{Journal, StoredRun};
@@ -19,7 +19,7 @@ pub(super) struct Recorder<'a, J, C> {
     /// `None` before the first record, and after one that could not be written.
     state: Option<RunState>,
     /// What is known of attempts whose end could not be written down.
-    unwritten: Vec<(StepId, Unwritten)>,
+    unwritten: Vec<(StepId, UnrecordedOutcome)>,
 }
 
 impl<'a, J: Journal, C: Clock> Recorder<'a, J, C> {
@@ -86,12 +86,12 @@ impl<'a, J: Journal, C: Clock> Recorder<'a, J, C> {
     }
 
     /// Remembers what is known of an attempt whose end cannot be written down.
-    pub(super) fn keep_unwritten(&mut self, step: StepId, known: Unwritten) {
+    pub(super) fn keep_unwritten(&mut self, step: StepId, known: UnrecordedOutcome) {
         self.unwritten.push((step, known));
     }
 
     /// All that is known and not written.
-    pub(super) fn take_unwritten(&mut self) -> Vec<(StepId, Unwritten)> {
+    pub(super) fn take_unwritten(&mut self) -> Vec<(StepId, UnrecordedOutcome)> {
         std::mem::take(&mut self.unwritten)
     }
 }

@@ -1,4 +1,5 @@
-//! Carries out what `advance` decided: each action up to its call, whose result lands later.
+//! Carries out the actions that `advance` decided, each up to its call. `completion` handles the
+//! result.
 
 use super::calls::{Launch, LaunchPhase, Purpose};
 use super::scope::{self, RunFacts, StepScope};
@@ -15,7 +16,7 @@ use crate::intent::{Intent, NoIntent, intent};
 use crate::journal::Journal;
 use crate::operate::{LEASE_LOST, Operate};
 use crate::plan::{DEFAULT_TIMEOUT, Plan, PlannedStep, PlannedUndo, RetrySafety};
-use crate::retry::{self, Failure, Reach};
+use crate::retry::{self, Failure, PossibleEffect};
 use crate::state::{ApprovalState, StepPhase, count_effects};
 use crate::template::{self, Scope, TemplateError};
 use crate::undo;
@@ -68,7 +69,9 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         let event = match action {
             Action::Attempt { step } => return self.start_attempt(&step).await.map(|()| true),
             Action::Recover { step } => return self.recover(&step).await.map(|()| true),
-            Action::Look { guard } => return self.start_look(&guard).await.map(|()| true),
+            Action::ObserveGuard { guard } => {
+                return self.start_guard_probe(&guard).await.map(|()| true);
+            }
             Action::CheckWindow => return self.check_window().await.map(|_| true),
             Action::TakeLocks => return self.begin_locks().await,
             Action::Undo { step } => return self.start_undo(&step).await.map(|()| true),
@@ -317,7 +320,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
 
     /// A rejection is never tried again.
     fn after_rejection(&self, step: &PlannedStep) -> AfterAttempt {
-        match self.after_failure(step, ErrorClass::Denied, Reach::Refused) {
+        match self.after_failure(step, ErrorClass::Denied, PossibleEffect::Refused) {
             AfterAttempt::Continue => AfterAttempt::Continue,
             AfterAttempt::Final | AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. } => {
                 AfterAttempt::Final
@@ -332,7 +335,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         attempt: u32,
         fault: Fault,
     ) -> Result<(), RunError> {
-        let then = self.after_failure(step, fault.class, Reach::Refused);
+        let then = self.after_failure(step, fault.class, PossibleEffect::Refused);
         self.record(AttemptEvent::Refused { attempt, fault, then }.of(step.id.clone())).await
     }
 
@@ -340,7 +343,7 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         &self,
         step: &PlannedStep,
         class: ErrorClass,
-        reach: Reach,
+        reach: PossibleEffect,
     ) -> AfterAttempt {
         let failures = self.state().step(&step.id).failures + 1;
         let failure = Failure { class, reach, failures, elapsed: self.elapsed(&step.id) };

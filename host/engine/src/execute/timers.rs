@@ -1,5 +1,5 @@
-//! When something of a run is due or over, by the monotonic clock. Pure: each question brings the
-//! time with it.
+//! When a step is due and when a time limit is over, by the monotonic clock. Pure: the caller
+//! passes the current time.
 
 use crate::event::{
     AfterAttempt, AttemptEvent, ItemsEvent, LifecycleEvent, NotifyEvent, RunEvent, StepEvent,
@@ -90,14 +90,14 @@ impl Timers {
                 self.cleanup_deadline = Some(now + self.cleanup_timeout);
             }
             RunEvent::Notify { on: Trigger::Start | Trigger::Waiting, event, .. } => {
-                self.note_telling(event, now);
+                self.note_notification(event, now);
             }
             RunEvent::Run(_) | RunEvent::Guard { .. } | RunEvent::Notify { .. } => {}
         }
     }
 
     /// A message that is waited for has its own time limit, and moves that of the run.
-    fn note_telling(&mut self, event: &NotifyEvent, now: Duration) {
+    fn note_notification(&mut self, event: &NotifyEvent, now: Duration) {
         match event {
             NotifyEvent::NotifyStarted => self.telling_since = Some(now),
             NotifyEvent::NotifyEnded { .. } => {

@@ -1,5 +1,5 @@
-//! What a process knows of the attempts under way when its journal cannot be written any more: it
-//! is told before the process ends, because nobody else will ever know it.
+//! What a process knows of running attempts when its journal cannot be written any more. It is
+//! reported before the process ends, because no other process can know it.
 
 use super::calls::Purpose;
 use super::{RunError, Runner};
@@ -11,7 +11,7 @@ use runbook_contract::{Fault, FaultEffect, StepId};
 
 /// What is known of an attempt whose end the journal does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unwritten {
+pub enum UnrecordedOutcome {
     /// The attempt took effect.
     Done,
     /// The attempt did not take effect.
@@ -20,7 +20,7 @@ pub enum Unwritten {
     Unclear,
 }
 
-impl Unwritten {
+impl UnrecordedOutcome {
     fn of_fault(fault: &Fault) -> Self {
         if fault.effect == FaultEffect::None { Self::DidNotHappen } else { Self::Unclear }
     }
@@ -35,8 +35,8 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
             return;
         };
         let known = match result {
-            AttemptResult::Succeeded { .. } => Unwritten::Done,
-            AttemptResult::Failed { fault, .. } => Unwritten::of_fault(fault),
+            AttemptResult::Succeeded { .. } => UnrecordedOutcome::Done,
+            AttemptResult::Failed { fault, .. } => UnrecordedOutcome::of_fault(fault),
         };
         if self.acts(step) {
             self.recorder.keep_unwritten(step.clone(), known);
@@ -50,8 +50,10 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         self.calls.abort_all();
         while let Some(completed) = self.calls.next().await {
             if completed.purpose == Purpose::Attempt && self.acts(&completed.step) {
-                let known =
-                    completed.answer.as_ref().map_or_else(Unwritten::of_fault, |_| Unwritten::Done);
+                let known = completed
+                    .answer
+                    .as_ref()
+                    .map_or_else(UnrecordedOutcome::of_fault, |_| UnrecordedOutcome::Done);
                 self.recorder.keep_unwritten(completed.step, known);
             }
         }

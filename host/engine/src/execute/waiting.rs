@@ -15,7 +15,7 @@ pub(super) const TELL_AFTER: Duration = Duration::from_secs(5);
 impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
     /// Writes down what the run waits for, each once: calls before an effect that take long, and
     /// every call that keeps it from pausing.
-    pub(super) async fn tell_waiting(&mut self) -> Result<(), RunError> {
+    pub(super) async fn notify_waiting(&mut self) -> Result<(), RunError> {
         let now = self.clock.monotonic();
         let then = if wants_pause(&self.plan, self.state(), &self.frontier) {
             AfterWait::Pauses

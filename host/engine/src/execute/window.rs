@@ -4,7 +4,7 @@ use super::{RunError, Runner};
 use crate::clock::Clock;
 use crate::event::{LifecycleEvent, WindowVerdict};
 use crate::journal::Journal;
-use crate::model::Outside;
+use crate::model::OutsidePolicy;
 use crate::operate::Operate;
 
 /// Whether a closed window stops a run.
@@ -41,11 +41,11 @@ impl<O: Operate, J: Journal, C: Clock> Runner<'_, O, J, C> {
         }
         let opens = window.opens_after(now);
         Some(match (window.outside, self.options.outside_window) {
-            (Outside::Warn, _) => WindowVerdict::Warned { opens },
-            (Outside::Refuse, OutsideWindow::Override) => {
+            (OutsidePolicy::Warn, _) => WindowVerdict::Warned { opens },
+            (OutsidePolicy::Refuse, OutsideWindow::Override) => {
                 WindowVerdict::Overridden { by: self.options.operator.clone(), opens }
             }
-            (Outside::Refuse, OutsideWindow::AsWritten) => WindowVerdict::Refused { opens },
+            (OutsidePolicy::Refuse, OutsideWindow::AsWritten) => WindowVerdict::Refused { opens },
         })
     }
 }

@@ -39,7 +39,7 @@ struct Played {
     state: Option<RunState>,
     frontier: Frontier,
     /// How often a step was looked at.
-    looks: usize,
+    lookups: usize,
     items: usize,
 }
 
@@ -56,7 +56,7 @@ impl Played {
         let record = Record { seq: 0, at: jiff::Timestamp::UNIX_EPOCH, event: started };
         let state = next(None, &record).expect("a run begins so");
         let frontier = Frontier::new(&plan, &state);
-        Self { plan, state: Some(state), frontier, looks: 0, items }
+        Self { plan, state: Some(state), frontier, lookups: 0, items }
     }
 
     fn state(&self) -> &RunState {
@@ -86,7 +86,7 @@ impl Played {
         };
         let observed = Observed {
             pending: &none,
-            looking: &none,
+            probing_guards: &none,
             is_due: &is_due,
             is_overdue: &|_| false,
             stop: None,
@@ -95,7 +95,7 @@ impl Played {
             is_slow: false,
         };
         let first = advance(&self.plan, self.state(), &self.frontier, &observed).into_iter().next();
-        self.looks += asked.get();
+        self.lookups += asked.get();
         first.expect("there is something to do until the end")
     }
 
@@ -105,7 +105,7 @@ impl Played {
             let items: Vec<Item> = (0..self.items).map(item).collect();
             self.record(ItemsEvent::Listed { items: items.clone() }.of(step.clone()));
             self.plan = self.plan.with_items(&step, &items).expect("it has items");
-            self.looks += self.frontier.looks.0;
+            self.lookups += self.frontier.lookups.0;
             self.frontier = Frontier::new(&self.plan, self.state());
             return;
         }
@@ -151,7 +151,7 @@ impl Played {
             }
         }
         assert_eq!(self.frontier, Frontier::new(&self.plan, self.state()), "it has kept up");
-        self.looks + self.frontier.looks.0
+        self.lookups + self.frontier.lookups.0
     }
 }
 
@@ -186,6 +186,6 @@ fn ten_times_as_many_steps_are_looked_at_ten_times_as_often() {
     ];
     for (name, run) in shapes {
         let (few, many) = (run(200).play(), run(2_000).play());
-        assert!(many <= 12 * few, "{name}: {few} looks for 200, {many} for 2,000");
+        assert!(many <= 12 * few, "{name}: {few} lookups for 200, {many} for 2,000");
     }
 }

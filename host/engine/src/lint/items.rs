@@ -1,12 +1,12 @@
-//! What templates read of the items of a list or map that is written down, compared with those
-//! items.
+//! Compares what templates read of items with the items, where a list or map is written in the
+//! runbook.
 
 use super::text_span::{TextSpan, narrow_to};
 use crate::model::{ForEach, Items};
 use crate::template::{Form, has_markers, references};
 use runbook_document::{Diagnostic, Node, Value, suggestion};
 
-/// Where a path leads to nothing.
+/// A key that is missing, and the keys that are there.
 struct Missing<'a> {
     key: &'a str,
     known: Vec<&'a str>,

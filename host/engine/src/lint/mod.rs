@@ -1,11 +1,11 @@
-//! What can be said about a runbook before anything is resolved: names, order, templates.
+//! Checks of a runbook that need no plugins: names, order, templates.
 
 mod items;
 mod secret_like;
 mod templates;
 mod text_span;
 
-pub use templates::{OutputRead, Wanted, output_reads};
+pub use templates::{ExpectedType, OutputRead, output_reads};
 
 use crate::event::Section;
 use crate::graph::Graph;
@@ -58,7 +58,7 @@ pub(crate) fn step_graph(runbook: &Runbook) -> Graph {
 /// templates, but `_` is not part of an id.
 fn ids(runbook: &Runbook, diagnostics: &mut Diagnostics) {
     let mut seen: BTreeMap<&StepId, &Step> = BTreeMap::new();
-    for step in runbook.steps.iter().chain(runbook.guards.iter().map(|guard| &guard.look)) {
+    for step in runbook.steps.iter().chain(runbook.guards.iter().map(|guard| &guard.probe)) {
         if let Some(first) = seen.get(&step.id.value) {
             let place = first.source.place(&first.id.span);
             let message = format!("id `{}` is used twice; first at {place}", step.id.value);

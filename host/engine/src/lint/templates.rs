@@ -51,12 +51,12 @@ pub struct OutputRead {
     /// The keys from the top of the output on.
     pub path: Vec<String>,
     /// What is expected of that output.
-    pub wanted: Wanted,
+    pub wanted: ExpectedType,
 }
 
 /// What a reader expects of an output.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Wanted {
+pub enum ExpectedType {
     /// Only that it is there, of whatever type.
     Anything,
     /// That it can be this value: something else depends on whether it is.
@@ -111,7 +111,7 @@ impl<'a> Catalog<'a> {
 
 /// The reader of a text, which decides what the text can see.
 #[derive(Clone, Copy)]
-enum Reads {
+enum TextReader {
     /// The step at this place.
     Step(usize),
     /// A guard, which sees no step.
@@ -123,7 +123,7 @@ enum Reads {
 /// The names that one text may use.
 struct Names<'a> {
     catalog: &'a Catalog<'a>,
-    reads: Reads,
+    reads: TextReader,
     /// A step may name itself: its undo is rendered when it has run.
     itself: bool,
     run: Vec<&'static str>,
@@ -139,7 +139,7 @@ struct Names<'a> {
 impl Names<'_> {
     /// Notes what is read of the output of a step. The steps of a nested file know each other by
     /// their own ids.
-    fn note_output(&self, path: &[String], wanted: Wanted, place: &TextSpan<'_>) {
+    fn note_output(&self, path: &[String], wanted: ExpectedType, place: &TextSpan<'_>) {
         if let (Some(asker), [root, rest @ ..]) = (&self.asker, path)
             && root == "output"
             && !rest.is_empty()
@@ -152,8 +152,8 @@ impl Names<'_> {
             return;
         }
         let reader = match self.reads {
-            Reads::Step(step) => self.catalog.steps.get(step),
-            Reads::Guard | Reads::Notification => None,
+            TextReader::Step(step) => self.catalog.steps.get(step),
+            TextReader::Guard | TextReader::Notification => None,
         };
         let group =
             reader.and_then(|step| step.id.value.as_str().rsplit_once('.')).map(|(group, _)| group);
@@ -181,7 +181,7 @@ impl Names<'_> {
         }
     }
 
-    fn note(&self, step: &StepId, path: &[String], wanted: Wanted, place: &TextSpan<'_>) {
+    fn note(&self, step: &StepId, path: &[String], wanted: ExpectedType, place: &TextSpan<'_>) {
         let source = Arc::clone(place.source);
         let span = place.span.clone();
         self.catalog.outputs.borrow_mut().push(OutputRead {
@@ -195,11 +195,11 @@ impl Names<'_> {
 
     fn sees(&self, place: usize) -> bool {
         match self.reads {
-            Reads::Step(step) => {
+            TextReader::Step(step) => {
                 self.catalog.has_run(place, step) || (self.itself && place == step)
             }
-            Reads::Guard => false,
-            Reads::Notification => true,
+            TextReader::Guard => false,
+            TextReader::Notification => true,
         }
     }
 }
@@ -210,7 +210,7 @@ pub(super) fn check(runbook: &Runbook, graph: &Graph, diagnostics: &mut Diagnost
 
 fn walk(runbook: &Runbook, catalog: &Catalog<'_>, diagnostics: &mut Diagnostics) {
     for (place, step) in runbook.steps.iter().enumerate() {
-        let mut names = base(catalog, Reads::Step(place));
+        let mut names = base(catalog, TextReader::Step(place));
         if step.section == Section::Check {
             names.earlier = "add `ID` to `depends_on`";
         }
@@ -220,17 +220,24 @@ fn walk(runbook: &Runbook, catalog: &Catalog<'_>, diagnostics: &mut Diagnostics)
         check_step(step, names, diagnostics);
     }
     for guard in &runbook.guards {
-        let earlier = "a guard looks from the first step on, so it knows `params` and `run` only";
-        check_step(&guard.look, Names { earlier, ..base(catalog, Reads::Guard) }, diagnostics);
+        let earlier =
+            "a guard is probed from the first step on, so it knows `params` and `run` only";
+        check_step(
+            &guard.probe,
+            Names { earlier, ..base(catalog, TextReader::Guard) },
+            diagnostics,
+        );
     }
     for notify in &runbook.notifies {
-        let names =
-            Names { run: [RUN_ALWAYS, RUN_AT_END].concat(), ..base(catalog, Reads::Notification) };
+        let names = Names {
+            run: [RUN_ALWAYS, RUN_AT_END].concat(),
+            ..base(catalog, TextReader::Notification)
+        };
         table(notify.with.as_ref(), &notify.source, &names, diagnostics);
     }
 }
 
-fn base<'a>(catalog: &'a Catalog<'a>, reads: Reads) -> Names<'a> {
+fn base<'a>(catalog: &'a Catalog<'a>, reads: TextReader) -> Names<'a> {
     let earlier = "add `ID` to `needs`, or move it further up";
     Names {
         catalog,
@@ -289,9 +296,9 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
             Expectation::Equals { path, at, value } => {
                 node(value, source, &names, diagnostics);
                 let wanted = if holds_template(value) {
-                    Wanted::Anything
+                    ExpectedType::Anything
                 } else {
-                    Wanted::Value(value.to_json())
+                    ExpectedType::Value(value.to_json())
                 };
                 names.note(&step.id.value, path, wanted, &TextSpan { source, span: at.clone() });
             }
@@ -299,7 +306,7 @@ fn check_step<'a>(step: &'a Step, mut names: Names<'a>, diagnostics: &mut Diagno
                 names.note(
                     &step.id.value,
                     path,
-                    Wanted::Number,
+                    ExpectedType::Number,
                     &TextSpan { source, span: at.clone() },
                 );
             }
@@ -391,14 +398,14 @@ fn text(
     };
     let required = required(text, form);
     for path in &required {
-        names.note_output(path, Wanted::Anything, place);
+        names.note_output(path, ExpectedType::Anything, place);
         diagnostics
             .extend(names.items.and_then(|for_each| items::wrong_read(for_each, path, place)));
     }
     for compared in comparisons(text, form) {
         diagnostics.extend(judge_outcome(&compared.path, &compared.value, place, names));
         if required.contains(&compared.path) {
-            names.note_output(&compared.path, Wanted::Value(compared.value), place);
+            names.note_output(&compared.path, ExpectedType::Value(compared.value), place);
         }
     }
     for unknown in unknown_words(text, form) {

@@ -1,4 +1,4 @@
-//! Where in a file a finding about one text stands.
+//! The position in a file of a finding about a part of a text.
 
 use runbook_document::{Source, Span};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `approval`: who must say that an effect may happen, before it does.
+//! `approval`: who must approve an effect before it happens.
 
 use crate::event::ApprovalVerdict;
 use crate::state::{ApprovalRecord, ApprovalState};

@@ -1,4 +1,4 @@
-//! A step that stands for the steps of another file: a nested runbook, or a suite of checks.
+//! A step that opens another file: a nested runbook, or a suite of checks.
 
 use super::{Param, Runbook};
 use runbook_contract::StepId;

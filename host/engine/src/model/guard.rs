@@ -8,10 +8,10 @@ use std::time::Duration;
 pub struct Guard {
     /// The probe as a step: id, `uses`, `bind`, `with`, `expect`, `timeout`. Its other fields are
     /// the defaults of a step.
-    pub look: Step,
-    /// How long is waited between two looks.
+    pub probe: Step,
+    /// The time between the end of one probe and the start of the next.
     pub every: Duration,
-    /// How many looks in a row must be bad before it responds, at least 1.
+    /// The number of consecutive probes that must fail before the guard responds, at least 1.
     pub in_a_row: u32,
     /// What a breach leads to.
     pub on_breach: OnBreach,

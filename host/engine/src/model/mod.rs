@@ -23,7 +23,7 @@ pub use step::{
     Step, StepAction, UndoDeclaration,
 };
 pub(crate) use window::DAY;
-pub use window::{Allowed, Days, Outside, Window};
+pub use window::{AllowedTime, Days, OutsidePolicy, Window};
 
 use crate::event::Section;
 use runbook_contract::StepId;
@@ -212,7 +212,7 @@ impl Runbook {
     /// notifications.
     pub fn use_sites(&self) -> Vec<UseSite<'_>> {
         let steps = self.steps.iter().flat_map(step::Step::use_sites);
-        let guards = self.guards.iter().flat_map(|guard| guard.look.use_sites());
+        let guards = self.guards.iter().flat_map(|guard| guard.probe.use_sites());
         let notifies = self.notifies.iter().map(Notify::use_site);
         steps.chain(guards).chain(notifies).collect()
     }

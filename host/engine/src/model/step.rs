@@ -17,7 +17,7 @@ pub struct Step {
     pub written_in: Section,
     /// Unique in the file; kebab-case.
     pub id: Located<StepId>,
-    /// What people call it.
+    /// The title, for people.
     pub title: Option<String>,
     /// What it does.
     pub action: StepAction,
@@ -40,7 +40,7 @@ pub struct Step {
     pub retry: Option<Retry>,
     /// Overrides what the manifest says.
     pub idempotent: Option<bool>,
-    /// Asks again until something holds.
+    /// Repeats a probe until a condition holds.
     pub poll: Option<Poll>,
     /// What must hold of the output.
     pub expect: Vec<Expectation>,
@@ -54,9 +54,9 @@ pub struct Step {
     pub approval: Option<Located<Approval>>,
     /// Runs once for each item.
     pub for_each: Option<ForEach>,
-    /// The step that stands for the file from which this one was put in.
+    /// For a step of a nested file, the step that nests the file.
     pub group: Option<StepId>,
-    /// What it says as a check of a suite.
+    /// The fields that only checks of a suite have.
     pub check: Option<Check>,
     /// The file in which it stands.
     pub source: Arc<Source>,
@@ -256,7 +256,7 @@ impl Default for Retry {
 pub struct Poll {
     /// An expression over `outcome` and `output`.
     pub until: Located<String>,
-    /// How long is waited between two looks.
+    /// The time between two attempts of the poll.
     pub every: Duration,
     /// How long it may take until `until` holds.
     pub within: Duration,

@@ -1,4 +1,4 @@
-//! `[window]`: when a runbook may run, by the clock on the wall of a place.
+//! `[window]`: when a runbook may run, by the local time of a place.
 
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
@@ -12,14 +12,14 @@ pub(crate) const DAY: u32 = 24 * 60 * 60;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     /// At least one; the window is open while any of them is.
-    pub allow: Vec<Allowed>,
+    pub allow: Vec<AllowedTime>,
     /// What happens to a run outside the window.
-    pub outside: Outside,
+    pub outside: OutsidePolicy,
 }
 
 /// What happens outside a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Outside {
+pub enum OutsidePolicy {
     /// The run goes on, and succeeds at best with warnings.
     Warn,
     /// The run ends before its first effect. Who writes a window and nothing else means it.
@@ -27,7 +27,7 @@ pub enum Outside {
     Refuse,
 }
 
-impl Outside {
+impl OutsidePolicy {
     /// All values with their names.
     pub const ALL: &[(Self, &str)] = &[(Self::Warn, "warn"), (Self::Refuse, "refuse")];
 }
@@ -38,7 +38,7 @@ impl Outside {
 /// one of `days`. So an hour that daylight saving repeats is inside both times, and one that it
 /// leaves out is never there.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Allowed {
+pub struct AllowedTime {
     /// The days on which it opens.
     pub days: Days,
     /// When it opens, in seconds since midnight.
@@ -88,7 +88,7 @@ impl Window {
     }
 }
 
-impl Allowed {
+impl AllowedTime {
     fn is_open(&self, at: Timestamp) -> bool {
         let wall = at.to_zoned(self.zone.clone());
         let (seconds, today) = (seconds_of_day(&wall), wall.weekday());
@@ -136,7 +136,7 @@ impl fmt::Display for Window {
     }
 }
 
-impl fmt::Display for Allowed {
+impl fmt::Display for AllowedTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clock = |seconds: u32| format!("{:02}:{:02}", seconds / 3600, seconds / 60 % 60);
         write!(f, "{} {} to {} {}", self.days, clock(self.from), clock(self.to), self.zone_name)
@@ -167,8 +167,8 @@ mod tests {
         let zone_name = zone.to_owned();
         let zone = TimeZone::get(zone).expect("the zone is known");
         Window {
-            allow: vec![Allowed { days, from, to, zone, zone_name }],
-            outside: Outside::Refuse,
+            allow: vec![AllowedTime { days, from, to, zone, zone_name }],
+            outside: OutsidePolicy::Refuse,
         }
     }
 

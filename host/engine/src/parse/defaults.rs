@@ -1,4 +1,4 @@
-//! `[defaults]`: what steps and checks have that do not say it themselves.
+//! `[defaults]`: values for steps and checks that do not set their own.
 
 use super::{names, step};
 use crate::model::{OnFailure, Retry, Step};

@@ -2,15 +2,16 @@
 
 use super::expect;
 use super::names;
-use super::step::Looking;
+use super::step::ProbeFields;
 use crate::event::Section;
 use crate::model::{Guard, OnBreach, Step};
 use runbook_document::Reader;
 use std::time::Duration;
 
-/// How often a guard looks, if the runbook does not say.
+/// The time between two probes of a guard, if the runbook does not say.
 const EVERY: Duration = Duration::from_secs(10);
-/// No guard looks more often: it would be a load of its own.
+/// The shortest time between two probes of a guard. More frequent probes would be a load of
+/// their own.
 const LEAST_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Guard> {
@@ -18,7 +19,7 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Guard> {
 }
 
 fn read(reader: &mut Reader<'_>) -> Option<Guard> {
-    let looking = Looking::read(reader);
+    let fields = ProbeFields::read(reader);
     let expect = expect::read_expect(reader);
     let timeout = reader.optional("timeout").map(|timeout| timeout.value);
     let every = reader.optional::<Duration>("every");
@@ -27,18 +28,18 @@ fn read(reader: &mut Reader<'_>) -> Option<Guard> {
         reader.error("E0226", every.span.clone(), message, "too often");
     }
     let in_a_row = reader.optional::<u32>("for");
-    if let Some(none) = in_a_row.as_ref().filter(|looks| looks.value == 0) {
-        let message = format!("`for` of {} counts looks, so it is at least 1", reader.subject());
+    if let Some(none) = in_a_row.as_ref().filter(|count| count.value == 0) {
+        let message = format!("`for` of {} counts probes, so it is at least 1", reader.subject());
         reader.error("E0226", none.span.clone(), message, "too few");
     }
     let on_breach = names::choice(reader, "on_breach", OnBreach::ALL)
         .map(|on_breach| on_breach.value)
         .unwrap_or_default();
-    let look = looking.into_step(reader, Section::Guard)?;
+    let probe = fields.into_step(reader, Section::Guard)?;
     Some(Guard {
-        look: Step { timeout, expect, ..look },
+        probe: Step { timeout, expect, ..probe },
         every: every.map_or(EVERY, |every| every.value),
-        in_a_row: in_a_row.map_or(1, |looks| looks.value),
+        in_a_row: in_a_row.map_or(1, |count| count.value),
         on_breach,
     })
 }

@@ -73,12 +73,12 @@ pub fn parse_leniently(
 ) -> (Option<Runbook>, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
     let runbook =
-        read_whole(source, &mut Parsing::new(source, environment, load), &mut diagnostics);
+        read_whole(source, &mut ParseContext::new(source, environment, load), &mut diagnostics);
     (runbook, diagnostics)
 }
 
 /// Where the parser is, through all files of a run.
-pub(crate) struct Parsing<'a, 'l> {
+pub(crate) struct ParseContext<'a, 'l> {
     /// The runbook that is run.
     root: std::path::PathBuf,
     environment: Option<&'a str>,
@@ -92,7 +92,7 @@ pub(crate) struct Parsing<'a, 'l> {
 /// One file and all that it nests, checked by itself.
 fn read_whole(
     source: &Arc<Source>,
-    parsing: &mut Parsing<'_, '_>,
+    parsing: &mut ParseContext<'_, '_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Runbook> {
     let mut table = runbook_document::parse(source, diagnostics)?;

@@ -4,7 +4,7 @@
 //! One run has one journal, one undo, one set of locks, and one meaning for each name of a target:
 //! a nested file cannot bring another.
 
-use super::{Loader, Parsing};
+use super::{Loader, ParseContext};
 use crate::event::Section;
 use crate::lint;
 use crate::model::{Group, Guard, NestedKind, Runbook, SecretEntry, Step, TargetEntry};
@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 4;
 /// Reads every file that a step of the runbook names, and puts its steps in.
 pub(super) fn expand(
     runbook: &mut Runbook,
-    parsing: &mut Parsing<'_, '_>,
+    parsing: &mut ParseContext<'_, '_>,
     diagnostics: &mut Diagnostics,
 ) {
     if runbook.steps.iter().all(|step| step.nested().is_none()) {
@@ -56,7 +56,7 @@ fn spell_out_needs(runbook: &mut Runbook) {
 
 fn read(
     step: &Step,
-    parsing: &mut Parsing<'_, '_>,
+    parsing: &mut ParseContext<'_, '_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Runbook> {
     let nested = step.nested()?;
@@ -276,7 +276,7 @@ fn put_in(runbook: &mut Runbook, step: &Step, mut inner: Runbook) {
     let guards = inner
         .guards
         .iter()
-        .map(|guard| Guard { look: moved(&guard.look, id, Vec::new()), ..guard.clone() });
+        .map(|guard| Guard { probe: moved(&guard.probe, id, Vec::new()), ..guard.clone() });
     runbook.guards.extend(guards);
     runbook.groups.push(Group {
         id: id.clone(),
@@ -352,7 +352,7 @@ fn moved(step: &Step, of: &StepId, needs: Vec<StepId>) -> Step {
 }
 
 /// Used by [`super::parse`]: where the parser is.
-impl<'a, 'l> Parsing<'a, 'l> {
+impl<'a, 'l> ParseContext<'a, 'l> {
     pub(super) fn new(
         root: &Arc<Source>,
         environment: Option<&'a str>,

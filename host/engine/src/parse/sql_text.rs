@@ -7,7 +7,7 @@ use runbook_document::Span;
 
 /// Why a text cannot be cut into statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub(super) enum SplitError {
     /// A string, a name or a comment does not end.
     Open,
     /// The databases disagree about where a statement ends.
@@ -30,7 +30,7 @@ const DIALECTS: [Dialect; 3] = [Dialect::Postgres, Dialect::Mysql, Dialect::Sqli
 
 /// The statements of a text, without the semicolons and the comments between them; or the place
 /// from which on they cannot be told.
-pub(super) fn statements(text: &str) -> Result<Vec<Span>, (usize, Doubt)> {
+pub(super) fn statements(text: &str) -> Result<Vec<Span>, (usize, SplitError)> {
     let [first, others @ ..] = DIALECTS.map(|dialect| Cut::of(text, dialect));
     let first = first?;
     for other in others {
@@ -38,11 +38,11 @@ pub(super) fn statements(text: &str) -> Result<Vec<Span>, (usize, Doubt)> {
         if other != first {
             let same = first.iter().zip(&other).take_while(|(a, b)| a == b).count();
             let at = [&first, &other].into_iter().filter_map(|cut| cut.get(same));
-            return Err((at.map(|span| span.start).min().unwrap_or(0), Doubt::Dialect));
+            return Err((at.map(|span| span.start).min().unwrap_or(0), SplitError::Dialect));
         }
     }
     match first.iter().find(|span| has_body(&text[(*span).clone()])) {
-        Some(span) => Err((span.start, Doubt::Body)),
+        Some(span) => Err((span.start, SplitError::Body)),
         None => Ok(first),
     }
 }
@@ -58,7 +58,7 @@ struct Cut<'a> {
 }
 
 impl<'a> Cut<'a> {
-    fn of(text: &'a str, dialect: Dialect) -> Result<Vec<Span>, (usize, Doubt)> {
+    fn of(text: &'a str, dialect: Dialect) -> Result<Vec<Span>, (usize, SplitError)> {
         let begin = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         let mut cut =
             Self { text: text.as_bytes(), dialect, at: begin, statement: None, found: Vec::new() };
@@ -74,14 +74,14 @@ impl<'a> Cut<'a> {
     }
 
     /// Reads one thing that begins with `byte`.
-    fn step(&mut self, byte: u8) -> Result<(), (usize, Doubt)> {
+    fn step(&mut self, byte: u8) -> Result<(), (usize, SplitError)> {
         if byte == b';' {
             self.found.extend(self.statement.take());
             self.at += 1;
         } else if byte.is_ascii_whitespace() {
             self.at += 1;
         } else if self.rest().starts_with(b"/*!") || self.rest().starts_with(b"/*M!") {
-            return Err((self.at, Doubt::Executable));
+            return Err((self.at, SplitError::Executable));
         } else if self.rest().starts_with(b"/*") {
             self.at = self.behind_comment()?;
         } else if self.is_line_comment() {
@@ -109,12 +109,12 @@ impl<'a> Cut<'a> {
     }
 
     /// Behind a comment that begins here; those of PostgreSQL may stand in one another.
-    fn behind_comment(&self) -> Result<usize, (usize, Doubt)> {
+    fn behind_comment(&self) -> Result<usize, (usize, SplitError)> {
         let (mut depth, mut at) = (0_usize, self.at);
         loop {
             let rest = &self.text[at..];
             if rest.is_empty() {
-                return Err((self.at, Doubt::Open));
+                return Err((self.at, SplitError::Open));
             }
             let opens =
                 rest.starts_with(b"/*") && (depth == 0 || self.dialect == Dialect::Postgres);
@@ -128,7 +128,7 @@ impl<'a> Cut<'a> {
     }
 
     /// Behind a string, a quoted name, a word, or one other character.
-    fn behind_code(&self, byte: u8) -> Result<usize, (usize, Doubt)> {
+    fn behind_code(&self, byte: u8) -> Result<usize, (usize, SplitError)> {
         match (byte, self.dialect) {
             (b'\'' | b'"', dialect) => {
                 self.behind_quoted(self.at, byte, Escapes::in_quotes(dialect))
@@ -138,7 +138,7 @@ impl<'a> Cut<'a> {
             }
             (b'[', Dialect::Sqlite) => {
                 let end = self.rest().iter().position(|byte| *byte == b']');
-                end.map(|end| self.at + end + 1).ok_or((self.at, Doubt::Open))
+                end.map(|end| self.at + end + 1).ok_or((self.at, SplitError::Open))
             }
             (b'$', _) => self.behind_dollar_quoted(),
             (b'e' | b'E', Dialect::Postgres) if self.rest().get(1) == Some(&b'\'') => {
@@ -157,7 +157,7 @@ impl<'a> Cut<'a> {
         open: usize,
         quote: u8,
         escapes: Escapes,
-    ) -> Result<usize, (usize, Doubt)> {
+    ) -> Result<usize, (usize, SplitError)> {
         let mut at = open + 1;
         while let Some(byte) = self.text.get(at).copied() {
             if byte == quote && self.text.get(at + 1) == Some(&quote) {
@@ -170,12 +170,12 @@ impl<'a> Cut<'a> {
                 at += 1;
             }
         }
-        Err((open, Doubt::Open))
+        Err((open, SplitError::Open))
     }
 
     /// Behind `$tag$ … $tag$`. Words of the other databases may have a dollar in them, and none
     /// begins so.
-    fn behind_dollar_quoted(&self) -> Result<usize, (usize, Doubt)> {
+    fn behind_dollar_quoted(&self) -> Result<usize, (usize, SplitError)> {
         let rest = self.rest();
         let tag = rest.iter().skip(1).position(|byte| !is_of_word(*byte) || *byte == b'$');
         let Some(end) = tag.map(|tag| tag + 1).filter(|end| rest[*end] == b'$') else {
@@ -186,7 +186,7 @@ impl<'a> Cut<'a> {
         }
         let tag = &rest[..=end];
         let close = rest[tag.len()..].windows(tag.len()).position(|found| found == tag);
-        close.map(|close| self.at + close + 2 * tag.len()).ok_or((self.at, Doubt::Open))
+        close.map(|close| self.at + close + 2 * tag.len()).ok_or((self.at, SplitError::Open))
     }
 }
 
@@ -243,10 +243,10 @@ fn without_dollar_quoted(statement: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn cut(text: &str) -> Result<Vec<&str>, Doubt> {
+    fn cut(text: &str) -> Result<Vec<&str>, SplitError> {
         statements(text)
             .map(|spans| spans.into_iter().map(|span| &text[span]).collect())
-            .map_err(|(_, doubt)| doubt)
+            .map_err(|(_, error)| error)
     }
 
     #[test]
@@ -289,21 +289,21 @@ mod tests {
         ] {
             assert!(cut(text).is_err(), "{text}: {:?}", cut(text));
         }
-        assert_eq!(cut("select 1 --1; select 2"), Err(Doubt::Dialect));
+        assert_eq!(cut("select 1 --1; select 2"), Err(SplitError::Dialect));
     }
 
     #[test]
     fn what_does_not_end_and_what_runs_in_a_comment_is_not_cut() {
         for text in ["select 'a; select 2", "select /* a; select 2", "select $a$ b; $b$"] {
-            assert_eq!(cut(text), Err(Doubt::Open), "{text}");
+            assert_eq!(cut(text), Err(SplitError::Open), "{text}");
         }
-        assert_eq!(cut("/*!40101 set names utf8 */; select 1"), Err(Doubt::Executable));
+        assert_eq!(cut("/*!40101 set names utf8 */; select 1"), Err(SplitError::Executable));
         for text in [
             "create trigger a after insert on t begin update t set n = 1; delete from u; end;",
             "create or replace procedure p() begin select 1; end;",
             "delimiter //\ncreate procedure p() select 1//",
         ] {
-            assert_eq!(cut(text), Err(Doubt::Body), "{text}");
+            assert_eq!(cut(text), Err(SplitError::Body), "{text}");
         }
         let function =
             "create function f() returns int language plpgsql as $$ begin return 1; end; $$";

@@ -19,18 +19,18 @@ use std::time::Duration;
 const SECTIONS: &[Section] =
     &[Section::Preflight, Section::Step, Section::Verify, Section::Finally];
 
-/// Reads the four sections in the order in which they run. `unless_said` is what follows the
+/// Reads the four sections in the order in which they run. `default` is what follows the
 /// failure of a step that does not say.
-pub(super) fn read_all(reader: &mut Reader<'_>, unless_said: OnFailure) -> Vec<Step> {
+pub(super) fn read_all(reader: &mut Reader<'_>, default: OnFailure) -> Vec<Step> {
     let mut steps = Vec::new();
     for section in SECTIONS {
         let noun = section_noun(*section);
-        steps.extend(reader.each(noun, noun, |step| read_one(*section, step, unless_said)));
+        steps.extend(reader.each(noun, noun, |step| read_one(*section, step, default)));
     }
     steps
 }
 
-fn read_one(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -> Option<Step> {
+fn read_one(section: Section, reader: &mut Reader<'_>, default: OnFailure) -> Option<Step> {
     let id = reader.required::<String>("id");
     if let Some(id) = &id {
         names::check_kebab(reader, &id.value, &id.span, "an id");
@@ -53,7 +53,7 @@ fn read_one(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -
         poll: read_poll(reader),
         expect: read_expect(reader),
         undo: read_undo(section, reader),
-        on_failure: read_on_failure(section, reader, unless_said),
+        on_failure: read_on_failure(section, reader, default),
         on_cancel: names::choice(reader, "on_cancel", OnCancel::ALL)
             .map(|on_cancel| on_cancel.value)
             .unwrap_or_default(),
@@ -69,8 +69,8 @@ fn read_one(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -
     Some(step)
 }
 
-/// What checks and guards, which only look, say first: who looks, and at what.
-pub(super) struct Looking {
+/// The fields that guards and checks share, since both are probes.
+pub(super) struct ProbeFields {
     id: Option<Located<String>>,
     uses: Option<Located<String>>,
     title: Option<String>,
@@ -78,7 +78,7 @@ pub(super) struct Looking {
     with: Option<Table>,
 }
 
-impl Looking {
+impl ProbeFields {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let id = reader.required::<String>("id");
         if let Some(id) = &id {
@@ -93,14 +93,14 @@ impl Looking {
         Self { id, uses, title, bind, with: super::with_file::read_with(reader) }
     }
 
-    /// A step that says no more than this; `None` if its id or what it uses is missing.
+    /// A step with these fields only; `None` if `id` or `uses` is missing.
     pub(super) fn into_step(self, reader: &Reader<'_>, section: Section) -> Option<Step> {
         let bare = bare(reader, section, self.id?.map(StepId::new), self.uses?);
         Some(Step { title: self.title, bind: self.bind, with: self.with, ..bare })
     }
 }
 
-/// A step that says nothing but what it is.
+/// A step with `id` and `uses` only; every other field has its default.
 fn bare(reader: &Reader<'_>, section: Section, id: Located<StepId>, uses: Located<String>) -> Step {
     Step {
         section,
@@ -304,7 +304,7 @@ pub(super) fn read_poll(reader: &mut Reader<'_>) -> Option<Poll> {
     }
 }
 
-fn read_on_failure(section: Section, reader: &mut Reader<'_>, unless_said: OnFailure) -> OnFailure {
+fn read_on_failure(section: Section, reader: &mut Reader<'_>, default: OnFailure) -> OnFailure {
     let on_failure = names::choice(reader, "on_failure", OnFailure::ALL);
     if let Some(word) = on_failure.as_ref().filter(|_| section != Section::Step) {
         let message = format!("`on_failure` of {} has no meaning", reader.subject());
@@ -312,7 +312,7 @@ fn read_on_failure(section: Section, reader: &mut Reader<'_>, unless_said: OnFai
     }
     match (on_failure, section) {
         (Some(said), _) => said.value,
-        (None, Section::Step) => unless_said,
+        (None, Section::Step) => default,
         (
             None,
             Section::Preflight
@@ -373,7 +373,7 @@ mod tests {
     }
 
     /// A runbook with one step that says these of the forms.
-    fn saying(forms: &[&str]) -> Arc<Source> {
+    fn source_with(forms: &[&str]) -> Arc<Source> {
         let step = format!("{RUNBOOK}[[step]]\nid = \"outer\"\n{}\n", forms.join("\n"));
         Source::new("r.toml", step)
     }
@@ -383,7 +383,7 @@ mod tests {
         for number in 0..1_usize << FORMS.len() {
             let says = |form: usize| number >> form & 1 == 1;
             let said: Vec<&str> = (0..FORMS.len()).filter(|f| says(*f)).map(|f| FORMS[f]).collect();
-            let source = saying(&said);
+            let source = source_with(&said);
             let refusal = super::super::parse(&source, None, &mut load).err();
             assert_eq!(refusal.is_none(), said.len() == 1, "{said:?}: {refusal:?}");
 

@@ -1,7 +1,7 @@
 //! `[[check]]`: a file that has it is a suite of checks, and holds nothing that changes anything.
 
 use super::expect;
-use super::step::{self, Looking};
+use super::step::{self, ProbeFields};
 use crate::event::Section;
 use crate::model::{Check, Criticality, Step};
 use runbook_contract::StepId;
@@ -32,7 +32,7 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<Step> {
 }
 
 fn read(reader: &mut Reader<'_>) -> Option<Step> {
-    let looking = Looking::read(reader);
+    let fields = ProbeFields::read(reader);
     let timeout = reader.optional("timeout").map(|timeout| timeout.value);
     let retry = reader.section("retry", "`retry`", step::read_retry);
     // Without `until` an `every` is only for who watches the suite.
@@ -53,7 +53,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
     reader.knows("within");
     let every = reader.optional::<Duration>("every").map(|every| every.value);
     reader.optional::<Duration>("grace");
-    let look = looking.into_step(reader, Section::Check)?;
+    let probe = fields.into_step(reader, Section::Check)?;
     Some(Step {
         timeout,
         retry,
@@ -62,6 +62,6 @@ fn read(reader: &mut Reader<'_>) -> Option<Step> {
         when,
         needs: Some(depends_on.into_iter().map(|need| need.map(StepId::new)).collect()),
         check: Some(Check { weight, tags, every }),
-        ..look
+        ..probe
     })
 }

@@ -1,7 +1,7 @@
 //! `[window]`
 
 use super::names;
-use crate::model::{Allowed, DAY, Days, Outside, Window};
+use crate::model::{AllowedTime, DAY, Days, OutsidePolicy, Window};
 use jiff::tz::TimeZone;
 use runbook_document::{Located, Reader, nearest};
 
@@ -23,14 +23,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Window> {
                 help,
             );
         }
-        let outside = names::choice(reader, "outside", Outside::ALL)
+        let outside = names::choice(reader, "outside", OutsidePolicy::ALL)
             .map(|outside| outside.value)
             .unwrap_or_default();
         Window { allow, outside }
     })
 }
 
-fn read_allowed(reader: &mut Reader<'_>) -> Option<Allowed> {
+fn read_allowed(reader: &mut Reader<'_>) -> Option<AllowedTime> {
     let days = reader.optional::<String>("days");
     let from = reader.required::<String>("from");
     let to = reader.required::<String>("to");
@@ -51,7 +51,7 @@ fn read_allowed(reader: &mut Reader<'_>) -> Option<Allowed> {
         );
         return None;
     }
-    Some(Allowed { days, from: from.value, to: to.value, zone, zone_name })
+    Some(AllowedTime { days, from: from.value, to: to.value, zone, zone_name })
 }
 
 /// Reads days such as `sun`, `mon-fri` or `sat,sun`.

@@ -5,7 +5,7 @@
 
 use super::Loader;
 use super::calls;
-use super::sql_text::{self, Doubt};
+use super::sql_text::{self, SplitError};
 use runbook_document::{Diagnostic, Diagnostics, Key, Node, Reader, Source, Span, Table, Value};
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ impl Files<'_, '_> {
 
     /// `with_file = "shop.with.toml"`: all that it holds; `None` if it cannot be read.
     fn all_inputs(&mut self, name: &str, span: &Span) -> Option<Vec<(Key, Node)>> {
-        let source = self.read(name, span, Ending::Toml)?;
+        let source = self.read(name, span, InputFileKind::Toml)?;
         inputs(&source, self.diagnostics)
     }
 
@@ -115,11 +115,11 @@ impl Files<'_, '_> {
             self.wrong_type(&named.span, subject, named.value.kind());
             return None;
         };
-        let source = self.read(name, &named.span, Ending::Sql)?;
+        let source = self.read(name, &named.span, InputFileKind::Sql)?;
         Some(vec![(key.clone(), self.statements(key, &source)?)])
     }
 
-    fn read(&mut self, name: &str, span: &Span, ending: Ending) -> Option<Arc<Source>> {
+    fn read(&mut self, name: &str, span: &Span, ending: InputFileKind) -> Option<Arc<Source>> {
         let is_named_so = std::path::Path::new(name)
             .extension()
             .is_some_and(|extension| extension == ending.extension());
@@ -161,8 +161,8 @@ impl Files<'_, '_> {
                 let items = found.into_iter().map(|span| Node::text(source, span)).collect();
                 Some(Node::list(source, 0..text.len(), items))
             }
-            (Err((at, doubt)), STATEMENTS) => {
-                let (message, help) = in_words(doubt);
+            (Err((at, error)), STATEMENTS) => {
+                let (message, help) = in_words(error);
                 let found = Diagnostic::error(CODE, source, at..(at + 1).min(text.len()), message);
                 self.diagnostics.push(found.label("from here on").help(help));
                 None
@@ -193,7 +193,7 @@ impl Files<'_, '_> {
                 call.entries.len() - 1
             }
         };
-        // What else it is, is told by whoever reads it.
+        // Other problems are reported by the reader of the file.
         let Value::Table(with) = &mut call.entries[with].1.value else { return };
         with.is_partial |= inputs.iter().any(Option::is_none);
         for (key, node) in inputs.into_iter().flatten().flatten() {
@@ -216,14 +216,14 @@ impl Files<'_, '_> {
 
 /// What a file of inputs is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+enum InputFileKind {
     /// Inputs, as they stand in `with`.
     Toml,
     /// The text of one input.
     Sql,
 }
 
-impl Ending {
+impl InputFileKind {
     fn extension(self) -> &'static str {
         match self {
             Self::Toml => "toml",
@@ -251,20 +251,20 @@ fn trimmed(text: &str) -> Span {
     start..start + text_begin.trim_end().len()
 }
 
-fn in_words(doubt: Doubt) -> (&'static str, &'static str) {
-    match doubt {
-        Doubt::Open => ("a string, a quoted name or a comment does not end", "close it"),
-        Doubt::Dialect => (
+fn in_words(error: SplitError) -> (&'static str, &'static str) {
+    match error {
+        SplitError::Open => ("a string, a quoted name or a comment does not end", "close it"),
+        SplitError::Dialect => (
             "where this statement ends, databases read differently (a backslash in a string, `#`, \
              `` ` ``, `[`, `--` without a blank, comments in comments)",
             "write it so that all read the same, or write the statements into `statements` of \
              `with`",
         ),
-        Doubt::Executable => (
+        SplitError::Executable => (
             "MySQL runs what stands in this comment, and other databases do not",
             "write it as a statement",
         ),
-        Doubt::Body => (
+        SplitError::Body => (
             "this statement has statements in it, so it cannot be told where it ends",
             "give it a file of its own, as `statement` of a `sql:execute`",
         ),

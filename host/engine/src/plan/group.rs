@@ -1,4 +1,4 @@
-//! A step that stands for the steps of another file, ready to open.
+//! The plan of a step that opens another file: a nested runbook or a suite.
 
 use super::input;
 use crate::model::{Group, NestedKind, Param};

@@ -1,4 +1,4 @@
-//! A guard, ready to look.
+//! The plan of a guard.
 
 use super::{PlannedStep, plan_step};
 use crate::model::{Guard, OnBreach};
@@ -7,17 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long one look may take, if the runbook does not say. A look that hangs has seen nothing.
-pub const DEFAULT_LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time limit of one probe of a guard, if the runbook does not say. A probe that hangs
+/// gives no answer.
+pub const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is watched while a run changes things.
 #[derive(Debug, Clone)]
 pub struct PlannedGuard {
     /// The probe that is asked, as a step.
-    pub look: Arc<PlannedStep>,
-    /// How long is waited between two looks.
+    pub probe: Arc<PlannedStep>,
+    /// The time between the end of one probe and the start of the next.
     pub every: Duration,
-    /// How many looks in a row must be bad before it responds, at least 1.
+    /// The number of consecutive probes that must fail before the guard responds, at least 1.
     pub in_a_row: u32,
     /// What a breach leads to.
     pub on_breach: OnBreach,
@@ -26,7 +27,7 @@ pub struct PlannedGuard {
 impl PlannedGuard {
     /// The id of the guard.
     pub fn id(&self) -> &StepId {
-        &self.look.id
+        &self.probe.id
     }
 }
 
@@ -36,10 +37,10 @@ pub(super) fn plan_guard(
     guard: &Guard,
     facts: &BTreeMap<StepId, OperationFacts>,
 ) -> Option<PlannedGuard> {
-    let mut look = plan_step(&guard.look, Vec::new(), facts, &BTreeMap::new())?;
-    look.timeout = guard.look.timeout.unwrap_or(DEFAULT_LOOK_TIMEOUT);
+    let mut probe = plan_step(&guard.probe, Vec::new(), facts, &BTreeMap::new())?;
+    probe.timeout = guard.probe.timeout.unwrap_or(DEFAULT_PROBE_TIMEOUT);
     Some(PlannedGuard {
-        look: Arc::new(look),
+        probe: Arc::new(probe),
         every: guard.every,
         in_a_row: guard.in_a_row,
         on_breach: guard.on_breach,

@@ -1,5 +1,5 @@
-//! Where the steps of a plan stand. A run of a thousand steps decides thousands of times what to do
-//! next, and each time looks at every step: by position, not by name.
+//! The positions of the steps of a plan. A run of a thousand steps decides thousands of times and
+//! examines every step each time: by position, not by name.
 
 use super::PlannedStep;
 use runbook_contract::StepId;

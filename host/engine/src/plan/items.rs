@@ -26,7 +26,7 @@ pub struct PlannedForEach {
     pub max_parallel: u32,
 }
 
-/// What `for_each` goes through.
+/// The list or map of a `for_each`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PlannedItems {
     /// An expression whose value is a list or a map.

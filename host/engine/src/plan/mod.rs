@@ -1,5 +1,4 @@
-//! Runbook × parameters × what is known of the operations → [`Plan`]: everything that a run needs,
-//! and nothing left to doubt.
+//! Runbook × parameters × facts about operations → [`Plan`]: everything that a run needs, checked.
 
 pub(crate) mod group;
 mod guard;
@@ -9,7 +8,7 @@ mod validate;
 
 pub(crate) use group::ParamsError;
 pub use group::PlannedGroup;
-pub use guard::{DEFAULT_LOOK_TIMEOUT, PlannedGuard};
+pub use guard::{DEFAULT_PROBE_TIMEOUT, PlannedGuard};
 pub(crate) use index::Index;
 pub(crate) use items::ListError;
 pub use items::{PlannedForEach, PlannedItem, PlannedItems};
@@ -84,7 +83,7 @@ pub struct PlannedStep {
     /// The call site, which stands for plugin, operation and bindings: the id as written, which
     /// items share.
     pub site: StepId,
-    /// What people call it.
+    /// The title, for people.
     pub title: String,
     /// The part of the file.
     pub section: Section,
@@ -153,7 +152,7 @@ pub enum RetrySafety {
 pub struct PlannedPoll {
     /// An expression over `outcome` and `output`.
     pub until: String,
-    /// How long is waited between two looks.
+    /// The time between two attempts of the poll.
     pub every: Duration,
     /// How long it may take.
     pub within: Duration,
@@ -335,7 +334,7 @@ impl Plan {
             };
         // Items are listed in the journal when they are known.
         let written = self.steps.iter().filter(|step| step.item.is_none());
-        let guards = self.guards.iter().map(|guard| &*guard.look);
+        let guards = self.guards.iter().map(|guard| &*guard.probe);
         written
             .map(|step| &**step)
             .chain(guards)

@@ -44,7 +44,7 @@ fn check_file(
     let own = runbook
         .steps
         .iter()
-        .chain(runbook.guards.iter().map(|guard| &guard.look))
+        .chain(runbook.guards.iter().map(|guard| &guard.probe))
         .filter(|step| step.group.is_none());
     for step in own {
         if let Some(own) = facts.get(&step.id.value) {

@@ -1,5 +1,5 @@
-//! What a step has changed, may have changed, and whether it can be undone: one fold, from which
-//! the engine, every report and every advice to the operator take it.
+//! What a step has changed, may have changed, and whether it can be undone: one fold, used by the
+//! engine, by every report and by the hints to the operator.
 
 use super::{EffectState, is_ambiguous};
 use crate::event::{
@@ -18,14 +18,14 @@ pub struct Change {
     /// Whether the attempt that runs now acts.
     acts: bool,
     /// Whether a person said that it is to be undone as if it had happened.
-    told: Told,
+    decided: PersonDecision,
     undo: UndoPlan,
-    undone: Undone,
+    undone: UndoProgress,
 }
 
 /// Whether a person said what to do about an effect that may not have happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-enum Told {
+enum PersonDecision {
     /// Nobody said anything about it.
     Nothing,
     /// It is to be undone as if it had happened.
@@ -34,7 +34,7 @@ enum Told {
 
 /// How far the undo of a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-enum Undone {
+enum UndoProgress {
     /// It was not tried.
     No,
     /// It was tried, and did not happen, or not as a whole.
@@ -50,7 +50,7 @@ enum Undone {
 /// What is left of a step's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Left {
+pub enum RemainingEffect {
     /// Nothing of it is left.
     Nothing,
     /// It is unknown, or it is done in part.
@@ -66,9 +66,9 @@ impl Default for Change {
             effect: none,
             before: none,
             acts: false,
-            told: Told::Nothing,
+            decided: PersonDecision::Nothing,
             undo: UndoPlan::NotNeeded,
-            undone: Undone::No,
+            undone: UndoProgress::No,
         }
     }
 }
@@ -80,20 +80,24 @@ impl Change {
     }
 
     /// What is left of it.
-    pub fn left(&self) -> Left {
+    pub fn left(&self) -> RemainingEffect {
         match (self.undone, self.effect) {
-            (Undone::Done, _) | (_, EffectState::None) => Left::Nothing,
-            (Undone::Drifted, _) | (Undone::No | Undone::Failed, EffectState::Done) => Left::Surely,
-            (Undone::Unclear, _)
-            | (Undone::No | Undone::Failed, EffectState::Partial | EffectState::Ambiguous) => {
-                Left::Perhaps
+            (UndoProgress::Done, _) | (_, EffectState::None) => RemainingEffect::Nothing,
+            (UndoProgress::Drifted, _)
+            | (UndoProgress::No | UndoProgress::Failed, EffectState::Done) => {
+                RemainingEffect::Surely
             }
+            (UndoProgress::Unclear, _)
+            | (
+                UndoProgress::No | UndoProgress::Failed,
+                EffectState::Partial | EffectState::Ambiguous,
+            ) => RemainingEffect::Perhaps,
         }
     }
 
     /// Whether it is done, and no undo of it has begun that may have changed that.
     pub fn is_done(&self) -> bool {
-        self.effect == EffectState::Done && self.undone == Undone::No
+        self.effect == EffectState::Done && self.undone == UndoProgress::No
     }
 
     /// Whether an undo of it can be tried.
@@ -101,7 +105,7 @@ impl Change {
         let has_undo = self.undo.can_be_tried();
         has_undo
             && self.effect != EffectState::None
-            && !matches!(self.undone, Undone::Done | Undone::Drifted)
+            && !matches!(self.undone, UndoProgress::Done | UndoProgress::Drifted)
     }
 
     /// Whether it is unknown whether it happened, and nobody has decided what to do about that.
@@ -109,17 +113,17 @@ impl Change {
     pub fn is_effect_unclear(&self) -> bool {
         let is_open = self.effect == EffectState::Ambiguous
             && matches!(self.before, EffectState::None | EffectState::Ambiguous);
-        is_open && self.told == Told::Nothing
+        is_open && self.decided == PersonDecision::Nothing
     }
 
     /// Whether it was undone, and was seen to be otherwise than before.
     pub fn is_drifted(&self) -> bool {
-        self.undone == Undone::Drifted
+        self.undone == UndoProgress::Drifted
     }
 
     /// Whether its undo may have happened and must not happen twice, so that a person has to say.
     pub fn is_undo_unclear(&self) -> bool {
-        self.undone == Undone::Unclear
+        self.undone == UndoProgress::Unclear
     }
 
     /// Whether the runbook says that nothing undoes it.
@@ -148,7 +152,7 @@ impl Change {
                 self.acts = proposal.is_some();
                 if self.acts {
                     self.effect = EffectState::Ambiguous;
-                    self.told = Told::Nothing;
+                    self.decided = PersonDecision::Nothing;
                 }
             }
             AttemptEvent::Ended { result, .. } => self.end_attempt(result),
@@ -167,8 +171,8 @@ impl Change {
 
     /// The operator asks that the run be undone: what failed is tried again.
     pub fn request_undo(&mut self) {
-        if matches!(self.undone, Undone::Failed | Undone::Unclear) {
-            self.undone = Undone::No;
+        if matches!(self.undone, UndoProgress::Failed | UndoProgress::Unclear) {
+            self.undone = UndoProgress::No;
         }
     }
 
@@ -205,7 +209,7 @@ impl Change {
                 };
             }
             Recovery::OperatorDone => self.effect = EffectState::Done,
-            Recovery::OperatorFail => self.told = Told::Undo,
+            Recovery::OperatorFail => self.decided = PersonDecision::Undo,
             Recovery::Repeat | Recovery::AskOperator { .. } => return,
         }
         self.acts = false;
@@ -213,7 +217,7 @@ impl Change {
 
     fn end_undo(&mut self, result: &UndoResult, then: AfterAttempt) {
         match (result, then) {
-            (UndoResult::Done { .. }, _) => self.undone = Undone::Done,
+            (UndoResult::Done { .. }, _) => self.undone = UndoProgress::Done,
             (UndoResult::Failed { .. }, AfterAttempt::Retry { .. } | AfterAttempt::Poll { .. }) => {
             }
             // It surely did not happen: what is left is what was left before it was tried.
@@ -223,8 +227,11 @@ impl Change {
                 // Whatever it was answered with: a server that answers with 503 may have done it,
                 // and a program that ends with 1 half of it. A plugin's own undo works from any
                 // state.
-                self.undone =
-                    if self.undo == UndoPlan::Explicit { Undone::Unclear } else { Undone::Failed };
+                self.undone = if self.undo == UndoPlan::Explicit {
+                    UndoProgress::Unclear
+                } else {
+                    UndoProgress::Failed
+                };
             }
         }
     }
@@ -232,17 +239,24 @@ impl Change {
     fn check(&mut self, finding: &UndoFinding) {
         match (finding, self.undone) {
             // It was observed that an attempt without an answer had no effect.
-            (UndoFinding::Restored, Undone::No | Undone::Failed | Undone::Unclear) => {
+            (
+                UndoFinding::Restored,
+                UndoProgress::No | UndoProgress::Failed | UndoProgress::Unclear,
+            ) => {
                 self.effect = EffectState::None;
             }
             (UndoFinding::TookEffect { .. }, _) => self.effect = EffectState::Done,
-            (UndoFinding::Drifted { .. }, _) | (UndoFinding::Unknown { .. }, Undone::Done) => {
-                self.undone = Undone::Drifted;
+            (UndoFinding::Drifted { .. }, _)
+            | (UndoFinding::Unknown { .. }, UndoProgress::Done) => {
+                self.undone = UndoProgress::Drifted;
             }
-            (UndoFinding::Restored, Undone::Done | Undone::Drifted)
+            (UndoFinding::Restored, UndoProgress::Done | UndoProgress::Drifted)
             | (
                 UndoFinding::Unknown { .. },
-                Undone::No | Undone::Failed | Undone::Unclear | Undone::Drifted,
+                UndoProgress::No
+                | UndoProgress::Failed
+                | UndoProgress::Unclear
+                | UndoProgress::Drifted,
             ) => {}
         }
     }
@@ -267,9 +281,9 @@ impl Account {
         let mut account = Self::default();
         for (id, change) in steps {
             match change.left() {
-                Left::Nothing => {}
-                Left::Perhaps => account.perhaps.push(id.clone()),
-                Left::Surely => account.changed.push(id.clone()),
+                RemainingEffect::Nothing => {}
+                RemainingEffect::Perhaps => account.perhaps.push(id.clone()),
+                RemainingEffect::Surely => account.changed.push(id.clone()),
             }
             if change.is_undoable() {
                 account.undoable.push(id.clone());

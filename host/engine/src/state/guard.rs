@@ -1,11 +1,11 @@
-//! What is known of a guard: its last look, and how many in a row were bad.
+//! The state of a guard: its last observation, and how many consecutive ones were bad.
 
-use crate::event::{Look, LookVerdict, StepListing};
+use crate::event::{GuardObservation, GuardVerdict, StepListing};
 use serde::Serialize;
 
 /// How a run stopped that is resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
+pub(super) enum ResumedAfter {
     /// In the middle of something.
     Crash,
     /// In order, and the journal says why.
@@ -17,10 +17,10 @@ pub(super) enum After {
 pub struct GuardState {
     /// The guard as the run listed it when it started.
     pub listing: StepListing,
-    /// The last look that was written down; `None` before the first, and again when the run is
+    /// The last observation in the journal; `None` before the first, and again when the run is
     /// resumed.
-    pub last: Option<Look>,
-    /// How many looks in a row, up to the last one, were bad.
+    pub last: Option<GuardObservation>,
+    /// How many consecutive observations, up to the last one, were bad.
     pub in_a_row: u32,
 }
 
@@ -29,28 +29,29 @@ impl GuardState {
         Self { listing, last: None, in_a_row: 0 }
     }
 
-    pub(super) fn look(&mut self, look: &Look) {
-        self.in_a_row = match look.verdict {
-            LookVerdict::Holds => 0,
-            LookVerdict::Breached | LookVerdict::Blind => self.in_a_row.saturating_add(1),
+    pub(super) fn observe(&mut self, observation: &GuardObservation) {
+        self.in_a_row = match observation.verdict {
+            GuardVerdict::Holds => 0,
+            GuardVerdict::Breached | GuardVerdict::Blind => self.in_a_row.saturating_add(1),
         };
-        self.last = Some(look.clone());
+        self.last = Some(observation.clone());
     }
 
-    /// Notes that the run goes on. What held a while ago must be looked at again. A streak of bad
-    /// looks outlives a crash, and ends with a pause, after which a person has looked.
-    pub(super) fn resume(&mut self, after: After) {
+    /// The run is resumed: the guard must be probed again. The count of bad observations is kept
+    /// after a crash. It ends with a pause, because a person has decided to resume.
+    pub(super) fn resume(&mut self, after: ResumedAfter) {
         match after {
-            After::Crash if self.in_a_row > 0 => {}
-            After::Crash | After::Pause => {
+            ResumedAfter::Crash if self.in_a_row > 0 => {}
+            ResumedAfter::Crash | ResumedAfter::Pause => {
                 self.last = None;
                 self.in_a_row = 0;
             }
         }
     }
 
-    /// Whether no step may begin, because the guard has not looked yet or its last look was bad.
+    /// Whether no step may begin, because the guard was not probed yet or its last observation was
+    /// bad.
     pub fn holds_back(&self) -> bool {
-        self.last.as_ref().is_none_or(|look| look.verdict != LookVerdict::Holds)
+        self.last.as_ref().is_none_or(|last| last.verdict != GuardVerdict::Holds)
     }
 }

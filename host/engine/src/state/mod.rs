@@ -10,9 +10,9 @@ mod phase;
 mod step;
 
 pub use crate::event::Stage;
-pub use change::{Account, Change, Left};
-use guard::After;
+pub use change::{Account, Change, RemainingEffect};
 pub use guard::GuardState;
+use guard::ResumedAfter;
 pub use person::{
     ApprovalRecord, ApprovalRequest, ApprovalState, ManualAnswer, ManualState, Question,
 };
@@ -58,7 +58,7 @@ pub struct RunState {
     pub ended: Option<Timestamp>,
     /// How long it was executed.
     pub executed: Executed,
-    /// Where in its course it is.
+    /// The stage of the run.
     pub stage: Stage,
     /// Where it stands, for people.
     pub phase: RunPhase,
@@ -264,9 +264,9 @@ impl RunState {
         match &record.event {
             RunEvent::Run(event) => self.apply_to_run(event, record.at),
             RunEvent::Step { step, event } => self.apply_to_step(step, event, record),
-            RunEvent::Guard { guard, event: GuardEvent::GuardLooked { look } } => {
+            RunEvent::Guard { guard, event: GuardEvent::GuardObserved { observation } } => {
                 self.when(matches!(self.stage, Stage::Steps | Stage::Verify))?;
-                self.guards.get_mut(guard)?.look(look);
+                self.guards.get_mut(guard)?.observe(observation);
                 Some(())
             }
             RunEvent::Notify { notify, on, event } => {
@@ -336,7 +336,7 @@ impl RunState {
 
     fn resume(&mut self) -> Option<()> {
         self.when(self.stage != Stage::Ended)?;
-        let after = if self.paused.is_some() { After::Pause } else { After::Crash };
+        let after = if self.paused.is_some() { ResumedAfter::Pause } else { ResumedAfter::Crash };
         self.guards.values_mut().for_each(|guard| guard.resume(after));
         self.paused = None;
         Some(())

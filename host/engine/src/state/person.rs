@@ -1,4 +1,4 @@
-//! What people were asked about a step, and what they said.
+//! Questions to people about a step, and their answers.
 
 use crate::event::{ApprovalVerdict, Recovery};
 use jiff::Timestamp;

@@ -1,4 +1,4 @@
-//! Where a step stands, as people see it.
+//! The phase of a step, as people see it.
 
 use crate::event::SkipReason;
 use jiff::Timestamp;

@@ -1,6 +1,6 @@
-//! What a text can see: every name that it refers to has a value before Jinja looks for it.
+//! The values that a template sees. Every name that it refers to has a value before Jinja reads it.
 
-use super::reading::{Missing, Reference};
+use super::reading::{IfMissing, Reference};
 use super::{Form, Scope, StepView, TemplateError, reading_of, shown, shown_path};
 use minijinja::Value;
 use runbook_contract::Json;
@@ -39,9 +39,9 @@ enum Strictness {
 
 fn strictness_of(reference: &Reference, scope: &Scope<'_>) -> Strictness {
     match &reference.missing {
-        Missing::Mistake => Strictness::Strict,
-        Missing::MistakeBehind(known) if has_value(known, scope) => Strictness::Strict,
-        Missing::Fine | Missing::MistakeBehind(_) => Strictness::Lenient,
+        IfMissing::Error => Strictness::Strict,
+        IfMissing::ErrorIfPresent(known) if has_value(known, scope) => Strictness::Strict,
+        IfMissing::Allowed | IfMissing::ErrorIfPresent(_) => Strictness::Lenient,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Outputs that are not whole: their step says so by `truncated`.
+//! Outputs that are incomplete: their step marks them with `truncated`.
 
 use super::{Form, Scope, StepView, has_markers, reading_of, shown};
 use runbook_contract::Json;
@@ -37,7 +37,7 @@ pub fn cut_in_text(text: &str, form: Form, scope: &Scope<'_>) -> Option<String> 
 /// Whether what is read of an output by these keys is not whole. Outputs of several parts (items,
 /// nested files, suites) are maps of outputs, so what is not whole may stand further in.
 fn is_cut(output: &Json, keys: &[String]) -> bool {
-    if says_cut(output) {
+    if is_marked_cut(output) {
         return true;
     }
     match (keys.split_first(), output) {
@@ -52,6 +52,6 @@ fn is_cut(output: &Json, keys: &[String]) -> bool {
 }
 
 /// Whether an operation says by its output that a list in it is not whole.
-pub fn says_cut(output: &Json) -> bool {
+pub fn is_marked_cut(output: &Json) -> bool {
     output.get("truncated") == Some(&Json::Bool(true))
 }

@@ -1,4 +1,5 @@
-//! What keeps a template from taking all memory or all time: a runbook's author may be wrong, too.
+//! Limits that keep a template from taking all memory or all time: the author of a runbook can make
+//! mistakes, too.
 
 use minijinja::value::{Rest, Value};
 use minijinja::{Environment, Error, ErrorKind};

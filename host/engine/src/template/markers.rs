@@ -1,4 +1,4 @@
-//! What of a text is a template.
+//! Finds the template parts of a text.
 
 /// Whether a text has anything to render.
 pub fn has_markers(text: &str) -> bool {

@@ -11,7 +11,7 @@ pub(crate) mod markers;
 mod reading;
 mod words;
 
-pub use cut::{cut_in, cut_in_text, says_cut};
+pub use cut::{cut_in, cut_in_text, is_marked_cut};
 pub use markers::{has_markers, sole_expression};
 pub use reading::Form;
 pub use words::{nearest_filter, unknown_words};
@@ -132,7 +132,7 @@ pub(crate) fn required(text: &str, form: Form) -> Vec<Vec<String>> {
     let found = reading_of(text, form).map(|found| found.references).unwrap_or_default();
     found
         .into_iter()
-        .filter(|reference| reference.missing == reading::Missing::Mistake)
+        .filter(|reference| reference.missing == reading::IfMissing::Error)
         .map(|reference| reference.path)
         .collect()
 }

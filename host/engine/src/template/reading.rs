@@ -1,5 +1,5 @@
-//! What a text refers to, read from its syntax tree: each reference by itself, with what follows if
-//! it has no value.
+//! Reads from the syntax tree of a template what it refers to, and what happens if a reference has
+//! no value.
 
 use minijinja::machinery::{ast, parse, parse_expr};
 use minijinja::{Error, ErrorKind};
@@ -19,18 +19,19 @@ pub enum Form {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Reference {
     pub path: Vec<String>,
-    pub missing: Missing,
+    pub missing: IfMissing,
 }
 
-/// What it means that a reference has no value.
+/// What happens if a reference has no value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Missing {
-    /// It is a mistake.
-    Mistake,
-    /// The author has thought of it: `… | default(0)`, `… is defined`.
-    Fine,
-    /// It is a mistake unless this has no value either, because then it is never asked for.
-    MistakeBehind(Vec<String>),
+pub(crate) enum IfMissing {
+    /// The template fails.
+    Error,
+    /// The text handles it: `… | default(0)`, `… is defined`.
+    Allowed,
+    /// The template fails if this path has a value. If it has none, the reference is never
+    /// evaluated: `a is defined and a.b > 3`.
+    ErrorIfPresent(Vec<String>),
 }
 
 /// A name that is compared with a value that stands beside it: `outcome == 'pass'`,
@@ -43,7 +44,7 @@ pub(crate) struct Comparison {
     pub value: Json,
 }
 
-/// What a text is made of.
+/// What a template contains: references, comparisons, filters and tests.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     pub comparisons: Vec<Comparison>,
@@ -75,18 +76,18 @@ struct Reader {
     known: Vec<Vec<String>>,
 }
 
-/// What an expression turned out to be.
+/// The value of a condition, as far as its branches are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Truth {
-    Yes,
-    No,
+    True,
+    False,
 }
 
 impl Truth {
     fn not(self) -> Self {
         match self {
-            Self::Yes => Self::No,
-            Self::No => Self::Yes,
+            Self::True => Self::False,
+            Self::False => Self::True,
         }
     }
 }
@@ -115,10 +116,10 @@ impl Reader {
             ast::Stmt::ForLoop(repeat) => self.repeat(repeat),
             ast::Stmt::IfCond(condition) => {
                 self.expression(&condition.expr);
-                self.knowing(known_after(&condition.expr, Truth::Yes), |reader| {
+                self.knowing(known_after(&condition.expr, Truth::True), |reader| {
                     reader.statements(&condition.true_body)
                 })?;
-                self.knowing(known_after(&condition.expr, Truth::No), |reader| {
+                self.knowing(known_after(&condition.expr, Truth::False), |reader| {
                     reader.statements(&condition.false_body)
                 })
             }
@@ -162,7 +163,7 @@ impl Reader {
         match expression {
             ast::Expr::Const(_) => {}
             ast::Expr::Var(_) | ast::Expr::GetAttr(_) | ast::Expr::GetItem(_) => {
-                self.reference(expression, Missing::Mistake);
+                self.reference(expression, IfMissing::Error);
             }
             ast::Expr::Slice(slice) => {
                 self.expression(&slice.expr);
@@ -175,8 +176,8 @@ impl Reader {
             ast::Expr::BinOp(binary) => {
                 self.expression(&binary.left);
                 let known = match binary.op {
-                    ast::BinOpKind::ScAnd => known_after(&binary.left, Truth::Yes),
-                    ast::BinOpKind::ScOr => known_after(&binary.left, Truth::No),
+                    ast::BinOpKind::ScAnd => known_after(&binary.left, Truth::True),
+                    ast::BinOpKind::ScOr => known_after(&binary.left, Truth::False),
                     _ => Vec::new(),
                 };
                 match binary.op {
@@ -195,11 +196,11 @@ impl Reader {
             }
             ast::Expr::IfExpr(condition) => {
                 self.expression(&condition.test_expr);
-                self.knowing(known_after(&condition.test_expr, Truth::Yes), |reader| {
+                self.knowing(known_after(&condition.test_expr, Truth::True), |reader| {
                     reader.expression(&condition.true_expr);
                 });
                 if let Some(other) = &condition.false_expr {
-                    self.knowing(known_after(&condition.test_expr, Truth::No), |reader| {
+                    self.knowing(known_after(&condition.test_expr, Truth::False), |reader| {
                         reader.expression(other);
                     });
                 }
@@ -210,7 +211,7 @@ impl Reader {
                 if let Some(operand) = &filter.expr {
                     self.operand(
                         operand,
-                        if gives_default { Missing::Fine } else { Missing::Mistake },
+                        if gives_default { IfMissing::Allowed } else { IfMissing::Error },
                     );
                 }
                 self.arguments(&filter.args);
@@ -218,7 +219,7 @@ impl Reader {
             ast::Expr::Test(test) => {
                 self.found.tests.insert(test.name.to_owned());
                 let asks = matches!(test.name, "defined" | "undefined");
-                self.operand(&test.expr, if asks { Missing::Fine } else { Missing::Mistake });
+                self.operand(&test.expr, if asks { IfMissing::Allowed } else { IfMissing::Error });
                 self.arguments(&test.args);
             }
             ast::Expr::Call(call) => {
@@ -277,7 +278,7 @@ impl Reader {
 
     /// What is filtered or tested. Only a reference itself may be missing, not what is part of a
     /// larger expression.
-    fn operand(&mut self, operand: &ast::Expr<'_>, missing: Missing) {
+    fn operand(&mut self, operand: &ast::Expr<'_>, missing: IfMissing) {
         match operand {
             ast::Expr::Var(_) | ast::Expr::GetAttr(_) | ast::Expr::GetItem(_) => {
                 self.reference(operand, missing);
@@ -297,7 +298,7 @@ impl Reader {
         }
     }
 
-    fn reference(&mut self, expression: &ast::Expr<'_>, missing: Missing) {
+    fn reference(&mut self, expression: &ast::Expr<'_>, missing: IfMissing) {
         let mut keys: Vec<String> = Vec::new();
         let mut at = expression;
         let root = loop {
@@ -328,7 +329,7 @@ impl Reader {
         let path = path_of(root, keys);
         let behind = self.known.iter().find(|known| path.starts_with(known));
         let missing = match (missing, behind) {
-            (Missing::Mistake, Some(known)) => Missing::MistakeBehind(known.clone()),
+            (IfMissing::Error, Some(known)) => IfMissing::ErrorIfPresent(known.clone()),
             (missing, _) => missing,
         };
         self.found.references.insert(Reference { path, missing });
@@ -373,8 +374,8 @@ fn known_after(test: &ast::Expr<'_>, truth: Truth) -> Vec<Vec<String>> {
     match test {
         ast::Expr::Test(asked) => {
             let shows = match asked.name {
-                "defined" => Truth::Yes,
-                "undefined" => Truth::No,
+                "defined" => Truth::True,
+                "undefined" => Truth::False,
                 _ => return Vec::new(),
             };
             if shows == truth {
@@ -389,7 +390,7 @@ fn known_after(test: &ast::Expr<'_>, truth: Truth) -> Vec<Vec<String>> {
         ast::Expr::BinOp(binary) => {
             let both = matches!(
                 (&binary.op, truth),
-                (ast::BinOpKind::ScAnd, Truth::Yes) | (ast::BinOpKind::ScOr, Truth::No)
+                (ast::BinOpKind::ScAnd, Truth::True) | (ast::BinOpKind::ScOr, Truth::False)
             );
             if !both {
                 return Vec::new();

@@ -1,4 +1,4 @@
-//! Filters and tests that no template has.
+//! Filters and tests of Jinja that templates may not use.
 
 use super::{ENVIRONMENT, Form, reading_of};
 use minijinja::ErrorKind;

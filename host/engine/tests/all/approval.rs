@@ -1,4 +1,4 @@
-//! `approval`: nothing happens before somebody has looked at what would happen, and said so.
+//! `approval`: nothing happens before a person has seen what would happen and approved it.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use crate::support::{Reply, Run, World, broken_at_each_record, end, pause, refused};

@@ -1,4 +1,4 @@
-//! A cancel, wherever it comes.
+//! A cancel at any moment of a run.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::{Run, *};

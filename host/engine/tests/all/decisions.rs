@@ -403,10 +403,10 @@ fn what_may_have_happened_is_in_the_account_and_is_not_made_again_unless_that_do
 #[test]
 fn when_the_journal_cannot_be_written_what_is_known_of_each_attempt_is_told() {
     let text = "[[step]]\nid = \"pay\"\nuses = \"test:do\"\nundo = \"auto\"\n";
-    let cases: [(&[Reply], Unwritten); 3] = [
-        (&[], Unwritten::Done),
-        (&[Reply::Refused(ErrorClass::Denied)], Unwritten::DidNotHappen),
-        (&[Reply::FailsLate(ErrorClass::Unknown)], Unwritten::Unclear),
+    let cases: [(&[Reply], UnrecordedOutcome); 3] = [
+        (&[], UnrecordedOutcome::Done),
+        (&[Reply::Refused(ErrorClass::Denied)], UnrecordedOutcome::DidNotHappen),
+        (&[Reply::FailsLate(ErrorClass::Unknown)], UnrecordedOutcome::Unclear),
     ];
     for (replies, expected) in cases {
         let anew = || Run::new(text, World::default().with("pay", replies.to_vec()));

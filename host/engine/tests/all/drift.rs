@@ -1,4 +1,4 @@
-//! A step that does what its plan did not say is reported: what was approved and counted was the
+//! A step that does something that its plan did not say is reported. What was approved was the
 //! plan.
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -65,7 +65,7 @@ fn of_the_run(run: &Run) -> BTreeMap<String, String> {
 
 fn of_the_dry_run(run: &Run) -> BTreeMap<String, String> {
     let Run { plan, world, options, .. } = run;
-    let (audience, environment) = (Audience::Everybody, None);
+    let (audience, environment) = (AskedPlugins::Everybody, None);
     let dry = DryRun {
         plan,
         operate: world,

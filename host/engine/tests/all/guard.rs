@@ -52,12 +52,13 @@ fn breached() -> Cause {
     Cause::Guard { guard: "errors".into() }
 }
 
-fn looks(run: &Run) -> Vec<LookVerdict> {
+fn looks(run: &Run) -> Vec<GuardVerdict> {
     let look = |record: Record| {
-        let RunEvent::Guard { event: GuardEvent::GuardLooked { look }, .. } = record.event else {
+        let RunEvent::Guard { event: GuardEvent::GuardObserved { observation }, .. } = record.event
+        else {
             return None;
         };
-        Some(look.verdict)
+        Some(observation.verdict)
     };
     run.records().into_iter().filter_map(look).collect()
 }
@@ -67,7 +68,7 @@ fn a_guard_that_holds_is_written_down_once() {
     let run = Run::new(&watched(""), world([rate(1.0)]));
     assert_eq!(end(run.execute()), (RunEnd::Succeeded, None));
     assert_eq!(run.world.applied(), ["stop", "start"]);
-    assert_eq!(looks(&run), [LookVerdict::Holds]);
+    assert_eq!(looks(&run), [GuardVerdict::Holds]);
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn between_a_bad_look_and_the_next_good_one_no_step_begins() {
         run.records().iter().position(|record| wanted(&record.event)).unwrap()
     };
     let good = at(
-        &|event| matches!(event, RunEvent::Guard { event: GuardEvent::GuardLooked { look, .. }, .. } if look.verdict == LookVerdict::Holds),
+        &|event| matches!(event, RunEvent::Guard { event: GuardEvent::GuardObserved { observation, .. }, .. } if observation.verdict == GuardVerdict::Holds),
     );
     assert!(
         good < at(&|event| matches!(
@@ -110,7 +111,7 @@ fn between_a_bad_look_and_the_next_good_one_no_step_begins() {
             RunEvent::Step { event: StepEvent::Attempt(AttemptEvent::Started { .. }), .. }
         ))
     );
-    assert_eq!(looks(&run), [LookVerdict::Breached, LookVerdict::Breached, LookVerdict::Holds]);
+    assert_eq!(looks(&run), [GuardVerdict::Breached, GuardVerdict::Breached, GuardVerdict::Holds]);
 }
 
 #[test]
@@ -193,12 +194,12 @@ fn a_look_that_ended_with_a_fault_breaches_if_an_answer_was_wrong_and_pauses_wha
         let run = Run::new(&watched(""), world([rate(1.0), Reply::Fails(*class)]));
         let ended = run.execute();
         let expected = if *class == ErrorClass::Assertion {
-            LookVerdict::Breached
+            GuardVerdict::Breached
         } else {
-            LookVerdict::Blind
+            GuardVerdict::Blind
         };
         assert_eq!(looks(&run).get(1), Some(&expected), "{}", class.name());
-        if expected == LookVerdict::Breached {
+        if expected == GuardVerdict::Breached {
             assert_eq!(end(ended), (RunEnd::Undone, Some(breached())));
         } else {
             assert_eq!(

@@ -1,4 +1,4 @@
-//! Locks that somebody else holds by now: from that moment on nothing begins, whenever it is.
+//! A lock that another run has taken: from that moment on the run begins nothing.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::{Run, *};
@@ -232,11 +232,11 @@ fn a_holder_is_dead_only_if_its_pid_is_seen_as_it_saw_it_and_is_nobodys_or_a_you
         for other in all() {
             let same = own == other && !own.boot.is_empty() && !own.namespaces.is_empty();
             for (seen, gone) in [
-                (Sighting::Missing, true),
-                (Sighting::Started(99), false),
-                (Sighting::Started(100), false),
-                (Sighting::Started(101), true),
-                (Sighting::Hidden, false),
+                (ProcessSighting::Missing, true),
+                (ProcessSighting::Started(99), false),
+                (ProcessSighting::Started(100), false),
+                (ProcessSighting::Started(101), true),
+                (ProcessSighting::Hidden, false),
             ] {
                 let dead = holder(Some(other.clone())).is_dead(Some(&own), |pid| {
                     assert_eq!(pid, 7);
@@ -246,9 +246,9 @@ fn a_holder_is_dead_only_if_its_pid_is_seen_as_it_saw_it_and_is_nobodys_or_a_you
             }
         }
         assert!(
-            !holder(None).is_dead(Some(&own), |_| Sighting::Missing),
+            !holder(None).is_dead(Some(&own), |_| ProcessSighting::Missing),
             "of whom nothing is known, nothing is proven"
         );
-        assert!(!holder(Some(own)).is_dead(None, |_| Sighting::Missing));
+        assert!(!holder(Some(own)).is_dead(None, |_| ProcessSighting::Missing));
     }
 }

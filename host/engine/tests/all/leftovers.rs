@@ -1,5 +1,4 @@
-//! A smoke test writes, and removes what it made. One that did not show that it has is no clean
-//! end.
+//! A smoke test removes what it made. If it does not show that it did, the run does not end clean.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::{Run, *};

@@ -1,4 +1,4 @@
-//! What a step waits for that does not say so, and what it is told about it.
+//! The steps that a step waits for by default, and what it does if they failed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::*;

@@ -1,5 +1,4 @@
-//! All is stopped at once, while something is under way: what the host knows of it is not
-//! forgotten.
+//! Everything is stopped at once while calls run: what the host knows of them is recorded.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::support::{Run, *};

@@ -33,7 +33,7 @@ const INPUTS: &[(&str, Option<&str>)] = &[
     ("{ text = \"{{ steps.now.output.tagg }}\" }", Some("the output of `now` has no `tagg`")),
 ];
 
-fn dry_run(run: &Run, audience: Audience) -> DryRun<'_, World> {
+fn dry_run(run: &Run, audience: AskedPlugins) -> DryRun<'_, World> {
     let Run { plan, world, options, .. } = run;
     DryRun {
         plan,
@@ -86,7 +86,7 @@ fn a_step_whose_undo_could_not_be_done_is_not_begun() {
 fn a_plan_shows_what_each_undo_would_be_given_or_that_it_could_not_be_done() {
     for (undo, wrong) in INPUTS {
         let run = run(undo, "", World::default());
-        let found = block_on(dry_run(&run, Audience::Everybody).ask_all());
+        let found = block_on(dry_run(&run, AskedPlugins::Everybody).ask_all());
         let shown =
             found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
         match (shown, wrong) {
@@ -114,7 +114,7 @@ fn a_plan_knows_that_an_item_of_a_list_is_known_at_run_time_only() {
         ("{ text = \"{{ params.n }}\", was = \"{{ row.name }}\" }", "row", false),
     ] {
         let run = run(undo, &each(name), World::default());
-        for audience in [Audience::Nobody, Audience::Steps] {
+        for audience in [AskedPlugins::Nobody, AskedPlugins::Steps] {
             let found = block_on(dry_run(&run, audience).ask_all());
             let shown =
                 found.iter().find(|step| step.id.as_str() == "up").unwrap().undo.clone().unwrap();
@@ -139,30 +139,30 @@ fn dirty() -> Run {
 }
 
 #[test]
-fn a_run_whose_undo_was_wrong_is_undone_by_a_mended_one() {
+fn a_run_whose_undo_was_wrong_is_undone_by_a_corrected_one() {
     let run = dirty();
     assert_eq!(end(run.execute()).0, RunEnd::Dirty);
     assert_eq!(run.world.done(), ["up"]);
     assert_eq!(end(run.undo()).0, RunEnd::Dirty, "the same text is wrong again");
-    let mended = failing("{ text = \"{{ params.word }}\" }").plan;
-    assert_eq!(end(run.undo_by(&mended)), (RunEnd::Undone, Some(Cause::Requested)));
+    let corrected = failing("{ text = \"{{ params.word }}\" }").plan;
+    assert_eq!(end(run.undo_by(&corrected)), (RunEnd::Undone, Some(Cause::Requested)));
     assert_eq!(run.world.input("up/undo"), json!({ "text": "v2" }));
     let records = run.records();
     let asked = records.iter().rev().find_map(|record| {
-        let RunEvent::Run(LifecycleEvent::UndoRequested { mended, .. }) = &record.event else {
+        let RunEvent::Run(LifecycleEvent::UndoRequested { corrected, .. }) = &record.event else {
             return None;
         };
-        mended.clone()
+        corrected.clone()
     });
     assert_eq!(
         asked.unwrap(),
-        Mended { sources: mended.sources.clone(), digest: mended.digest.clone() }
+        CorrectedText { sources: corrected.sources.clone(), digest: corrected.digest.clone() }
     );
     assert_eq!(fold(&records).unwrap().unwrap(), run.state());
 }
 
 #[test]
-fn a_mended_text_with_other_steps_is_refused() {
+fn a_corrected_text_with_other_steps_is_refused() {
     let run = dirty();
     end(run.execute());
     let other = plan("[[step]]\nid = \"other\"\nuses = \"test:do\"\nundo = \"auto\"\n");

@@ -42,7 +42,7 @@ fn what_is_needed_to_put_back_a_later_step_is_kept_when_that_one_cannot_be_put_b
             if is_kept {
                 let fault = backup.undo.fault.unwrap();
                 assert!(fault.message.contains("`raise`, which depends on it"), "{fault:?}");
-                assert_eq!(backup.change.left(), Left::Surely);
+                assert_eq!(backup.change.left(), RemainingEffect::Surely);
             }
             // Once the later one can be put back, all is.
             let again = end_of_undo(&run);

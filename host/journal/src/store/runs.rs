@@ -6,7 +6,7 @@ use crate::error::JournalError;
 use crate::sql;
 use jiff::Timestamp;
 use runbook_engine::{
-    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, LifecycleEvent, Record, Renewed,
+    Acquired, Fence, FencedAppend, Journal, Lease, LeaseRequest, LifecycleEvent, Record, Renewed,
     RunEvent, RunHeader, RunId, RunPhase, RunSummary, StoredRun, TakenBy,
 };
 use sqlx::{Any, Transaction};
@@ -203,13 +203,13 @@ impl Journal for SqlJournal {
         run: RunId,
         record: &Record,
         fence: &Fence<'_>,
-    ) -> Result<Appended, JournalError> {
+    ) -> Result<FencedAppend, JournalError> {
         self.patiently(async |this| match (this, self.insert_fenced(run, record, fence).await) {
             // As above; the leases were held when it was written.
             (Try::Again, Err(JournalError::RecordExists { .. }))
                 if self.records_from(run, record.seq).await?.first() == Some(record) =>
             {
-                Ok(Appended::Kept)
+                Ok(FencedAppend::Kept)
             }
             (_, Err(error @ JournalError::TriedAgain { .. })) => {
                 self.forget(run).await;

@@ -83,7 +83,7 @@ fn details(details: &[Detail]) -> Value {
 
 /// A row of the table of rights.
 #[derive(Serialize)]
-struct Right<'a> {
+struct GrantTableRow<'a> {
     risk: &'static str,
     slot: &'a str,
     verb: &'a str,
@@ -107,13 +107,13 @@ fn rows(rows: &[Row]) -> Value {
     part("access_report_rows.html", context! { is_compared, is_counted, rows => Serde(&rows) })
 }
 
-fn right(row: &Row) -> Right<'_> {
+fn right(row: &Row) -> GrantTableRow<'_> {
     let (is_within, beyond) = match &row.boundary {
         None => (false, None),
         Some(BoundaryStatus::Within) => (true, None),
         Some(BoundaryStatus::Exceeded { witness }) => (false, Some(witness.as_str())),
     };
-    Right {
+    GrantTableRow {
         risk: row.risk.name(),
         slot: &row.slot,
         verb: &row.verb,

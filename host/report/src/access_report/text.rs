@@ -5,7 +5,7 @@ use crate::printed::push_line;
 use crate::table::table;
 use runbook_authority::access_report::{
     AccessReport, BoundaryStatus, Detail, Finding, PluginEntry, PluginOrigin, Row, RunbookEntry,
-    Withheld,
+    UngrantedVerb,
 };
 use std::fmt::Write as _;
 
@@ -53,7 +53,7 @@ fn push_runbook(text: &mut String, runbook: &RunbookEntry) {
             text.push_str("    nothing: it is given no slot\n");
         }
         push_rows(text, &step.rows);
-        for Withheld { slot, verb, reason } in &step.withheld {
+        for UngrantedVerb { slot, verb, reason } in &step.withheld {
             push_line(text, format_args!("    not granted: {verb} on `{slot}`: {reason}"));
         }
         push_details(text, "    ", &step.details);

@@ -1,14 +1,14 @@
-//! What happened beside the steps of a run: `finally` steps and notifications. They are never
-//! undone, so every sentence about an end tells of them.
+//! `finally` steps and notifications. They are never undone, so every sentence about the end of a
+//! run mentions them.
 
 use super::Summary;
 use crate::phrases::quoted;
-use runbook_engine::{Left, Section, StepId, Trigger};
+use runbook_engine::{RemainingEffect, Section, StepId, Trigger};
 use serde::Serialize;
 
 /// A notification that could not be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct NotSent {
+pub struct UnsentNotification {
     /// The id of the notification, `notify/N`.
     pub notify: String,
     /// For what it was to be sent.
@@ -21,14 +21,14 @@ impl Summary {
     /// Changes by `finally`, notifications that could not be sent, and a cancel that came too late:
     /// a sentence for each, empty if there is none.
     pub(super) fn beside_text(&self) -> String {
-        let of = |left: Left| -> Vec<StepId> {
+        let of = |left: RemainingEffect| -> Vec<StepId> {
             let finally = self
                 .steps
                 .iter()
                 .filter(|step| step.section == Section::Finally && step.change.left() == left);
             finally.map(|step| StepId::new(step.id.as_str())).collect()
         };
-        let (done, perhaps) = (of(Left::Surely), of(Left::Perhaps));
+        let (done, perhaps) = (of(RemainingEffect::Surely), of(RemainingEffect::Perhaps));
         let mut text = String::new();
         if !done.is_empty() {
             text += &format!(" `finally` changed something, which stays: {}.", quoted(&done));
@@ -36,7 +36,7 @@ impl Summary {
         if !perhaps.is_empty() {
             text += &format!(" `finally` may have changed something: {}.", quoted(&perhaps));
         }
-        for NotSent { notify, on, why } in &self.not_sent {
+        for UnsentNotification { notify, on, why } in &self.not_sent {
             text += &format!(" `{notify}` ({}) was not sent: {why}.", word(*on));
         }
         text + &self.too_late()

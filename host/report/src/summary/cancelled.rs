@@ -9,7 +9,7 @@ use serde::Serialize;
 /// How far a run is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reached {
+pub enum RunProgress {
     /// Its preflights, steps or post-conditions.
     #[default]
     Steps,
@@ -27,7 +27,7 @@ pub struct Cancelled {
     /// When it was asked for.
     pub at: Timestamp,
     /// How far the run was.
-    pub while_it: Reached,
+    pub while_it: RunProgress,
 }
 
 /// What an orderly end is.
@@ -39,11 +39,11 @@ impl Cancelled {
     pub(crate) fn line(&self, run: &str) -> String {
         let by = &self.by;
         match self.while_it {
-            Reached::Steps => format!("{by} cancels the run: {ORDERLY}"),
-            Reached::Undo => format!(
+            RunProgress::Steps => format!("{by} cancels the run: {ORDERLY}"),
+            RunProgress::Undo => format!(
                 "{by} cancels the run, which is being undone already: the undo goes on to its end"
             ),
-            Reached::Finally => format!(
+            RunProgress::Finally => format!(
                 "{by} cancels the run, and it is too late: its steps are over, and only `finally` \
                  still runs. When it has ended, `runbook show {run}` says what stays and what \
                  undoes it"
@@ -74,7 +74,7 @@ impl Summary {
     /// was none.
     pub(super) fn too_late(&self) -> String {
         let late =
-            self.cancelled.as_ref().filter(|cancelled| cancelled.while_it == Reached::Finally);
+            self.cancelled.as_ref().filter(|cancelled| cancelled.while_it == RunProgress::Finally);
         late.map(|late| format!(" {}, too late: its steps were over.", late.told()))
             .unwrap_or_default()
     }

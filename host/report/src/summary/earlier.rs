@@ -2,7 +2,7 @@
 
 use super::Summary;
 use crate::phrases::quoted;
-use runbook_engine::{Assumed, Left, RunEnd, RunId, RunState, StepId};
+use runbook_engine::{Assumed, RemainingEffect, RunEnd, RunId, RunState, StepId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,13 +19,13 @@ pub struct EarlierRun {
 
 impl Summary {
     /// The runs whose effects it takes as done.
-    pub fn runs_stood_on(&self) -> BTreeSet<RunId> {
+    pub fn runs_relied_on(&self) -> BTreeSet<RunId> {
         self.assumed.iter().map(|assumed| assumed.done_in).collect()
     }
 
     /// Takes in the states of those runs: effects of theirs that are not undone stay, however this
     /// run ends.
-    pub fn stands_on(&mut self, states: &BTreeMap<RunId, RunState>) {
+    pub fn note_earlier_runs(&mut self, states: &BTreeMap<RunId, RunState>) {
         self.earlier_states = states.iter().map(|(run, state)| (*run, stays(state))).collect();
         self.note_earlier();
     }
@@ -46,7 +46,7 @@ impl Summary {
             found[place].stays.push(step.clone());
             found[place].undoable.extend(undoable.then(|| step.clone()));
         }
-        self.stands_on = found;
+        self.relies_on = found;
         if let Some(end) = self.end {
             self.to_continue = self.after(end);
         }
@@ -89,7 +89,8 @@ impl Summary {
     }
 
     fn undo_earlier(&self) -> Option<String> {
-        let undoable = self.stands_on.iter().rev().filter(|earlier| !earlier.undoable.is_empty());
+        let undoable =
+            self.relies_on.iter().rev().filter(|earlier| !earlier.undoable.is_empty());
         let commands: Vec<String> = undoable
             .map(|earlier| {
                 let run = crate::phrases::short(&earlier.run);
@@ -101,7 +102,7 @@ impl Summary {
 
     /// What other runs did and this one does not undo, in a sentence; empty if nothing.
     pub(super) fn earlier_text(&self) -> String {
-        let told = self.stands_on.iter().map(|earlier| {
+        let told = self.relies_on.iter().map(|earlier| {
             format!(
                 " What run {} did stays: {}.",
                 crate::phrases::short(&earlier.run),
@@ -114,6 +115,7 @@ impl Summary {
 
 /// The steps of which something is left, and whether an undo of each can be tried.
 fn stays(state: &RunState) -> BTreeMap<StepId, bool> {
-    let left = state.steps.iter().filter(|(_, step)| step.change.left() != Left::Nothing);
+    let left =
+        state.steps.iter().filter(|(_, step)| step.change.left() != RemainingEffect::Nothing);
     left.map(|(id, step)| (id.clone(), step.change.is_undoable())).collect()
 }

@@ -1,8 +1,8 @@
-//! The fold of a run: what each of its records changes of its summary.
+//! The fold of a run: how each of its records changes its summary.
 
-use super::cancelled::{Cancelled, Reached};
+use super::cancelled::{Cancelled, RunProgress};
 use super::wording::{verdict_text, window_text};
-use super::{NotSent, StepStatus, StepSummary, Summary};
+use super::{StepStatus, StepSummary, Summary, UnsentNotification};
 use jiff::Timestamp;
 use runbook_engine::{
     ApprovalEvent, Cause, Fault, GuardEvent, HeldLock, Item, ItemsEvent, LifecycleEvent,
@@ -38,8 +38,8 @@ impl Summary {
                     self.tell_answered();
                 }
             }
-            RunEvent::Guard { guard, event: GuardEvent::GuardLooked { look } } => {
-                self.change_step(guard, |found| found.look(look));
+            RunEvent::Guard { guard, event: GuardEvent::GuardObserved { observation } } => {
+                self.change_step(guard, |found| found.observe(observation));
             }
             RunEvent::Notify { notify, on, event } => {
                 self.change_step(notify, |found| found.notify(*on, event));
@@ -64,8 +64,11 @@ impl Summary {
     fn note_sent(&mut self, notify: &StepId, on: Trigger, event: &NotifyEvent) {
         let NotifyEvent::NotifyEnded { fault } = event else { return };
         self.not_sent.retain(|not| not.notify != notify.as_str() || not.on != on);
-        let not_sent =
-            |fault: &Fault| NotSent { notify: notify.to_string(), on, why: fault.message.clone() };
+        let not_sent = |fault: &Fault| UnsentNotification {
+            notify: notify.to_string(),
+            on,
+            why: fault.message.clone(),
+        };
         self.not_sent.extend(fault.as_ref().map(not_sent));
     }
 
@@ -100,9 +103,9 @@ impl Summary {
                         step.left = step.change.left();
                     }
                     self.is_undoing = true;
-                    self.reached = Reached::Undo;
+                    self.reached = RunProgress::Undo;
                     self.cancelled = None;
-                } else if self.reached == Reached::Steps {
+                } else if self.reached == RunProgress::Steps {
                     // It goes on.
                     self.cancelled = None;
                 }
@@ -110,7 +113,7 @@ impl Summary {
             LifecycleEvent::UndoBegan { cause, .. } => {
                 self.steps.iter_mut().for_each(StepSummary::never_begins);
                 self.is_undoing = true;
-                self.reached = Reached::Undo;
+                self.reached = RunProgress::Undo;
                 self.set_cause(cause);
             }
             LifecycleEvent::CancelRequested { by } => {
@@ -118,7 +121,7 @@ impl Summary {
             }
             LifecycleEvent::Stopping { cause } => self.set_cause(cause),
             LifecycleEvent::FinallyBegan { cause, .. } => {
-                self.reached = Reached::Finally;
+                self.reached = RunProgress::Finally;
                 if let Some(cause) = cause {
                     self.set_cause(cause);
                 }

@@ -1,4 +1,4 @@
-//! What a run that did not succeed has left, in exact sentences.
+//! What a run that did not succeed has left behind, in exact sentences.
 
 use super::{StepStatus, Summary};
 use crate::phrases::quoted;

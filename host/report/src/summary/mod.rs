@@ -11,8 +11,8 @@ mod step_fold;
 mod wording;
 
 use crate::timeline::Timeline;
-pub use beside::NotSent;
-pub use cancelled::{Cancelled, Reached};
+pub use beside::UnsentNotification;
+pub use cancelled::{Cancelled, RunProgress};
 pub use earlier::EarlierRun;
 use jiff::Timestamp;
 use runbook_engine::{
@@ -76,7 +76,7 @@ pub struct Summary {
     pub cancelled: Option<Cancelled>,
     /// How far the run is.
     #[serde(skip)]
-    reached: Reached,
+    reached: RunProgress,
     /// Whether the run ends because a person asked for it.
     #[serde(skip)]
     is_cancelled: bool,
@@ -103,9 +103,9 @@ pub struct Summary {
     #[serde(skip)]
     earlier_states: BTreeMap<RunId, BTreeMap<StepId, bool>>,
     /// What other runs have done that this one takes as done, as far as it is still there.
-    pub stands_on: Vec<EarlierRun>,
+    pub relies_on: Vec<EarlierRun>,
     /// Notifications that could not be sent.
-    pub not_sent: Vec<NotSent>,
+    pub not_sent: Vec<UnsentNotification>,
     /// That it runs outside its maintenance window.
     pub window: Option<String>,
     /// Locks that it held.
@@ -143,9 +143,9 @@ pub enum Execution {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaterRun {
     /// They still run, or some of their effects are still there.
-    Stands,
+    HasEffects,
     /// They have ended, and nothing that they did is left.
-    IsUndone,
+    HasNone,
 }
 
 /// Whether a run is a success, in one word.
@@ -184,7 +184,7 @@ impl Summary {
             paused: None,
             pause: None,
             cancelled: None,
-            reached: Reached::Steps,
+            reached: RunProgress::Steps,
             is_cancelled: false,
             is_undoing: false,
             tried_again_by: None,
@@ -196,7 +196,7 @@ impl Summary {
             assumed_items: BTreeMap::new(),
             assumed: Vec::new(),
             earlier_states: BTreeMap::new(),
-            stands_on: Vec::new(),
+            relies_on: Vec::new(),
             not_sent: Vec::new(),
             window: None,
             locks: Vec::new(),
@@ -255,23 +255,23 @@ impl Summary {
     }
 
     /// How far the run is.
-    pub fn reached(&self) -> Reached {
+    pub fn reached(&self) -> RunProgress {
         self.reached
     }
 
     /// Takes in that another run tries this one again, and whether anything is left of what that
     /// run and those after it did.
-    pub fn is_tried_again(&mut self, by: RunId, later: LaterRun) {
+    pub fn set_later_run(&mut self, by: RunId, later: LaterRun) {
         let (by, own) = (by.to_string(), crate::phrases::short(&self.run));
         let short = crate::phrases::short(&by);
         let undoable = self.account().undoable;
         self.to_continue = Some(match later {
-            LaterRun::IsUndone if !undoable.is_empty() => format!(
+            LaterRun::HasNone if !undoable.is_empty() => format!(
                 "run {short} tried it again, and nothing is left of what that one did; \
                  `runbook undo {own}` puts back {}",
                 crate::phrases::quoted(&undoable)
             ),
-            LaterRun::Stands | LaterRun::IsUndone => {
+            LaterRun::HasEffects | LaterRun::HasNone => {
                 format!(
                     "run {short} tries it again and knows what both have done: \
                      `runbook show {short}` says how it stands"

@@ -1,8 +1,8 @@
-//! Steps that stand for others: for their items, or for the steps of a nested file.
+//! Steps that consist of others: of items, or of the steps of a nested file.
 
 use super::{StepStatus, Summary};
 use crate::phrases::counted;
-use runbook_engine::{Left, StepId};
+use runbook_engine::{RemainingEffect, StepId};
 use std::collections::BTreeMap;
 
 /// The state of the parts of a step after the undo of the run.
@@ -26,7 +26,7 @@ impl Summary {
             parts.undone += usize::from(step.state == StepStatus::Undone);
             parts.restored += usize::from(step.state == StepStatus::Undone && step.restored);
             parts.failed += usize::from(step.state == StepStatus::UndoFailed);
-            parts.left += usize::from(step.change.left() != Left::Nothing);
+            parts.left += usize::from(step.change.left() != RemainingEffect::Nothing);
         }
         // Parts stand after what they are parts of, and may be such steps themselves.
         for (place, parts) in owners.into_iter().rev() {

@@ -1,6 +1,8 @@
-//! What there is to say about a step.
+//! The summary of a step.
 
-use runbook_engine::{Case, Change, Effect, Fault, Left, LogLine, Measurement, Outcome, Section};
+use runbook_engine::{
+    Case, Change, Effect, Fault, LogLine, Measurement, Outcome, RemainingEffect, Section,
+};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ pub struct StepSummary {
     pub changed: bool,
     /// What is left of what it changed: nothing, perhaps something (it failed half-way, or got no
     /// answer), or surely something.
-    pub left: Left,
+    pub left: RemainingEffect,
     /// Whether it is a smoke test that wrote, and did not show that it removed what it made.
     pub may_have_left: bool,
     /// Whether it counts as begun only because it was asked what it would do.
@@ -74,7 +76,7 @@ pub struct StepSummary {
     pub answers: Option<serde_json::Value>,
     /// Who is asked for approval, and what was said.
     #[serde(skip)]
-    pub(super) asked_of: Option<AskedOf>,
+    pub(super) asked_of: Option<ApprovalSummary>,
     /// What was seen or said later of whether it happened, if its result left that open.
     pub doubt: Option<String>,
     /// How often in a row it was not yet so for the same reason, after the first time.
@@ -84,15 +86,15 @@ pub struct StepSummary {
 
 /// Who is asked for approval, and what came of it.
 #[derive(Debug, Clone)]
-pub(super) struct AskedOf {
+pub(super) struct ApprovalSummary {
     pub(super) quorum: u32,
     pub(super) expires_ms: Option<u64>,
-    pub(super) verdict: Option<Verdict>,
+    pub(super) verdict: Option<ApprovalResult>,
 }
 
 /// What was said about a step that asks for approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ApprovalResult {
     Approved,
     Rejected,
 }
@@ -203,6 +205,6 @@ impl StepSummary {
 
     /// Whether it was changed and the runbook says that this cannot be undone.
     pub fn stays(&self) -> bool {
-        self.change.left() == Left::Surely && self.change.is_irreversible()
+        self.change.left() == RemainingEffect::Surely && self.change.is_irreversible()
     }
 }

@@ -1,15 +1,15 @@
-//! The fold of a step: what each of its events changes of what there is to say about it.
+//! The fold of a step: how each of its events changes its summary.
 
-use super::step::{AskedOf, Verdict};
+use super::step::{ApprovalResult, ApprovalSummary};
 use super::wording::{skip_text, waiting_text, with_reason};
 use super::{StepStatus, StepSummary};
 use jiff::Timestamp;
 use runbook_engine::model::person_of;
 use runbook_engine::{
     AfterAttempt, ApprovalEvent, ApprovalVerdict, Assumed, AttemptEvent, AttemptResult, Change,
-    EffectState, Fault, Item, ItemsEvent, Left, Look, LookVerdict, ManualEvent, NotifyEvent,
-    Outcome, Recovery, Section, SkipEvent, StepEvent, StepId, Trigger, UndoEvent, UndoFinding,
-    UndoResult, WaitEvent,
+    EffectState, Fault, GuardObservation, GuardVerdict, Item, ItemsEvent, ManualEvent, NotifyEvent,
+    Outcome, Recovery, RemainingEffect, Section, SkipEvent, StepEvent, StepId, Trigger, UndoEvent,
+    UndoFinding, UndoResult, WaitEvent,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl StepSummary {
             fault: None,
             effects: Vec::new(),
             changed: false,
-            left: Left::Nothing,
+            left: RemainingEffect::Nothing,
             may_have_left: false,
             asked: false,
             output: serde_json::Value::Null,
@@ -104,8 +104,11 @@ impl StepSummary {
         match event {
             ApprovalEvent::Asked { proposal, digest, quorum, expires_ms, places, .. } => {
                 self.void_approval(digest);
-                self.asked_of =
-                    Some(AskedOf { quorum: *quorum, expires_ms: *expires_ms, verdict: None });
+                self.asked_of = Some(ApprovalSummary {
+                    quorum: *quorum,
+                    expires_ms: *expires_ms,
+                    verdict: None,
+                });
                 self.state = StepStatus::WaitingForPerson;
                 self.effects.clone_from(&proposal.effects);
                 self.summary = format!("would: {}{}", proposal.summary, super::on_targets(places));
@@ -236,12 +239,12 @@ impl StepSummary {
         let quorum = usize::try_from(asked.quorum).unwrap_or(usize::MAX);
         self.summary = match verdict {
             ApprovalVerdict::Rejected { reason } => {
-                asked.verdict = Some(Verdict::Rejected);
+                asked.verdict = Some(ApprovalResult::Rejected);
                 format!("rejected by {by}: {reason}")
             }
             ApprovalVerdict::Approved => {
                 if n_people >= quorum {
-                    asked.verdict.get_or_insert(Verdict::Approved);
+                    asked.verdict.get_or_insert(ApprovalResult::Approved);
                 }
                 let end =
                     asked.expires_ms.and_then(|ms| at.checked_add(Duration::from_millis(ms)).ok());
@@ -279,13 +282,13 @@ impl StepSummary {
         self.approved_by.clear();
     }
 
-    pub(super) fn look(&mut self, look: &Look) {
-        self.state = match look.verdict {
-            LookVerdict::Holds => StepStatus::Succeeded,
-            LookVerdict::Breached => StepStatus::Failed,
-            LookVerdict::Blind => StepStatus::UnknownOutcome,
+    pub(super) fn observe(&mut self, observation: &GuardObservation) {
+        self.state = match observation.verdict {
+            GuardVerdict::Holds => StepStatus::Succeeded,
+            GuardVerdict::Breached => StepStatus::Failed,
+            GuardVerdict::Blind => StepStatus::UnknownOutcome,
         };
-        self.summary.clone_from(&look.summary);
+        self.summary.clone_from(&observation.summary);
     }
 
     fn end_attempt(&mut self, result: &AttemptResult, then: AfterAttempt) {

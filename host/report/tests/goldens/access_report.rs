@@ -5,7 +5,7 @@ use runbook_authority::access_report::flow::End;
 use runbook_authority::access_report::{
     AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location,
     PluginEntry, PluginOrigin, RunbookEntry, SentenceContext, SinkKind, SourceKind, SourceLocation,
-    StepEntry, Withheld,
+    StepEntry, UngrantedVerb,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
@@ -91,7 +91,7 @@ fn access_report() -> AccessReport {
         uses: "sender:send".to_owned(),
         details: details.clone(),
         rows,
-        withheld: vec![Withheld {
+        withheld: vec![UngrantedVerb {
             slot: "api".to_owned(),
             verb: "http.delete".to_owned(),
             reason: "this input does not need it; it is needed if `all` is `true`".to_owned(),

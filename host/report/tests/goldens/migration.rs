@@ -174,8 +174,8 @@ fn begins(story: &mut Story) {
     );
     story.after(
         0,
-        json!({ "of": "guard", "type": "guard-looked", "guard": "load",
-        "look": { "verdict": "holds", "summary": "0.4 of the capacity is used" } }),
+        json!({ "of": "guard", "type": "guard-observed", "guard": "load",
+        "observation": { "verdict": "holds", "summary": "0.4 of the capacity is used" } }),
     );
     story.begin("backup", 1, "not-needed");
     story.after(
@@ -301,8 +301,8 @@ fn fails(story: &mut Story) {
     story.end("smoke", 1, 3, &seen, &last(), &logs);
     story.after(
         0,
-        json!({ "of": "guard", "type": "guard-looked", "guard": "load",
-        "look": { "verdict": "blind", "summary": "no answer from metrics.internal" } }),
+        json!({ "of": "guard", "type": "guard-observed", "guard": "load",
+        "observation": { "verdict": "blind", "summary": "no answer from metrics.internal" } }),
     );
     story.after(
         0,

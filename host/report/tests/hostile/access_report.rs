@@ -6,7 +6,7 @@ use runbook_authority::access_report::flow::End;
 use runbook_authority::access_report::{
     AccessReport, BoundaryStatus, Component, Detail, Finding, FindingRule, Flow, Granted, Location,
     PluginEntry, PluginOrigin, Row, RunbookEntry, SentenceContext, SinkKind, SourceKind,
-    SourceLocation, StepEntry, Withheld,
+    SourceLocation, StepEntry, UngrantedVerb,
 };
 use runbook_authority::{Digest, Manifest, Risk};
 use runbook_document::{Diagnostics, Source};
@@ -79,7 +79,7 @@ fn report(text: &str) -> AccessReport {
         uses: text.to_owned(),
         details: detail(),
         rows: plugin.rows.clone(),
-        withheld: vec![Withheld {
+        withheld: vec![UngrantedVerb {
             slot: text.to_owned(),
             verb: text.to_owned(),
             reason: text.to_owned(),

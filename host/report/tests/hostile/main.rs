@@ -1,6 +1,5 @@
-//! Texts of plugins, servers and files that try to be more than text, in every field × every
-//! format: nothing that is not to be shown leaves, and what leaves has the structure that it has
-//! with a harmless text.
+//! Hostile texts of plugins, servers and files, in every field and every format: no control
+//! character leaves, and the structure of the report is the same as with a harmless text.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod access_report;

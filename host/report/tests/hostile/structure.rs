@@ -1,5 +1,5 @@
-//! What a text has besides words: by each format's own grammar, and where there is one, by a parser
-//! of somebody else.
+//! The structure of a text, by the grammar of its format, and where there is one, by a parser of
+//! another project.
 
 use quick_xml::events::Event;
 use serde_json::Value;

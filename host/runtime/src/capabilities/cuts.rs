@@ -120,13 +120,17 @@ fn channels() -> Vec<Channel> {
             left: Left::Beginning,
             ..Channel::text("printed text", 4 * CAP, move |scrubber, text| {
                 let mut log = Log::new(&limits());
-                log.add_printed(LogLevel::Info, text.to_owned(), crate::outgoing::Kept::Whole);
+                log.add_printed(
+                    LogLevel::Info,
+                    text.to_owned(),
+                    crate::outgoing::Truncation::Whole,
+                );
                 lines(log, scrubber)
             })
         },
         Channel::text("printed line", CAP, move |scrubber, text| {
             let mut log = Log::new(&CallLimits { log_bytes: 1 << 20, ..limits() });
-            log.add_printed(LogLevel::Info, text.to_owned(), crate::outgoing::Kept::Whole);
+            log.add_printed(LogLevel::Info, text.to_owned(), crate::outgoing::Truncation::Whole);
             lines(log, scrubber)
         }),
         Channel::text("fault", 4 << 10, |scrubber, text| {

@@ -91,7 +91,7 @@ fn no_text_of_a_plugin_leaves_as_more_than_a_line_of_text() {
         }
         let Fault { class: _, code, message, logs: _, effect: _ } =
             outgoing.fault(&Fault::new(ErrorClass::Invalid, hostile.clone(), hostile.clone()));
-        for kept in [Kept::Whole, Kept::Beginning] {
+        for kept in [Truncation::Whole, Truncation::Beginning] {
             let logged = outgoing.log(LogLevel::Info, &hostile, kept, LINE);
             for LogLine { level: _, message } in logged {
                 assert_eq!(

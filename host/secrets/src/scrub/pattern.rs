@@ -14,13 +14,13 @@ pub(super) struct Pattern {
     pub(super) bytes: Vec<u8>,
     /// The index of the secret's marker.
     pub(super) marker: usize,
-    edges: Edges,
+    edges: PatternEdges,
 }
 
 /// What else of the text around a match shows a part of the secret.
 #[derive(Clone, Copy)]
-enum Edges {
-    Sharp,
+enum PatternEdges {
+    Exact,
     /// The character before (if `before`) and the one after (if `after`) hold bits of the secret
     /// and of its neighbours.
     Base64 {
@@ -32,7 +32,7 @@ enum Edges {
 impl Pattern {
     /// The match with what belongs to it at its edges.
     pub(super) fn widen(&self, text: &[u8], found: Range<usize>) -> Range<usize> {
-        let Edges::Base64 { before, after } = self.edges else { return found };
+        let PatternEdges::Base64 { before, after } = self.edges else { return found };
         let is_sextet =
             |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
         let start = found.start
@@ -72,7 +72,7 @@ pub(super) fn of_secret(secret: &[u8], marker: usize) -> Vec<Pattern> {
 }
 
 fn of_value(value: &[u8], marker: usize) -> Vec<Pattern> {
-    let sharp = |bytes: Vec<u8>| Pattern { bytes, marker, edges: Edges::Sharp };
+    let sharp = |bytes: Vec<u8>| Pattern { bytes, marker, edges: PatternEdges::Exact };
     let hex = value.iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
         hex
@@ -102,13 +102,13 @@ fn of_value(value: &[u8], marker: usize) -> Vec<Pattern> {
 
 /// The characters of base64 that depend on `value` alone if it begins `offset` bytes after a
 /// multiple of three.
-fn base64_core(value: &[u8], offset: usize) -> (Vec<u8>, Edges) {
+fn base64_core(value: &[u8], offset: usize) -> (Vec<u8>, PatternEdges) {
     let mut padded = vec![0; offset];
     padded.extend_from_slice(value);
     let encoded = STANDARD_NO_PAD.encode(&padded).into_bytes();
     let first = (offset * 8).div_ceil(6);
     let last = padded.len() * 8 / 6;
-    let edges = Edges::Base64 {
+    let edges = PatternEdges::Base64 {
         before: usize::from(offset != 0),
         after: usize::from(last < encoded.len()),
     };

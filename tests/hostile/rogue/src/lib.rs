@@ -1,4 +1,4 @@
-//! A plugin that means no good: each operation tries one thing.
+//! A hostile plugin: each operation tries one attack.
 #![allow(clippy::unwrap_used, reason = "it is meant to go wrong")]
 
 use runbook_sdk::prelude::*;

@@ -19,7 +19,8 @@ fn reads_input_in(folder: &Path, program: &str, arguments: &[&str]) -> bool {
 #[test]
 fn an_interpreter_without_a_text_in_its_arguments_reads_standard_input() {
     for (name, family) in interpreter::names() {
-        let expected = !matches!(family.otherwise, Otherwise::Arguments | Otherwise::Command(0));
+        let expected =
+            !matches!(family.otherwise, DefaultSource::Arguments | DefaultSource::Command(0));
         assert_eq!(reads_input(name, &[]), expected, "{name}");
         for build in ["3.11", "-static", ".static", "5.36-x86_64-linux-gnu", "-2.1.0-beta3", "-18"]
         {

@@ -2,7 +2,7 @@
 //! lockfiles or git revisions.
 
 use super::ReviewArgs;
-use super::entries::{Subject, subjects};
+use super::entries::{ReviewedItem, subjects};
 use super::limits::{self, Limits};
 use crate::context::Context;
 use crate::exit_status::ExitStatus;
@@ -178,9 +178,9 @@ impl Checkout {
         let below = below(&root, &top);
         std::fs::create_dir_all(&below)?;
         // Messages name a file of the revision as it was asked for.
-        ui::call(&root.display().to_string(), "");
-        ui::call(&below.display().to_string(), &format!("{revision}:."));
-        ui::call(&format!("{}/", below.display()), &format!("{revision}:"));
+        ui::name_path(&root.display().to_string(), "");
+        ui::name_path(&below.display().to_string(), &format!("{revision}:."));
+        ui::name_path(&format!("{}/", below.display()), &format!("{revision}:"));
         let index = root.join(".index");
         let (top_text, prefix) = (top.to_string_lossy(), format!("--prefix={}/", below.display()));
         git(&["-C", &top_text, "read-tree", &tree], Some(&index))?;
@@ -291,19 +291,19 @@ fn snapshot(
     let mut all = Snapshot::default();
     for subject in subjects(&[path.display().to_string()])? {
         match subject {
-            Subject::Plugin(reference) => {
+            ReviewedItem::Plugin(reference) => {
                 let plugin = Plugins::default().get(&reference, Path::new("."))?;
                 all.plugins.insert(tree.shown(&reference), lockfile::plugin_facts(&plugin));
             }
-            Subject::Runbook(file) => {
+            ReviewedItem::Runbook(file) => {
                 for environment in environments(&file, args.env.as_deref())? {
                     let one = one_of(context, &file, environment.as_deref(), tree)?;
                     all.plugins.extend(one.plugins);
                     all.runbooks.extend(one.runbooks);
                 }
             }
-            Subject::Unreadable(_, failure) => return Err(failure),
-            Subject::Link(link) => ui::warning(&format!(
+            ReviewedItem::Unreadable(_, failure) => return Err(failure),
+            ReviewedItem::Link(link) => ui::warning(&format!(
                 "{}: not compared, because it is a link to a folder",
                 link.display()
             )),

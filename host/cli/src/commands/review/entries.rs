@@ -44,13 +44,15 @@ pub(super) fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Fa
     };
     for subject in &subjects {
         match subject {
-            Subject::Plugin(reference) => match Plugins::default().get(reference, Path::new(".")) {
+            ReviewedItem::Plugin(reference) => match Plugins::default()
+                .get(reference, Path::new("."))
+            {
                 Ok(plugin) => {
                     plugins.push(plugin_entry(reference, Path::new("."), &plugin, &trust, &lens)?);
                 }
                 Err(failure) => failed(reference, &failure),
             },
-            Subject::Runbook(path) => {
+            ReviewedItem::Runbook(path) => {
                 match prepare::unlocked(context, path, args.env.as_deref(), Scrutiny::Report) {
                     Ok(prepared) => {
                         for site in by_reference(&prepared).values() {
@@ -72,17 +74,17 @@ pub(super) fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Fa
                     Err(failure) => failed(&path.display().to_string(), &failure),
                 }
             }
-            Subject::Unreadable(path, failure) => failed(&path.display().to_string(), failure),
-            Subject::Link(_) => {}
+            ReviewedItem::Unreadable(path, failure) => failed(&path.display().to_string(), failure),
+            ReviewedItem::Link(_) => {}
         }
     }
     gaps.extend(subjects.iter().filter_map(|subject| match subject {
-        Subject::Link(path) => Some(Gap {
+        ReviewedItem::Link(path) => Some(Gap {
             rule: FindingRule::NotReviewed,
             file: path.display().to_string(),
             why: "a link to a folder, which is not followed".to_owned(),
         }),
-        Subject::Plugin(_) | Subject::Runbook(_) | Subject::Unreadable(..) => None,
+        ReviewedItem::Plugin(_) | ReviewedItem::Runbook(_) | ReviewedItem::Unreadable(..) => None,
     }));
     gaps.extend(other_environments(&subjects, args.env.as_deref(), &read));
     let ledger = AccessReport::new(plugins, runbooks).without(gaps);
@@ -96,13 +98,13 @@ pub(super) fn run(context: &Context, args: &ReviewArgs) -> Result<ExitStatus, Fa
 /// Files of targets beside the runbooks that are of another environment than the one that is
 /// reviewed, and that none of them includes.
 fn other_environments(
-    subjects: &[Subject],
+    subjects: &[ReviewedItem],
     reviewed: Option<&str>,
     read: &BTreeSet<PathBuf>,
 ) -> Vec<Gap> {
-    let folder = |subject: &Subject| match subject {
-        Subject::Runbook(path) => path.parent().map(Path::to_owned),
-        Subject::Plugin(_) | Subject::Link(_) | Subject::Unreadable(..) => None,
+    let folder = |subject: &ReviewedItem| match subject {
+        ReviewedItem::Runbook(path) => path.parent().map(Path::to_owned),
+        ReviewedItem::Plugin(_) | ReviewedItem::Link(_) | ReviewedItem::Unreadable(..) => None,
     };
     let folders: BTreeSet<PathBuf> = subjects.iter().filter_map(folder).collect();
     let mut gaps = BTreeMap::new();
@@ -140,7 +142,7 @@ fn status(ledger: &AccessReport, args: &ReviewArgs) -> ExitStatus {
 }
 
 /// One thing that is to be reviewed.
-pub(super) enum Subject {
+pub(super) enum ReviewedItem {
     /// A bundled plugin's name or a component file.
     Plugin(String),
     /// The file of a runbook or suite.
@@ -153,7 +155,7 @@ pub(super) enum Subject {
 }
 
 /// What the arguments name; a folder names every runbook and component in it.
-pub(super) fn subjects(paths: &[String]) -> Result<Vec<Subject>, Failure> {
+pub(super) fn subjects(paths: &[String]) -> Result<Vec<ReviewedItem>, Failure> {
     let here = [".".to_owned()];
     let mut subjects = Vec::new();
     for path in if paths.is_empty() { &here } else { paths } {
@@ -162,7 +164,7 @@ pub(super) fn subjects(paths: &[String]) -> Result<Vec<Subject>, Failure> {
             walk(as_path, &mut subjects)?;
         } else if as_path.extension().is_some_and(|extension| extension == "toml") {
             match kind(as_path).other_than_a_runbook() {
-                None => subjects.push(Subject::Runbook(as_path.to_owned())),
+                None => subjects.push(ReviewedItem::Runbook(as_path.to_owned())),
                 Some(noun) => {
                     ui::note(&format!("{path}: skipped, because it is {noun} and not a runbook"));
                 }
@@ -171,7 +173,7 @@ pub(super) fn subjects(paths: &[String]) -> Result<Vec<Subject>, Failure> {
         {
             return Err(nothing_is_called(path));
         } else {
-            subjects.push(Subject::Plugin(path.clone()));
+            subjects.push(ReviewedItem::Plugin(path.clone()));
         }
     }
     if subjects.is_empty() {
@@ -202,7 +204,7 @@ fn nothing_is_called(word: &str) -> Failure {
     }
 }
 
-fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
+fn walk(folder: &Path, subjects: &mut Vec<ReviewedItem>) -> Result<(), Failure> {
     let unreadable = |error: std::io::Error| {
         Failure::usage(format!("`{}` cannot be read: {error}", folder.display()))
     };
@@ -219,18 +221,20 @@ fn walk(folder: &Path, subjects: &mut Vec<Subject>) -> Result<(), Failure> {
         if path.is_dir() && !path.is_symlink() && !is_made {
             walk(&path, subjects)?;
         } else if path.is_dir() && path.is_symlink() {
-            subjects.push(Subject::Link(plain(&path)));
+            subjects.push(ReviewedItem::Link(plain(&path)));
         } else if path.extension().is_some_and(|extension| extension == "wasm") {
-            subjects.push(Subject::Plugin(Path::new(".").join(plain(&path)).display().to_string()));
+            subjects.push(ReviewedItem::Plugin(
+                Path::new(".").join(plain(&path)).display().to_string(),
+            ));
         } else if path.extension().is_some_and(|extension| extension == "toml") {
             match text_file::read(&path) {
                 Err(error) => {
                     let failure =
                         Failure::usage(format!("`{}` cannot be read: {error}", path.display()));
-                    subjects.push(Subject::Unreadable(plain(&path), failure));
+                    subjects.push(ReviewedItem::Unreadable(plain(&path), failure));
                 }
                 Ok(_) if kind(&path) == KindOfFile::Runbook => {
-                    subjects.push(Subject::Runbook(plain(&path)));
+                    subjects.push(ReviewedItem::Runbook(plain(&path)));
                 }
                 Ok(_) => {}
             }

@@ -81,7 +81,7 @@ fn deliver(args: &ReviewArgs, text: &str) -> Result<(), Failure> {
             ReviewFormat::Json | ReviewFormat::Sarif | ReviewFormat::Html => ui::data(text),
         };
     };
-    let text = ui::by_name(text);
+    let text = ui::with_path_names(text);
     let ended = if text.ends_with('\n') { text.into_owned() } else { format!("{text}\n") };
     std::fs::write(path, ended)
         .map_err(|error| Failure::usage(format!("`{}` cannot be written: {error}", path.display())))

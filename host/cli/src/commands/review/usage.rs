@@ -1,5 +1,5 @@
-//! What the runs of this host used, as its audit log tells: what the gate allowed, counted by
-//! runbook, step, plugin and verb.
+//! What the runs of this host used, from its audit log: allowed calls, counted by runbook, step,
+//! plugin and verb.
 
 use crate::audit_log::Purpose;
 use crate::commands::audit::{id_of, text};
@@ -28,18 +28,17 @@ pub(super) struct UsedCall {
     pub secrets: Vec<String>,
     /// The names of the secrets that the target put into it by itself.
     pub target_secrets: Vec<String>,
-    /// Whether the gate was asked for the first time about this call, or again when more was known
-    /// of it.
-    pub look: Look,
+    /// Whether the record is about the call itself or about something that it led to.
+    pub subject: DecisionSubject,
 }
 
-/// Which question to the gate a record is about.
+/// What a decision of the gate is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
-    /// The record is about the call itself.
-    First,
+pub(super) enum DecisionSubject {
+    /// The call itself.
+    Call,
     /// An address, a redirect, a container or an image that the call led to.
-    Later,
+    FollowUp,
 }
 
 /// What the gate allowed to every run of this host. What was only planned, or run dry, uses
@@ -91,7 +90,7 @@ fn used_call(record: &ChainRecord, at: &UsedAt, prefix: &str) -> Option<UsedCall
         operation: operation.to_owned(),
         secrets: names("secrets"),
         target_secrets: names("target_secrets"),
-        look: look(operation),
+        subject: decision_subject(operation),
     })
 }
 
@@ -109,7 +108,7 @@ fn site_of(step: &str) -> String {
 /// How often each verb was used, by step and by plugin.
 pub(super) fn used(context: &Context) -> Result<Used, Failure> {
     let mut used = Used::default();
-    for call in used_calls(context)?.iter().filter(|call| call.look == Look::First) {
+    for call in used_calls(context)?.iter().filter(|call| call.subject == DecisionSubject::Call) {
         used.count(&call.at, &call.step, &call.digest, &call.slot, call.verb);
         for slot in &call.secrets {
             used.count(&call.at, &call.step, &call.digest, slot, Verb::SecretsUse);
@@ -121,11 +120,11 @@ pub(super) fn used(context: &Context) -> Result<Used, Failure> {
     Ok(used)
 }
 
-fn look(operation: &str) -> Look {
-    let is_later = ["connect ", "redirect ", "container ", "image "]
+fn decision_subject(operation: &str) -> DecisionSubject {
+    let is_follow_up = ["connect ", "redirect ", "container ", "image "]
         .iter()
         .any(|prefix| operation.starts_with(prefix));
-    if is_later { Look::Later } else { Look::First }
+    if is_follow_up { DecisionSubject::FollowUp } else { DecisionSubject::Call }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What the tests of the engine share: a journal in memory, a clock that stands still, plugins that
-//! do as they are told.
+//! Shared by the tests of the engine: a journal in memory, a clock that tests control, and plugins
+//! with scripted answers.
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; each uses a part of this")]
 
 mod world;
@@ -66,11 +66,11 @@ impl Journal for Memory {
         run: RunId,
         record: &Record,
         fence: &Fence<'_>,
-    ) -> Result<Appended, Full> {
+    ) -> Result<FencedAppend, Full> {
         assert!(!fence.leases.is_empty(), "each record needs the right to execute the run");
         match fence.leases.iter().find(|lease| self.is_taken(&lease.name)) {
-            Some(lease) => Ok(Appended::Lost { lease: lease.name.clone() }),
-            None => self.append(run, record).await.map(|()| Appended::Kept),
+            Some(lease) => Ok(FencedAppend::Lost { lease: lease.name.clone() }),
+            None => self.append(run, record).await.map(|()| FencedAppend::Kept),
         }
     }
 
@@ -350,9 +350,9 @@ impl Run {
     }
 
     /// Undoes it by another text, as the plan says it.
-    pub fn undo_by(&self, mended: &Plan) -> Result<RunOutcome, RunError> {
-        let run = runbook_engine::Run { plan: mended, ..self.engine() };
-        block_on(run.undo(UndoText::Mended, &BTreeMap::new(), &mut |_: &Record| {}))
+    pub fn undo_by(&self, corrected: &Plan) -> Result<RunOutcome, RunError> {
+        let run = runbook_engine::Run { plan: corrected, ..self.engine() };
+        block_on(run.undo(UndoText::Corrected, &BTreeMap::new(), &mut |_: &Record| {}))
     }
 
     pub fn records(&self) -> Vec<Record> {

@@ -1,4 +1,4 @@
-//! Plugins that do as a test tells them, and remember what they were asked to do.
+//! Plugins with scripted answers, which remember their calls.
 
 use runbook_engine::*;
 use serde_json::json;

@@ -2,7 +2,7 @@
 //! no `..` and no race can lead out: the kernel refuses, not a comparison of strings.
 
 use super::database::{refuse_new, refuse_removal};
-use super::stream::{Compression, Existing, FileWriter};
+use super::stream::{Compression, FileWriter, IfExists};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::fs::File;
@@ -53,20 +53,20 @@ impl Directory {
 
     /// Begins a new file, compressed when its name ends in `.zst`. Nothing is seen under `path`
     /// before [`FileWriter::finish`].
-    pub(crate) fn create(&self, path: &str, existing: Existing) -> io::Result<FileWriter> {
+    pub(crate) fn create(&self, path: &str, existing: IfExists) -> io::Result<FileWriter> {
         self.begin(path, existing, Compression::of(path))
     }
 
     /// Begins a new file that holds exactly the bytes that are written to it, uncompressed whatever
     /// its name.
-    pub(crate) fn create_plain(&self, path: &str, existing: Existing) -> io::Result<FileWriter> {
+    pub(crate) fn create_plain(&self, path: &str, existing: IfExists) -> io::Result<FileWriter> {
         self.begin(path, existing, Compression::None)
     }
 
     fn begin(
         &self,
         path: &str,
-        existing: Existing,
+        existing: IfExists,
         compression: Compression,
     ) -> io::Result<FileWriter> {
         let (parent, name) = self.parent(path)?;
@@ -78,8 +78,8 @@ impl Directory {
         };
         let mode = match (old, existing) {
             (None, _) => Mode::RUSR | Mode::WUSR,
-            (Some(_), Existing::Refuse) => return Err(Errno::EXIST.into()),
-            (Some(stat), Existing::Replace) => match file_type(&stat) {
+            (Some(_), IfExists::Refuse) => return Err(Errno::EXIST.into()),
+            (Some(stat), IfExists::Replace) => match file_type(&stat) {
                 FileType::RegularFile => {
                     Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o777)
                 }

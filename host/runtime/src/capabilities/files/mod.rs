@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Read, Write as _};
 use std::sync::Arc;
-use stream::{Existing, FileWriter, Written};
+use stream::{FileWriter, IfExists, WrittenFile};
 
 /// Entries of one directory. A plugin that needs more needs a narrower directory.
 const MAX_ENTRIES: usize = 10_000;
@@ -71,7 +71,7 @@ impl reader::Host for HostCall<'_> {
 
     async fn digest(&mut self, slot: String, path: String) -> Result<String, Fault> {
         let slot = self.files(&slot, Verb::FilesRead, &path)?;
-        let work = move |stop: &blocking::Stop| {
+        let work = move |stop: &blocking::StopFlag| {
             let mut file = slot
                 .open()
                 .and_then(|directory| directory.file(&path))
@@ -90,7 +90,7 @@ impl writer::Host for HostCall<'_> {
         self.writes(content.len())?;
         self.moved(content.len());
         slot.run(path, move |slot, path| {
-            let mut file = slot.open()?.create_plain(path, Existing::Replace)?;
+            let mut file = slot.open()?.create_plain(path, IfExists::Replace)?;
             file.write_all(&content)?;
             slot.complete(file).map(|_| ())
         })
@@ -137,15 +137,15 @@ impl FilesSlot {
     }
 
     /// Gives a file that was written its name. It blocks.
-    pub(crate) fn complete(&self, writer: FileWriter) -> io::Result<Written> {
-        self.commit.send().map_err(|_| blocking::Stop::error())?;
+    pub(crate) fn complete(&self, writer: FileWriter) -> io::Result<WrittenFile> {
+        self.commit.send().map_err(|_| blocking::StopFlag::error())?;
         writer.finish()
     }
 
     /// Removes a file. It blocks.
     fn take_away(&self, path: &str) -> io::Result<()> {
         let directory = self.open()?;
-        self.commit.send().map_err(|_| blocking::Stop::error())?;
+        self.commit.send().map_err(|_| blocking::StopFlag::error())?;
         directory.remove(path).inspect_err(|error| {
             // A refused removal left the file in place; after a disk error this is unknown.
             if classify(error).0 != FaultClass::Unknown {
@@ -251,12 +251,12 @@ fn classify(error: &io::Error) -> (FaultClass, &'static str, String) {
 }
 
 /// The digest of all that a stream gives.
-fn digest(stream: &mut impl Read, stop: &blocking::Stop) -> io::Result<Digest> {
+fn digest(stream: &mut impl Read, stop: &blocking::StopFlag) -> io::Result<Digest> {
     let mut hash = Sha256::new();
     let mut chunk = vec![0; 256 << 10];
     loop {
         match stream.read(&mut chunk)? {
-            _ if stop.is_set() => return Err(blocking::Stop::error()),
+            _ if stop.is_set() => return Err(blocking::StopFlag::error()),
             0 => return Ok(Digest::from_sha256(hash.finalize().into())),
             length => hash.update(&chunk[..length]),
         }
@@ -280,7 +280,7 @@ fn info(path: String, stat: &Stat) -> FileInfo {
 
 /// Whether a write was stopped because a secret stood in it.
 fn is_shown_secret(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    error.is::<secret::Shown>()
+    error.is::<secret::HiddenBecause>()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const MOST_DECODED: u64 = 64 << 20;
 
 /// Why a file is not shown.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Shown {
+pub(super) enum HiddenBecause {
     #[error("it shows the secret `{name}`, which a plugin is not shown")]
     Secret { name: String },
     #[error("decompressed it has more than {} MiB, in which a secret could be", MOST_DECODED >> 20)]
@@ -37,14 +37,14 @@ pub(super) fn refuse(content: &[u8], scrubber: &Scrubber) -> io::Result<()> {
     let _ =
         zstd::stream::read::Decoder::new(content)?.take(MOST_DECODED + 1).read_to_end(&mut decoded);
     if decoded.len() as u64 > MOST_DECODED {
-        return Err(io::Error::other(Shown::TooLarge));
+        return Err(io::Error::other(HiddenBecause::TooLarge));
     }
     refuse_plain(&decoded, scrubber)
 }
 
 fn refuse_plain(content: &[u8], scrubber: &Scrubber) -> io::Result<()> {
     match scrubber.shown_in(content) {
-        Some(name) => Err(io::Error::other(Shown::Secret { name: name.to_owned() })),
+        Some(name) => Err(io::Error::other(HiddenBecause::Secret { name: name.to_owned() })),
         None => Ok(()),
     }
 }

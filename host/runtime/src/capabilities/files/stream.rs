@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether a file may be there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Existing {
+pub(crate) enum IfExists {
     /// It is replaced, and keeps its permissions.
     Replace,
     /// It stays as it is, and opening fails with `AlreadyExists`.
@@ -40,7 +40,7 @@ impl Compression {
 
 /// A file that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Written {
+pub(crate) struct WrittenFile {
     /// How many bytes the file has.
     pub(crate) size: u64,
     /// How many bytes were given to it, before compression.
@@ -58,7 +58,7 @@ pub(crate) struct FileWriter {
     parent: OwnedFd,
     temporary: Option<String>,
     name: String,
-    existing: Existing,
+    existing: IfExists,
 }
 
 enum Sink {
@@ -71,7 +71,7 @@ impl FileWriter {
         parent: OwnedFd,
         name: &str,
         mode: Mode,
-        existing: Existing,
+        existing: IfExists,
         compression: Compression,
     ) -> io::Result<Self> {
         let (file, temporary) = match unnamed_file(&parent) {
@@ -99,7 +99,7 @@ impl FileWriter {
     }
 
     /// Makes the file whole and durable, and gives it its name.
-    pub(crate) fn finish(mut self) -> io::Result<Written> {
+    pub(crate) fn finish(mut self) -> io::Result<WrittenFile> {
         let sink = self.sink.take().expect("only this takes it, and it consumes the writer");
         let plain = match sink {
             Sink::Plain(plain) => plain,
@@ -110,7 +110,7 @@ impl FileWriter {
         file.sync_all()?;
         self.give_name(&file)?;
         rustix::fs::fsync(&self.parent)?;
-        Ok(Written {
+        Ok(WrittenFile {
             size,
             produced: self.produced,
             digest: Digest::from_sha256(hash.finalize().into()),
@@ -121,16 +121,16 @@ impl FileWriter {
 impl FileWriter {
     fn give_name(&mut self, file: &File) -> io::Result<()> {
         let temporary = match (self.temporary.take(), self.existing) {
-            (None, Existing::Refuse) => return Ok(link(file, &self.parent, &self.name)?),
+            (None, IfExists::Refuse) => return Ok(link(file, &self.parent, &self.name)?),
             // A link replaces nothing, a renaming does.
-            (None, Existing::Replace) => {
+            (None, IfExists::Replace) => {
                 first_free(&self.name, |temporary| link(file, &self.parent, temporary))?.1
             }
-            (Some(temporary), Existing::Refuse | Existing::Replace) => temporary,
+            (Some(temporary), IfExists::Refuse | IfExists::Replace) => temporary,
         };
         let flags = match self.existing {
-            Existing::Replace => RenameFlags::empty(),
-            Existing::Refuse => RenameFlags::NOREPLACE,
+            IfExists::Replace => RenameFlags::empty(),
+            IfExists::Refuse => RenameFlags::NOREPLACE,
         };
         let renamed =
             rustix::fs::renameat_with(&self.parent, &temporary, &self.parent, &self.name, flags);

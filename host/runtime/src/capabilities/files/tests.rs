@@ -1,5 +1,5 @@
 use super::directory::Directory;
-use super::stream::Existing;
+use super::stream::IfExists;
 use crate::bindings::runbook::files::reader::{self, Host as _};
 use crate::bindings::runbook::files::types::FileKind;
 use crate::bindings::runbook::files::writer::Host as _;
@@ -41,7 +41,7 @@ fn nothing_outside_of_the_directory_can_be_opened() {
     ] {
         let error = directory.file(path).unwrap_err();
         assert_eq!(kind(&error), "files.symlink", "{path}: {error}");
-        assert!(directory.create(path, Existing::Refuse).is_err(), "{path}");
+        assert!(directory.create(path, IfExists::Refuse).is_err(), "{path}");
     }
     assert!(directory.remove("etc/passwd").is_err());
 }
@@ -59,7 +59,7 @@ fn what_sqlite_believes_beside_a_database_is_neither_written_nor_removed() {
         for name in
             [format!("shop.db{ending}"), format!("later.db{ending}"), format!("plain{ending}")]
         {
-            for existing in [Existing::Refuse, Existing::Replace] {
+            for existing in [IfExists::Refuse, IfExists::Replace] {
                 let error = directory.create(&name, existing).err().unwrap();
                 assert_eq!(kind(&error), "files.database", "{name}: {error}");
                 assert_eq!(
@@ -75,8 +75,8 @@ fn what_sqlite_believes_beside_a_database_is_neither_written_nor_removed() {
         assert_eq!(kind(&directory.remove(&own).unwrap_err()), "files.database", "{own}");
     }
     assert!(at("shop.db-wal").exists());
-    directory.create("wal", Existing::Refuse).unwrap().finish().unwrap();
-    directory.create("-wal", Existing::Refuse).unwrap().finish().unwrap();
+    directory.create("wal", IfExists::Refuse).unwrap().finish().unwrap();
+    directory.create("-wal", IfExists::Refuse).unwrap().finish().unwrap();
     assert_eq!(database.query_row("select a from t", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
 }
 
@@ -85,7 +85,7 @@ fn a_link_in_the_place_of_the_file_is_not_written_through() {
     let (folder, directory) = directory();
     let outside = tempfile::NamedTempFile::new().unwrap();
     symlink(outside.path(), folder.path().join("x")).unwrap();
-    assert_eq!(kind(&directory.create("x", Existing::Replace).err().unwrap()), "files.symlink");
+    assert_eq!(kind(&directory.create("x", IfExists::Replace).err().unwrap()), "files.symlink");
     assert_eq!(std::fs::metadata(outside.path()).unwrap().len(), 0);
 }
 
@@ -110,7 +110,7 @@ fn what_is_no_ordinary_file_is_not_opened() {
 #[test]
 fn a_file_appears_when_it_is_finished_and_never_before() {
     let (folder, directory) = directory();
-    let mut writer = directory.create("a.txt", Existing::Refuse).unwrap();
+    let mut writer = directory.create("a.txt", IfExists::Refuse).unwrap();
     writer.write_all(b"content").unwrap();
     assert!(!folder.path().join("a.txt").exists());
     let written = writer.finish().unwrap();
@@ -126,7 +126,7 @@ fn a_file_appears_when_it_is_finished_and_never_before() {
 #[test]
 fn an_abandoned_file_leaves_nothing() {
     let (folder, directory) = directory();
-    let mut writer = directory.create("a.zst", Existing::Refuse).unwrap();
+    let mut writer = directory.create("a.zst", IfExists::Refuse).unwrap();
     writer.write_all(&vec![1; 1 << 20]).unwrap();
     drop(writer);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -135,12 +135,12 @@ fn an_abandoned_file_leaves_nothing() {
 #[test]
 fn a_file_that_came_meanwhile_is_not_replaced() {
     let (folder, directory) = directory();
-    let writer = directory.create("a", Existing::Refuse).unwrap();
+    let writer = directory.create("a", IfExists::Refuse).unwrap();
     std::fs::write(folder.path().join("a"), "theirs").unwrap();
     assert_eq!(kind(&writer.finish().unwrap_err()), "files.exists");
     assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"theirs");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    assert_eq!(kind(&directory.create("a", Existing::Refuse).err().unwrap()), "files.exists");
+    assert_eq!(kind(&directory.create("a", IfExists::Refuse).err().unwrap()), "files.exists");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_replaced_file_keeps_its_permissions() {
     let path = folder.path().join("a");
     std::fs::write(&path, "old").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o646)).unwrap();
-    let mut writer = directory.create("a", Existing::Replace).unwrap();
+    let mut writer = directory.create("a", IfExists::Replace).unwrap();
     writer.write_all(b"new").unwrap();
     writer.finish().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"new");
@@ -160,7 +160,7 @@ fn a_replaced_file_keeps_its_permissions() {
 fn zst_is_compressed_on_the_way_in_and_decompressed_on_the_way_out() {
     let (folder, directory) = directory();
     let text = "a line that repeats\n".repeat(100_000);
-    let mut writer = directory.create("a.sql.zst", Existing::Refuse).unwrap();
+    let mut writer = directory.create("a.sql.zst", IfExists::Refuse).unwrap();
     writer.write_all(text.as_bytes()).unwrap();
     let written = writer.finish().unwrap();
     let bytes = std::fs::read(folder.path().join("a.sql.zst")).unwrap();

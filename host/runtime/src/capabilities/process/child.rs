@@ -5,14 +5,14 @@
 use super::failure::Failure;
 use super::group::Group;
 use super::program::Program;
-use crate::blocking::Stop;
+use crate::blocking::StopFlag;
 use crate::capabilities::files::FilesSlot;
-use crate::capabilities::files::stream::Existing;
-use crate::capabilities::files::stream::{Compression, FileWriter, Written};
+use crate::capabilities::files::stream::IfExists;
+use crate::capabilities::files::stream::{Compression, FileWriter, WrittenFile};
 use crate::host::Commit;
-use crate::launcher::{Inherited, Launcher};
+use crate::launcher::{InheritedFiles, Launcher};
 use runbook_launch::sandbox::Allowance;
-use runbook_launch::{Spec, Status};
+use runbook_launch::{LaunchSpec, Status};
 use runbook_secrets::Secret;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -82,11 +82,11 @@ pub(super) struct Ended {
     pub(super) exit_code: i32,
     pub(super) stdout: Captured,
     pub(super) stderr: Captured,
-    pub(super) file: Option<Written>,
+    pub(super) file: Option<WrittenFile>,
 }
 
 impl Child {
-    pub(super) fn run(self, group: &Group, stop: &Stop) -> Result<Ended, Failure> {
+    pub(super) fn run(self, group: &Group, stop: &StopFlag) -> Result<Ended, Failure> {
         let deadline = Instant::now() + self.timeout;
         // Open until the program is started, so that it begins in the directory that was judged.
         let directory =
@@ -95,7 +95,7 @@ impl Child {
         let working_directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let image = self.program.image()?;
         let status = Status::new().map_err(Failure::Start)?;
-        let spec = Spec { read_only: self.read_only, ..image.spec(&status, self.arguments) };
+        let spec = LaunchSpec { read_only: self.read_only, ..image.spec(&status, self.arguments) };
         let mut command =
             self.launcher.command(&spec, &self.environment).map_err(Failure::Start)?;
         command.current_dir(working_directory).process_group(0);
@@ -103,20 +103,20 @@ impl Child {
             Target::Capture(cap) => (cap, None, None),
             Target::File(slot, path) => {
                 let directory = slot.open().map_err(Failure::Sink)?;
-                let writer = directory.create(&path, Existing::Refuse).map_err(Failure::Sink)?;
+                let writer = directory.create(&path, IfExists::Refuse).map_err(Failure::Sink)?;
                 (0, Some(writer), Some(slot))
             }
         };
         let feed = feed(self.source)?;
         command.stdin(match &feed {
-            Feed::Nothing => Stdio::null(),
-            Feed::Direct(file) => Stdio::from(file.try_clone().map_err(Failure::Io)?),
-            Feed::Stream(_) => Stdio::piped(),
+            ChildInput::Nothing => Stdio::null(),
+            ChildInput::Direct(file) => Stdio::from(file.try_clone().map_err(Failure::Io)?),
+            ChildInput::Stream(_) => Stdio::piped(),
         });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let spawn = || {
             let files = image.files().chain([status.file()]).collect();
-            let child = Inherited(files).spawn(&mut command)?;
+            let child = InheritedFiles(files).spawn(&mut command)?;
             let pid = Pid::from_child(&child);
             Ok((child, pid))
         };
@@ -131,7 +131,7 @@ impl Child {
         // Whatever happens below, nothing of the group is left behind.
         let _guard = group.guard();
         let streams = Streams { feed, keep, writer, max_output: self.max_output };
-        let Carried { ended, stdout, stderr, writer } =
+        let ChildResult { ended, stdout, stderr, writer } =
             streams.carry(&mut child, deadline, group, stop)?;
         if let Some(refusal) = status.read().map_err(Failure::Io)? {
             self.commit.void();
@@ -152,7 +152,7 @@ impl Child {
 
 /// What a program reads and writes while it runs.
 struct Streams {
-    feed: Feed,
+    feed: ChildInput,
     /// How many bytes of its output are kept.
     keep: u64,
     /// Where its output is written, if it is not kept.
@@ -162,7 +162,7 @@ struct Streams {
 }
 
 /// What came of a program that has ended, and of its streams.
-struct Carried {
+struct ChildResult {
     ended: ExitStatus,
     stdout: Captured,
     stderr: Captured,
@@ -176,8 +176,8 @@ impl Streams {
         child: &mut process::Child,
         deadline: Instant,
         group: &Group,
-        stop: &Stop,
-    ) -> Result<Carried, Failure> {
+        stop: &StopFlag,
+    ) -> Result<ChildResult, Failure> {
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (stdout, stderr) =
@@ -186,7 +186,7 @@ impl Streams {
         let given_up = || abandoned.load(Ordering::Relaxed);
         let Self { feed, keep, writer, max_output } = self;
         std::thread::scope(|scope| {
-            if let (Some(stdin), Feed::Stream(mut source)) = (stdin, feed) {
+            if let (Some(stdin), ChildInput::Stream(mut source)) = (stdin, feed) {
                 // The end of the program ends this too: writing to its pipe fails then.
                 scope.spawn(move || copy_in(source.as_mut(), OwnedFd::from(stdin), &given_up));
             }
@@ -210,7 +210,7 @@ impl Streams {
             let (stderr, _) = join(err).map_err(Failure::Io)?;
             waited?;
             let (stdout, writer) = out.map_err(Failure::Sink)?;
-            Ok(Carried { ended: ended?, stdout, stderr, writer })
+            Ok(ChildResult { ended: ended?, stdout, stderr, writer })
         })
     }
 }
@@ -226,7 +226,7 @@ fn join(thread: ScopedJoinHandle<'_, Drained>) -> Drained {
 fn wait(
     child: &std::process::Child,
     deadline: Instant,
-    stop: &Stop,
+    stop: &StopFlag,
     broken: &AtomicBool,
 ) -> Result<(), Failure> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())
@@ -251,21 +251,21 @@ fn wait(
 }
 
 /// How a program is fed.
-enum Feed {
+enum ChildInput {
     Nothing,
     /// The program reads the file itself.
     Direct(File),
     Stream(Box<dyn Read + Send>),
 }
 
-fn feed(source: Source) -> Result<Feed, Failure> {
+fn feed(source: Source) -> Result<ChildInput, Failure> {
     match source {
-        Source::Nothing => Ok(Feed::Nothing),
-        Source::Bytes(bytes) => Ok(Feed::Stream(Box::new(io::Cursor::new(bytes)))),
+        Source::Nothing => Ok(ChildInput::Nothing),
+        Source::Bytes(bytes) => Ok(ChildInput::Stream(Box::new(io::Cursor::new(bytes)))),
         Source::File(slot, path) => {
             let opened = slot.open().and_then(|directory| match Compression::of(&path) {
-                Compression::None => directory.file(&path).map(Feed::Direct),
-                Compression::Zstd => directory.reader(&path).map(Feed::Stream),
+                Compression::None => directory.file(&path).map(ChildInput::Direct),
+                Compression::Zstd => directory.reader(&path).map(ChildInput::Stream),
             });
             opened.map_err(|error| Failure::Input(slot, path, error))
         }

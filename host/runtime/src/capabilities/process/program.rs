@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use runbook_authority::Digest;
 use runbook_authority::targets::ProcessTarget;
-use runbook_launch::{Interpreter, Spec, Status, number_of};
+use runbook_launch::{Interpreter, LaunchSpec, Status, number_of};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -70,13 +70,13 @@ impl Program {
 
 impl Image {
     /// What the launcher is given to start the program.
-    pub(super) fn spec(&self, status: &Status, arguments: Vec<String>) -> Spec {
+    pub(super) fn spec(&self, status: &Status, arguments: Vec<String>) -> LaunchSpec {
         let interpreter = self.interpreter.as_ref().map(|interpreter| Interpreter {
             program: interpreter.path.clone(),
             content: number_of(&interpreter.content),
             argument: interpreter.argument.clone(),
         });
-        Spec {
+        LaunchSpec {
             parent: rustix::process::getpid().as_raw_nonzero().get(),
             status: number_of(status.file()),
             program: self.path.clone(),

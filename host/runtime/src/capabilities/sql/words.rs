@@ -33,7 +33,7 @@ pub(super) enum Leaves {
 }
 
 /// First words of statements that look at rows or change them, which every transaction holds.
-const ROWS: &[&str] = &[
+const ROW_STATEMENTS: &[&str] = &[
     "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "SELECT", "VALUES", "TABLE", "TRUNCATE",
     "WITH",
 ];
@@ -45,12 +45,12 @@ const DEFINITIONS: &[&str] = &[
 ];
 
 /// Words that make a definition one of several transactions, or of none.
-const PIECEMEAL: &[&str] =
+const NON_TRANSACTIONAL_WORDS: &[&str] =
     &["concurrently", "database", "program", "server", "subscription", "system", "tablespace"];
 
 /// Functions of PostgreSQL that act, and whose effect ends with their transaction or is none that
 /// anybody would put back.
-const TAKEN_BACK: &[&str] = &[
+const TRANSACTIONAL_FUNCTIONS: &[&str] = &[
     "lo_creat",
     "lo_create",
     "lo_from_bytea",
@@ -80,14 +80,15 @@ pub(super) fn is_about_rows(dialect: Dialect, statement: &str) -> bool {
             matches!(word.as_str(), "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "WITH")
         }
     };
-    is_held && ROWS.contains(&word.as_str())
+    is_held && ROW_STATEMENTS.contains(&word.as_str())
 }
 
 /// Whether a statement of PostgreSQL may do what no rollback takes back: by a function that acts
 /// elsewhere, or by a program.
 pub(super) fn reaches_out(statement: &str) -> bool {
-    let acts =
-        |word: &str| acting_word(Dialect::Postgres, word).is_some() && !TAKEN_BACK.contains(&word);
+    let acts = |word: &str| {
+        acting_word(Dialect::Postgres, word).is_some() && !TRANSACTIONAL_FUNCTIONS.contains(&word)
+    };
     words(statement).any(|word| word == "program" || acts(&word))
 }
 
@@ -96,10 +97,11 @@ pub(super) fn leaves(dialect: Dialect, statement: &str) -> Leaves {
     let word = first(dialect, statement);
     let is_whole = match dialect {
         Dialect::Postgres => {
-            let is_one = ROWS.contains(&word.as_str()) || DEFINITIONS.contains(&word.as_str());
+            let is_one =
+                ROW_STATEMENTS.contains(&word.as_str()) || DEFINITIONS.contains(&word.as_str());
             is_one
                 && !reaches_out(statement)
-                && !words(statement).any(|word| PIECEMEAL.contains(&word.as_str()))
+                && !words(statement).any(|word| NON_TRANSACTIONAL_WORDS.contains(&word.as_str()))
         }
         // Asked of the server, which knows what its engines hold; what commits by itself is done
         // table by table.

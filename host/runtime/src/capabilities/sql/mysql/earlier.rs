@@ -1,5 +1,5 @@
-//! The session of an earlier attempt of a step, which goes on on the server after the process that
-//! made it has gone.
+//! The session of an earlier attempt of a step, which can continue on the server after its process
+//! has gone.
 //!
 //! These servers do not notice that their client is gone before they write to it: a CALL or a
 //! definition runs to its end, and what it does comes after whoever looked has looked. So each

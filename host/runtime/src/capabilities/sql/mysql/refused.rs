@@ -9,11 +9,11 @@ use super::super::words;
 use runbook_authority::pattern::{Dialect, words as sql_words};
 
 /// It did not get its tables.
-const NO_LOCK: &[u16] = &[1205, 1213];
+const LOCK_ERRORS: &[u16] = &[1205, 1213];
 
 /// The numbers of errors about a name: it does not exist, exists already, or the user has no right
 /// to it.
-const NAMES_AND_RIGHTS: &[u16] = &[
+const NAME_AND_PRIVILEGE_ERRORS: &[u16] = &[
     1007, // there is such a database
     1008, // no such database
     1044, 1046, // none that is open to the user, none chosen
@@ -38,28 +38,30 @@ const NAMES_AND_RIGHTS: &[u16] = &[
 
 /// Whether an error of this number says that the statement was not begun.
 pub(super) fn is_not_begun(statement: &str, number: u16) -> bool {
-    match scope(statement) {
-        Scope::One => NO_LOCK.contains(&number) || NAMES_AND_RIGHTS.contains(&number),
-        Scope::Several => NO_LOCK.contains(&number),
-        Scope::Open => false,
+    match affected_objects(statement) {
+        AffectedObjects::One => {
+            LOCK_ERRORS.contains(&number) || NAME_AND_PRIVILEGE_ERRORS.contains(&number)
+        }
+        AffectedObjects::Several => LOCK_ERRORS.contains(&number),
+        AffectedObjects::Unknown => false,
     }
 }
 
 /// What a statement is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
+enum AffectedObjects {
     /// The definition of one object.
     One,
     /// Definitions of objects, all of which it locks before the first.
     Several,
     /// Code whose statements are not known, so an error may come after some of them.
-    Open,
+    Unknown,
 }
 
 /// Kinds of objects of which one statement names several, or whose definition has several parts.
-const SEVERAL: &[&str] = &["role", "user"];
+const LISTED_KINDS: &[&str] = &["role", "user"];
 
-fn scope(statement: &str) -> Scope {
+fn affected_objects(statement: &str) -> AffectedObjects {
     let mut words_of = sql_words(statement)
         .skip_while(|word| word.to_uppercase() != words::first(Dialect::MySql, statement));
     let (verb, rest): (_, Vec<String>) = (words_of.next().unwrap_or_default(), words_of.collect());
@@ -70,44 +72,46 @@ fn scope(statement: &str) -> Scope {
             || has("values")
             || rest.iter().filter(|word| *word == "table").count() > 1);
     let lists = statement.contains(',')
-        || SEVERAL.iter().any(|kind| rest.first().is_some_and(|word| word == kind));
+        || LISTED_KINDS.iter().any(|kind| rest.first().is_some_and(|word| word == kind));
     match verb.as_str() {
         // It drops what is there before it makes the new one.
-        "create" if fills || rest.first().is_some_and(|word| word == "or") => Scope::Open,
-        "alter" | "create"
-            if !SEVERAL.iter().any(|kind| rest.first().is_some_and(|word| word == kind)) =>
-        {
-            Scope::One
+        "create" if fills || rest.first().is_some_and(|word| word == "or") => {
+            AffectedObjects::Unknown
         }
-        "drop" | "rename" | "truncate" if lists => Scope::Several,
-        "drop" | "rename" | "truncate" => Scope::One,
-        _ => Scope::Open,
+        "alter" | "create"
+            if !LISTED_KINDS.iter().any(|kind| rest.first().is_some_and(|word| word == kind)) =>
+        {
+            AffectedObjects::One
+        }
+        "drop" | "rename" | "truncate" if lists => AffectedObjects::Several,
+        "drop" | "rename" | "truncate" => AffectedObjects::One,
+        _ => AffectedObjects::Unknown,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Scope, scope};
+    use super::{AffectedObjects, affected_objects};
 
     #[test]
     fn a_definition_is_of_one_object_of_several_or_runs_what_it_names() {
         for (statement, expected) in [
-            ("alter table t add a int, drop b", Scope::One),
-            ("/* x */ DROP TABLE t", Scope::One),
-            ("drop table a, b", Scope::Several),
-            ("rename table a to b, c to d", Scope::Several),
-            ("create table t (a int)", Scope::One),
-            ("create view v as select 1", Scope::One),
-            ("create table t as select f()", Scope::Open),
-            ("create temporary table t select f()", Scope::Open),
-            ("create table t table v", Scope::Open),
-            ("create or replace table t (a int)", Scope::Open),
-            ("create user a, b", Scope::Open),
-            ("call p()", Scope::Open),
-            ("optimize table t", Scope::Open),
-            ("grant select on t to a", Scope::Open),
+            ("alter table t add a int, drop b", AffectedObjects::One),
+            ("/* x */ DROP TABLE t", AffectedObjects::One),
+            ("drop table a, b", AffectedObjects::Several),
+            ("rename table a to b, c to d", AffectedObjects::Several),
+            ("create table t (a int)", AffectedObjects::One),
+            ("create view v as select 1", AffectedObjects::One),
+            ("create table t as select f()", AffectedObjects::Unknown),
+            ("create temporary table t select f()", AffectedObjects::Unknown),
+            ("create table t table v", AffectedObjects::Unknown),
+            ("create or replace table t (a int)", AffectedObjects::Unknown),
+            ("create user a, b", AffectedObjects::Unknown),
+            ("call p()", AffectedObjects::Unknown),
+            ("optimize table t", AffectedObjects::Unknown),
+            ("grant select on t to a", AffectedObjects::Unknown),
         ] {
-            assert_eq!(scope(statement), expected, "{statement}");
+            assert_eq!(affected_objects(statement), expected, "{statement}");
         }
     }
 }

@@ -174,14 +174,14 @@ pub(super) fn may_read(scope: &Scope, context: &AuthContext<'_>) -> Authorizatio
                 AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => true,
                 AuthAction::Function { function_name } => is_harmless_function(function_name),
                 AuthAction::Pragma { pragma_name, pragma_value } => {
-                    only_looks(&pragma_name.to_lowercase(), pragma_value)
+                    is_read_only_pragma(&pragma_name.to_lowercase(), pragma_value)
                 }
                 _ => false,
             },
     )
 }
 
-fn only_looks(pragma: &str, value: Option<&str>) -> bool {
+fn is_read_only_pragma(pragma: &str, value: Option<&str>) -> bool {
     LOOKING.contains(&pragma) || (value.is_none() && LOOKING_WITHOUT_VALUE.contains(&pragma))
 }
 
@@ -224,7 +224,7 @@ pub(super) fn may_write(scope: &Scope, context: &AuthContext<'_>) -> Authorizati
                 AuthAction::Function { function_name } => is_harmless_function(function_name),
                 AuthAction::Pragma { pragma_name, pragma_value } => {
                     let name = pragma_name.to_lowercase();
-                    only_looks(&name, pragma_value) || CHANGING.contains(&name.as_str())
+                    is_read_only_pragma(&name, pragma_value) || CHANGING.contains(&name.as_str())
                 }
                 // VACUUM attaches a file of its own, which has no name. Anybody else's is held off
                 // by the limit of attached databases.

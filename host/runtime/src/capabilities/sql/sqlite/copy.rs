@@ -2,9 +2,9 @@
 
 use super::{Handle, fault, fault_stopped, file_of, open};
 use crate::bindings::runbook::sql::types::Artifact;
-use crate::blocking::{self, Stop};
+use crate::blocking::{self, StopFlag};
 use crate::capabilities::files::FilesSlot;
-use crate::capabilities::files::stream::Existing;
+use crate::capabilities::files::stream::IfExists;
 use crate::capabilities::sql::Access;
 use crate::fault::{Fault, FaultClass};
 use crate::host::Commit;
@@ -31,7 +31,7 @@ pub(in super::super) async fn backup(
         drop(target);
         let mut writer = files
             .open()
-            .and_then(|directory| directory.create(&path, Existing::Refuse))
+            .and_then(|directory| directory.create(&path, IfExists::Refuse))
             .map_err(|error| failed(&error))?;
         pour(&mut copy.reopen().map_err(|error| failed(&error))?, &mut writer, stop)
             .map_err(|error| failed(&error))?;
@@ -101,7 +101,7 @@ pub(in super::super) async fn restore(
 }
 
 /// Copies all pages, giving way to writers.
-fn pages(source: &Connection, target: &mut Connection, stop: &Stop) -> Result<(), Fault> {
+fn pages(source: &Connection, target: &mut Connection, stop: &StopFlag) -> Result<(), Fault> {
     let backup = Backup::new(source, target).map_err(|error| fault(&error))?;
     loop {
         if stop.is_set() {
@@ -124,12 +124,16 @@ fn too_large(most: u64) -> Fault {
 }
 
 /// Copies to the end and says how much it was.
-fn pour(reader: &mut impl io::Read, writer: &mut impl io::Write, stop: &Stop) -> io::Result<u64> {
+fn pour(
+    reader: &mut impl io::Read,
+    writer: &mut impl io::Write,
+    stop: &StopFlag,
+) -> io::Result<u64> {
     let mut chunk = vec![0; 256 << 10];
     let mut total = 0;
     loop {
         if stop.is_set() {
-            return Err(Stop::error());
+            return Err(StopFlag::error());
         }
         let length = reader.read(&mut chunk)?;
         if length == 0 {

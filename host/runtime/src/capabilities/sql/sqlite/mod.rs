@@ -13,7 +13,7 @@ pub(super) use copy::{backup, restore};
 use super::failure::mismatch;
 use super::{Access, Budget, words};
 use crate::bindings::runbook::sql::types::{Column, Rows, Statement, Value};
-use crate::blocking::{self, Stop};
+use crate::blocking::{self, StopFlag};
 use crate::fault::{Fault, FaultClass};
 use crate::host::Commit;
 use authorizer::Scope;
@@ -202,7 +202,7 @@ fn file_of(target: &SqlTarget) -> &Path {
     }
 }
 
-fn open(access: &Access, handle: Handle, stop: &Stop) -> Result<Connection, Fault> {
+fn open(access: &Access, handle: Handle, stop: &StopFlag) -> Result<Connection, Fault> {
     let path = file_of(access.sql());
     let flags = match handle {
         Handle::Read | Handle::CopyFrom => OpenFlags::SQLITE_OPEN_READ_ONLY,

@@ -2,7 +2,7 @@
 //! nothing is synced.
 
 use runbook_engine::{
-    Acquired, Appended, Fence, Journal, Lease, LeaseRequest, Record, Renewed, RunHeader, RunId,
+    Acquired, Fence, FencedAppend, Journal, Lease, LeaseRequest, Record, Renewed, RunHeader, RunId,
     RunSummary, StoredRun,
 };
 use std::convert::Infallible;
@@ -10,12 +10,12 @@ use std::sync::{Mutex, PoisonError};
 
 /// The one run of this journal.
 #[derive(Debug)]
-pub struct Unkept {
+pub struct TemporaryJournal {
     header: RunHeader,
     records: Mutex<Vec<Record>>,
 }
 
-impl Unkept {
+impl TemporaryJournal {
     /// A journal of one run.
     pub fn new(header: RunHeader) -> Self {
         Self { header, records: Mutex::default() }
@@ -26,7 +26,7 @@ impl Unkept {
     }
 }
 
-impl Journal for Unkept {
+impl Journal for TemporaryJournal {
     type Error = Infallible;
 
     async fn create(&self, _header: &RunHeader) -> Result<(), Infallible> {
@@ -43,9 +43,9 @@ impl Journal for Unkept {
         _run: RunId,
         record: &Record,
         _fence: &Fence<'_>,
-    ) -> Result<Appended, Infallible> {
+    ) -> Result<FencedAppend, Infallible> {
         self.push(record);
-        Ok(Appended::Kept)
+        Ok(FencedAppend::Kept)
     }
 
     async fn load(&self, _run: RunId) -> Result<StoredRun, Infallible> {
