@@ -89,8 +89,7 @@ impl Summary {
     }
 
     fn undo_earlier(&self) -> Option<String> {
-        let undoable =
-            self.relies_on.iter().rev().filter(|earlier| !earlier.undoable.is_empty());
+        let undoable = self.relies_on.iter().rev().filter(|earlier| !earlier.undoable.is_empty());
         let commands: Vec<String> = undoable
             .map(|earlier| {
                 let run = crate::phrases::short(&earlier.run);
