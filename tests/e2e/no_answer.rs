@@ -29,6 +29,8 @@ const PROBES: &[(&str, &str, &str, &str)] = &[
     ("docker:status", "docker", "container", "{}"),
     ("docker:wait-healthy", "docker", "container", "{}"),
     ("disk:space", "program", "program", "{ paths = [\"/\"] }"),
+    ("command:check", "program", "program", "{ arguments = [\"-P\", \"-k\", \"--\"] }"),
+    ("nagios:check", "program", "program", "{ arguments = [\"-P\", \"-k\", \"--\"] }"),
 ];
 
 /// Probes that read a file and ask nobody.

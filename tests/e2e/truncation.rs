@@ -6,6 +6,7 @@ use runbook_tests::env::TestEnv;
 use runbook_tests::http::Receiver;
 use runbook_tests::postgres::{PASSWORD, Postgres};
 use serde_json::Value as Json;
+use std::os::unix::fs::PermissionsExt as _;
 
 /// Operations whose output can hold a list, with the test that gives them more than fits.
 const CASES: &[(&str, fn())] = &[
@@ -15,6 +16,7 @@ const CASES: &[(&str, fn())] = &[
     ("postgres:terminate-queries", terminate_queries),
     ("postgres:terminate-blockers", terminate_blockers),
     ("sqlite:integrity-check", integrity_check),
+    ("nagios:check", nagios_check),
 ];
 
 /// Operations whose output holds a list that is never cut, and why; and one that has a test of its
@@ -252,6 +254,23 @@ fn terminate_blockers() {
     assert_eq!(done["output"]["still_waiting"], 0, "{done}");
     end_all(sleepers);
     end_all(sessions);
+}
+
+fn nagios_check() {
+    let env = home();
+    let program = env.path().join("check_many");
+    let script = "#!/bin/sh\nprintf 'fine |'; i=0; while [ $i -lt 500 ]; do printf ' m=%s' $i; \
+                  i=$((i + 1)); done\n";
+    std::fs::write(&program, script).expect("writable");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let target = format!("process = \"{}\"\narguments = []\nread_only = true\n", program.display());
+    let whole = step(&env, &target, "nagios:check", "program", "{}", "");
+    assert_eq!((found(&whole, "metrics").0, found(&whole, "metrics").1), (500, false), "{whole}");
+    let cut =
+        step(&env, &format!("{target}max_output = \"1KiB\""), "nagios:check", "program", "{}", "");
+    let (entries, truncated, summary) = found(&cut, "metrics");
+    assert!(entries < 500 && truncated, "{cut}");
+    assert!(summary.contains("the end is missing"), "{summary}");
 }
 
 fn integrity_check() {

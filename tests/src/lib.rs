@@ -22,7 +22,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// How far apart the places are at which the longest tests kill a program: each third one, or what
+/// How far apart the places are at which the longest tests kill a program: each fifth one, or what
 /// `RUNBOOK_TEST_EACH` says. What they would find at the others, a test of the same engine with a
 /// quicker journal finds at each.
 ///
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 /// If the variable is no number.
 pub fn each_so_many() -> usize {
     std::env::var("RUNBOOK_TEST_EACH")
-        .map_or(3, |text| text.parse().expect("RUNBOOK_TEST_EACH is a number"))
+        .map_or(5, |text| text.parse().expect("RUNBOOK_TEST_EACH is a number"))
 }
 
 /// The launcher as a program of its own, built beside the test that asks.
