@@ -34,13 +34,13 @@ fn the_verdict_of_a_real_monitoring_plugin_is_the_verdict_of_the_check() {
     let env = home();
     for (name, arguments, status, health) in [
         ("check_load", "[\"-w\", \"9999\", \"-c\", \"9999\"]", 0, "healthy"),
-        ("check_load", "[\"-w\", \"0.00001\", \"-c\", \"9999\"]", 1, "degraded"),
+        ("check_load", "[\"-w\", \"0.00001\", \"-c\", \"9999\"]", 1, "warning"),
         ("check_disk", "[\"-w\", \"0%\", \"-c\", \"0%\", \"-p\", \"/\"]", 0, "healthy"),
         ("check_disk", "[\"-w\", \"101%\", \"-c\", \"101%\", \"-p\", \"/\"]", 3, "unknown"),
-        ("check_disk", "[\"-w\", \"100%\", \"-c\", \"100%\", \"-p\", \"/\"]", 2, "unhealthy"),
+        ("check_disk", "[\"-w\", \"100%\", \"-c\", \"100%\", \"-p\", \"/\"]", 2, "critical"),
         ("check_dummy", "[\"0\", \"fine\"]", 0, "healthy"),
-        ("check_dummy", "[\"1\", \"fine\"]", 1, "degraded"),
-        ("check_dummy", "[\"2\", \"fine\"]", 2, "unhealthy"),
+        ("check_dummy", "[\"1\", \"fine\"]", 1, "warning"),
+        ("check_dummy", "[\"2\", \"fine\"]", 2, "critical"),
         ("check_dummy", "[\"3\", \"fine\"]", 3, "unknown"),
         ("check_dummy", "[]", 3, "unknown"),
         ("no_such_plugin", "[]", 3, "unknown"),
@@ -56,7 +56,8 @@ fn performance_data_are_measurements_with_their_limits() {
     let arguments = "[\"-w\", \"9998,9997,9996\", \"-c\", \"9999\"]";
     let check = check(&env, &inspected("check_load"), "nagios:check", arguments, 0);
     let measured = check["measurements"].as_array().expect("measurements");
-    let labels: Vec<_> = measured.iter().map(|one| one["label"].as_str().expect("a label")).collect();
+    let labels: Vec<_> =
+        measured.iter().map(|one| one["label"].as_str().expect("a label")).collect();
     assert_eq!(labels, ["load1", "load5", "load15"], "{check:#}");
     assert_eq!(
         (&measured[1]["warn"], &measured[1]["crit"]),
@@ -71,8 +72,8 @@ fn a_probe_reaches_no_network_and_a_smoke_test_is_granted_what_the_review_says()
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
     let arguments = format!("[\"-H\", \"127.0.0.1\", \"-p\", \"{port}\", \"-t\", \"5\"]");
-    let probed = check(&env, &inspected("check_tcp"), "nagios:check", &arguments, 2);
-    assert_ne!(probed["health"], "healthy", "{probed:#}");
+    let probed = check(&env, &inspected("check_tcp"), "nagios:check", &arguments, 3);
+    assert_eq!(probed["health"], "unknown", "{probed:#}");
     listener.set_nonblocking(true).expect("ours");
     assert!(listener.accept().is_err(), "the probe reached the server");
 
@@ -82,7 +83,7 @@ fn a_probe_reaches_no_network_and_a_smoke_test_is_granted_what_the_review_says()
     env.run(&["review", "checks.toml"]).status(0).out("check_tcp");
     drop(listener);
     let away = check(&env, &target, "nagios:run", &arguments, 2);
-    assert_eq!(away["health"], "unhealthy", "{away:#}");
+    assert_eq!(away["health"], "critical", "{away:#}");
 }
 
 #[test]
@@ -100,7 +101,8 @@ fn what_a_program_says_beside_the_format_is_never_healthy() {
     ] {
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("writable");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
-        let target = format!("process = \"{}\"\narguments = []\nread_only = true", program.display());
+        let target =
+            format!("process = \"{}\"\narguments = []\nread_only = true", program.display());
         let check = check(&env, &target, "nagios:check", "[]", status);
         let summary = check["summary"].as_str().unwrap_or_default();
         assert!(summary.contains(said), "{script}: {check:#}");
