@@ -139,12 +139,12 @@ pub enum Execution {
     Nobody,
 }
 
-/// Whether anything is left of what later runs did that tried a run again.
+/// Whether later retries of a run still have effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaterRun {
-    /// They still run, or some of their effects are still there.
+    /// One of them has not ended, or its effects were not all undone.
     HasEffects,
-    /// They have ended, and nothing that they did is left.
+    /// All have ended, and all their effects were undone.
     HasNone,
 }
 
