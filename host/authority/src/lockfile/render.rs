@@ -119,7 +119,6 @@ fn value(dimension: Dimension, values: &Values, folder: &str) -> String {
     let shape = dimension.row().shape;
     match (shape, values) {
         (Shape::Flag | Shape::Count, _) => values.words(shape).concat(),
-        (_, Values::AtMost(u64::MAX)) => "\"unlimited\"".to_owned(),
         (_, Values::AtMost(_)) => quoted(&values.words(shape).concat()),
         (_, Values::Arguments(_)) => format!("[{}]", values.words(shape).join(", ")),
         (_, Values::Addresses { .. }) => list(values.words(shape)),

@@ -192,6 +192,7 @@ impl Values {
                 .chain(named.iter().map(IpAddr::to_string))
                 .collect(),
             Self::Arguments(lists) => lists.iter().map(|patterns| in_toml(patterns)).collect(),
+            Self::AtMost(u64::MAX) => vec!["unlimited".to_owned()],
             Self::AtMost(number) => vec![number_in(shape, *number)],
         }
     }
