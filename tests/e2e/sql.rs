@@ -2,6 +2,7 @@
 //! value.
 
 mod answered;
+mod certificates;
 mod commit;
 mod earlier;
 mod foreseen;

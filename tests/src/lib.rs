@@ -3,6 +3,7 @@
 //!
 //! A server that cannot be had is a failure with what to install, never a skip.
 
+pub mod certificates;
 pub mod docker;
 pub mod env;
 pub mod hostile_text;

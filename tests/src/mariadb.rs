@@ -1,5 +1,6 @@
 //! A MariaDB server of the test's own.
 
+use crate::certificates::{Authority, Issued};
 use crate::server::{Server, Stop};
 use crate::{free_port, program, wait_for};
 use std::fs;
@@ -46,6 +47,39 @@ impl MariaDb {
                 format!("--ssl-key={}", key.display()),
             ]
         })
+    }
+
+    /// Starts a server with this certificate, which asks its clients for one of `clients`.
+    ///
+    /// # Panics
+    /// If the server cannot be started.
+    pub fn start_asking(certificate: &Issued, clients: &Authority) -> Self {
+        Self::start_with(|folder| {
+            certificate.write(folder, "server");
+            fs::write(folder.join("clients.pem"), clients.certificate()).expect("it is written");
+            let ids = server_user();
+            chown(folder.join("server.key"), Some(ids.0), Some(ids.1))
+                .expect("root can give a file away");
+            let option =
+                |name: &str, file: &str| format!("--{name}={}", folder.join(file).display());
+            vec![
+                option("ssl-cert", "server.pem"),
+                option("ssl-key", "server.key"),
+                option("ssl-ca", "clients.pem"),
+            ]
+        })
+    }
+
+    /// Encrypts from now on with another certificate.
+    ///
+    /// # Panics
+    /// If the server cannot be told.
+    pub fn show(&self, certificate: &Issued) {
+        certificate.write(self.folder.path(), "server");
+        let ids = server_user();
+        chown(self.folder.path().join("server.key"), Some(ids.0), Some(ids.1))
+            .expect("root can give a file away");
+        self.sql("flush ssl");
     }
 
     /// Starts a server with these arguments more, which may name files in its folder.

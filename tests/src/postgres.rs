@@ -1,5 +1,6 @@
 //! A PostgreSQL server of the test's own.
 
+use crate::certificates::{Authority, Issued};
 use crate::server::{Server, Stop};
 use crate::{free_port, program, wait_for};
 use std::fs;
@@ -260,6 +261,45 @@ impl Postgres {
             .stderr(Stdio::null())
             .spawn()
             .expect("psql runs")
+    }
+
+    /// Encrypts from now on with this certificate, and asks for one of `clients`, which
+    /// `orders_admin` must have over TLS by the method `method` of `pg_hba.conf`.
+    ///
+    /// # Panics
+    /// If the server cannot be told.
+    pub fn encrypt(&self, certificate: &Issued, clients: &Authority, method: &str) {
+        let data = self.folder.path().join("data");
+        certificate.write(&data, "server");
+        fs::write(data.join("clients.pem"), clients.certificate()).expect("it is written");
+        if let Some((uid, gid)) = server_user() {
+            for name in ["server.pem", "server.key", "clients.pem"] {
+                chown(data.join(name), Some(uid), Some(gid)).expect("root can give a file away");
+            }
+        }
+        let rules = data.join("pg_hba.conf");
+        let old = fs::read_to_string(&rules).expect("initdb made it");
+        let others: Vec<_> = old.lines().filter(|line| !line.starts_with("hostssl")).collect();
+        let rule = format!("hostssl all orders_admin 127.0.0.1/32 {method}");
+        fs::write(&rules, format!("{rule}\n{}\n", others.join("\n"))).expect("it is written");
+        for setting in [
+            "ssl_cert_file = 'server.pem'",
+            "ssl_key_file = 'server.key'",
+            "ssl_ca_file = 'clients.pem'",
+            "ssl = on",
+        ] {
+            self.psql("postgres", &format!("alter system set {setting}"));
+        }
+        // A session that begins later has read what was told before.
+        let before = self.psql("postgres", "select pg_conf_load_time()");
+        self.psql("postgres", "select pg_reload_conf()");
+        crate::wait_for("PostgreSQL has read its settings", || {
+            let (ssl, after) = (
+                self.psql("postgres", "show ssl"),
+                self.psql("postgres", "select pg_conf_load_time()"),
+            );
+            ssl == "on" && after != before
+        });
     }
 
     /// Stops the server at once, as a crash would.

@@ -215,7 +215,7 @@ fn prepare_within(
         .ok_or_else(|| {
             Failure::engine(format!("the folder `{}` is not absolute", folder.display()))
         })?
-        .with_digests(&runbook_runtime::ca_digest);
+        .with_digests(&runbook_runtime::certificates_digest);
     let (targets, wrong) = targets::read(&runbook, paths, &mut later);
     later.extend(
         runbook.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()),

@@ -54,7 +54,7 @@ pub use launcher::Launcher;
 pub use limits::CallLimits;
 pub use links::follow_links;
 pub use net::resolve::Resolver;
-pub use net::tls::{ca_digest, system_tls};
+pub use net::tls::{certificates_digest, system_tls};
 pub use outcome::CallOutcome;
 pub use permit::{Permit, PermitCheck};
 pub use services::{

@@ -79,7 +79,7 @@ pub(crate) fn effective(slots: &[Slot], targets: &str, base: &Path) -> Effective
     {
         let folder = Folder::new(base, &crate::follow_links)
             .expect("absolute")
-            .with_digests(&crate::ca_digest);
+            .with_digests(&crate::certificates_digest);
         all.read(&source, table, folder, &mut diagnostics);
     }
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");

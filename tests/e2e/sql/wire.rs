@@ -26,8 +26,20 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("PGSSLROOTCERT", "/nonexistent/ambient-root.pem"),
     ("PGSSLCERT", "/nonexistent/ambient-cert.pem"),
     ("PGSSLKEY", "/nonexistent/ambient-key.pem"),
+    ("PGSERVICEFILE", "/nonexistent/ambient-service"),
+    ("PGREQUIRESSL", "1"),
+    ("PGCHANNELBINDING", "require"),
+    ("PGGSSENCMODE", "require"),
+    ("PGKRBSRVNAME", "ambient-word-9"),
+    ("PGTARGETSESSIONATTRS", "read-write"),
     ("MYSQL_PWD", "ambient-word-7"),
     ("MYSQL_HOST", "ambient-host.invalid"),
+    ("MYSQL_TCP_PORT", "1"),
+    ("MYSQL_UNIX_PORT", "/nonexistent/ambient.sock"),
+    ("MYSQL_TEST_LOGIN_FILE", "/nonexistent/ambient-login"),
+    ("LIBMYSQL_PLUGIN_DIR", "/nonexistent/ambient-plugins"),
+    ("LIBMYSQL_ENABLE_CLEARTEXT_PLUGIN", "1"),
+    ("DATABASE_URL", "postgres://ambient-word-10@192.0.2.1/x"),
     ("HTTP_PROXY", "http://127.0.0.1:1"),
     ("HTTPS_PROXY", "http://127.0.0.1:1"),
     ("ALL_PROXY", "http://127.0.0.1:1"),
@@ -105,6 +117,147 @@ fn the_environment_of_the_process_says_nothing_to_a_database_server() {
             "more was sent than the first message: {text:?}"
         );
     }
+}
+
+/// The greeting of a MySQL server that speaks no TLS and names this method for passwords.
+fn greeting(method: &str) -> Vec<u8> {
+    // PROTOCOL_41, SECURE_CONNECTION, PLUGIN_AUTH and CONNECT_WITH_DB.
+    let flags: u32 = 0x0008_8208;
+    let [low, high] = [flags & 0xffff, flags >> 16]
+        .map(|half| u16::try_from(half).expect("it is a half").to_le_bytes());
+    let mut body = vec![10];
+    body.extend(b"8.0.30-fake\0");
+    body.extend([1, 0, 0, 0]);
+    body.extend(b"12345678\0");
+    body.extend(low);
+    body.push(45);
+    body.extend([2, 0]);
+    body.extend(high);
+    body.push(21);
+    body.extend([0; 10]);
+    body.extend(b"901234567890\0");
+    body.extend(method.as_bytes());
+    body.push(0);
+    packet(0, &body)
+}
+
+/// A packet of MySQL.
+fn packet(number: u8, body: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(body.len()).expect("it is short");
+    [&[length, 0, 0, number], body].concat()
+}
+
+/// A server that speaks first, and then says `question` to the first that it is told.
+fn fake_mysql(method: &str, question: Vec<u8>) -> (u16, JoinHandle<Vec<u8>>) {
+    let greeting = greeting(method);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it has an address").port();
+    let serve = move || {
+        let (mut stream, _) = listener.accept().expect("somebody comes");
+        let (mut told, mut chunk, mut question) = (Vec::new(), [0; 4096], Some(question));
+        let _ = stream.write_all(&greeting);
+        loop {
+            let length = stream.read(&mut chunk).unwrap_or(0);
+            if length == 0 {
+                return told;
+            }
+            told.extend_from_slice(&chunk[..length]);
+            if let Some(question) = question.take() {
+                let _ = stream.write_all(&question);
+            }
+        }
+    };
+    (port, std::thread::spawn(serve))
+}
+
+/// By the greeting or afterwards; whether the target has a password or none.
+#[test]
+fn a_mysql_server_that_asks_for_a_password_in_clear_text_is_told_none() {
+    let switch = packet(2, b"\xfemysql_clear_password\0\0");
+    for (method, question) in
+        [("mysql_clear_password", switch.clone()), ("mysql_native_password", switch)]
+    {
+        for password in ["", "password = \"secret:word\""] {
+            for mode in ["prefer", "disable"] {
+                let (port, server) = fake_mysql(method, question.clone());
+                let env = with_secret("hunter2hunter2");
+                let target = format!(
+                    "sql = \"mysql://asker@127.0.0.1:{port}/orders?sslmode={mode}\"\n{password}"
+                );
+                file(&env, &target, "select 1");
+                exec(&env, &["exec", "w.toml"]).status(4);
+                let told = server.join().expect("the server ends");
+                let text = String::from_utf8_lossy(&told);
+                let case = format!("{method}, `{password}`, {mode}: {text:?}");
+                assert!(!text.contains("ambient") && !text.contains("hunter2"), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_postgresql_server_that_asks_for_a_password_in_clear_text_over_no_tls_is_told_none() {
+    for (mode, questions) in [("disable", Vec::new()), ("prefer", vec![b"N".to_vec()])] {
+        let clear_text = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 3];
+        let (port, server) = fake_server([questions, vec![clear_text]].concat());
+        let env = with_secret("hunter2hunter2");
+        let target = format!(
+            "sql = \"postgres://asker@127.0.0.1:{port}/orders?sslmode={mode}\"\n\
+             password = \"secret:word\""
+        );
+        file(&env, &target, "select 1");
+        exec(&env, &["exec", "w.toml"]).status(4).err("in clear text");
+        let told = server.join().expect("the server ends");
+        let text = String::from_utf8_lossy(&told);
+        assert!(text.contains("asker") && !text.contains("hunter2"), "{mode}: {text:?}");
+    }
+}
+
+/// What the drivers that are built in read of the environment stands in the list above, as far as
+/// their sources tell.
+#[test]
+fn every_variable_that_a_driver_of_a_database_reads_is_tried() {
+    let metadata = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .current_dir(crate::repository())
+        .output()
+        .expect("cargo runs");
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&metadata.stdout).expect("cargo prints JSON");
+    let mut found = std::collections::BTreeSet::new();
+    for package in metadata["packages"].as_array().expect("there are packages") {
+        let name = package["name"].as_str().unwrap_or_default();
+        if !["sqlx-core", "sqlx-postgres", "sqlx-mysql"].contains(&name) {
+            continue;
+        }
+        let manifest = std::path::Path::new(package["manifest_path"].as_str().expect("a path"));
+        let mut folders = vec![manifest.parent().expect("a folder").join("src")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("it is there") {
+                let path = entry.expect("it can be read").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Ok(text) = std::fs::read_to_string(&path) {
+                    found.extend(variables_of(&text));
+                }
+            }
+        }
+    }
+    // Read while a program is built.
+    found.remove("CARGO_MANIFEST_DIR");
+    assert!(found.contains("PGPASSWORD"), "the test can fail: {found:?}");
+    let tried: Vec<_> = ENVIRONMENT.iter().map(|(name, _)| *name).collect();
+    let missing: Vec<_> = found.iter().filter(|name| !tried.contains(&name.as_str())).collect();
+    assert_eq!(missing, Vec::<&String>::new());
+}
+
+/// `var("NAME")` and `var_os("NAME")` in a source.
+fn variables_of(text: &str) -> Vec<String> {
+    ["var(\"", "var_os(\""]
+        .iter()
+        .flat_map(|call| text.split(call).skip(1))
+        .filter_map(|rest| rest.split_once('"').map(|(name, _)| name.to_owned()))
+        .collect()
 }
 
 #[test]

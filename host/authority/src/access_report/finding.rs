@@ -568,7 +568,7 @@ fn is_metadata(word: &str) -> bool {
 
 /// The finding about a target that sends a secret to a remote server without verifying it.
 fn unverified(target: &Target) -> Option<String> {
-    let secrets = target.secrets();
+    let secrets = target.sent_secrets();
     let secret = secrets.first()?;
     let how = target.unverified_transport()?;
     Some(format!("sends secret `{secret}` to {} by `{how}`", target.describe()))

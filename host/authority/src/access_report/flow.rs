@@ -388,7 +388,7 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkK
     let place = Some(SourceLocation::of(&grant.target));
     let connection = step.effective.lent(grant);
     let of = |target: &'_ Arc<Target>| {
-        target.secrets().into_iter().map(str::to_owned).collect::<Vec<_>>()
+        target.sent_secrets().into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let secrets = of(&grant.target).into_iter().chain(connection.map(of).unwrap_or_default());
     // An address that is itself a secret is known to the host alone, so sending it there reveals

@@ -6,8 +6,8 @@ use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DEFAULT_SOCKET, DockerTarget, HttpBase, HttpTarget, NO_NETWORK, ProcessTarget, SqlAddress,
-    SqlTarget, Target, TargetKind, TlsMode,
+    DEFAULT_SOCKET, DockerTarget, HttpTarget, NO_NETWORK, ProcessTarget, SqlAddress, SqlTarget,
+    Target, TargetKind, TlsMode,
 };
 
 /// The sentence of one verb.
@@ -56,13 +56,7 @@ fn of_http(target: &HttpTarget) -> Vec<String> {
     if target.redirects > 0 {
         parts.push(format!("following up to {} redirects", target.redirects));
     }
-    let is_plain = matches!(&target.base, HttpBase::Url(base) if base.scheme() == "http");
-    if let Some(ca) = target.ca.as_ref().filter(|_| !is_plain) {
-        parts.push(format!(
-            "believing the authorities of {} alone",
-            ca.shown(crate::targets::PathView::Opened)
-        ));
-    }
+    parts.extend(target.tls_keys.sentences());
     parts
 }
 
@@ -84,6 +78,7 @@ fn of_sql(target: &SqlTarget) -> Vec<String> {
     {
         parts.push(format!("sslmode {}, so the server is not verified", mode.name()));
     }
+    parts.extend(target.tls_keys.sentences());
     if let Some(password) = &target.password {
         parts.push(format!("with password secret:{password}"));
     }
@@ -266,6 +261,22 @@ mod tests {
                 "believing the authorities of /base/ca.pem alone",
             ),
         ),
+        (
+            Capability::Http,
+            "client_cert",
+            In::Sentence(
+                "http = \"https://h\"\nclient_cert = \"a.pem\"\nclient_key = \"a.key\"",
+                "showing the certificate /base/a.pem with the key /base/a.key",
+            ),
+        ),
+        (
+            Capability::Http,
+            "client_key",
+            In::Sentence(
+                "http = \"https://h\"\nclient_cert = \"a.pem\"\nclient_key = \"secret:k\"",
+                "with the key secret:k",
+            ),
+        ),
         (Capability::Http, "verbs", VERBS),
         (
             Capability::Sql,
@@ -279,6 +290,32 @@ mod tests {
             Capability::Sql,
             "addresses",
             In::Sentence("addresses = [\"private\"]", "at addresses that are private"),
+        ),
+        (
+            Capability::Sql,
+            "ca",
+            In::Sentence(
+                "sql = \"postgres://a@h/d?sslmode=verify-full\"\nca = \"ca.pem\"",
+                "believing the authorities of /base/ca.pem alone",
+            ),
+        ),
+        (
+            Capability::Sql,
+            "client_cert",
+            In::Sentence(
+                "sql = \"postgres://a@h/d?sslmode=require\"\n\
+                 client_cert = \"a.pem\"\nclient_key = \"a.key\"",
+                "showing the certificate /base/a.pem with the key /base/a.key",
+            ),
+        ),
+        (
+            Capability::Sql,
+            "client_key",
+            In::Sentence(
+                "sql = \"postgres://a@h/d?sslmode=require\"\n\
+                 client_cert = \"a.pem\"\nclient_key = \"secret:k\"",
+                "with the key secret:k",
+            ),
         ),
         (
             Capability::Sql,

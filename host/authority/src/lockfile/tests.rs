@@ -60,6 +60,11 @@ fn what_is_written_is_read_back_without_any_difference() {
         ("sql", "sql = \"postgres://a@h/d\"\npassword = \"secret:x\"\nstatements = [\"select\"]"),
         ("sql", "sql = \"postgres://a@h/d\"\naddresses = [\"private\", \"loopback\"]"),
         ("sql", "sql = \"postgres://a@[::1]/d\""),
+        (
+            "sql",
+            "sql = \"postgres://a@h/d?sslmode=verify-full\"\nca = \"ca.pem\"\n\
+             client_cert = \"secret:cert\"\nclient_key = \"/etc/ssl/private/a.key\"",
+        ),
         ("sql", "sql = \"sqlite:data/a.db\"\ncreate = true"),
         (
             "docker",

@@ -81,6 +81,7 @@ dimensions! {
     Tls "tls" Glob [Http Sql] ["disable"] "Whom a connection believes: `verify-full`, \
                                            `ca FILE DIGEST`, or, unverified, `require`, `prefer`, \
                                            `disable`";
+    ClientCertificates "client_cert" Glob [Http Sql] ["any.pem with the key any.key"] "The certificate that the host shows a server: `FILE DIGEST with the key FILE`";
     Databases "databases" Glob [Sql] ["any_database"] "Databases on a server";
     Users "users" Glob [Sql] ["any_user"] "Users of a database server";
     Files "files" Directory [Sql] ["/any.db"] "SQLite files";

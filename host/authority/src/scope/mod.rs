@@ -52,6 +52,9 @@ impl AccessScope {
         if let Some(lent) = effective.lent(grant) {
             secrets.extend(lent.secret_sources(view));
         }
+        if let Some(client) = grant.target.tls_keys().and_then(|keys| keys.client.as_ref()) {
+            values.insert(Dimension::ClientCertificates, Values::exact([client.shown(view)]));
+        }
         values.insert(Dimension::Plugins, Values::exact([plugin]));
         values.insert(Dimension::Verbs, Values::exact(grant.verbs.iter().map(Verb::to_string)));
         if !secrets.is_empty() {
@@ -139,7 +142,7 @@ fn addresses(policy: &AddressPolicy, host: &str) -> Values {
 /// nothing.
 fn tls_of(target: &HttpTarget, view: PathView) -> String {
     let is_encrypted = matches!(&target.base, HttpBase::Url(url) if url.scheme() == "https");
-    match &target.ca {
+    match &target.tls_keys.ca {
         Some(ca) if is_encrypted || matches!(target.base, HttpBase::Secret(_)) => {
             format!("ca {}", ca.shown(view))
         }
@@ -198,7 +201,11 @@ fn of_sql(target: &SqlTarget, view: PathView) -> BTreeMap<Dimension, Values> {
             values.insert(Dimension::Create, Values::flag(target.create.into()));
         }
         SqlAddress::Server { host, port, user, database, tls, .. } => {
-            values.insert(Dimension::Tls, Values::exact([tls.name()]));
+            let tls = match &target.tls_keys.ca {
+                Some(ca) => format!("ca {}", ca.shown(view)),
+                None => tls.name().to_owned(),
+            };
+            values.insert(Dimension::Tls, Values::exact([tls]));
             values.insert(Dimension::Hosts, Values::exact([host]));
             values.insert(Dimension::Ports, Values::exact([port.to_string()]));
             values.insert(Dimension::Users, Values::exact([user]));

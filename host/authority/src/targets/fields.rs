@@ -149,6 +149,18 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::Http,
+        "client_cert",
+        Enforcement::Test(
+            "a_server_that_asks_who_its_client_is_gets_the_certificate_of_the_target",
+        ),
+    ),
+    (
+        Capability::Http,
+        "client_key",
+        Enforcement::Test("a_certificate_or_a_key_that_cannot_be_used_is_said_to_be_and_why"),
+    ),
+    (
+        Capability::Http,
         "verbs",
         Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
     ),
@@ -159,6 +171,25 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
         Enforcement::Gate("addresses = [\"public\"]", "addresses = [\"private\"]", |e| {
             connect(e, Verb::SqlQuery)
         }),
+    ),
+    (
+        Capability::Sql,
+        "ca",
+        Enforcement::Test("a_database_server_is_believed_by_the_authority_of_its_target_alone"),
+    ),
+    (
+        Capability::Sql,
+        "client_cert",
+        Enforcement::Test(
+            "a_database_server_that_asks_who_its_client_is_gets_the_certificate_of_the_target",
+        ),
+    ),
+    (
+        Capability::Sql,
+        "client_key",
+        Enforcement::Test(
+            "a_database_server_that_asks_who_its_client_is_gets_the_certificate_of_the_target",
+        ),
     ),
     (
         Capability::Sql,

@@ -1,6 +1,6 @@
 //! Paths of this host in targets: what a file says, and where that leads.
 
-use super::ca_file::CaContent;
+use super::pem_file::FileContent;
 use crate::digest::Digest;
 use std::path::{Component, Path, PathBuf};
 
@@ -44,9 +44,9 @@ impl<'a> Folder<'a> {
     }
 
     /// What is in a file now.
-    pub(super) fn content_of(&self, path: &Path) -> CaContent {
-        self.digest.map_or(CaContent::Unknown, |digest| {
-            digest(path).map_or(CaContent::Absent, CaContent::Is)
+    pub(super) fn content_of(&self, path: &Path) -> FileContent {
+        self.digest.map_or(FileContent::Unknown, |digest| {
+            digest(path).map_or(FileContent::Absent, FileContent::Is)
         })
     }
 

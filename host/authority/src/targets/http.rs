@@ -1,7 +1,8 @@
 //! An `http` target: one base address over HTTP.
 
 use super::network::read_addresses;
-use super::{CaFile, Folder, secret_reference};
+use super::tls::{Encryption, read_tls};
+use super::{Folder, TlsKeys, secret_reference};
 use crate::pattern::{AddressPolicy, PathError, PathPattern, canonical_request_path};
 use runbook_document::{ByteSize, Located, Reader, Table, Value};
 use std::collections::BTreeMap;
@@ -56,8 +57,8 @@ pub struct HttpTarget {
     pub max_body: ByteSize,
     /// For one request, all hops included.
     pub timeout: Duration,
-    /// A PEM file of certificate authorities to trust instead of the system's.
-    pub ca: Option<CaFile>,
+    /// Whom it believes instead of the system's authorities, and what it shows of itself.
+    pub tls_keys: TlsKeys,
 }
 
 impl Injected {
@@ -106,6 +107,7 @@ impl HttpTarget {
         };
         base.into_iter()
             .chain(self.headers.values().filter_map(|header| header.secret.as_deref()))
+            .chain(self.tls_keys.secrets())
             .collect()
     }
 }
@@ -160,7 +162,10 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
     let timeout = reader
         .optional::<Duration>("timeout")
         .map_or(Duration::from_secs(30), |timeout| timeout.value);
-    let ca = reader.optional::<String>("ca").map(|path| CaFile::locate(&path.value, folder));
+    let is_open = matches!(&base, Some(HttpBase::Url(base)) if base.scheme() == "http");
+    let encryption =
+        if is_open { Encryption::Open("`http` does not encrypt") } else { Encryption::Verified };
+    let tls_keys = read_tls(reader, folder, encryption);
     Some(HttpTarget {
         base: base?,
         paths,
@@ -170,7 +175,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
         redirects,
         max_body,
         timeout,
-        ca,
+        tls_keys,
     })
 }
 

@@ -4,7 +4,6 @@
 //! A target is literal. No template, no environment variable and no parameter can stand in one, so
 //! that a reviewer reads exactly what the run may reach.
 
-mod ca_file;
 mod docker;
 #[cfg(test)]
 pub(crate) mod fields;
@@ -13,14 +12,15 @@ mod host_path;
 mod http;
 mod literal;
 mod network;
+mod pem_file;
 mod process;
 mod questions;
 mod secret;
 mod sql;
 mod stored_secret;
+mod tls;
 mod variable;
 
-pub use ca_file::{CaContent, CaFile};
 pub(crate) use docker::DEFAULT_SOCKET;
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget, NO_NETWORK};
 pub use files::{FileAccess, FilesTarget};
@@ -31,6 +31,7 @@ pub use http::{HeaderEncoding, HttpBase, HttpTarget, Injected, parse_base};
 pub use literal::{Texts, diagnostic as template_diagnostic, template_in};
 pub(crate) use network::reached_addresses;
 pub use network::{ServerName, addresses_for};
+pub use pem_file::{FileContent, PemFile};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
 pub use questions::RequiredPath;
@@ -39,6 +40,7 @@ pub(crate) use sql::is_here;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
 pub use stored_secret::StoredSecret;
 pub(crate) use stored_secret::{is_source_pattern, with_path};
+pub use tls::{Certificates, ClientCertificate, PrivateKey, TlsKeys};
 pub(crate) use variable::{HARMLESS_IN_WORDS, is_harmless, is_name};
 pub use variable::{VariableEffect, steers};
 
@@ -142,11 +144,32 @@ impl Target {
     pub fn secrets(&self) -> Vec<&str> {
         match &self.kind {
             TargetKind::Http(http) => http.secrets(),
-            TargetKind::Sql(sql) => sql.password.as_deref().into_iter().collect(),
+            TargetKind::Sql(sql) => {
+                sql.password.as_deref().into_iter().chain(sql.tls_keys.secrets()).collect()
+            }
             TargetKind::Docker(_) | TargetKind::Files(_) => Vec::new(),
             TargetKind::Process(process) => process.secrets(),
             TargetKind::Secret(secret) => vec![&secret.secret],
         }
+    }
+
+    /// Whom it believes over a network and what it shows of itself, if it is reached over one.
+    pub fn tls_keys(&self) -> Option<&TlsKeys> {
+        match &self.kind {
+            TargetKind::Http(http) => Some(&http.tls_keys),
+            TargetKind::Sql(sql) => Some(&sql.tls_keys),
+            TargetKind::Docker(_)
+            | TargetKind::Files(_)
+            | TargetKind::Process(_)
+            | TargetKind::Secret(_) => None,
+        }
+    }
+
+    /// The names of the secrets that reach the other side: not the private key by which the host
+    /// shows who it is.
+    pub fn sent_secrets(&self) -> Vec<&str> {
+        let kept = self.tls_keys().map(TlsKeys::secrets).unwrap_or_default();
+        self.secrets().into_iter().filter(|name| !kept.contains(name)).collect()
     }
 
     /// The sources of the secrets that the target names. A name that stands for nothing known is

@@ -40,6 +40,9 @@ const CONNECTION_VARIABLES: &[&str] = &[
     "PGSERVICE",
     "PGSERVICEFILE",
     "PGSSLMODE",
+    "PGSSLROOTCERT",
+    "PGSSLCERT",
+    "PGSSLKEY",
 ];
 
 /// One program, as a `process` target describes it.

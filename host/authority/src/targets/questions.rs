@@ -1,8 +1,8 @@
 //! What other modules need to know of a target. Only this folder matches on the kinds of targets.
 
 use super::{
-    DockerTarget, FilesTarget, HttpBase, HttpTarget, ProcessTarget, SecretTarget, SqlAddress,
-    SqlTarget, Target, TargetKind, TlsMode, is_here,
+    DockerTarget, FilesTarget, HttpBase, HttpTarget, PemFile, ProcessTarget, SecretTarget,
+    SqlAddress, SqlTarget, Target, TargetKind, TlsKeys, TlsMode, is_here,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -62,9 +62,10 @@ impl Target {
         self.process().map(|process| process.variables().collect()).unwrap_or_default()
     }
 
-    /// The file of the authorities that it believes alone.
-    pub fn authority_file(&self) -> Option<&Path> {
-        self.http()?.ca.as_ref().map(super::CaFile::real)
+    /// The files of certificates that it names: the authorities that it believes alone, and what
+    /// it shows of itself.
+    pub fn certificate_files(&self) -> impl Iterator<Item = &Path> {
+        self.tls_keys().into_iter().flat_map(TlsKeys::files).map(PemFile::real)
     }
 
     /// What must be on this machine before it can be used: its program, its directory, or its

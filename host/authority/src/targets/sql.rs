@@ -1,7 +1,8 @@
 //! A `sql` target: one database.
 
 use super::network::read_addresses;
-use super::{Folder, HostPath, secret_reference};
+use super::tls::{Encryption, read_tls};
+use super::{Folder, HostPath, TlsKeys, secret_reference};
 use crate::pattern::{AddressPolicy, Dialect, StatementClass, relation_of};
 use runbook_document::{ByteSize, Located, Reader};
 use std::time::Duration;
@@ -67,6 +68,8 @@ pub struct SqlTarget {
     pub address: SqlAddress,
     /// Which addresses the name of its server may lead to.
     pub addresses: AddressPolicy,
+    /// Whom it believes instead of the system's authorities, and what it shows of itself.
+    pub tls_keys: TlsKeys,
     /// The name of the secret with the password.
     pub password: Option<String>,
     /// Statement classes that may run; `None` is every class.
@@ -154,6 +157,8 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTar
         name
     });
     let addresses = read_addresses_of(reader, address.as_ref());
+    let encryption = address.as_ref().map_or(Encryption::Verified, encryption_of);
+    let tls_keys = read_tls(reader, folder, encryption);
     let statements = read_statements(reader);
     let relations = read_relations(reader, address.as_ref());
     let superuser = reader.optional::<bool>("superuser").is_some_and(|flag| flag.value);
@@ -184,6 +189,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTar
     Some(SqlTarget {
         address: address?,
         addresses,
+        tls_keys,
         password,
         statements,
         relations,
@@ -194,6 +200,22 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<SqlTar
         max_copy: max_copy.map_or(ByteSize(4 << 30), |size| size.value),
         timeout,
     })
+}
+
+/// What becomes of certificates on the way to a database.
+fn encryption_of(address: &SqlAddress) -> Encryption {
+    match address {
+        SqlAddress::File(_) => Encryption::Open("a file is not reached over a network"),
+        SqlAddress::Server { host, .. } if host.starts_with('/') => {
+            Encryption::Open("a socket is not encrypted")
+        }
+        SqlAddress::Server { tls, .. } => match tls {
+            TlsMode::VerifyFull => Encryption::Verified,
+            TlsMode::Require => Encryption::Unverified,
+            TlsMode::Prefer => Encryption::Open("`sslmode=prefer` goes on without encryption"),
+            TlsMode::Disable => Encryption::Open("`sslmode=disable` does not encrypt"),
+        },
+    }
 }
 
 /// A file and a socket have no address, so that none can be allowed.

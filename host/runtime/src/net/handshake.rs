@@ -15,8 +15,28 @@ pub(crate) enum TlsFailure {
     Certificate(String),
     /// The other side does not speak TLS, or none that is accepted here.
     Protocol(String),
+    /// The other side does not accept who this host says it is: it shows no certificate, or one
+    /// that is refused.
+    Client(String),
     /// This host cannot make such a connection to anybody: its authorities cannot be read, say.
     Here(String),
+}
+
+/// Why the other side refused who this host says it is, if that is what is behind an error. By TLS
+/// 1.3 a server says so only after the handshake, when it has not looked at anything else yet.
+pub(crate) fn refused_client(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let alert = inner.and_then(|inner| inner.downcast_ref::<Error>());
+        if let Some(Error::AlertReceived(alert)) = alert
+            && let TlsFailure::Client(reason) = of_alert(*alert)
+        {
+            return Some(reason);
+        }
+        next = error.source();
+    }
+    None
 }
 
 impl From<io::Error> for TlsFailure {
@@ -72,6 +92,9 @@ impl TlsFailure {
 fn of_alert(alert: AlertDescription) -> TlsFailure {
     use AlertDescription as Alert;
     let protocol = |what: &str| TlsFailure::Protocol(what.to_owned());
+    let client = |why: &str| {
+        TlsFailure::Client(format!("it refuses the certificate that this host shows: {why}"))
+    };
     match alert {
         Alert::CloseNotify | Alert::UserCanceled | Alert::InternalError => {
             TlsFailure::Cut(format!("it ended the handshake ({})", words(&format!("{alert:?}"))))
@@ -81,16 +104,20 @@ fn of_alert(alert: AlertDescription) -> TlsFailure {
             protocol("it has no cipher in common with this host")
         }
         Alert::UnrecognisedName => protocol("it does not know the name that it is called by"),
-        Alert::NoCertificate
-        | Alert::BadCertificate
+        Alert::NoCertificate | Alert::CertificateRequired => TlsFailure::Client(
+            "it wants a certificate of the client, and this host sends none; name one as \
+             `client_cert` of the target, with its `client_key`"
+                .to_owned(),
+        ),
+        Alert::CertificateExpired => client("it has expired, or is not valid yet"),
+        Alert::CertificateRevoked => client("it was revoked"),
+        Alert::UnknownCA => client("its authority is not one that the server knows"),
+        Alert::BadCertificate
         | Alert::UnsupportedCertificate
-        | Alert::CertificateRevoked
-        | Alert::CertificateExpired
         | Alert::CertificateUnknown
-        | Alert::CertificateRequired
-        | Alert::UnknownCA
-        | Alert::AccessDenied => {
-            protocol("it wants a certificate of the client, and this host sends none")
+        | Alert::AccessDenied
+        | Alert::DecryptError => {
+            client(&format!("it says only `{}`", words(&format!("{alert:?}"))))
         }
         Alert::NoApplicationProtocol => protocol("it does not speak HTTP/1.1 over TLS"),
         other => TlsFailure::Protocol(format!(
@@ -283,7 +310,10 @@ mod tests {
             );
             assert_eq!(matches!(failure, TlsFailure::Cut(_)), is_passing, "{alert:?}");
             assert!(
-                matches!(failure, TlsFailure::Cut(_) | TlsFailure::Protocol(_)),
+                matches!(
+                    failure,
+                    TlsFailure::Cut(_) | TlsFailure::Protocol(_) | TlsFailure::Client(_)
+                ),
                 "{alert:?}: {failure:?}"
             );
         }

@@ -168,7 +168,7 @@ pub fn effective(
     {
         let folder = Folder::new(base, &runbook_runtime::follow_links)
             .expect("absolute")
-            .with_digests(&runbook_runtime::ca_digest);
+            .with_digests(&runbook_runtime::certificates_digest);
         targets.read(&source, table, folder, &mut diagnostics);
     }
     assert!(!diagnostics.has_errors(), "{diagnostics:?}");

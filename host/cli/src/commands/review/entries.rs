@@ -368,7 +368,7 @@ fn runbook_entry(path: &Path, prepared: &Prepared, lens: &SentenceContext<'_>) -
 }
 
 /// The files that decide what a runbook does: its texts, its lockfile, the components that it uses,
-/// and the authorities that it believes.
+/// and the certificates that it believes or shows.
 fn decided_by(path: &Path, prepared: &Prepared) -> Vec<PathBuf> {
     let texts = prepared.runbook.sources.iter().chain(&prepared.waivers);
     let texts = texts.map(|source| PathBuf::from(source.name())).chain([path.to_owned()]);
@@ -376,10 +376,11 @@ fn decided_by(path: &Path, prepared: &Prepared) -> Vec<PathBuf> {
         by_reference(prepared).into_keys().filter(|reference| plugins::is_file(reference));
     let components = components.map(|reference| prepared.folder.join(reference));
     let grants = prepared.sites.values().flat_map(|site| site.effective.iter());
-    let authorities = grants.filter_map(|grant| grant.target.authority_file().map(Path::to_owned));
+    let certificates =
+        grants.flat_map(|grant| grant.target.certificate_files().map(Path::to_owned));
     let files = texts
         .chain(components)
-        .chain(authorities)
+        .chain(certificates)
         .filter_map(|file| std::path::absolute(file).ok());
     // Thousands of steps name the same few files.
     let files: BTreeSet<PathBuf> = files.collect();

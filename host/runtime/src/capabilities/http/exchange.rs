@@ -3,8 +3,9 @@
 use super::timed::{Marks, Timed};
 use crate::fault::{Fault, FaultClass};
 use crate::host::Commit;
+use crate::net::handshake::{TlsFailure, refused_client};
 use crate::net::judged::{Judged, Unreached};
-use crate::net::{handshake::TlsFailure, tls::encrypt};
+use crate::net::tls::encrypt;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -12,7 +13,7 @@ use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use runbook_authority::VerbEffect;
-use runbook_authority::targets::CaFile;
+use rustls::ClientConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +90,9 @@ pub(super) struct Answered {
 pub(super) enum Failure {
     Unreached(Unreached),
     Tls(TlsFailure),
+    /// The server does not accept the certificate of this host, and so has not looked at the
+    /// request.
+    RefusedClient(String),
     /// It failed before any byte of the request went out.
     Unsent(hyper::Error),
     /// It failed after that: the other side may have acted.
@@ -124,6 +128,9 @@ impl Failure {
             }
             Self::Tls(TlsFailure::Protocol(reason)) => {
                 new(FaultClass::Assertion, "http.tls-protocol", reason)
+            }
+            Self::RefusedClient(reason) | Self::Tls(TlsFailure::Client(reason)) => {
+                new(FaultClass::Invalid, "http.client-certificate", reason)
             }
             Self::Tls(TlsFailure::Here(reason)) => new(FaultClass::Invalid, "http.tls", reason),
             Self::Unsent(error) => new(FaultClass::Transient, "http.connect", chain(&error)),
@@ -167,14 +174,14 @@ impl Connection {
     pub(super) async fn open(
         url: &Url,
         judged: &Judged,
-        ca: Option<&CaFile>,
+        tls: Option<Arc<ClientConfig>>,
     ) -> Result<Self, Failure> {
         let (started, dns) = (Instant::now(), judged.dns);
         let stream = judged.connect().await.map_err(Failure::Unreached)?;
         let connect = started.elapsed();
         let peer =
             stream.peer_addr().map_err(|error| Failure::Unreached(Unreached::Connect(error)))?;
-        if url.scheme() != "https" {
+        let Some(config) = tls else {
             return Ok(Self {
                 stream: Stream::Plain(stream),
                 peer,
@@ -182,10 +189,10 @@ impl Connection {
                 connect,
                 tls: Duration::ZERO,
             });
-        }
+        };
         let started = Instant::now();
         let host = url.host_str().unwrap_or_default();
-        let stream = encrypt(stream, host, ca).await.map_err(Failure::Tls)?;
+        let stream = encrypt(stream, host, config).await.map_err(Failure::Tls)?;
         Ok(Self {
             stream: Stream::Tls(Box::new(stream)),
             peer,
@@ -224,7 +231,14 @@ impl Exchange<'_> {
             }
         }
         .map_err(|error| {
-            if marks.sent() { Failure::Broken(error) } else { Failure::Unsent(error) }
+            if let Some(reason) = refused_client(&error) {
+                commit.void();
+                Failure::RefusedClient(reason)
+            } else if marks.sent() {
+                Failure::Broken(error)
+            } else {
+                Failure::Unsent(error)
+            }
         })?;
         let (head, body) = response.into_parts();
         let body = take(body, self.shown, self.behind).await.map_err(Failure::Broken)?;

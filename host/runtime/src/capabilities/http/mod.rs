@@ -10,6 +10,7 @@ use crate::bindings::runbook::http::{reader, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
 use crate::net::judged::Server;
+use crate::net::tls;
 use exchange::{Answered, Body, BodyEnd, Connection, Exchange, Failure};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
@@ -246,7 +247,19 @@ impl Host {
         };
         let unreached = |unreached| failed(Failure::Unreached(unreached));
         let judged = self.judged(&server).await.map_err(unreached)?;
-        let connection = Connection::open(url, &judged, http.ca.as_ref()).await.map_err(failed)?;
+        let tls = match url.scheme() {
+            "https" => {
+                let config = self.client_config(
+                    &http.tls_keys,
+                    tls::Proof::Certificate,
+                    tls::HTTP,
+                    "http.tls",
+                );
+                Some(config.await?)
+            }
+            _ => None,
+        };
+        let connection = Connection::open(url, &judged, tls).await.map_err(failed)?;
         // One byte more tells that there is more.
         let behind = self.scrubber().lookahead() + 1;
         let shown = most_shown(http);

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+mod client_certificate;
 mod tls;
 
 const API: &[Slot] = &[("api", &["http.get", "http.head", "http.post"], "api")];

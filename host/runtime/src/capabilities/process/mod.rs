@@ -17,11 +17,14 @@ use failure::Failure;
 use group::Group;
 use program::Program;
 use runbook_authority::pattern::Dialect;
-use runbook_authority::targets::{EnvironmentValue, ProcessTarget, SqlAddress};
+use runbook_authority::targets::{
+    ClientCertificate, EnvironmentValue, PrivateKey, ProcessTarget, SqlAddress, TlsKeys,
+};
 use runbook_authority::{Operation, Target, Verb};
 use runbook_launch::LaunchRefusal;
 use runbook_launch::sandbox::Allowance;
 use runbook_secrets::Secret;
+use std::path::Path;
 use std::time::Duration;
 
 impl types::Host for HostCall<'_> {}
@@ -194,8 +197,32 @@ impl Host {
         if let Some(password) = &sql.password {
             environment.push(("PGPASSWORD".to_owned(), self.secret(password).await?));
         }
+        for (name, path) in certificate_files(&sql.tls_keys).map_err(|key| {
+            let message = format!(
+                "`{key}` of target `{name}` is a secret, and a program is given a file: name a \
+                 file that only its owner may read"
+            );
+            Fault::new(FaultClass::Invalid, "process.connection", message)
+        })? {
+            environment.push((name.to_owned(), Secret::from(path.to_string_lossy().as_ref())));
+        }
         Ok(environment)
     }
+}
+
+/// The variables by which libpq finds the certificates and the key of a connection; the key of the
+/// target that is no file, if one is not.
+fn certificate_files(keys: &TlsKeys) -> Result<Vec<(&'static str, &Path)>, &'static str> {
+    let mut files = Vec::new();
+    if let Some(ca) = &keys.ca {
+        files.push(("PGSSLROOTCERT", ca.file().ok_or("ca")?.real()));
+    }
+    if let Some(ClientCertificate { certificates, key }) = &keys.client {
+        files.push(("PGSSLCERT", certificates.file().ok_or("client_cert")?.real()));
+        let PrivateKey::File(path) = key else { return Err("client_key") };
+        files.push(("PGSSLKEY", path.real()));
+    }
+    Ok(files)
 }
 
 fn ssl_mode(tls: runbook_authority::targets::TlsMode) -> &'static str {

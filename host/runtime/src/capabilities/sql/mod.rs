@@ -18,10 +18,12 @@ use crate::bindings::runbook::sql::{reader, snapshot, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
 use crate::net::judged::{Judged, Server};
+use crate::net::tls::Proof;
 use runbook_authority::pattern::Dialect;
-use runbook_authority::targets::SqlTarget;
+use runbook_authority::targets::{SqlAddress, SqlTarget, TlsMode};
 use runbook_authority::{Grant, Operation, Target, Verb};
 use runbook_secrets::{Scrubber, Secret};
+use rustls::ClientConfig;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -201,6 +203,8 @@ pub(super) struct Access {
     password: Option<Secret>,
     /// Where its server may be connected to; `None` if it is not reached over a network.
     judged: Option<Judged>,
+    /// How the connection is encrypted; `None` if it is not.
+    tls: Option<Arc<ClientConfig>>,
     /// For connecting and running, enforced by the server too.
     timeout: Duration,
     began: Instant,
@@ -308,6 +312,13 @@ impl Host {
         };
         let timeout = self.remaining(sql_of(&target).timeout);
         let began = Instant::now();
+        let tls = match proof(sql_of(&target)) {
+            Some(proof) => {
+                let keys = &sql_of(&target).tls_keys;
+                Some(self.client_config(keys, proof, &[], "sql.tls").await?)
+            }
+            None => None,
+        };
         let judged = match sql_of(&target).server() {
             Some((host, port)) => {
                 let server = Server { slot, verb, host, port, within: timeout };
@@ -316,7 +327,7 @@ impl Host {
             None => None,
         };
         let session_lock = session_lock(self.run(), self.step());
-        Ok(Access { target, password, judged, timeout, began, session_lock })
+        Ok(Access { target, password, judged, tls, timeout, began, session_lock })
     }
 
     /// Ends what earlier attempts of the step still do on the databases that it may change, and
@@ -337,6 +348,16 @@ impl Host {
             ended.extend(mysql::end_earlier(&access).await?);
         }
         Ok(ended)
+    }
+}
+
+/// How a server proves who it is, if the connection to it is encrypted.
+fn proof(sql: &SqlTarget) -> Option<Proof> {
+    sql.server()?;
+    match &sql.address {
+        SqlAddress::Server { tls: TlsMode::VerifyFull, .. } => Some(Proof::Certificate),
+        SqlAddress::Server { tls: TlsMode::Prefer | TlsMode::Require, .. } => Some(Proof::Nothing),
+        SqlAddress::Server { tls: TlsMode::Disable, .. } | SqlAddress::File(_) => None,
     }
 }
 

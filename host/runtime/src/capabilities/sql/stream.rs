@@ -3,6 +3,7 @@
 
 use super::Access;
 use crate::fault::{Fault, FaultClass};
+use crate::net::handshake::{TlsFailure, refused_client};
 use crate::net::judged::Unreached;
 use std::io;
 use std::path::Path;
@@ -39,10 +40,17 @@ impl Seen {
     }
 
     /// The connection is ended from this side, for this reason.
-    pub(super) fn refuse(&self, class: FaultClass, code: &str, message: String) -> io::Error {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Fault::new(class, code, message));
+    pub(super) fn refuse(&self, fault: Fault) -> io::Error {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
         io::ErrorKind::ConnectionAborted.into()
+    }
+
+    /// Keeps why the server ended the connection, if it is that it does not accept who this host
+    /// says it is.
+    pub(super) fn explain(&self, error: &io::Error) {
+        if let Some(reason) = refused_client(error) {
+            self.refuse(tls_fault(TlsFailure::Client(reason)));
+        }
     }
 
     /// Why the connection was ended from this side; `otherwise` if it was not.
@@ -94,9 +102,30 @@ pub(super) async fn over_a_socket(path: &Path) -> Result<UnixStream, Fault> {
     UnixStream::connect(path).await.map_err(away)
 }
 
-/// What is said where a server cannot be spoken to as the target demands.
-pub(super) fn tls_fault(error: &dyn std::fmt::Display) -> Fault {
-    Fault::new(FaultClass::Invalid, "sql.tls", error.to_string())
+/// Why a connection cannot be encrypted as the target demands. Nothing of a statement was sent, so
+/// none of these leaves anything unknown.
+pub(super) fn tls_fault(failure: TlsFailure) -> Fault {
+    let (class, code, reason) = match failure {
+        TlsFailure::Cut(reason) => (FaultClass::Transient, "sql.tls-broken", reason),
+        TlsFailure::Certificate(reason) => (FaultClass::Assertion, "sql.certificate", reason),
+        TlsFailure::Protocol(reason) => (FaultClass::Assertion, "sql.tls-protocol", reason),
+        TlsFailure::Client(reason) => (FaultClass::Invalid, "sql.client-certificate", reason),
+        TlsFailure::Here(reason) => (FaultClass::Invalid, "sql.tls", reason),
+    };
+    Fault::new(class, code, format!("the database server: {reason}"))
+}
+
+/// The server cannot do what the target demands.
+pub(super) fn does_not_encrypt() -> Fault {
+    let message = "the server does not encrypt, and `sslmode` of the target demands it";
+    Fault::new(FaultClass::Assertion, "sql.tls-protocol", message)
+}
+
+/// A password that anybody on the way could read is not sent.
+pub(super) fn would_be_read() -> Fault {
+    let message = "the server asks for the password in clear text, and the connection is not \
+                   encrypted; write `?sslmode=verify-full` behind the address";
+    Fault::new(FaultClass::Denied, "sql.login", message)
 }
 
 /// Reads so much, and keeps none of it.

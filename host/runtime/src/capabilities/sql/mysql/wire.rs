@@ -12,6 +12,7 @@ use super::super::stream::{LEAST_ROW, Seen, Stream, no_socket, over_a_socket, ov
 use crate::fault::Fault;
 use runbook_authority::targets::{SqlAddress, TlsMode};
 use runbook_secrets::Secret;
+use rustls::ClientConfig;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,7 +66,8 @@ impl Wire {
         let server = if host.starts_with('/') {
             Server::Socket(over_a_socket(&Path::new(host).join("mysqld.sock")).await?)
         } else {
-            Server::Tcp { stream: over_tcp(access).await?, host: host.clone(), tls: *tls }
+            let (host, config) = (host.clone(), access.tls.clone());
+            Server::Tcp { stream: over_tcp(access).await?, host, mode: *tls, config }
         };
         let seen = Arc::new(Seen::default());
         let relay = Relay {
@@ -101,7 +103,7 @@ impl Wire {
 /// A server that has not said anything yet.
 enum Server {
     Socket(UnixStream),
-    Tcp { stream: TcpStream, host: String, tls: TlsMode },
+    Tcp { stream: TcpStream, host: String, mode: TlsMode, config: Option<Arc<ClientConfig>> },
 }
 
 /// A packet as it goes over the wire.
@@ -156,7 +158,13 @@ struct Session {
 
 impl Relay {
     async fn run(&self, mut driver: UnixStream, server: Server) -> io::Result<()> {
-        let Session { server, flags } = self.log_in(&mut driver, server).await?;
+        let done = self.carry(&mut driver, server).await;
+        // The driver sees the end only after this.
+        done.inspect_err(|error| self.seen.explain(error))
+    }
+
+    async fn carry(&self, driver: &mut UnixStream, server: Server) -> io::Result<()> {
+        let Session { server, flags } = self.log_in(driver, server).await?;
         let (mut from_driver, mut to_driver) = driver.split();
         let (mut from_server, mut to_server) = tokio::io::split(server);
         let up = async {

@@ -8,7 +8,8 @@
 
 use super::super::Access;
 use super::super::stream::{
-    LEAST_ROW, Seen, Stream, away, no_socket, over_a_socket, over_tcp, skip, tls_fault,
+    LEAST_ROW, Seen, Stream, away, does_not_encrypt, no_socket, over_a_socket, over_tcp, skip,
+    tls_fault, would_be_read,
 };
 use crate::fault::{Fault, FaultClass};
 use crate::net::tls;
@@ -22,6 +23,9 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// Asks a server whether it can do TLS.
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// A server that asks for the password as it is.
+const CLEAR_TEXT: u32 = 3;
 
 /// Version 3.0 of the protocol.
 const PROTOCOL: u32 = 196_608;
@@ -52,7 +56,7 @@ impl Wire {
             tempfile::Builder::new().prefix("runbook-sql-").tempdir().map_err(no_socket)?;
         let listener =
             UnixListener::bind(folder.path().join(".s.PGSQL.5432")).map_err(no_socket)?;
-        let server = reach(access).await?;
+        let Reached { server, is_open } = reach(access).await?;
         let seen = Arc::new(Seen::default());
         let startup = startup(
             &[&[("user", user.as_str()), ("database", database.as_str())], settings].concat(),
@@ -61,6 +65,7 @@ impl Wire {
             seen: Arc::clone(&seen),
             most: usize::try_from(access.sql().max_bytes.0).unwrap_or(usize::MAX).max(LEAST_ROW),
             has_password: access.password.is_some(),
+            is_open,
         };
         let relay = tokio::spawn(async move {
             // Whatever ends it, both sides see the end of their stream.
@@ -98,32 +103,33 @@ fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
     [length.to_be_bytes().as_slice(), &body].concat()
 }
 
-async fn reach(access: &Access) -> Result<Box<dyn Stream>, Fault> {
+/// A server, and whether what is said to it goes over a network as it is.
+struct Reached {
+    server: Box<dyn Stream>,
+    is_open: bool,
+}
+
+async fn reach(access: &Access) -> Result<Reached, Fault> {
     let SqlAddress::Server { host, port, tls: mode, .. } = &access.sql().address else {
         unreachable!("only PostgreSQL targets come here");
     };
     if host.starts_with('/') {
-        return Ok(Box::new(
-            over_a_socket(&Path::new(host).join(format!(".s.PGSQL.{port}"))).await?,
-        ));
+        let socket = over_a_socket(&Path::new(host).join(format!(".s.PGSQL.{port}"))).await?;
+        return Ok(Reached { server: Box::new(socket), is_open: false });
     }
     let mut stream = over_tcp(access).await?;
-    if *mode == TlsMode::Disable {
-        return Ok(Box::new(stream));
-    }
+    let Some(config) = access.tls.clone() else {
+        return Ok(Reached { server: Box::new(stream), is_open: true });
+    };
     stream.write_all(&TLS_REQUEST).await.map_err(away)?;
     let answer = stream.read_u8().await.map_err(away)?;
     match (answer, mode) {
-        (b'S', TlsMode::VerifyFull) => Ok(Box::new(
-            tls::encrypt_verified(stream, host).await.map_err(|error| tls_fault(&error))?,
-        )),
-        (b'S', TlsMode::Prefer | TlsMode::Require) => Ok(Box::new(
-            tls::encrypt_unverified(stream, host).await.map_err(|error| tls_fault(&error))?,
-        )),
-        (b'N', TlsMode::Prefer) => Ok(Box::new(stream)),
-        (b'N', _) => {
-            Err(tls_fault(&"the server does not encrypt, and `sslmode` of the target demands it"))
+        (b'S', _) => {
+            let encrypted = tls::encrypt(stream, host, config).await.map_err(tls_fault)?;
+            Ok(Reached { server: Box::new(encrypted), is_open: false })
         }
+        (b'N', TlsMode::Prefer) => Ok(Reached { server: Box::new(stream), is_open: true }),
+        (b'N', _) => Err(does_not_encrypt()),
         (_, _) => Err(Fault::new(
             FaultClass::Transient,
             "sql.protocol",
@@ -138,12 +144,25 @@ struct Relay {
     /// The largest row that is let through, in bytes.
     most: usize,
     has_password: bool,
+    /// Whether what is said goes over a network as it is.
+    is_open: bool,
 }
 
 impl Relay {
     async fn run(
         &self,
         mut driver: UnixStream,
+        server: Box<dyn Stream>,
+        startup: Vec<u8>,
+    ) -> io::Result<()> {
+        let done = self.carry(&mut driver, server, startup).await;
+        // The driver sees the end only after this.
+        done.inspect_err(|error| self.seen.explain(error))
+    }
+
+    async fn carry(
+        &self,
+        driver: &mut UnixStream,
         mut server: Box<dyn Stream>,
         startup: Vec<u8>,
     ) -> io::Result<()> {
@@ -208,7 +227,8 @@ impl Relay {
                         "the server sent a message of {body} bytes that is no row, which is too \
                          much"
                     );
-                    return Err(self.seen.refuse(FaultClass::Limit, "sql.too-big", message));
+                    let fault = Fault::new(FaultClass::Limit, "sql.too-big", message);
+                    return Err(self.seen.refuse(fault));
                 }
                 b'C' | b's' | b'E' | b'Z' => drops = false,
                 _ => {}
@@ -217,14 +237,14 @@ impl Relay {
             driver.write_all(&[&[kind][..], &length.to_be_bytes()].concat()).await?;
             if kind == b'R' && body >= 4 {
                 let method = server.read_u32().await?;
-                if matches!(method, 3 | 5 | 10) && !self.has_password {
+                if matches!(method, CLEAR_TEXT | 5 | 10) && !self.has_password {
                     let message = "the server asks for a password, and the target names none; \
                                    write `password = \"secret:NAME\"`";
-                    return Err(self.seen.refuse(
-                        FaultClass::Denied,
-                        "sql.login",
-                        message.to_owned(),
-                    ));
+                    let fault = Fault::new(FaultClass::Denied, "sql.login", message);
+                    return Err(self.seen.refuse(fault));
+                }
+                if method == CLEAR_TEXT && self.is_open {
+                    return Err(self.seen.refuse(would_be_read()));
                 }
                 driver.write_all(&method.to_be_bytes()).await?;
                 rest -= 4;

@@ -2,11 +2,12 @@
 //! connection is encrypted as the target demands.
 
 use super::{COMPRESS, LOCAL_FILES, Packet, Relay, SSL, Server, Session, can, cannot};
-use crate::capabilities::sql::stream::{Stream, tls_fault};
-use crate::fault::{Fault, FaultClass};
+use crate::capabilities::sql::stream::{Stream, does_not_encrypt, tls_fault, would_be_read};
 use crate::net::tls;
 use runbook_authority::targets::TlsMode;
+use rustls::ClientConfig;
 use std::io;
+use std::sync::Arc;
 use tokio::net::{TcpStream, UnixStream};
 
 /// A server that has said its greeting, and how it is reached from now on.
@@ -20,7 +21,7 @@ enum Link {
     /// As it is: a socket, or a target or server without TLS.
     Plain(Box<dyn Stream>),
     /// By TLS, which the server has said that it can.
-    ToEncrypt { stream: TcpStream, host: String, mode: TlsMode },
+    ToEncrypt { stream: TcpStream, host: String, config: Arc<ClientConfig> },
 }
 
 /// How packets of the login are passed on.
@@ -41,6 +42,12 @@ impl Passing {
             Self::Encrypted => 1,
         }
     }
+}
+
+/// Whether a greeting names the method by which a password is said as it is.
+fn asks_for_clear_text(greeting: &[u8]) -> bool {
+    let method = b"mysql_clear_password";
+    greeting.windows(method.len()).any(|part| part == method)
 }
 
 impl Relay {
@@ -64,10 +71,10 @@ impl Relay {
                 self.authenticate(driver, &mut server, answer, Passing::AsSent).await?;
                 server
             }
-            Link::ToEncrypt { stream, host, mode } => {
+            Link::ToEncrypt { stream, host, config } => {
                 answer.body[..4].copy_from_slice(&(flags | SSL).to_le_bytes());
                 let request = answer.body.get(..32).ok_or(io::ErrorKind::InvalidData)?.to_vec();
-                let mut server = self.encrypt(stream, &host, mode, request).await?;
+                let mut server = self.encrypt(stream, &host, config, request).await?;
                 self.authenticate(driver, &mut server, answer, Passing::Encrypted).await?;
                 server
             }
@@ -81,26 +88,30 @@ impl Relay {
     ///
     /// The server does not encrypt, and the target demands it; or it says nothing.
     async fn greeted(&self, server: Server) -> io::Result<Greeted> {
-        let (mut stream, host, mode) = match server {
+        let (mut stream, host, mode, config) = match server {
             Server::Socket(mut stream) => {
                 let greeting = Packet::read(&mut stream).await?;
                 return Ok(Greeted { greeting, link: Link::Plain(Box::new(stream)) });
             }
-            Server::Tcp { stream, host, tls } => (stream, host, tls),
+            Server::Tcp { stream, host, mode, config } => (stream, host, mode, config),
         };
         let greeting = Packet::read(&mut stream).await?;
-        let link = if mode == TlsMode::Disable || greeting.body.first() != Some(&10) {
-            Link::Plain(Box::new(stream))
-        } else if can(&greeting.body, SSL) {
-            Link::ToEncrypt { stream, host, mode }
-        } else if mode == TlsMode::Prefer {
-            Link::Plain(Box::new(stream))
-        } else {
-            let message =
-                "the server does not encrypt, and `sslmode` of the target demands it".to_owned();
-            return Err(self.seen.refuse(FaultClass::Invalid, "sql.tls", message));
-        };
-        Ok(Greeted { greeting, link })
+        if greeting.body.first() != Some(&10) {
+            // An error, which the driver reads.
+            return Ok(Greeted { greeting, link: Link::Plain(Box::new(stream)) });
+        }
+        match config {
+            Some(config) if can(&greeting.body, SSL) => {
+                Ok(Greeted { greeting, link: Link::ToEncrypt { stream, host, config } })
+            }
+            Some(_) if mode != TlsMode::Prefer => Err(self.seen.refuse(does_not_encrypt())),
+            // The driver would say the password as it is. It refuses to where the server asks for
+            // it later.
+            Some(_) | None if asks_for_clear_text(&greeting.body) => {
+                Err(self.seen.refuse(would_be_read()))
+            }
+            Some(_) | None => Ok(Greeted { greeting, link: Link::Plain(Box::new(stream)) }),
+        }
     }
 
     /// Asks the server for TLS by `request` (the first 32 bytes of the driver's answer), and
@@ -109,21 +120,12 @@ impl Relay {
         &self,
         mut stream: TcpStream,
         host: &str,
-        mode: TlsMode,
+        config: Arc<ClientConfig>,
         request: Vec<u8>,
     ) -> io::Result<Box<dyn Stream>> {
         Packet { number: 1, body: request }.write(&mut stream).await?;
-        let encrypted = match mode {
-            TlsMode::VerifyFull => tls::encrypt_verified(stream, host).await,
-            TlsMode::Prefer | TlsMode::Require | TlsMode::Disable => {
-                tls::encrypt_unverified(stream, host).await
-            }
-        };
-        let encrypted = encrypted.map_err(|error| {
-            let Fault { class, code, message } = tls_fault(&error);
-            self.seen.refuse(class, &code, message)
-        })?;
-        Ok(Box::new(encrypted))
+        let encrypted = tls::encrypt(stream, host, config).await;
+        Ok(Box::new(encrypted.map_err(|failure| self.seen.refuse(tls_fault(failure)))?))
     }
 
     /// Carries packets between driver and server until the server says yes or no, which the driver

@@ -1,20 +1,21 @@
-//! A file of certificate authorities that a target trusts instead of the system's.
+//! A file of certificates that a target names: the authorities that it believes instead of the
+//! system's, or the certificate that it shows.
 
 use super::{Folder, HostPath, PathView};
 use crate::digest::Digest;
 use std::path::Path;
 
-/// A file of certificate authorities.
+/// A file of certificates in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaFile {
+pub struct PemFile {
     written: String,
     path: HostPath,
-    content: CaContent,
+    content: FileContent,
 }
 
 /// What was in the file when the target was read. Only this text is trusted later.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CaContent {
+pub enum FileContent {
     /// The file was not looked at, because the target is read as text alone.
     Unknown,
     /// There was no file that could be read.
@@ -23,7 +24,7 @@ pub enum CaContent {
     Is(Digest),
 }
 
-impl CaFile {
+impl PemFile {
     pub(super) fn locate(written: &str, folder: Folder<'_>) -> Self {
         let path = folder.locate(written);
         let content = folder.content_of(path.real());
@@ -36,7 +37,7 @@ impl CaFile {
     }
 
     /// What must be in it.
-    pub fn content(&self) -> &CaContent {
+    pub fn content(&self) -> &FileContent {
         &self.content
     }
 
@@ -48,10 +49,10 @@ impl CaFile {
             PathView::Reviewed => self.written.clone(),
         };
         match (&self.content, view) {
-            (CaContent::Is(_), PathView::Reviewed) if !self.path.belongs_to_folder() => path,
-            (CaContent::Is(digest), _) => format!("{path} {digest}"),
-            (CaContent::Absent, PathView::Opened) => format!("{path} (not there)"),
-            (CaContent::Absent | CaContent::Unknown, _) => path,
+            (FileContent::Is(_), PathView::Reviewed) if !self.path.belongs_to_folder() => path,
+            (FileContent::Is(digest), _) => format!("{path} {digest}"),
+            (FileContent::Absent, PathView::Opened) => format!("{path} (not there)"),
+            (FileContent::Absent | FileContent::Unknown, _) => path,
         }
     }
 }
