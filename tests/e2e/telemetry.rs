@@ -240,3 +240,27 @@ fn neither_plugins_nor_traces_go_through_a_proxy_that_the_environment_names() {
     assert_eq!(runbook_tests::http::get(proxy.port, "/is-it-there"), None);
     runbook_tests::wait_for("the proxy answers", || !proxy.received().is_empty());
 }
+
+#[test]
+fn doctor_says_which_variables_name_a_proxy_and_that_none_is_obeyed() {
+    let env = home();
+    let without = |command: &mut std::process::Command| {
+        PROXY_VARIABLES.iter().for_each(|name| {
+            command.env_remove(name);
+        });
+    };
+    let mut command = env.command(&["doctor"]);
+    without(&mut command);
+    let shown = command.output().expect("the program starts");
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("none is named by the environment"), "{shown}");
+    for name in PROXY_VARIABLES {
+        let mut command = env.command(&["doctor"]);
+        without(&mut command);
+        let done = command.env(name, "http://user:hunter2@proxy:3128").output().expect("it starts");
+        let shown = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{name}: {shown}");
+        assert!(shown.contains(&format!("{name} is set and ignored")), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

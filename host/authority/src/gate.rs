@@ -16,7 +16,7 @@ mod sql;
 pub use approved::{Approved, ApprovedEffect, shown_arguments, shown_creation, shown_statement};
 pub use canonical::Clean;
 pub use denial::{Denial, GateDecision, Rule};
-pub use operation::{Creation, HeaderValue, Operation};
+pub use operation::{ConnectionState, Creation, HeaderValue, Operation};
 
 use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, Effective, Grant};

@@ -6,6 +6,7 @@
 
 use crate::fault::{Fault, FaultClass};
 use crate::inert_wasi::Wasi;
+use crate::kept::Kept;
 use crate::launcher::Launcher;
 use crate::limits::{CallLimits, Growth};
 use crate::log::Log;
@@ -157,6 +158,8 @@ pub(crate) struct Host {
     denials: Vec<Denial>,
     pub(crate) growth: Growth,
     pub(crate) log: Log,
+    /// What capabilities keep until the call is over, such as open connections.
+    pub(crate) kept: Kept,
     /// Behind a lock that is never taken, because what is inside cannot be shared between threads
     /// and `Host` must be.
     pub(crate) wasi: Option<Box<Mutex<Wasi>>>,
@@ -202,6 +205,7 @@ impl Host {
             denials: Vec::new(),
             growth,
             log,
+            kept: Kept::default(),
             wasi: None,
         }
     }

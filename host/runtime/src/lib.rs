@@ -22,6 +22,7 @@ mod fault;
 mod host;
 mod inert_wasi;
 mod inspect;
+mod kept;
 mod launcher;
 mod limits;
 mod link;

@@ -68,8 +68,8 @@ impl Endpoint {
     /// # Errors
     /// `denied` if the grant does not allow the verb, the path, a header or the address; `invalid`
     /// if the path or a header is malformed; `transient` if nothing answers; `timeout` if the
-    /// answer takes too long; `assertion` if the server's certificate is not good. A status of 400
-    /// or more is no error.
+    /// answer takes too long; `assertion` if the server's certificate is not good, or its answer is
+    /// no HTTP or not encoded as it says. A status of 400 or more is no error.
     #[track_caller]
     pub fn get(&self, path: &str) -> Result<Response> {
         host!("http/reader.get", reader::get(self.slot.name(), path, &self.headers))
@@ -144,7 +144,8 @@ pub struct Response {
     pub path: String,
     /// The status code, such as 200.
     pub status: u16,
-    /// The headers, as name in lower case and value, in the order of arrival.
+    /// The headers, as name in lower case and value, in the order of arrival; without
+    /// `content-encoding` and `content-length` if the host decoded the body.
     pub headers: Vec<(String, String)>,
     /// The body, at most as many bytes of it as the grant allows.
     pub body: Vec<u8>,

@@ -1,6 +1,6 @@
 //! One call in one line: what the audit log keeps. Never a secret, a body, a row or a query string.
 
-use super::{HeaderValue, Operation};
+use super::{ConnectionState, HeaderValue, Operation};
 use crate::digest::Digest;
 use crate::pattern::{Dialect, classify};
 use std::borrow::Cow;
@@ -42,7 +42,12 @@ impl Operation<'_> {
                 }
                 text
             }
-            Self::Connect { address, .. } => format!("connect {address}"),
+            Self::Connect { address, connection: ConnectionState::New, .. } => {
+                format!("connect {address}")
+            }
+            Self::Connect { address, connection: ConnectionState::Reused, .. } => {
+                format!("reused connection to {address}")
+            }
             Self::Redirect { to, hop, .. } => {
                 format!(
                     "redirect {hop} to {}://{}{}",

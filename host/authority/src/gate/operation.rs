@@ -14,6 +14,15 @@ pub enum HeaderValue<'a> {
     Secret(&'a str),
 }
 
+/// Whether a connection is opened for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// It would be opened now.
+    New,
+    /// The same call of the plugin opened it for an earlier request of the same slot.
+    Reused,
+}
+
 /// A container to create, as a plugin asks for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Creation<'a> {
@@ -53,6 +62,8 @@ pub enum Operation<'a> {
         host: &'a str,
         /// Where the connection would go.
         address: IpAddr,
+        /// Whether it is open already.
+        connection: ConnectionState,
     },
     /// The next hop of a redirect.
     Redirect {

@@ -107,7 +107,13 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
     let address = IpAddr::from([127, 0, 0, 1]);
     let all = vec![
         Operation::Http { slot, verb, path: "/", headers: &[], secrets: &[] },
-        Operation::Connect { slot, verb, host: url.host_str().unwrap_or_default(), address },
+        Operation::Connect {
+            slot,
+            verb,
+            host: url.host_str().unwrap_or_default(),
+            address,
+            connection: ConnectionState::New,
+        },
         Operation::Redirect { slot, verb, base: url, to: url, hop: 1 },
         Operation::Sql { slot, verb, statement: None },
         Operation::Docker { slot, verb },
@@ -325,6 +331,7 @@ fn addresses_are_judged_after_they_are_resolved() {
                 verb: Verb::HttpGet,
                 host: base.host_str().expect("a host"),
                 address: address.parse().expect("good address"),
+                connection: ConnectionState::New,
             },
         )
     };
@@ -391,7 +398,13 @@ proptest::proptest! {
             let host = server;
             addresses
                 .iter()
-                .map(|address| Operation::Connect { slot: "s", verb, host, address: *address })
+                .map(|address| Operation::Connect {
+                    slot: "s",
+                    verb,
+                    host,
+                    address: *address,
+                    connection: ConnectionState::New,
+                })
                 .map(|connect| rule(&effective, &connect))
                 .collect::<Vec<_>>()
         };
@@ -408,7 +421,13 @@ fn a_socket_and_a_file_have_no_address_to_connect_to() {
     for target in ["postgres://a@h/d?host=/run/postgresql", "sqlite:/a.db"] {
         let effective = effective("sql", &format!("sql = \"{target}\""));
         let (verb, address) = (Verb::SqlQuery, IpAddr::from([93, 184, 216, 34]));
-        let connect = Operation::Connect { slot: "s", verb, host: "h", address };
+        let connect = Operation::Connect {
+            slot: "s",
+            verb,
+            host: "h",
+            address,
+            connection: ConnectionState::Reused,
+        };
         assert_eq!(rule(&effective, &connect), Some("verb"), "{target}");
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::gate::Creation;
 use crate::gate::tests::effective;
-use crate::gate::{GateDecision, HeaderValue, Mode, Operation, decide};
+use crate::gate::{ConnectionState, GateDecision, HeaderValue, Mode, Operation, decide};
 use crate::grant::Effective;
 use crate::targets::{ContainerFacts, Folder, Targets};
 use crate::{Capability, Verb};
@@ -80,7 +80,13 @@ fn arguments(effective: &Effective) -> GateDecision {
 
 fn connect(effective: &Effective, verb: Verb) -> GateDecision {
     let address = std::net::IpAddr::from([10, 0, 0, 1]);
-    let connect = Operation::Connect { slot: "s", verb, host: "api.internal", address };
+    let connect = Operation::Connect {
+        slot: "s",
+        verb,
+        host: "api.internal",
+        address,
+        connection: ConnectionState::New,
+    };
     decide(effective, Mode::Effects, &connect)
 }
 

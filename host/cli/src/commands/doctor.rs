@@ -213,6 +213,17 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
         variables(&unknown_variables(std::env::vars_os())),
         "what it should set is not set",
     );
+    // What is set for other programs is no failure of this one.
+    let proxies = ignored_proxies(std::env::vars_os());
+    let (word, detail) = match proxies.as_slice() {
+        [] => ("ok", "none is named by the environment".to_owned()),
+        names => {
+            let (names, are) = (names.join(", "), if names.len() == 1 { "is" } else { "are" });
+            let says = format!("{names} {are} set and ignored: every connection is direct");
+            ("no", format!("{says}; a target names each host that a runbook reaches"))
+        }
+    };
+    rows.push(vec!["proxy".to_owned(), word.to_owned(), detail]);
     // Most hosts need no Docker, so its absence is not a failure.
     let (word, detail) = ping_docker().map_or_else(|why| ("no", why), |found| ("ok", found));
     rows.push(vec!["Docker engine".to_owned(), word.to_owned(), detail]);
@@ -233,6 +244,22 @@ fn counted_or_none(count: usize, one: &str, many: &str) -> String {
         1 => format!("1 {one} can be read"),
         count => format!("{count} {many} can be read"),
     }
+}
+
+/// Variables by which other programs are told of a proxy, in small letters.
+const PROXY_VARIABLES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "ftp_proxy"];
+
+/// The variables that name a proxy: no connection of this program obeys them, because a reviewer
+/// sees none of them. Their values stay unsaid, for they may hold a password.
+fn ignored_proxies(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {
+    let named = |name: &String| PROXY_VARIABLES.contains(&name.to_ascii_lowercase().as_str());
+    let mut found: Vec<_> = all
+        .filter(|(_, value)| !value.is_empty())
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(named)
+        .collect();
+    found.sort();
+    found
 }
 
 /// A variable that begins as those of this program do, and that no option and no parameter reads.
@@ -290,6 +317,19 @@ mod tests {
 
     fn unknown(names: &[&str]) -> Vec<UnknownVariable> {
         unknown_variables(names.iter().map(|name| (OsString::from(*name), OsString::from("x"))))
+    }
+
+    #[test]
+    fn every_variable_that_names_a_proxy_is_told_without_its_value() {
+        let set = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+        let found = |pairs: Vec<_>| ignored_proxies(pairs.into_iter());
+        for name in PROXY_VARIABLES {
+            for name in [name.to_owned(), name.to_uppercase()] {
+                assert_eq!(found(vec![set(&name, "http://u:p@proxy:3128")]), [name.as_str()]);
+                assert!(found(vec![set(&name, "")]).is_empty(), "{name}");
+            }
+        }
+        assert!(found(vec![set("NO_PROXY", "localhost"), set("PROXY", "x")]).is_empty());
     }
 
     #[test]

@@ -494,9 +494,24 @@ const PLACES: &[(&str, usize, Why)] = &[
         NoText("what goes into a file, and the name of a temporary one"),
     ),
     (
-        "runtime/src/capabilities/http/exchange.rs",
+        "runtime/src/capabilities/http/body.rs",
         1,
         Seen(&["body", "body of a server that falls silent"]),
+    ),
+    (
+        "runtime/src/capabilities/http/decoding.rs",
+        2,
+        NoText("compressed bytes; what comes of them goes through the body"),
+    ),
+    (
+        "runtime/src/capabilities/http/decoding/gzip.rs",
+        3,
+        NoText("compressed bytes; what comes of them goes through the body"),
+    ),
+    (
+        "runtime/src/capabilities/http/exchange.rs",
+        1,
+        NoText("the address of a request, which goes to its server"),
     ),
     (
         "runtime/src/capabilities/http/mod.rs",

@@ -1,6 +1,7 @@
 //! Why there is no encrypted connection, in classes and in plain words. One table of everything
 //! that rustls says.
 
+use super::issuer::Untrusted;
 use jiff::Timestamp;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
@@ -67,7 +68,9 @@ impl TlsFailure {
             Error::InvalidMessage(_) => protocol("it does not speak TLS on this port"),
             Error::PeerIncompatible(error) => Self::Protocol(incompatible(error)),
             Error::AlertReceived(alert) => of_alert(*alert),
-            Error::NoApplicationProtocol => protocol("it does not speak HTTP/1.1 over TLS"),
+            Error::NoApplicationProtocol => {
+                protocol("it speaks neither HTTP/2 nor HTTP/1.1 over TLS")
+            }
             Error::PeerMisbehaved(_)
             | Error::InappropriateMessage { .. }
             | Error::InappropriateHandshakeMessage { .. }
@@ -119,7 +122,7 @@ fn of_alert(alert: AlertDescription) -> TlsFailure {
         | Alert::DecryptError => {
             client(&format!("it says only `{}`", words(&format!("{alert:?}"))))
         }
-        Alert::NoApplicationProtocol => protocol("it does not speak HTTP/1.1 over TLS"),
+        Alert::NoApplicationProtocol => protocol("it speaks neither HTTP/2 nor HTTP/1.1 over TLS"),
         other => TlsFailure::Protocol(format!(
             "it refused the handshake ({})",
             words(&format!("{other:?}"))
@@ -139,6 +142,9 @@ fn incompatible(error: &PeerIncompatible) -> String {
     }
 }
 
+/// What to do about a certificate whose issuer is not trusted.
+const NAME_CA: &str = "; if it is right, name the authority's PEM file as `ca` of the target";
+
 /// What is wrong with a certificate, in plain words.
 fn certificate(error: &CertificateError) -> String {
     use CertificateError as Wrong;
@@ -152,14 +158,16 @@ fn certificate(error: &CertificateError) -> String {
         Wrong::NotValidForNameContext { expected, presented } => {
             return other_name(expected, presented);
         }
-        Wrong::Other(other) => return of_verifier(&other.0.to_string()),
+        Wrong::Other(other) => {
+            return match other.0.downcast_ref::<Untrusted>() {
+                Some(untrusted) => format!("{untrusted}{NAME_CA}"),
+                None => of_verifier(&other.0.to_string()),
+            };
+        }
         Wrong::Expired => "its certificate has expired",
         Wrong::NotValidYet => "its certificate is not valid yet",
         Wrong::NotValidForName => "its certificate is for another name",
-        Wrong::UnknownIssuer => {
-            "its certificate is self-signed, or issued by an authority that is not trusted here; \
-             if it is right, name the authority's PEM file as `ca` of the target"
-        }
+        Wrong::UnknownIssuer => return format!("{}{NAME_CA}", Untrusted::By(None)),
         Wrong::Revoked => "its certificate was revoked",
         Wrong::UnknownRevocationStatus => "nobody says whether its certificate was revoked",
         Wrong::ExpiredRevocationList | Wrong::ExpiredRevocationListContext { .. } => {
@@ -194,6 +202,9 @@ fn of_verifier(name: &str) -> String {
             "its certificate is self-signed as an authority's own (`CA:TRUE`), which no server may \
              show; issue one for the server"
                 .to_owned()
+        }
+        "NameConstraintViolation" => {
+            "its certificate is for a name for which its authority may not issue one".to_owned()
         }
         other => format!("its certificate is not accepted ({})", words(other)),
     }
@@ -272,6 +283,7 @@ mod tests {
             CertificateError::ApplicationVerificationFailure,
             other("CaUsedAsEndEntity"),
             other("PathLenConstraintViolated"),
+            other("NameConstraintViolation"),
             other("MaximumPathDepthExceeded"),
         ] {
             let shown = format!("{error:?}");

@@ -6,6 +6,7 @@
 use super::connect::connect;
 use crate::fault::{Fault, FaultClass};
 use crate::host::Host;
+use runbook_authority::gate::ConnectionState;
 use runbook_authority::{Operation, Verb};
 use std::io;
 use std::net::SocketAddr;
@@ -66,7 +67,13 @@ impl Host {
         let dns = began.elapsed();
         let mut addresses = Vec::new();
         for address in all {
-            let connect = Operation::Connect { slot, verb, host, address: address.ip() };
+            let connect = Operation::Connect {
+                slot,
+                verb,
+                host,
+                address: address.ip(),
+                connection: ConnectionState::New,
+            };
             match self.enter(&connect) {
                 Ok(()) => addresses.push(address),
                 Err(fault) if fault.class == FaultClass::Denied => {}

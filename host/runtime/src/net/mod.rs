@@ -3,6 +3,7 @@
 
 mod connect;
 pub(crate) mod handshake;
+mod issuer;
 pub(crate) mod judged;
 pub(crate) mod resolve;
 pub(crate) mod tls;

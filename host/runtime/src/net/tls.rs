@@ -2,6 +2,7 @@
 //! is always checked, but for a database whose target says `sslmode=prefer` or `require`.
 
 use super::handshake::TlsFailure;
+use super::issuer::NamingIssuers;
 use crate::blocking;
 use crate::fault::{Fault, FaultClass};
 use crate::host::Host;
@@ -26,7 +27,7 @@ use tokio_rustls::client::TlsStream;
 const MAX_CERTIFICATES: u64 = 16 << 20;
 
 /// The protocols that a client of HTTP speaks.
-pub(crate) const HTTP: &[&[u8]] = &[b"http/1.1"];
+pub(crate) const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// How a server proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,9 +178,10 @@ fn verifier(
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
 ) -> Arc<dyn ServerCertVerifier> {
-    WebPkiServerVerifier::builder_with_provider(roots, provider)
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
         .build()
-        .expect("there is an authority, and no list of revoked certificates")
+        .expect("there is an authority, and no list of revoked certificates");
+    Arc::new(NamingIssuers(verifier))
 }
 
 fn mismatch(certificates: &Text, key: &Text, error: &rustls::Error) -> String {
@@ -256,7 +258,11 @@ impl ServerCertVerifier for Anybody {
 /// # Errors
 /// This machine has no certificate authorities.
 pub fn system_tls() -> io::Result<ClientConfig> {
-    Material::default().config(Proof::Certificate, HTTP).map_err(io::Error::other)
+    let mut config =
+        Material::default().config(Proof::Certificate, HTTP).map_err(io::Error::other)?;
+    // The client that sends traces has its own idea of HTTP/2.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 /// Reading the system's authorities takes milliseconds, so it is done once.

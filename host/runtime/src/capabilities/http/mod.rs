@@ -1,7 +1,11 @@
-//! HTTP to the one base address that a slot is bound to. One connection a request, no proxy, no
-//! cookie, nothing kept.
+//! HTTP to the one base address that a slot is bound to. No proxy, no cookie; a connection is kept
+//! for the reads of one slot in one call of a plugin, and for nothing else.
 
+mod body;
+mod connection;
+mod decoding;
 mod exchange;
+mod failure;
 mod placed;
 mod timed;
 
@@ -11,11 +15,15 @@ use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
 use crate::net::judged::Server;
 use crate::net::tls;
-use exchange::{Answered, Body, BodyEnd, Connection, Exchange, Failure};
+use body::{Body, BodyEnd, Form, Reading};
+use connection::{Connection, KeptConnections, Owner};
+use decoding::ACCEPTED;
+use exchange::{Answered, Done, Exchange};
+use failure::Failure;
 use hyper::Method;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue as Value};
+use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue as Value, RANGE};
 use placed::place_of;
-use runbook_authority::gate::HeaderValue as GateValue;
+use runbook_authority::gate::{ConnectionState, HeaderValue as GateValue};
 use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, parse_base};
 use runbook_authority::{Operation, Target, Verb, VerbEffect};
 use runbook_secrets::{Scrubber, Secret};
@@ -154,6 +162,12 @@ struct Request {
     secrets: Vec<BodySecret>,
 }
 
+/// The headers of a request, and in which form the guest gets the body of its answer.
+struct Head {
+    headers: HeaderMap,
+    form: Form,
+}
+
 impl Host {
     async fn http(&mut self, mut request: Request) -> Result<Response, Fault> {
         let judged: Vec<_> = request
@@ -202,7 +216,7 @@ impl Host {
     ) -> Result<Response, Fault> {
         let started = Instant::now();
         let base = self.base(http).await?;
-        let headers = self.headers(http, request).await?;
+        let head = self.head(http, request).await?;
         let invalid = |error: runbook_authority::pattern::PathError| {
             Fault::new(FaultClass::Invalid, "http.path", error.to_string())
         };
@@ -210,7 +224,7 @@ impl Host {
         let mut hop = 0;
         loop {
             let answered =
-                self.exchange(http, target, request, (&url, &headers, body), commit).await?;
+                self.exchange(http, target, request, (&url, &head, body), commit).await?;
             let Some(to) = next_hop(http, request.verb, &url, &answered) else {
                 return Ok(response(answered, http, &self.scrubber(), started.elapsed()));
             };
@@ -227,21 +241,51 @@ impl Host {
         }
     }
 
-    /// One exchange on a connection of its own.
+    /// One exchange: what reads uses the connection that the call keeps for its slot, if that is
+    /// still open. A change has a new one, because a kept one may be about to be closed: then it
+    /// would be unknown whether the change was made, and it must not be sent twice.
     async fn exchange(
         &mut self,
         http: &HttpTarget,
         target: &Target,
         request: &Request,
-        (url, headers, body): (&Url, &HeaderMap, &Secret),
+        (url, head, body): (&Url, &Head, &Secret),
         commit: &Commit,
     ) -> Result<Answered, Fault> {
-        let failed =
-            |failure: Failure| failure.into_fault(&target.describe(), request.verb.effect());
+        let effect = request.verb.effect();
+        let failed = |failure: Failure| failure.into_fault(&target.describe(), effect);
+        // One byte more tells that there is more.
+        let behind = self.scrubber().lookahead() + 1;
+        let reading = Reading { shown: most_shown(http), behind, form: head.form };
+        let (headers, body) = (&head.headers, body.expose());
+        let exchange = Exchange { method: &request.method, url, headers, body, reading };
+        let owner = Owner::new(&request.slot, url);
+        let host = url.host_str().unwrap_or_default();
+        let kept = match effect {
+            VerbEffect::Read => self.connections().reuse(&owner).await,
+            VerbEffect::Change => {
+                self.connections().end(&owner);
+                None
+            }
+        };
+        if let Some(connection) = kept {
+            self.enter(&Operation::Connect {
+                slot: &request.slot,
+                verb: request.verb,
+                host,
+                address: connection.peer.ip(),
+                connection: ConnectionState::Reused,
+            })?;
+            match exchange.run(connection, commit).await {
+                Ok(done) => return Ok(self.keep(owner, done)),
+                Err(failure) if failure.is_without_answer() => {}
+                Err(failure) => return Err(failed(failure)),
+            }
+        }
         let server = Server {
             slot: &request.slot,
             verb: request.verb,
-            host: url.host_str().unwrap_or_default(),
+            host,
             port: url.port_or_known_default().expect("a base address is http or https"),
             within: self.remaining(http.timeout),
         };
@@ -260,12 +304,20 @@ impl Host {
             _ => None,
         };
         let connection = Connection::open(url, &judged, tls).await.map_err(failed)?;
-        // One byte more tells that there is more.
-        let behind = self.scrubber().lookahead() + 1;
-        let shown = most_shown(http);
-        let exchange =
-            Exchange { method: &request.method, url, headers, body: body.expose(), shown, behind };
-        exchange.run(connection, commit).await.map_err(failed)
+        let done = exchange.run(connection, commit).await.map_err(failed)?;
+        Ok(self.keep(owner, done))
+    }
+
+    fn connections(&mut self) -> &mut KeptConnections {
+        self.kept.value()
+    }
+
+    /// Keeps the connection of an exchange for the next one.
+    fn keep(&mut self, owner: Owner, done: Done) -> Answered {
+        if let Some(connection) = done.connection {
+            self.connections().put(owner, connection);
+        }
+        done.answered
     }
 
     async fn base(&self, http: &HttpTarget) -> Result<Url, Fault> {
@@ -292,13 +344,12 @@ impl Host {
     }
 
     /// The headers that the guest set, then those that the host sets.
-    async fn headers(&self, http: &HttpTarget, request: &Request) -> Result<HeaderMap, Fault> {
+    async fn head(&self, http: &HttpTarget, request: &Request) -> Result<Head, Fault> {
         let mut headers = HeaderMap::new();
         headers.insert(
             hyper::header::USER_AGENT,
             Value::from_static(concat!("runbook/", env!("CARGO_PKG_VERSION"))),
         );
-        headers.insert(hyper::header::ACCEPT_ENCODING, Value::from_static("identity"));
         for Header { name, value } in &request.headers {
             let value = match value {
                 HeaderValue::Plain(text) => header_value(name, text.as_bytes())?,
@@ -313,8 +364,25 @@ impl Host {
             let value = self.injected(injected).await?;
             headers.insert(header_name(name)?, header_value(name, value.expose())?);
         }
-        Ok(headers)
+        let form = ask_for_encoding(&mut headers, &request.method);
+        Ok(Head { headers, form })
     }
+}
+
+/// Asks for a short answer where the host can make it whole again, unless the plugin or the target
+/// say themselves what they want: who asks for an encoding gets it. The head of an answer to HEAD
+/// is told as it is, and of an encoded body no part can be decoded.
+fn ask_for_encoding(headers: &mut HeaderMap, method: &Method) -> Form {
+    if headers.contains_key(ACCEPT_ENCODING) {
+        return Form::Raw;
+    }
+    let (asked, form) = if *method == Method::HEAD || headers.contains_key(RANGE) {
+        ("identity", Form::Raw)
+    } else {
+        (ACCEPTED, Form::Decoded)
+    };
+    headers.insert(ACCEPT_ENCODING, Value::from_static(asked));
+    form
 }
 
 fn judged(value: &HeaderValue) -> GateValue<'_> {
@@ -394,9 +462,9 @@ fn response(
         .into_owned(),
         peer: answered.peer.to_string(),
         timing: Timing {
-            dns_us: micros(answered.dns),
-            connect_us: micros(answered.connect),
-            tls_us: micros(answered.tls),
+            dns_us: micros(answered.opening.dns),
+            connect_us: micros(answered.opening.connect),
+            tls_us: micros(answered.opening.tls),
             first_byte_us: micros(answered.first_byte),
             total_us: micros(total),
         },

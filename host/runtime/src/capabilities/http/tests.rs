@@ -1,4 +1,6 @@
-use super::exchange::{Answered, Body, BodyEnd};
+use super::body::{Body, BodyEnd};
+use super::connection::Opening;
+use super::exchange::Answered;
 use super::{http_target, response};
 use crate::bindings::runbook::http::types::{BodyPlace, BodySecret, Header, HeaderValue, Response};
 use crate::bindings::runbook::http::{reader::Host as _, writer::Host as _};
@@ -17,6 +19,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 mod client_certificate;
+mod connections;
+mod encoding;
 mod tls;
 
 const API: &[Slot] = &[("api", &["http.get", "http.head", "http.post"], "api")];
@@ -571,7 +575,6 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
         if let Ok(name) = HeaderName::from_bytes(header) {
             headers.insert(name, Value::from_static("1"));
         }
-        let none = Duration::ZERO;
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let body = Body { bytes: body.to_vec(), end };
         Answered {
@@ -579,10 +582,8 @@ pub(in crate::capabilities) fn channels() -> Vec<Channel> {
             headers,
             body,
             peer,
-            dns: none,
-            connect: none,
-            tls: none,
-            first_byte: none,
+            opening: Opening::default(),
+            first_byte: Duration::ZERO,
         }
     }
     fn seen(answered: Answered, scrubber: &Scrubber) -> Response {

@@ -1,10 +1,11 @@
 //! A stream that notes when its last byte went out and its first byte came in.
 
 use crate::host::Commit;
+use crate::net::handshake::refused_client;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,7 +20,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    pub(super) fn new() -> Arc<Self> {
+    fn new() -> Arc<Self> {
         Arc::new(Self {
             start: Instant::now(),
             last_write: AtomicU64::new(0),
@@ -56,12 +57,58 @@ impl Marks {
     }
 }
 
-/// The stream of one exchange.
-pub(super) struct Timed<S> {
-    pub(super) inner: S,
+/// Which exchange a stream carries, if it carries one: a connection may serve one after the other.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turn(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    under: Option<Under>,
+    /// Why the server refused who this host says it is.
+    refused: Option<String>,
+}
+
+#[derive(Debug)]
+struct Under {
     /// It is sent before the first byte of the request goes out.
-    pub(super) commit: Commit,
-    pub(super) marks: Arc<Marks>,
+    commit: Commit,
+    marks: Arc<Marks>,
+}
+
+impl Turn {
+    /// An exchange begins.
+    pub(super) fn begin(&self, commit: &Commit) -> Arc<Marks> {
+        let marks = Marks::new();
+        self.state().under = Some(Under { commit: commit.clone(), marks: Arc::clone(&marks) });
+        marks
+    }
+
+    /// It is over. What a protocol writes between two exchanges belongs to none.
+    pub(super) fn end(&self) {
+        self.state().under = None;
+    }
+
+    /// Why the server refused who this host says it is. What stands between the stream and the
+    /// caller keeps only the words of an error.
+    pub(super) fn refused(&self) -> Option<String> {
+        self.state().refused.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stream of one connection.
+pub(super) struct Timed<S> {
+    inner: S,
+    turn: Turn,
+}
+
+impl<S> Timed<S> {
+    pub(super) fn new(inner: S, turn: Turn) -> Self {
+        Self { inner, turn }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
@@ -72,9 +119,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.marks.read();
+        let mut state = self.turn.state();
+        if buf.filled().len() > before
+            && let Some(under) = &state.under
+        {
+            under.marks.read();
         }
+        if let Poll::Ready(Err(error)) = &polled
+            && let Some(reason) = refused_client(error)
+        {
+            state.refused = Some(reason);
+        }
+        drop(state);
         polled
     }
 }
@@ -85,15 +141,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.commit.send().is_err() {
+        let turn = self.turn.clone();
+        let state = turn.state();
+        if let Some(under) = &state.under
+            && under.commit.send().is_err()
+        {
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::Interrupted,
                 "the call is over",
             )));
         }
         let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        if matches!(polled, Poll::Ready(Ok(written)) if written > 0) {
-            self.marks.wrote();
+        if let Some(under) = &state.under
+            && matches!(polled, Poll::Ready(Ok(written)) if written > 0)
+        {
+            under.marks.wrote();
         }
         polled
     }

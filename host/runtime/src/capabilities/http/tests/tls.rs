@@ -3,9 +3,10 @@
 use super::{get, ok};
 use crate::fault::{Fault, FaultClass};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, GeneralSubtree, IsCa, KeyPair,
+    NameConstraints, date_time_ymd,
 };
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,16 +15,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// An authority, and the file that names it.
-struct Authority {
+pub(super) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     file: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
+        Self::with(name, |_| {})
+    }
+
+    fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
+        change(&mut params);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -41,24 +47,41 @@ impl Authority {
         serve(certificate.der().clone(), &key).await
     }
 
+    /// A target at this port that trusts the authority alone.
+    pub(super) fn target(&self, port: u16) -> String {
+        format!("[targets.api]\nhttp = \"https://localhost:{port}\"\nca = {:?}\n", self.file)
+    }
+
+    /// Makes handshakes with a good certificate, and speaks these protocols.
+    pub(super) fn acceptor(&self, protocols: &[&[u8]]) -> TlsAcceptor {
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        acceptor(certificate.der().clone(), &key, protocols)
+    }
+
     async fn get(&self, port: u16) -> Result<u16, Fault> {
-        let targets =
-            format!("[targets.api]\nhttp = \"https://localhost:{port}\"\nca = {:?}\n", self.file);
-        get(&targets, "/").await.map(|response| response.status)
+        get(&self.target(port), "/").await.map(|response| response.status)
     }
 }
 
-async fn serve(
-    certificate: rustls::pki_types::CertificateDer<'static>,
+fn acceptor(
+    certificate: CertificateDer<'static>,
     key: &KeyPair,
-) -> SocketAddr {
+    protocols: &[&[u8]],
+) -> TlsAcceptor {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let mut config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn serve(certificate: CertificateDer<'static>, key: &KeyPair) -> SocketAddr {
+    let acceptor = acceptor(certificate, key, &[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -103,7 +126,18 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
         .unwrap();
         Authority { issuer, file, _folder: folder }
     };
+    let elsewhere = Authority::with("of other names", |params| {
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName("other.example".to_owned())],
+            excluded_subtrees: Vec::new(),
+        });
+    });
     for (who, address, reason) in [
+        (
+            &elsewhere,
+            elsewhere.server(|_| {}).await,
+            "its certificate is for a name for which its authority may not issue one",
+        ),
         (
             &authority,
             authority.server(|params| params.not_after = date_time_ymd(2001, 2, 3)).await,
@@ -131,12 +165,13 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
         (
             &authority,
             strange.server(|_| {}).await,
-            "its certificate is self-signed, or issued by an authority that is not trusted here",
+            "its certificate was issued by `theirs`, which is not trusted here; if it is right, \
+             name the authority's PEM file as `ca`",
         ),
         (
             &authority,
             serve(self_signed.der().clone(), &key).await,
-            "its certificate is self-signed, or issued by",
+            "its certificate is self-signed; if it is right",
         ),
         (
             &trusting_itself,
@@ -153,6 +188,11 @@ async fn a_certificate_that_is_not_to_be_trusted_is_said_to_be_and_why() {
         );
         assert!(fault.message.contains(reason), "{}", fault.message);
     }
+    let hostile = Authority::new("red \u{1b}[31m\nand another line\u{202e}");
+    let fault = authority.get(hostile.server(|_| {}).await.port()).await.unwrap_err();
+    assert!(fault.message.contains("issued by `red "), "{}", fault.message);
+    let hidden = |c: char| c.is_control() || c == '\u{202e}';
+    assert!(!fault.message.chars().any(hidden), "{:?}", fault.message);
 }
 
 /// Hands on what a real server says, up to so many bytes, and then hangs up.
