@@ -3,6 +3,7 @@
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::termios::{QueueSelector, tcflush};
 use std::io::{self, BufRead};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,18 @@ pub enum TypedLine {
     NotText,
     /// Nobody can type any more.
     Gone,
+}
+
+/// Throws away what was typed before a question is shown: it is no answer to it. It was meant for
+/// something else, or nobody meant it.
+pub fn discard_typed() {
+    // Where there is no terminal, nobody has typed.
+    let _ = tcflush(rustix::stdio::stdin(), QueueSelector::IFlush);
+    if let Ok(mut lines) = READER.lines.try_lock() {
+        while lines.try_recv().is_ok() {
+            READER.asked.store(false, Ordering::SeqCst);
+        }
+    }
 }
 
 /// One line, read here and now.

@@ -303,6 +303,7 @@ impl OperatorPrompt<'_> {
     /// gone, or Ctrl-C was pressed.
     async fn line(&self, question: &str) -> Option<String> {
         loop {
+            input::discard_typed();
             ui::prompt(question);
             let typed = tokio::select! {
                 typed = input::next_line() => typed,

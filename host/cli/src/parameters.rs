@@ -132,6 +132,7 @@ fn ask(param: &Param) -> Option<GivenParam> {
     let name = &param.name.name;
     let about = param.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
     for _ in 0..TRIES {
+        input::discard_typed();
         ui::prompt(&format!("{name}{about}: "));
         ui::flush();
         let TypedLine::Line(text) = input::line() else { return None };

@@ -35,6 +35,7 @@ pub fn confirm(context: &Context, question: &str, agreed: Agreed) -> Result<bool
         return Err(Failure::usage(format!("a person must answer: {question}"))
             .hint("run on a terminal, or give `--yes`"));
     }
+    input::discard_typed();
     prompt(&format!("{question} [y/N] "));
     flush();
     Ok(match input::line() {
@@ -49,6 +50,7 @@ pub fn ask_secret(context: &Context, question: &str) -> Option<SecretString> {
         return None;
     }
     flush();
+    input::discard_typed();
     rpassword::prompt_password(format!("{}: ", runbook_text::line(question)))
         .ok()
         .map(SecretString::from)

@@ -11,7 +11,7 @@ pub mod sandbox;
 mod syscalls;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags};
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 use sandbox::{Allowance, MissingFeature};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -152,6 +152,7 @@ fn become_program(spec: &LaunchSpec) -> LaunchRefusal {
 }
 
 fn prepare(spec: &LaunchSpec) -> Result<Command, LaunchRefusal> {
+    leave_the_terminal()?;
     if spec.read_only.is_some() {
         // First: a process that becomes another user's forgets whose end it watches.
         sandbox::limit_tasks()?;
@@ -162,6 +163,15 @@ fn prepare(spec: &LaunchSpec) -> Result<Command, LaunchRefusal> {
         sandbox::enter(allowance)?;
     }
     Ok(command)
+}
+
+/// Begins a session without a terminal, and a process group with it. A program that kept the
+/// terminal of the operator could type their answers into it (`TIOCSTI`), write lines among those
+/// of the run, and be stopped by it.
+fn leave_the_terminal() -> Result<(), LaunchRefusal> {
+    setsid()
+        .map(drop)
+        .map_err(|error| system("the operator's terminal cannot be left", &error.into()))
 }
 
 /// Has the kernel kill this process when its parent ends.

@@ -67,21 +67,35 @@ pub(crate) fn said(output: &Output) -> Option<String> {
     }
 }
 
-/// `it ended with 3: no such host`, or only how it ended.
+/// `it ended with 3: no such host`, or only how it ended. What a program that ended with 0 says on
+/// stderr is told too: it may be that it could not do its work.
 pub(crate) fn ending(output: &Output) -> String {
-    match said(output) {
+    let ending = match said(output) {
         Some(said) => format!("it ended with {}: {said}", output.exit_code),
         None => format!("it ended with {} and said nothing", output.exit_code),
+    };
+    let stderr = output.stderr.lines().find(|line| !line.trim().is_empty());
+    match stderr.filter(|_| output.exit_code == 0) {
+        Some(line) => format!("{ending}; on stderr: {}", start_of(line.trim())),
+        None => ending,
     }
 }
+
+/// From here on a shell reports that a program could not be started, or that a signal ended it.
+const NO_ANSWER: i32 = 126;
 
 impl Expectation {
     /// Judges a program that has ended, and says why in one line. An output that was cut proves
     /// neither that a text is in it nor that it is not.
     pub(crate) fn judge(&self, output: &Output) -> (Outcome, String) {
         let is_warning = self.warn_exit_codes.contains(&output.exit_code);
+        let is_named = is_warning || self.exit_codes.contains(&output.exit_code);
+        if !is_named && !(0..NO_ANSWER).contains(&output.exit_code) {
+            let why = format!("{}, so it did not come to an end by itself", ending(output));
+            return (Outcome::Unknown, why);
+        }
         let mut wrong = Assertions::new();
-        wrong.holds(is_warning || self.exit_codes.contains(&output.exit_code), || {
+        wrong.holds(is_named, || {
             format!("{}, expected {}", ending(output), one_of(&self.exit_codes))
         });
         let missing =
@@ -96,7 +110,8 @@ impl Expectation {
         }
         for text in &self.stdout_lacks {
             let is_there = output.stdout.contains(text.as_str());
-            is_unsure |= output.truncated && !is_there;
+            let is_text = !output.stdout.contains(char::REPLACEMENT_CHARACTER);
+            is_unsure |= (output.truncated || !is_text) && !is_there;
             wrong.holds(!is_there, || format!("stdout contains `{text}`"));
         }
         let stderr = output.stderr.trim();
@@ -107,8 +122,11 @@ impl Expectation {
             return (Outcome::Fail, wrong.failures().join("; "));
         }
         if is_unsure {
-            let why = "its output was cut, so it cannot be searched; raise `max_output` of its \
-                       target";
+            let why = if output.truncated {
+                "its output was cut, so it cannot be searched; raise `max_output` of its target"
+            } else {
+                "its output is no UTF-8 text, so it cannot be searched"
+            };
             return (Outcome::Unknown, why.to_owned());
         }
         let outcome = if is_warning { Outcome::Warn } else { Outcome::Pass };
@@ -146,16 +164,27 @@ mod tests {
 
     #[test]
     fn without_anything_said_0_is_the_only_exit_code_that_passes() {
-        for exit_code in [-1, 1, 2, 3, 126, 127, 137, 255] {
+        for exit_code in [1, 2, 3, 64, 125] {
             let (outcome, why) = judged(json!({}), exit_code, "fine", "no such host\n");
             assert_eq!(outcome, Outcome::Fail, "{exit_code}");
             assert_eq!(why, format!("it ended with {exit_code}: no such host, expected 0"));
         }
         assert_eq!(
-            judged(json!({}), 0, "\nfine\nmore", "noise"),
-            (Outcome::Pass, "it ended with 0: fine".to_owned())
+            judged(json!({}), 0, "\nfine\nmore", "\nnoise\n"),
+            (Outcome::Pass, "it ended with 0: fine; on stderr: noise".to_owned())
         );
         assert_eq!(judged(json!({}), 0, "", "").1, "it ended with 0 and said nothing");
+    }
+
+    #[test]
+    fn a_program_that_was_not_started_or_was_killed_gives_no_verdict_unless_that_is_expected() {
+        for exit_code in [-9, -1, 126, 127, 137, 139, 255] {
+            assert_eq!(judged(json!({}), exit_code, "fine", "").0, Outcome::Unknown, "{exit_code}");
+            let named = json!({ "exit_codes": [exit_code] });
+            assert_eq!(judged(named, exit_code, "fine", "").0, Outcome::Pass);
+            let named = json!({ "warn_exit_codes": [exit_code] });
+            assert_eq!(judged(named, exit_code, "fine", "").0, Outcome::Warn);
+        }
     }
 
     #[test]
@@ -192,5 +221,7 @@ mod tests {
         assert_eq!(cut(json!({ "stdout_contains": ["ready"] }), &cut_output).0, Outcome::Pass);
         assert_eq!(cut(json!({ "stdout_lacks": ["ready"] }), &cut_output).0, Outcome::Fail);
         assert_eq!(cut(json!({}), &cut_output).0, Outcome::Pass);
+        let no_text = output(0, "caf\u{fffd}", "");
+        assert_eq!(cut(json!({ "stdout_lacks": ["caf\u{e9}"] }), &no_text).0, Outcome::Unknown);
     }
 }

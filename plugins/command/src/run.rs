@@ -18,10 +18,34 @@ pub(crate) struct Input {
     exit_codes: Vec<i32>,
     /// A file in the folder of the slot `files`. If it is there, the program is not run; after the
     /// program it must be there.
+    #[serde(default, deserialize_with = "path_that_is_there")]
+    #[schemars(with = "String", length(min = 1))]
     creates: Option<String>,
     /// The program of the slot `condition`. The program is run only if this one ends with one of
     /// its exit codes; afterwards it must not.
+    #[serde(default, deserialize_with = "that_is_there")]
+    #[schemars(with = "Condition")]
     only_if: Option<Condition>,
+}
+
+/// A value that is written must be one: a template that gives nothing would turn the condition off.
+fn that_is_there<'de, D, T>(deserializer: D) -> std::result::Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+fn path_that_is_there<'de, D>(deserializer: D) -> std::result::Result<Option<String>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let path: Option<String> = that_is_there(deserializer)?;
+    if path.as_ref().is_some_and(|path| path.trim().is_empty()) {
+        return Err(serde::de::Error::custom("`creates` is empty, and names no file"));
+    }
+    Ok(path)
 }
 
 /// How a condition is asked.
@@ -34,14 +58,9 @@ struct Condition {
     /// The exit codes that mean that the step is needed; `[0]` if absent.
     #[serde(default = "only_zero")]
     exit_codes: Vec<i32>,
-    /// The exit codes that mean that it is not; `[1]` if absent. Every other one says nothing, so
-    /// nothing is done.
-    #[serde(default = "only_one")]
-    otherwise: Vec<i32>,
-}
-
-fn only_one() -> Vec<i32> {
-    vec![1]
+    /// The exit codes that mean that it is not; `[1]` if absent, or `[0]` if 1 is among
+    /// `exit_codes`. Every other one says nothing, so nothing is done.
+    otherwise: Option<Vec<i32>>,
 }
 
 /// What can be seen of whether the program did what it is for.
@@ -96,9 +115,21 @@ impl Condition {
     }
 
     fn judge(&self, output: &Output) -> Result<bool> {
+        let otherwise = match &self.otherwise {
+            Some(codes) => codes.clone(),
+            None if self.exit_codes.contains(&1) => vec![0],
+            None => vec![1],
+        };
+        if let Some(both) = self.exit_codes.iter().find(|code| otherwise.contains(code)) {
+            let message = format!(
+                "exit code {both} of the condition means both that the step is needed and that it \
+                 is not: leave it out of `exit_codes` or of `otherwise`"
+            );
+            return Err(Fault::invalid("command.condition", message));
+        }
         match output.exit_code {
             code if self.exit_codes.contains(&code) => Ok(true),
-            code if self.otherwise.contains(&code) => Ok(false),
+            code if otherwise.contains(&code) => Ok(false),
             _ => {
                 let message = format!("the condition says neither yes nor no: {}", ending(output));
                 Err(Fault::invalid("command.condition", message))
@@ -144,9 +175,23 @@ impl Step for Run {
         Ok(Completion::changed(ending(&output), output))
     }
 
-    fn observe(_job: &Job, input: &Input) -> Result<Json> {
-        Seen::look(input).map(|seen| seen.state())
+    fn observe(job: &Job, input: &Input) -> Result<Json> {
+        let seen = Seen::look(input)?;
+        if job.unanswered.is_some() && may_have_begun(&seen) {
+            return Err(Fault::unknown(
+                "command.begun",
+                "the program was started and nobody saw it end: it may have done a part of its \
+                 work, and what it started may still run",
+            ));
+        }
+        Ok(seen.state())
     }
+}
+
+/// Whether a program of which nobody saw the end may have done a part of its work: that it is not
+/// finished does not say that it was not begun.
+fn may_have_begun(seen: &Seen) -> bool {
+    seen.created == Some(false) || seen.needed == Some(true)
 }
 
 /// What shows that the program did not do what it is for, although its exit code says so.
@@ -227,5 +272,37 @@ mod tests {
         assert_eq!(other.judge(&ended(3)).ok(), Some(true));
         assert_eq!(other.judge(&ended(4)).ok(), Some(false));
         assert!(other.judge(&ended(1)).is_err());
+        let turned = condition(json!({ "exit_codes": [1] }));
+        assert_eq!(turned.judge(&ended(1)).ok(), Some(true));
+        assert_eq!(turned.judge(&ended(0)).ok(), Some(false));
+        let both = condition(json!({ "exit_codes": [0, 2], "otherwise": [2] }));
+        assert!(both.judge(&ended(0)).is_err(), "before anything is run");
+    }
+
+    #[test]
+    fn a_condition_that_is_written_is_one() {
+        let refused = |written: Json| serde_json::from_value::<Input>(written).is_err();
+        for nothing in [Json::Null, json!(""), json!("  "), json!(3)] {
+            assert!(refused(json!({ "creates": nothing })), "{nothing}");
+        }
+        for nothing in [Json::Null, json!(""), json!([])] {
+            assert!(refused(json!({ "only_if": nothing })), "{nothing}");
+        }
+        assert!(!refused(json!({})) && !refused(json!({ "creates": "a", "only_if": {} })));
+    }
+
+    #[test]
+    fn that_it_is_not_finished_does_not_say_that_it_was_not_begun() {
+        for (created, needed, may) in [
+            (None, None, false),
+            (Some(true), None, false),
+            (Some(true), Some(false), false),
+            (Some(false), None, true),
+            (None, Some(true), true),
+            (Some(true), Some(true), true),
+            (Some(false), Some(false), true),
+        ] {
+            assert_eq!(may_have_begun(&Seen { created, needed }), may, "{created:?} {needed:?}");
+        }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Output {
     text: String,
     /// What it wrote below, without performance data.
     long_text: String,
+    /// What it wrote to stderr. Programs that find all well write nothing there.
+    stderr: String,
     /// Its performance data.
     metrics: Vec<Metric>,
     /// Parts of its performance data that are none, as it wrote them.
@@ -40,12 +42,20 @@ pub(crate) fn run(_job: &Job, input: Input) -> Result<Vec<Verdict>> {
     let ended = program(&input).run()?;
     let duration = clock::monotonic().saturating_sub(began);
     let (outcome, _, printed) = judged(&ended);
-    Ok(vec![Verdict {
+    let looked = Verdict {
         name: "monitoring plugin".to_owned(),
         outcome,
         detail: with_metrics(&printed),
         duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-    }])
+    };
+    // By this word the engine knows what shows that nothing is left, whatever the verdict is.
+    let cleanup = Verdict {
+        name: "cleanup: none".to_owned(),
+        outcome: Outcome::Pass,
+        detail: "a monitoring plugin looks, and makes nothing".to_owned(),
+        duration_ms: 0,
+    };
+    Ok(vec![looked, cleanup])
 }
 
 fn program(input: &Input) -> Program {
@@ -80,8 +90,13 @@ fn judged(ended: &Ended) -> (Outcome, &'static str, Printed) {
         if outcome == Outcome::Pass {
             return (Outcome::Unknown, "UNKNOWN", printed);
         }
+        return (outcome, word, printed);
     }
-    (outcome, word, printed)
+    let Some(said) = first_line(&ended.stderr) else { return (outcome, word, printed) };
+    printed.text = format!("{}; on stderr: {said}", printed.text);
+    // A program that complains and ends with 0 may have been unable to look: a shell script goes on
+    // after a command that was refused.
+    (outcome.max(Outcome::Warn), word, printed)
 }
 
 fn first_line(bytes: &[u8]) -> Option<String> {
@@ -105,6 +120,7 @@ fn report(ended: &Ended) -> Report<Output> {
         status,
         text: printed.text,
         long_text: printed.long_text,
+        stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
         metrics: printed.metrics,
         unreadable_metrics: printed.unreadable,
         truncated: ended.truncated,
@@ -156,6 +172,17 @@ mod tests {
             let healthy = report(&ended(0, silent, ""));
             assert_eq!((healthy.outcome, healthy.output.status), (Outcome::Unknown, "UNKNOWN"));
             assert_eq!(report(&ended(2, silent, "")).outcome, Outcome::Fail);
+        }
+    }
+
+    #[test]
+    fn a_program_that_complains_is_not_healthy_whatever_it_prints() {
+        for (exit_code, outcome) in
+            [(0, Outcome::Warn), (1, Outcome::Warn), (2, Outcome::Fail), (3, Outcome::Unknown)]
+        {
+            let report = report(&ended(exit_code, "OK - no errors", "\nmktemp: denied\nmore\n"));
+            assert_eq!(report.outcome, outcome, "{exit_code}");
+            assert_eq!(report.summary, "OK - no errors; on stderr: mktemp: denied");
         }
     }
 

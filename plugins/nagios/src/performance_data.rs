@@ -109,7 +109,7 @@ fn value_and_unit(text: &str) -> Option<(Option<f64>, &str)> {
     if text == "U" {
         return Some((None, ""));
     }
-    let is_of_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | ',');
+    let is_of_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.');
     let mut end = text.find(|c: char| !is_of_number(c)).unwrap_or(text.len());
     // `1.5e-05`, as some programs print small numbers. `e` alone begins a unit.
     if let Some(exponent) = text[end..].strip_prefix(['e', 'E']) {
@@ -125,9 +125,9 @@ fn value_and_unit(text: &str) -> Option<(Option<f64>, &str)> {
     is_unit.then_some((Some(value), unit))
 }
 
-/// A decimal number. A comma is the point of some locales, in which old plugins print.
+/// A decimal number. `1,234` is none: it may be a thousand or one and a bit.
 fn number(text: &str) -> Option<f64> {
-    let value: f64 = text.replacen(',', ".", 1).parse().ok()?;
+    let value: f64 = text.parse().ok()?;
     value.is_finite().then_some(value)
 }
 
@@ -176,7 +176,6 @@ mod tests {
             ("a=0B", 0.0, "B"),
             ("a=68MB", 68.0, "MB"),
             ("a=7c", 7.0, "c"),
-            ("a=1,5s", 1.5, "s"),
             ("a=1.5e-05s", 1.5e-5, "s"),
             ("a=1E3", 1000.0, ""),
             ("a=.25", 0.25, ""),
@@ -221,6 +220,8 @@ mod tests {
             "a=1;;;;1;2",
             "a=nan",
             "a=inf",
+            "a=1,5s",
+            "a=1,234",
             "a=1e999",
             "a=1--2",
         ] {

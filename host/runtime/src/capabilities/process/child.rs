@@ -19,7 +19,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{self, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,7 +98,7 @@ impl Child {
         let spec = LaunchSpec { read_only: self.read_only, ..image.spec(&status, self.arguments) };
         let mut command =
             self.launcher.command(&spec, &self.environment).map_err(Failure::Start)?;
-        command.current_dir(working_directory).process_group(0);
+        command.current_dir(working_directory);
         let (keep, writer, slot) = match self.sink {
             Target::Capture(cap) => (cap, None, None),
             Target::File(slot, path) => {

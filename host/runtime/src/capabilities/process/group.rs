@@ -1,6 +1,6 @@
 //! The process group of a program, and its end.
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The group while its leader is not reaped. After that its number may be another's, so it is
@@ -50,8 +50,10 @@ impl Group {
     pub(super) fn end(&self) {
         let mut state = self.lock();
         if let State::Running(pid) = *state {
-            // No process left in the group is the intended result.
+            // No process left in the group is the intended result. The leader is killed by its own
+            // number too: until it has begun its session it is in the group of the host.
             let _ = kill_process_group(pid, Signal::KILL);
+            let _ = kill_process(pid, Signal::KILL);
         }
         *state = State::Over;
     }
