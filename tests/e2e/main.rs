@@ -49,6 +49,7 @@ mod person;
 mod plan_file;
 mod plan_form;
 mod plugins;
+mod program_bounds;
 mod program_log;
 mod project;
 mod prune;

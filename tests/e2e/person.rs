@@ -1,14 +1,10 @@
 //! A person at a terminal is asked when the run needs a decision; without a terminal nobody is
 //! asked.
-//!
-//! `script` gives the program a real terminal and types what it is given.
 
 use crate::home;
 use runbook_tests::env::TestEnv;
 use runbook_tests::terminal::{Control, Terminal};
 use runbook_tests::wait_for;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 
 const HEAD: &str = r#"format = 1
 [runbook]
@@ -42,36 +38,28 @@ irreversible = "looked at"
     format!("{step}approval = {{ {words} }}\n")
 }
 
-/// The program on a terminal on which this is typed: how it ended, and all that was to be seen.
-fn typed(env: &TestEnv, arguments: &[&str], keys: &str) -> (i32, String) {
-    let program = env.command(arguments);
-    let mut line = vec![program.get_program().to_string_lossy().into_owned()];
-    line.extend(program.get_args().map(|argument| format!("'{}'", argument.to_string_lossy())));
-    let mut command = Command::new("script");
-    command
-        .args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"])
-        .current_dir(env.path())
-        .env_clear();
-    command
-        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .env("TERM", "xterm")
-        .env("SHELL", "/bin/sh");
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("script is there");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    stdin.write_all(keys.as_bytes()).expect("it can be typed");
-    // The end of the input would hang up the terminal while the program still runs.
-    let output = std::thread::scope(|scope| {
-        let waiter = scope.spawn(move || child.wait_with_output());
-        let output = waiter.join().expect("no panic").expect("it ends");
-        drop(stdin);
-        output
-    });
-    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
+/// The program on a terminal on which these lines are typed, each when it asks: how it ended, and
+/// all that was to be seen.
+fn typed(env: &TestEnv, arguments: &[&str], lines: &str) -> (i32, String) {
+    let terminal = Terminal::open();
+    let mut child = terminal.spawn(&env.command(arguments), Control::Session);
+    let mut seen = 0;
+    for line in lines.split_inclusive('\n') {
+        let asks =
+            |shown: &str| shown.len() > seen && [": ", "] "].iter().any(|end| shown.ends_with(end));
+        let mut has_ended = false;
+        wait_for("it asks or ends", || {
+            has_ended = child.try_wait().expect("it can be asked").is_some();
+            has_ended || asks(&terminal.shown())
+        });
+        if has_ended {
+            break;
+        }
+        seen = terminal.shown().len();
+        terminal.type_keys(line);
+    }
+    let status = child.wait().expect("it ends");
+    (status.code().unwrap_or(-1), terminal.shown())
 }
 
 fn rows(env: &TestEnv) -> i64 {

@@ -73,11 +73,11 @@ pub fn free_port() -> u16 {
 /// Waits until `ready` says so.
 ///
 /// # Panics
-/// With `what`, after 30 seconds.
+/// With `what`, after 2 minutes.
 pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_mins(2);
     while !ready() {
-        assert!(Instant::now() < deadline, "{what}: not after 30 seconds");
+        assert!(Instant::now() < deadline, "{what}: not after 2 minutes");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

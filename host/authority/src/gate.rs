@@ -107,8 +107,10 @@ fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'
             })
         }
         Operation::Connect { host, address, .. } => {
-            let Some(policy) = grant.target.addresses() else { return other_kind() };
-            judge_address(policy, host, *address)
+            // A program that is lent a connection is given only addresses that its server may have.
+            let lent = || effective.lent(grant).and_then(|target| target.addresses());
+            let Some(policy) = grant.target.addresses().or_else(lent) else { return other_kind() };
+            judge_address(grant.target.address_visibility(), policy, host, *address)
         }
         Operation::Redirect { base, to, hop, .. } => {
             let TargetKind::Http(target) = kind else { return other_kind() };

@@ -52,6 +52,7 @@ mod process;
 mod program_log;
 mod project;
 mod question;
+mod resolver_environment;
 mod runbook_file;
 mod schema_words;
 mod schemas;
@@ -92,6 +93,14 @@ fn main() -> ExitCode {
             return runbook_runtime::serve_compiler(arguments.next().as_deref());
         }
         Some(_) | None => {}
+    }
+    if let Err(error) = resolver_environment::leave() {
+        let failure = failure::Failure::engine(format!(
+            "the program cannot be started again without variables such as `HOSTALIASES`: {error}"
+        ))
+        .hint("unset them");
+        ui::failure(ui::Color::Off, &failure);
+        return ExitCode::from(failure.status().code());
     }
     // A shell that completes a command line sets `COMPLETE`, gets its answer, and nothing else
     // happens.

@@ -225,7 +225,7 @@ fn no_other_process_is_reached() {
             let mut victim = Victim::new();
             let script = script.replace("PID", &victim.0.id().to_string());
             // It would leave its own group, were it not its leader already.
-            let script = if script.contains("setsid") {
+            let script = if script.contains("POSIX::set") {
                 format!("fork() and exit(wait() && $? >> 8); {script}")
             } else {
                 script

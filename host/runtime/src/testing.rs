@@ -117,8 +117,6 @@ pub(crate) fn host_resolving(
     names: &[(&str, &[&str])],
     told: &Arc<Mutex<Vec<String>>>,
 ) -> Host {
-    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-    let names = names.iter().map(|(name, texts)| ((*name).to_owned(), addresses(texts))).collect();
     let told = Arc::clone(told);
     let audit: AuditSink = Arc::new(move |record| {
         if let AuditEvent::Judged { operation, decision, .. } = record.event {
@@ -128,7 +126,7 @@ pub(crate) fn host_resolving(
         }
         Ok(())
     });
-    let (secrets, resolver) = (Arc::new(Fixed(&[])), Resolver::Fixed(Arc::new(names)));
+    let (secrets, resolver) = (Arc::new(Fixed(&[])), fixed(names));
     let services = Services { secrets, resolver, audit: Some(audit), ..Services::none() };
     let id = CallId {
         run: "run".to_owned(),
@@ -153,6 +151,28 @@ pub(crate) fn host_within(
     timeout: Duration,
     limits: CallLimits,
 ) -> Host {
+    host_asking(Resolver::System, effective, mode, timeout, limits)
+}
+
+/// The same, where these names lead to these addresses and no other name leads anywhere.
+pub(crate) fn host_with_names(effective: Effective, names: &[(&str, &[&str])]) -> Host {
+    let (mode, timeout) = (Mode::Effects, Duration::from_secs(20));
+    host_asking(fixed(names), effective, mode, timeout, CallLimits::default())
+}
+
+fn fixed(names: &[(&str, &[&str])]) -> Resolver {
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let names = names.iter().map(|(name, texts)| ((*name).to_owned(), addresses(texts))).collect();
+    Resolver::Fixed(Arc::new(names))
+}
+
+fn host_asking(
+    resolver: Resolver,
+    effective: Effective,
+    mode: Mode,
+    timeout: Duration,
+    limits: CallLimits,
+) -> Host {
     let secrets = Arc::new(Fixed(&[
         ("token", "s3cr3t-t0ken"),
         ("password", "hunter2-hunter2"),
@@ -160,7 +180,7 @@ pub(crate) fn host_within(
         ("hook", "http://127.0.0.1:9/services/T0000/XyZzY"),
     ]));
     let launcher = Launcher { program: runbook_tests::launcher(), arguments: Vec::new() };
-    let services = Services { secrets, launcher: Some(launcher), ..Services::none() };
+    let services = Services { secrets, resolver, launcher: Some(launcher), ..Services::none() };
     let id = CallId {
         run: "run".to_owned(),
         step: "step".to_owned(),

@@ -342,6 +342,8 @@ const FAMILIES: &[Family] = &[
             "busybox",
             "toybox",
             "env",
+            "negate",
+            "check_by_ssh",
             "find",
             "setpriv",
             "systemd-run",

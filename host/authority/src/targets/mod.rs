@@ -30,7 +30,7 @@ pub(crate) use http::unusable_header;
 pub use http::{HeaderEncoding, HttpBase, HttpTarget, Injected, parse_base};
 pub use literal::{Texts, diagnostic as template_diagnostic, template_in};
 pub(crate) use network::reached_addresses;
-pub use network::{ServerName, addresses_for};
+pub use network::{AddressVisibility, ServerName, addresses_for};
 pub use pem_file::{FileContent, PemFile};
 pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};

@@ -16,6 +16,15 @@ pub enum ServerName<'a> {
     Name(&'a str),
 }
 
+/// Whether a reviewer sees the address of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressVisibility {
+    /// The target names it.
+    Written,
+    /// It is in a secret: an address there names itself only if it is no metadata service.
+    InASecret,
+}
+
 impl<'a> ServerName<'a> {
     /// What `host` is, with or without the brackets that a URL puts around an IPv6 address.
     pub fn of(host: &'a str) -> Self {

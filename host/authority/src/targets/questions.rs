@@ -1,8 +1,8 @@
 //! What other modules need to know of a target. Only this folder matches on the kinds of targets.
 
 use super::{
-    DockerTarget, FilesTarget, HttpBase, HttpTarget, PemFile, ProcessTarget, SecretTarget,
-    SqlAddress, SqlTarget, Target, TargetKind, TlsKeys, TlsMode, is_here,
+    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, PemFile, ProcessTarget,
+    SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsKeys, TlsMode, is_here,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -95,6 +95,14 @@ impl Target {
     /// variable. A secret that is itself the target is not among them.
     pub fn injected_secrets(&self) -> Vec<&str> {
         if self.secret().is_some() { Vec::new() } else { self.secrets() }
+    }
+
+    /// Whether a reviewer sees the address of its server.
+    pub fn address_visibility(&self) -> AddressVisibility {
+        match self.http().map(|http| &http.base) {
+            Some(HttpBase::Secret(_)) => AddressVisibility::InASecret,
+            Some(HttpBase::Url(_)) | None => AddressVisibility::Written,
+        }
     }
 
     /// By what it talks to a server elsewhere without verifying who that is: a `sslmode`, or

@@ -5,6 +5,7 @@ use super::tls::{Encryption, read_tls};
 use super::{Folder, HostPath, TlsKeys, secret_reference};
 use crate::pattern::{AddressPolicy, Dialect, StatementClass, relation_of};
 use runbook_document::{ByteSize, Located, Reader};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use url::Url;
 
@@ -321,13 +322,20 @@ fn parse_server(text: &str) -> Result<SqlAddress, &'static str> {
         return Err("it holds a password; put that into the secret store and write \
                     `password = \"secret:NAME\"`");
     }
+    if url.fragment().is_some() {
+        return Err("it has a `#`, and nothing behind it counts; write `%23` for one in a name");
+    }
     let user = decode(url.username()).filter(|user| !user.is_empty()).ok_or("it names no user")?;
     let database = decode(url.path().trim_start_matches('/'))
         .filter(|name| !name.is_empty())
         .ok_or("it names no database")?;
     let mut host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let mut tls = TlsMode::Prefer;
+    let mut seen = BTreeSet::new();
     for (key, value) in url.query_pairs() {
+        if !seen.insert(key.clone()) {
+            return Err("it says one of `sslmode` and `host` twice");
+        }
         match (key.as_ref(), value.as_ref()) {
             ("host", directory) if directory.starts_with('/') => directory.clone_into(&mut host),
             ("sslmode", mode) => {

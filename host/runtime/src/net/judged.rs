@@ -88,6 +88,11 @@ impl Host {
 }
 
 impl Judged {
+    /// The addresses, as texts, for a program that connects by itself.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.addresses.iter().map(|address| address.ip().to_string()).collect()
+    }
+
     /// Connects to the address that answers first.
     pub(crate) async fn connect(&self) -> Result<TcpStream, Unreached> {
         tokio::time::timeout_at(self.until, connect(&self.addresses))

@@ -12,6 +12,7 @@ use crate::blocking;
 use crate::capabilities::files::FilesSlot;
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Host, HostCall};
+use crate::net::judged::{Server, Unreached};
 use child::{Child, Ended, Source, Target as Out};
 use failure::Failure;
 use group::Group;
@@ -51,6 +52,9 @@ impl runner::Host for HostCall<'_> {
 /// reserve much, such as those in Java, need more than they use.
 const READ_ONLY_MEMORY: u64 = 8 << 30;
 
+/// How long the name of the server of a lent connection may take to be resolved.
+const RESOLVE: Duration = Duration::from_secs(10);
+
 /// For a program that may only read and whose target has no timeout: a look at something is short.
 const READ_ONLY_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -69,7 +73,7 @@ impl Host {
         let target = self.target(slot)?;
         let process = process_target(&target)?;
         let source = self.source(stdin)?;
-        let environment = self.environment(process).await?;
+        let environment = self.environment((slot, verb), process).await?;
         let (sink, file) = self.sink(stdout, process)?;
         let unlimited =
             if verb == Verb::ProcessInspect { READ_ONLY_TIMEOUT } else { Duration::MAX };
@@ -144,9 +148,13 @@ impl Host {
         })
     }
 
-    async fn environment(&self, process: &ProcessTarget) -> Result<Vec<(String, Secret)>, Fault> {
+    async fn environment(
+        &mut self,
+        call: (&str, Verb),
+        process: &ProcessTarget,
+    ) -> Result<Vec<(String, Secret)>, Fault> {
         let mut environment = match &process.connection {
-            Some(name) => self.connection_environment(name).await?,
+            Some(name) => self.connection_environment(call, name).await?,
             None => Vec::new(),
         };
         for (name, value) in &process.environment {
@@ -170,8 +178,13 @@ impl Host {
         Ok(environment)
     }
 
-    /// What libpq and its programs read.
-    async fn connection_environment(&self, name: &str) -> Result<Vec<(String, Secret)>, Fault> {
+    /// What libpq and its programs read. The name of the server is resolved here, and the program
+    /// is given the addresses that the gate let through: libpq then asks no resolver.
+    async fn connection_environment(
+        &mut self,
+        (slot, verb): (&str, Verb),
+        name: &str,
+    ) -> Result<Vec<(String, Secret)>, Fault> {
         let target = self.connection(name)?;
         let unusable = || {
             let message = format!(
@@ -188,12 +201,20 @@ impl Host {
         };
         let text = |name: &str, value: &str| (name.to_owned(), Secret::from(value));
         let mut environment = vec![
-            text("PGHOST", host),
             text("PGPORT", &port.to_string()),
             text("PGUSER", user),
             text("PGDATABASE", database),
             text("PGSSLMODE", ssl_mode(*tls)),
         ];
+        if host.starts_with('/') {
+            environment.push(text("PGHOST", host));
+        } else {
+            let server = Server { slot, verb, host, port: *port, within: RESOLVE };
+            let addresses = self.judged(&server).await.map_err(unreached)?.addresses();
+            // One name for each address, by which the certificate of the server is judged.
+            environment.push(text("PGHOST", &vec![host.as_str(); addresses.len()].join(",")));
+            environment.push(text("PGHOSTADDR", &addresses.join(",")));
+        }
         if let Some(password) = &sql.password {
             environment.push(("PGPASSWORD".to_owned(), self.secret(password).await?));
         }
@@ -207,6 +228,23 @@ impl Host {
             environment.push((name.to_owned(), Secret::from(path.to_string_lossy().as_ref())));
         }
         Ok(environment)
+    }
+}
+
+/// Why a program is not given the server of its connection.
+fn unreached(unreached: Unreached) -> Fault {
+    match unreached {
+        Unreached::Refused(fault) => fault,
+        Unreached::Resolve(error) | Unreached::Connect(error) => Fault::new(
+            FaultClass::Transient,
+            "process.resolve",
+            format!("the name of the database server cannot be resolved: {error}"),
+        ),
+        Unreached::Late(within) => Fault::new(
+            FaultClass::Timeout,
+            "process.resolve",
+            format!("nobody told the address of the database server within {} s", within.as_secs()),
+        ),
     }
 }
 

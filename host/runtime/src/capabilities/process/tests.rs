@@ -6,7 +6,7 @@ use crate::bindings::runbook::process::types::{File, Input, Output, Sink};
 use crate::capabilities::cuts::{CAP, Channel};
 use crate::fault::{Fault, FaultClass};
 use crate::host::HostCall;
-use crate::testing::{Slot, effective, host, host_with};
+use crate::testing::{Slot, effective, host, host_with, host_with_names};
 use runbook_authority::Digest;
 use runbook_contract::Mode;
 use runbook_secrets::Scrubber;
@@ -16,6 +16,12 @@ use std::time::{Duration, Instant};
 
 const SLOTS: &[Slot] =
     &[("program", &["process.run"], "program"), ("files", &["files.read", "files.write"], "files")];
+
+/// Where the names lead. One that leads to several addresses leads to some that are not allowed.
+const NAMES: &[(&str, &[&str])] = &[
+    ("db.internal", &["10.0.0.5", "169.254.169.254", "8.8.8.8", "10.0.0.6"]),
+    ("meta.internal", &["169.254.169.254"]),
+];
 
 /// A folder with a script and the targets to run it.
 struct Bench {
@@ -34,7 +40,7 @@ impl Bench {
             "[targets.program]\nprocess = {program:?}\n{more}\n[targets.files]\n\
                      files = \"out\"\naccess = \"write\"\n[targets.db]\n\
                      sql = \"postgres://me@db.internal:5433/shop?sslmode=require\"\n\
-                     password = \"secret:password\"\n"
+                     password = \"secret:password\"\naddresses = [\"private\"]\n"
         );
         Self { folder, targets }
     }
@@ -45,7 +51,8 @@ impl Bench {
 
     async fn run(&self, arguments: &[&str], stdin: Input, stdout: Sink) -> Result<Output, Fault> {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut host = host(SLOTS, &self.targets, self.folder.path());
+        let effective = effective(SLOTS, &self.targets, self.folder.path());
+        let mut host = host_with_names(effective, NAMES);
         HostCall::new(&mut host).run("program".to_owned(), arguments, stdin, stdout).await
     }
 }
@@ -104,7 +111,8 @@ async fn the_environment_is_what_the_target_says_and_nothing_else() {
         [
             "MODE=test",
             "PGDATABASE=shop",
-            "PGHOST=db.internal",
+            "PGHOST=db.internal,db.internal",
+            "PGHOSTADDR=10.0.0.5,10.0.0.6",
             "PGPASSWORD=[secret password]",
             "PGPORT=5433",
             "PGSSLMODE=require",
@@ -113,6 +121,22 @@ async fn the_environment_is_what_the_target_says_and_nothing_else() {
         ],
         "and a secret that the program prints is scrubbed"
     );
+}
+
+#[tokio::test]
+async fn a_program_is_lent_a_connection_to_judged_addresses_alone_or_is_not_started() {
+    for (server, class) in [
+        ("db.internal", None),
+        ("10.0.0.9", None),
+        ("meta.internal", Some(FaultClass::Denied)),
+        ("unknown.internal", Some(FaultClass::Transient)),
+    ] {
+        let mut bench = Bench::new("touch out/ran", "connection = \"db\"\ndirectory = \".\"");
+        bench.targets = bench.targets.replace("db.internal", server);
+        let ended = bench.run(&[], Input::Nothing, Sink::Capture).await;
+        assert_eq!(ended.err().map(|fault| fault.class), class, "{server}");
+        assert_eq!(bench.out("ran").exists(), class.is_none(), "{server}");
+    }
 }
 
 #[tokio::test]

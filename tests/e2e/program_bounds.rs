@@ -1,0 +1,83 @@
+//! What a program cannot do to the operator who runs it, and what the environment of the operator
+//! cannot do to a run.
+
+use crate::home;
+use runbook_tests::env::TestEnv;
+use runbook_tests::running::Running;
+use runbook_tests::terminal::{Control, Terminal};
+use runbook_tests::wait_for;
+use std::os::unix::fs::PermissionsExt as _;
+
+/// A runbook whose first step runs a script and whose second waits for an approval.
+fn runbook(env: &TestEnv, script: &str) {
+    let program = env.path().join("program");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("writable");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    env.file(
+        "r.toml",
+        &format!(
+            "format = 1\n[runbook]\nname = \"bounds\"\n[targets.it]\nprocess = \"{0}\"\n\
+             arguments = []\ndirectory = \"{1}\"\n[[step]]\nid = \"first\"\n\
+             uses = \"command:run\"\nbind.program = \"it\"\nirreversible = \"looked at\"\n\
+             [[step]]\nid = \"second\"\nuses = \"command:run\"\nbind.program = \"it\"\n\
+             irreversible = \"looked at\"\napproval = {{ quorum = 1 }}\n",
+            program.display(),
+            env.path().display()
+        ),
+    );
+}
+
+/// The first needs a terminal; the second is what `TIOCSTI` needs too: that it is the program's
+/// own.
+#[test]
+fn a_program_has_no_terminal_to_type_or_write_into() {
+    let env = home();
+    runbook(&env, "if (: < /dev/tty) 2>/dev/null; then echo has one; else echo has none; fi");
+    let terminal = Terminal::open();
+    let mut child = terminal.spawn(&env.command(&["exec", "r.toml", "--yes"]), Control::Session);
+    wait_for("it asks", || terminal.shown().contains("type `approve second`"));
+    let shown = terminal.shown();
+    assert!(shown.contains("has none"), "{shown}");
+    terminal.type_keys("approve second\n");
+    assert!(child.wait().expect("it ends").success(), "{}", terminal.shown());
+}
+
+#[test]
+fn what_was_typed_before_a_question_is_no_answer_to_it() {
+    let env = home();
+    runbook(&env, "touch begun; while ! test -e go; do sleep 0.05; done");
+    let terminal = Terminal::open();
+    let mut child = terminal.spawn(&env.command(&["exec", "r.toml", "--yes"]), Control::Session);
+    wait_for("the first step runs", || env.path().join("begun").exists());
+    terminal.type_keys("approve second\napprove sec");
+    wait_for("it was typed", || terminal.shown().contains("approve sec"));
+    env.file("go", "");
+    wait_for("it asks", || terminal.shown().contains("type `approve second`"));
+    let run = env.newest_run();
+    env.run(&["show", &run]).status(0).out("approv");
+    assert!(child.try_wait().expect("it can be asked").is_none(), "{}", terminal.shown());
+    terminal.type_keys("approve second\n");
+    let status = child.wait().expect("it ends");
+    let shown = terminal.shown();
+    assert!(status.success() && shown.contains("approved by"), "{shown}");
+    assert_eq!(shown.matches("type `approve second`").count(), 1, "one question, {shown}");
+}
+
+#[test]
+fn no_variable_of_the_operator_says_where_a_name_leads() {
+    let env = home();
+    runbook(&env, "touch begun; while ! test -e go; do sleep 0.05; done");
+    let mut command = env.command(&["exec", "r.toml", "--yes"]);
+    for name in ["HOSTALIASES", "LOCALDOMAIN", "RES_OPTIONS", "RESOLV_HOST_CONF"] {
+        command.env(name, "evil");
+    }
+    command.env("HARMLESS", "kept");
+    let running = Running::start(&mut command);
+    wait_for("the first step runs", || env.path().join("begun").exists());
+    let environment =
+        std::fs::read(format!("/proc/{}/environ", running.id())).expect("it still runs");
+    let environment = String::from_utf8_lossy(&environment);
+    env.file("go", "");
+    assert!(environment.contains("HARMLESS=kept"), "{environment}");
+    assert!(!environment.contains("evil"), "{environment}");
+}
