@@ -94,7 +94,7 @@ pub const CHECK_STATUSES: &[(Health, u8, &str)] = &[
         Health::Unknown,
         3,
         "unknown: a check got no answer (nobody listens, the name is not found, a time limit is \
-         over), could not look or saw no data, none was made, or a file or the command line is \
+         over), could not run or had no data, or no check ran, or a file or the command line is \
          wrong",
     ),
 ];

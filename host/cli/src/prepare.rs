@@ -17,7 +17,7 @@ use crate::runbook_file::RunbookFile;
 use crate::signatures::TrustFiles;
 use crate::{text_file, waivers};
 use repeats::{holds_a_mistake, new_findings};
-use resolver::Resolver;
+use resolver::UseResolver;
 use runbook_authority::Boundary;
 use runbook_authority::targets::Folder;
 use runbook_contract::StepId;
@@ -221,7 +221,7 @@ fn prepare_within(
         runbook.secrets.iter().filter_map(|secret| crate::secret_source::source_of(secret).err()),
     );
     later.append(crate::environment_targets::strays(&runbook, &targets, neighbors));
-    let resolver = Resolver {
+    let resolver = UseResolver {
         boundaries: &limits.boundaries,
         places: &limits.places,
         plugins: Plugins::trusted(limits.trust),

@@ -49,8 +49,10 @@ fn the_example_of_the_readme_is_a_plugin_of_20_lines() {
 
     let packed = build(std::slice::from_ref(&folder), &TargetDir::OfWorkspace, Profile::Release)
         .expect("the example builds and packs");
+    // Whoever runs the tests may have named another place for all that is compiled.
+    let is_elsewhere = std::env::var_os("CARGO_TARGET_DIR").is_some();
     assert!(
-        !folder.join("target").exists() && workspace.join("target").is_dir(),
+        !folder.join("target").exists() && (is_elsewhere || workspace.join("target").is_dir()),
         "what plugins have in common is compiled once"
     );
     let manifest = manifest_section(&packed[0].component);

@@ -64,8 +64,8 @@ fn a_database_server_is_believed_by_the_authority_of_its_target_alone() {
         show(&ours.server("127.0.0.1"));
         believing("ours").status(0);
         // The authority of the target replaces the others, and the system's replace nothing.
-        believing("theirs").status(4).err("authority that is not trusted here");
-        ask(env, &verified, WORD).status(4).err("authority that is not trusted here");
+        believing("theirs").status(4).err("issued by `ours`, which is not trusted here");
+        ask(env, &verified, WORD).status(4).err("issued by `ours`, which is not trusted here");
         show(&ours.expired_server("127.0.0.1"));
         believing("ours").status(4).err("its certificate expired at 2001-02-03T00:00:00Z");
         show(&ours.server("other.example"));

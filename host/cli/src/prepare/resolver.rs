@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What the uses of a runbook are resolved against.
-pub struct Resolver<'a> {
+pub struct UseResolver<'a> {
     pub boundaries: &'a [Boundary],
     pub places: &'a PlacesOfHost,
     /// Which plugins are trusted, and those that were read.
@@ -35,7 +35,7 @@ pub struct Resolver<'a> {
 /// The uses that could be resolved, and the facts of their operations.
 type Resolved = (BTreeMap<StepId, Site>, BTreeMap<StepId, OperationFacts>);
 
-impl Resolver<'_> {
+impl UseResolver<'_> {
     /// Resolves each use, and adds what is wrong with the others.
     ///
     /// # Errors
