@@ -130,12 +130,9 @@ fn a_stop_that_was_answered_is_undone_without_waiting() {
     let run = trial.env.newest_run();
     trial.env.run(&["undo", &run, "--yes"]).status(0).out("as before");
     assert_eq!(trial.app.state(), "running");
-    assert_eq!(
-        trial.app.signals().len(),
-        2,
-        "asked once and killed once: {:?}",
-        trial.app.signals()
-    );
+    // It may have been killed after its grace: what counts is that nobody asked it to end again.
+    let signals = trial.app.signals();
+    assert_eq!(signals.iter().filter(|signal| *signal == "15").count(), 1, "{signals:?}");
 }
 
 /// However it is written that the application is to run again: the engine's time is waited for.
