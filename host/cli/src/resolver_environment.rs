@@ -1,6 +1,5 @@
 //! The environment of whoever starts the program says nothing about where a name leads.
 
-use std::convert::Infallible;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -28,13 +27,6 @@ pub fn leave() -> io::Result<()> {
     if VARIABLES.iter().all(|name| std::env::var_os(name).is_none()) {
         return Ok(());
     }
-    match begin_anew() {
-        Ok(never) => match never {},
-        Err(error) => Err(error),
-    }
-}
-
-fn begin_anew() -> io::Result<Infallible> {
     let mut arguments = std::env::args_os();
     let mut command = Command::new(std::env::current_exe()?);
     command.arg0(arguments.next().unwrap_or_else(|| "runbook".into())).args(arguments);

@@ -6,6 +6,7 @@ use crate::fault::{Fault, FaultClass};
 use crate::net::handshake::TlsFailure;
 use crate::net::judged::Unreached;
 use runbook_authority::VerbEffect;
+use std::time::Duration;
 
 /// Why there is no answer.
 pub(super) enum Failure {
@@ -41,11 +42,7 @@ impl Failure {
         let new = |class, code, what: String| Fault::new(class, code, format!("{place}: {what}"));
         match self {
             Self::Unreached(Unreached::Refused(fault)) => fault,
-            Self::Unreached(Unreached::Late(within)) => Fault::new(
-                FaultClass::Timeout,
-                "http.timeout",
-                format!("{place} did not answer within {within:?}"),
-            ),
+            Self::Unreached(Unreached::Late(within)) => late(place, within),
             Self::Unreached(Unreached::Resolve(error)) => new(
                 FaultClass::Transient,
                 "http.resolve",
@@ -88,6 +85,12 @@ impl Failure {
             ),
         }
     }
+}
+
+/// A server that took longer than it was waited for.
+pub(super) fn late(place: &str, within: Duration) -> Fault {
+    let message = format!("{place} did not answer within {within:?}");
+    Fault::new(FaultClass::Timeout, "http.timeout", message)
 }
 
 /// The class of what went wrong when the request was out: without a whole answer nobody knows

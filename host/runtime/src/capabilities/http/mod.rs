@@ -196,10 +196,9 @@ impl Host {
         let http = http_target(&target)?;
         let timeout = self.remaining(http.timeout);
         let exchange = self.follow(http, &target, &request, &body, &commit);
-        let response = tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
-            let message = format!("{} did not answer within {timeout:?}", target.describe());
-            Err(Fault::new(FaultClass::Timeout, "http.timeout", message))
-        });
+        let response = tokio::time::timeout(timeout, exchange)
+            .await
+            .unwrap_or_else(|_| Err(failure::late(&target.describe(), timeout)));
         self.moved(sent + response.as_ref().map_or(0, |response| response.body.len()));
         // A message may quote what was sent.
         response.map_err(|fault| self.shown_fault(fault))
