@@ -3,14 +3,10 @@
 use crate::home;
 use runbook_tests::env::{TestEnv, first_run};
 use serde_json::Value as Json;
-use std::os::unix::fs::PermissionsExt as _;
 
-/// A shell script in the folder of the test.
-fn script(env: &TestEnv, name: &str, text: &str) -> String {
-    let path = env.path().join(name);
-    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("writable");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
-    format!("\"{}\"", path.display())
+/// The path of a shell script in the folder of the test, as a runbook quotes it.
+fn script(env: &TestEnv, name: &str, commands: &str) -> String {
+    format!("\"{}\"", env.script(name, commands).display())
 }
 
 /// A service whose state is a file: `service enable|disable` and `state`, which ends with 0 if it

@@ -4,7 +4,6 @@ use crate::home;
 use runbook_tests::env::TestEnv;
 use serde_json::Value as Json;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 
 const PLUGINS: &str = "/usr/lib/nagios/plugins";
 
@@ -88,7 +87,6 @@ fn a_probe_reaches_no_network_and_a_smoke_test_is_granted_what_the_review_says()
 #[test]
 fn what_a_program_says_beside_the_format_is_never_healthy() {
     let env = home();
-    let program = env.path().join("check_it");
     for (script, status, said) in [
         ("true", 3, "it printed nothing"),
         ("echo no such host >&2", 3, "no such host"),
@@ -98,8 +96,7 @@ fn what_a_program_says_beside_the_format_is_never_healthy() {
         ("echo fine; exit 137", 3, "it ended with 137"),
         ("echo 'fine | a=x'", 0, "1 part of its performance data is unreadable"),
     ] {
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("writable");
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        let program = env.script("check_it", script);
         let target =
             format!("process = \"{}\"\narguments = []\nread_only = true", program.display());
         let check = check(&env, &target, "nagios:check", "[]", status);

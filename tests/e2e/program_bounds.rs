@@ -6,13 +6,10 @@ use runbook_tests::env::TestEnv;
 use runbook_tests::running::Running;
 use runbook_tests::terminal::{Control, Terminal};
 use runbook_tests::wait_for;
-use std::os::unix::fs::PermissionsExt as _;
 
 /// A runbook whose first step runs a script and whose second waits for an approval.
 fn runbook(env: &TestEnv, script: &str) {
-    let program = env.path().join("program");
-    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("writable");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let program = env.script("program", script);
     env.file(
         "r.toml",
         &format!(

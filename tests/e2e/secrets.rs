@@ -336,15 +336,10 @@ fn a_secret_that_lies_across_a_cut_is_in_no_output_of_a_run() {
         env.run_with_input(&["secret", "set", "s.age#key"], SECRET).status(0);
         // A program that prints its secret where its output is cut, and fails.
         let filled = "x".repeat(512 - straddles);
-        let program = env.file(
+        let program = env.script(
             "df.sh",
-            &format!(
-                "#!/bin/sh\nprintf '%s%s, and more\\n' '{filled}' \"$KEY\" | tee /dev/stderr\n\
-                 exit 1\n"
-            ),
+            &format!("printf '%s%s, and more\\n' '{filled}' \"$KEY\" | tee /dev/stderr\nexit 1"),
         );
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .expect("a file of our own");
         // Elsewhere, because the text of that runbook holds it.
         let elsewhere = home();
         let cell = format!("{filled}{SECRET}")

@@ -6,7 +6,6 @@ use runbook_tests::env::TestEnv;
 use runbook_tests::http::Receiver;
 use runbook_tests::postgres::{PASSWORD, Postgres};
 use serde_json::Value as Json;
-use std::os::unix::fs::PermissionsExt as _;
 
 /// Operations whose output can hold a list, with the test that gives them more than fits.
 const CASES: &[(&str, fn())] = &[
@@ -258,11 +257,10 @@ fn terminate_blockers() {
 
 fn nagios_check() {
     let env = home();
-    let program = env.path().join("check_many");
-    let script = "#!/bin/sh\nprintf 'fine |'; i=0; while [ $i -lt 500 ]; do printf ' m=%s' $i; \
-                  i=$((i + 1)); done\n";
-    std::fs::write(&program, script).expect("writable");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let program = env.script(
+        "check_many",
+        "printf 'fine |'; i=0; while [ $i -lt 500 ]; do printf ' m=%s' $i; i=$((i + 1)); done",
+    );
     let target = format!("process = \"{}\"\narguments = []\nread_only = true\n", program.display());
     let whole = step(&env, &target, "nagios:check", "program", "{}", "");
     assert_eq!((found(&whole, "metrics").0, found(&whole, "metrics").1), (500, false), "{whole}");

@@ -119,6 +119,17 @@ impl TestEnv {
         path
     }
 
+    /// Writes a shell script below the home that can be executed.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn script(&self, name: &str, commands: &str) -> PathBuf {
+        let path = self.file(name, &format!("#!/bin/sh\n{commands}\n"));
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("a file of our own");
+        path
+    }
+
     /// Text of a file below the home.
     ///
     /// # Panics

@@ -14,14 +14,9 @@ pub(crate) fn check(_job: &Job, input: Expectation) -> Result<Report<Output>> {
 
 pub(crate) fn test(_job: &Job, input: Expectation) -> Result<Vec<Verdict>> {
     let program = with_arguments(Program::slot(slot!("program")), &input.arguments);
-    let began = clock::monotonic();
+    let start = clock::monotonic();
     let output = Output::from(&program.run()?);
-    let duration = clock::monotonic().saturating_sub(began);
+    let duration_ms = clock::ms_since(start);
     let (outcome, detail) = input.judge(&output);
-    Ok(vec![Verdict {
-        name: "program".to_owned(),
-        outcome,
-        detail,
-        duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-    }])
+    Ok(vec![Verdict { name: "program".to_owned(), outcome, detail, duration_ms }])
 }

@@ -38,15 +38,15 @@ pub(crate) fn check(_job: &Job, input: Input) -> Result<Report<Output>> {
 }
 
 pub(crate) fn run(_job: &Job, input: Input) -> Result<Vec<Verdict>> {
-    let began = clock::monotonic();
+    let start = clock::monotonic();
     let ended = program(&input).run()?;
-    let duration = clock::monotonic().saturating_sub(began);
+    let duration_ms = clock::ms_since(start);
     let (outcome, _, printed) = judged(&ended);
     let looked = Verdict {
         name: "monitoring plugin".to_owned(),
         outcome,
         detail: with_metrics(&printed),
-        duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        duration_ms,
     };
     // By this word the engine knows what shows that nothing is left, whatever the verdict is.
     let cleanup = Verdict {
@@ -62,41 +62,42 @@ fn program(input: &Input) -> Program {
     input.arguments.iter().fold(Program::slot(slot!("program")), Program::argument)
 }
 
-/// The outcome, its word, and what was printed. A text that is missing or that was cut is no sign
-/// that all is well.
+/// The outcome, its word, and what was printed.
 fn judged(ended: &Ended) -> (Outcome, &'static str, Printed) {
     let mut printed = read(ended);
+    let complaint = first_line(&ended.stderr);
     let (outcome, word) = match ended.exit_code {
+        // A text that is missing is no sign that all is well.
+        0 if printed.text.is_empty() => (Outcome::Unknown, "UNKNOWN"),
+        // A program that complains and ends with 0 may have been unable to look: a shell script
+        // goes on after a command that was refused.
+        0 if complaint.is_some() => (Outcome::Warn, "OK"),
         0 => (Outcome::Pass, "OK"),
         1 => (Outcome::Warn, "WARNING"),
         2 => (Outcome::Fail, "CRITICAL"),
         _ => (Outcome::Unknown, "UNKNOWN"),
     };
-    if !(0..=3).contains(&ended.exit_code) {
-        let said = first_line(&ended.stderr).unwrap_or_else(|| printed.text.clone());
-        printed.text = format!(
-            "it ended with {}, which means nothing for a monitoring plugin{}{said}",
-            ended.exit_code,
-            if said.is_empty() { "" } else { ": " }
-        );
-        return (outcome, word, printed);
-    }
-    if printed.text.is_empty() {
-        let said = first_line(&ended.stderr);
-        printed.text = match &said {
-            Some(said) => format!("it printed nothing, and to stderr: {said}"),
-            None => "it printed nothing".to_owned(),
-        };
-        if outcome == Outcome::Pass {
-            return (Outcome::Unknown, "UNKNOWN", printed);
+    printed.text = text(ended.exit_code, &printed.text, complaint.as_deref());
+    (outcome, word, printed)
+}
+
+/// What is told of a program that printed this and complained of that.
+fn text(exit_code: i32, printed: &str, complaint: Option<&str>) -> String {
+    match (exit_code, complaint) {
+        (0..=3, Some(complaint)) if printed.is_empty() => {
+            format!("it printed nothing, and to stderr: {complaint}")
         }
-        return (outcome, word, printed);
+        (0..=3, None) if printed.is_empty() => "it printed nothing".to_owned(),
+        (0..=3, Some(complaint)) => format!("{printed}; on stderr: {complaint}"),
+        (0..=3, None) => printed.to_owned(),
+        (_, complaint) => {
+            let said = complaint.unwrap_or(printed);
+            let colon = if said.is_empty() { "" } else { ": " };
+            format!(
+                "it ended with {exit_code}, which means nothing for a monitoring plugin{colon}{said}"
+            )
+        }
     }
-    let Some(said) = first_line(&ended.stderr) else { return (outcome, word, printed) };
-    printed.text = format!("{}; on stderr: {said}", printed.text);
-    // A program that complains and ends with 0 may have been unable to look: a shell script goes on
-    // after a command that was refused.
-    (outcome.max(Outcome::Warn), word, printed)
 }
 
 fn first_line(bytes: &[u8]) -> Option<String> {

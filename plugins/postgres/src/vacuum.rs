@@ -61,8 +61,7 @@ impl Step for Vacuum {
         let statement = statement(input)?;
         let start = clock::monotonic();
         database().execute(&statement, &[])?;
-        let duration_ms =
-            u64::try_from(clock::monotonic().saturating_sub(start).as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = clock::ms_since(start);
         Ok(Completion::changed(
             format!("{statement} took {duration_ms} ms"),
             Output { statement, duration_ms },

@@ -102,8 +102,7 @@ impl Case {
                 Err(fault) => (Outcome::Fail, fault.message),
             },
         };
-        let duration_ms =
-            u64::try_from(clock::monotonic().saturating_sub(start).as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = clock::ms_since(start);
         Verdict { name: self.name.clone(), outcome, detail, duration_ms }
     }
 

@@ -18,6 +18,11 @@ pub fn monotonic() -> Duration {
     Duration::from_nanos(host::monotonic_ns())
 }
 
+/// The milliseconds since `start`, a moment that [`monotonic`] has told.
+pub fn ms_since(start: Duration) -> u64 {
+    u64::try_from(monotonic().saturating_sub(start).as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Waits for this long. The time counts against the step's timeout, and a cancelled run ends the
 /// wait.
 pub fn sleep(duration: Duration) {
