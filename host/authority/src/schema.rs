@@ -181,7 +181,7 @@ fn values(capability: Capability, row: &DimensionRow) -> Json {
         }
         Shape::Address => {
             json!({ "type": "array", "items": { "anyOf": [{ "enum": AddressClass::names() },
-                { "type": "string", "pattern": "^[0-9a-fA-F:.]+$" }] } })
+                { "type": "string", "pattern": "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$" }] } })
         }
         Shape::Arguments => {
             json!({ "type": "array", "items": { "type": "array",

@@ -62,12 +62,19 @@ fn of_http(target: &HttpTarget) -> Vec<String> {
 
 /// Which addresses a name may lead to, if not public ones alone.
 fn of_addresses(policy: &AddressPolicy) -> Option<String> {
-    if policy.classes == [AddressClass::Public] && policy.named.is_empty() {
+    if policy.classes == [AddressClass::Public] && policy.blocks.is_empty() {
         return None;
     }
     let classes: Vec<_> = policy.classes.iter().map(|class| class.name()).collect();
-    let classes = if classes.is_empty() { "none".to_owned() } else { classes.join(", ") };
-    Some(format!("at addresses that are {classes}"))
+    let blocks: Vec<_> = policy.blocks.iter().map(ToString::to_string).collect();
+    Some(match (classes.is_empty(), blocks.is_empty()) {
+        (true, true) => "at no addresses".to_owned(),
+        (false, true) => format!("at addresses that are {}", classes.join(", ")),
+        (true, false) => format!("at addresses in {}", blocks.join(", ")),
+        (false, false) => {
+            format!("at addresses that are {} or in {}", classes.join(", "), blocks.join(", "))
+        }
+    })
 }
 
 fn of_sql(target: &SqlTarget) -> Vec<String> {

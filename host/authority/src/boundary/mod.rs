@@ -99,7 +99,7 @@ fn usual_addresses() -> Values {
     let unusual = [AddressClass::Metadata, AddressClass::Reserved];
     Values::Addresses {
         classes: AddressClass::all().filter(|class| !unusual.contains(class)).collect(),
-        named: BTreeSet::new(),
+        blocks: BTreeSet::new(),
     }
 }
 

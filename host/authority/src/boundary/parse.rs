@@ -2,9 +2,9 @@
 
 use super::{Boundary, BoundaryRule, FORMAT};
 use crate::capability::Capability;
-use crate::pattern::{AddressClass, PathPattern};
+use crate::pattern::{AddressPolicy, PathPattern};
 use crate::scope::{Dimension, DimensionRow, Shape, Text, Values};
-use crate::targets::is_source_pattern;
+use crate::targets::{is_source_pattern, read_address_policy};
 use runbook_document::{ByteSize, Diagnostics, FromNode, Located, Node, Reader, Source, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -241,18 +241,11 @@ fn glob_or_exact(text: String) -> Text {
 }
 
 fn read_addresses(reader: &mut Reader<'_>, key: &'static str) -> Option<Values> {
-    let written = reader.optional::<Vec<Located<String>>>(key)?;
-    let (mut classes, mut named) = (BTreeSet::new(), BTreeSet::new());
-    for text in written.value {
-        if let Some(class) = AddressClass::find(&text.value) {
-            classes.insert(class);
-        } else if let Ok(address) = text.value.parse() {
-            named.insert(address);
-        } else {
-            unknown(reader, &text, "an address or a class of addresses", &AddressClass::names());
-        }
-    }
-    Some(Values::Addresses { classes, named })
+    let AddressPolicy { classes, blocks } = read_address_policy(reader, key, "E0121")?;
+    Some(Values::Addresses {
+        classes: classes.into_iter().collect(),
+        blocks: blocks.into_iter().collect(),
+    })
 }
 
 /// A list of lists: each inner list is one form of the whole command line.

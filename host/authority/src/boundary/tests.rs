@@ -285,7 +285,7 @@ fn every_mistake_of_a_boundary_is_an_error() {
         ),
         (
             "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\naddresses = [\"privat\"]\n",
-            "`privat` is not an address or a class of addresses",
+            "`privat` is not a class, an address or a block of addresses",
         ),
         (
             "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\npaths = [\"v1\"]\n",

@@ -1,5 +1,6 @@
 //! Classes of network addresses, in all the spellings in which one address can hide in another.
 
+use super::AddressBlock;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What kind of network an address belongs to.
@@ -181,19 +182,20 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 pub struct AddressPolicy {
     /// Classes that are allowed.
     pub classes: Vec<AddressClass>,
-    /// Addresses that the grant names outright; allowed whatever their class.
-    pub named: Vec<IpAddr>,
+    /// Blocks that are allowed, whatever their class, and single addresses.
+    pub blocks: Vec<AddressBlock>,
 }
 
 impl AddressPolicy {
     /// Whether a connection to `address` is allowed.
     pub fn allows(&self, address: IpAddr) -> bool {
-        self.named.contains(&address) || self.classes.contains(&AddressClass::of(address))
+        self.blocks.iter().any(|block| block.allows(address))
+            || self.classes.contains(&AddressClass::of(address))
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn class(text: &str) -> AddressClass {
@@ -396,7 +398,7 @@ mod tests {
     }
 
     /// Both ends of each row, its middle, and its neighbours; each cloud and its neighbours.
-    fn samples() -> impl Iterator<Item = IpAddr> {
+    pub(in crate::pattern) fn samples() -> impl Iterator<Item = IpAddr> {
         let rows = REGISTRIES.iter().map(range);
         let clouds = CLOUDS
             .iter()
@@ -441,13 +443,13 @@ mod tests {
     fn metadata_stays_denied_where_private_and_link_local_are_allowed() {
         let policy = AddressPolicy {
             classes: vec![AddressClass::Private, AddressClass::LinkLocal],
-            named: Vec::new(),
+            blocks: Vec::new(),
         };
         assert!(policy.allows("10.0.0.1".parse().expect("good")));
         assert!(!policy.allows("169.254.169.254".parse().expect("good")));
         let named = AddressPolicy {
             classes: Vec::new(),
-            named: vec!["169.254.169.254".parse().expect("good")],
+            blocks: vec![AddressBlock::parse("169.254.169.254").expect("good")],
         };
         assert!(named.allows("169.254.169.254".parse().expect("good")));
     }

@@ -2,12 +2,14 @@
 //! total and pure.
 
 mod address;
+mod address_block;
 mod argument;
 mod language;
 mod path;
 mod sql;
 
 pub use address::{AddressClass, AddressPolicy};
+pub use address_block::{AddressBlock, AddressBlockError};
 pub use argument::{ArgumentPattern, first_mismatch};
 pub use language::{Language, TooComplex, argument_difference, difference};
 pub(crate) use path::segment_matches as glob;

@@ -6,6 +6,8 @@
 
 mod call;
 mod dimension;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use call::ConcreteCall;
@@ -116,7 +118,7 @@ fn of_http(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
         let all = AddressClass::all().collect();
         values.insert(
             Dimension::Addresses,
-            Values::Addresses { classes: all, named: BTreeSet::new() },
+            Values::Addresses { classes: all, blocks: BTreeSet::new() },
         );
         return values;
     };
@@ -134,8 +136,11 @@ fn of_http(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
 
 /// Where a connection to a server of this name may go.
 fn addresses(policy: &AddressPolicy, host: &str) -> Values {
-    let AddressPolicy { classes, named } = reached_addresses(policy, host);
-    Values::Addresses { classes: classes.into_iter().collect(), named: named.into_iter().collect() }
+    let AddressPolicy { classes, blocks } = reached_addresses(policy, host);
+    Values::Addresses {
+        classes: classes.into_iter().collect(),
+        blocks: blocks.into_iter().collect(),
+    }
 }
 
 /// How a connection verifies the server. A secret address may be one of `http`, which verifies

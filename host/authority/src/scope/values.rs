@@ -2,7 +2,8 @@
 
 use super::dimension::{Dimension, Shape};
 use crate::pattern::{
-    AddressClass, ArgumentPattern, Language, TooComplex, argument_difference, difference,
+    AddressBlock, AddressClass, ArgumentPattern, Language, TooComplex, argument_difference,
+    difference,
 };
 use crate::pattern_matches;
 use crate::targets::with_path;
@@ -49,12 +50,12 @@ pub enum Text {
 pub enum Values {
     /// Every text that is one of these or matches one.
     Texts(BTreeSet<Text>),
-    /// Connections to addresses of these classes, and to these.
+    /// Connections to addresses of these classes, and in these blocks.
     Addresses {
         /// The classes to which connections may go.
         classes: BTreeSet<AddressClass>,
-        /// Single addresses to which connections may go, of whatever class.
-        named: BTreeSet<IpAddr>,
+        /// The blocks, and single addresses, to which connections may go.
+        blocks: BTreeSet<AddressBlock>,
     },
     /// Any of these lists of arguments.
     Arguments(Vec<Vec<ArgumentPattern>>),
@@ -174,11 +175,28 @@ impl Values {
     pub(super) fn has_text(&self, value: &str) -> bool {
         match self {
             Self::Texts(texts) => texts.iter().any(|text| text.matches(value)),
-            Self::Addresses { classes, named } => value.parse().is_ok_and(|address| {
-                named.contains(&address) || classes.contains(&AddressClass::of(address))
-            }),
+            Self::Addresses { .. } => value.parse().is_ok_and(|address| self.has_address(address)),
             Self::Arguments(_) | Self::AtMost(_) => false,
         }
+    }
+
+    fn has_address(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Addresses { classes, blocks } => {
+                blocks.iter().any(|block| block.allows(address))
+                    || classes.contains(&AddressClass::of(address))
+            }
+            Self::Texts(_) | Self::Arguments(_) | Self::AtMost(_) => false,
+        }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &AddressBlock> {
+        match self {
+            Self::Addresses { blocks, .. } => Some(blocks),
+            Self::Texts(_) | Self::Arguments(_) | Self::AtMost(_) => None,
+        }
+        .into_iter()
+        .flatten()
     }
 
     /// As a list of words, in the form in which files and reports write them.
@@ -186,10 +204,10 @@ impl Values {
         match self {
             Self::Texts(_) if shape == Shape::Flag => vec![self.has_text("true").to_string()],
             Self::Texts(texts) => texts.iter().map(Text::to_string).collect(),
-            Self::Addresses { classes, named } => classes
+            Self::Addresses { classes, blocks } => classes
                 .iter()
                 .map(|class| class.name().to_owned())
-                .chain(named.iter().map(IpAddr::to_string))
+                .chain(blocks.iter().map(AddressBlock::to_string))
                 .collect(),
             Self::Arguments(lists) => lists.iter().map(|patterns| in_toml(patterns)).collect(),
             Self::AtMost(u64::MAX) => vec!["unlimited".to_owned()],
@@ -361,9 +379,9 @@ impl<'a> Remainder<'a> {
                 Ok(self.minus.is_empty().then(|| CallValue::Text(String::new())))
             }
             Values::Texts(texts) => Ok(self.text(texts)?.map(CallValue::Text)),
-            Values::Addresses { classes, named } => {
-                Ok(self.address(classes, named).map(CallValue::Text))
-            }
+            Values::Addresses { classes, blocks } => Ok(self
+                .address(classes, blocks)?
+                .map(|address| CallValue::Text(address.to_string()))),
             Values::Arguments(lists) => Ok(self.arguments(lists)?.map(CallValue::Arguments)),
             Values::AtMost(limit) => {
                 let is_covered = self
@@ -428,23 +446,30 @@ impl<'a> Remainder<'a> {
     fn address(
         &self,
         classes: &BTreeSet<AddressClass>,
-        named: &BTreeSet<IpAddr>,
-    ) -> Option<String> {
-        let allows = |minus: &Values, class: AddressClass, address: Option<&IpAddr>| match minus {
-            Values::Addresses { classes, named } => {
-                classes.contains(&class) || address.is_some_and(|address| named.contains(address))
-            }
-            Values::Texts(_) | Values::Arguments(_) | Values::AtMost(_) => false,
-        };
-        let class = classes
-            .iter()
-            .find(|class| !self.minus.iter().any(|minus| allows(minus, **class, None)));
-        let single = || {
-            named.iter().find(|one| {
-                !self.minus.iter().any(|minus| allows(minus, AddressClass::of(**one), Some(one)))
+        blocks: &BTreeSet<AddressBlock>,
+    ) -> Result<Option<IpAddr>, TooComplex> {
+        let is_left =
+            |address: &IpAddr| !self.minus.iter().any(|minus| minus.has_address(*address));
+        // What is left of adjacent addresses begins where they begin, or behind a block that is
+        // taken away.
+        let edges =
+            || self.minus.iter().flat_map(|minus| minus.blocks()).filter_map(AddressBlock::next);
+        let is_whole = |class: &AddressClass| {
+            self.minus.iter().any(|minus| {
+                matches!(minus, Values::Addresses { classes, .. } if classes.contains(class))
             })
         };
-        class.map(|class| class.example().to_string()).or_else(|| single().map(IpAddr::to_string))
+        if let Some(class) = classes.iter().find(|class| !is_whole(class)) {
+            let in_class = edges().filter(|edge| AddressClass::of(*edge) == *class);
+            // A class has many parts: whether blocks cover all of them is not looked for.
+            let left = std::iter::once(class.example()).chain(in_class).find(is_left);
+            return left.map(Some).ok_or(TooComplex);
+        }
+        let of_block = |block: &AddressBlock| {
+            let starts = edges().filter_map(|edge| block.first_from(edge));
+            block.first().into_iter().chain(starts).find(is_left)
+        };
+        Ok(blocks.iter().find_map(of_block))
     }
 
     fn arguments(&self, lists: &[Vec<ArgumentPattern>]) -> Result<Option<Vec<String>>, TooComplex> {

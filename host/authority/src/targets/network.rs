@@ -1,7 +1,7 @@
 //! What targets over a network have in common: the addresses that the name of a server may lead
 //! to. One rule for every kind of target.
 
-use crate::pattern::{AddressClass, AddressPolicy};
+use crate::pattern::{AddressBlock, AddressBlockError, AddressClass, AddressPolicy};
 use runbook_document::{Located, Reader};
 use std::net::IpAddr;
 
@@ -42,7 +42,7 @@ impl<'a> ServerName<'a> {
 pub fn addresses_for(policy: &AddressPolicy, host: &str) -> AddressPolicy {
     let mut policy = policy.clone();
     match ServerName::of(host) {
-        ServerName::Address(address) => policy.named.push(address),
+        ServerName::Address(address) => policy.blocks.push(AddressBlock::single(address)),
         ServerName::Localhost => policy.classes.push(AddressClass::Loopback),
         ServerName::Name(_) => {}
     }
@@ -54,34 +54,50 @@ pub fn addresses_for(policy: &AddressPolicy, host: &str) -> AddressPolicy {
 pub(crate) fn reached_addresses(policy: &AddressPolicy, host: &str) -> AddressPolicy {
     let mut policy = addresses_for(policy, host);
     if let ServerName::Address(address) = ServerName::of(host) {
-        policy = AddressPolicy { classes: Vec::new(), named: vec![address] };
+        policy = AddressPolicy { classes: Vec::new(), blocks: vec![AddressBlock::single(address)] };
     }
     policy
 }
 
-/// Reads `addresses = ["private"]`; public ones if it is not there.
+/// Reads `addresses = ["private", "10.20.0.0/16"]`; public ones if it is not there.
 pub(super) fn read_addresses(reader: &mut Reader<'_>) -> AddressPolicy {
-    let public = || AddressPolicy { classes: vec![AddressClass::Public], named: Vec::new() };
-    let Some(written) = reader.optional::<Vec<Located<String>>>("addresses") else {
-        return public();
-    };
+    read_address_policy(reader, "addresses", "E0103").unwrap_or_else(|| AddressPolicy {
+        classes: vec![AddressClass::Public],
+        blocks: Vec::new(),
+    })
+}
+
+/// Reads classes, blocks and single addresses under `key`, with an error `code` for what is none.
+pub(crate) fn read_address_policy(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    code: &'static str,
+) -> Option<AddressPolicy> {
+    let written = reader.optional::<Vec<Located<String>>>(key)?;
     let mut policy = AddressPolicy::default();
     for text in written.value {
-        match AddressClass::find(&text.value) {
-            Some(class) => policy.classes.push(class),
-            None => {
-                let message = format!("`{}` is not a class of addresses", text.value);
-                reader.error_with_help(
-                    "E0103",
-                    text.span.clone(),
-                    message,
-                    "unknown",
-                    format!("known: {}", AddressClass::names().join(", ")),
-                );
+        if let Some(class) = AddressClass::find(&text.value) {
+            policy.classes.push(class);
+            continue;
+        }
+        match AddressBlock::parse(&text.value) {
+            Ok(block) => policy.blocks.push(block),
+            Err(error) => {
+                let help = match &error {
+                    AddressBlockError::Syntax(word) => {
+                        runbook_document::suggestion(word, &AddressClass::names())
+                    }
+                    AddressBlockError::HostBits { block, .. } => format!("write `{block}`"),
+                    AddressBlockError::SeveralClasses(_) | AddressBlockError::EmbedsIpv4(_) => {
+                        format!("classes are {}", AddressClass::names().join(", "))
+                    }
+                };
+                let message = error.to_string();
+                reader.error_with_help(code, text.span.clone(), message, "no such addresses", help);
             }
         }
     }
-    policy
+    Some(policy)
 }
 
 #[cfg(test)]
