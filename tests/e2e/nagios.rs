@@ -75,7 +75,7 @@ fn a_probe_reaches_no_network_and_a_smoke_test_is_granted_what_the_review_says()
     listener.set_nonblocking(true).expect("ours");
     assert!(listener.accept().is_err(), "the probe reached the server");
 
-    let target = inspected("check_tcp").replace("\nread_only = true", "");
+    let target = inspected("check_tcp").replace("read_only = true", "network = true");
     let tested = check(&env, &target, "nagios:run", &arguments, 0);
     assert_eq!(tested["health"], "healthy", "{tested:#}");
     env.run(&["review", "checks.toml"]).status(0).out("check_tcp");

@@ -2,14 +2,18 @@
 //! then becomes the program (`exec`). Otherwise this would need code between `fork` and `exec`,
 //! which cannot be written without `unsafe`.
 //!
-//! It always arranges that the program dies with its host. If the [`LaunchSpec`] asks for it, it
-//! gives up every way to change anything: see [`sandbox`]. If something cannot be set up, the
-//! launcher reports it, and the program does not run.
+//! It always arranges that the program dies with its host, and gives up what the [`LaunchSpec`]
+//! does not grant: see [`confinement`], and [`sandbox`] for a program that can change nothing. If
+//! something cannot be set up, the launcher reports it, and the program does not run.
 
+pub mod confinement;
 mod identity;
+pub mod protection;
+mod refused;
 pub mod sandbox;
 mod syscalls;
 
+use confinement::Confinement;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 use sandbox::{Allowance, MissingFeature};
@@ -54,8 +58,18 @@ pub struct LaunchSpec {
     pub interpreter: Option<Interpreter>,
     /// The arguments of the program, without its own name.
     pub arguments: Vec<String>,
-    /// What the program may do, if it may change nothing.
-    pub read_only: Option<Allowance>,
+    /// The walls around it.
+    pub walls: Walls,
+}
+
+/// The walls around a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Walls {
+    /// It can read, and change nothing.
+    ReadOnly(Allowance),
+    /// It can do what its target grants.
+    Confined(Confinement),
 }
 
 /// The program that reads a script.
@@ -153,14 +167,16 @@ fn become_program(spec: &LaunchSpec) -> LaunchRefusal {
 
 fn prepare(spec: &LaunchSpec) -> Result<Command, LaunchRefusal> {
     leave_the_terminal()?;
-    if spec.read_only.is_some() {
+    match &spec.walls {
         // First: a process that becomes another user's forgets whose end it watches.
-        sandbox::limit_tasks()?;
+        Walls::ReadOnly(_) => sandbox::limit_tasks()?,
+        Walls::Confined(_) => {}
     }
     die_with(spec.parent)?;
     let command = command(spec);
-    if let Some(allowance) = &spec.read_only {
-        sandbox::enter(allowance)?;
+    match &spec.walls {
+        Walls::ReadOnly(allowance) => sandbox::enter(allowance)?,
+        Walls::Confined(confinement) => confinement.enter()?,
     }
     Ok(command)
 }

@@ -39,7 +39,7 @@ pub struct SandboxLimits {
 
 /// What this system lacks for a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("it cannot be kept from changing something here: {part} ({reason})")]
+#[error("the walls around it cannot be made here: {part} ({reason})")]
 pub struct MissingFeature {
     /// The part of the sandbox.
     pub part: String,
@@ -48,7 +48,7 @@ pub struct MissingFeature {
 }
 
 impl MissingFeature {
-    fn new(part: &str, reason: impl std::fmt::Display) -> Self {
+    pub(crate) fn new(part: &str, reason: impl std::fmt::Display) -> Self {
         Self { part: part.to_owned(), reason: reason.to_string() }
     }
 }

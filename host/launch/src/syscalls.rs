@@ -243,6 +243,12 @@ pub(crate) fn program() -> Result<[BpfProgram; 2], Error> {
     Ok([everything, clone3])
 }
 
+/// Whether this kernel lets a process filter its system calls.
+pub(crate) fn is_available() -> bool {
+    std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail")
+        .is_ok_and(|actions| actions.split_whitespace().any(|action| action == "errno"))
+}
+
 fn errno(number: i32) -> u32 {
     number.unsigned_abs()
 }

@@ -65,6 +65,10 @@ pub enum FindingRule {
     /// A step may reach files that control the runbook: itself, its lockfile, its includes, a place
     /// of the host.
     OwnRunbook,
+    /// A program may make any connection.
+    AnyConnection,
+    /// A program may send signals to processes that it did not start.
+    AnySignal,
 }
 
 /// One row of the table.
@@ -155,6 +159,14 @@ rules! {
          of the host such as its settings, its journal, or its cache of compiled code. A step can \
          change what runs next time."
         "Grant a folder that holds none of these files, such as `files = \"./dumps\"`.";
+    AnyConnection "RB024" "any-connection" Medium
+        "A program may make any connection: to every address, past `addresses`, and to daemons of \
+         this host, which may act for it."
+        "Remove `network = true`; a program that is lent a database by `connection` does not need \
+         it.";
+    AnySignal "RB025" "any-signal" Medium
+        "A program may send signals to every process of its user, the host of the run too."
+        "Remove `signals = true`, or pin the program and fix its arguments.";
     UnverifiedServer "RB019" "unverified-server" Medium
         "A secret is sent over a network to a server that is not verified: an attacker between \
          them can take its place."
@@ -550,6 +562,15 @@ impl GrantedRow<'_> {
             .map(|message| (FindingRule::UnverifiedServer, format!("slot `{slot}` {message}")))
             .collect();
         let bound = || format!("slot `{slot}` is bound to {}", self.granted.what);
+        if self.has("network", "true") {
+            found.push((
+                FindingRule::AnyConnection,
+                format!("slot `{slot}` may make any connection"),
+            ));
+        }
+        if self.has("signals", "true") {
+            found.push((FindingRule::AnySignal, format!("slot `{slot}` may signal any process")));
+        }
         if self.has("superuser", "true") {
             found.push((FindingRule::Superuser, bound()));
         }

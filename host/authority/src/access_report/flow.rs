@@ -342,6 +342,9 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
         // A statement that only reads still reaches the server, and its log.
         Verb::SqlQuery | Verb::SqlExecute | Verb::SqlTransaction | Verb::SqlRestore => SinkKind::Database,
         Verb::FilesWrite => SinkKind::Files,
+        Verb::ProcessRun if grant.target.process().is_some_and(|process| process.network) => {
+            SinkKind::Network
+        }
         Verb::ProcessRun | Verb::DockerExec | Verb::DockerCreate => SinkKind::Program,
         Verb::SqlBackup
         | Verb::FilesRead

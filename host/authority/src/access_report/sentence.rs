@@ -116,6 +116,12 @@ fn of_process(target: &ProcessTarget, lent: Option<&Target>) -> Vec<String> {
         connected.extend(connection.sql().into_iter().flat_map(of_sql));
         parts.push(connected.join(", "));
     }
+    if target.network {
+        parts.push("it may make any connection".to_owned());
+    }
+    if target.signals {
+        parts.push("it may send signals to processes that it did not start".to_owned());
+    }
     if let Some(directory) = &target.directory {
         parts.push(format!("in directory {directory}"));
     }
@@ -393,6 +399,16 @@ mod tests {
             In::Sentence("sha256 = \"DIGEST\"\ninterpreter_sha256 = \"DIGEST\"", "read by DIGEST"),
         ),
         (Capability::Process, "read_only", VERBS),
+        (
+            Capability::Process,
+            "network",
+            In::Sentence("network = true", "it may make any connection"),
+        ),
+        (
+            Capability::Process,
+            "signals",
+            In::Sentence("signals = true", "it may send signals to processes"),
+        ),
         (
             Capability::Process,
             "arguments",

@@ -75,6 +75,18 @@ pub const DEFAULTS: &[DefaultLimit] = &[
         values: harmless_variables,
     },
     DefaultLimit {
+        capability: Capability::Process,
+        dimension: Dimension::Network,
+        words: "false",
+        values: || Values::flag(false.into()),
+    },
+    DefaultLimit {
+        capability: Capability::Process,
+        dimension: Dimension::Signals,
+        words: "false",
+        values: || Values::flag(false.into()),
+    },
+    DefaultLimit {
         capability: Capability::Docker,
         dimension: Dimension::Environment,
         words: "none",

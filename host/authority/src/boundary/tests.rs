@@ -714,6 +714,8 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[\"/other\"]",
         "[\"/data\"]",
     ),
+    ("process", "network", "run", "process = \"/bin/x\"\nnetwork = true", "false", "true"),
+    ("process", "signals", "run", "process = \"/bin/x\"\nsignals = true", "false", "true"),
     (
         "process",
         "secrets",

@@ -105,6 +105,8 @@ dimensions! {
     Environment "environment" Glob [Docker Process] ["ANY=value"] "Environment variables that a program gets, or a container that is created: `NAME` with any value, or `NAME=value`";
     Connections "connections" Glob [Process] ["any database"] "Databases whose connection a \
                                                                program gets";
+    Network "network" Flag [Process] [] "Whether a program may make any connection";
+    Signals "signals" Flag [Process] [] "Whether a program may send signals to processes that it did not start";
     Secrets "secrets" Glob [Http Sql Process Secrets] ["age:/any.age#secret"] "Secrets that the target uses or hands on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";

@@ -304,6 +304,8 @@ fn of_process(
         ),
         (Dimension::Arguments, Values::Arguments(vec![target.arguments.clone()])),
         (Dimension::Environment, Values::exact(target.variables())),
+        (Dimension::Network, Values::flag(target.network.into())),
+        (Dimension::Signals, Values::flag(target.signals.into())),
         (Dimension::MaxOutput, Values::AtMost(target.max_output.0)),
     ]);
     if let Some(directory) = &target.directory {

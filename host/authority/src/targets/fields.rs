@@ -363,6 +363,16 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::Process,
+        "network",
+        Enforcement::Test("a_program_makes_no_connection_unless_its_target_says_so"),
+    ),
+    (
+        Capability::Process,
+        "signals",
+        Enforcement::Test("a_program_signals_no_other_process_unless_its_target_says_so"),
+    ),
+    (
+        Capability::Process,
         "arguments",
         Enforcement::Gate("arguments = [\"-b\"]", "arguments = [\"-a\"]", arguments),
     ),

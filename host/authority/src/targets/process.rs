@@ -56,6 +56,10 @@ pub struct ProcessTarget {
     pub interpreter_sha256: Option<Digest>,
     /// Whether it may only read: it is run where it can change nothing, by probes too.
     pub read_only: bool,
+    /// Whether it may make connections. Without, it gets no socket but for `connection`.
+    pub network: bool,
+    /// Whether it may send signals to processes that it did not start.
+    pub signals: bool,
     /// What each argument may be, by position.
     pub arguments: Vec<ArgumentPattern>,
     /// The whole environment, but for `connection`.
@@ -116,6 +120,11 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
         );
     }
     let read_only = reader.optional::<bool>("read_only").is_some_and(|flag| flag.value);
+    let network = reader.optional::<bool>("network").is_some_and(|flag| flag.value);
+    let signals = reader.optional::<bool>("signals").is_some_and(|flag| flag.value);
+    if read_only {
+        refuse_what_changes_something(reader);
+    }
     let arguments = read_arguments(reader, "arguments");
     let environment = reader
         .optional::<Table>("environment")
@@ -134,6 +143,8 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
         sha256,
         interpreter_sha256,
         read_only,
+        network,
+        signals,
         arguments: arguments?,
         environment,
         directory,
@@ -141,6 +152,22 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
         max_output,
         timeout,
     })
+}
+
+/// A connection or a signal may change something, and a program that only reads must not.
+fn refuse_what_changes_something(reader: &mut Reader<'_>) {
+    for (key, what) in [("network", "connections"), ("signals", "signals")] {
+        let Some(node) = reader.table().get(key) else { continue };
+        if !matches!(node.value, Value::Boolean(true)) {
+            continue;
+        }
+        let span = node.span.clone();
+        let message = format!(
+            "a program with `read_only = true` can change nothing, and {what} may change something"
+        );
+        let help = format!("remove `{key}`, or `read_only` and the checks that run the program");
+        reader.error_with_help("E0108", span, message, "beside `read_only = true`", help);
+    }
 }
 
 /// A variable beside `connection` would lead the program, with the password of the target,

@@ -8,6 +8,7 @@ use crate::program_log::LogFormat;
 use crate::shared_arguments::ListFormat;
 use crate::{execution, secret_store, ui};
 use clap::Args as ClapArgs;
+use runbook_launch::protection::Protection;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -235,7 +236,26 @@ fn checks(context: &Context) -> (Vec<Vec<String>>, ExitStatus) {
         }
     };
     rows.push(vec!["programs that only read".to_owned(), word.to_owned(), detail]);
+    rows.push(walls_of_programs());
     (rows, status)
+}
+
+/// Which walls around the programs of `process` targets this kernel lacks. The run says the same of
+/// each program; without the filter of system calls none is started.
+fn walls_of_programs() -> Vec<String> {
+    let lacks: Vec<_> = Protection::ALL
+        .into_iter()
+        .filter(|protection| !protection.is_available())
+        .map(|protection| {
+            format!("`{protection}` needs {}: {}", protection.needs(), protection.without())
+        })
+        .collect();
+    let (word, detail) = if lacks.is_empty() {
+        ("ok", format!("all are there: {}", Protection::ALL.map(Protection::name).join(", ")))
+    } else {
+        ("no", format!("this kernel lacks {}", lacks.join("; ")))
+    };
+    vec!["walls around programs".to_owned(), word.to_owned(), detail]
 }
 
 fn counted_or_none(count: usize, one: &str, many: &str) -> String {

@@ -11,8 +11,7 @@ use crate::capabilities::files::stream::IfExists;
 use crate::capabilities::files::stream::{Compression, FileWriter, WrittenFile};
 use crate::host::Commit;
 use crate::launcher::{InheritedFiles, Launcher};
-use runbook_launch::sandbox::Allowance;
-use runbook_launch::{LaunchSpec, Status};
+use runbook_launch::{Status, Walls};
 use runbook_secrets::Secret;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -61,8 +60,8 @@ pub(super) struct Child {
     pub(super) directory: Option<PathBuf>,
     pub(super) source: Source,
     pub(super) sink: Target,
-    /// What it may use, if it may change nothing.
-    pub(super) read_only: Option<Allowance>,
+    /// The walls around it.
+    pub(super) walls: Walls,
     pub(super) max_output: u64,
     pub(super) timeout: Duration,
     /// It is sent before the program is started.
@@ -95,7 +94,7 @@ impl Child {
         let working_directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let image = self.program.image()?;
         let status = Status::new().map_err(Failure::Start)?;
-        let spec = LaunchSpec { read_only: self.read_only, ..image.spec(&status, self.arguments) };
+        let spec = image.spec(&status, self.arguments, self.walls);
         let mut command =
             self.launcher.command(&spec, &self.environment).map_err(Failure::Start)?;
         command.current_dir(working_directory);

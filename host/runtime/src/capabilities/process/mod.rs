@@ -5,6 +5,7 @@ mod child;
 mod failure;
 mod group;
 mod program;
+mod walls;
 
 use crate::bindings::runbook::process::types::{Input, Output, Sink};
 use crate::bindings::runbook::process::{inspector, runner, types};
@@ -23,7 +24,6 @@ use runbook_authority::targets::{
 };
 use runbook_authority::{Operation, Target, Verb};
 use runbook_launch::LaunchRefusal;
-use runbook_launch::sandbox::Allowance;
 use runbook_secrets::Secret;
 use std::path::Path;
 use std::time::Duration;
@@ -47,10 +47,6 @@ impl runner::Host for HostCall<'_> {
         self.program(Verb::ProcessRun, &slot, arguments, stdin, stdout).await
     }
 }
-
-/// The address space of each process of a program that may only read, in bytes. Programs that
-/// reserve much, such as those in Java, need more than they use.
-const READ_ONLY_MEMORY: u64 = 8 << 30;
 
 /// How long the name of the server of a lent connection may take to be resolved.
 const RESOLVE: Duration = Duration::from_secs(10);
@@ -78,11 +74,10 @@ impl Host {
         let unlimited =
             if verb == Verb::ProcessInspect { READ_ONLY_TIMEOUT } else { Duration::MAX };
         let timeout = self.remaining(process.timeout.unwrap_or(unlimited));
-        let allowance =
-            Allowance { cpu_s: timeout.as_secs().saturating_add(1), memory: READ_ONLY_MEMORY };
+        let walls = self.walls(verb, process, timeout)?;
         let child = Child {
             launcher,
-            read_only: (verb == Verb::ProcessInspect).then_some(allowance),
+            walls,
             program: Program::new(process),
             arguments,
             environment,

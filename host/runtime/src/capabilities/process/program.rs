@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use runbook_authority::Digest;
 use runbook_authority::targets::ProcessTarget;
-use runbook_launch::{Interpreter, LaunchSpec, Status, number_of};
+use runbook_launch::{Interpreter, LaunchSpec, Status, Walls, number_of};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -70,7 +70,7 @@ impl Program {
 
 impl Image {
     /// What the launcher is given to start the program.
-    pub(super) fn spec(&self, status: &Status, arguments: Vec<String>) -> LaunchSpec {
+    pub(super) fn spec(&self, status: &Status, arguments: Vec<String>, walls: Walls) -> LaunchSpec {
         let interpreter = self.interpreter.as_ref().map(|interpreter| Interpreter {
             program: interpreter.path.clone(),
             content: number_of(&interpreter.content),
@@ -83,7 +83,7 @@ impl Image {
             content: self.content.as_ref().map(number_of),
             interpreter,
             arguments,
-            read_only: None,
+            walls,
         }
     }
 

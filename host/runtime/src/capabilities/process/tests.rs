@@ -393,6 +393,59 @@ async fn a_program_that_only_reads_is_run_in_a_dry_run_too_and_can_change_nothin
     assert_eq!(text(&inspect(&pinned, Mode::ReadOnly).await.unwrap().stdout), "read\nnothing\n");
 }
 
+/// A server of this host, and a script that tells whether it can be reached.
+fn server() -> (std::net::TcpListener, String) {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let port = server.local_addr().unwrap().port();
+    let script = format!(
+        "/usr/bin/perl -e 'use Socket; socket(S, AF_INET, SOCK_STREAM, 0) && connect(S, \
+         pack_sockaddr_in({port}, inet_aton(\"127.0.0.1\"))) && print \"reached\"'; exit 0"
+    );
+    (server, script)
+}
+
+#[tokio::test]
+async fn a_program_makes_no_connection_unless_its_target_says_so() {
+    let (server, script) = server();
+    let port = server.local_addr().unwrap().port();
+    let lent = format!("connection = \"db\"\nenvironment = {{ PORT = \"{port}\" }}");
+    for (more, reached) in [
+        ("", false),
+        ("network = false", false),
+        ("signals = true", false),
+        ("network = true", true),
+        // That of another port.
+        (lent.as_str(), false),
+    ] {
+        let bench = Bench::new(&script, more);
+        let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+        assert_eq!(text(&output.stdout) == "reached", reached, "{more}: {}", text(&output.stderr));
+        assert_eq!(server.accept().is_ok(), reached, "{more}");
+    }
+    let mut bench = Bench::new(&script, "connection = \"db\"");
+    bench.targets = bench.targets.replace(":5433/", &format!(":{port}/"));
+    let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+    assert_eq!(text(&output.stdout), "reached", "{}", text(&output.stderr));
+    assert!(server.accept().is_ok());
+}
+
+#[tokio::test]
+async fn a_program_signals_no_other_process_unless_its_target_says_so() {
+    for (more, killed) in [("", false), ("network = true", false), ("signals = true", true)] {
+        let mut other = std::process::Command::new("/bin/sleep").arg("600").spawn().unwrap();
+        let bench = Bench::new(&format!("kill -KILL {}; exit 0", other.id()), more);
+        bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+        if killed {
+            wait_until("it is killed", || other.try_wait().unwrap().is_some()).await;
+        } else {
+            assert!(other.try_wait().unwrap().is_none(), "{more}");
+            other.kill().unwrap();
+            other.wait().unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_program_that_is_not_there_or_cannot_run_is_said_so() {
     let bench = Bench::new("true", "");

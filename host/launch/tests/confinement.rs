@@ -1,0 +1,281 @@
+//! What a hostile program tries that may change files, and what its target does not grant. The same
+//! program without walls succeeds, which shows that each test can fail.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use runbook_launch::confinement::{Confinement, Network, Signals, refused_calls};
+use runbook_launch::protection::Protection;
+use runbook_launch::{LaunchSpec, Status, VARIABLE, Walls, number_of};
+use rustix::io::FdFlags;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use std::collections::BTreeMap;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::UnixListener;
+use std::process::{Child, Command, Output, Stdio};
+
+const PERL: &str = "/usr/bin/perl";
+
+const CLOSED: Confinement = Confinement { network: Network::Closed, signals: Signals::Own };
+
+/// Runs a script of Perl within walls; it was started.
+fn confined(script: &str, walls: &Confinement) -> Output {
+    let status = Status::new().unwrap();
+    rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
+    let spec = LaunchSpec {
+        parent: i32::try_from(std::process::id()).unwrap(),
+        status: number_of(status.file()),
+        program: PERL.into(),
+        content: None,
+        interpreter: None,
+        arguments: vec!["-e".to_owned(), script.to_owned()],
+        walls: Walls::Confined(walls.clone()),
+    };
+    let output = Command::new(env!("CARGO_BIN_EXE_runbook-launch"))
+        .arg(serde_json::to_string(&spec).unwrap())
+        .env_clear()
+        .env(format!("{VARIABLE}LC_ALL"), "C")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(status.read().unwrap(), None, "{script}");
+    output
+}
+
+/// Runs it without walls.
+fn direct(script: &str) -> Output {
+    Command::new(PERL).args(["-e", script]).current_dir("/").output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The families and kinds of sockets that can be made.
+const SOCKETS: &str = "for my $family (0..50) { for my $kind (1..6, 10) { print \"$family:$kind \" \
+                       if socket(my $s, $family, $kind, 0) } }";
+
+#[test]
+fn of_every_family_of_sockets_only_those_of_the_grant_can_be_made() {
+    let all = text(&direct(SOCKETS));
+    for family in ["1:1", "2:1", "2:2", "10:1", "16:3"] {
+        assert!(all.contains(family), "the test can fail: {all}");
+    }
+    for (network, expected) in [
+        (Network::Closed, ""),
+        (Network::Port(5432), "2:1 10:1 "),
+        (Network::Files, "1:1 1:2 1:3 1:5 "),
+        (Network::Open, all.as_str()),
+    ] {
+        let walls = Confinement { network, ..CLOSED };
+        assert_eq!(text(&confined(SOCKETS, &walls)), expected, "{network:?}");
+    }
+}
+
+#[test]
+fn a_lent_connection_reaches_its_port_and_no_other_and_by_tcp_alone() {
+    let (lent, other) =
+        (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for listener in [&lent, &other] {
+        listener.set_nonblocking(true).unwrap();
+    }
+    udp.set_nonblocking(true).unwrap();
+    let port = lent.local_addr().unwrap().port();
+    let walls = Confinement { network: Network::Port(port), ..CLOSED };
+    let to = |port: u16| format!("pack_sockaddr_in({port}, inet_aton('127.0.0.1'))");
+    let connect = |protocol: u32, port: u16| {
+        format!(
+            "use Socket; socket(S, AF_INET, SOCK_STREAM, {protocol}) or exit 1; connect(S, {}) or \
+             exit 1;",
+            to(port)
+        )
+    };
+    for protocol in [0, 6] {
+        let script = connect(protocol, port);
+        assert!(confined(&script, &walls).status.success(), "{script}");
+        assert!(lent.accept().is_ok(), "{script}");
+    }
+    let elsewhere = other.local_addr().unwrap().port();
+    let refused = [
+        connect(0, elsewhere),
+        // TCP over several paths is judged by no Landlock.
+        connect(262, elsewhere),
+        // The first data make the connection.
+        format!(
+            "use Socket; socket(S, AF_INET, SOCK_STREAM, 0) or exit 1; send(S, 'x', 0x20000000, {}) \
+             or exit 1;",
+            to(elsewhere)
+        ),
+        format!(
+            "use Socket; socket(S, AF_INET, SOCK_DGRAM, 0) or exit 1; send(S, 'x', 0, {}) or exit 1;",
+            to(udp.local_addr().unwrap().port())
+        ),
+        "use Socket; socket(S, AF_INET, SOCK_STREAM, 0) or exit 1; listen(S, 1) or exit 1;"
+            .to_owned(),
+        format!(
+            "use Socket; socket(S, AF_INET, SOCK_STREAM, 0) or exit 1; bind(S, {}) or exit 1;",
+            to(0)
+        ),
+    ];
+    for script in refused {
+        assert!(!confined(&script, &walls).status.success(), "{script}");
+        let arrived = other.accept().is_ok() || udp.recv(&mut [0; 8]).is_ok();
+        assert!(!arrived, "{script}");
+        if !script.contains("262") {
+            assert!(direct(&script).status.success(), "the test can fail: {script}");
+            let _ = (other.accept(), udp.recv(&mut [0; 8]));
+        }
+    }
+}
+
+#[test]
+fn a_program_without_a_network_asks_no_daemon_of_this_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("daemon.sock");
+    let daemon = UnixListener::bind(&path).unwrap();
+    daemon.set_nonblocking(true).unwrap();
+    let script = format!(
+        "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0) or exit 1; connect(S, \
+         sockaddr_un('{}')) or exit 1",
+        path.display()
+    );
+    assert!(!confined(&script, &CLOSED).status.success());
+    assert!(daemon.accept().is_err());
+    for network in [Network::Files, Network::Open] {
+        assert!(confined(&script, &Confinement { network, ..CLOSED }).status.success());
+        assert!(daemon.accept().is_ok(), "{network:?}");
+    }
+    // A pair of sockets is how many programs speak with their own children.
+    let pair = "use Socket; socketpair(A, B, AF_UNIX, SOCK_STREAM, 0) or exit 1";
+    assert!(confined(pair, &CLOSED).status.success());
+}
+
+/// Each is called with arguments that mean nothing: the filter answers before the kernel looks at
+/// them. On `x86_64` each has a second name.
+#[test]
+fn every_call_that_leads_out_of_the_walls_is_refused_under_each_of_its_names() {
+    let mut numbers: Vec<i64> = refused_calls().collect();
+    assert!(numbers.len() > 40, "the test can fail");
+    numbers.push(libc::SYS_socket);
+    if cfg!(target_arch = "x86_64") {
+        let second: Vec<_> = numbers.iter().map(|number| 0x4000_0000 | number).collect();
+        numbers.extend(second);
+        numbers.extend([521, 528, 539, 540].map(|number| 0x4000_0000 | number));
+    }
+    let listed = numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let script = format!(
+        "for my $n ({listed}) {{ $! = 0; syscall($n, -1, -1, -1, -1, -1, -1); print $n, ' ', $!+0, \
+         \"\\n\" }}"
+    );
+    let expected: Vec<_> = numbers.iter().map(|number| format!("{number} 1")).collect();
+    assert_eq!(text(&confined(&script, &CLOSED)).lines().collect::<Vec<_>>(), expected);
+}
+
+/// A process of this user outside of the walls.
+struct Victim(Child);
+
+impl Victim {
+    fn new() -> Self {
+        Self(Command::new("/bin/sleep").arg("600").stdout(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_program_kills_neither_its_host_nor_another_process() {
+    for script in [
+        "kill('KILL', PID) or exit 1",
+        "kill(0, PID) or exit 1",
+        "defined(my $p = fork()) or exit 1; if (!$p) { use POSIX; POSIX::setsid(); kill('KILL', \
+         PID) or exit 1; exit 0 } wait(); exit($? >> 8)",
+    ] {
+        let mut victim = Victim::new();
+        let script = script.replace("PID", &victim.0.id().to_string());
+        assert!(!confined(&script, &CLOSED).status.success(), "{script}");
+        assert!(victim.0.try_wait().unwrap().is_none(), "{script}");
+        let any = Confinement { signals: Signals::Any, ..CLOSED };
+        assert!(confined(&script, &any).status.success(), "{script}");
+    }
+    assert!(!confined("kill('KILL', getppid()) or exit 1", &CLOSED).status.success());
+    // What it started is its own.
+    let own = "defined(my $p = fork()) or exit 1; if (!$p) { sleep 600 } kill('KILL', $p) or exit 1; \
+               wait(); exit(($? & 127) == 9 ? 0 : 1)";
+    assert!(confined(own, &CLOSED).status.success());
+}
+
+#[test]
+fn a_program_reads_the_memory_of_no_other_process() {
+    for signals in [Signals::Own, Signals::Any] {
+        let walls = Confinement { network: Network::Open, signals };
+        // To root, who may measure every process, the kernel shows the environment of others.
+        let more = if rustix::process::geteuid().is_root() { None } else { Some("environ") };
+        for file in ["mem", "fd/0", "root/etc/passwd"].into_iter().chain(more) {
+            let victim = Victim::new();
+            let script = format!("open(F, '<', '/proc/{}/{file}') or exit 1", victim.0.id());
+            assert!(!confined(&script, &walls).status.success(), "{script}");
+            assert!(direct(&script).status.success(), "the test can fail: {script}");
+        }
+    }
+}
+
+#[test]
+fn a_program_gets_no_new_privilege_and_still_moves_and_links_its_files() {
+    let facts = "open(F, '<', '/proc/self/status'); print grep { /^(NoNewPrivs|Seccomp):/ } <F>";
+    let walls = Confinement { network: Network::Open, signals: Signals::Any };
+    assert_eq!(text(&confined(facts, &walls)), "NoNewPrivs:\t1\nSeccomp:\t2\n");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    let script = format!(
+        "chdir('{}') or exit 1; open(F, '>', 'a') or exit 2; rename('a', 'sub/b') or exit 3; \
+         link('sub/b', 'c') or exit 4; symlink('c', 'd') or exit 5; chmod(0600, 'c') or exit 6; \
+         unlink('d') or exit 7",
+        folder.path().display()
+    );
+    assert_eq!(confined(&script, &CLOSED).status.code(), Some(0));
+    let device = format!("syscall(133, '{}/device', 0060600, 0x0100)", folder.path().display());
+    assert!(!confined(&format!("exit({device} == 0 ? 0 : 1)"), &walls).status.success());
+}
+
+#[test]
+fn a_program_cannot_outlive_its_host_by_forgetting_it() {
+    let forget = format!("exit(syscall({}, 1, 0, 0, 0, 0) == 0 ? 0 : 1)", libc::SYS_prctl);
+    assert!(!confined(&forget, &CLOSED).status.success());
+    assert!(direct(&forget).status.success(), "the test can fail");
+}
+
+/// Runs something on a thread for which one system call is as on a kernel that has not got it.
+fn on_an_older_kernel<T: Send>(number: i64, errno: i32, run: impl FnOnce() -> T + Send) -> T {
+    let older = move || {
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let action = SeccompAction::Errno(errno.unsigned_abs());
+        let rules = BTreeMap::from([(number, Vec::new())]);
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, arch).unwrap();
+        apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+        run()
+    };
+    std::thread::scope(|scope| scope.spawn(older).join().unwrap())
+}
+
+#[test]
+fn what_a_kernel_lacks_is_named_and_the_rest_of_the_walls_stands() {
+    let walls = Confinement { network: Network::Port(1), ..CLOSED };
+    assert_eq!(walls.lacks(), []);
+    let number = libc::SYS_landlock_create_ruleset;
+    let (lacks, output) = on_an_older_kernel(number, libc::ENOSYS, || {
+        (walls.lacks(), confined("kill(0, getppid()) or exit 1; print 'signals'", &CLOSED))
+    });
+    assert_eq!(lacks, [Protection::Processes, Protection::Signals, Protection::Ports]);
+    assert_eq!(text(&output), "signals", "what is named is what is missing");
+    let sockets = on_an_older_kernel(number, libc::ENOSYS, || confined(SOCKETS, &CLOSED));
+    assert_eq!(text(&sockets), "");
+    for protection in Protection::ALL {
+        assert!(!protection.without().is_empty() && !protection.needs().is_empty());
+        assert_eq!(serde_json::to_value(protection).unwrap(), protection.name());
+    }
+}
