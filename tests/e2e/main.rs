@@ -42,6 +42,7 @@ mod locked_text;
 mod nagios;
 mod needed;
 mod nested;
+mod net;
 mod no_answer;
 mod output_files;
 mod parameters;

@@ -28,6 +28,9 @@ const PROBES: &[(&str, &str, &str, &str)] = &[
     ("sql:query", "mysql", "db", "{ statement = \"select 1\" }"),
     ("docker:status", "docker", "container", "{}"),
     ("docker:wait-healthy", "docker", "container", "{}"),
+    ("net:tcp", "net", "server", "{ banner = \"220\" }"),
+    ("net:certificate", "net", "server", "{}"),
+    ("net:dns", "names", "names", "{ type = \"A\" }"),
     ("disk:space", "program", "program", "{ paths = [\"/\"] }"),
     ("command:check", "program", "program", "{ arguments = [\"-P\", \"-k\", \"--\"] }"),
     ("nagios:check", "program", "program", "{ arguments = [\"-P\", \"-k\", \"--\"] }"),
@@ -41,7 +44,7 @@ fn no_name() -> String {
     format!("{}.internal", "a".repeat(70))
 }
 
-fn servers(folder: &std::path::Path, silent: u16) -> Vec<Server> {
+fn servers(folder: &std::path::Path, silent: u16, asleep: std::net::SocketAddr) -> Vec<Server> {
     let (refused, unknown) = (format!("127.0.0.1:{}", free_port()), no_name());
     let server = |kind, write: &dyn Fn(&str) -> String| Server {
         kind,
@@ -75,6 +78,24 @@ fn servers(folder: &std::path::Path, silent: u16) -> Vec<Server> {
             limit: None,
         },
         Server {
+            kind: "net",
+            away: vec![(
+                "nobody-listens",
+                format!("net = \"127.0.0.1\"\nports = [{}]", free_port()),
+            )],
+            silent: format!("net = \"127.0.0.1\"\nports = [{silent}]"),
+            limit: Some("timeout = \"300ms\""),
+        },
+        Server {
+            kind: "names",
+            away: vec![(
+                "nobody-listens",
+                format!("net = \"a.example\"\nresolver = \"127.0.0.1:{}\"", free_port()),
+            )],
+            silent: format!("net = \"a.example\"\nresolver = \"{asleep}\""),
+            limit: Some("timeout = \"300ms\""),
+        },
+        Server {
             kind: "program",
             away: Vec::new(),
             silent: program,
@@ -91,7 +112,10 @@ fn no_answer_is_no_verdict_for_every_probe_and_whatever_kept_it_away() {
         TcpListener::bind("127.0.0.1:0").expect("a port"),
         UnixListener::bind(env.path().join("silent")).expect("a socket"),
     );
-    let servers = servers(env.path(), tcp.local_addr().expect("bound").port());
+    // What is sent to it is never read.
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let asleep = udp.local_addr().expect("bound");
+    let servers = servers(env.path(), tcp.local_addr().expect("bound").port(), asleep);
     let mut text = "format = 1\n[runbook]\nname = \"away\"\n".to_owned();
     let mut expected = Vec::new();
     for server in &servers {

@@ -16,6 +16,8 @@ const CASES: &[(&str, fn())] = &[
     ("postgres:terminate-blockers", terminate_blockers),
     ("sqlite:integrity-check", integrity_check),
     ("nagios:check", nagios_check),
+    ("net:tcp", net_tcp),
+    ("net:dns", net_dns),
 ];
 
 /// Operations whose output holds a list that is never cut, and why; and one that has a test of its
@@ -26,6 +28,10 @@ const WHOLE: &[(&str, &str)] = &[
         "disk:space",
         "one file system for each path that the runbook writes; what `df` printed and \
                     was cut is refused",
+    ),
+    (
+        "net:certificate",
+        "names and problems of one certificate, which fit into one message of a handshake",
     ),
     ("sql:query", "has tests of its own, beside the other tests of SQL"),
 ];
@@ -294,4 +300,34 @@ fn integrity_check() {
         assert_eq!((entries, truncated), (kept, true), "{cut}");
         assert!(summary.contains(&format!("{kept} problems or more")), "{summary}");
     }
+}
+
+fn net_tcp() {
+    let env = home();
+    let target = format!("net = \"127.0.0.1\"\nports = [{}]", crate::net::mail());
+    let of = |more: &str, banner: &str| {
+        let with = format!("{{ banner = \"{banner}\" }}");
+        found(&step(&env, &format!("{target}\n{more}"), "net:tcp", "server", &with, ""), "answers")
+    };
+    let (answers, truncated, _) = of("", "220");
+    assert_eq!((answers, truncated), (1, false));
+    let (answers, truncated, summary) = of("max_bytes = \"7B\"", "ready");
+    assert_eq!((answers, truncated), (1, true), "{summary}");
+    assert!(summary.contains("`max_bytes` of the target"), "{summary}");
+}
+
+fn net_dns() {
+    let env = home();
+    let target = format!(
+        "net = []\nnames = [\"many.example.com\"]\nresolver = \"127.0.0.1:{}\"",
+        crate::net::resolver()
+    );
+    let of = |more: &str| {
+        let with = "{ type = \"A\" }";
+        found(&step(&env, &format!("{target}\n{more}"), "net:dns", "names", with, ""), "records")
+    };
+    assert_eq!((of("").0, of("").1), (3, false));
+    let (records, truncated, summary) = of("max_records = 2");
+    assert_eq!((records, truncated), (2, true));
+    assert!(summary.contains("more than the target lets through"), "{summary}");
 }

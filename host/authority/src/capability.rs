@@ -17,7 +17,7 @@ pub enum Capability {
     Docker,
     /// One secret of a store.
     Secrets,
-    /// One host and port, or one DNS name.
+    /// Servers over TCP and TLS, and DNS names.
     Net,
     /// One directory with all that is below it.
     Files,
@@ -301,9 +301,9 @@ functions! {
     "runbook:docker/exec@1.0.0" Linked { "run" Some(Verb::DockerExec); }
     "runbook:secrets/metadata@1.0.0" Linked { "describe" Some(Verb::SecretsDescribe); }
     "runbook:secrets/reveal@1.0.0" Linked { "reveal" Some(Verb::SecretsReveal); }
-    "runbook:net/connect@1.0.0" Planned { "check" Some(Verb::NetConnect); }
-    "runbook:net/tls@1.0.0" Planned { "inspect" Some(Verb::NetInspectTls); }
-    "runbook:net/dns@1.0.0" Planned { "lookup" Some(Verb::NetLookup); }
+    "runbook:net/connect@1.0.0" Linked { "check" Some(Verb::NetConnect); }
+    "runbook:net/tls@1.0.0" Linked { "inspect" Some(Verb::NetInspectTls); }
+    "runbook:net/dns@1.0.0" Linked { "lookup" Some(Verb::NetLookup); }
     "runbook:files/reader@1.0.0" Linked {
         "read" Some(Verb::FilesRead); "list" Some(Verb::FilesRead); "stat" Some(Verb::FilesRead); "digest" Some(Verb::FilesRead);
     }

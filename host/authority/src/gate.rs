@@ -8,6 +8,7 @@ mod approved;
 mod canonical;
 mod denial;
 mod http;
+mod net;
 mod network;
 mod operation;
 mod programs;
@@ -23,6 +24,7 @@ use crate::grant::{ConditionalVerb, Effective, Grant};
 use crate::pattern::relative_file_path;
 use crate::targets::TargetKind;
 use http::{judge_position, judge_redirect, judge_request};
+use net::{judge_conversation, judge_lookup, judge_resolver};
 use network::judge_address;
 use programs::{judge_command, judge_container, judge_creation, judge_image, judge_program};
 pub use runbook_contract::Mode;
@@ -153,6 +155,18 @@ fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'
         Operation::Process { verb, arguments, .. } => {
             let TargetKind::Process(target) = kind else { return other_kind() };
             judge_program(target, *verb, arguments)
+        }
+        Operation::Endpoint { host, port, says, .. } => {
+            let TargetKind::Net(target) = kind else { return other_kind() };
+            judge_conversation(target, *host, *port, says)
+        }
+        Operation::Lookup { name, .. } => {
+            let TargetKind::Net(target) = kind else { return other_kind() };
+            judge_lookup(target, *name)
+        }
+        Operation::Resolver { resolver, .. } => {
+            let TargetKind::Net(target) = kind else { return other_kind() };
+            judge_resolver(target, *resolver)
         }
     }
 }

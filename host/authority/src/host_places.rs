@@ -161,7 +161,10 @@ fn granted<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Option<Granted<'a>> {
             reach: PlaceAccess::Itself,
             effect: VerbEffect::Change,
         }),
-        TargetKind::Http(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => None,
+        TargetKind::Http(_)
+        | TargetKind::Docker(_)
+        | TargetKind::Secret(_)
+        | TargetKind::Net(_) => None,
     }
 }
 

@@ -517,14 +517,17 @@ fn is_follow_up(operation: &Operation<'_>) -> bool {
         | Operation::Redirect { .. }
         | Operation::Container { .. }
         | Operation::Create { .. }
-        | Operation::Image { .. } => true,
+        | Operation::Image { .. }
+        | Operation::Resolver { .. } => true,
         Operation::Exec { .. }
         | Operation::Http { .. }
         | Operation::Sql { .. }
         | Operation::Docker { .. }
         | Operation::Secret { .. }
         | Operation::Files { .. }
-        | Operation::Process { .. } => false,
+        | Operation::Process { .. }
+        | Operation::Endpoint { .. }
+        | Operation::Lookup { .. } => false,
     }
 }
 

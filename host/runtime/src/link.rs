@@ -42,6 +42,9 @@ interfaces! {
     "runbook:docker/exec@1.0.0" docker::exec;
     "runbook:files/reader@1.0.0" files::reader;
     "runbook:files/writer@1.0.0" files::writer;
+    "runbook:net/connect@1.0.0" net::connect;
+    "runbook:net/tls@1.0.0" net::tls;
+    "runbook:net/dns@1.0.0" net::dns;
     "runbook:process/inspector@1.0.0" process::inspector;
     "runbook:process/runner@1.0.0" process::runner;
 }

@@ -48,6 +48,7 @@ pub mod http;
 pub mod kept;
 pub mod log;
 mod native;
+pub mod net;
 pub mod operation;
 pub mod process;
 pub mod secrets;
@@ -71,8 +72,8 @@ pub mod prelude {
     };
     pub use crate::size::Size;
     pub use crate::{
-        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, params, process,
-        secrets, slot, sql, warn,
+        Fault, FaultClass, Result, clock, debug, docker, error, files, http, info, net, params,
+        process, secrets, slot, sql, warn,
     };
     pub use schemars::{self, JsonSchema};
     pub use serde::{self, Deserialize, Serialize};

@@ -70,6 +70,11 @@ const CALLS: &[(&str, fn())] = &[
     ("files/writer.remove", || drop(directory().remove("a"))),
     ("process/inspector.run", || drop(process::Program::slot(slot!("program")).inspect())),
     ("process/runner.run", || drop(process::Program::slot(slot!("program")).run())),
+    ("net/connect.check", || drop(net::Server::slot(slot!("server")).connect(&[]))),
+    ("net/tls.inspect", || drop(net::Server::slot(slot!("server")).inspect_tls())),
+    ("net/dns.lookup", || {
+        drop(net::Names::slot(slot!("names")).lookup(None, net::RecordKind::A));
+    }),
     ("secrets/metadata.describe", || drop(secrets::SecretSlot::slot(slot!("token")).describe())),
     ("secrets/reveal.reveal", || drop(secrets::SecretSlot::slot(slot!("token")).reveal())),
 ];
@@ -78,7 +83,7 @@ const CALLS: &[(&str, fn())] = &[
 fn contract() -> BTreeSet<String> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut found = BTreeSet::new();
-    for package in ["http", "sql", "docker", "files", "process", "secrets"] {
+    for package in ["http", "sql", "docker", "files", "process", "secrets", "net"] {
         let text = std::fs::read_to_string(wit.join(package).join(format!("{package}.wit")))
             .expect("the package has a file");
         let mut interface = "";

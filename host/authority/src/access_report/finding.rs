@@ -62,6 +62,8 @@ pub enum FindingRule {
     TwoSources,
     /// A file or folder could not be reviewed.
     NotReviewed,
+    /// A plugin chooses what it says to the server of a `net` target, or which names it looks up.
+    SaysAtWill,
     /// A step may reach files that control the runbook: itself, its lockfile, its includes, a place
     /// of the host.
     OwnRunbook,
@@ -189,6 +191,11 @@ rules! {
         "A file that was to be reviewed cannot be read, or a folder is a link that is not \
          followed: this review does not cover its content."
         "Correct the file, or name the folder that the link leads to, and review again.";
+ SaysAtWill "RB026" "says-at-will" Medium
+        "A plugin may say any line to a server, or look up names of any domain: both carry what it \
+         has read to whoever answers."
+        "Let each pattern of `send` begin with a fixed word, and each of `names` end in a domain of \
+         yours: `\"*.example.com\"`.";
     Unsigned "RB015" "unsigned-plugin" Medium
         "A plugin file has no signature by a key that the trust file accepts."
         "Have it reviewed and signed: `runbook plugin sign FILE --key KEY`.";
@@ -496,6 +503,17 @@ impl GrantedRow<'_> {
             OpenGrant::SystemDirectory { directory } => (
                 FindingRule::SystemDirectory,
                 format!("slot `{slot}` may `{verb}` below `{directory}`"),
+            ),
+            OpenGrant::AnyLine { pattern } => (
+                FindingRule::SaysAtWill,
+                format!(
+                    "slot `{slot}` may say any line that fits `{pattern}` to {}",
+                    self.granted.what
+                ),
+            ),
+            OpenGrant::AnyName { pattern } => (
+                FindingRule::SaysAtWill,
+                format!("slot `{slot}` may look up any name that fits `{pattern}`"),
             ),
             OpenGrant::EveryContainer => {
                 (FindingRule::EveryContainer, format!("slot `{slot}` may `{verb}` every container"))

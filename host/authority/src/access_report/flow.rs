@@ -8,7 +8,7 @@
 use super::SourceLocation;
 use crate::capability::{Risk, Verb};
 use crate::grant::{Effective, Grant};
-use crate::targets::{HttpBase, HttpTarget, Target, TargetKind};
+use crate::targets::{HttpBase, HttpTarget, NetTarget, Target, TargetKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -30,7 +30,7 @@ pub enum SourceKind {
     Containers,
     /// Output of a program.
     Program,
-    /// Responses of an HTTP service.
+    /// Responses of a service, or of a resolver.
     Responses,
 }
 
@@ -38,7 +38,8 @@ pub enum SourceKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SinkKind {
-    /// An HTTP service that a step may send to.
+    /// A service that a step may send to, or a server that it may say lines of its own to, or the
+    /// name servers of names of its own.
     Network,
     /// A program on this host, or in a container.
     Program,
@@ -274,7 +275,10 @@ fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
         | Verb::HttpPost
         | Verb::HttpPut
         | Verb::HttpPatch
-        | Verb::HttpDelete => SourceKind::Responses,
+        | Verb::HttpDelete
+        | Verb::NetConnect
+        | Verb::NetInspectTls
+        | Verb::NetLookup => SourceKind::Responses,
         Verb::SqlQuery | Verb::SqlBackup => SourceKind::Rows,
         Verb::FilesRead => SourceKind::Files,
         Verb::DockerList
@@ -299,9 +303,6 @@ fn source(grant: &Grant, verb: Verb) -> Option<End<SourceKind>> {
         | Verb::DockerPrune
         | Verb::SecretsDescribe
         | Verb::SecretsUse
-        | Verb::NetConnect
-        | Verb::NetInspectTls
-        | Verb::NetLookup
         | Verb::SystemRead
         | Verb::StateRead
         | Verb::StateWrite => return None,
@@ -337,8 +338,14 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
         | Verb::HttpPost
         | Verb::HttpPut
         | Verb::HttpPatch
-        | Verb::HttpDelete
-        | Verb::NetConnect => SinkKind::Network,
+        | Verb::HttpDelete => SinkKind::Network,
+        // A line that the plugin chooses reaches the server, and a name whoever serves names.
+        Verb::NetConnect if grant.target.net().is_some_and(NetTarget::says_what_it_likes) => {
+            SinkKind::Network
+        }
+        Verb::NetLookup if grant.target.net().is_some_and(NetTarget::looks_up_what_it_likes) => {
+            SinkKind::Network
+        }
         // A statement that only reads still reaches the server, and its log.
         Verb::SqlQuery | Verb::SqlExecute | Verb::SqlTransaction | Verb::SqlRestore => SinkKind::Database,
         Verb::FilesWrite => SinkKind::Files,
@@ -365,6 +372,7 @@ fn sink(grant: &Grant, verb: Verb) -> Option<End<SinkKind>> {
         | Verb::SecretsDescribe
         | Verb::SecretsUse
         | Verb::SecretsReveal
+        | Verb::NetConnect
         | Verb::NetInspectTls
         | Verb::NetLookup
         | Verb::SystemRead
@@ -384,7 +392,10 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkK
         TargetKind::Http(_) => SinkKind::Network,
         TargetKind::Sql(_) => SinkKind::Database,
         TargetKind::Process(_) => SinkKind::Program,
-        TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => {
+        TargetKind::Docker(_)
+        | TargetKind::Files(_)
+        | TargetKind::Secret(_)
+        | TargetKind::Net(_) => {
             return of_positions(grant, step);
         }
     };

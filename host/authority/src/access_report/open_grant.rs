@@ -6,7 +6,7 @@ use super::interpreter::{DefaultSource, Family, family_of};
 use super::program_text::{self, ProgramText};
 use crate::capability::Verb;
 use crate::pattern::ArgumentPattern;
-use crate::targets::{ContainerFilter, TargetKind, lexical};
+use crate::targets::{ContainerFilter, NetTarget, TargetKind, lexical};
 use std::path::Path;
 
 /// What is too open about a grant.
@@ -31,6 +31,16 @@ pub(super) enum OpenGrant {
     },
     /// The filter lets every container through.
     EveryContainer,
+    /// Any line may be said to a server.
+    AnyLine {
+        /// The pattern that lets it through.
+        pattern: String,
+    },
+    /// Names of any domain, or of a whole top-level domain, may be looked up.
+    AnyName {
+        /// The pattern that lets them through.
+        pattern: String,
+    },
 }
 
 /// Directories that hold the system itself, keys, or what decides how it runs: each with all that
@@ -127,6 +137,7 @@ pub(super) fn of(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
             every.into_iter().chain(inside).collect()
         }
         TargetKind::Files(files) => system_directory(files.root.real()).into_iter().collect(),
+        TargetKind::Net(net) => said_at_will(net, verb),
         TargetKind::Http(_) | TargetKind::Sql(_) | TargetKind::Secret(_) => Vec::new(),
     }
 }
@@ -263,6 +274,26 @@ fn is_fixed(pattern: &ArgumentPattern) -> bool {
         ArgumentPattern::Literal(_) | ArgumentPattern::OneOf(_) => true,
         ArgumentPattern::Regex(_) => false,
         ArgumentPattern::Repeat(repeated) => is_fixed(repeated),
+    }
+}
+
+/// Patterns behind which a plugin says what it likes to whom it likes: lines whose first word is
+/// open, and names of no domain in particular.
+fn said_at_will(target: &NetTarget, verb: Verb) -> Vec<OpenGrant> {
+    let owned = |pattern: &String| pattern.clone();
+    let lines = target.send.iter().filter(|pattern| pattern.starts_with('*')).map(owned);
+    let is_of_any_domain = |pattern: &&String| {
+        let fixed = pattern.rsplit_once('*').map(|(_, fixed)| fixed);
+        // `*.example.com` is one domain; `*.com`, `*example.com` and `*` are many.
+        fixed.is_some_and(|fixed| !fixed.starts_with('.') || fixed.matches('.').count() < 2)
+    };
+    let names = target.names.iter().filter(is_of_any_domain).map(owned);
+    if verb == Verb::NetConnect {
+        lines.map(|pattern| OpenGrant::AnyLine { pattern }).collect()
+    } else if verb == Verb::NetLookup {
+        names.map(|pattern| OpenGrant::AnyName { pattern }).collect()
+    } else {
+        Vec::new()
     }
 }
 

@@ -6,8 +6,8 @@ use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DEFAULT_SOCKET, DockerTarget, HttpTarget, NO_NETWORK, ProcessTarget, SqlAddress, SqlTarget,
-    Target, TargetKind, TlsMode,
+    DEFAULT_SOCKET, DockerTarget, HttpTarget, NO_NETWORK, NetTarget, ProcessTarget, SqlAddress,
+    SqlTarget, Target, TargetKind, TlsMode,
 };
 
 /// The sentence of one verb.
@@ -19,6 +19,7 @@ pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, scope: &Acces
         TargetKind::Process(process) => {
             of_process(process, effective.lent(grant).map(AsRef::as_ref))
         }
+        TargetKind::Net(net) => of_net(net, verb),
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     };
     further.extend(of_secrets(grant, effective));
@@ -134,6 +135,19 @@ fn of_process(target: &ProcessTarget, lent: Option<&Target>) -> Vec<String> {
     parts
 }
 
+fn of_net(target: &NetTarget, verb: Verb) -> Vec<String> {
+    let mut parts = Vec::new();
+    if verb == Verb::NetLookup {
+        parts.extend(target.resolver.map(|resolver| format!("by the resolver {resolver}")));
+        return parts;
+    }
+    parts.extend(of_addresses(&target.addresses));
+    if verb == Verb::NetInspectTls {
+        parts.extend(target.tls_keys.sentences());
+    }
+    parts
+}
+
 /// Whether a dimension says something of a verb.
 type IsRelevant = fn(Verb) -> bool;
 
@@ -150,6 +164,8 @@ fn narrowed(scope: &AccessScope, verb: Verb) -> String {
         (Dimension::Commands, |verb| matches!(verb, Verb::DockerExec | Verb::DockerCreate)),
         (Dimension::Arguments, |_| true),
         (Dimension::Positions, |_| true),
+        (Dimension::Send, |verb| verb == Verb::NetConnect),
+        (Dimension::Names, |verb| verb == Verb::NetLookup),
     ];
     let is_open = |dimension: Dimension, values: &Values| match values {
         Values::Texts(texts) if dimension == Dimension::Statements => {
@@ -446,6 +462,47 @@ mod tests {
             ),
         ),
         (Capability::Secrets, "verbs", VERBS),
+        (Capability::Net, "net", In::Sentence("", "looks up h")),
+        (
+            Capability::Net,
+            "ports",
+            In::Sentence("ports = [25, 587]", "connections to h, ports 25, 587"),
+        ),
+        (
+            Capability::Net,
+            "addresses",
+            In::Sentence(
+                "ports = [25]\naddresses = [\"private\"]",
+                "at addresses that are private",
+            ),
+        ),
+        (
+            Capability::Net,
+            "ca",
+            In::Sentence(
+                "ports = [443]\nca = \"ca.pem\"",
+                "believing the authorities of /base/ca.pem alone",
+            ),
+        ),
+        (
+            Capability::Net,
+            "send",
+            In::Sentence("ports = [6379]\nsend = [\"PING\"]", "only send PING"),
+        ),
+        (
+            Capability::Net,
+            "names",
+            In::Sentence("names = [\"*.example.com\"]", "only names *.example.com"),
+        ),
+        (
+            Capability::Net,
+            "resolver",
+            In::Sentence("resolver = \"10.0.0.53\"", "by the resolver 10.0.0.53:53"),
+        ),
+        (Capability::Net, "max_bytes", LIMIT),
+        (Capability::Net, "max_records", LIMIT),
+        (Capability::Net, "timeout", LIMIT),
+        (Capability::Net, "verbs", VERBS),
     ];
 
     fn sentences(capability: Capability, target: &str) -> Vec<String> {
@@ -455,6 +512,8 @@ mod tests {
                 "[targets.lent]\nsql = \"postgres://root@db.internal/pay\"\n\
                  password = \"secret:pw\"\n",
             )
+        } else if capability == Capability::Net && !target.contains("ports") {
+            effective_for("net", &["lookup"], target)
         } else if capability == Capability::Files {
             effective_for("files", &["read"], target)
         } else {

@@ -160,6 +160,19 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         ("docker", ["stop"], "docker = { pattern = \"*\" }", "every-container"),
         ("files", ["read"], "files = \"/\"", "system-directory"),
         ("files", ["read"], "files = \"/etc/\"", "system-directory"),
+        ("net", ["connect"], "net = \"h\"\nports = [25]\nsend = [\"*\"]", "says-at-will"),
+        ("net", ["connect"], "net = \"h\"\nports = [25]\nsend = [\"*X\"]", "says-at-will"),
+        ("net", ["lookup"], "net = []\nnames = [\"*\"]", "says-at-will"),
+        ("net", ["lookup"], "net = []\nnames = [\"*.com\"]", "says-at-will"),
+        ("net", ["lookup"], "net = []\nnames = [\"*example.com\"]", "says-at-will"),
+        ("net", ["lookup"], "net = []\nnames = [\"db.*\"]", "says-at-will"),
+        (
+            "net",
+            ["connect"],
+            "net = \"h\"\nports = [80]\naddresses = [\"metadata\"]",
+            "metadata-address",
+        ),
+        ("net", ["connect"], "net = \"169.254.169.254\"\nports = [80]", "metadata-address"),
     ] {
         assert!(
             rules(capability, &verbs, target, None).contains(&rule),
@@ -209,6 +222,10 @@ fn each_rule_of_a_grant_finds_what_it_is_about_and_not_its_narrow_counterpart() 
         ("docker", ["stop"], "docker = { pattern = \"app-*\" }", "every-container"),
         ("docker", ["stop"], "docker = { name = \"app\" }", "every-container"),
         ("files", ["read"], "files = \"/var/backups/orders\"", "system-directory"),
+        ("net", ["connect"], "net = \"h\"\nports = [25]\nsend = [\"EHLO *\"]", "says-at-will"),
+        ("net", ["inspect-tls"], "net = \"h\"\nports = [25]\nsend = [\"*\"]", "says-at-will"),
+        ("net", ["lookup"], "net = []\nnames = [\"*.example.com\"]", "says-at-will"),
+        ("net", ["lookup"], "net = \"db.internal\"", "says-at-will"),
     ] {
         assert!(!rules(capability, &verbs, target, None).contains(&rule), "{rule}");
     }
@@ -371,6 +388,28 @@ fn rows_that_a_later_step_is_given_can_reach_its_destination() {
     assert!(chained.iter().any(|sentence| sentence == leak), "{chained:#?}");
     let apart = sentences(&[("read", &query, &[]), ("tell", &post, &[])]);
     assert!(!apart.iter().any(|sentence| sentence.contains("then")), "{apart:#?}");
+}
+
+#[test]
+fn a_pattern_of_lines_or_of_names_is_a_way_out_and_fixed_ones_are_none() {
+    let read = effective_for("files", &["read"], "files = \"data\"");
+    for (verb, target, is_out) in [
+        ("connect", "net = \"h\"\nports = [25]\nsend = [\"EHLO *\"]", true),
+        ("connect", "net = \"h\"\nports = [25]\nsend = [\"QUIT\"]", false),
+        ("connect", "net = \"h\"\nports = [25]", false),
+        ("inspect-tls", "net = \"h\"\nports = [25]\nsend = [\"EHLO *\"]", false),
+        ("lookup", "net = []\nnames = [\"*.example.com\"]", true),
+        ("lookup", "net = []\nnames = [\"example.com\"]", false),
+    ] {
+        let net = effective_for("net", &[verb], &format!("# one line more\n{target}"));
+        let found = sentences(&[("a", &read, &[]), ("b", &net, &["a"])]);
+        let reaches = |sentence: &String| {
+            sentence.starts_with("high files of")
+                && sentence.contains("by `a`, then `b`")
+                && !sentence.contains("log, journal")
+        };
+        assert_eq!(found.iter().any(reaches), is_out, "{verb} {target}: {found:#?}");
+    }
 }
 
 #[test]

@@ -114,30 +114,32 @@ impl Boundary {
 
 /// Dimensions that must be present for the rule to apply: a rule about files does not concern
 /// servers.
-fn must_be_there(dimension: Dimension) -> bool {
-    matches!(
-        dimension,
-        Dimension::Files
-            | Dimension::Hosts
-            | Dimension::Ports
-            | Dimension::Users
-            | Dimension::Databases
-    )
+fn must_be_there(capability: Capability, dimension: Dimension) -> bool {
+    // A rule for servers and names is about a lookup too, which has no host.
+    let is_elsewhere = capability == Capability::Net;
+    !is_elsewhere
+        && matches!(
+            dimension,
+            Dimension::Files
+                | Dimension::Hosts
+                | Dimension::Ports
+                | Dimension::Users
+                | Dimension::Databases
+        )
 }
 
 impl BoundaryRule {
     fn may_cover(&self, scope: &AccessScope) -> bool {
         self.capability == scope.capability
-            && self
-                .values
-                .keys()
-                .all(|dimension| !must_be_there(*dimension) || scope.values.contains_key(dimension))
+            && self.values.keys().all(|dimension| {
+                !must_be_there(self.capability, *dimension) || scope.values.contains_key(dimension)
+            })
     }
 
     /// The dimensions in which a call is outside of the rule.
     fn leaves(&self, call: &ConcreteCall) -> Vec<Dimension> {
         let is_outside = |dimension: Dimension, values: &Values| match call.values.get(&dimension) {
-            None => must_be_there(dimension),
+            None => must_be_there(self.capability, dimension),
             Some(value) => !values.has(value),
         };
         self.values

@@ -14,9 +14,10 @@ pub(crate) use contain::uncovered;
 pub use contain::{Exceeded, NearestRule};
 pub(crate) use parse::read_values;
 
-use crate::capability::Capability;
+use crate::capability::{Capability, Verb};
 use crate::pattern::AddressClass;
-use crate::scope::{Dimension, Text, Values};
+use crate::scope::{CallValue, Dimension, Text, Values};
+use crate::targets::SYSTEM_RESOLVER;
 use runbook_document::{Source, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -53,44 +54,79 @@ pub const DEFAULTS: &[DefaultLimit] = &[
     DefaultLimit {
         capability: Capability::Http,
         dimension: Dimension::Addresses,
+        verbs: &[],
         words: "every class but metadata and reserved",
         values: usual_addresses,
     },
     DefaultLimit {
         capability: Capability::Sql,
         dimension: Dimension::Addresses,
+        verbs: &[],
         words: "every class but metadata and reserved",
         values: usual_addresses,
     },
     DefaultLimit {
         capability: Capability::Sql,
         dimension: Dimension::Superuser,
+        verbs: &[],
         words: "false",
         values: || Values::flag(false.into()),
     },
     DefaultLimit {
         capability: Capability::Process,
         dimension: Dimension::Environment,
+        verbs: &[],
         words: crate::targets::HARMLESS_IN_WORDS,
         values: harmless_variables,
     },
     DefaultLimit {
         capability: Capability::Process,
         dimension: Dimension::Network,
+        verbs: &[],
         words: "false",
         values: || Values::flag(false.into()),
     },
     DefaultLimit {
         capability: Capability::Process,
         dimension: Dimension::Signals,
+        verbs: &[],
         words: "false",
         values: || Values::flag(false.into()),
     },
     DefaultLimit {
         capability: Capability::Docker,
         dimension: Dimension::Environment,
+        verbs: &[],
         words: "none",
         values: harmless_variables,
+    },
+    DefaultLimit {
+        capability: Capability::Net,
+        dimension: Dimension::Addresses,
+        verbs: &[Verb::NetConnect, Verb::NetInspectTls],
+        words: "every class but metadata and reserved",
+        values: usual_addresses,
+    },
+    DefaultLimit {
+        capability: Capability::Net,
+        dimension: Dimension::Send,
+        verbs: &[Verb::NetConnect],
+        words: "none",
+        values: nothing,
+    },
+    DefaultLimit {
+        capability: Capability::Net,
+        dimension: Dimension::Names,
+        verbs: &[Verb::NetLookup],
+        words: "none",
+        values: nothing,
+    },
+    DefaultLimit {
+        capability: Capability::Net,
+        dimension: Dimension::Resolvers,
+        verbs: &[Verb::NetLookup],
+        words: "system",
+        values: || Values::exact([SYSTEM_RESOLVER]),
     },
 ];
 
@@ -101,10 +137,16 @@ pub struct DefaultLimit {
     pub capability: Capability,
     /// The dimension.
     pub dimension: Dimension,
+    /// The verbs that it is about; empty is all. A rule without them is not limited.
+    pub verbs: &'static [Verb],
     /// What is let through, for people.
     pub words: &'static str,
     /// The same for the comparison.
     values: fn() -> Values,
+}
+
+fn nothing() -> Values {
+    Values::Texts(BTreeSet::new())
 }
 
 fn usual_addresses() -> Values {
@@ -141,7 +183,15 @@ impl Boundary {
 
 impl BoundaryRule {
     fn fill_defaults(&mut self) {
-        for limit in DEFAULTS.iter().filter(|limit| limit.capability == self.capability) {
+        let verbs = self.values.get(&Dimension::Verbs).cloned();
+        let is_about = |verb: &Verb| {
+            let verb = CallValue::Text(verb.to_string());
+            verbs.as_ref().is_none_or(|verbs| verbs.has(&verb))
+        };
+        let limits = DEFAULTS.iter().filter(|limit| limit.capability == self.capability);
+        for limit in
+            limits.filter(|limit| limit.verbs.is_empty() || limit.verbs.iter().any(is_about))
+        {
             self.values.entry(limit.dimension).or_insert_with(limit.values);
         }
     }

@@ -215,7 +215,7 @@ fn glob_text(reader: &mut Reader<'_>, dimension: Dimension, text: Located<String
         return None;
     }
     // Hosts and names of headers are one in any letters, in patterns too.
-    if matches!(dimension, Dimension::Hosts | Dimension::RequestHeaders) {
+    if matches!(dimension, Dimension::Hosts | Dimension::Names | Dimension::RequestHeaders) {
         return Some(glob_or_exact(text.value.to_lowercase()));
     }
     Some(glob_or_exact(text.value))

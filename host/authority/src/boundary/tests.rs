@@ -749,6 +749,59 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[\"web *\"]",
         "[\"api *\"]",
     ),
+    ("net", "hosts", "connect", "net = \"h\"\nports = [443]", "[\"other\"]", "[\"H\"]"),
+    ("net", "ports", "connect", "net = \"h\"\nports = [443]", "[80]", "[443]"),
+    ("net", "addresses", "connect", "net = \"h\"\nports = [443]", "[\"private\"]", "[\"public\"]"),
+    ("net", "tls", "inspect-tls", "net = \"h\"\nports = [443]", "[\"ca *\"]", "[\"verify-full\"]"),
+    (
+        "net",
+        "send",
+        "connect",
+        "net = \"h\"\nports = [443]\nsend = [\"EHLO *\"]",
+        "[\"EHLO a*\"]",
+        "[\"EH*\"]",
+    ),
+    (
+        "net",
+        "names",
+        "lookup",
+        "net = \"h\"\nports = [443]\nnames = [\"*.a.example\"]",
+        "[\"*.b.example\"]",
+        "[\"*.Example\"]",
+    ),
+    (
+        "net",
+        "resolvers",
+        "lookup",
+        "net = \"h\"\nports = [443]\nresolver = \"10.0.0.53\"",
+        "[\"system\"]",
+        "[\"10.0.0.*:53\"]",
+    ),
+    (
+        "net",
+        "secrets",
+        "inspect-tls",
+        "net = \"h\"\nports = [443]\nca = \"secret:token\"",
+        "[]",
+        "[\"age:/base/s.age#token\"]",
+    ),
+    (
+        "net",
+        "max_bytes",
+        "connect",
+        "net = \"h\"\nports = [443]\nmax_bytes = \"2KiB\"",
+        "\"1KiB\"",
+        "\"2KiB\"",
+    ),
+    ("net", "max_records", "lookup", "net = \"h\"\nports = [443]\nmax_records = 9", "8", "9"),
+    (
+        "net",
+        "timeout",
+        "connect",
+        "net = \"h\"\nports = [443]\ntimeout = \"2s\"",
+        "\"1s\"",
+        "\"2s\"",
+    ),
 ];
 
 #[test]
@@ -757,7 +810,9 @@ fn every_dimension_of_a_boundary_makes_the_difference() {
         let rule = |value: &str| {
             let verbs =
                 if *key == "verbs" { String::new() } else { format!("verbs = [\"{verb}\"]\n") };
-            format!("[[allow]]\ncapability = \"{capability}\"\n{verbs}{key} = {value}\n")
+            // A rule that names no names lets none be looked up.
+            let names = if *verb == "lookup" && *key != "names" { "names = [\"*\"]\n" } else { "" };
+            format!("[[allow]]\ncapability = \"{capability}\"\n{verbs}{names}{key} = {value}\n")
         };
         assert!(
             witness(capability, &[verb], target, &rule(narrow)).is_some(),
@@ -776,7 +831,7 @@ fn every_dimension_has_such_an_example() {
     // What needs two targets, or a capability that this host does not link yet, has a test of its
     // own or none to have.
     const ELSEWHERE: &[(&str, &str)] = &[("process", "connections")];
-    for capability in ["http", "sql", "docker", "files", "process", "secrets"] {
+    for capability in ["http", "sql", "docker", "files", "process", "secrets", "net"] {
         let found = Capability::find(capability).expect("a capability");
         for row in Dimension::of(found).filter(|row| !row.capabilities.is_empty()) {
             let listed =
@@ -1010,4 +1065,91 @@ fn a_variable_that_is_not_harmless_is_outside_of_a_rule_that_does_not_name_it() 
     assert!(check("LANG = \"C\"", "environment = [\"LD_PRELOAD\"]").is_some());
     assert_eq!(check("PATH = \"/usr/bin\"", "environment = [\"PATH=/usr/*\", \"LANG\"]"), None);
     assert_eq!(check("PATH = \"secret:x\"", "environment = [\"PATH=secret:*\"]"), None);
+}
+
+const MAIL: &str = "net = [\"mail.internal\", \"mx.internal\"]\nports = [25]\n\
+                    addresses = [\"private\"]\nsend = [\"QUIT\"]\nnames = [\"*.internal\"]";
+
+#[test]
+fn a_rule_for_connections_and_one_for_lookups_together_cover_a_target_of_both() {
+    let connects = "[[allow]]\ncapability = \"net\"\nverbs = [\"connect\"]\nhosts = [\"*.internal\"]\n\
+                    ports = [25]\nsend = [\"QUIT\"]\n";
+    let looks_up =
+        "[[allow]]\ncapability = \"net\"\nverbs = [\"lookup\"]\nnames = [\"*.internal\"]\n";
+    let check = |verbs: &[&str], rules: &str| witness("net", verbs, MAIL, rules);
+    let both = format!("{connects}{looks_up}");
+    assert_eq!(check(&["connect", "lookup"], &both), None);
+    assert_eq!(check(&["connect"], connects), None);
+    assert_eq!(check(&["lookup"], looks_up), None);
+    // A rule about both is about each.
+    let one = connects.replace("[\"connect\"]", "[\"connect\", \"lookup\"]")
+        + "names = [\"*.internal\"]\n";
+    for verbs in [&["connect"][..], &["lookup"], &["connect", "lookup"]] {
+        assert_eq!(check(verbs, &one), None, "{verbs:?}");
+    }
+    assert!(check(&["inspect-tls"], &one).is_some());
+    let found = check(&["lookup"], connects).expect("it is about connections");
+    assert!(found.starts_with("lookup "), "{found}");
+}
+
+#[test]
+fn what_is_said_names_that_are_looked_up_and_who_is_asked_are_never_covered_by_silence() {
+    let rule = "[[allow]]\ncapability = \"net\"\nverbs = [\"*\"]\n";
+    let check = |verb: &str, target: &str| witness("net", &[verb], target, rule);
+    assert!(check("connect", MAIL).is_some_and(|found| found.contains("saying `QUIT`")));
+    assert!(check("lookup", "net = \"h\"").is_some());
+    let named = format!("{rule}names = [\"h\"]\n");
+    let elsewhere = "net = \"h\"\nresolver = \"192.0.2.53\"";
+    assert_eq!(witness("net", &["lookup"], "net = \"h\"", &named), None);
+    assert!(witness("net", &["lookup"], elsewhere, &named).is_some());
+    assert_eq!(check("connect", "net = \"h\"\nports = [1]"), None);
+    let metadata = "net = \"h\"\nports = [1]\naddresses = [\"metadata\"]";
+    assert!(check("connect", metadata).is_some());
+    assert!(check("connect", "net = \"169.254.169.254\"\nports = [80]").is_some());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..config() })]
+
+    /// Lines that may be said and names that may be looked up: whatever two patterns are, the gate
+    /// and the automaton agree on what the one lets through and the other does not cover.
+    #[test]
+    fn containment_of_generated_lines_and_names_agrees_with_the_gate(
+        granted in pieces(&["a", "b", "*", "-", ".", "_"], 5),
+        allowed in pieces(&["a", "b", "*", "-", ".", "_"], 5),
+    ) {
+        prop_assume!(!granted.is_empty() && !allowed.is_empty());
+        let net = "net = \"h\"\nports = [1]";
+        let rule = |verb: &str, key: &str| boundary(&format!("[[allow]]\ncapability = \"net\"\nverbs = [\"{verb}\"]\n{key} = [\"{allowed}\"]\n"));
+        let call = |verb: &str, dimension: Dimension, value: &str| ConcreteCall { capability: Capability::Net, values: BTreeMap::from([
+            (Dimension::Verbs, text(verb)), (dimension, text(value)) ]) };
+        let says = effective_for("net", &["connect"], &format!("{net}\nsend = [\"{granted}\"]"));
+        let may_say = |line: &str| {
+            let (slot, verb, says_) = ("s", Verb::NetConnect, [line]);
+            decide(&says, Mode::Effects, &Operation::Endpoint { slot, verb, host: None, port: None, says: &says_ }) == GateDecision::Allow
+        };
+        let lines = rule("connect", "send");
+        match lines.check(&scope(&says)) {
+            Ok(()) => for line in short_texts(&["a", "b", "-", ".", "_"]).iter().filter(|line| may_say(line)) {
+                prop_assert!(lines.permits(&call("connect", Dimension::Send, line)), "{line:?} of {granted:?} is not in {allowed:?}");
+            },
+            Err(exceeded) => {
+                let witness = exceeded.witness.expect("these patterns are small").shown(Dimension::Send);
+                prop_assert!(may_say(&witness) && !lines.permits(&call("connect", Dimension::Send, &witness)), "{witness:?} of {granted:?}, {allowed:?}");
+            }
+        }
+        prop_assume!(crate::targets::dns_name(&granted.replace('*', "x")).is_some());
+        let looks_up = effective_for("net", &["lookup"], &format!("{net}\nnames = [\"{granted}\"]"));
+        let may_look_up = |name: &str| {
+            let (slot, verb, name) = ("s", Verb::NetLookup, Some(name));
+            decide(&looks_up, Mode::Effects, &Operation::Lookup { slot, verb, name, kind: "A" }) == GateDecision::Allow
+        };
+        let names = rule("lookup", "names");
+        if names.check(&scope(&looks_up)).is_ok() {
+            for name in short_texts(&["a", "b", "-", ".", "_"]).iter().filter(|name| may_look_up(name)) {
+                let name = crate::targets::dns_name(name).expect("it was let through");
+                prop_assert!(names.permits(&call("lookup", Dimension::Names, &name)), "{name:?} of {granted:?} is not in {allowed:?}");
+            }
+        }
+    }
 }

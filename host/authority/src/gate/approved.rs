@@ -83,7 +83,10 @@ fn part_of(operation: &Operation<'_>) -> CallPart {
         | Operation::Image { .. }
         | Operation::Secret { .. }
         | Operation::Files { .. }
-        | Operation::Process { .. } => CallPart::Whole,
+        | Operation::Process { .. }
+        | Operation::Endpoint { .. }
+        | Operation::Lookup { .. }
+        | Operation::Resolver { .. } => CallPart::Whole,
     }
 }
 
@@ -321,7 +324,10 @@ fn wording(operation: &Operation<'_>) -> Option<String> {
         | Operation::Container { .. }
         | Operation::Image { .. }
         | Operation::Secret { .. }
-        | Operation::Files { .. } => None,
+        | Operation::Files { .. }
+        | Operation::Endpoint { .. }
+        | Operation::Lookup { .. }
+        | Operation::Resolver { .. } => None,
     }
 }
 
@@ -342,7 +348,10 @@ fn object_of<'a>(operation: &Operation<'a>) -> Object<'a> {
         | Operation::Docker { .. }
         | Operation::Exec { .. }
         | Operation::Secret { .. }
-        | Operation::Process { .. } => Object::Slot,
+        | Operation::Process { .. }
+        | Operation::Endpoint { .. }
+        | Operation::Lookup { .. }
+        | Operation::Resolver { .. } => Object::Slot,
     }
 }
 

@@ -82,6 +82,23 @@ impl Operation<'_> {
             Self::Exec { command: arguments, .. } | Self::Process { arguments, .. } => {
                 format!("arguments {}", as_json(arguments, clean))
             }
+            // Of a `net` target.
+            Self::Endpoint { host, port, says, .. } => {
+                let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
+                let host = host.map(|host| format!(" {}", short(host))).unwrap_or_default();
+                let says: Vec<String> = says.iter().map(|line| (*line).to_owned()).collect();
+                let said = if says.is_empty() {
+                    String::new()
+                } else {
+                    format!(" saying {}", as_json(&says, clean))
+                };
+                format!("server{host}{port}{said}")
+            }
+            Self::Lookup { name, kind, .. } => {
+                let name = name.map(|name| format!(" {}", short(name))).unwrap_or_default();
+                format!("lookup {kind}{name}")
+            }
+            Self::Resolver { resolver, .. } => format!("resolver {resolver}"),
         }
     }
 }

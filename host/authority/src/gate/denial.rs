@@ -46,6 +46,16 @@ pub enum Rule {
     File,
     /// The target does not let a secret go where the call would put it.
     Position,
+    /// The target does not list the host.
+    Host,
+    /// The target does not list the port.
+    Port,
+    /// A line fits no pattern of what may be said to a server.
+    Send,
+    /// The target does not let the name be looked up.
+    Name,
+    /// The resolver is not the one that the target names.
+    Resolver,
     /// The call is not among the effects that were approved.
     Approval,
     /// A lock of the run is not held any more.
@@ -69,6 +79,11 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::Environment, "environment"),
     (Rule::File, "file"),
     (Rule::Position, "position"),
+    (Rule::Host, "host"),
+    (Rule::Port, "port"),
+    (Rule::Send, "send"),
+    (Rule::Name, "name"),
+    (Rule::Resolver, "resolver"),
     (Rule::Approval, "approval"),
     (Rule::Lease, "lease"),
 ];
@@ -96,6 +111,11 @@ impl Rule {
             Self::Environment => Some("environment"),
             Self::File => Some("files"),
             Self::Position => Some("positions"),
+            Self::Host => Some("net"),
+            Self::Port => Some("ports"),
+            Self::Send => Some("send"),
+            Self::Name => Some("names"),
+            Self::Resolver => Some("resolver"),
             Self::Unbound | Self::Input | Self::EffectsOff | Self::Approval | Self::Lease => None,
         }
     }
@@ -136,7 +156,12 @@ impl std::fmt::Display for Denial {
             | Rule::Argument
             | Rule::Environment
             | Rule::File
-            | Rule::Position => "is not granted",
+            | Rule::Position
+            | Rule::Host
+            | Rule::Port
+            | Rule::Send
+            | Rule::Name
+            | Rule::Resolver => "is not granted",
         };
         let (verb, slot, rule) = (self.verb.full_name(), &self.slot, self.rule.name());
         write!(f, "`{verb}` on slot `{slot}` {word}: {} (rule `{rule}`", self.reason)?;

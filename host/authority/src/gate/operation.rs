@@ -2,7 +2,7 @@
 
 use crate::capability::Verb;
 use crate::targets::{ContainerFacts, SecretPlace};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use url::Url;
 
 /// The value of a request header, as a plugin gives it.
@@ -155,6 +155,39 @@ pub enum Operation<'a> {
         /// The arguments of the program, without its own name.
         arguments: &'a [String],
     },
+    /// A server that is connected to, before its name is resolved.
+    Endpoint {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The host, of those of the target; `None` for the only one.
+        host: Option<&'a str>,
+        /// The port, of those of the target; `None` for the only one.
+        port: Option<u16>,
+        /// All lines that are to be said.
+        says: &'a [&'a str],
+    },
+    /// A DNS name that is looked up.
+    Lookup {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// The name; `None` for the only one of the target.
+        name: Option<&'a str>,
+        /// The type of the records, such as `MX`.
+        kind: &'static str,
+    },
+    /// A resolver that is asked.
+    Resolver {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb that the call uses.
+        verb: Verb,
+        /// Where it is.
+        resolver: SocketAddr,
+    },
 }
 
 impl<'a> Operation<'a> {
@@ -172,7 +205,10 @@ impl<'a> Operation<'a> {
             | Self::Exec { slot, .. }
             | Self::Secret { slot, .. }
             | Self::Files { slot, .. }
-            | Self::Process { slot, .. } => slot,
+            | Self::Process { slot, .. }
+            | Self::Endpoint { slot, .. }
+            | Self::Lookup { slot, .. }
+            | Self::Resolver { slot, .. } => slot,
         }
     }
 
@@ -190,7 +226,10 @@ impl<'a> Operation<'a> {
             | Self::Secret { verb, .. }
             | Self::Files { verb, .. }
             | Self::Exec { verb, .. }
-            | Self::Process { verb, .. } => *verb,
+            | Self::Process { verb, .. }
+            | Self::Endpoint { verb, .. }
+            | Self::Lookup { verb, .. }
+            | Self::Resolver { verb, .. } => *verb,
         }
     }
 }
@@ -220,7 +259,10 @@ impl<'a> Operation<'a> {
             | Self::Exec { .. }
             | Self::Secret { .. }
             | Self::Files { .. }
-            | Self::Process { .. } => Vec::new(),
+            | Self::Process { .. }
+            | Self::Endpoint { .. }
+            | Self::Lookup { .. }
+            | Self::Resolver { .. } => Vec::new(),
         }
     }
 }

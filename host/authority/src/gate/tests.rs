@@ -133,6 +133,9 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
         Operation::Secret { slot, verb },
         Operation::Files { slot, verb, path: "a" },
         Operation::Process { slot, verb, arguments: command },
+        Operation::Endpoint { slot, verb, host: None, port: None, says: &[] },
+        Operation::Lookup { slot, verb, name: None, kind: "A" },
+        Operation::Resolver { slot, verb, resolver: ([127, 0, 0, 1], 53).into() },
     ];
     // Who adds an operation adds it above: the first one not named here does not compile.
     for operation in &all {
@@ -148,14 +151,17 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
             | Operation::Exec { .. }
             | Operation::Secret { .. }
             | Operation::Files { .. }
-            | Operation::Process { .. } => {}
+            | Operation::Process { .. }
+            | Operation::Endpoint { .. }
+            | Operation::Lookup { .. }
+            | Operation::Resolver { .. } => {}
         }
     }
     all
 }
 
 /// A step that is bound to a target of each kind, and a word for it.
-fn every_target() -> [(&'static str, Effective); 6] {
+fn every_target() -> [(&'static str, Effective); 7] {
     [
         ("http", "http = \"http://127.0.0.1\"\nredirects = 1"),
         ("sql", "sql = \"postgres://a@127.0.0.1/d\""),
@@ -163,6 +169,7 @@ fn every_target() -> [(&'static str, Effective); 6] {
         ("secrets", "secret = \"k\"\npositions = []"),
         ("files", "files = \"x\"\naccess = \"write\""),
         ("process", "process = \"/bin/true\"\narguments = []"),
+        ("net", "net = \"127.0.0.1\"\nports = [1]\nnames = [\"a.example\"]"),
     ]
     .map(|(capability, toml)| (capability, effective(capability, toml)))
 }
@@ -217,6 +224,10 @@ fn an_operation_is_allowed_on_the_kinds_of_target_that_it_is_about() {
         "secrets: Secret",
         "files: Files",
         "process: Process",
+        "net: Connect",
+        "net: Endpoint",
+        "net: Lookup",
+        "net: Resolver",
     ];
     assert_eq!(allowed, expected);
 }
@@ -413,6 +424,8 @@ proptest::proptest! {
             let target = format!("sql = \"{scheme}://a@{server}/d\"");
             proptest::prop_assert_eq!(&verdicts("sql", Verb::SqlQuery, &target), &http);
         }
+        let target = format!("net = \"{server}\"\nports = [80]");
+        proptest::prop_assert_eq!(&verdicts("net", Verb::NetConnect, &target), &http);
     }
 }
 
@@ -550,4 +563,67 @@ fn arguments_are_held_to_their_patterns() {
     ] {
         assert_eq!(run(wrong), Some("argument"), "{wrong:?}");
     }
+}
+
+#[test]
+fn a_server_is_one_of_the_target_and_what_is_said_fits_its_patterns() {
+    let of = |toml: &str| effective("net", toml);
+    let judged = |effective: &Effective, host: Option<&str>, port: Option<u16>, says: &[&str]| {
+        let (slot, verb) = ("s", Verb::NetConnect);
+        rule(effective, &Operation::Endpoint { slot, verb, host, port, says })
+    };
+    let one = of("net = \"Mail.internal\"\nports = [25]\nsend = [\"EHLO *\", \"QUIT\"]");
+    for host in [None, Some("mail.internal"), Some("MAIL.internal")] {
+        assert_eq!(judged(&one, host, None, &["EHLO probe", "QUIT"]), None, "{host:?}");
+    }
+    for host in
+        ["evil.example", "mail.internal.evil.example", "mail.internal.", "", "*", "10.0.0.1"]
+    {
+        assert_eq!(judged(&one, Some(host), None, &[]), Some("host"), "{host}");
+    }
+    assert_eq!(judged(&one, None, Some(25), &[]), None);
+    assert_eq!(judged(&one, None, Some(587), &[]), Some("port"));
+    for line in
+        ["ehlo x", "QUIT ", "DATA", "", "EHLO a\r\nDATA", "EHLO a\nDATA", "EHLO \0", "EHLO \u{85}"]
+    {
+        assert_eq!(judged(&one, None, None, &["QUIT", line]), Some("send"), "{line:?}");
+    }
+    assert_eq!(judged(&of("net = \"h\"\nports = [1]"), None, None, &["QUIT"]), Some("send"));
+    let many = of("net = [\"a\", \"b\"]\nports = [1, 2]");
+    assert_eq!(judged(&many, None, Some(1), &[]), Some("host"));
+    assert_eq!(judged(&many, Some("b"), None, &[]), Some("port"));
+    assert_eq!(judged(&many, Some("b"), Some(2), &[]), None);
+}
+
+#[test]
+fn a_name_that_is_looked_up_is_one_of_the_target() {
+    let judged = |toml: &str, name: Option<&str>| {
+        let effective = effective_for("net", &["lookup"], toml);
+        rule(&effective, &Operation::Lookup { slot: "s", verb: Verb::NetLookup, name, kind: "A" })
+    };
+    let host = "net = \"db.internal\"";
+    for name in [None, Some("db.internal"), Some("DB.internal.")] {
+        assert_eq!(judged(host, name), None, "{name:?}");
+    }
+    let pattern = "net = []\nnames = [\"*.Example.com.\", \"example.com\"]";
+    for name in ["a.example.com", "b.a.EXAMPLE.com", "_sip._tcp.example.com.", "example.com"] {
+        assert_eq!(judged(pattern, Some(name)), None, "{name}");
+    }
+    for name in [
+        "example.org",
+        "a.example.com.evil.example",
+        "aexample.com",
+        "a b.example.com",
+        "..example.com",
+        "a\\.example.com",
+        "a\0.example.com",
+        ".example.com",
+        "",
+        "*.example.com",
+    ] {
+        assert_eq!(judged(pattern, Some(name)), Some("name"), "{name:?}");
+    }
+    // One of them is a pattern, so none is the only one.
+    assert_eq!(judged(pattern, None), Some("name"));
+    assert_eq!(judged("net = \"10.0.0.1\"\nnames = [\"a\", \"b\"]", None), Some("name"));
 }

@@ -80,6 +80,12 @@ fn what_is_written_is_read_back_without_any_difference() {
                      environment = { A = \"b\" }\nnetwork = true\nsignals = true",
         ),
         (
+            "net",
+            "net = [\"mail.internal\", \"10.0.0.7\", \"[fd00::1]\"]\nports = [25, 587]\n\
+             addresses = [\"private\"]\nca = \"ca.pem\"\nsend = [\"EHLO *\", \"*\"]\n\
+             names = [\"*.internal\", \"*\"]\nresolver = \"[fd00::53]:5353\"",
+        ),
+        (
             "secrets",
             "secret = \"x\"\npositions = \
                      [{ slot = \"api\", header = \"Authorization\", format = \"Bearer {}\" }]",

@@ -68,7 +68,17 @@ impl ConcreteCall {
                 format!("run {} {}{with}", get(Dimension::Programs), get(Dimension::Arguments))
             }
             Capability::Secrets => format!("{verb} secret {}", get(Dimension::Secrets)),
-            Capability::Net | Capability::System | Capability::State => {
+            Capability::Net => match verb.as_str() {
+                "lookup" => {
+                    format!("lookup {} by {}", get(Dimension::Names), get(Dimension::Resolvers))
+                }
+                _ => {
+                    let said = get(Dimension::Send);
+                    let said = if said.is_empty() { said } else { format!(", saying `{said}`") };
+                    format!("{verb} {}:{}{said}", get(Dimension::Hosts), get(Dimension::Ports))
+                }
+            },
+            Capability::System | Capability::State => {
                 format!("{verb} of `{}`", self.capability)
             }
         }

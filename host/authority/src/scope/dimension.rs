@@ -70,15 +70,15 @@ dimensions! {
     Verbs "verbs" Glob [] [] "What may be done";
     Schemes "schemes" Glob [Http] ["http"] "http or https";
     Engines "engines" Glob [Sql] ["postgres"] "The kind of database";
-    Hosts "hosts" Glob [Http Sql] ["elsewhere.example"] "Host names and addresses";
-    Ports "ports" Glob [Http Sql] ["8080"] "TCP ports";
+    Hosts "hosts" Glob [Http Sql Net] ["elsewhere.example"] "Host names and addresses";
+    Ports "ports" Glob [Http Sql Net] ["8080"] "TCP ports";
     Paths "paths" Path [Http] ["/anything"] "Paths of requests, below the host";
-    Addresses "addresses" Address [Http Sql] [] "Which addresses a host name may lead to";
+    Addresses "addresses" Address [Http Sql Net] [] "Which addresses a host name may lead to";
     RequestHeaders "request_headers" Glob [Http] ["x-anything"] "Request headers that a plugin may set, beyond harmless ones";
     Headers "headers" Glob [Http] ["x-anything: value"] "Request headers that the host sets: \
                                                          `name` with any value, or `name: value`";
     Redirects "redirects" Count [Http] [] "How many redirects are followed";
-    Tls "tls" Glob [Http Sql] ["disable"] "Whom a connection believes: `verify-full`, \
+    Tls "tls" Glob [Http Sql Net] ["disable"] "Whom a connection believes: `verify-full`, \
                                            `ca FILE DIGEST`, or, unverified, `require`, `prefer`, \
                                            `disable`";
     ClientCertificates "client_cert" Glob [Http Sql] ["any.pem with the key any.key"] "The certificate that the host shows a server: `FILE DIGEST with the key FILE`";
@@ -107,13 +107,17 @@ dimensions! {
                                                                program gets";
     Network "network" Flag [Process] [] "Whether a program may make any connection";
     Signals "signals" Flag [Process] [] "Whether a program may send signals to processes that it did not start";
-    Secrets "secrets" Glob [Http Sql Process Secrets] ["age:/any.age#secret"] "Secrets that the target uses or hands on, by their source: `age:/path/of/store.age#name`";
+    Send "send" Glob [Net] ["ANYTHING"] "Lines that may be said to a server";
+    Names "names" Glob [Net] ["anything.example"] "DNS names that may be looked up";
+    Resolvers "resolvers" Glob [Net] ["192.0.2.53:53"] "Who is asked for DNS names: `system`, or `ADDRESS:PORT`";
+    Secrets "secrets" Glob [Http Sql Process Secrets Net] ["age:/any.age#secret"] "Secrets that the target uses or hands on, by their source: `age:/path/of/store.age#name`";
     Positions "positions" Glob [Secrets] ["anywhere"] "Where a plugin may put a secret";
     MaxBody "max_body" Size [Http] [] "Bytes of a body";
     MaxRows "max_rows" Count [Sql] [] "Rows of a result";
-    MaxBytes "max_bytes" Size [Sql Files] [] "Bytes of a result or a file";
+    MaxBytes "max_bytes" Size [Sql Files Net] [] "Bytes of a result, a file, or what a server says";
+    MaxRecords "max_records" Count [Net] [] "Records of an answer";
     MaxOutput "max_output" Size [Process] [] "Bytes of a program's output";
-    Timeout "timeout" Duration [Http Sql Process] [] "For one call";
+    Timeout "timeout" Duration [Http Sql Process Net] [] "For one call";
 }
 
 /// The words of a dimension in grants of a capability.

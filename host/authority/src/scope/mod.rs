@@ -19,8 +19,9 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
-    ContainerFilter, DockerTarget, FilesTarget, HttpBase, HttpTarget, PathView, ProcessTarget,
-    SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsMode, reached_addresses,
+    ContainerFilter, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, PathView,
+    ProcessTarget, SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsMode,
+    reached_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,7 @@ impl AccessScope {
             TargetKind::Files(files) => of_files(files, view),
             TargetKind::Process(process) => of_process(process, effective, view),
             TargetKind::Secret(secret) => of_secret(secret),
+            TargetKind::Net(net) => of_net(net, &grant.verbs, view),
         };
         let mut secrets = grant.target.secret_sources(view);
         if let Some(lent) = effective.lent(grant) {
@@ -318,6 +320,49 @@ fn of_process(
     }
     // Without a limit of its own a program may run as long as its call.
     values.insert(Dimension::Timeout, target.timeout.map_or(Values::AtMost(u64::MAX), at_most));
+    values
+}
+
+/// What a grant reaches depends on its verbs: one that only looks up names connects to no server.
+fn of_net(target: &NetTarget, verbs: &[Verb], view: PathView) -> BTreeMap<Dimension, Values> {
+    let mut values = BTreeMap::from([
+        (Dimension::MaxBytes, Values::AtMost(target.max_bytes.0)),
+        (Dimension::Timeout, at_most(target.timeout)),
+    ]);
+    let globs = |patterns: &[String]| {
+        let text = |pattern: &String| match pattern.as_str() {
+            "*" => Text::Any,
+            text if text.contains('*') => Text::Glob(text.to_owned()),
+            text => Text::Exact(text.to_owned()),
+        };
+        Values::Texts(patterns.iter().map(text).collect())
+    };
+    if verbs.iter().any(|verb| matches!(verb, Verb::NetConnect | Verb::NetInspectTls)) {
+        values.insert(Dimension::Hosts, Values::exact(target.hosts.clone()));
+        values.insert(Dimension::Ports, Values::exact(target.ports.iter().map(u16::to_string)));
+        let (mut classes, mut blocks) = (BTreeSet::new(), BTreeSet::new());
+        for host in &target.hosts {
+            let reached = reached_addresses(&target.addresses, host);
+            classes.extend(reached.classes);
+            blocks.extend(reached.blocks);
+        }
+        values.insert(Dimension::Addresses, Values::Addresses { classes, blocks });
+    }
+    if verbs.contains(&Verb::NetConnect) {
+        values.insert(Dimension::Send, globs(&target.send));
+    }
+    if verbs.contains(&Verb::NetInspectTls) {
+        let believed = match &target.tls_keys.ca {
+            Some(ca) => format!("ca {}", ca.shown(view)),
+            None => TlsMode::VerifyFull.name().to_owned(),
+        };
+        values.insert(Dimension::Tls, Values::exact([believed]));
+    }
+    if verbs.contains(&Verb::NetLookup) {
+        values.insert(Dimension::Names, globs(&target.names));
+        values.insert(Dimension::Resolvers, Values::exact([target.resolver_word()]));
+        values.insert(Dimension::MaxRecords, Values::AtMost(target.max_records.into()));
+    }
     values
 }
 

@@ -31,6 +31,7 @@ pub(crate) const MINIMAL_TARGETS: &[(Capability, &str, &str)] = &[
     (Capability::Files, "files", "files = \"x\""),
     (Capability::Process, "process", "process = \"/bin/x\""),
     (Capability::Secrets, "secret", "secret = \"token\""),
+    (Capability::Net, "net", "net = \"h\""),
 ];
 
 fn request(effective: &Effective, path: &str, headers: &[(&str, HeaderValue<'_>)]) -> GateDecision {
@@ -88,6 +89,25 @@ fn connect(effective: &Effective, verb: Verb) -> GateDecision {
         connection: ConnectionState::New,
     };
     decide(effective, Mode::Effects, &connect)
+}
+
+fn server(effective: &Effective) -> GateDecision {
+    let says: &[&str] = &["PING"];
+    let (slot, verb) = ("s", Verb::NetConnect);
+    let (host, port) = (Some("h"), Some(443));
+    decide(effective, Mode::Effects, &Operation::Endpoint { slot, verb, host, port, says })
+}
+
+fn lookup(effective: &Effective) -> GateDecision {
+    let (slot, verb) = ("s", Verb::NetLookup);
+    let name = Some("a.example.com");
+    decide(effective, Mode::Effects, &Operation::Lookup { slot, verb, name, kind: "A" })
+}
+
+fn resolver(effective: &Effective) -> GateDecision {
+    let (slot, verb) = ("s", Verb::NetLookup);
+    let resolver = std::net::SocketAddr::from(([10, 0, 0, 53], 53));
+    decide(effective, Mode::Effects, &Operation::Resolver { slot, verb, resolver })
 }
 
 fn redirect(effective: &Effective) -> GateDecision {
@@ -414,6 +434,85 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::Secrets,
+        "verbs",
+        Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
+    ),
+    (
+        Capability::Net,
+        "net",
+        Enforcement::Gate(
+            "net = \"other\"\nports = [443]\nsend = [\"PING\"]",
+            "net = [\"other\", \"h\"]\nports = [443]\nsend = [\"PING\"]",
+            server,
+        ),
+    ),
+    (
+        Capability::Net,
+        "ports",
+        Enforcement::Gate(
+            "send = [\"PING\"]\nports = [80]",
+            "send = [\"PING\"]\nports = [80, 443]",
+            server,
+        ),
+    ),
+    (
+        Capability::Net,
+        "addresses",
+        Enforcement::Gate(
+            "ports = [443]\naddresses = [\"public\"]",
+            "ports = [443]\naddresses = [\"private\"]",
+            |e| connect(e, Verb::NetConnect),
+        ),
+    ),
+    (
+        Capability::Net,
+        "ca",
+        Enforcement::Test("an_inspection_believes_the_authority_of_the_target_alone"),
+    ),
+    (
+        Capability::Net,
+        "send",
+        Enforcement::Gate(
+            "ports = [443]\nsend = [\"PONG\"]",
+            "ports = [443]\nsend = [\"P*G\"]",
+            server,
+        ),
+    ),
+    (
+        Capability::Net,
+        "names",
+        Enforcement::Gate(
+            "ports = [443]\nnames = [\"*.example.org\"]",
+            "ports = [443]\nnames = [\"*.example.com\"]",
+            lookup,
+        ),
+    ),
+    (
+        Capability::Net,
+        "resolver",
+        Enforcement::Gate(
+            "ports = [443]\nresolver = \"10.0.0.54\"",
+            "ports = [443]\nresolver = \"10.0.0.53\"",
+            resolver,
+        ),
+    ),
+    (
+        Capability::Net,
+        "max_bytes",
+        Enforcement::Test("endless_bytes_are_cut_at_the_limit_of_the_target"),
+    ),
+    (
+        Capability::Net,
+        "max_records",
+        Enforcement::Test("records_beyond_the_limit_of_the_target_are_cut_and_that_is_told"),
+    ),
+    (
+        Capability::Net,
+        "timeout",
+        Enforcement::Test("a_server_that_accepts_and_never_answers_is_left_at_the_timeout"),
+    ),
+    (
+        Capability::Net,
         "verbs",
         Enforcement::Test("a_grant_wider_than_declared_is_refused_at_the_target"),
     ),

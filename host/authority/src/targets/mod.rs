@@ -11,6 +11,7 @@ mod files;
 mod host_path;
 mod http;
 mod literal;
+mod net;
 mod network;
 mod pem_file;
 mod process;
@@ -29,6 +30,8 @@ pub use host_path::{Folder, HostPath, PathView, ReadDigest};
 pub(crate) use http::unusable_header;
 pub use http::{HeaderEncoding, HttpBase, HttpTarget, Injected, parse_base};
 pub use literal::{Texts, diagnostic as template_diagnostic, template_in};
+pub(crate) use net::SYSTEM_RESOLVER;
+pub use net::{NetTarget, NotListed, dns_name};
 pub use network::{AddressVisibility, ServerName, addresses_for};
 pub(crate) use network::{reached_addresses, read_address_policy};
 pub use pem_file::{FileContent, PemFile};
@@ -83,6 +86,8 @@ pub enum TargetKind {
     Process(ProcessTarget),
     /// A secret that a plugin may place, or see.
     Secret(SecretTarget),
+    /// Servers over TCP and TLS, and DNS names.
+    Net(NetTarget),
 }
 
 impl Target {
@@ -95,6 +100,7 @@ impl Target {
             TargetKind::Files(_) => Capability::Files,
             TargetKind::Process(_) => Capability::Process,
             TargetKind::Secret(_) => Capability::Secrets,
+            TargetKind::Net(_) => Capability::Net,
         }
     }
 
@@ -109,6 +115,7 @@ impl Target {
                 format!("program {}", process.program.named().display())
             }
             TargetKind::Secret(secret) => format!("secret `{}`", secret.secret),
+            TargetKind::Net(net) => net.describe(),
         }
     }
 
@@ -118,6 +125,7 @@ impl Target {
             TargetKind::Http(http) => Some(http.timeout),
             TargetKind::Sql(sql) => Some(sql.timeout),
             TargetKind::Process(process) => process.timeout,
+            TargetKind::Net(net) => Some(net.timeout),
             TargetKind::Docker(_) | TargetKind::Files(_) | TargetKind::Secret(_) => None,
         }
     }
@@ -128,6 +136,7 @@ impl Target {
         match &self.kind {
             TargetKind::Http(http) => Some(&http.addresses),
             TargetKind::Sql(sql) => sql.server().map(|_| &sql.addresses),
+            TargetKind::Net(net) => Some(&net.addresses),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
@@ -150,6 +159,7 @@ impl Target {
             TargetKind::Docker(_) | TargetKind::Files(_) => Vec::new(),
             TargetKind::Process(process) => process.secrets(),
             TargetKind::Secret(secret) => vec![&secret.secret],
+            TargetKind::Net(net) => net.tls_keys.secrets(),
         }
     }
 
@@ -158,6 +168,7 @@ impl Target {
         match &self.kind {
             TargetKind::Http(http) => Some(&http.tls_keys),
             TargetKind::Sql(sql) => Some(&sql.tls_keys),
+            TargetKind::Net(net) => Some(&net.tls_keys),
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
@@ -324,19 +335,20 @@ impl Targets {
 }
 
 fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Target> {
-    const KEY_OF_KIND: [(&str, Capability); 6] = [
+    const KEY_OF_KIND: [(&str, Capability); 7] = [
         ("http", Capability::Http),
         ("sql", Capability::Sql),
         ("docker", Capability::Docker),
         ("files", Capability::Files),
         ("process", Capability::Process),
         ("secret", Capability::Secrets),
+        ("net", Capability::Net),
     ];
     let named: Vec<_> =
         KEY_OF_KIND.iter().filter(|(name, _)| reader.table().get(name).is_some()).collect();
     let [(_, capability)] = named.as_slice() else {
         let message = format!(
-            "target `{}` must have exactly one of http, sql, docker, files, process, secret",
+            "target `{}` must have exactly one of http, sql, docker, files, process, secret, net",
             key.name
         );
         reader.error("E0101", key.span.clone(), message, "which kind of thing is it?");
@@ -352,11 +364,15 @@ fn read_target(key: &Key, reader: &mut Reader<'_>, folder: Folder<'_>) -> Option
         Capability::Docker => docker::read(reader).map(TargetKind::Docker),
         Capability::Files => files::read(reader, folder).map(TargetKind::Files),
         Capability::Process => process::read(reader, folder).map(TargetKind::Process),
-        Capability::Secrets | Capability::Net | Capability::System | Capability::State => {
+        Capability::Net => net::read(reader, folder).map(TargetKind::Net),
+        Capability::Secrets | Capability::System | Capability::State => {
             secret::read(reader).map(TargetKind::Secret)
         }
     };
     let verbs = read_verb_list(reader, *capability);
+    if let (Some(TargetKind::Net(net)), Some(verbs)) = (&kind, &verbs) {
+        net::refuse_verbs(reader, net, verbs);
+    }
     let kind = kind?;
     let verbs = verbs.or_else(|| implied_verbs(&kind, key));
     let source = Arc::clone(reader.source());
@@ -378,11 +394,14 @@ const KEYS: &[&str] = &[
     "files",
     "process",
     "secret",
+    "net",
     "verbs",
     "password",
     "access",
     "arguments",
     "connection",
+    "ports",
+    "names",
 ];
 
 /// The optional `verbs = ["query"]`.
@@ -403,7 +422,8 @@ fn read_verb_list(reader: &mut Reader<'_>, capability: Capability) -> Option<Loc
     Some(Located { value: verbs, span: names.span })
 }
 
-/// `access` of a directory and `read_only` of a program are the list of verbs in one word.
+/// `access` of a directory and `read_only` of a program are the list of verbs in one word. A `net`
+/// target without ports connects to nothing.
 fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Located<Vec<Verb>>> {
     match kind {
         TargetKind::Files(files) => {
@@ -415,6 +435,8 @@ fn implied_verbs(kind: &TargetKind, key: &Key) -> Option<Located<Vec<Verb>>> {
             let verb = if process.read_only { Verb::ProcessInspect } else { Verb::ProcessRun };
             Some(Located { value: vec![verb], span: key.span.clone() })
         }
+        TargetKind::Net(net) => net::implied_verbs(net)
+            .map(|verbs| Located { value: verbs.to_vec(), span: key.span.clone() }),
         TargetKind::Http(_)
         | TargetKind::Sql(_)
         | TargetKind::Docker(_)

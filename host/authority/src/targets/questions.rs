@@ -1,8 +1,9 @@
 //! What other modules need to know of a target. Only this folder matches on the kinds of targets.
 
 use super::{
-    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, PemFile, ProcessTarget,
-    SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsKeys, TlsMode, is_here,
+    AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, PemFile,
+    ProcessTarget, SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsKeys, TlsMode,
+    is_here,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -47,6 +48,11 @@ impl Target {
         if let TargetKind::Secret(secret) = &self.kind { Some(secret) } else { None }
     }
 
+    /// Its servers and names, if it is a `net` target.
+    pub fn net(&self) -> Option<&NetTarget> {
+        if let TargetKind::Net(net) = &self.kind { Some(net) } else { None }
+    }
+
     /// The language of its database.
     pub fn dialect(&self) -> Option<Dialect> {
         self.sql().map(SqlTarget::dialect)
@@ -78,7 +84,10 @@ impl Target {
                 SqlAddress::File(file) if !sql.create => ("database", file.real()),
                 SqlAddress::File(_) | SqlAddress::Server { .. } => return None,
             },
-            TargetKind::Http(_) | TargetKind::Docker(_) | TargetKind::Secret(_) => return None,
+            TargetKind::Http(_)
+            | TargetKind::Docker(_)
+            | TargetKind::Secret(_)
+            | TargetKind::Net(_) => return None,
         };
         Some(RequiredPath { what, path })
     }
@@ -124,7 +133,8 @@ impl Target {
             TargetKind::Docker(_)
             | TargetKind::Files(_)
             | TargetKind::Process(_)
-            | TargetKind::Secret(_) => None,
+            | TargetKind::Secret(_)
+            | TargetKind::Net(_) => None,
         }
     }
 }

@@ -149,6 +149,19 @@ pub(super) fn read_tls(
     TlsKeys { ca: ca.and_then(|ca| certificates(reader, CA, &ca, folder)), client }
 }
 
+/// Reads `ca` alone: of a target that shows nothing of itself.
+pub(super) fn read_ca(
+    reader: &mut Reader<'_>,
+    folder: Folder<'_>,
+    encryption: Encryption,
+) -> TlsKeys {
+    let ca = reader.optional::<String>(CA);
+    if let Some(text) = &ca {
+        refuse_without_effect(reader, CA, text.span.clone(), encryption);
+    }
+    TlsKeys { ca: ca.and_then(|ca| certificates(reader, CA, &ca, folder)), client: None }
+}
+
 fn misses(reader: &mut Reader<'_>, span: Span, key: &str, other: &str) {
     let message = format!("`{key}` needs `{other}` beside it");
     reader.error("E0108", span, message, "half of a pair");

@@ -6,7 +6,7 @@
 //! that pass through it, or with the reason why no secret can lie across it: a new one without a
 //! case fails.
 
-use super::{docker, files, http, process, sql};
+use super::{docker, files, http, net, process, sql};
 use crate::fault::FaultClass;
 use crate::host::shown_fault;
 use crate::limits::CallLimits;
@@ -177,6 +177,7 @@ fn channels() -> Vec<Channel> {
     all.extend(process::tests::channels());
     all.extend(docker::tests::channels());
     all.extend(files::tests::channels());
+    all.extend(net::tests::channels());
     all.extend(sql::channels());
     all
 }
@@ -185,7 +186,7 @@ fn channels() -> Vec<Channel> {
 type Ask = fn(&mut crate::host::Host, &str);
 
 /// Kinds of calls, how much of the text the audit log keeps of each, and how each is asked about.
-const ASKED: [(&str, usize, Ask); 10] = [
+const ASKED: [(&str, usize, Ask); 12] = [
     ("audit: slot", 4 << 10, |host, text| {
         deny(host, &Operation::Docker { slot: text, verb: Verb::DockerList });
     }),
@@ -220,6 +221,15 @@ const ASKED: [(&str, usize, Ask); 10] = [
             host,
             &Operation::Process { slot: "s", verb: Verb::ProcessRun, arguments: &arguments },
         );
+    }),
+    ("audit: server", 300, |host, text| {
+        let (host_, says) = (Some(text), &[text][..]);
+        let (slot, verb) = ("s", Verb::NetConnect);
+        deny(host, &Operation::Endpoint { slot, verb, host: host_, port: None, says });
+    }),
+    ("audit: name that is looked up", 300, |host, text| {
+        let (slot, verb) = ("s", Verb::NetLookup);
+        deny(host, &Operation::Lookup { slot, verb, name: Some(text), kind: "A" });
     }),
     ("audit: command", 4 << 10, |host, text| {
         let command = [text.to_owned()];
@@ -523,6 +533,8 @@ const PLACES: &[(&str, usize, Why)] = &[
         1,
         NoText("the name of a member of the body that is sent"),
     ),
+    ("runtime/src/capabilities/net/inspection.rs", 1, NoText("the name of a version of TLS")),
+    ("runtime/src/capabilities/net/conversation.rs", 2, Seen(&["what a server says"])),
     ("runtime/src/log.rs", 5, Seen(&["log line", "printed text", "printed line"])),
     (
         "runtime/src/capabilities/process/child.rs",

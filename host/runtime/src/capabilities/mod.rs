@@ -8,6 +8,7 @@ mod docker;
 pub(crate) mod files;
 mod http;
 pub(crate) mod log;
+mod net;
 mod process;
 mod secrets;
 pub(crate) mod sql;

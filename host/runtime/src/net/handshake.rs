@@ -52,7 +52,18 @@ impl From<io::Error> for TlsFailure {
 }
 
 impl TlsFailure {
-    fn of(error: &Error) -> Self {
+    /// In plain words.
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            Self::Cut(why)
+            | Self::Certificate(why)
+            | Self::Protocol(why)
+            | Self::Client(why)
+            | Self::Here(why) => why,
+        }
+    }
+
+    pub(crate) fn of(error: &Error) -> Self {
         let protocol = |what: &str| Self::Protocol(what.to_owned());
         match error {
             Error::InvalidCertificate(error) => Self::Certificate(certificate(error)),

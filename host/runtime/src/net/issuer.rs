@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// The error of a chain that ends at an authority that is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Untrusted {
+pub(crate) enum Untrusted {
     /// The server's certificate is signed by its own key.
     SelfSigned,
     /// The name of the authority where the chain ends, if it has one that can be shown.

@@ -39,6 +39,17 @@ pub(crate) struct Judged {
     pub(crate) dns: Duration,
 }
 
+/// A DNS resolver that the gate let through.
+#[derive(Debug)]
+pub(crate) struct JudgedResolver(SocketAddr);
+
+impl JudgedResolver {
+    /// Where it is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0
+    }
+}
+
 /// Why there is no connection. Nothing was sent.
 #[derive(Debug)]
 pub(crate) enum Unreached {
@@ -84,6 +95,19 @@ impl Host {
             return Err(Unreached::Refused(Fault::denied()));
         }
         Ok(Judged { addresses, within, until, dns })
+    }
+}
+
+impl Host {
+    /// Asks the gate about a resolver.
+    pub(crate) fn judged_resolver(
+        &mut self,
+        slot: &str,
+        verb: Verb,
+        resolver: SocketAddr,
+    ) -> Result<JudgedResolver, Fault> {
+        self.enter(&Operation::Resolver { slot, verb, resolver })?;
+        Ok(JudgedResolver(resolver))
     }
 }
 

@@ -2,8 +2,10 @@
 //! address, connect to a judged one.
 
 mod connect;
+pub(crate) mod dns;
 pub(crate) mod handshake;
-mod issuer;
+pub(crate) mod issuer;
 pub(crate) mod judged;
+pub(crate) mod recording;
 pub(crate) mod resolve;
 pub(crate) mod tls;

@@ -3,6 +3,7 @@
 
 use super::handshake::TlsFailure;
 use super::issuer::NamingIssuers;
+use super::recording::{Recorder, Recording};
 use crate::blocking;
 use crate::fault::{Fault, FaultClass};
 use crate::host::Host;
@@ -62,16 +63,41 @@ impl Host {
         code: &'static str,
     ) -> Result<Arc<ClientConfig>, Fault> {
         let here = |reason: String| Fault::new(FaultClass::Invalid, code, reason);
-        let mut material = Material::default();
-        if let Some(ca) = &keys.ca {
-            material.ca = Some(self.certificates("ca", ca, &here).await?);
-        }
-        if let Some(client) = &keys.client {
-            let shown = self.certificates("client_cert", &client.certificates, &here).await?;
-            material.client = Some((shown, self.private_key(&client.key, &here).await?));
-        }
+        let material = self.material(keys, &here).await?;
         let built = blocking::run(move |_| material.config(proof, protocols)).await;
         built.map(Arc::new).map_err(here)
+    }
+
+    /// How a connection is encrypted by which nothing is sent: it is made whatever the server shows
+    /// of itself, which is then in the recording.
+    pub(crate) async fn recording_config(
+        &self,
+        keys: &TlsKeys,
+        protocols: &'static [&'static [u8]],
+        code: &'static str,
+    ) -> Result<(Arc<ClientConfig>, Recording), Fault> {
+        let here = |reason: String| Fault::new(FaultClass::Invalid, code, reason);
+        let material = self.material(keys, &here).await?;
+        let recording = Recording::default();
+        let kept = Arc::clone(&recording);
+        let built = blocking::run(move |_| material.recording(kept, protocols)).await;
+        Ok((built.map(Arc::new).map_err(here)?, recording))
+    }
+
+    async fn material(
+        &self,
+        keys: &TlsKeys,
+        here: &impl Fn(String) -> Fault,
+    ) -> Result<Material, Fault> {
+        let mut material = Material::default();
+        if let Some(ca) = &keys.ca {
+            material.ca = Some(self.certificates("ca", ca, here).await?);
+        }
+        if let Some(client) = &keys.client {
+            let shown = self.certificates("client_cert", &client.certificates, here).await?;
+            material.client = Some((shown, self.private_key(&client.key, here).await?));
+        }
+        Ok(material)
     }
 
     async fn certificates(
@@ -144,6 +170,21 @@ impl Material {
             Proof::Nothing => Arc::new(Anybody(Arc::clone(&provider))),
             Proof::Certificate => verifier(self.roots()?, Arc::clone(&provider)),
         };
+        self.config_with(verifier, provider, protocols)
+    }
+
+    fn recording(&self, recording: Recording, protocols: &[&[u8]]) -> Result<ClientConfig, String> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = verifier(self.roots()?, Arc::clone(&provider));
+        self.config_with(Arc::new(Recorder { verifier, recording }), provider, protocols)
+    }
+
+    fn config_with(
+        &self,
+        verifier: Arc<dyn ServerCertVerifier>,
+        provider: Arc<CryptoProvider>,
+        protocols: &[&[u8]],
+    ) -> Result<ClientConfig, String> {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring has the ciphers of TLS 1.2 and 1.3")

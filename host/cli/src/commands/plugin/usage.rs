@@ -118,7 +118,8 @@ fn target(capability: Capability) -> &'static str {
             "secret = \"name\"\npositions = [{ slot = \"target\", header = \"X-Key\" }]  # or \
              `form`, `json`, `basic`"
         }
-        Capability::Net | Capability::System | Capability::State => {
+        Capability::Net => "net = \"server.example\"\nports = [443]",
+        Capability::System | Capability::State => {
             "# this version of the host has no such target yet"
         }
     }

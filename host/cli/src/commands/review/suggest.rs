@@ -163,6 +163,28 @@ fn proposal(target: &Target, operations: &BTreeSet<String>, written: &str) -> Ve
                 _ => Vec::new(),
             }
         }
+        TargetKind::Net(net) => {
+            let mut lines = Vec::new();
+            let said: BTreeSet<String> = behind("server")
+                .iter()
+                .filter_map(|line| line.split_once(" saying "))
+                .filter_map(|(_, said)| serde_json::from_str::<Vec<String>>(said).ok())
+                .flatten()
+                .collect();
+            let said: BTreeSet<&str> = said.iter().map(String::as_str).collect();
+            if net.send.iter().any(|pattern| pattern.contains('*')) && !said.is_empty() {
+                lines.push(format!("send = {}", list(&said)));
+            }
+            // `A example.com`
+            let names: BTreeSet<&str> = behind("lookup ")
+                .iter()
+                .filter_map(|line| line.split_once(' ').map(|(_, name)| name))
+                .collect();
+            if net.names.iter().any(|pattern| pattern.contains('*')) && !names.is_empty() {
+                lines.push(format!("names = {}", list(&names)));
+            }
+            lines
+        }
         TargetKind::Files(_) | TargetKind::Secret(_) => Vec::new(),
     }
 }

@@ -1,6 +1,8 @@
 //! Tests that no name leads a capability to an address that its target does not allow.
 
 use crate::bindings::runbook::http::reader::Host as _;
+use crate::bindings::runbook::net::connect::Host as _;
+use crate::bindings::runbook::net::types::{Endpoint, Turn};
 use crate::bindings::runbook::sql::reader::Host as _;
 use crate::fault::{Fault, FaultClass};
 use crate::host::HostCall;
@@ -18,9 +20,10 @@ enum Kind {
     Http,
     Postgres,
     Mysql,
+    Net,
 }
 
-const KINDS: &[Kind] = &[Kind::Http, Kind::Postgres, Kind::Mysql];
+const KINDS: &[Kind] = &[Kind::Http, Kind::Postgres, Kind::Mysql, Kind::Net];
 
 impl Kind {
     fn target(self, host: &str, port: u16, more: &str) -> String {
@@ -30,6 +33,7 @@ impl Kind {
                 format!("sql = \"postgres://me@{host}:{port}/shop?sslmode=disable\"")
             }
             Self::Mysql => format!("sql = \"mysql://me@{host}:{port}/shop?sslmode=disable\""),
+            Self::Net => format!("net = \"{host}\"\nports = [{port}]"),
         };
         format!("[targets.t]\n{at}\n{more}\n")
     }
@@ -38,6 +42,7 @@ impl Kind {
         match self {
             Self::Http => &[("s", &["http.get"], "t")],
             Self::Postgres | Self::Mysql => &[("s", &["sql.query"], "t")],
+            Self::Net => &[("s", &["net.connect"], "t")],
         }
     }
 }
@@ -52,6 +57,13 @@ async fn read(kind: Kind, target: &str, names: &[(&str, &[&str])]) -> (Fault, Ve
         Kind::Http => call.get(slot, "/".to_owned(), Vec::new()).await.map(drop),
         Kind::Postgres | Kind::Mysql => {
             call.query(slot, "select 1".to_owned(), Vec::new()).await.map(drop)
+        }
+        Kind::Net => {
+            // Who hangs up did not say it.
+            let (endpoint, turn) =
+                (Endpoint { host: None, port: None }, Turn { say: None, until: Some("x".into()) });
+            let done = call.check(slot, endpoint, vec![turn]).await;
+            done.and_then(|_| Err(Fault::new(FaultClass::Transient, "net.closed", "it hung up")))
         }
     }
     .expect_err("nothing there answers");
@@ -190,7 +202,7 @@ fn connections_are_made_and_names_are_resolved_in_one_place() {
     const ONE_PLACE: &[(&str, &str)] = &[
         ("TcpStream::connect", "net/connect.rs"),
         ("TcpSocket", ""),
-        ("UdpSocket", ""),
+        ("UdpSocket", "net/dns.rs"),
         ("connect_timeout", ""),
         ("lookup_host", "net/resolve.rs"),
         ("to_socket_addrs", ""),

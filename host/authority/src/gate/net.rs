@@ -1,0 +1,73 @@
+//! Servers, what is said to them, and names that are looked up.
+
+use super::{Judged, Rule};
+use crate::targets::{NetTarget, NotListed};
+use std::net::SocketAddr;
+
+/// Judges a server and every line that is to be said to it, before anything is connected to.
+pub(super) fn judge_conversation(
+    target: &NetTarget,
+    host: Option<&str>,
+    port: Option<u16>,
+    says: &[&str],
+) -> Judged {
+    target.endpoint(host, port).map_err(refused)?;
+    match says.iter().find(|line| !target.may_say(line)) {
+        Some(line) if target.send.is_empty() => {
+            let reason = format!("the target lets nothing be said, and this is `{}`", shown(line));
+            Err((Rule::Send, reason))
+        }
+        Some(line) => {
+            let reason = format!("`{}` fits none of {}", shown(line), listed(&target.send));
+            Err((Rule::Send, reason))
+        }
+        None => Ok(()),
+    }
+}
+
+pub(super) fn judge_lookup(target: &NetTarget, name: Option<&str>) -> Judged {
+    target.name(name).map(drop).map_err(refused)
+}
+
+/// Only the resolver of the target is asked, if it names one; else those of the system, which are
+/// asked for every other name of this host too.
+pub(super) fn judge_resolver(target: &NetTarget, resolver: SocketAddr) -> Judged {
+    match target.resolver {
+        Some(own) if own != resolver => {
+            Err((Rule::Resolver, format!("{resolver} is not the target's resolver, {own}")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn refused(why: NotListed) -> (Rule, String) {
+    match why {
+        NotListed::Host(host) => {
+            (Rule::Host, format!("`{}` is not among the target's hosts", shown(&host)))
+        }
+        NotListed::Port(port) => (Rule::Port, format!("{port} is not among the target's ports")),
+        NotListed::Name(name) => {
+            (Rule::Name, format!("`{}` is not among the names of the target", shown(&name)))
+        }
+        NotListed::Unnamed(what, known) => {
+            let rule = match what {
+                "host" => Rule::Host,
+                "port" => Rule::Port,
+                _ => Rule::Name,
+            };
+            let known = match known {
+                0 => "no".to_owned(),
+                some => format!("{some}"),
+            };
+            (rule, format!("the call names no {what}, and the target lists {known} of them"))
+        }
+    }
+}
+
+fn listed(patterns: &[String]) -> String {
+    patterns.iter().map(|pattern| format!("`{pattern}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn shown(text: &str) -> String {
+    text.escape_debug().to_string()
+}

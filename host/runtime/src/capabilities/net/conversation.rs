@@ -1,0 +1,92 @@
+//! A conversation over an open connection: lines that are said, and answers up to a text.
+
+use super::failure::Failure;
+use crate::bindings::runbook::net::types::{Answer, AnswerEnd, Turn};
+use runbook_secrets::Scrubber;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
+
+/// What ends each line.
+const END_OF_LINE: &str = "\r\n";
+
+/// Bytes that are read at once.
+const CHUNK: u64 = 4096;
+
+/// An open connection, and how much more may be read from it.
+pub(super) struct Conversation<S> {
+    stream: S,
+    left: usize,
+    until: Instant,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+    /// At most `most` bytes are read, and nothing after `until`.
+    pub(super) fn new(stream: S, most: usize, until: Instant) -> Self {
+        Self { stream, left: most, until }
+    }
+
+    /// Holds the turns one after the other, up to the first that finds no answer.
+    pub(super) async fn hold(&mut self, turns: &[Turn]) -> Result<Vec<Answer>, Failure> {
+        let mut answers = Vec::new();
+        for turn in turns {
+            if let Some(line) = &turn.say {
+                let line = format!("{line}{END_OF_LINE}");
+                let said = tokio::time::timeout_at(self.until, async {
+                    self.stream.write_all(line.as_bytes()).await?;
+                    self.stream.flush().await
+                });
+                let late = |_| Failure::Silent(String::new(), 0);
+                said.await.map_err(late)?.map_err(Failure::Broken)?;
+            }
+            let Some(until) = &turn.until else { continue };
+            let answer = self.answer(until).await?;
+            let is_last = answer.end != AnswerEnd::Found;
+            answers.push(answer);
+            if is_last {
+                break;
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn answer(&mut self, until: &str) -> Result<Answer, Failure> {
+        let mut content = Vec::new();
+        let mut searched = 0;
+        loop {
+            if content[searched..].windows(until.len()).any(|part| part == until.as_bytes()) {
+                return Ok(Answer { content, end: AnswerEnd::Found });
+            }
+            searched = content.len().saturating_sub(until.len());
+            if self.left == 0 {
+                return Ok(Answer { content, end: AnswerEnd::Cut });
+            }
+            let most = CHUNK.min(self.left as u64);
+            let mut next = (&mut self.stream).take(most);
+            match tokio::time::timeout_at(self.until, next.read_buf(&mut content)).await {
+                Ok(Ok(0)) => return Ok(Answer { content, end: AnswerEnd::Closed }),
+                Ok(Ok(count)) => self.left -= count,
+                Ok(Err(error)) => return Err(Failure::Broken(error)),
+                Err(_) => return Err(Failure::Silent(until.to_owned(), content.len())),
+            }
+        }
+    }
+}
+
+/// The answers as a plugin gets them: without what may be the beginning of a secret where one ends.
+///
+/// # Errors
+/// The name of a secret that they show, also one that lies across two of them.
+pub(in super::super) fn shown(
+    answers: Vec<Answer>,
+    scrubber: &Scrubber,
+) -> Result<Vec<Answer>, String> {
+    let whole: Vec<u8> = answers.iter().flat_map(|answer| answer.content.iter().copied()).collect();
+    if let Some(name) = scrubber.shown_in(&whole) {
+        return Err(name.to_owned());
+    }
+    let cut = |answer: Answer| Answer {
+        content: scrubber.cut_bytes(&answer.content).into_owned(),
+        ..answer
+    };
+    Ok(answers.into_iter().map(cut).collect())
+}

@@ -1,0 +1,114 @@
+//! A look at the certificates of a server.
+
+use super::failure::Failure;
+use super::{ServerAccess, certificate, micros, secret_in, shows_a_secret};
+use crate::bindings::runbook::net::types::{Inspection, Problem, ProblemKind};
+use crate::fault::Fault;
+use crate::host::Host;
+use crate::net::handshake::TlsFailure;
+use crate::net::recording::{ServerCertificates, shown};
+use crate::net::tls::{HTTP, encrypt};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+
+/// What is offered by ALPN, first to last: a server that speaks none of the first may end the
+/// handshake before it shows a certificate.
+const OFFERS: [&[&[u8]]; 2] = [HTTP, &[]];
+
+/// A handshake, and what came before it.
+struct Attempt {
+    shown: Option<ServerCertificates>,
+    stream: Result<TlsStream<TcpStream>, TlsFailure>,
+    peer: String,
+    connect: Duration,
+    tls: Duration,
+}
+
+impl Host {
+    /// What the server shows. Nothing is sent to it but the handshake.
+    pub(super) async fn inspection(&mut self, access: &ServerAccess) -> Result<Inspection, Fault> {
+        let place = access.place();
+        let judged = self.judged(&access.server()).await;
+        let judged = judged.map_err(|why| Failure::Unreached(why).into_fault(&place))?;
+        let mut why = TlsFailure::Cut("the handshake did not end".to_owned());
+        for protocols in OFFERS {
+            let (config, recording) =
+                self.recording_config(&access.net().tls_keys, protocols, "net.tls").await?;
+            let began = Instant::now();
+            let stream = judged.connect().await;
+            let stream = stream.map_err(|why| Failure::Unreached(why).into_fault(&place))?;
+            let connect = began.elapsed();
+            let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+            let began = Instant::now();
+            let stream = encrypt(stream, &access.host, config).await;
+            let attempt =
+                Attempt { shown: shown(&recording), stream, peer, connect, tls: began.elapsed() };
+            match (attempt.shown, attempt.stream) {
+                (Some(shown), stream) => {
+                    let attempt = Attempt { shown: None, stream, ..attempt };
+                    return self.inspected(access, judged.dns, &shown, attempt);
+                }
+                (None, Err(failure @ TlsFailure::Protocol(_))) => why = failure,
+                (None, Err(failure)) => return Err(Failure::Tls(failure).into_fault(&place)),
+                (None, Ok(_)) => break,
+            }
+        }
+        Err(Failure::Tls(why).into_fault(&place))
+    }
+
+    fn inspected(
+        &mut self,
+        access: &ServerAccess,
+        dns: Duration,
+        shown: &ServerCertificates,
+        attempt: Attempt,
+    ) -> Result<Inspection, Fault> {
+        let mut problems = shown.chain.first().map_or_else(Vec::new, |own| {
+            certificate::problems_of(own, &access.host, &shown.refused)
+        });
+        let (mut protocol, mut cipher, mut alpn) = (String::new(), String::new(), None);
+        match &attempt.stream {
+            Ok(stream) => {
+                let session = &stream.get_ref().1;
+                protocol = session.protocol_version().map_or_else(String::new, |version| {
+                    version.as_str().unwrap_or_default().replace("v1_", "v1.")
+                });
+                cipher = session
+                    .negotiated_cipher_suite()
+                    .and_then(|suite| suite.suite().as_str())
+                    .unwrap_or_default()
+                    .to_owned();
+                alpn = session
+                    .alpn_protocol()
+                    .map(|protocol| String::from_utf8_lossy(protocol).into_owned());
+            }
+            Err(failure) => problems.push(Problem {
+                kind: ProblemKind::Handshake,
+                message: failure.reason().to_owned(),
+            }),
+        }
+        self.moved(shown.chain.iter().map(|certificate| certificate.len()).sum());
+        let chain: Vec<_> = shown.chain.iter().map(certificate::read).collect();
+        let texts = chain.iter().flat_map(|one| {
+            [&one.subject, &one.issuer].into_iter().chain(&one.names).map(String::as_str)
+        });
+        if let Some(name) = secret_in(&self.scrubber(), texts) {
+            return Err(shows_a_secret(&access.place(), &name));
+        }
+        Ok(Inspection {
+            host: access.host.clone(),
+            port: access.port,
+            peer: attempt.peer,
+            protocol,
+            cipher,
+            alpn,
+            chain,
+            problems,
+            dns_us: micros(dns),
+            connect_us: micros(attempt.connect),
+            tls_us: micros(attempt.tls),
+        })
+    }
+}

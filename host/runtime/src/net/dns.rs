@@ -1,0 +1,285 @@
+//! Questions to DNS resolvers: by UDP, and by TCP when the answer does not fit.
+//!
+//! Only a [`JudgedResolver`] is asked. What does not carry the number and the question that were
+//! sent is no answer, whoever sent it.
+
+use super::connect::connect;
+use super::judged::JudgedResolver;
+use simple_dns::rdata::{OPT, RData};
+use simple_dns::{
+    CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE,
+};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UdpSocket;
+use tokio::time::Instant;
+
+/// How long one resolver is waited for before the next is asked, or the same again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes of an answer over UDP that this host says it takes (<https://www.dnsflagday.net/2020>).
+const PAYLOAD: u16 = 1232;
+
+/// Bytes that are read of one datagram, whatever its sender was told.
+const DATAGRAM: usize = 4096;
+
+/// Where the system keeps the addresses of its resolvers.
+const SYSTEM: &str = "/etc/resolv.conf";
+
+/// Bytes of that file.
+const MAX_SYSTEM: u64 = 64 << 10;
+
+/// A response, and the resolver that gave it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) response: Response,
+    pub(crate) resolver: SocketAddr,
+}
+
+/// What a resolver said.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// As RFC 6895 names it.
+    pub(crate) code: &'static str,
+    pub(crate) records: Vec<DnsRecord>,
+    is_truncated: bool,
+}
+
+/// One record, as zone files write it, names without the dot at their end.
+#[derive(Debug)]
+pub(crate) struct DnsRecord {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) data: String,
+    pub(crate) ttl_s: u32,
+}
+
+/// Why no resolver said anything.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// Nobody answered in this time; what came meanwhile was no answer to the question.
+    Late(Duration),
+    /// The last one that was asked cannot be reached.
+    Unreachable(SocketAddr, io::Error),
+    /// What it said cannot be read.
+    Unreadable(SocketAddr),
+    /// There is no such question.
+    Question(String),
+}
+
+/// The resolvers that the system is configured with, in their order.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn system_resolvers() -> io::Result<Vec<SocketAddr>> {
+    let text = runbook_regular_file::read(Path::new(SYSTEM), MAX_SYSTEM)?;
+    Ok(named_in(&String::from_utf8_lossy(&text)))
+}
+
+/// The `nameserver` entries of a `resolv.conf`. An address of one interface (`fe80::1%eth0`) is not
+/// asked: what it means depends on who reads it.
+fn named_in(text: &str) -> Vec<SocketAddr> {
+    let address = |line: &str| {
+        let mut words = line.split_whitespace();
+        let word = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next());
+        word.and_then(|word| word.parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53))
+    };
+    text.split('\n').filter_map(address).collect()
+}
+
+/// Asks one after the other, and from the first again, until one answers.
+pub(crate) async fn ask(
+    resolvers: &[JudgedResolver],
+    name: &str,
+    kind: TYPE,
+    within: Duration,
+) -> Result<Answer, NoAnswer> {
+    let until = Instant::now() + within;
+    let mut unreachable = 0;
+    for resolver in resolvers.iter().cycle() {
+        let query = Query::new(name, kind).map_err(NoAnswer::Question)?;
+        let address = resolver.address();
+        let moment = until.min(Instant::now() + PATIENCE);
+        match tokio::time::timeout_at(moment, query.exchange(address)).await {
+            Ok(Ok(response)) => return Ok(Answer { response, resolver: address }),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(NoAnswer::Unreadable(address));
+            }
+            Ok(Err(error)) => {
+                unreachable += 1;
+                if unreachable >= resolvers.len() {
+                    return Err(NoAnswer::Unreachable(address, error));
+                }
+            }
+            Err(_) => unreachable = 0,
+        }
+        if Instant::now() >= until {
+            break;
+        }
+    }
+    Err(NoAnswer::Late(within))
+}
+
+/// A question as it is sent.
+struct Query<'a> {
+    id: u16,
+    question: Question<'a>,
+    bytes: Vec<u8>,
+}
+
+/// What bytes from the address of a resolver are.
+enum Reading {
+    Response(Response),
+    /// They were not sent for this question: somebody forged them, or they are late.
+    Other,
+    /// They are, and cannot be read.
+    Unreadable,
+}
+
+impl<'a> Query<'a> {
+    /// A question with a number that nobody else knows.
+    fn new(name: &'a str, kind: TYPE) -> Result<Self, String> {
+        let name = Name::new(name).map_err(|error| error.to_string())?;
+        let question = Question::new(name, QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false);
+        let mut id = [0; 2];
+        let random = rustls::crypto::ring::default_provider().secure_random;
+        random.fill(&mut id).map_err(|_| "this host has no random numbers".to_owned())?;
+        let id = u16::from_be_bytes(id);
+        let mut query = Packet::new_query(id);
+        query.set_flags(PacketFlag::RECURSION_DESIRED);
+        query.questions.push(question.clone());
+        let edns = OPT { opt_codes: Vec::new(), udp_packet_size: PAYLOAD, version: 0 };
+        *query.opt_mut() = Some(edns);
+        let bytes = query.build_bytes_vec().map_err(|error| error.to_string())?;
+        Ok(Self { id, question, bytes })
+    }
+
+    async fn exchange(&self, resolver: SocketAddr) -> io::Result<Response> {
+        let response = self.by_udp(resolver).await?;
+        if response.is_truncated { self.by_tcp(resolver).await } else { Ok(response) }
+    }
+
+    async fn by_udp(&self, resolver: SocketAddr) -> io::Result<Response> {
+        let any = match resolver {
+            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        };
+        let socket = UdpSocket::bind((any, 0)).await?;
+        // The kernel drops what comes from another address or port.
+        socket.connect(resolver).await?;
+        socket.send(&self.bytes).await?;
+        let mut datagram = Vec::with_capacity(DATAGRAM);
+        loop {
+            datagram.clear();
+            socket.recv_buf(&mut datagram).await?;
+            match self.read(&datagram) {
+                Reading::Response(response) => return Ok(response),
+                Reading::Other => {}
+                Reading::Unreadable => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+    }
+
+    async fn by_tcp(&self, resolver: SocketAddr) -> io::Result<Response> {
+        let mut stream = connect(&[resolver]).await?;
+        let length = u16::try_from(self.bytes.len()).map_err(io::Error::other)?;
+        stream.write_all(&length.to_be_bytes()).await?;
+        stream.write_all(&self.bytes).await?;
+        let mut answer = vec![0; usize::from(stream.read_u16().await?)];
+        stream.read_exact(&mut answer).await?;
+        match self.read(&answer) {
+            Reading::Response(response) => Ok(response),
+            Reading::Other | Reading::Unreadable => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn read(&self, bytes: &[u8]) -> Reading {
+        if !bytes.starts_with(&self.id.to_be_bytes()) {
+            return Reading::Other;
+        }
+        let Ok(packet) = Packet::parse(bytes) else { return Reading::Unreadable };
+        // A resolver that cannot read a question may leave it out.
+        let is_same = match packet.questions.as_slice() {
+            [] => packet.answers.is_empty(),
+            [question] => {
+                question.qname == self.question.qname
+                    && question.qtype == self.question.qtype
+                    && question.qclass == self.question.qclass
+            }
+            _ => false,
+        };
+        if !packet.has_flags(PacketFlag::RESPONSE) || !is_same {
+            return Reading::Other;
+        }
+        let answers = packet.answers.iter().filter(|record| record.class == CLASS::IN);
+        let record = |record: &ResourceRecord<'_>| DnsRecord {
+            name: record.name.to_string(),
+            kind: format!("{:?}", record.rdata.type_code()),
+            data: data(&record.rdata),
+            ttl_s: record.ttl,
+        };
+        Reading::Response(Response {
+            code: code(packet.rcode()),
+            records: answers.map(record).collect(),
+            is_truncated: packet.has_flags(PacketFlag::TRUNCATION),
+        })
+    }
+}
+
+/// The data of a record. What is no text is replaced; of a type that is not asked for, its bytes
+/// are not shown.
+fn data(data: &RData<'_>) -> String {
+    match data {
+        RData::A(a) => Ipv4Addr::from(a.address).to_string(),
+        RData::AAAA(aaaa) => Ipv6Addr::from(aaaa.address).to_string(),
+        RData::CNAME(name) => name.0.to_string(),
+        RData::NS(name) => name.0.to_string(),
+        RData::PTR(name) => name.0.to_string(),
+        RData::MX(mx) => format!("{} {}", mx.preference, mx.exchange),
+        RData::SRV(srv) => format!("{} {} {} {}", srv.priority, srv.weight, srv.port, srv.target),
+        RData::SOA(soa) => format!(
+            "{} {} {} {} {} {} {}",
+            soa.mname, soa.rname, soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum
+        ),
+        RData::CAA(caa) => {
+            format!("{} {} \"{}\"", caa.flag, caa.tag, String::from_utf8_lossy(&caa.value))
+        }
+        RData::TXT(txt) => String::try_from(txt.clone())
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        _ => String::new(),
+    }
+}
+
+fn code(code: RCODE) -> &'static str {
+    match code {
+        RCODE::NoError => "NOERROR",
+        RCODE::FormatError => "FORMERR",
+        RCODE::ServerFailure => "SERVFAIL",
+        RCODE::NameError => "NXDOMAIN",
+        RCODE::NotImplemented => "NOTIMP",
+        RCODE::Refused => "REFUSED",
+        RCODE::YXDOMAIN => "YXDOMAIN",
+        RCODE::YXRRSET => "YXRRSET",
+        RCODE::NXRRSET => "NXRRSET",
+        RCODE::NOTAUTH => "NOTAUTH",
+        RCODE::NOTZONE => "NOTZONE",
+        RCODE::BADVERS => "BADVERS",
+        RCODE::Reserved => "RESERVED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_resolvers_of_the_system_are_the_addresses_that_its_file_names() {
+        let text = "# nameserver 10.0.0.1\nnameserver 10.0.0.53\n  nameserver\tfd00::53 # second\n\
+                    search internal\nnameserver fe80::1%eth0\nnameserver\nnameservers 10.0.0.2\n";
+        let named = named_in(text);
+        assert_eq!(named, ["10.0.0.53:53", "[fd00::53]:53"].map(|text| text.parse().unwrap()));
+    }
+}
