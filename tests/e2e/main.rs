@@ -67,6 +67,7 @@ mod signals;
 mod signing;
 mod sql;
 mod streams;
+mod target_pages;
 mod telemetry;
 mod terminal;
 mod traps;

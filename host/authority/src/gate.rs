@@ -23,7 +23,7 @@ use crate::capability::VerbEffect;
 use crate::grant::{ConditionalVerb, Effective, Grant};
 use crate::pattern::relative_file_path;
 use crate::targets::TargetKind;
-use http::{judge_position, judge_redirect, judge_request};
+use http::{judge_position, judge_redirect, judge_request, judge_token};
 use net::{judge_conversation, judge_lookup, judge_resolver};
 use network::judge_address;
 use programs::{judge_command, judge_container, judge_creation, judge_image, judge_program};
@@ -117,6 +117,10 @@ fn judge_operation(effective: &Effective, grant: &Grant, operation: &Operation<'
         Operation::Redirect { base, to, hop, .. } => {
             let TargetKind::Http(target) = kind else { return other_kind() };
             judge_redirect(target, base, to, *hop)
+        }
+        Operation::Token { server, .. } => {
+            let TargetKind::Http(target) = kind else { return other_kind() };
+            judge_token(target, server)
         }
         Operation::Sql { statement, .. } => {
             let TargetKind::Sql(target) = kind else { return other_kind() };

@@ -4,6 +4,7 @@
 //! `enter` what it is about to do, before it touches anything, and continues only if `enter` allows
 //! it.
 
+use crate::capabilities::TokenCache;
 use crate::fault::{Fault, FaultClass};
 use crate::inert_wasi::Wasi;
 use crate::kept::Kept;
@@ -282,6 +283,17 @@ impl Host {
         self.services.scrubber.learn(&format!("{name}, in part"), &Secret::from(part));
     }
 
+    /// Removes a token, which the host got for secret `name`, from everything that leaves from here
+    /// on.
+    pub(crate) fn learn_token(&self, name: &str, token: &Secret) {
+        self.services.scrubber.learn(&format!("{name}, its token"), token);
+    }
+
+    /// The tokens that were fetched so far.
+    pub(crate) fn tokens(&self) -> &TokenCache {
+        &self.services.tokens
+    }
+
     /// All grants of the step.
     pub(crate) fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.effective.iter()
@@ -514,6 +526,7 @@ pub(crate) fn shown_fault(fault: Fault, scrubber: &Scrubber) -> Fault {
 fn is_follow_up(operation: &Operation<'_>) -> bool {
     match operation {
         Operation::Connect { .. }
+        | Operation::Token { .. }
         | Operation::Redirect { .. }
         | Operation::Container { .. }
         | Operation::Create { .. }

@@ -41,7 +41,7 @@ mod verify;
 
 pub use cache::CacheProblem;
 pub use call::{Linked, Unfinished};
-pub use capabilities::{Foreseen, foresee};
+pub use capabilities::{Foreseen, TokenCache, foresee};
 pub use code::TooMuchCode;
 pub use compile::bare_engine as engine;
 pub use compile::{

@@ -1,5 +1,6 @@
 //! What a call needs from its surroundings: secrets, the scrubber, the audit.
 
+use crate::capabilities::TokenCache;
 use crate::launcher::Launcher;
 use crate::net::resolve::Resolver;
 use runbook_authority::{GateDecision, Verb};
@@ -206,6 +207,8 @@ pub struct Services {
     pub launcher: Option<Launcher>,
     /// Who is asked for the addresses of a name.
     pub resolver: Resolver,
+    /// The tokens that the host fetched for targets.
+    pub tokens: TokenCache,
 }
 
 impl Services {
@@ -217,6 +220,7 @@ impl Services {
             audit: None,
             launcher: None,
             resolver: Resolver::System,
+            tokens: TokenCache::default(),
         }
     }
 }

@@ -607,10 +607,9 @@ fn is_metadata(word: &str) -> bool {
 
 /// The finding about a target that sends a secret to a remote server without verifying it.
 fn unverified(target: &Target) -> Option<String> {
-    let secrets = target.sent_secrets();
-    let secret = secrets.first()?;
-    let how = target.unverified_transport()?;
-    Some(format!("sends secret `{secret}` to {} by `{how}`", target.describe()))
+    let sent = target.sent_secrets();
+    let (sent, how) = sent.iter().find_map(|sent| Some((sent, sent.unverified?)))?;
+    Some(format!("sends {} to {} by `{how}`", sent.what(), sent.to))
 }
 
 /// Whether a program lies where only the system's packages put files.

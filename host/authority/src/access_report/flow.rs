@@ -8,11 +8,10 @@
 use super::SourceLocation;
 use crate::capability::{Risk, Verb};
 use crate::grant::{Effective, Grant};
-use crate::targets::{HttpBase, HttpTarget, NetTarget, Target, TargetKind};
+use crate::targets::{HttpBase, HttpTarget, NetTarget, SecretForm, Target, TargetKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// What kind of data flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -401,23 +400,25 @@ fn placed(grant: &Grant, step: &FlowStep<'_>) -> Vec<(End<SourceKind>, End<SinkK
     };
     let place = Some(SourceLocation::of(&grant.target));
     let connection = step.effective.lent(grant);
-    let of = |target: &'_ Arc<Target>| {
-        target.sent_secrets().into_iter().map(str::to_owned).collect::<Vec<_>>()
-    };
-    let secrets = of(&grant.target).into_iter().chain(connection.map(of).unwrap_or_default());
     // An address that is itself a secret is known to the host alone, so sending it there reveals
     // nothing.
     let is_address = |secret: &str| {
         let own = |http: &HttpTarget| http.base == HttpBase::Secret(secret.to_owned());
         grant.target.http().is_some_and(own)
     };
-    secrets
-        .filter(|secret| !is_address(secret))
-        .map(|secret| {
-            let what = grant.target.describe_secret(&secret);
-            flow_of_secret(what, End { kind, what: grant.target.describe(), place: place.clone() })
-        })
-        .collect()
+    let values = |target: &Target| -> Vec<(String, String)> {
+        let sent = target.sent_secrets().into_iter();
+        let sent = sent.filter(|sent| sent.form == SecretForm::Value && !is_address(sent.name));
+        sent.map(|sent| (sent.name.to_owned(), sent.to)).collect()
+    };
+    let of_connection = connection.map(|lent| values(lent)).unwrap_or_default();
+    let to_program = of_connection.into_iter().map(|(secret, _)| (secret, grant.target.describe()));
+    let all = values(&grant.target).into_iter().chain(to_program);
+    all.map(|(secret, to)| {
+        let what = grant.target.describe_secret(&secret);
+        flow_of_secret(what, End { kind, what: to, place: place.clone() })
+    })
+    .collect()
 }
 
 /// Secrets that the plugin may have put into requests on other slots.

@@ -6,8 +6,8 @@ use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, AddressPolicy};
 use crate::scope::{AccessScope, Dimension, Text, Values};
 use crate::targets::{
-    DEFAULT_SOCKET, DockerTarget, HttpTarget, NO_NETWORK, NetTarget, ProcessTarget, SqlAddress,
-    SqlTarget, Target, TargetKind, TlsMode,
+    DEFAULT_SOCKET, DockerTarget, HttpTarget, NO_NETWORK, NetTarget, PathView, ProcessTarget,
+    SqlAddress, SqlTarget, Target, TargetKind, TlsMode,
 };
 
 /// The sentence of one verb.
@@ -34,9 +34,7 @@ pub(super) fn of(grant: &Grant, verb: Verb, effective: &Effective, scope: &Acces
 fn of_secrets(grant: &Grant, effective: &Effective) -> Vec<String> {
     let lent = effective.lent(grant).into_iter();
     let of = |target: &std::sync::Arc<Target>| -> Vec<(String, String)> {
-        let named = |name: &str| {
-            Some((name.to_owned(), target.source_of(name, crate::targets::PathView::Opened)?))
-        };
+        let named = |name: &str| Some((name.to_owned(), target.source_of(name, PathView::Opened)?));
         target.secrets().into_iter().filter_map(named).collect()
     };
     let named: std::collections::BTreeMap<_, _> =
@@ -46,7 +44,7 @@ fn of_secrets(grant: &Grant, effective: &Effective) -> Vec<String> {
 
 fn of_http(target: &HttpTarget) -> Vec<String> {
     let mut parts = Vec::new();
-    let headers: Vec<String> = target.header_lines().collect();
+    let headers: Vec<String> = target.header_lines(PathView::Opened).collect();
     if !headers.is_empty() {
         parts.push(format!("with headers {}", headers.join(", ")));
     }
@@ -57,7 +55,7 @@ fn of_http(target: &HttpTarget) -> Vec<String> {
     if target.redirects > 0 {
         parts.push(format!("following up to {} redirects", target.redirects));
     }
-    parts.extend(target.tls_keys.sentences());
+    parts.extend(target.tls_keys.sentences(PathView::Opened));
     parts
 }
 
@@ -86,7 +84,7 @@ fn of_sql(target: &SqlTarget) -> Vec<String> {
     {
         parts.push(format!("sslmode {}, so the server is not verified", mode.name()));
     }
-    parts.extend(target.tls_keys.sentences());
+    parts.extend(target.tls_keys.sentences(PathView::Opened));
     if let Some(password) = &target.password {
         parts.push(format!("with password secret:{password}"));
     }
@@ -143,7 +141,7 @@ fn of_net(target: &NetTarget, verb: Verb) -> Vec<String> {
     }
     parts.extend(of_addresses(&target.addresses));
     if verb == Verb::NetInspectTls {
-        parts.extend(target.tls_keys.sentences());
+        parts.extend(target.tls_keys.sentences(PathView::Opened));
     }
     parts
 }
@@ -226,7 +224,6 @@ fn is_everything(text: &Text) -> bool {
 mod tests {
     use super::*;
     use crate::gate::tests::{effective, effective_for, effective_with};
-    use crate::targets::PathView;
     use crate::targets::fields::{MINIMAL_TARGETS, known_keys};
     use std::collections::BTreeSet;
 
@@ -264,9 +261,9 @@ mod tests {
         ),
         (
             Capability::Http,
-            "basic",
+            "auth",
             In::Sentence(
-                "basic = { user = \"a\", password = \"secret:b\" }",
+                "auth = { basic = { user = \"a\", password = \"secret:b\" } }",
                 "with headers authorization: Basic a:secret:b",
             ),
         ),

@@ -516,6 +516,59 @@ fn every_variable_of_a_program_is_shown_with_its_value_and_a_secret_by_its_name(
     );
 }
 
+#[test]
+fn a_finding_names_what_is_sent_of_a_secret_and_each_server_that_nobody_verifies() {
+    let oauth2 = |scheme: &str| {
+        format!(
+            "auth = {{ oauth2 = {{ token_url = \"{scheme}://auth.example/t\", client_id = \"c\", \
+             client_secret = \"secret:k\" }} }}"
+        )
+    };
+    let aws = "auth = { aws-sigv4 = { access_key = \"A\", secret_key = \"secret:k\", region = \"r\", \
+               service = \"s\" } }";
+    let found = |base: &str, auth: &str| {
+        let effective = effective("http", &format!("http = \"{base}://api.example\"\n{auth}"));
+        let report = AccessReport::new(Vec::new(), vec![entry_of(&effective, None)]);
+        let finding = |rule| report.findings.iter().find(|found| found.rule == rule);
+        finding(FindingRule::UnverifiedServer).map(|found| found.message.clone())
+    };
+    let says = |what: &str, to: &str| Some(format!("slot `s` sends {what} to {to} by `http`"));
+    let api = "http://api.example";
+    assert_eq!(found("https", &oauth2("https")), None);
+    assert_eq!(found("https", aws), None);
+    assert_eq!(found("http", "auth = { bearer = \"secret:k\" }"), says("secret `k`", api));
+    assert_eq!(found("http", aws), says("what it signs with secret `k`", api));
+    assert_eq!(found("http", &oauth2("https")), says("a token that it gets for secret `k`", api));
+    assert_eq!(found("https", &oauth2("http")), says("secret `k`", "http://auth.example/t"));
+}
+
+#[test]
+fn a_secret_flows_to_the_server_that_gets_its_value() {
+    let sinks = |auth: &str| {
+        let effective = effective("http", &format!("http = \"https://api.example\"\n{auth}"));
+        let report = AccessReport::new(Vec::new(), vec![entry_of(&effective, None)]);
+        let flows = report.runbooks[0].flows.iter();
+        let of_secret = flows.filter(|flow| flow.source.what.starts_with("secret `k`"));
+        of_secret.map(|flow| flow.sink.what.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(sinks("auth = { bearer = \"secret:k\" }"), ["https://api.example"]);
+    assert_eq!(
+        sinks(
+            "auth = { oauth2 = { token_url = \"https://auth.example/t\", client_id = \"c\", \
+             client_secret = \"secret:k\" } }"
+        ),
+        ["https://auth.example/t"]
+    );
+    // A secret that only signs stays here.
+    assert_eq!(
+        sinks(
+            "auth = { aws-sigv4 = { access_key = \"A\", secret_key = \"secret:k\", region = \"r\", \
+             service = \"s\" } }"
+        ),
+        Vec::<String>::new()
+    );
+}
+
 const LENT: &str = "[targets.lent]\nsql = \"postgres://root@forbidden.internal/payroll\"\n\
                     password = \"secret:pw\"\n";
 

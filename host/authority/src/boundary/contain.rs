@@ -67,7 +67,8 @@ impl Boundary {
 
     /// Judges what one slot is granted, and what a program can do by the connection that it is
     /// given: any statement, as the user of that target. Either a rule for the program names the
-    /// connection, or the rules for databases cover all of that.
+    /// connection, or the rules for databases cover all of that. A token server must be covered as
+    /// any server is.
     ///
     /// # Errors
     /// [`Exceeded`] if some call that the grant allows, or that the connection makes possible, is
@@ -80,6 +81,9 @@ impl Boundary {
     ) -> Result<(), Exceeded> {
         let scope = AccessScope::of(plugin, grant, effective, PathView::Opened);
         self.check(&scope)?;
+        if let Some(tokens) = AccessScope::of_tokens(plugin, grant, effective) {
+            self.check(&tokens)?;
+        }
         let Some(lent) = AccessScope::of_connection(plugin, grant, effective) else {
             return Ok(());
         };

@@ -45,6 +45,35 @@ fn a_boundary_without_rules_allows_nothing() {
     assert_eq!(found.as_deref(), Some("GET https://api.internal:443/anything"));
 }
 
+#[test]
+fn a_token_server_is_covered_as_any_server_is() {
+    let target = "http = \"https://api.internal\"\n[targets.t.auth.oauth2]\n\
+                  token_url = \"https://auth.internal/token\"\nclient_id = \"checks\"\n\
+                  client_secret = \"secret:k\"";
+    let api = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\"]\nhosts = [\"api.internal\"]\n";
+    let tokens = |more: &str| {
+        format!(
+            "{api}[[allow]]\ncapability = \"http\"\nverbs = [\"post\"]\n\
+             hosts = [\"auth.internal\"]\n{more}"
+        )
+    };
+    let check = |rules: &str| {
+        let effective = effective_for("http", &["get"], target);
+        let grant = effective.get("s").expect("bound");
+        let exceeded = boundary(rules).check_grant("p", grant, &effective).err()?;
+        Some(exceeded.witness.map_or_else(String::new, |call| call.sentence()))
+    };
+    let beyond = Some("POST https://auth.internal:443/token".to_owned());
+    assert_eq!(check(api), beyond);
+    assert_eq!(check(&tokens("")), None);
+    assert_eq!(check(&tokens("paths = [\"/token\"]\n")), None);
+    assert_eq!(check(&tokens("headers = [\"authorization\"]\n")), None);
+    for narrow in ["paths = [\"/other\"]\n", "ports = [8443]\n", "headers = []\n", "secrets = []\n"]
+    {
+        assert_eq!(check(&tokens(narrow)), beyond, "{narrow}");
+    }
+}
+
 const API: &str = "[[allow]]\ncapability = \"http\"\nverbs = [\"get\", \"head\"]\n\
                    schemes = [\"https\"]\nhosts = [\"*.internal\"]\nports = [443]\n\
                    paths = [\"/v1/**\"]\n";

@@ -76,6 +76,7 @@ fn part_of(operation: &Operation<'_>) -> CallPart {
         Operation::Container { .. } => CallPart::Last,
         Operation::Http { .. }
         | Operation::Connect { .. }
+        | Operation::Token { .. }
         | Operation::Redirect { .. }
         | Operation::Sql { .. }
         | Operation::Docker { .. }
@@ -317,7 +318,8 @@ fn wording(operation: &Operation<'_>) -> Option<String> {
         Operation::Process { arguments, .. } => Some(shown_arguments(arguments)),
         Operation::Exec { command, .. } => Some(shown_arguments(command)),
         Operation::Create { creation, .. } => Some(shown_creation(creation)),
-        Operation::Redirect { .. }
+        Operation::Token { .. }
+        | Operation::Redirect { .. }
         | Operation::Http { .. }
         | Operation::Connect { .. }
         | Operation::Docker { .. }
@@ -348,6 +350,7 @@ fn object_of<'a>(operation: &Operation<'a>) -> Object<'a> {
         | Operation::Docker { .. }
         | Operation::Exec { .. }
         | Operation::Secret { .. }
+        | Operation::Token { .. }
         | Operation::Process { .. }
         | Operation::Endpoint { .. }
         | Operation::Lookup { .. }

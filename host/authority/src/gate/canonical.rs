@@ -48,6 +48,7 @@ impl Operation<'_> {
             Self::Connect { address, connection: ConnectionState::Reused, .. } => {
                 format!("reused connection to {address}")
             }
+            Self::Token { server, .. } => format!("token from {server}"),
             Self::Redirect { to, hop, .. } => {
                 format!(
                     "redirect {hop} to {}://{}{}",

@@ -26,6 +26,8 @@ pub enum Rule {
     Path,
     /// A request header is not allowed, or its value is not.
     Header,
+    /// A token is not from the server that the target names.
+    Auth,
     /// The address of a connection is of a class that is not allowed.
     Address,
     /// The server redirects more often than the target allows, or to another place.
@@ -69,6 +71,7 @@ const RULES: &[(Rule, &str)] = &[
     (Rule::EffectsOff, "effects-off"),
     (Rule::Path, "path"),
     (Rule::Header, "header"),
+    (Rule::Auth, "auth"),
     (Rule::Address, "address"),
     (Rule::Redirect, "redirect"),
     (Rule::Statement, "statement"),
@@ -100,6 +103,7 @@ impl Rule {
             Self::Verb => Some("verbs"),
             Self::Path => Some("paths"),
             Self::Header => Some("request_headers"),
+            Self::Auth => Some("auth"),
             Self::Address => Some("addresses"),
             Self::Redirect => Some("redirects"),
             Self::Statement => Some("statements"),
@@ -147,6 +151,7 @@ impl std::fmt::Display for Denial {
             | Rule::Input
             | Rule::Path
             | Rule::Header
+            | Rule::Auth
             | Rule::Address
             | Rule::Redirect
             | Rule::Statement

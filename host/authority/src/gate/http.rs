@@ -46,7 +46,7 @@ pub(super) fn judge_header(
     if let Some(why) = unusable_header(&name) {
         return Err((Rule::Header, format!("`{shown}` {why}")));
     }
-    if target.headers.contains_key(&name) {
+    if target.sets(&name) {
         return Err((Rule::Header, format!("`{shown}` is set by the target")));
     }
     match value {
@@ -116,6 +116,14 @@ pub(super) fn judge_position(
         "it is not among the target's `positions`; add {{ slot = {http_slot:?}, {line} \
                      }} if that is right"
     ))
+}
+
+/// Whether the target has its tokens from this server.
+pub(super) fn judge_token(target: &HttpTarget, server: &Url) -> Judged {
+    if target.oauth2().is_some_and(|client| client.token_url == *server) {
+        return Ok(());
+    }
+    Err((Rule::Auth, format!("`{server}` is not the token server of the target")))
 }
 
 pub(super) fn judge_redirect(target: &HttpTarget, base: &Url, to: &Url, hop: u32) -> Judged {

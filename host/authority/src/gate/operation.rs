@@ -65,6 +65,15 @@ pub enum Operation<'a> {
         /// Whether it is open already.
         connection: ConnectionState,
     },
+    /// A token that the host fetches for a request, as `auth` of the target says.
+    Token {
+        /// The slot that the call names.
+        slot: &'a str,
+        /// The verb of the request that the token is for.
+        verb: Verb,
+        /// Where the token comes from.
+        server: &'a Url,
+    },
     /// The next hop of a redirect.
     Redirect {
         /// The slot that the call names.
@@ -196,6 +205,7 @@ impl<'a> Operation<'a> {
         match self {
             Self::Http { slot, .. }
             | Self::Connect { slot, .. }
+            | Self::Token { slot, .. }
             | Self::Redirect { slot, .. }
             | Self::Sql { slot, .. }
             | Self::Docker { slot, .. }
@@ -217,6 +227,7 @@ impl<'a> Operation<'a> {
         match self {
             Self::Http { verb, .. }
             | Self::Connect { verb, .. }
+            | Self::Token { verb, .. }
             | Self::Redirect { verb, .. }
             | Self::Sql { verb, .. }
             | Self::Docker { verb, .. }
@@ -250,6 +261,7 @@ impl<'a> Operation<'a> {
                     .collect()
             }
             Self::Connect { .. }
+            | Self::Token { .. }
             | Self::Redirect { .. }
             | Self::Sql { .. }
             | Self::Docker { .. }

@@ -114,6 +114,7 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
             address,
             connection: ConnectionState::New,
         },
+        Operation::Token { slot, verb, server: url },
         Operation::Redirect { slot, verb, base: url, to: url, hop: 1 },
         Operation::Sql { slot, verb, statement: None },
         Operation::Docker { slot, verb },
@@ -142,6 +143,7 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
         match operation {
             Operation::Http { .. }
             | Operation::Connect { .. }
+            | Operation::Token { .. }
             | Operation::Redirect { .. }
             | Operation::Sql { .. }
             | Operation::Docker { .. }
@@ -163,7 +165,11 @@ fn every_operation<'a>(verb: Verb, url: &'a Url, command: &'a [String]) -> Vec<O
 /// A step that is bound to a target of each kind, and a word for it.
 fn every_target() -> [(&'static str, Effective); 7] {
     [
-        ("http", "http = \"http://127.0.0.1\"\nredirects = 1"),
+        (
+            "http",
+            "http = \"http://127.0.0.1\"\nredirects = 1\n[targets.t.auth.oauth2]\n\
+             token_url = \"http://127.0.0.1\"\nclient_id = \"c\"\nclient_secret = \"secret:s\"",
+        ),
         ("sql", "sql = \"postgres://a@127.0.0.1/d\""),
         ("docker", "docker = { name = \"c\" }\nimages = [\"i\"]\ncommand = []"),
         ("secrets", "secret = \"k\"\npositions = []"),
@@ -213,6 +219,7 @@ fn an_operation_is_allowed_on_the_kinds_of_target_that_it_is_about() {
     let expected = [
         "http: Http",
         "http: Connect",
+        "http: Token",
         "http: Redirect",
         "sql: Connect",
         "sql: Sql",
@@ -442,6 +449,61 @@ fn a_socket_and_a_file_have_no_address_to_connect_to() {
             connection: ConnectionState::Reused,
         };
         assert_eq!(rule(&effective, &connect), Some("verb"), "{target}");
+    }
+}
+
+/// Every way of `auth`, and the headers that it sets.
+const AUTHS: &[(&str, &[&str])] = &[
+    ("auth = { bearer = \"secret:t\" }", &["authorization"]),
+    ("auth = { basic = { user = \"u\", password = \"secret:t\" } }", &["authorization"]),
+    (
+        "auth = { aws-sigv4 = { access_key = \"AKID\", secret_key = \"secret:t\", region = \"r\", \
+         service = \"s3\" } }",
+        &["authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"],
+    ),
+    (
+        "auth = { oauth2 = { token_url = \"https://auth/token\", client_id = \"c\", client_secret = \
+         \"secret:t\" } }",
+        &["authorization"],
+    ),
+];
+
+#[test]
+fn no_plugin_sets_a_header_by_which_the_host_shows_who_asks() {
+    for (auth, headers) in AUTHS {
+        let all: Vec<_> = headers.iter().map(|name| format!("{name:?}")).collect();
+        let free = format!("http = \"http://h\"\nrequest_headers = [{}]\n", all.join(", "));
+        let (bound, open) = (effective("http", &format!("{free}{auth}")), effective("http", &free));
+        let mut own: Vec<_> =
+            headers.iter().map(|name| (name.to_string(), HeaderValue::Plain("own"))).collect();
+        own.push(("authorization".to_owned(), HeaderValue::Secret("k")));
+        for (name, value) in own {
+            for spelling in [name.clone(), name.to_uppercase()] {
+                let header = [(spelling.as_str(), value)];
+                assert_eq!(rule(&bound, &get("/", &header)), Some("header"), "{auth} {spelling}");
+                assert_eq!(rule(&open, &get("/", &header)), None, "{spelling}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_comes_from_the_server_that_the_target_names() {
+    let token = |toml: &str, server: &str| {
+        let server = Url::parse(server).expect("a URL");
+        let operation = Operation::Token { slot: "s", verb: Verb::HttpGet, server: &server };
+        rule(&effective("http", toml), &operation)
+    };
+    let oauth2 = format!("http = \"https://h\"\n{}", AUTHS[3].0);
+    assert_eq!(token(&oauth2, "https://auth/token"), None);
+    for other in
+        ["https://auth/", "http://auth/token", "https://auth:8443/token", "https://h/token"]
+    {
+        assert_eq!(token(&oauth2, other), Some("auth"), "{other}");
+    }
+    for (auth, _) in &AUTHS[..3] {
+        let other = format!("http = \"https://h\"\n{auth}");
+        assert_eq!(token(&other, "https://auth/token"), Some("auth"), "{auth}");
     }
 }
 

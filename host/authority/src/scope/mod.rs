@@ -19,9 +19,9 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
-    ContainerFilter, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, PathView,
-    ProcessTarget, SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsMode,
-    reached_addresses,
+    ContainerFilter, DockerTarget, FilesTarget, HeaderEncoding, HttpAuth, HttpBase, HttpTarget,
+    Injected, NetTarget, PathView, ProcessTarget, SecretTarget, SqlAddress, SqlTarget, Target,
+    TargetKind, TlsMode, reached_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +91,38 @@ impl AccessScope {
         Some(Self::of(plugin, &lent, effective, PathView::Opened))
     }
 
+    /// How far the host goes by itself to fetch the tokens of a grant: one request to the token
+    /// server. `None` without one.
+    pub fn of_tokens(plugin: &str, grant: &Grant, effective: &Effective) -> Option<Self> {
+        let http = grant.target.http()?;
+        let client = http.oauth2()?;
+        let authorization = Injected {
+            before: format!("{}:", client.client_id.written()),
+            secret: Some(client.client_secret.clone()),
+            encoding: HeaderEncoding::Basic,
+        };
+        let server = HttpTarget {
+            base: HttpBase::Url(client.token_url.clone()),
+            request_headers: Vec::new(),
+            headers: BTreeMap::new(),
+            auth: Some(HttpAuth::Header(authorization)),
+            redirects: 0,
+            tls_keys: client.tls_keys.clone(),
+            ..http.clone()
+        };
+        let fetched = Grant {
+            verbs: vec![Verb::HttpPost],
+            target: Arc::new(Target {
+                kind: TargetKind::Http(server),
+                ..Target::clone(&grant.target)
+            }),
+            ..grant.clone()
+        };
+        let mut scope = Self::of(plugin, &fetched, effective, PathView::Opened);
+        scope.values.insert(Dimension::Paths, Values::exact([client.token_url.path()]));
+        Some(scope)
+    }
+
     /// What is let through in one dimension; a dimension that the grant does not have lets nothing
     /// through that would matter.
     pub fn get(&self, dimension: Dimension) -> Option<&Values> {
@@ -105,7 +137,7 @@ fn at_most(duration: Duration) -> Values {
 fn of_http(target: &HttpTarget, view: PathView) -> BTreeMap<Dimension, Values> {
     let mut values = BTreeMap::from([
         (Dimension::RequestHeaders, header_values(target)),
-        (Dimension::Headers, Values::exact(target.header_lines())),
+        (Dimension::Headers, Values::exact(target.header_lines(view))),
         (Dimension::Tls, Values::exact([tls_of(target, view)])),
         (Dimension::Redirects, Values::AtMost(target.redirects.into())),
         (Dimension::MaxBody, Values::AtMost(target.max_body.0)),

@@ -147,8 +147,12 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::Http,
-        "basic",
-        Enforcement::Test("a_user_and_a_password_become_a_basic_header_that_nobody_sees"),
+        "auth",
+        Enforcement::Gate(
+            "request_headers = [\"authorization\"]\nauth = { bearer = \"secret:t\" }",
+            "request_headers = [\"authorization\"]",
+            |e| request(e, "/", &[("Authorization", HeaderValue::Plain("own"))]),
+        ),
     ),
     (
         Capability::Http,

@@ -1,42 +1,16 @@
 //! An `http` target: one base address over HTTP.
 
+use super::auth::{self, HttpAuth, OAuth2Client};
+use super::base_url::{HttpBase, parse_base};
+use super::injected::{HeaderEncoding, Injected};
 use super::network::read_addresses;
 use super::tls::{Encryption, read_tls};
-use super::{Folder, TlsKeys, secret_reference};
+use super::{Folder, PathView, TlsKeys, secret_reference};
 use crate::pattern::{AddressPolicy, PathError, PathPattern, canonical_request_path};
 use runbook_document::{ByteSize, Located, Reader, Table, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use url::Url;
-
-/// Where the requests of an `http` target go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HttpBase {
-    /// Scheme, host, port and path prefix.
-    Url(Url),
-    /// The whole base URL is the secret of this name.
-    Secret(String),
-}
-
-/// A request header that the host sets: text with at most one secret in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Injected {
-    /// What stands before the secret, or all of the value.
-    pub before: String,
-    /// The name of the secret in the value, if it has one.
-    pub secret: Option<String>,
-    /// How both become the value.
-    pub encoding: HeaderEncoding,
-}
-
-/// How the parts of an injected header become its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeaderEncoding {
-    /// As they are, one behind the other.
-    Plain,
-    /// `Basic`, a space, and the Base64 of the parts.
-    Basic,
-}
 
 /// One base address, as an `http` target describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +23,9 @@ pub struct HttpTarget {
     pub request_headers: Vec<String>,
     /// Request headers that the host sets. A plugin can neither see nor replace them.
     pub headers: BTreeMap<String, Injected>,
-    /// Which addresses the host name may lead to.
+    /// How the host shows on whose behalf it asks.
+    pub auth: Option<HttpAuth>,
+    /// Which addresses the host name, and that of a token server, may lead to.
     pub addresses: AddressPolicy,
     /// How many redirects are followed; each hop must stay within the target.
     pub redirects: u32,
@@ -61,21 +37,25 @@ pub struct HttpTarget {
     pub tls_keys: TlsKeys,
 }
 
-impl Injected {
-    /// As a review shows it: a secret is its name.
-    pub fn written(&self) -> String {
-        let secret = self.secret.as_ref().map(|name| format!("secret:{name}")).unwrap_or_default();
-        match self.encoding {
-            HeaderEncoding::Plain => format!("{}{secret}", self.before),
-            HeaderEncoding::Basic => format!("Basic {}{secret}", self.before),
-        }
-    }
-}
-
 impl HttpTarget {
     /// `name: value` of each header that the host sets, as a review shows it.
-    pub fn header_lines(&self) -> impl Iterator<Item = String> {
-        self.headers.iter().map(|(name, value)| format!("{name}: {}", value.written()))
+    pub(crate) fn header_lines(&self, view: PathView) -> impl Iterator<Item = String> {
+        let auth = self.auth.iter();
+        let auth = auth.map(move |auth| format!("authorization: {}", auth.written(view)));
+        let of_headers =
+            self.headers.iter().map(|(name, value)| format!("{name}: {}", value.written()));
+        auth.chain(of_headers)
+    }
+
+    /// Whether the host sets a header, whose name is given in small letters.
+    pub(crate) fn sets(&self, header: &str) -> bool {
+        let by_auth = |auth: &HttpAuth| auth.headers().contains(&header);
+        self.headers.contains_key(header) || self.auth.as_ref().is_some_and(by_auth)
+    }
+
+    /// The client as which the host fetches tokens, if it does.
+    pub fn oauth2(&self) -> Option<&OAuth2Client> {
+        self.auth.as_ref()?.oauth2()
     }
 
     /// The URL of a request path, when the base is known. The path `/` is the base address itself,
@@ -107,54 +87,21 @@ impl HttpTarget {
         };
         base.into_iter()
             .chain(self.headers.values().filter_map(|header| header.secret.as_deref()))
+            .chain(self.auth.iter().flat_map(HttpAuth::secrets))
             .chain(self.tls_keys.secrets())
             .collect()
     }
-}
-
-/// Reads a base URL: http or https, a host, no user, no query.
-///
-/// # Errors
-/// The reason, as a clause for a message: it is no URL, has another scheme, a user, a query or no
-/// host, or its path is not canonical.
-pub fn parse_base(text: &str) -> Result<Url, &'static str> {
-    let url =
-        Url::parse(text).map_err(|_| "it is not a URL such as `https://api.internal:8443/v1`")?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("its scheme is neither http nor https");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("it has a user name or a password; put a secret into `headers` instead");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("it has a query or a fragment; a plugin gives those with its path");
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err("it has no host");
-    }
-    canonical_request_path(url.path())
-        .map_err(|_| "its path has dot segments or encoded separators")?;
-    Ok(url)
 }
 
 pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTarget> {
     let base = reader.required::<String>("http").and_then(|text| read_base(reader, &text));
     let paths = read_patterns(reader);
     let request_headers = read_request_headers(reader);
-    let mut headers = reader
+    let headers = reader
         .optional::<Table>("headers")
         .map(|table| read_headers(reader, &table.value))
         .unwrap_or_default();
-    if let Some((span, basic)) = read_basic(reader)
-        && headers.insert("authorization".to_owned(), basic).is_some()
-    {
-        reader.error(
-            "E0108",
-            span,
-            "`basic` sets `Authorization`, which `headers` sets too",
-            "one of the two",
-        );
-    }
+    let auth = read_auth(reader, folder, &headers);
     let addresses = read_addresses(reader);
     let redirects = reader.optional::<u32>("redirects").map_or(0, |count| count.value.min(10));
     let max_body =
@@ -171,6 +118,7 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<HttpTa
         paths,
         request_headers,
         headers,
+        auth,
         addresses,
         redirects,
         max_body,
@@ -217,30 +165,18 @@ fn read_patterns(reader: &mut Reader<'_>) -> Vec<PathPattern> {
     patterns
 }
 
-/// `basic = { user = "…", password = "secret:NAME" }`
-fn read_basic(reader: &mut Reader<'_>) -> Option<(runbook_document::Span, Injected)> {
-    reader.knows("basic");
-    let span = reader.table().get("basic")?.span.clone();
-    reader.section("basic", "`basic`", |reader| {
-        let user = reader.required::<String>("user");
-        let password = reader.required::<String>("password");
-        let (user, password) = (user?, password?);
-        let Some(secret) = secret_reference(&password.value) else {
-            reader.error(
-                "E0103",
-                password.span,
-                "the password must be `secret:NAME`",
-                "such as \"secret:login\"",
-            );
-            return None;
-        };
-        if user.value.contains(':') {
-            reader.error("E0103", user.span, "a user of Basic has no colon", "this user");
-            return None;
-        }
-        let (before, secret) = (format!("{}:", user.value), Some(secret.to_owned()));
-        Some((span, Injected { before, secret, encoding: HeaderEncoding::Basic }))
-    })?
+/// `auth`, unless `headers` sets one of its headers too.
+fn read_auth(
+    reader: &mut Reader<'_>,
+    folder: Folder<'_>,
+    headers: &BTreeMap<String, Injected>,
+) -> Option<HttpAuth> {
+    let (span, auth) = auth::read(reader, folder)?;
+    if let Some(twice) = auth.headers().iter().find(|name| headers.contains_key(**name)) {
+        let message = format!("`auth` sets `{twice}`, which `headers` sets too");
+        reader.error("E0108", span, message, "one of the two");
+    }
+    Some(auth)
 }
 
 /// Headers that decide where a request goes, how it is framed, or what it asks for: only the host
@@ -369,7 +305,7 @@ fn read_headers(reader: &mut Reader<'_>, table: &Table) -> BTreeMap<String, Inje
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::pattern::AddressClass;
     use std::net::IpAddr;
@@ -407,7 +343,7 @@ mod tests {
     }
 
     /// What reading a target says.
-    fn said(line: &str) -> String {
+    pub(crate) fn said(line: &str) -> String {
         let source = runbook_document::Source::new(
             "r.toml",
             format!("[targets.api]\nhttp = \"http://h\"\n{line}\n"),

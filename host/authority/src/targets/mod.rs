@@ -4,12 +4,15 @@
 //! A target is literal. No template, no environment variable and no parameter can stand in one, so
 //! that a reviewer reads exactly what the run may reach.
 
+mod auth;
+mod base_url;
 mod docker;
 #[cfg(test)]
 pub(crate) mod fields;
 mod files;
 mod host_path;
 mod http;
+mod injected;
 mod literal;
 mod net;
 mod network;
@@ -17,18 +20,22 @@ mod pem_file;
 mod process;
 mod questions;
 mod secret;
+mod sent;
 mod sql;
 mod stored_secret;
 mod tls;
 mod variable;
 
+pub use auth::{AwsSigV4, ClientName, HttpAuth, OAuth2Client};
+pub use base_url::{HttpBase, parse_base};
 pub(crate) use docker::DEFAULT_SOCKET;
 pub use docker::{ContainerFacts, ContainerFilter, DockerTarget, NO_NETWORK};
 pub use files::{FileAccess, FilesTarget};
 pub use host_path::lexical;
 pub use host_path::{Folder, HostPath, PathView, ReadDigest};
+pub use http::HttpTarget;
 pub(crate) use http::unusable_header;
-pub use http::{HeaderEncoding, HttpBase, HttpTarget, Injected, parse_base};
+pub use injected::{HeaderEncoding, Injected};
 pub use literal::{Texts, diagnostic as template_diagnostic, template_in};
 pub(crate) use net::SYSTEM_RESOLVER;
 pub use net::{NetTarget, NotListed, dns_name};
@@ -39,6 +46,7 @@ pub(crate) use process::read_argument_patterns;
 pub use process::{EnvironmentValue, ProcessTarget};
 pub use questions::RequiredPath;
 pub use secret::{SecretFormat, SecretPlace, SecretPosition, SecretTarget};
+pub(crate) use sent::SecretForm;
 pub(crate) use sql::is_here;
 pub use sql::{SqlAddress, SqlTarget, TlsMode};
 pub use stored_secret::StoredSecret;
@@ -174,13 +182,6 @@ impl Target {
             | TargetKind::Process(_)
             | TargetKind::Secret(_) => None,
         }
-    }
-
-    /// The names of the secrets that reach the other side: not the private key by which the host
-    /// shows who it is.
-    pub fn sent_secrets(&self) -> Vec<&str> {
-        let kept = self.tls_keys().map(TlsKeys::secrets).unwrap_or_default();
-        self.secrets().into_iter().filter(|name| !kept.contains(name)).collect()
     }
 
     /// The sources of the secrets that the target names. A name that stands for nothing known is

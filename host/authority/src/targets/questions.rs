@@ -3,7 +3,6 @@
 use super::{
     AddressVisibility, DockerTarget, FilesTarget, HttpBase, HttpTarget, NetTarget, PemFile,
     ProcessTarget, SecretTarget, SqlAddress, SqlTarget, Target, TargetKind, TlsKeys, TlsMode,
-    is_here,
 };
 use crate::pattern::Dialect;
 use std::path::Path;
@@ -71,7 +70,9 @@ impl Target {
     /// The files of certificates that it names: the authorities that it believes alone, and what
     /// it shows of itself.
     pub fn certificate_files(&self) -> impl Iterator<Item = &Path> {
-        self.tls_keys().into_iter().flat_map(TlsKeys::files).map(PemFile::real)
+        let of_tokens = self.http().and_then(HttpTarget::oauth2).map(|client| &client.tls_keys);
+        let keys = self.tls_keys().into_iter().chain(of_tokens);
+        keys.flat_map(TlsKeys::files).map(PemFile::real)
     }
 
     /// What must be on this machine before it can be used: its program, its directory, or its
@@ -123,11 +124,7 @@ impl Target {
                 (mode != TlsMode::VerifyFull).then(|| mode.name())
             }
             TargetKind::Http(http) => match &http.base {
-                HttpBase::Url(base) => {
-                    let is_open =
-                        base.scheme() == "http" && !is_here(base.host_str().unwrap_or_default());
-                    is_open.then_some("http")
-                }
+                HttpBase::Url(base) => super::sent::open_transport(base),
                 HttpBase::Secret(_) => None,
             },
             TargetKind::Docker(_)

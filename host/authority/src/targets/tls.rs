@@ -96,8 +96,7 @@ impl TlsKeys {
     }
 
     /// Whom it believes and what it shows, as parts of a sentence.
-    pub(crate) fn sentences(&self) -> Vec<String> {
-        let view = PathView::Opened;
+    pub(crate) fn sentences(&self, view: PathView) -> Vec<String> {
         let ca = self.ca.iter();
         let client = self.client.iter();
         ca.map(|ca| format!("believing the authorities of {} alone", ca.shown(view)))

@@ -504,6 +504,11 @@ const PLACES: &[(&str, usize, Why)] = &[
         NoText("what goes into a file, and the name of a temporary one"),
     ),
     (
+        "runtime/src/capabilities/http/auth.rs",
+        1,
+        NoText("the address that is signed, without its fragment"),
+    ),
+    (
         "runtime/src/capabilities/http/body.rs",
         1,
         Seen(&["body", "body of a server that falls silent"]),
@@ -532,6 +537,11 @@ const PLACES: &[(&str, usize, Why)] = &[
         "runtime/src/capabilities/http/placed.rs",
         1,
         NoText("the name of a member of the body that is sent"),
+    ),
+    (
+        "runtime/src/capabilities/http/token.rs",
+        1,
+        NoText("the code of a refusal is shown whole or not at all"),
     ),
     ("runtime/src/capabilities/net/inspection.rs", 1, NoText("the name of a version of TLS")),
     ("runtime/src/capabilities/net/conversation.rs", 2, Seen(&["what a server says"])),

@@ -14,6 +14,7 @@ mod secrets;
 pub(crate) mod sql;
 pub(crate) mod wasi;
 
+pub use http::TokenCache;
 pub use sql::{Foreseen, foresee};
 #[cfg(test)]
 mod without_effect;

@@ -1,6 +1,7 @@
 //! HTTP to the one base address that a slot is bound to. No proxy, no cookie; a connection is kept
 //! for the reads of one slot in one call of a plugin, and for nothing else.
 
+mod auth;
 mod body;
 mod connection;
 mod decoding;
@@ -8,12 +9,13 @@ mod exchange;
 mod failure;
 mod placed;
 mod timed;
+mod token;
 
 use crate::bindings::runbook::http::types::{BodySecret, Header, HeaderValue, Response, Timing};
 use crate::bindings::runbook::http::{reader, types, writer};
 use crate::fault::{Fault, FaultClass};
 use crate::host::{Commit, Host, HostCall};
-use crate::net::judged::Server;
+use crate::net::judged::{Server, Unreached};
 use crate::net::tls;
 use body::{Body, BodyEnd, Form, Reading};
 use connection::{Connection, KeptConnections, Owner};
@@ -24,10 +26,11 @@ use hyper::Method;
 use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue as Value, RANGE};
 use placed::place_of;
 use runbook_authority::gate::{ConnectionState, HeaderValue as GateValue};
-use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, parse_base};
+use runbook_authority::targets::{HttpBase, HttpTarget, SecretPlace, TlsKeys, parse_base};
 use runbook_authority::{Operation, Target, Verb, VerbEffect};
 use runbook_secrets::{Scrubber, Secret};
 use std::time::Duration;
+pub use token::TokenCache;
 use tokio::time::Instant;
 use url::Url;
 
@@ -163,6 +166,7 @@ struct Request {
 }
 
 /// The headers of a request, and in which form the guest gets the body of its answer.
+#[derive(Clone)]
 struct Head {
     headers: HeaderMap,
     form: Form,
@@ -222,8 +226,14 @@ impl Host {
         let mut url = http.url(&base, &request.path).map_err(invalid)?;
         let mut hop = 0;
         loop {
+            let mut hop_head = head.clone();
+            let to = (&url, body);
+            self.authenticate((http, target), request, to, &mut hop_head.headers).await?;
             let answered =
-                self.exchange(http, target, request, (&url, &head, body), commit).await?;
+                self.exchange(http, target, request, (&url, &hop_head, body), commit).await?;
+            if answered.status == 401 {
+                self.forget_token(http, target);
+            }
             let Some(to) = next_hop(http, request.verb, &url, &answered) else {
                 return Ok(response(answered, http, &self.scrubber(), started.elapsed()));
             };
@@ -281,30 +291,39 @@ impl Host {
                 Err(failure) => return Err(failed(failure)),
             }
         }
+        let way = (request.slot.as_str(), request.verb);
+        let connection =
+            self.open_connection(http, way, (url, &http.tls_keys)).await.map_err(failed)?;
+        let done = exchange.run(connection, commit).await.map_err(failed)?;
+        Ok(self.keep(owner, done))
+    }
+
+    /// A new connection to the server of an address that the target has: each address of it is
+    /// judged.
+    async fn open_connection(
+        &mut self,
+        http: &HttpTarget,
+        (slot, verb): (&str, Verb),
+        (url, tls_keys): (&Url, &TlsKeys),
+    ) -> Result<Connection, Failure> {
         let server = Server {
-            slot: &request.slot,
-            verb: request.verb,
-            host,
+            slot,
+            verb,
+            host: url.host_str().unwrap_or_default(),
             port: url.port_or_known_default().expect("a base address is http or https"),
             within: self.remaining(http.timeout),
         };
-        let unreached = |unreached| failed(Failure::Unreached(unreached));
-        let judged = self.judged(&server).await.map_err(unreached)?;
+        let judged = self.judged(&server).await.map_err(Failure::Unreached)?;
         let tls = match url.scheme() {
             "https" => {
-                let config = self.client_config(
-                    &http.tls_keys,
-                    tls::Proof::Certificate,
-                    tls::HTTP,
-                    "http.tls",
-                );
-                Some(config.await?)
+                let config =
+                    self.client_config(tls_keys, tls::Proof::Certificate, tls::HTTP, "http.tls");
+                let refused = |fault| Failure::Unreached(Unreached::Refused(fault));
+                Some(config.await.map_err(refused)?)
             }
             _ => None,
         };
-        let connection = Connection::open(url, &judged, tls).await.map_err(failed)?;
-        let done = exchange.run(connection, commit).await.map_err(failed)?;
-        Ok(self.keep(owner, done))
+        Connection::open(url, &judged, tls).await
     }
 
     fn connections(&mut self) -> &mut KeptConnections {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+mod auth;
 mod client_certificate;
 mod connections;
 mod encoding;
@@ -197,10 +198,12 @@ async fn a_user_and_a_password_become_a_basic_header_that_nobody_sees() {
     const BASIC: &str = "Basic c21va2U6aHVudGVyMi1odW50ZXIy";
     let (address, requests) = server(ok(&format!("you sent {BASIC}"))).await;
     // Set by the target.
-    let response =
-        get(&target(address, "basic = { user = \"smoke\", password = \"secret:password\" }"), "/")
-            .await
-            .unwrap();
+    let response = get(
+        &target(address, "auth = { basic = { user = \"smoke\", password = \"secret:password\" } }"),
+        "/",
+    )
+    .await
+    .unwrap();
     let body = String::from_utf8(response.body).unwrap();
     assert!(!body.contains("dW50ZXIy") && body.contains("[secret password"), "{body}");
     // Placed by the plugin.

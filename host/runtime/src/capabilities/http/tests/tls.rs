@@ -47,6 +47,11 @@ impl Authority {
         serve(certificate.der().clone(), &key).await
     }
 
+    /// Its certificate, as a file in PEM.
+    pub(super) fn file(&self) -> &std::path::Path {
+        &self.file
+    }
+
     /// A target at this port that trusts the authority alone.
     pub(super) fn target(&self, port: u16) -> String {
         format!("[targets.api]\nhttp = \"https://localhost:{port}\"\nca = {:?}\n", self.file)

@@ -1,0 +1,145 @@
+//! Shows a server on whose behalf a request is made, as `auth` of its target says. The headers go
+//! into one request; the next hop of a redirect gets its own.
+
+use super::{Request, header_name, header_value};
+use crate::fault::{Fault, FaultClass};
+use crate::host::Host;
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode, sign,
+};
+use aws_sigv4::sign::v4;
+use hyper::Method;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use runbook_authority::Target;
+use runbook_authority::targets::{AwsSigV4, ClientName, HttpAuth, HttpTarget};
+use runbook_secrets::Secret;
+use std::time::SystemTime;
+use url::{Position, Url};
+
+/// Secrets of an AWS signature, for one request.
+struct AwsKeys {
+    access_key: Secret,
+    secret_key: Secret,
+    session_token: Option<Secret>,
+}
+
+impl Host {
+    /// Adds the headers by which the host shows who asks.
+    pub(super) async fn authenticate(
+        &mut self,
+        (http, target): (&HttpTarget, &Target),
+        request: &Request,
+        (url, body): (&Url, &Secret),
+        headers: &mut HeaderMap,
+    ) -> Result<(), Fault> {
+        match &http.auth {
+            None => Ok(()),
+            Some(HttpAuth::Header(injected)) => {
+                let value = self.injected(injected).await?;
+                headers.insert(AUTHORIZATION, header_value("authorization", value.expose())?);
+                Ok(())
+            }
+            Some(HttpAuth::AwsSigV4(aws)) => {
+                let keys = self.aws_keys(aws).await?;
+                sign_request(aws, &keys, SystemTime::now(), (&request.method, url, body), headers)
+            }
+            Some(HttpAuth::OAuth2(client)) => {
+                let token = self.token((http, target), client, request).await?;
+                let bearer = Secret::new([b"Bearer ".as_slice(), token.expose()].concat());
+                headers.insert(AUTHORIZATION, header_value("authorization", bearer.expose())?);
+                Ok(())
+            }
+        }
+    }
+
+    /// The name by which a server knows this client.
+    pub(super) async fn client_name(&self, name: &ClientName) -> Result<Secret, Fault> {
+        match name {
+            ClientName::Plain(name) => Ok(Secret::from(name.as_str())),
+            ClientName::Secret(secret) => self.secret(secret).await,
+        }
+    }
+
+    async fn aws_keys(&self, aws: &AwsSigV4) -> Result<AwsKeys, Fault> {
+        let session_token = match &aws.session_token {
+            Some(name) => Some(self.secret(name).await?),
+            None => None,
+        };
+        Ok(AwsKeys {
+            access_key: self.client_name(&aws.access_key).await?,
+            secret_key: self.secret(&aws.secret_key).await?,
+            session_token,
+        })
+    }
+}
+
+/// Signs a request: its method, address and body, and those of its headers by which a service of
+/// AWS decides what to do.
+fn sign_request(
+    aws: &AwsSigV4,
+    keys: &AwsKeys,
+    now: SystemTime,
+    (method, url, body): (&Method, &Url, &Secret),
+    headers: &mut HeaderMap,
+) -> Result<(), Fault> {
+    let text = |secret: &Secret| {
+        let text = secret.expose_text().map(str::to_owned);
+        text.ok_or_else(|| unsigned("a key of it is not text"))
+    };
+    let session = keys.session_token.as_ref().map(text).transpose()?;
+    let credentials = Credentials::new(
+        text(&keys.access_key)?,
+        text(&keys.secret_key)?,
+        session,
+        None,
+        "the target",
+    );
+    let identity = credentials.into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(&aws.region)
+        .name(&aws.service)
+        .time(now)
+        .settings(settings(aws))
+        .build()
+        .map_err(|error| unsigned(&error.to_string()))?;
+    let signed = headers
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("x-amz-") || **name == CONTENT_TYPE);
+    let signed: Vec<_> = signed
+        .map(|(name, value)| value.to_str().map(|value| (name.as_str(), value)))
+        .collect::<Result<_, _>>()
+        .map_err(|_| unsigned("a header to sign is not ASCII"))?;
+    let address = &url[..Position::AfterQuery];
+    let bytes = SignableBody::Bytes(body.expose());
+    let request = SignableRequest::new(method.as_str(), address, signed.into_iter(), bytes)
+        .map_err(|error| unsigned(&error.to_string()))?;
+    let output =
+        sign(request, &params.into()).map_err(|error| unsigned(&error.to_string()))?.into_parts().0;
+    for (name, value) in output.headers() {
+        headers.insert(header_name(name)?, header_value(name, value.as_bytes())?);
+    }
+    Ok(())
+}
+
+/// S3 takes a path as it is and wants the digest of the body in a header; other services encode the
+/// path once more and count the dot segments out of it.
+fn settings(aws: &AwsSigV4) -> SigningSettings {
+    let mut settings = SigningSettings::default();
+    if aws.service.starts_with("s3") {
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    }
+    settings
+}
+
+fn unsigned(why: &str) -> Fault {
+    let message = format!("the request cannot be signed for AWS: {why}");
+    Fault::new(FaultClass::Invalid, "http.auth", message)
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,196 @@
+//! Tokens of OAuth 2.0 servers for client credentials (RFC 6749, section 4.4). The host fetches a
+//! token over the same judged way as every request, and keeps it in memory for the rest of the run.
+
+use super::body::{Form, Reading};
+use super::exchange::{Answered, Exchange};
+use super::failure::Failure;
+use super::{Request, header_value};
+use crate::fault::{Fault, FaultClass};
+use crate::host::{Commit, Host};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::Method;
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT,
+};
+use runbook_authority::targets::{HttpTarget, OAuth2Client};
+use runbook_authority::{Operation, Target, VerbEffect};
+use runbook_secrets::Secret;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use url::form_urlencoded;
+
+/// Bytes of an answer of a token server. Signed tokens have a few thousand.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// How long before its end a token is not used any more: a request with it is on its way for a
+/// while, and clocks differ.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// For whom a token was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct TokenOwner {
+    run: String,
+    target: String,
+    place: String,
+}
+
+struct Token {
+    value: Secret,
+    until: Option<Instant>,
+}
+
+/// The tokens that the host fetched. A token is used by the target that names its server, in the
+/// run that fetched it; it is never written down.
+#[derive(Clone, Default)]
+pub struct TokenCache(Arc<Mutex<BTreeMap<TokenOwner, Token>>>);
+
+impl TokenCache {
+    fn get(&self, owner: &TokenOwner) -> Option<Secret> {
+        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = tokens.get(owner)?;
+        let is_good = token.until.is_none_or(|until| Instant::now() < until);
+        is_good.then(|| token.value.clone())
+    }
+
+    fn put(&self, owner: TokenOwner, token: Token) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.insert(owner, token);
+    }
+
+    fn forget(&self, owner: &TokenOwner) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
+    }
+}
+
+/// What a token server answers (RFC 6749, section 5.1).
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: String,
+    token_type: String,
+    expires_in: Option<u64>,
+}
+
+/// What it answers if it gives none (section 5.2).
+#[derive(Deserialize)]
+struct TokenRefusal {
+    error: String,
+}
+
+impl Host {
+    /// The token for a request on a target: the one that the run has, or a new one.
+    pub(super) async fn token(
+        &mut self,
+        (http, target): (&HttpTarget, &Target),
+        client: &OAuth2Client,
+        request: &Request,
+    ) -> Result<Secret, Fault> {
+        let owner = self.token_owner(target);
+        if let Some(token) = self.tokens().get(&owner) {
+            return Ok(token);
+        }
+        self.enter(&Operation::Token {
+            slot: &request.slot,
+            verb: request.verb,
+            server: &client.token_url,
+        })?;
+        let (headers, body) = self.token_request(client).await?;
+        let place = format!("{}: the token server {}", target.describe(), client.token_url);
+        // The request itself waits for the token: nothing of it was sent.
+        let failed = |failure: Failure| failure.into_fault(&place, VerbEffect::Read);
+        let (url, way) = (&client.token_url, (request.slot.as_str(), request.verb));
+        let connection =
+            self.open_connection(http, way, (url, &client.tls_keys)).await.map_err(failed)?;
+        let reading = Reading { shown: MAX_ANSWER, behind: 0, form: Form::Raw };
+        let (method, headers, body) = (&Method::POST, &headers, body.expose());
+        let exchange = Exchange { method, url, headers, body, reading };
+        let done = exchange.run(connection, &Commit::default()).await.map_err(failed)?;
+        let token = read_token(done.answered)
+            .map_err(|(class, why)| Fault::new(class, "http.token", format!("{place} {why}")))?;
+        self.learn_token(&client.client_secret, &token.value);
+        let value = token.value.clone();
+        self.tokens().put(owner, token);
+        Ok(value)
+    }
+
+    /// The server does not take the token of a target any more, so the next request has a new one.
+    pub(super) fn forget_token(&self, http: &HttpTarget, target: &Target) {
+        if http.oauth2().is_some() {
+            self.tokens().forget(&self.token_owner(target));
+        }
+    }
+
+    fn token_owner(&self, target: &Target) -> TokenOwner {
+        TokenOwner {
+            run: self.run().to_owned(),
+            target: target.name.clone(),
+            place: target.place(),
+        }
+    }
+
+    /// The headers and the form by which a client asks for a token: it shows itself by Basic, which
+    /// every server must take (section 2.3.1).
+    async fn token_request(&self, client: &OAuth2Client) -> Result<(HeaderMap, Secret), Fault> {
+        let encoded = |secret: &Secret| {
+            Secret::new(form_urlencoded::byte_serialize(secret.expose()).collect::<String>().into())
+        };
+        let id = encoded(&self.client_name(&client.client_id).await?);
+        let password = encoded(&self.secret(&client.client_secret).await?);
+        let pair = Secret::new([id.expose(), b":", password.expose()].concat());
+        let basic = Secret::from(format!("Basic {}", STANDARD.encode(pair.expose())));
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("runbook/", env!("CARGO_PKG_VERSION"))),
+        );
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(CONTENT_TYPE, form);
+        headers.insert(AUTHORIZATION, header_value("authorization", basic.expose())?);
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.append_pair("grant_type", "client_credentials");
+        if let Some(scope) = &client.scope {
+            body.append_pair("scope", scope);
+        }
+        Ok((headers, Secret::from(body.finish())))
+    }
+}
+
+/// The token in an answer; else the class of the fault, and why there is none. A redirect is none:
+/// the password goes to the server that the target names, and to no other.
+fn read_token(answered: Answered) -> Result<Token, (FaultClass, String)> {
+    let body = Secret::new(answered.body.bytes);
+    let class = match answered.status {
+        200..=299 => FaultClass::Assertion,
+        429 | 500..=599 => FaultClass::Transient,
+        _ => FaultClass::Invalid,
+    };
+    if !(200..=299).contains(&answered.status) {
+        let refusal: Option<TokenRefusal> = serde_json::from_slice(body.expose()).ok();
+        let code = refusal.map(|refusal| refusal.error).filter(|code| is_code(code));
+        let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+        return Err((class, format!("gave no token: status {}{code}", answered.status)));
+    }
+    // What is wrong with it may quote it, so it is not told.
+    let answer: TokenAnswer = serde_json::from_slice(body.expose())
+        .map_err(|_| (class, "answered without a token".to_owned()))?;
+    let value = Secret::from(answer.access_token);
+    if !answer.token_type.eq_ignore_ascii_case("bearer") {
+        return Err((class, "gave a token that is no bearer token".to_owned()));
+    }
+    if value.is_empty() || !value.expose().iter().all(u8::is_ascii_graphic) {
+        return Err((class, "gave a token that no header may have".to_owned()));
+    }
+    let left = answer.expires_in.map(|seconds| Duration::from_secs(seconds).saturating_sub(MARGIN));
+    let until = left.and_then(|left| Instant::now().checked_add(left));
+    Ok(Token { value, until })
+}
+
+/// Whether a text is a code of an error as the standard has them: `invalid_client`.
+fn is_code(text: &str) -> bool {
+    text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
