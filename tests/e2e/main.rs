@@ -50,6 +50,7 @@ mod person;
 mod plan_file;
 mod plan_form;
 mod plugins;
+mod process_target;
 mod program_bounds;
 mod program_log;
 mod project;

@@ -4,7 +4,7 @@
 
 use crate::capability::{Verb, VerbEffect};
 use crate::grant::{Effective, Grant};
-use crate::targets::{SqlAddress, TargetKind};
+use crate::targets::{ProcessTarget, SqlAddress, TargetKind};
 use std::path::{Component, Path, PathBuf};
 
 /// Whether reading a place does harm too.
@@ -84,17 +84,22 @@ impl HostPlaces<'_> {
 
     /// The first place that a grant reaches.
     pub fn reached_by(&self, grant: &Grant) -> Option<ReachedPlace> {
-        let granted = granted(&grant.target.kind, &grant.verbs)?;
+        granted(&grant.target.kind, &grant.verbs)
+            .iter()
+            .find_map(|granted| self.reached_by_path(granted))
+    }
+
+    fn reached_by_path(&self, granted: &Granted<'_>) -> Option<ReachedPlace> {
         let counts = |place: &&HostPlace| {
             granted.effect == VerbEffect::Change || place.privacy == Privacy::Private
         };
         let by_name = self.places.iter().filter(counts).find_map(|place| {
-            let how = self.how(&granted, &place.path)?;
+            let how = self.how(granted, &place.path)?;
             Some(granted.reached(&format!("{how} {}, `{}`", place.what, place.path.display())))
         });
         by_name.or_else(|| {
             (self.other_names)(granted.path).iter().find_map(|name| {
-                let other = Granted { path: name, ..granted };
+                let other = Granted { path: name, ..*granted };
                 let (place, how) = self
                     .places
                     .iter()
@@ -131,41 +136,54 @@ impl Granted<'_> {
     }
 }
 
-/// The path of this host that a target names for files. What a program may do is not limited by its
+/// The paths of this host that a target names for files. What a program may do is not limited by its
 /// working directory, so that one counts only where it is a place of the host, or below one.
-fn granted<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Option<Granted<'a>> {
+fn granted<'a>(target: &'a TargetKind, verbs: &[Verb]) -> Vec<Granted<'a>> {
     let changes = verbs.iter().any(|verb| verb.effect() == VerbEffect::Change);
     match target {
         TargetKind::Files(files) => {
             let effect = if changes { VerbEffect::Change } else { VerbEffect::Read };
-            Some(Granted {
-                kind: "directory",
-                path: files.root.real(),
-                reach: PlaceAccess::Below,
-                effect,
-            })
+            let path = files.root.real();
+            vec![Granted { kind: "directory", path, reach: PlaceAccess::Below, effect }]
         }
         TargetKind::Sql(sql) => match &sql.address {
             // Files are made beside a database that is only read.
-            SqlAddress::File(path) => Some(Granted {
+            SqlAddress::File(path) => vec![Granted {
                 kind: "database",
                 path: path.real(),
                 reach: PlaceAccess::Itself,
                 effect: VerbEffect::Change,
-            }),
-            SqlAddress::Server { .. } => None,
+            }],
+            SqlAddress::Server { .. } => Vec::new(),
         },
-        TargetKind::Process(process) => process.directory.as_ref().map(|directory| Granted {
-            kind: "working directory",
-            path: directory.real(),
-            reach: PlaceAccess::Itself,
-            effect: VerbEffect::Change,
-        }),
+        TargetKind::Process(process) => of_program(process).collect(),
         TargetKind::Http(_)
         | TargetKind::Docker(_)
         | TargetKind::Secret(_)
-        | TargetKind::Net(_) => None,
+        | TargetKind::Net(_) => Vec::new(),
     }
+}
+
+fn of_program(process: &ProcessTarget) -> impl Iterator<Item = Granted<'_>> {
+    let directory = process.directory.iter().map(|directory| Granted {
+        kind: "working directory",
+        path: directory.real(),
+        reach: PlaceAccess::Itself,
+        effect: VerbEffect::Change,
+    });
+    let named = [
+        ("written path", VerbEffect::Change, &process.writes),
+        ("read path", VerbEffect::Read, &process.reads),
+    ];
+    let named = named.into_iter().flat_map(|(kind, effect, paths)| {
+        paths.iter().flatten().map(move |path| Granted {
+            kind,
+            path: path.real(),
+            reach: PlaceAccess::Below,
+            effect,
+        })
+    });
+    directory.chain(named)
 }
 
 /// The folders of the program below a home.
@@ -181,7 +199,13 @@ const SETTINGS: &str = "/etc/runbook";
 /// The default places of every host that a target reaches: for a review on another host than that
 /// of the run.
 pub(crate) fn default_place(target: &TargetKind, verbs: &[Verb]) -> Option<ReachedPlace> {
-    let granted = granted(target, verbs).filter(|granted| granted.effect == VerbEffect::Change)?;
+    granted(target, verbs)
+        .iter()
+        .filter(|granted| granted.effect == VerbEffect::Change)
+        .find_map(default_place_of)
+}
+
+fn default_place_of(granted: &Granted<'_>) -> Option<ReachedPlace> {
     let parts: Vec<_> = granted
         .path
         .components()

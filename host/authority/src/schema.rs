@@ -127,6 +127,7 @@ fn slot(capability: Capability) -> Json {
 /// The JSON Schema of `boundary.toml`.
 pub fn boundary() -> Json {
     let rules: Vec<Json> = Capability::all().map(rule).collect();
+    let protections: Vec<_> = crate::boundary::PROTECTIONS.iter().map(|(name, _)| *name).collect();
     json!({
         "$schema": DRAFT,
         "title": "boundary.toml, format 1",
@@ -137,6 +138,12 @@ pub fn boundary() -> Json {
         "required": ["format"],
         "properties": {
             "format": { "description": "The format of this file", "const": 1 },
+            "require": {
+                "description": "What the kernel of a host must be able to keep programs from, or \
+                                no program is run there",
+                "type": "array",
+                "items": { "enum": protections },
+            },
             "allow": {
                 "description": "A grant is inside if every call that it lets through is covered by \
                                 some rule; what a rule does not mention it does not limit",

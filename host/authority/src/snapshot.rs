@@ -29,6 +29,8 @@ impl Snapshot {
                     Dimension::Files
                         | Dimension::Directories
                         | Dimension::Programs
+                        | Dimension::Reads
+                        | Dimension::Writes
                         | Dimension::Secrets
                 ) {
                     *values = values.rebased(root);

@@ -7,9 +7,10 @@ use crate::project::Project;
 use crate::{text_file, writable};
 use runbook_authority::boundary::Exceeded;
 use runbook_authority::scope::{CallValue, ConcreteCall, Dimension};
-use runbook_authority::{Boundary, Capability, Effective, Manifest};
+use runbook_authority::{Boundary, Capability, Effective, Grant, Manifest};
 use runbook_document::{Diagnostic, Diagnostics};
 use runbook_engine::UseSite;
+use runbook_launch::protection::Protection;
 use runbook_runtime::follow_links;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,6 +48,9 @@ pub fn check(
     diagnostics: &mut Diagnostics,
 ) {
     for grant in effective.iter() {
+        if let Some(diagnostic) = unmet(boundary, site, grant) {
+            diagnostics.push(diagnostic);
+        }
         let Err(exceeded) = boundary.check_grant(&manifest.name, grant, effective) else {
             continue;
         };
@@ -62,6 +66,33 @@ pub fn check(
                 .label("grants more than the boundary allows");
         diagnostics.push(diagnostic.help(help(boundary, &exceeded)));
     }
+}
+
+/// The finding about a program, if the boundary requires what this kernel does not have.
+fn unmet(boundary: &Boundary, site: &UseSite<'_>, grant: &Grant) -> Option<Diagnostic> {
+    grant.target.process()?;
+    let lacks: Vec<_> = Protection::ALL
+        .into_iter()
+        .filter(|protection| boundary.require.contains(protection.name()))
+        .filter(|protection| !protection.is_available())
+        .collect();
+    let first = lacks.first()?;
+    let names: Vec<_> = lacks.iter().map(|protection| format!("`{protection}`")).collect();
+    let message = format!(
+        "slot `{}` of step `{}` runs a program, and {} requires of the kernel what this host lacks: \
+         {}",
+        grant.slot,
+        site.step,
+        boundary.source.name(),
+        names.join(", ")
+    );
+    let target = &grant.target;
+    let diagnostic =
+        Diagnostic::error("E0120", &Arc::clone(&target.source), target.span.clone(), message)
+            .label("no program is run here");
+    let help =
+        format!("run it on a host that has {}; without it, {}", first.needs(), first.without());
+    Some(diagnostic.help(help))
 }
 
 /// `it would allow: POST https://billing.internal:443/refund`
@@ -127,5 +158,17 @@ fn other_sort(call: &ConcreteCall, leaves: &[(Dimension, String)]) -> Option<Str
                 .to_owned(),
         ),
         Some(CallValue::Text(_) | CallValue::Arguments(_) | CallValue::Number(_)) | None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boundary_can_require_each_protection_that_the_launcher_knows() {
+        let names: Vec<_> =
+            runbook_authority::boundary::PROTECTIONS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, Protection::ALL.map(Protection::name));
     }
 }

@@ -8,16 +8,28 @@
 //! The filter is there on every kernel that this program runs on, or the program is not started.
 //! Of Landlock, older kernels lack a part: [`Confinement::lacks`] says which.
 
+use crate::files::{self, FileAccess, Paths, Unusable};
+use crate::identity;
 use crate::protection::Protection;
-use crate::refused;
+use crate::refused::{self, Attributes};
 use crate::sandbox::MissingFeature;
+use crate::temporary::{self, TEMPORARY};
 use landlock::{
-    AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath, PathFd,
-    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
+    AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, Scope,
 };
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
-/// What a program may reach beyond files.
+/// Whether a program has a `/tmp` of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnTemporary {
+    Made,
+    None,
+}
+
+/// What a program may reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confinement {
@@ -25,6 +37,12 @@ pub struct Confinement {
     pub network: Network,
     /// The processes that it may send signals to.
     pub signals: Signals,
+    /// The files that it may open. Where it may not write all, it has a `/tmp` of its own.
+    pub files: FileAccess,
+    /// Bytes of address space, of each of its processes.
+    pub memory: Option<u64>,
+    /// Seconds of one processor, of each of its processes.
+    pub cpu_s: Option<u64>,
 }
 
 /// The sockets that a program may make.
@@ -57,11 +75,19 @@ impl Confinement {
     pub fn protections(&self) -> Vec<Protection> {
         let signals = (self.signals == Signals::Own).then_some(Protection::Signals);
         let ports = matches!(self.network, Network::Port(_)).then_some(Protection::Ports);
+        let files = self.files.is_limited().then_some(Protection::Files);
+        let temporary = self.has_own_temporary().then_some(Protection::Temporary);
         [Protection::SystemCalls, Protection::Processes]
             .into_iter()
             .chain(signals)
             .chain(ports)
+            .chain(files)
+            .chain(temporary)
             .collect()
+    }
+
+    fn has_own_temporary(&self) -> bool {
+        self.files.writes != Paths::Any
     }
 
     /// Those of them that this kernel does not have.
@@ -69,24 +95,67 @@ impl Confinement {
         self.protections().into_iter().filter(|protection| !protection.is_available()).collect()
     }
 
+    /// Makes a `/tmp` of the program's own, if it is to have one and the system lets it. To be done
+    /// before anything else, because a process in a name space of its own forgets what was
+    /// arranged.
+    ///
+    /// # Errors
+    /// If a path that the target grants cannot be had in it.
+    pub(crate) fn make_temporary(&self, more: &[&Path]) -> Result<OwnTemporary, MissingFeature> {
+        if !self.has_own_temporary() || !Protection::Temporary.is_available() {
+            return Ok(OwnTemporary::None);
+        }
+        temporary::make_private(self.files.named().chain(more.iter().copied()))
+            .map(|()| OwnTemporary::Made)
+            .map_err(|error| MissingFeature::new("a /tmp of its own", error))
+    }
+
     /// Gives up all that it does not grant, for the rest of the life of this process.
     ///
     /// # Errors
-    /// [`MissingFeature`], if the system calls cannot be filtered, or if a part of Landlock is
-    /// there and cannot be used. Nothing may be run then.
-    pub fn enter(&self) -> Result<(), MissingFeature> {
-        self.enter_landlock().map_err(|error| MissingFeature::new("Landlock", error))?;
-        refused::restrict(self.network)
+    /// [`MissingFeature`], if the system calls cannot be filtered, if files are to be limited and
+    /// cannot be, or if a part of Landlock is there and cannot be used. Nothing may be run then.
+    pub(crate) fn enter(&self, temporary: OwnTemporary) -> Result<(), MissingFeature> {
+        if self.files.is_limited() && !Protection::Files.is_available() {
+            let part = Protection::Files.needs();
+            return Err(MissingFeature::new(part, "this kernel does not have it"));
+        }
+        self.limit()?;
+        self.enter_landlock(temporary)?;
+        refused::restrict(self.network, self.attributes())
             .map_err(|error| MissingFeature::new(Protection::SystemCalls.needs(), error))
     }
 
-    fn enter_landlock(&self) -> Result<(), RulesetError> {
-        // Where a kernel knows a domain of files at all, it denies to link and move from one folder
-        // to another unless that is granted. What makes it one of files is that devices are made
-        // nowhere.
-        let mut ruleset = Ruleset::default()
-            .set_compatibility(CompatLevel::BestEffort)
-            .handle_access(AccessFs::Refer | AccessFs::MakeBlock | AccessFs::MakeChar)?;
+    /// Sets the limits of each of its processes. How many there are is limited for whoever is not
+    /// root: the kernel counts the processes of a user, and does not limit those of root.
+    fn limit(&self) -> Result<(), MissingFeature> {
+        let limits = [
+            (Resource::As, self.memory),
+            (Resource::Cpu, self.cpu_s),
+            // What lay in its memory, secrets too, is written nowhere when it breaks.
+            (Resource::Core, Some(0)),
+        ];
+        for (resource, limit) in limits {
+            let Some(limit) = limit else { continue };
+            setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
+                .map_err(|error| MissingFeature::new("limits of a process", error))?;
+        }
+        identity::limit_tasks_beside_those_of_its_user()
+            .map_err(|error| MissingFeature::new("a limit of processes", error))
+    }
+
+    /// Landlock does not judge who changes modes, owners and times: a program that may write
+    /// nothing may change none.
+    fn attributes(&self) -> Attributes {
+        match &self.files.writes {
+            Paths::Below(paths) if paths.is_empty() => Attributes::Fixed,
+            Paths::Below(_) | Paths::Any => Attributes::Changed,
+        }
+    }
+
+    fn enter_landlock(&self, temporary: OwnTemporary) -> Result<(), Unusable> {
+        let ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+        let mut ruleset = files::handle(ruleset, &self.files)?;
         let scopes = self.scopes();
         if !scopes.is_empty() {
             ruleset = ruleset.scope(scopes)?;
@@ -95,13 +164,15 @@ impl Confinement {
             ruleset = ruleset.handle_access(AccessNet::ConnectTcp | AccessNet::BindTcp)?;
         }
         let mut ruleset = ruleset.create()?;
-        if let Ok(everything) = PathFd::new("/") {
-            ruleset = ruleset.add_rule(PathBeneath::new(everything, AccessFs::Refer))?;
-        }
         if let Network::Port(port) = self.network {
             ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
         }
-        ruleset.restrict_self().map(drop)
+        let temporary = match temporary {
+            OwnTemporary::Made => Some(Path::new(TEMPORARY)),
+            OwnTemporary::None => None,
+        };
+        self.files.add_rules(ruleset, temporary)?.restrict_self()?;
+        Ok(())
     }
 
     fn scopes(&self) -> BitFlags<Scope> {

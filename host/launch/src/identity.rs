@@ -2,7 +2,7 @@
 //! because a program that keeps forking would starve everything else.
 
 use rustix::fs::{Gid, Uid};
-use rustix::process::{Resource, Rlimit, geteuid, getpid, setrlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getpid, getrlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
     set_capabilities, set_keep_capabilities, set_thread_groups, set_thread_res_gid,
@@ -30,6 +30,21 @@ pub(crate) fn limit_tasks() -> io::Result<()> {
     };
     let limit = Some(others + MOST_TASKS);
     Ok(setrlimit(Resource::Nproc, Rlimit { current: limit, maximum: limit })?)
+}
+
+/// Processes and threads of one program that may change something, where the kernel can count them.
+const MOST_TASKS_OF_A_WRITER: u64 = 4_096;
+
+/// Limits how many tasks this process and its descendants may be, unless it is root's.
+pub(crate) fn limit_tasks_beside_those_of_its_user() -> io::Result<()> {
+    if geteuid().is_root() {
+        return Ok(());
+    }
+    let limit = tasks_of(geteuid())?.saturating_add(MOST_TASKS_OF_A_WRITER);
+    let had = getrlimit(Resource::Nproc);
+    let least = |other: Option<u64>| Some(other.map_or(limit, |other| other.min(limit)));
+    let limit = Rlimit { current: least(had.current), maximum: least(had.maximum) };
+    Ok(setrlimit(Resource::Nproc, limit)?)
 }
 
 fn become_a_reader() -> io::Result<()> {

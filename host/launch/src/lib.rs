@@ -6,14 +6,17 @@
 //! does not grant: see [`confinement`], and [`sandbox`] for a program that can change nothing. If
 //! something cannot be set up, the launcher reports it, and the program does not run.
 
+pub mod cgroup;
 pub mod confinement;
+pub mod files;
 mod identity;
 pub mod protection;
 mod refused;
 pub mod sandbox;
 mod syscalls;
+mod temporary;
 
-use confinement::Confinement;
+use confinement::{Confinement, OwnTemporary};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 use sandbox::{Allowance, MissingFeature};
@@ -60,6 +63,8 @@ pub struct LaunchSpec {
     pub arguments: Vec<String>,
     /// The walls around it.
     pub walls: Walls,
+    /// The control group that it and all that it starts belong to.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// The walls around a program.
@@ -167,16 +172,25 @@ fn become_program(spec: &LaunchSpec) -> LaunchRefusal {
 
 fn prepare(spec: &LaunchSpec) -> Result<Command, LaunchRefusal> {
     leave_the_terminal()?;
-    match &spec.walls {
-        // First: a process that becomes another user's forgets whose end it watches.
-        Walls::ReadOnly(_) => sandbox::limit_tasks()?,
-        Walls::Confined(_) => {}
+    if let Some(cgroup) = &spec.cgroup {
+        // 0 is whoever writes it.
+        std::fs::write(cgroup.join("cgroup.procs"), "0")
+            .map_err(|error| system("its control group cannot be entered", &error))?;
     }
+    // First: a process that becomes another user's, or enters a name space, forgets whose end it
+    // watches.
+    let temporary = match &spec.walls {
+        Walls::ReadOnly(_) => {
+            sandbox::limit_tasks()?;
+            OwnTemporary::None
+        }
+        Walls::Confined(confinement) => confinement.make_temporary(&[&spec.program])?,
+    };
     die_with(spec.parent)?;
     let command = command(spec);
     match &spec.walls {
         Walls::ReadOnly(allowance) => sandbox::enter(allowance)?,
-        Walls::Confined(confinement) => confinement.enter()?,
+        Walls::Confined(confinement) => confinement.enter(temporary)?,
     }
     Ok(command)
 }

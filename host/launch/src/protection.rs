@@ -18,11 +18,25 @@ pub enum Protection {
     Signals,
     /// Connections to other ports than that of the database that it is lent.
     Ports,
+    /// Files beside those that its target names.
+    Files,
+    /// What others keep in `/tmp`.
+    Temporary,
+    /// An end of all that it started, also of what began a session of its own.
+    Descendants,
 }
 
 impl Protection {
     /// Each of them.
-    pub const ALL: [Self; 4] = [Self::SystemCalls, Self::Processes, Self::Signals, Self::Ports];
+    pub const ALL: [Self; 7] = [
+        Self::SystemCalls,
+        Self::Processes,
+        Self::Signals,
+        Self::Ports,
+        Self::Files,
+        Self::Temporary,
+        Self::Descendants,
+    ];
 
     /// Its name in files and messages.
     pub fn name(self) -> &'static str {
@@ -31,6 +45,9 @@ impl Protection {
             Self::Processes => "processes",
             Self::Signals => "signals",
             Self::Ports => "ports",
+            Self::Files => "files",
+            Self::Temporary => "temporary",
+            Self::Descendants => "descendants",
         }
     }
 
@@ -41,6 +58,9 @@ impl Protection {
             Self::Processes => "it can read and write the memory of other processes of its user",
             Self::Signals => "it can send signals to other processes of its user",
             Self::Ports => "it can connect to other ports than that of the database it is lent",
+            Self::Files => "a target with `reads` or `writes` is refused",
+            Self::Temporary => "a target with `writes` gives it no `/tmp` to write in",
+            Self::Descendants => "what it starts in a session of its own goes on after its end",
         }
     }
 
@@ -51,6 +71,14 @@ impl Protection {
             Self::Processes => "Landlock (Linux 5.13)",
             Self::Signals => "Landlock of Linux 6.12",
             Self::Ports => "Landlock of Linux 6.7",
+            Self::Files => "Landlock of Linux 6.2",
+            Self::Temporary => {
+                "name spaces of mounts, which root or (by a setting) every user may make"
+            }
+            Self::Descendants => {
+                "cgroups of version 2 in Linux 5.14, with the right to make some (root, or a \
+                 service with `Delegate=yes`)"
+            }
         }
     }
 
@@ -61,6 +89,9 @@ impl Protection {
             Self::Processes => has(|ruleset| ruleset.handle_access(AccessFs::MakeBlock)),
             Self::Signals => has(|ruleset| ruleset.scope(Scope::Signal)),
             Self::Ports => has(|ruleset| ruleset.handle_access(AccessNet::ConnectTcp)),
+            Self::Files => has(|ruleset| ruleset.handle_access(AccessFs::Truncate)),
+            Self::Descendants => crate::cgroup::own().is_some(),
+            Self::Temporary => crate::temporary::is_available(),
         }
     }
 }

@@ -13,6 +13,56 @@ use std::collections::BTreeMap;
 
 type Number = libc::c_long;
 
+/// Whether a program may change modes, owners, times and labels of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attributes {
+    /// Where its user may.
+    Changed,
+    /// Nowhere.
+    Fixed,
+}
+
+/// What changes them.
+const ATTRIBUTE_CALLS: &[Number] = &[
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    SYS_FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SYS_SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    SYS_REMOVEXATTRAT,
+    SYS_FILE_SETATTR,
+];
+/// These numbers are the same on all processors.
+const SYS_FCHMODAT2: Number = 452;
+const SYS_SETXATTRAT: Number = 463;
+const SYS_REMOVEXATTRAT: Number = 466;
+const SYS_FILE_SETATTR: Number = 469;
+
+/// The same, by the names that only this processor has.
+#[cfg(target_arch = "x86_64")]
+const ATTRIBUTE_CALLS_HERE: &[Number] = &[
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
+/// The same, by the names that only this processor has.
+#[cfg(not(target_arch = "x86_64"))]
+const ATTRIBUTE_CALLS_HERE: &[Number] = &[];
+
+/// Commands that set flags of a file, its project or its generation.
+const ATTRIBUTE_COMMANDS: [u64; 3] = [0x4008_6602, 0x401c_5820, 0x4008_7602];
+
 /// Refused with any arguments.
 const CALLS: &[Number] = &[
     // Work that the kernel does for a process without its system calls: sockets, too.
@@ -114,8 +164,8 @@ const SOCKET_KIND: u64 = 0xf;
 type Rules = BTreeMap<Number, Vec<SeccompRule>>;
 
 /// Refuses these system calls from here on, and every new privilege.
-pub(crate) fn restrict(network: Network) -> Result<(), Error> {
-    let [calls, clone3] = filters(network)?;
+pub(crate) fn restrict(network: Network, attributes: Attributes) -> Result<(), Error> {
+    let [calls, clone3] = filters(network, attributes)?;
     apply_filter(&clone3)?;
     apply_filter(&calls)
 }
@@ -125,7 +175,7 @@ pub(crate) fn calls() -> impl Iterator<Item = Number> {
     CALLS.iter().chain(CALLS_HERE).copied()
 }
 
-fn filters(network: Network) -> Result<[BpfProgram; 2], Error> {
+fn filters(network: Network, attributes: Attributes) -> Result<[BpfProgram; 2], Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = |rules: Rules, errno: i32| -> Result<BpfProgram, Error> {
         let refused = SeccompAction::Errno(errno.unsigned_abs());
@@ -134,10 +184,13 @@ fn filters(network: Network) -> Result<[BpfProgram; 2], Error> {
     // Its flags lie in memory, where no filter sees them. Told that there is none, programs use
     // `clone`.
     let clone3 = Rules::from([(libc::SYS_clone3, Vec::new())]);
-    Ok([filter(under_both_names(rules(network)?), libc::EPERM)?, filter(clone3, libc::ENOSYS)?])
+    Ok([
+        filter(under_both_names(rules(network, attributes)?), libc::EPERM)?,
+        filter(clone3, libc::ENOSYS)?,
+    ])
 }
 
-fn rules(network: Network) -> Result<Rules, Error> {
+fn rules(network: Network, attributes: Attributes) -> Result<Rules, Error> {
     let mut rules: Rules = calls().map(|number| (number, Vec::new())).collect();
     let mut spaces = Vec::new();
     for flag in NEW_NAMESPACES {
@@ -146,8 +199,16 @@ fn rules(network: Network) -> Result<Rules, Error> {
     }
     rules.insert(libc::SYS_clone, spaces);
     let mut commands = Vec::new();
-    for command in TERMINAL_COMMANDS {
-        commands.push(all([(1, SeccompCmpOp::Eq, command)])?);
+    let of_attributes: &[u64] = match attributes {
+        Attributes::Changed => &[],
+        Attributes::Fixed => {
+            let calls = ATTRIBUTE_CALLS.iter().chain(ATTRIBUTE_CALLS_HERE);
+            rules.extend(calls.map(|number| (*number, Vec::new())));
+            &ATTRIBUTE_COMMANDS
+        }
+    };
+    for command in TERMINAL_COMMANDS.iter().chain(of_attributes) {
+        commands.push(all([(1, SeccompCmpOp::Eq, *command)])?);
     }
     rules.insert(libc::SYS_ioctl, commands);
     // The program dies with its host, whatever it says.

@@ -9,6 +9,7 @@
 //!
 //! If the kernel lacks one of them, the launcher names it and starts nothing.
 
+use crate::files::{FileAccess, Paths};
 use crate::{identity, syscalls};
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, PathFd,
@@ -16,6 +17,7 @@ use landlock::{
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// How much a program that may change nothing may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,10 @@ pub struct Allowance {
     pub cpu_s: u64,
     /// Bytes of address space, of each process.
     pub memory: u64,
+    /// What it may read, beside what every program needs to begin.
+    pub reads: Paths,
+    /// What the host itself names to it: its own file.
+    pub own: Vec<PathBuf>,
 }
 
 /// How much a part of this program that works on what others wrote may use.
@@ -104,8 +110,12 @@ pub fn enter(allowance: &Allowance) -> Result<(), MissingFeature> {
         setrlimit(resource, limit)
             .map_err(|error| MissingFeature::new("limits of a process", error))?;
     }
-    let status =
-        ruleset()?.restrict_self().map_err(|error| MissingFeature::new(LANDLOCK, error))?;
+    let status = match &allowance.reads {
+        Paths::Any => ruleset()?,
+        Paths::Below(_) => limited(allowance)?,
+    }
+    .restrict_self()
+    .map_err(|error| MissingFeature::new(LANDLOCK, error))?;
     if status.ruleset == RulesetStatus::NotEnforced || !status.no_new_privs {
         return Err(MissingFeature::new(LANDLOCK, "it is not enforced"));
     }
@@ -153,6 +163,17 @@ fn ruleset() -> Result<landlock::RulesetCreated, MissingFeature> {
         .map_err(landlock_missing)?
         .add_rule(PathBeneath::new(null, AccessFs::WriteFile | AccessFs::Truncate))
         .map_err(landlock_missing)
+}
+
+/// The same, with files to read that are listed.
+fn limited(allowance: &Allowance) -> Result<landlock::RulesetCreated, MissingFeature> {
+    let files = FileAccess {
+        reads: allowance.reads.clone(),
+        writes: Paths::Below(Vec::new()),
+        own: allowance.own.clone(),
+    };
+    let ruleset = handled()?.create().map_err(landlock_missing)?;
+    Ok(files.add_rules(ruleset, None)?)
 }
 
 /// All that is refused unless a rule allows it.

@@ -3,21 +3,36 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use runbook_launch::confinement::{Confinement, Network, Signals, refused_calls};
+use runbook_launch::files::{FileAccess, Paths, READ_BY_ALL};
 use runbook_launch::protection::Protection;
-use runbook_launch::{LaunchSpec, Status, VARIABLE, Walls, number_of};
+use runbook_launch::{LaunchRefusal, LaunchSpec, Status, VARIABLE, Walls, number_of};
 use rustix::io::FdFlags;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::collections::BTreeMap;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 const PERL: &str = "/usr/bin/perl";
 
-const CLOSED: Confinement = Confinement { network: Network::Closed, signals: Signals::Own };
+const CLOSED: Confinement = Confinement {
+    network: Network::Closed,
+    signals: Signals::Own,
+    files: FileAccess::ANY,
+    memory: None,
+    cpu_s: None,
+};
 
 /// Runs a script of Perl within walls; it was started.
 fn confined(script: &str, walls: &Confinement) -> Output {
+    let (output, refusal) = launch(script, walls);
+    assert_eq!(refusal, None, "{script}");
+    output
+}
+
+/// What a script printed, or why it was not started.
+fn launch(script: &str, walls: &Confinement) -> (Output, Option<LaunchRefusal>) {
     let status = Status::new().unwrap();
     rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
     let spec = LaunchSpec {
@@ -28,6 +43,7 @@ fn confined(script: &str, walls: &Confinement) -> Output {
         interpreter: None,
         arguments: vec!["-e".to_owned(), script.to_owned()],
         walls: Walls::Confined(walls.clone()),
+        cgroup: None,
     };
     let output = Command::new(env!("CARGO_BIN_EXE_runbook-launch"))
         .arg(serde_json::to_string(&spec).unwrap())
@@ -37,8 +53,7 @@ fn confined(script: &str, walls: &Confinement) -> Output {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    assert_eq!(status.read().unwrap(), None, "{script}");
-    output
+    (output, status.read().unwrap())
 }
 
 /// Runs it without walls.
@@ -212,7 +227,7 @@ fn a_program_kills_neither_its_host_nor_another_process() {
 #[test]
 fn a_program_reads_the_memory_of_no_other_process() {
     for signals in [Signals::Own, Signals::Any] {
-        let walls = Confinement { network: Network::Open, signals };
+        let walls = Confinement { network: Network::Open, signals, ..CLOSED };
         // To root, who may measure every process, the kernel shows the environment of others.
         let more = if rustix::process::geteuid().is_root() { None } else { Some("environ") };
         for file in ["mem", "fd/0", "root/etc/passwd"].into_iter().chain(more) {
@@ -227,7 +242,7 @@ fn a_program_reads_the_memory_of_no_other_process() {
 #[test]
 fn a_program_gets_no_new_privilege_and_still_moves_and_links_its_files() {
     let facts = "open(F, '<', '/proc/self/status'); print grep { /^(NoNewPrivs|Seccomp):/ } <F>";
-    let walls = Confinement { network: Network::Open, signals: Signals::Any };
+    let walls = Confinement { network: Network::Open, signals: Signals::Any, ..CLOSED };
     assert_eq!(text(&confined(facts, &walls)), "NoNewPrivs:\t1\nSeccomp:\t2\n");
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("sub")).unwrap();
@@ -249,6 +264,206 @@ fn a_program_cannot_outlive_its_host_by_forgetting_it() {
     assert!(direct(&forget).status.success(), "the test can fail");
 }
 
+fn below(paths: &[&Path]) -> Paths {
+    Paths::Below(paths.iter().map(|path| path.to_path_buf()).collect())
+}
+
+/// A folder with a file, not below `/tmp`.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix("launch-").tempdir_in("/var/tmp").unwrap();
+    std::fs::write(folder.path().join("key"), "secret").unwrap();
+    folder
+}
+
+#[test]
+fn a_program_reads_no_key_that_its_target_does_not_name() {
+    for place in ["/tmp", "/var/tmp", "/root", "/dev/shm"] {
+        let folder = tempfile::Builder::new().prefix("launch-").tempdir_in(place).unwrap();
+        let key = folder.path().join("key");
+        std::fs::write(&key, "secret").unwrap();
+        let read = format!("open(F, '<', '{}') or exit 1; print <F>", key.display());
+        let list = format!("opendir(D, '{}') or exit 1; print 'listed'", folder.path().display());
+        for (granted, reads) in [
+            (Paths::Any, true),
+            (below(&[]), false),
+            (below(&["/etc/hostname".as_ref()]), false),
+            (below(&[folder.path()]), true),
+            (below(&[&key]), true),
+        ] {
+            let files = FileAccess { reads: granted.clone(), ..FileAccess::ANY };
+            let walls = Confinement { files, ..CLOSED };
+            let read = confined(&read, &walls);
+            assert_eq!(text(&read) == "secret", reads, "{place} {granted:?}: {read:?}");
+            let lists = granted == Paths::Any || granted == below(&[folder.path()]);
+            assert_eq!(text(&confined(&list, &walls)) == "listed", lists, "{place} {granted:?}");
+        }
+    }
+}
+
+/// What programs need to begin is granted to all: real ones of several kinds do.
+#[test]
+fn programs_of_every_kind_begin_that_may_read_nothing_else() {
+    let files = FileAccess { reads: below(&[]), writes: below(&[]), own: Vec::new() };
+    let walls = Confinement { files, ..CLOSED };
+    for (script, expected) in [
+        ("use POSIX; use Socket; print 'perl'", "perl"),
+        ("print scalar(getpwuid(0))", "root"),
+        ("print `/bin/sh -c 'echo shell | /usr/bin/sort'`", "shell\n"),
+        ("print `/usr/bin/pg_dump --version` =~ /PostgreSQL/ ? 'dump' : 'none'", "dump"),
+        ("print `/usr/bin/openssl version` =~ /SSL/ ? 'tls' : 'none'", "tls"),
+        ("open(F, '>', '/dev/null') or exit 1; print F 'x'; print 'null'", "null"),
+    ] {
+        let output = confined(script, &walls);
+        assert_eq!(text(&output), expected, "{script}: {output:?}");
+    }
+    for path in READ_BY_ALL {
+        assert!(!path.starts_with("/home") && !path.starts_with("/root"), "{path}");
+        assert!(!["/", "/etc", "/etc/ssl", "/var", "/proc", "/dev"].contains(path), "{path}");
+    }
+}
+
+#[test]
+fn a_program_writes_below_what_its_target_names_and_nowhere_else() {
+    let (granted, other) = (folder(), folder());
+    let files = FileAccess { writes: below(&[granted.path()]), ..FileAccess::ANY };
+    let walls = Confinement { files, ..CLOSED };
+    for script in [
+        "open(F, '>>', 'key') or exit 1; print F 'more'",
+        "open(F, '>', 'new') or exit 1",
+        "truncate('key', 1) or exit 1",
+        "rename('key', 'moved') or exit 1",
+        "unlink('key') or exit 1",
+        "mkdir('made') or exit 1",
+        "symlink('key', 'link') or exit 1",
+        "link('key', 'hard') or exit 1",
+        "use POSIX; mkfifo('fifo', 0600) or exit 1",
+    ] {
+        let at = |folder: &tempfile::TempDir| {
+            std::fs::write(folder.path().join("key"), "secret").unwrap();
+            format!("chdir('{}') or exit 1; {script}", folder.path().display())
+        };
+        assert!(!confined(&at(&other), &walls).status.success(), "{script}");
+        let left: Vec<_> = std::fs::read_dir(other.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{script}");
+        assert_eq!(std::fs::read(other.path().join("key")).unwrap(), b"secret", "{script}");
+        let output = confined(&at(&granted), &walls);
+        assert!(output.status.success(), "the test can fail: {script}: {output:?}");
+        std::fs::read_dir(granted.path()).unwrap().for_each(|entry| {
+            let path = entry.unwrap().path();
+            if path.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) }
+                .unwrap();
+        });
+    }
+    // To move a file out of the folder is to write elsewhere.
+    std::fs::write(granted.path().join("key"), "secret").unwrap();
+    let out = format!(
+        "rename('{}/key', '{}/taken') or exit 1",
+        granted.path().display(),
+        other.path().display()
+    );
+    assert!(!confined(&out, &walls).status.success());
+}
+
+#[test]
+fn a_program_that_may_write_nothing_changes_no_mode_owner_time_or_label() {
+    let folder = folder();
+    let key = folder.path().join("key");
+    let facts = || {
+        use std::os::unix::fs::MetadataExt as _;
+        let facts = std::fs::metadata(&key).unwrap();
+        (facts.mode(), facts.uid(), facts.mtime())
+    };
+    let before = facts();
+    let nothing = FileAccess { writes: below(&[]), ..FileAccess::ANY };
+    let walls = Confinement { files: nothing, ..CLOSED };
+    for script in [
+        "chmod(0777, 'key') or exit 1",
+        "open(F, '<', 'key'); chmod(0777, \\*F) or exit 1",
+        "utime(1, 1, 'key') or exit 1",
+        "chown(12345, 12345, 'key') or exit 1",
+        "my $k = 'key'; syscall(452, -100, $k, 0777, 0) == 0 or exit 1",
+    ] {
+        let script = format!("chdir('{}') or exit 1; {script}", folder.path().display());
+        assert!(!confined(&script, &walls).status.success(), "{script}");
+        assert_eq!(facts(), before, "{script}");
+        assert!(direct(&script).status.success(), "the test can fail: {script}");
+        std::fs::remove_file(&key).unwrap();
+        std::fs::write(&key, "secret").unwrap();
+        rustix::fs::utimensat(
+            rustix::fs::CWD,
+            &key,
+            &rustix::fs::Timestamps {
+                last_access: rustix::fs::Timespec { tv_sec: before.2, tv_nsec: 0 },
+                last_modification: rustix::fs::Timespec { tv_sec: before.2, tv_nsec: 0 },
+            },
+            rustix::fs::AtFlags::empty(),
+        )
+        .unwrap();
+    }
+}
+
+#[test]
+fn the_tmp_of_a_program_is_its_own_and_cannot_fill_the_disk() {
+    let shared = tempfile::Builder::new().prefix("launch-").tempdir_in("/tmp").unwrap();
+    let kept = tempfile::Builder::new().prefix("launch-").tempdir_in("/tmp").unwrap();
+    std::fs::write(shared.path().join("key"), "secret").unwrap();
+    std::fs::write(kept.path().join("key"), "secret").unwrap();
+    let files = FileAccess { writes: below(&[kept.path()]), ..FileAccess::ANY };
+    let walls = Confinement { files, ..CLOSED };
+    let mine = format!("/tmp/launch-mine-{}", std::process::id());
+    let script = format!(
+        "print 'shared ' if -e '{}/key'; print 'kept ' if -e '{2}/key'; open(F, '>', '{2}/new') or \
+         exit 1; open(G, '>', '{1}') or exit 2; print 'mine ' if -e '{1}'; chmod(0600, '{1}') or exit 3",
+        shared.path().display(),
+        mine,
+        kept.path().display()
+    );
+    let output = confined(&script, &walls);
+    assert_eq!(
+        (text(&output).as_str(), output.status.code()),
+        ("kept mine ", Some(0)),
+        "{output:?}"
+    );
+    assert!(kept.path().join("new").exists(), "what is granted is what it was");
+    assert!(!Path::new(&mine).exists());
+    let fill = "open(F, '>', '/tmp/fill') or exit 1; my $x = 'x' x (1 << 20); my $n = 0; while ($n < \
+                1000) { syswrite(F, $x) == length($x) or last; $n++ } print $n";
+    let written: u32 = text(&confined(fill, &walls)).parse().unwrap();
+    assert!((200..300).contains(&written), "{written} MiB");
+    let many =
+        "my $n = 0; while ($n < 100000) { open(F, '>', \"/tmp/$n\") or last; $n++ } print $n";
+    let made: u32 = text(&confined(many, &walls)).parse().unwrap();
+    assert!(made < 70_000, "{made} files");
+}
+
+#[test]
+fn a_path_that_is_a_link_or_is_not_there_is_no_grant() {
+    let folder = folder();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink("/etc", &link).unwrap();
+    for path in [link, folder.path().join("none")] {
+        for files in [
+            FileAccess { reads: below(&[&path]), ..FileAccess::ANY },
+            FileAccess { writes: below(&[&path]), ..FileAccess::ANY },
+        ] {
+            let (_, refusal) = launch("print 1", &Confinement { files, ..CLOSED });
+            let refusal = refusal.unwrap().to_string();
+            assert!(refusal.contains(&path.display().to_string()), "{refusal}");
+        }
+    }
+}
+
+#[test]
+fn the_memory_and_the_time_of_a_program_are_limited() {
+    let large = "my $x = 'x' x (600 << 20); print 'had'";
+    let long = "1 while 1";
+    assert_eq!(text(&confined(large, &CLOSED)), "had", "the test can fail");
+    let walls = Confinement { memory: Some(300 << 20), cpu_s: Some(1), ..CLOSED };
+    assert_eq!(text(&confined(large, &walls)), "");
+    let ended = confined(long, &walls);
+    assert!(!ended.status.success(), "{ended:?}");
+}
+
 /// Runs something on a thread for which one system call is as on a kernel that has not got it.
 fn on_an_older_kernel<T: Send>(number: i64, errno: i32, run: impl FnOnce() -> T + Send) -> T {
     let older = move || {
@@ -264,13 +479,22 @@ fn on_an_older_kernel<T: Send>(number: i64, errno: i32, run: impl FnOnce() -> T 
 
 #[test]
 fn what_a_kernel_lacks_is_named_and_the_rest_of_the_walls_stands() {
-    let walls = Confinement { network: Network::Port(1), ..CLOSED };
+    let files = FileAccess { writes: below(&[]), ..FileAccess::ANY };
+    let walls = Confinement { network: Network::Port(1), files, ..CLOSED };
     assert_eq!(walls.lacks(), []);
     let number = libc::SYS_landlock_create_ruleset;
     let (lacks, output) = on_an_older_kernel(number, libc::ENOSYS, || {
         (walls.lacks(), confined("kill(0, getppid()) or exit 1; print 'signals'", &CLOSED))
     });
-    assert_eq!(lacks, [Protection::Processes, Protection::Signals, Protection::Ports]);
+    assert_eq!(
+        lacks,
+        [Protection::Processes, Protection::Signals, Protection::Ports, Protection::Files]
+    );
+    let (_, refusal) = on_an_older_kernel(number, libc::ENOSYS, || launch("print 1", &walls));
+    assert!(refusal.unwrap().to_string().contains("Landlock of Linux 6.2"));
+    let unshare = libc::SYS_unshare;
+    let (_, refusal) = on_an_older_kernel(unshare, libc::EPERM, || launch("print 1", &walls));
+    assert!(refusal.unwrap().to_string().contains("a /tmp of its own"));
     assert_eq!(text(&output), "signals", "what is named is what is missing");
     let sockets = on_an_older_kernel(number, libc::ENOSYS, || confined(SOCKETS, &CLOSED));
     assert_eq!(text(&sockets), "");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use runbook_launch::confinement::{Confinement, Network, Signals};
+use runbook_launch::files::{FileAccess, Paths};
 use runbook_launch::sandbox::{Allowance, available};
 use runbook_launch::{LaunchRefusal, LaunchSpec, Status, VARIABLE, Walls, number_of};
 use rustix::io::FdFlags;
@@ -45,11 +46,21 @@ fn launch(
         interpreter: None,
         arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
         walls: match walls {
-            SandboxLimits::ReadOnly => Walls::ReadOnly(Allowance { cpu_s: 20, memory: 4 << 30 }),
-            SandboxLimits::Open => {
-                Walls::Confined(Confinement { network: Network::Open, signals: Signals::Any })
-            }
+            SandboxLimits::ReadOnly => Walls::ReadOnly(Allowance {
+                cpu_s: 20,
+                memory: 4 << 30,
+                reads: Paths::Any,
+                own: Vec::new(),
+            }),
+            SandboxLimits::Open => Walls::Confined(Confinement {
+                network: Network::Open,
+                signals: Signals::Any,
+                files: FileAccess::ANY,
+                memory: None,
+                cpu_s: None,
+            }),
         },
+        cgroup: None,
     };
     let output = Command::new(env!("CARGO_BIN_EXE_runbook-launch"))
         .arg(serde_json::to_string(&spec).unwrap())
@@ -379,7 +390,7 @@ fn without_a_part_of_the_sandbox_nothing_is_run_and_the_part_is_named() {
         let (output, refusal) = on_an_older_kernel(number, errno, || {
             launch(SH, &["-c", "echo ran"], SandboxLimits::Open)
         });
-        let runs = part == "limit" || number == libc::SYS_landlock_create_ruleset;
+        let runs = number == libc::SYS_landlock_create_ruleset;
         assert_eq!((output.stdout == b"ran\n", refusal.is_none()), (runs, runs), "{part}");
     }
 }
@@ -397,7 +408,7 @@ fn a_program_that_cannot_be_executed_is_said_to_be() {
 fn nothing_is_started_for_a_host_that_is_gone() {
     let status = Status::new().unwrap();
     rustix::io::fcntl_setfd(status.file(), FdFlags::empty()).unwrap();
-    let spec = serde_json::json!({ "parent": 1, "status": number_of(status.file()), "program": "/bin/echo", "content": null, "interpreter": null, "arguments": ["ran"], "walls": { "confined": { "network": "open", "signals": "any" } } });
+    let spec = serde_json::json!({ "parent": 1, "status": number_of(status.file()), "program": "/bin/echo", "content": null, "interpreter": null, "arguments": ["ran"], "cgroup": null, "walls": { "confined": { "network": "open", "signals": "any", "files": { "reads": "any", "writes": "any", "own": [] }, "memory": null, "cpu_s": null } } });
     let output =
         Command::new(env!("CARGO_BIN_EXE_runbook-launch")).arg(spec.to_string()).output().unwrap();
     assert!(output.stdout.is_empty());

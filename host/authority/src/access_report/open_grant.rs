@@ -128,6 +128,13 @@ pub(super) fn of(target: &TargetKind, verb: Verb) -> Vec<OpenGrant> {
             by_arguments
                 .into_iter()
                 .chain(is_fed.then_some(OpenGrant::ReadsInput { program }))
+                .chain(
+                    process
+                        .writes
+                        .iter()
+                        .flatten()
+                        .filter_map(|path| system_directory(path.real())),
+                )
                 .collect()
         }
         TargetKind::Docker(docker) => {

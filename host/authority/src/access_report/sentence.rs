@@ -115,6 +115,15 @@ fn of_process(target: &ProcessTarget, lent: Option<&Target>) -> Vec<String> {
         connected.extend(connection.sql().into_iter().flat_map(of_sql));
         parts.push(connected.join(", "));
     }
+    for (verb, paths) in [("reads", &target.reads), ("writes", &target.writes)] {
+        let Some(paths) = paths else { continue };
+        let named: Vec<_> = paths.iter().map(ToString::to_string).collect();
+        parts.push(if named.is_empty() {
+            format!("it {verb} no file")
+        } else {
+            format!("it {verb} only {}", named.join(", "))
+        });
+    }
     if target.network {
         parts.push("it may make any connection".to_owned());
     }
@@ -412,6 +421,14 @@ mod tests {
             In::Sentence("sha256 = \"DIGEST\"\ninterpreter_sha256 = \"DIGEST\"", "read by DIGEST"),
         ),
         (Capability::Process, "read_only", VERBS),
+        (
+            Capability::Process,
+            "reads",
+            In::Sentence("reads = [\"/etc/app\", \"data\"]", "it reads only /etc/app, /base/data"),
+        ),
+        (Capability::Process, "writes", In::Sentence("writes = []", "it writes no file")),
+        (Capability::Process, "memory", LIMIT),
+        (Capability::Process, "cpu", LIMIT),
         (
             Capability::Process,
             "network",

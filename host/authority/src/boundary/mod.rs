@@ -33,7 +33,22 @@ pub struct Boundary {
     pub source: Arc<Source>,
     /// Its rules, in file order.
     pub rules: Vec<BoundaryRule>,
+    /// What the kernel of a host must be able to keep programs from, or no program is run there:
+    /// names of [`PROTECTIONS`].
+    pub require: BTreeSet<&'static str>,
 }
+
+/// What a kernel may be able to keep a program from, and what that is, for people. Which of it a
+/// host has, and what it is made of, the launcher of programs knows.
+pub const PROTECTIONS: &[(&str, &str)] = &[
+    ("system-calls", "connections, name spaces, mounts and the tracing of other processes"),
+    ("processes", "the memory of other processes of its user"),
+    ("signals", "signals to processes that it did not start"),
+    ("ports", "other ports than that of a lent connection"),
+    ("files", "files beside `reads` and `writes`"),
+    ("temporary", "what others keep in `/tmp`"),
+    ("descendants", "going on after its end in a session of its own"),
+];
 
 /// One `[[allow]]` rule of a boundary.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,7 +185,14 @@ impl Boundary {
     #[must_use]
     pub fn on_this_host(mut self, follow: &dyn Fn(&Path) -> PathBuf) -> Self {
         for (dimension, values) in self.rules.iter_mut().flat_map(|rule| &mut rule.values) {
-            if matches!(dimension, Dimension::Directories | Dimension::Files | Dimension::Secrets) {
+            if matches!(
+                dimension,
+                Dimension::Directories
+                    | Dimension::Files
+                    | Dimension::Reads
+                    | Dimension::Secrets
+                    | Dimension::Writes
+            ) {
                 *values = values.followed(follow);
             }
             if *dimension == Dimension::Programs {

@@ -1,6 +1,6 @@
 //! Reads `boundary.toml`.
 
-use super::{Boundary, BoundaryRule, FORMAT};
+use super::{Boundary, BoundaryRule, FORMAT, PROTECTIONS};
 use crate::capability::Capability;
 use crate::pattern::{AddressPolicy, PathPattern};
 use crate::scope::{Dimension, DimensionRow, Shape, Text, Values};
@@ -26,12 +26,29 @@ impl Boundary {
             );
             reader.error("E0121", format.span, message, "unknown format");
         }
+        let require = read_required(&mut reader);
         let rules = reader.each("allow", "rule", read_rule);
         reader.finish();
         let is_good = !found.has_errors();
         diagnostics.append(found);
-        is_good.then(|| Self { source: Arc::clone(source), rules })
+        is_good.then(|| Self { source: Arc::clone(source), rules, require })
     }
+}
+
+/// What the kernel must have.
+fn read_required(reader: &mut Reader<'_>) -> BTreeSet<&'static str> {
+    let names: Vec<_> = PROTECTIONS.iter().map(|(name, _)| *name).collect();
+    let written = reader.optional::<Vec<Located<String>>>("require");
+    let mut required = BTreeSet::new();
+    for text in written.map(|list| list.value).unwrap_or_default() {
+        match names.iter().find(|name| **name == text.value) {
+            Some(name) => {
+                required.insert(*name);
+            }
+            None => unknown(reader, &text, "what a kernel can be required to have", &names),
+        }
+    }
+    required
 }
 
 fn read_rule(reader: &mut Reader<'_>) -> Option<BoundaryRule> {

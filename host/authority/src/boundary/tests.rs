@@ -743,6 +743,24 @@ const DIMENSION_EXAMPLES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "[\"/other\"]",
         "[\"/data\"]",
     ),
+    (
+        "process",
+        "reads",
+        "run",
+        "process = \"/bin/x\"\nreads = [\"/data/x\"]",
+        "[\"/other\"]",
+        "[\"/data\"]",
+    ),
+    (
+        "process",
+        "writes",
+        "run",
+        "process = \"/bin/x\"\nwrites = [\"/data/x\"]",
+        "[\"/data/x/y\"]",
+        "[\"/data\"]",
+    ),
+    ("process", "memory", "run", "process = \"/bin/x\"\nmemory = \"2MiB\"", "\"1MiB\"", "\"2MiB\""),
+    ("process", "cpu", "run", "process = \"/bin/x\"\ncpu = \"2s\"", "\"1s\"", "\"2s\""),
     ("process", "network", "run", "process = \"/bin/x\"\nnetwork = true", "false", "true"),
     ("process", "signals", "run", "process = \"/bin/x\"\nsignals = true", "false", "true"),
     (
@@ -1094,6 +1112,19 @@ fn a_variable_that_is_not_harmless_is_outside_of_a_rule_that_does_not_name_it() 
     assert!(check("LANG = \"C\"", "environment = [\"LD_PRELOAD\"]").is_some());
     assert_eq!(check("PATH = \"/usr/bin\"", "environment = [\"PATH=/usr/*\", \"LANG\"]"), None);
     assert_eq!(check("PATH = \"secret:x\"", "environment = [\"PATH=secret:*\"]"), None);
+}
+
+#[test]
+fn a_boundary_requires_what_a_kernel_can_have_and_nothing_else() {
+    let all: Vec<_> = PROTECTIONS.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let required = boundary(&format!("require = [{}]\n", all.join(", "))).require;
+    assert_eq!(required.len(), PROTECTIONS.len());
+    assert!(boundary("").require.is_empty());
+    let source = Arc::new(Source::new("b.toml", "format = 1\nrequire = [\"signal\"]\n"));
+    let mut diagnostics = Diagnostics::default();
+    assert!(Boundary::parse(&source, &mut diagnostics).is_none());
+    let said = format!("{diagnostics:?}");
+    assert!(said.contains("E0121") && said.contains("signals"), "{said}");
 }
 
 const MAIL: &str = "net = [\"mail.internal\", \"mx.internal\"]\nports = [25]\n\

@@ -215,7 +215,9 @@ fn read_dimension(
     row: &DimensionRow,
     folder: &str,
 ) -> Option<Values> {
-    if row.shape == Shape::Duration && reader.table().get(row.key).is_some_and(is_unlimited) {
+    if matches!(row.shape, Shape::Duration | Shape::Size)
+        && reader.table().get(row.key).is_some_and(is_unlimited)
+    {
         reader.knows(row.key);
         return Some(Values::AtMost(u64::MAX));
     }
@@ -232,10 +234,13 @@ fn read_dimension(
             Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{folder}{rest}"),
             Some(_) | None => path.to_owned(),
         });
-        if row.shape == Shape::Directory && row.dimension == Dimension::Directories {
+        let is_folder = matches!(row.dimension, Dimension::Reads | Dimension::Writes);
+        if row.dimension == Dimension::Directories {
             Text::Directory(path)
         } else if path == "*" {
             Text::Any
+        } else if is_folder {
+            Text::Directory(path)
         } else {
             Text::Exact(path)
         }
@@ -251,6 +256,11 @@ fn is_unlimited(node: &runbook_document::Node) -> bool {
 pub(super) fn is_path(dimension: Dimension) -> bool {
     matches!(
         dimension,
-        Dimension::Files | Dimension::Directories | Dimension::Programs | Dimension::Secrets
+        Dimension::Files
+            | Dimension::Directories
+            | Dimension::Programs
+            | Dimension::Reads
+            | Dimension::Secrets
+            | Dimension::Writes
     )
 }

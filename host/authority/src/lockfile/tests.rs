@@ -77,7 +77,8 @@ fn what_is_written_is_read_back_without_any_difference() {
             "process",
             "process = \"/bin/x\"\n\
                      arguments = [{ one_of = [\"a\", \"b\"] }, { repeat = { regex = 'x\\.y' } }]\n\
-                     environment = { A = \"b\" }\nnetwork = true\nsignals = true",
+                     environment = { A = \"b\" }\nnetwork = true\nsignals = true\n\
+                     reads = [\"data\", \"/etc/app\"]\nwrites = []\nmemory = \"1GiB\"\ncpu = \"5s\"",
         ),
         (
             "net",

@@ -96,7 +96,8 @@ dimensions! {
     Commands "commands" Arguments [Docker] [] "Programs inside containers, with their arguments";
     Networks "networks" Glob [Docker] ["any-network"] "Networks of containers that are created";
     Pids "pids" Count [Docker] [] "Processes of a container that is created";
-    Memory "memory" Size [Docker] [] "Memory of a container that is created";
+    Memory "memory" Size [Docker Process] [] "Memory of a container that is created, or address space of each process of a program";
+    Cpu "cpu" Duration [Process] [] "Processor time of each process of a program";
     Directories "directories" Directory [Files Process] ["/anywhere"] "Directories, with all that is below";
     Programs "programs" Glob [Process] ["/any/program"] "Programs on this host, by absolute path";
     Digests "sha256" Glob [Process] ["a file with any other content"] "Digests of programs";
@@ -105,6 +106,8 @@ dimensions! {
     Environment "environment" Glob [Docker Process] ["ANY=value"] "Environment variables that a program gets, or a container that is created: `NAME` with any value, or `NAME=value`";
     Connections "connections" Glob [Process] ["any database"] "Databases whose connection a \
                                                                program gets";
+    Reads "reads" Directory [Process] ["/anywhere"] "Files and directories that a program may read, with all that is below";
+    Writes "writes" Directory [Process] ["/anywhere"] "Files and directories that a program may write, with all that is below";
     Network "network" Flag [Process] [] "Whether a program may make any connection";
     Signals "signals" Flag [Process] [] "Whether a program may send signals to processes that it did not start";
     Send "send" Glob [Net] ["ANYTHING"] "Lines that may be said to a server";

@@ -19,9 +19,9 @@ use crate::capability::{Capability, Verb};
 use crate::grant::{Effective, Grant};
 use crate::pattern::{AddressClass, AddressPolicy, Dialect, StatementClass};
 use crate::targets::{
-    ContainerFilter, DockerTarget, FilesTarget, HeaderEncoding, HttpAuth, HttpBase, HttpTarget,
-    Injected, NetTarget, PathView, ProcessTarget, SecretTarget, SqlAddress, SqlTarget, Target,
-    TargetKind, TlsMode, reached_addresses,
+    ContainerFilter, DockerTarget, FilesTarget, HeaderEncoding, HostPath, HttpAuth, HttpBase,
+    HttpTarget, Injected, NetTarget, PathView, ProcessTarget, SecretTarget, SqlAddress, SqlTarget,
+    Target, TargetKind, TlsMode, reached_addresses,
 };
 use runbook_document::ByteSize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -338,6 +338,10 @@ fn of_process(
         ),
         (Dimension::Arguments, Values::Arguments(vec![target.arguments.clone()])),
         (Dimension::Environment, Values::exact(target.variables())),
+        (Dimension::Reads, below(target.reads.as_deref(), view)),
+        (Dimension::Writes, below(target.writes.as_deref(), view)),
+        (Dimension::Memory, Values::AtMost(target.memory.map_or(u64::MAX, |size| size.0))),
+        (Dimension::Cpu, target.cpu.map_or(Values::AtMost(u64::MAX), at_most)),
         (Dimension::Network, Values::flag(target.network.into())),
         (Dimension::Signals, Values::flag(target.signals.into())),
         (Dimension::MaxOutput, Values::AtMost(target.max_output.0)),
@@ -353,6 +357,13 @@ fn of_process(
     // Without a limit of its own a program may run as long as its call.
     values.insert(Dimension::Timeout, target.timeout.map_or(Values::AtMost(u64::MAX), at_most));
     values
+}
+
+/// These paths and all that is below; every path if none are named.
+fn below(paths: Option<&[HostPath]>, view: PathView) -> Values {
+    paths.map_or_else(Values::any, |paths| {
+        Values::Texts(paths.iter().map(|path| Text::Directory(path.shown(view))).collect())
+    })
 }
 
 /// What a grant reaches depends on its verbs: one that only looks up names connects to no server.

@@ -387,6 +387,26 @@ const ENFORCED: &[(Capability, &str, Enforcement)] = &[
     ),
     (
         Capability::Process,
+        "reads",
+        Enforcement::Test("a_program_opens_only_the_files_that_its_target_names"),
+    ),
+    (
+        Capability::Process,
+        "writes",
+        Enforcement::Test("a_program_opens_only_the_files_that_its_target_names"),
+    ),
+    (
+        Capability::Process,
+        "memory",
+        Enforcement::Test("a_program_uses_no_more_memory_and_time_than_its_target_says"),
+    ),
+    (
+        Capability::Process,
+        "cpu",
+        Enforcement::Test("a_program_uses_no_more_memory_and_time_than_its_target_says"),
+    ),
+    (
+        Capability::Process,
         "network",
         Enforcement::Test("a_program_makes_no_connection_unless_its_target_says_so"),
     ),

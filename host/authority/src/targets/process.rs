@@ -4,7 +4,7 @@ use super::variable::is_name;
 use super::{Folder, HostPath, secret_reference};
 use crate::digest::Digest;
 use crate::pattern::ArgumentPattern;
-use runbook_document::{ByteSize, Node, Reader, Table, Value};
+use runbook_document::{ByteSize, Located, Node, Reader, Table, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -56,6 +56,15 @@ pub struct ProcessTarget {
     pub interpreter_sha256: Option<Digest>,
     /// Whether it may only read: it is run where it can change nothing, by probes too.
     pub read_only: bool,
+    /// The files and folders that it may read, with all that is below; all if absent. What every
+    /// program needs to begin is not listed.
+    pub reads: Option<Vec<HostPath>>,
+    /// The files and folders that it may write, with all that is below; all if absent.
+    pub writes: Option<Vec<HostPath>>,
+    /// Bytes of address space, of each of its processes.
+    pub memory: Option<ByteSize>,
+    /// Time of one processor, of each of its processes.
+    pub cpu: Option<Duration>,
     /// Whether it may make connections. Without, it gets no socket but for `connection`.
     pub network: bool,
     /// Whether it may send signals to processes that it did not start.
@@ -122,6 +131,10 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
     let read_only = reader.optional::<bool>("read_only").is_some_and(|flag| flag.value);
     let network = reader.optional::<bool>("network").is_some_and(|flag| flag.value);
     let signals = reader.optional::<bool>("signals").is_some_and(|flag| flag.value);
+    let reads = read_paths(reader, folder, "reads");
+    let writes = read_paths(reader, folder, "writes");
+    let memory = reader.optional::<ByteSize>("memory").map(|size| size.value);
+    let cpu = reader.optional::<Duration>("cpu").map(|time| time.value);
     if read_only {
         refuse_what_changes_something(reader);
     }
@@ -143,6 +156,10 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
         sha256,
         interpreter_sha256,
         read_only,
+        reads,
+        writes,
+        memory,
+        cpu,
         network,
         signals,
         arguments: arguments?,
@@ -156,9 +173,20 @@ pub(super) fn read(reader: &mut Reader<'_>, folder: Folder<'_>) -> Option<Proces
 
 /// A connection or a signal may change something, and a program that only reads must not.
 fn refuse_what_changes_something(reader: &mut Reader<'_>) {
-    for (key, what) in [("network", "connections"), ("signals", "signals")] {
+    for (key, what) in
+        [("network", "connections"), ("signals", "signals"), ("writes", "what it writes")]
+    {
         let Some(node) = reader.table().get(key) else { continue };
-        if !matches!(node.value, Value::Boolean(true)) {
+        let is_nothing = match &node.value {
+            Value::Boolean(is_set) => !is_set,
+            Value::Array(paths) => paths.is_empty(),
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Datetime(_)
+            | Value::Table(_) => true,
+        };
+        if is_nothing {
             continue;
         }
         let span = node.span.clone();
@@ -196,6 +224,26 @@ fn refuse_what_the_connection_sets(reader: &mut Reader<'_>) {
             "remove the one that is not meant",
         );
     }
+}
+
+/// Paths of this host; relative ones are below the folder of the runbook.
+fn read_paths(
+    reader: &mut Reader<'_>,
+    folder: Folder<'_>,
+    key: &'static str,
+) -> Option<Vec<HostPath>> {
+    let written = reader.optional::<Vec<Located<String>>>(key)?.value;
+    let mut paths = Vec::new();
+    for path in written {
+        if path.value.is_empty() || path.value.contains('*') {
+            let message = format!("`{}` is no path", path.value);
+            let label = "a folder holds for all that is below it";
+            reader.error("E0103", path.span, message, label);
+            continue;
+        }
+        paths.push(folder.locate(&path.value));
+    }
+    Some(paths)
 }
 
 fn read_digest(reader: &mut Reader<'_>, key: &'static str) -> Option<Digest> {

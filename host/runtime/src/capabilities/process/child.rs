@@ -11,7 +11,8 @@ use crate::capabilities::files::stream::IfExists;
 use crate::capabilities::files::stream::{Compression, FileWriter, WrittenFile};
 use crate::host::Commit;
 use crate::launcher::{InheritedFiles, Launcher};
-use runbook_launch::{Status, Walls};
+use runbook_launch::cgroup::Cgroup;
+use runbook_launch::{LaunchSpec, Status, Walls};
 use runbook_secrets::Secret;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -62,6 +63,8 @@ pub(super) struct Child {
     pub(super) sink: Target,
     /// The walls around it.
     pub(super) walls: Walls,
+    /// The control group of it and of all that it starts, where there can be one.
+    pub(super) cgroup: Option<Cgroup>,
     pub(super) max_output: u64,
     pub(super) timeout: Duration,
     /// It is sent before the program is started.
@@ -94,7 +97,8 @@ impl Child {
         let working_directory = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let image = self.program.image()?;
         let status = Status::new().map_err(Failure::Start)?;
-        let spec = image.spec(&status, self.arguments, self.walls);
+        let cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
+        let spec = LaunchSpec { cgroup, ..image.spec(&status, self.arguments, self.walls) };
         let mut command =
             self.launcher.command(&spec, &self.environment).map_err(Failure::Start)?;
         command.current_dir(working_directory);
@@ -124,7 +128,8 @@ impl Child {
             self.commit.void();
             failure
         };
-        let started = group.start(spawn).ok_or(Failure::Stopped).map_err(not_started)?;
+        let killer = self.cgroup.as_ref().map(Cgroup::killer);
+        let started = group.start(killer, spawn).ok_or(Failure::Stopped).map_err(not_started)?;
         let mut child = started.map_err(Failure::Start).map_err(not_started)?;
         drop((image, directory));
         // Whatever happens below, nothing of the group is left behind.

@@ -1,5 +1,7 @@
-//! The process group of a program, and its end.
+//! The process group of a program, and its end. What has left the group is ended by the control
+//! group, where there is one.
 
+use runbook_launch::cgroup::Killer;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +14,7 @@ pub(super) struct Group(Arc<Mutex<State>>);
 enum State {
     #[default]
     NotStarted,
-    Running(Pid),
+    Running(Pid, Option<Killer>),
     Over,
 }
 
@@ -34,6 +36,7 @@ impl Group {
     /// end cannot slip in between.
     pub(super) fn start<T, E>(
         &self,
+        killer: Option<Killer>,
         spawn: impl FnOnce() -> Result<(T, Pid), E>,
     ) -> Option<Result<T, E>> {
         let mut state = self.lock();
@@ -41,7 +44,7 @@ impl Group {
             return None;
         }
         Some(spawn().map(|(child, pid)| {
-            *state = State::Running(pid);
+            *state = State::Running(pid, killer);
             child
         }))
     }
@@ -49,11 +52,14 @@ impl Group {
     /// Kills all that is left of the group and forgets it. Called before the leader is reaped.
     pub(super) fn end(&self) {
         let mut state = self.lock();
-        if let State::Running(pid) = *state {
+        if let State::Running(pid, killer) = &*state {
             // No process left in the group is the intended result. The leader is killed by its own
             // number too: until it has begun its session it is in the group of the host.
-            let _ = kill_process_group(pid, Signal::KILL);
-            let _ = kill_process(pid, Signal::KILL);
+            let _ = kill_process_group(*pid, Signal::KILL);
+            let _ = kill_process(*pid, Signal::KILL);
+            if let Some(killer) = killer {
+                killer.kill();
+            }
         }
         *state = State::Over;
     }

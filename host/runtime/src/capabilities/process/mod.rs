@@ -74,10 +74,11 @@ impl Host {
         let unlimited =
             if verb == Verb::ProcessInspect { READ_ONLY_TIMEOUT } else { Duration::MAX };
         let timeout = self.remaining(process.timeout.unwrap_or(unlimited));
-        let walls = self.walls(verb, process, timeout)?;
+        let (walls, cgroup) = self.walls(verb, process, timeout)?;
         let child = Child {
             launcher,
             walls,
+            cgroup,
             program: Program::new(process),
             arguments,
             environment,

@@ -84,6 +84,7 @@ impl Image {
             interpreter,
             arguments,
             walls,
+            cgroup: None,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::host::HostCall;
 use crate::testing::{Slot, effective, host, host_with, host_with_names};
 use runbook_authority::Digest;
 use runbook_contract::Mode;
+use runbook_launch::protection::Protection;
 use runbook_secrets::Scrubber;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -428,6 +429,106 @@ async fn a_program_makes_no_connection_unless_its_target_says_so() {
     let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
     assert_eq!(text(&output.stdout), "reached", "{}", text(&output.stderr));
     assert!(server.accept().is_ok());
+}
+
+#[tokio::test]
+async fn a_program_opens_only_the_files_that_its_target_names() {
+    let folder = tempfile::Builder::new().prefix("key-").tempdir_in("/var/tmp").unwrap();
+    let key = folder.path().canonicalize().unwrap();
+    std::fs::write(key.join("key"), "secret").unwrap();
+    let script = format!(
+        "cat {0}/key 2>/dev/null; (echo x > {0}/made) 2>/dev/null && echo wrote; exit 0",
+        key.display()
+    );
+    let named = format!("[{:?}]", key.display().to_string());
+    for (more, expected) in [
+        (String::new(), "secretwrote\n"),
+        ("reads = []".to_owned(), "wrote\n"),
+        ("reads = []\nwrites = []".to_owned(), ""),
+        ("writes = []".to_owned(), "secret"),
+        (format!("reads = {named}\nwrites = []"), "secret"),
+        (format!("reads = []\nwrites = {named}"), "secretwrote\n"),
+    ] {
+        let bench = Bench::new(&script, &more);
+        let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+        assert_eq!(text(&output.stdout), expected, "{more}: {}", text(&output.stderr));
+        let _ = std::fs::remove_file(key.join("made"));
+    }
+    // A probe reads no more than its target names.
+    for (more, expected) in [("", "secret"), ("reads = []", "")] {
+        let bench = Bench::new(&script, &format!("read_only = true\n{more}"));
+        let output = inspect(&bench, Mode::ReadOnly).await.unwrap();
+        assert_eq!(text(&output.stdout), expected, "{more}: {}", text(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn a_program_uses_no_more_memory_and_time_than_its_target_says() {
+    let large = "/usr/bin/perl -e 'my $x = \"x\" x (400 << 20); print \"had\"'; exit 0";
+    for (more, expected) in [("", "had"), ("memory = \"200MiB\"", "")] {
+        let bench = Bench::new(large, more);
+        let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+        assert_eq!(text(&output.stdout), expected, "{more}");
+    }
+    let bench = Bench::new("exec /usr/bin/perl -e '1 while 1'", "cpu = \"1s\"");
+    let output = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap();
+    assert!(output.exit_code > 128, "{}", output.exit_code);
+}
+
+/// Where there are control groups, nothing outlives the call; where there are none, the log says
+/// so.
+#[tokio::test]
+async fn what_begins_a_session_of_its_own_ends_with_the_call_or_the_log_says_that_it_does_not() {
+    let bench = Bench::new(
+        "/usr/bin/setsid /bin/sh -c 'echo $$ > out/self; exec /bin/sleep 600' >/dev/null 2>&1 & \
+         while ! test -s out/self; do :; done",
+        "directory = \".\"",
+    );
+    let effective = effective(SLOTS, &bench.targets, bench.folder.path());
+    let mut host = host_with_names(effective, NAMES);
+    let ended = HostCall::new(&mut host)
+        .run("program".to_owned(), Vec::new(), Input::Nothing, Sink::Capture)
+        .await;
+    assert_eq!(ended.unwrap().exit_code, 0);
+    let pid = std::fs::read_to_string(bench.out("self")).unwrap();
+    if Protection::Descendants.is_available() {
+        wait_until("it is killed", || !runs(&pid)).await;
+    } else {
+        let log = format!("{:?}", host.log);
+        assert!(log.contains("descendants") && log.contains("cgroups of version 2"), "{log}");
+        let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_forks_without_end_ends_with_its_call() {
+    let bench = Bench::new(
+        "exec /usr/bin/perl -e 'use POSIX; open(F, \">\", \"out/begun\"); for (1..200) { my $p = \
+         fork(); next unless defined $p; if (!$p) { POSIX::setsid(); exec(\"/bin/sleep\", \
+         \"6007\") } } sleep 600'",
+        "timeout = \"1500ms\"\ndirectory = \".\"",
+    );
+    let fault = bench.run(&[], Input::Nothing, Sink::Capture).await.unwrap_err();
+    assert_eq!(fault.code, "process.timeout");
+    assert!(bench.out("begun").exists());
+    let left = || -> Vec<rustix::process::Pid> {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        all.filter(|entry| {
+            std::fs::read(entry.path().join("cmdline"))
+                .is_ok_and(|words| words == b"/bin/sleep\x006007\x00")
+        })
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(rustix::process::Pid::from_raw)
+        .collect()
+    };
+    if Protection::Descendants.is_available() {
+        wait_until("all are killed", || left().is_empty()).await;
+    } else {
+        for pid in left() {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 #[tokio::test]
