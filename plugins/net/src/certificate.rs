@@ -97,7 +97,8 @@ fn report(input: &Input, seen: Inspection, now_ms: u64) -> Result<Report<Output>
         return Err(Fault::assertion("net.no-certificate", "it shows no certificate"));
     };
     // An authority that its server shows beside its own certificate ends it too.
-    let first_end = seen.chain.iter().min_by_key(|one| one.not_after_ms).unwrap_or(own);
+    let readable = seen.chain.iter().filter(|one| !one.serial.is_empty());
+    let first_end = readable.min_by_key(|one| one.not_after_ms).unwrap_or(own);
     let days_left = days(now_ms, first_end.not_after_ms);
     let problems: Vec<String> =
         seen.problems.iter().map(|problem| problem.message.clone()).collect();

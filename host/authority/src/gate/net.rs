@@ -49,19 +49,14 @@ fn refused(why: NotListed) -> (Rule, String) {
         NotListed::Name(name) => {
             (Rule::Name, format!("`{}` is not among the names of the target", shown(&name)))
         }
-        NotListed::Unnamed(what, known) => {
-            let rule = match what {
-                "host" => Rule::Host,
-                "port" => Rule::Port,
-                _ => Rule::Name,
-            };
-            let known = match known {
-                0 => "no".to_owned(),
-                some => format!("{some}"),
-            };
-            (rule, format!("the call names no {what}, and the target lists {known} of them"))
-        }
+        NotListed::NoHost(known) => (Rule::Host, unnamed("host", known)),
+        NotListed::NoPort(known) => (Rule::Port, unnamed("port", known)),
+        NotListed::NoName(known) => (Rule::Name, unnamed("name", known)),
     }
+}
+
+fn unnamed(what: &str, known: usize) -> String {
+    format!("the call names no {what}, and the target lists {known} of them")
 }
 
 fn listed(patterns: &[String]) -> String {

@@ -45,8 +45,12 @@ pub enum NotListed {
     Host(String),
     /// The target does not list this port.
     Port(u16),
-    /// The call leaves the host or the port out, and the target lists none or several.
-    Unnamed(&'static str, usize),
+    /// The call leaves the host out, and the target lists so many.
+    NoHost(usize),
+    /// The call leaves the port out, and the target lists so many.
+    NoPort(usize),
+    /// The call leaves the name out, and the target lists so many, or a pattern.
+    NoName(usize),
     /// No pattern of the target lets the name through, or it is none.
     Name(String),
 }
@@ -69,13 +73,13 @@ impl NetTarget {
                     .find(|host| host.eq_ignore_ascii_case(wanted))
                     .ok_or_else(|| NotListed::Host(wanted.to_owned()))?
             }
-            None => only(&self.hosts, "host")?,
+            None => only(&self.hosts, NotListed::NoHost)?,
         };
         let port = match port {
             Some(wanted) => {
                 self.ports.iter().find(|port| **port == wanted).ok_or(NotListed::Port(wanted))?
             }
-            None => only(&self.ports, "port")?,
+            None => only(&self.ports, NotListed::NoPort)?,
         };
         Ok((host, *port))
     }
@@ -88,9 +92,9 @@ impl NetTarget {
         let Some(wanted) = name else {
             let exact: Vec<_> = self.names.iter().filter(|name| !name.contains('*')).collect();
             return if exact.len() == self.names.len() {
-                only(&exact, "name").map(|name| (*name).clone())
+                only(&exact, NotListed::NoName).map(|name| (*name).clone())
             } else {
-                Err(NotListed::Unnamed("name", self.names.len()))
+                Err(NotListed::NoName(self.names.len()))
             };
         };
         dns_name(wanted)
@@ -133,10 +137,10 @@ impl NetTarget {
 /// The word for the resolvers that the system is configured with.
 pub(crate) const SYSTEM_RESOLVER: &str = "system";
 
-fn only<'a, T>(all: &'a [T], what: &'static str) -> Result<&'a T, NotListed> {
+fn only<T>(all: &[T], otherwise: impl FnOnce(usize) -> NotListed) -> Result<&T, NotListed> {
     match all {
         [one] => Ok(one),
-        _ => Err(NotListed::Unnamed(what, all.len())),
+        _ => Err(otherwise(all.len())),
     }
 }
 

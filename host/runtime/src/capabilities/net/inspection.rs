@@ -75,11 +75,9 @@ impl Host {
                 protocol = session.protocol_version().map_or_else(String::new, |version| {
                     version.as_str().unwrap_or_default().replace("v1_", "v1.")
                 });
-                cipher = session
-                    .negotiated_cipher_suite()
-                    .and_then(|suite| suite.suite().as_str())
-                    .unwrap_or_default()
-                    .to_owned();
+                let suite = session.negotiated_cipher_suite();
+                let name = suite.and_then(|suite| suite.suite().as_str()).unwrap_or_default();
+                name.clone_into(&mut cipher);
                 alpn = session
                     .alpn_protocol()
                     .map(|protocol| String::from_utf8_lossy(protocol).into_owned());
